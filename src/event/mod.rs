@@ -1,0 +1,4 @@
+//! One line becomes an event, or a reject.
+
+pub mod json;
+pub mod timestamp;

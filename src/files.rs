@@ -1,0 +1,201 @@
+//! Every change to the file system goes through here, so that each error names the path and the intent,
+//! and so that tests can make the k-th change fail.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use crate::error::{Error, Result};
+
+/// One change to the file system, told to a [`Fault`] before it happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// A file is made, or cut to a length.
+    Create,
+    /// Bytes are written.
+    Write,
+    /// A file or folder is synced to the disk.
+    Sync,
+    /// A file or folder gets its final name.
+    Rename,
+    /// A file or folder goes.
+    Remove,
+}
+
+/// Decides whether a change may happen: the tests' way to a full disk or a power cut.
+pub trait Fault: Send + Sync {
+    /// An error here is reported as if the operating system had given it, and the change does not happen.
+    fn before(&self, change: Change, path: &Path) -> io::Result<()>;
+}
+
+/// A handle to the file system. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Files {
+    fault: Option<Arc<dyn Fault>>,
+}
+
+impl std::fmt::Debug for Files {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Files").field("fault", &self.fault.is_some()).finish()
+    }
+}
+
+impl Files {
+    /// The file system as it is.
+    #[must_use]
+    pub fn real() -> Self {
+        Self::default()
+    }
+
+    /// The file system with faults injected.
+    #[must_use]
+    pub fn with_fault(fault: Arc<dyn Fault>) -> Self {
+        Self { fault: Some(fault) }
+    }
+
+    fn check(&self, change: Change, intent: &'static str, path: &Path) -> Result<()> {
+        match &self.fault {
+            Some(fault) => fault.before(change, path).map_err(|e| Error::io(intent, path, e)),
+            None => Ok(()),
+        }
+    }
+
+    /// Opens a file for reading.
+    #[expect(clippy::disallowed_methods, reason = "this is the wrapper")]
+    pub fn open(&self, path: &Path) -> Result<File> {
+        File::open(path).map_err(|e| Error::io("open", path, e))
+    }
+
+    /// Reads a whole file; `None` where there is none.
+    pub fn read_if_there(&self, path: &Path) -> Result<Option<Vec<u8>>> {
+        match fs::read(path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(Error::io("read", path, e)),
+        }
+    }
+
+    /// Makes a file, or empties the one that is there.
+    #[expect(clippy::disallowed_methods, reason = "this is the wrapper")]
+    pub fn create(&self, path: &Path) -> Result<OutFile> {
+        self.check(Change::Create, "create", path)?;
+        let file = File::create(path).map_err(|e| Error::io("create", path, e))?;
+        Ok(OutFile { file, path: path.to_owned(), files: self.clone() })
+    }
+
+    /// Opens a file for appending after its first `length` bytes; what stands behind them is cut off.
+    /// The file is made where it is missing and `length` is 0.
+    pub fn append_after(&self, path: &Path, length: u64) -> Result<OutFile> {
+        self.check(Change::Create, "open for writing", path)?;
+        let open = || -> io::Result<File> {
+            let mut file = OpenOptions::new().write(true).create(length == 0).truncate(false).open(path)?;
+            if file.metadata()?.len() != length {
+                file.set_len(length)?;
+            }
+            file.seek(SeekFrom::Start(length))?;
+            Ok(file)
+        };
+        let file = open().map_err(|e| Error::io("open for writing", path, e))?;
+        Ok(OutFile { file, path: path.to_owned(), files: self.clone() })
+    }
+
+    /// Makes a folder and those above it.
+    pub fn create_folder(&self, path: &Path) -> Result<()> {
+        if path.is_dir() {
+            return Ok(());
+        }
+        self.check(Change::Create, "create the folder", path)?;
+        fs::create_dir_all(path).map_err(|e| Error::io("create the folder", path, e))
+    }
+
+    /// Gives a file or folder its final name, in one step that happens or does not.
+    #[expect(clippy::disallowed_methods, reason = "this is the wrapper")]
+    pub fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        self.check(Change::Rename, "rename to", to)?;
+        fs::rename(from, to).map_err(|e| Error::io("rename to", to, e))
+    }
+
+    /// Syncs a folder, so that the names in it survive a power cut.
+    pub fn sync_folder(&self, path: &Path) -> Result<()> {
+        self.check(Change::Sync, "sync the folder", path)?;
+        self.open(path)?.sync_all().map_err(|e| Error::io("sync the folder", path, e))
+    }
+
+    /// Removes a file, if it is there.
+    pub fn remove_file(&self, path: &Path) -> Result<()> {
+        self.check(Change::Remove, "remove", path)?;
+        match fs::remove_file(path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path, e)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes a folder with all that is in it, if it is there.
+    pub fn remove_folder(&self, path: &Path) -> Result<()> {
+        self.check(Change::Remove, "remove", path)?;
+        match fs::remove_dir_all(path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path, e)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Replaces a small file in one step: written beside, synced, renamed, the folder synced.
+    pub fn replace(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+        let beside = beside(path);
+        let mut out = self.create(&beside)?;
+        out.write_all(bytes)?;
+        out.sync()?;
+        self.rename(&beside, path)?;
+        self.sync_folder(path.parent().unwrap_or(Path::new(".")))
+    }
+}
+
+/// The name under which a file is written before it gets its own.
+#[must_use]
+pub fn beside(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".tmp");
+    path.with_file_name(name)
+}
+
+/// A file being written. Not buffered: callers hand over large blocks.
+#[derive(Debug)]
+pub struct OutFile {
+    file: File,
+    path: PathBuf,
+    files: Files,
+}
+
+impl OutFile {
+    /// Writes all the bytes.
+    pub fn write_all(&mut self, bytes: &[u8]) -> Result<()> {
+        self.files.check(Change::Write, "write to", &self.path)?;
+        self.file.write_all(bytes).map_err(|e| Error::io("write to", &self.path, e))
+    }
+
+    /// Brings the bytes to the disk.
+    pub fn sync(&self) -> Result<()> {
+        self.files.check(Change::Sync, "sync", &self.path)?;
+        self.file.sync_data().map_err(|e| Error::io("sync", &self.path, e))
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// For encoders that want a writer. An [`Error`] comes out as the source of an [`io::Error`].
+impl Write for OutFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        OutFile::write_all(self, bytes).map_err(io::Error::other)?;
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,14 @@
+//! Events are read, parsed, put in order and resolved; what changed is written to raw tables; raw tables are folded into
+//! views; two sets of tables are compared.
+
+pub mod collections;
+pub mod error;
+pub mod files;
+pub mod progress;
+pub mod summary;
+
+pub mod event;
+pub mod raw;
+
+pub mod ingest;
+pub mod materialize;

@@ -1,0 +1,3 @@
+//! Raw tables: what each row holds and how it is spelled.
+
+pub mod names;

@@ -1,0 +1,127 @@
+//! Table and column names: snake_case by one rule on bytes.
+//!
+//! Only `[A-Za-z0-9]` survive, everything else separates. A word is `[A-Z0-9]*[a-z0-9]*`; words are
+//! lower-cased and joined by `_`. So `userIDs` is `user_ids` and `HTMLParser` is `htmlparser`.
+
+/// Appends the snake_case form of `name` to `out`; appends nothing where no letter or digit survives.
+///
+/// ```
+/// # use profiles_sync::raw::names::push_snake_case;
+/// let mut column = Vec::new();
+/// push_snake_case(&mut column, "2FA Enabled".as_bytes());
+/// assert_eq!(column, b"2fa_enabled");
+/// ```
+pub fn push_snake_case(out: &mut Vec<u8>, name: &[u8]) {
+    let mut in_word = false;
+    let mut after_lower = false;
+    let mut first = true;
+    for &byte in name {
+        match byte {
+            b'A'..=b'Z' => {
+                if !in_word || after_lower {
+                    if !first {
+                        out.push(b'_');
+                    }
+                    after_lower = false;
+                }
+                in_word = true;
+                out.push(byte.to_ascii_lowercase());
+            }
+            b'a'..=b'z' | b'0'..=b'9' => {
+                if !in_word && !first {
+                    out.push(b'_');
+                }
+                if !in_word {
+                    after_lower = false;
+                }
+                // A digit belongs to whichever half of the word it stands in.
+                after_lower |= byte.is_ascii_lowercase();
+                in_word = true;
+                out.push(byte);
+            }
+            _ => {
+                in_word = false;
+                continue;
+            }
+        }
+        first = false;
+    }
+}
+
+/// The snake_case form of `name`, empty where no letter or digit survives.
+#[must_use]
+pub fn snake_case(name: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(name.len() + 4);
+    push_snake_case(&mut out, name);
+    out
+}
+
+/// The camelCase form of `name`: its snake_case words, all but the first capitalised, run together.
+#[must_use]
+pub fn camel_case(name: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(name.len());
+    let mut capital = false;
+    for byte in snake_case(name) {
+        if byte == b'_' {
+            capital = true;
+        } else {
+            out.push(if capital { byte.to_ascii_uppercase() } else { byte });
+            capital = false;
+        }
+    }
+    out
+}
+
+/// The tables and views this program writes by itself; a track event of such a name gets a leading `_`.
+pub const BUILT_IN_TABLES: [&str; 18] = [
+    "id_graph_updates",
+    "external_id_mapping_updates",
+    "profile_traits_updates",
+    "identifies",
+    "pages",
+    "screens",
+    "groups",
+    "aliases",
+    "tracks",
+    "user_traits",
+    "user_identifiers",
+    "profile_merges",
+    "id_graph",
+    "external_id_mapping",
+    "profile_traits",
+    "rejected",
+    "identity_violations",
+    "backfill_conflicts",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(name: &str, expected: &str) {
+        assert_eq!(String::from_utf8(snake_case(name.as_bytes())).unwrap(), expected, "{name}");
+    }
+
+    #[test]
+    fn names_follow_the_rule() {
+        check("Order Completed", "order_completed");
+        check("userIDs", "user_ids");
+        check("HTMLParser", "htmlparser");
+        check("iPhone Model", "i_phone_model");
+        check("2FA Enabled", "2fa_enabled");
+        check("Caf\u{e9} Visited", "caf_visited");
+        check("price (USD)", "price_usd");
+        check("price2Go", "price2_go");
+        check("A1b2C", "a1b2_c");
+        check("9Lives", "9lives");
+        check("__x__Y__", "x_y");
+        check("\u{4f60}\u{597d}", "");
+        check("", "");
+    }
+
+    #[test]
+    fn camel_case_joins_words() {
+        assert_eq!(camel_case(b"crm_id"), b"crmId");
+        assert_eq!(camel_case(b"CRM Id"), b"crmId");
+    }
+}

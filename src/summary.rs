@@ -1,0 +1,70 @@
+//! What a run did, in numbers: for the person at 7 a.m. and for `--json`.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+/// What an ingest did. Every event read is a duplicate, filtered out or accepted; every line is an event (or several, in
+/// a batch), blank, or rejected.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct IngestSummary {
+    /// Input files read; skipped ones left out.
+    pub files: u64,
+    /// Input files whose content was ingested before, as they were given.
+    pub files_skipped: Vec<String>,
+    /// Bytes of the lines read, after decompression.
+    pub bytes: u64,
+    /// Lines that are not blank.
+    pub lines: u64,
+    /// Well-formed events, before filters and duplicates.
+    pub events: u64,
+    /// Events that a drop filter took out.
+    pub filtered: u64,
+    /// Events whose `messageId` was accepted before.
+    pub duplicates: u64,
+    /// Events that reached resolution and stand in the event tables.
+    pub accepted: u64,
+    /// Accepted events left without a profile.
+    pub unresolved: u64,
+    /// Rejected lines (and batch items) by reason.
+    pub rejected: BTreeMap<String, u64>,
+    /// Profiles created.
+    pub profiles_created: u64,
+    /// Profiles merged away into an older one.
+    pub profiles_merged: u64,
+    /// Identifiers mapped for the first time.
+    pub identifiers_mapped: BTreeMap<String, u64>,
+    /// Identifiers taken off an event because a rule would have been broken, by type.
+    pub identifiers_demoted: BTreeMap<String, u64>,
+    /// Identifiers not promoted because their value is blocked, by type.
+    pub identifiers_blocked: BTreeMap<String, u64>,
+    /// Identifiers left out because their profile holds as many as it may, by type.
+    pub identifiers_capped: BTreeMap<String, u64>,
+    /// Things left out of tables or put under another name, by kind; each is explained in `docs/tables.md`.
+    pub notes: BTreeMap<String, u64>,
+    /// Rows added, by table.
+    pub rows: BTreeMap<String, u64>,
+    /// Wall seconds.
+    pub seconds: f64,
+    /// Events read a second.
+    pub events_per_second: f64,
+}
+
+/// What a materialize did.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct MaterializeSummary {
+    /// Rows read, by raw table.
+    pub rows_read: BTreeMap<String, u64>,
+    /// Bytes of the raw tables read, after decompression.
+    pub bytes: u64,
+    /// Canonical profiles: those that are not merged away.
+    pub profiles: u64,
+    /// Rows written, by view.
+    pub rows: BTreeMap<String, u64>,
+    /// Views not written, and the raw table each would have needed.
+    pub views_left_out: BTreeMap<String, String>,
+    /// Wall seconds.
+    pub seconds: f64,
+}

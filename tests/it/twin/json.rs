@@ -1,0 +1,316 @@
+//! A JSON tree that keeps what the tables must show: numbers as written and keys in their order.
+
+/// One JSON value.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Json {
+    /// `null`.
+    Null,
+    /// `true` or `false`.
+    Bool(bool),
+    /// A number, as written.
+    Number(String),
+    /// A string, decoded.
+    String(String),
+    /// An array.
+    Array(Vec<Json>),
+    /// An object. A key given twice has its last value at the place of the first.
+    Object(Vec<(String, Json)>),
+}
+
+/// Objects and arrays nested deeper than this are not accepted.
+const DEEPEST: usize = 128;
+
+impl Json {
+    /// A string, or null where there is none.
+    pub(crate) fn text_or_null(text: Option<&str>) -> Self {
+        text.map_or(Self::Null, |text| Self::String(text.to_owned()))
+    }
+
+    /// The value under a key; null stands for a missing one, and for anything asked of a non-object.
+    pub(crate) fn get(&self, key: &str) -> &Self {
+        match self {
+            Self::Object(members) => {
+                members.iter().find(|(name, _)| name == key).map_or(&Self::Null, |(_, value)| value)
+            }
+            _ => &Self::Null,
+        }
+    }
+
+    /// The members of an object; none for anything else.
+    pub(crate) fn members(&self) -> &[(String, Self)] {
+        match self {
+            Self::Object(members) => members,
+            _ => &[],
+        }
+    }
+
+    /// What can stand as a text: a string that is not empty, or a number as written.
+    pub(crate) fn usable_text(&self) -> Option<String> {
+        match self {
+            Self::String(text) | Self::Number(text) if !text.is_empty() => Some(text.clone()),
+            _ => None,
+        }
+    }
+
+    /// Compact JSON.
+    pub(crate) fn to_text(&self) -> String {
+        match self {
+            Self::Null => "null".to_owned(),
+            Self::Bool(yes) => yes.to_string(),
+            Self::Number(text) => text.clone(),
+            Self::String(text) => quoted(text),
+            Self::Array(items) => {
+                let items: Vec<String> = items.iter().map(Self::to_text).collect();
+                format!("[{}]", items.join(","))
+            }
+            Self::Object(members) => {
+                let members: Vec<String> =
+                    members.iter().map(|(key, value)| format!("{}:{}", quoted(key), value.to_text())).collect();
+                format!("{{{}}}", members.join(","))
+            }
+        }
+    }
+}
+
+/// A JSON string literal with as few escapes as JSON allows.
+fn quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for character in text.chars() {
+        match character {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{c}' => out.push_str("\\f"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            control if control < ' ' => out.push_str(&format!("\\u{:04x}", u32::from(control))),
+            other => out.push(other),
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// Reads one JSON text; `None` where it is not JSON.
+pub(crate) fn parse(text: &str) -> Option<Json> {
+    let mut reader = Reader { bytes: text.as_bytes(), at: 0 };
+    let value = reader.value(0)?;
+    reader.space();
+    (reader.at == reader.bytes.len()).then_some(value)
+}
+
+struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl Reader<'_> {
+    fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    fn space(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.at += 1;
+        }
+    }
+
+    fn take(&mut self, wanted: &str) -> Option<()> {
+        let found = self.bytes[self.at..].starts_with(wanted.as_bytes());
+        self.at += wanted.len();
+        found.then_some(())
+    }
+
+    /// `depth` is the number of objects and arrays around this value.
+    fn value(&mut self, depth: usize) -> Option<Json> {
+        self.space();
+        match self.peek()? {
+            b'n' => self.take("null").map(|()| Json::Null),
+            b't' => self.take("true").map(|()| Json::Bool(true)),
+            b'f' => self.take("false").map(|()| Json::Bool(false)),
+            b'"' => self.string().map(Json::String),
+            b'[' if depth < DEEPEST => self.array(depth + 1),
+            b'{' if depth < DEEPEST => self.object(depth + 1),
+            b'-' | b'0'..=b'9' => self.number(),
+            _ => None,
+        }
+    }
+
+    fn array(&mut self, depth: usize) -> Option<Json> {
+        self.take("[")?;
+        let mut items = Vec::new();
+        self.space();
+        if self.peek()? == b']' {
+            self.at += 1;
+            return Some(Json::Array(items));
+        }
+        loop {
+            items.push(self.value(depth)?);
+            self.space();
+            match self.peek()? {
+                b',' => self.at += 1,
+                b']' => {
+                    self.at += 1;
+                    return Some(Json::Array(items));
+                }
+                _ => return None,
+            }
+        }
+    }
+
+    fn object(&mut self, depth: usize) -> Option<Json> {
+        self.take("{")?;
+        let mut members: Vec<(String, Json)> = Vec::new();
+        self.space();
+        if self.peek()? == b'}' {
+            self.at += 1;
+            return Some(Json::Object(members));
+        }
+        loop {
+            self.space();
+            let key = self.string()?;
+            self.space();
+            self.take(":")?;
+            let value = self.value(depth)?;
+            match members.iter_mut().find(|(name, _)| *name == key) {
+                Some(member) => member.1 = value,
+                None => members.push((key, value)),
+            }
+            self.space();
+            match self.peek()? {
+                b',' => self.at += 1,
+                b'}' => {
+                    self.at += 1;
+                    return Some(Json::Object(members));
+                }
+                _ => return None,
+            }
+        }
+    }
+
+    fn digits(&mut self) -> Option<()> {
+        let start = self.at;
+        while matches!(self.peek(), Some(b'0'..=b'9')) {
+            self.at += 1;
+        }
+        (start < self.at).then_some(())
+    }
+
+    fn number(&mut self) -> Option<Json> {
+        let start = self.at;
+        if self.peek() == Some(b'-') {
+            self.at += 1;
+        }
+        if self.peek() == Some(b'0') {
+            self.at += 1;
+        } else {
+            self.digits()?;
+        }
+        if self.peek() == Some(b'.') {
+            self.at += 1;
+            self.digits()?;
+        }
+        if matches!(self.peek(), Some(b'e' | b'E')) {
+            self.at += 1;
+            if matches!(self.peek(), Some(b'+' | b'-')) {
+                self.at += 1;
+            }
+            self.digits()?;
+        }
+        let text = std::str::from_utf8(&self.bytes[start..self.at]).ok()?;
+        Some(Json::Number(text.to_owned()))
+    }
+
+    fn string(&mut self) -> Option<String> {
+        self.take("\"")?;
+        let mut out: Vec<u8> = Vec::new();
+        loop {
+            let byte = self.peek()?;
+            self.at += 1;
+            match byte {
+                b'"' => return String::from_utf8(out).ok(),
+                b'\\' => {
+                    let character = self.escape()?;
+                    out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+                }
+                0..=0x1f => return None,
+                other => out.push(other),
+            }
+        }
+    }
+
+    /// What follows a backslash.
+    fn escape(&mut self) -> Option<char> {
+        let byte = self.peek()?;
+        self.at += 1;
+        match byte {
+            b'"' => Some('"'),
+            b'\\' => Some('\\'),
+            b'/' => Some('/'),
+            b'b' => Some('\u{8}'),
+            b'f' => Some('\u{c}'),
+            b'n' => Some('\n'),
+            b'r' => Some('\r'),
+            b't' => Some('\t'),
+            b'u' => {
+                let high = self.four_hex()?;
+                if !(0xd800..0xdc00).contains(&high) {
+                    // A low surrogate by itself fails here too.
+                    return char::from_u32(high);
+                }
+                self.take("\\u")?;
+                let low = self.four_hex()?;
+                if !(0xdc00..0xe000).contains(&low) {
+                    return None;
+                }
+                char::from_u32(0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00))
+            }
+            _ => None,
+        }
+    }
+
+    fn four_hex(&mut self) -> Option<u32> {
+        let digits = self.bytes.get(self.at..self.at + 4)?;
+        self.at += 4;
+        if !digits.iter().all(u8::is_ascii_hexdigit) {
+            return None;
+        }
+        u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_compact_and_numbers_and_key_order_stay() {
+        let json = parse(" { \"b\" : [ 1.50 , -0 , 1E5 , null ] , \"a\" : \"\\u00e9\\/\\u001F\\ud83d\\ude00\\n\" } ");
+        let expected = "{\"b\":[1.50,-0,1E5,null],\"a\":\"\u{e9}/\\u001f\u{1f600}\\n\"}";
+        assert_eq!(json.expect("it is JSON").to_text(), expected);
+    }
+
+    #[test]
+    fn the_last_of_two_equal_keys_counts_at_the_place_of_the_first() {
+        assert_eq!(parse("{\"a\":1,\"b\":2,\"a\":3}").expect("it is JSON").to_text(), "{\"a\":3,\"b\":2}");
+    }
+
+    #[test]
+    fn what_is_not_json_is_refused() {
+        for text in [
+            "", "nul", "NaN", "Infinity", "01", "1.", ".5", "+1", "1e", "[1,]", "{\"a\":1,}", "{a:1}", "\"\\ud800\"",
+            "\"\\udc00\"", "\"\\ud800\\u0041\"", "\"\\x\"", "\"tab\there\"", "[1] 2", "'a'", "[", "{\"a\"", "\"\\u00",
+            "\"\\u+123\"",
+        ] {
+            assert_eq!(parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn nesting_stops_at_one_hundred_and_twenty_eight() {
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert!(parse(&nested(128)).is_some());
+        assert!(parse(&nested(129)).is_none());
+    }
+}
