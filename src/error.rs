@@ -45,6 +45,9 @@ pub enum Error {
     /// What was asked for cannot be done, whatever the files hold.
     #[error("{0}")]
     Refused(String),
+    /// The quick look at an input was fooled about the order of its events; the job looks again, thoroughly.
+    #[error("the order of the events was misjudged")]
+    Misjudged,
     /// A signal asked the run to stop before its commit.
     #[error("interrupted, nothing was committed")]
     Interrupted,

@@ -1,18 +1,34 @@
 //! The job `ingest`: events in, raw tables out.
+//!
+//! Inputs are looked at, then read unit by unit in the order of arrival. Three stages work at the same time, a step apart:
+//! units are parsed and rendered on all cores, what may go in order is resolved by one thread, and what is resolved goes
+//! to its tables on all cores.
 
-use std::path::PathBuf;
+pub mod assemble;
+pub mod pipeline;
+pub mod prepare;
+pub mod resolve;
 
-use crate::{error::Result, files::Files, progress::Progress, summary::IngestSummary};
+use std::{path::PathBuf, sync::Arc, time::Instant};
 
-/// How segment ids are made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SegmentIdStyle {
-    /// `use_` and a KSUID of the founding event.
-    Ksuid,
-    /// `profile_1`, `profile_2`: for examples and tests.
-    Sequential,
-}
+pub use crate::identity::rules::SegmentIdStyle;
+use crate::{
+    error::{Error, Result},
+    files::Files,
+    identity::{resolver::Resolver, rules::Rules, types::Types},
+    progress::Progress,
+    read::{
+        inputs::{self, Input},
+        scan::{Look, Scanned, Scanner},
+        unit::Unit,
+    },
+    space::{
+        commit::Space,
+        manifest::{Run, RunInput},
+        replay::replay,
+    },
+    summary::IngestSummary,
+};
 
 /// How many rejected lines a run bears.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -46,6 +62,127 @@ pub struct IngestOptions {
 
 /// Ingests. Nothing is committed unless all went well. Runs on the present rayon pool.
 pub fn ingest(options: &IngestOptions, files: &Files, progress: &dyn Progress) -> Result<IngestSummary> {
-    let _ = (options, files, progress);
-    Ok(IngestSummary::default())
+    let started = Instant::now();
+    let inputs = inputs::list(&options.inputs, &mut |text| progress.notice(text))?;
+    let mut space = Space::open(&options.space, options.wait, files, progress)?;
+    let mut rules = Rules::default();
+    if let Some(style) = options.segment_ids {
+        rules.segment_ids = style;
+    }
+    let rules = Arc::new(rules);
+    let mut summary = IngestSummary::default();
+    let mut look = Look::Quick;
+    loop {
+        let scanned = look_at(&inputs, look, &space, files, progress, &mut summary)?;
+        match run(&mut space, &rules, &scanned, options, files, progress, &mut summary) {
+            Err(Error::Misjudged) if look == Look::Quick => {
+                look = Look::Thorough;
+                summary = IngestSummary::default();
+                let folder = options.space.clone();
+                drop(space);
+                space = Space::open(&folder, options.wait, files, progress)?;
+            }
+            Err(error) => return Err(error),
+            Ok(()) => break,
+        }
+    }
+    summary.seconds = started.elapsed().as_secs_f64();
+    summary.events_per_second = summary.events as f64 / summary.seconds.max(1e-9);
+    Ok(summary)
+}
+
+/// The inputs that are to be read, and what was seen of each.
+struct Looked {
+    inputs: Vec<(Input, RunInput)>,
+    units: Vec<Unit>,
+}
+
+fn look_at(
+    inputs: &[Input],
+    look: Look,
+    space: &Space,
+    files: &Files,
+    progress: &dyn Progress,
+    summary: &mut IngestSummary,
+) -> Result<Looked> {
+    progress.start("looking", None);
+    let scanner = Scanner::new(look, 256 << 20, files, progress);
+    let mut looked = Looked { inputs: Vec::new(), units: Vec::new() };
+    let mut seen: Vec<(String, Option<String>)> = Vec::new();
+    for (number, input) in (0..).zip(inputs) {
+        let source = input.source.as_deref();
+        let known = |digest: &str| {
+            space.manifest.knows_input(digest, source)
+                || seen.iter().any(|(d, s)| d == digest && s.as_deref() == source)
+        };
+        let Scanned { digest, bytes, n_lines, units } = scanner.scan(number, input, &known)?;
+        if known(&digest) {
+            progress.notice(&format!("skipped `{}`: the same content was ingested before", input.name()));
+            summary.files_skipped.push(input.name());
+        } else {
+            summary.files += 1;
+            summary.bytes += bytes;
+            looked.units.extend(units);
+        }
+        seen.push((digest.clone(), input.source.clone()));
+        let name = input.name();
+        looked.inputs.push((
+            input.clone(),
+            RunInput { name, digest, source: input.source.clone(), bytes, lines: n_lines },
+        ));
+    }
+    looked.units.sort_by_key(|unit| (unit.earliest, unit.input, unit.offset));
+    Ok(looked)
+}
+
+fn run(
+    space: &mut Space,
+    rules: &Arc<Rules>,
+    looked: &Looked,
+    options: &IngestOptions,
+    files: &Files,
+    progress: &dyn Progress,
+    summary: &mut IngestSummary,
+) -> Result<()> {
+    let types = Arc::new(Types::default());
+    let replayed = replay(space.folder(), &space.manifest, &types, files)?;
+    let resolver = Resolver::new(rules, &types, replayed.graph, replayed.trait_names);
+    progress.start("ingesting", Some(looked.units.iter().map(|unit| unit.length).sum()));
+    space.begin()?;
+    let mut stage = resolve::Stage::new(resolver, replayed.accepted, space.manifest.uuid_ts, rules, &types);
+    pipeline::run(space, looked, rules, &types, &mut stage, files, progress, summary)?;
+    stage.finish(summary);
+    let n_rejected: u64 = summary.rejected.values().sum();
+    if 0 < summary.lines && summary.events == 0 {
+        return Err(Error::Refused(format!("{} lines, but not one event", summary.lines))
+            .hint("give a dump of events: one JSON object a line, with a \"type\" of identify, track, page, screen, group or alias"));
+    }
+    check_rejects(options.max_rejects, n_rejected, summary.lines)?;
+    summary.rows = space.rows_added().into_iter().collect();
+    if options.dry_run || looked.units.is_empty() && summary.files == 0 {
+        return Ok(());
+    }
+    let mut manifest = space.manifest.clone();
+    manifest.uuid_ts = stage.uuid_ts();
+    manifest.runs.push(Run {
+        inputs: looked.inputs.iter().map(|(_, input)| input.clone()).filter(|i| !summary.files_skipped.contains(&i.name)).collect(),
+        accepted: summary.accepted,
+        duplicates: summary.duplicates,
+        filtered: summary.filtered,
+        rejected: n_rejected,
+    });
+    space.commit(manifest)
+}
+
+fn check_rejects(most: Option<MaxRejects>, n_rejected: u64, n_lines: u64) -> Result<()> {
+    let (too_many, most) = match most {
+        None => return Ok(()),
+        Some(MaxRejects::Lines(most)) => (most < n_rejected, format!("{most}")),
+        Some(MaxRejects::Percent(most)) => (n_lines as f64 * most / 100.0 < n_rejected as f64, format!("{most} %")),
+    };
+    if !too_many {
+        return Ok(());
+    }
+    Err(Error::Refused(format!("{n_rejected} of {n_lines} lines rejected, more than the {most} allowed"))
+        .hint("run without --max-rejects to have them listed in `rejected.ndjson`"))
 }

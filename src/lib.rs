@@ -7,8 +7,12 @@ pub mod files;
 pub mod progress;
 pub mod summary;
 
+pub mod read;
+
 pub mod event;
+pub mod identity;
 pub mod raw;
+pub mod space;
 
 pub mod ingest;
 pub mod materialize;

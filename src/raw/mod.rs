@@ -1,3 +1,9 @@
 //! Raw tables: what each row holds and how it is spelled.
 
+pub mod columns;
+pub mod event_row;
+pub mod external_id_mapping_updates;
+pub mod id_graph_updates;
 pub mod names;
+pub mod profile_traits_updates;
+pub mod trigger;

@@ -64,8 +64,10 @@ impl Json {
                 format!("[{}]", items.join(","))
             }
             Self::Object(members) => {
-                let members: Vec<String> =
-                    members.iter().map(|(key, value)| format!("{}:{}", quoted(key), value.to_text())).collect();
+                let members: Vec<String> = members
+                    .iter()
+                    .map(|(key, value)| format!("{}:{}", quoted(key), value.to_text()))
+                    .collect();
                 format!("{{{}}}", members.join(","))
             }
         }
@@ -84,7 +86,10 @@ fn quoted(text: &str) -> String {
             '\n' => out.push_str("\\n"),
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
-            control if control < ' ' => out.push_str(&format!("\\u{:04x}", u32::from(control))),
+            control if control < ' ' => {
+                let escape = format!("\\u{:04x}", u32::from(control));
+                out.push_str(&escape);
+            }
             other => out.push(other),
         }
     }
@@ -286,7 +291,9 @@ mod tests {
 
     #[test]
     fn text_is_compact_and_numbers_and_key_order_stay() {
-        let json = parse(" { \"b\" : [ 1.50 , -0 , 1E5 , null ] , \"a\" : \"\\u00e9\\/\\u001F\\ud83d\\ude00\\n\" } ");
+        let json = parse(
+            " { \"b\" : [ 1.50 , -0 , 1E5 , null ] , \"a\" : \"\\u00e9\\/\\u001F\\ud83d\\ude00\\n\" } ",
+        );
         let expected = "{\"b\":[1.50,-0,1E5,null],\"a\":\"\u{e9}/\\u001f\u{1f600}\\n\"}";
         assert_eq!(json.expect("it is JSON").to_text(), expected);
     }
@@ -299,8 +306,28 @@ mod tests {
     #[test]
     fn what_is_not_json_is_refused() {
         for text in [
-            "", "nul", "NaN", "Infinity", "01", "1.", ".5", "+1", "1e", "[1,]", "{\"a\":1,}", "{a:1}", "\"\\ud800\"",
-            "\"\\udc00\"", "\"\\ud800\\u0041\"", "\"\\x\"", "\"tab\there\"", "[1] 2", "'a'", "[", "{\"a\"", "\"\\u00",
+            "",
+            "nul",
+            "NaN",
+            "Infinity",
+            "01",
+            "1.",
+            ".5",
+            "+1",
+            "1e",
+            "[1,]",
+            "{\"a\":1,}",
+            "{a:1}",
+            "\"\\ud800\"",
+            "\"\\udc00\"",
+            "\"\\ud800\\u0041\"",
+            "\"\\x\"",
+            "\"tab\there\"",
+            "[1] 2",
+            "'a'",
+            "[",
+            "{\"a\"",
+            "\"\\u00",
             "\"\\u+123\"",
         ] {
             assert_eq!(parse(text), None, "{text}");

@@ -1,4 +1,4 @@
-//! Names: the snake_case rule of tables and columns, the names that are taken, and flattening.
+//! Names: the `snake_case` rule of tables and columns, the names that are taken, and flattening.
 
 use std::collections::BTreeMap;
 
@@ -79,7 +79,7 @@ pub(crate) fn event_table(name: &str) -> Option<String> {
     }
 }
 
-/// The scalars of a payload in payload order, each under its snake_cased keys.
+/// The scalars of a payload in payload order, each under its keys as `snake_case`.
 ///
 /// Arrays become strings of their JSON text; nulls, empty objects and keys without letters or digits give nothing.
 pub(crate) fn flatten(parts: &[String], value: &Json) -> Vec<(Vec<String>, Json)> {
@@ -138,7 +138,8 @@ mod tests {
     fn objects_flatten_and_the_last_value_of_a_column_wins() {
         let payload = "{\"a\":{\"bC\":1.0,\"\":2,\"e\":{}},\"a_b_c\":null,\"l\":[1, {\"x\":null}],\"A\":{\"b_c\":\"s\"}}";
         let columns = columns(&[], &json::parse(payload).expect("it is JSON"));
-        let text: Vec<String> = columns.iter().map(|(name, value)| format!("{name}={}", value.to_text())).collect();
+        let text: Vec<String> =
+            columns.iter().map(|(name, value)| format!("{name}={}", value.to_text())).collect();
         assert_eq!(text, ["a_b_c=\"s\"", "l=\"[1,{\\\"x\\\":null}]\""]);
     }
 }

@@ -28,7 +28,7 @@ pub(crate) struct Rules {
     /// How far apart, in days, two events of one message id are still duplicates.
     pub(crate) dedupe_days: i128,
     /// Events that never reach resolution.
-    pub(crate) drop: Vec<Drop>,
+    pub(crate) drop: Vec<DropRule>,
     /// Source id to its name and slug.
     pub(crate) sources: BTreeMap<String, (String, String)>,
     /// How new profiles are named.
@@ -93,7 +93,7 @@ pub(crate) struct Normalize {
 
 /// A drop rule: every part that is given must match.
 #[derive(Clone, Debug)]
-pub(crate) struct Drop {
+pub(crate) struct DropRule {
     /// The event's `type`.
     pub(crate) event_type: Option<String>,
     /// A track event's name.

@@ -1,0 +1,390 @@
+//! What was typed, checked but not yet acted on. The help, the man page and the completions come from here too.
+
+use std::{env, ffi::OsString, path::PathBuf};
+
+use clap::{
+    ArgAction, Args, ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
+    builder::PossibleValuesParser, error::ErrorKind,
+};
+use profiles_sync::{event::timestamp::parse_micros, identity::rules::SegmentIdStyle, ingest::MaxRejects};
+
+use crate::values;
+
+/// Everything that was typed.
+#[derive(Debug)]
+pub(crate) struct LowArgs {
+    pub(crate) color: Colour,
+    pub(crate) command: Command,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Ingest(IngestArgs),
+    Materialize(MaterializeArgs),
+    Generate(Generate),
+}
+
+impl Command {
+    /// The flags on messages, which every subcommand has.
+    pub(crate) fn messages(&self) -> Messages {
+        match self {
+            Self::Ingest(args) => args.messages,
+            Self::Materialize(args) => args.messages,
+            Self::Generate(_) => Messages::default(),
+        }
+    }
+}
+
+/// Reads the arguments of this process.
+pub(crate) fn parse() -> Result<LowArgs, clap::Error> {
+    let typed: Vec<OsString> = env::args_os().collect();
+    let mut command = command().color(match colour_typed(&typed) {
+        Colour::Always => ColorChoice::Always,
+        Colour::Never => ColorChoice::Never,
+        Colour::Auto => ColorChoice::Auto,
+    });
+    let program = Program::from_arg_matches(&command.try_get_matches_from_mut(typed)?)?;
+    match (program.generate, program.subcommand) {
+        (Some(kind), None) => Ok(LowArgs { color: program.color, command: Command::Generate(kind) }),
+        (None, Some(SubcommandArgs::Ingest(args))) => {
+            Ok(LowArgs { color: program.color, command: Command::Ingest(args) })
+        }
+        (None, Some(SubcommandArgs::Materialize(args))) => {
+            Ok(LowArgs { color: program.color, command: Command::Materialize(args) })
+        }
+        (Some(_), Some(_)) => {
+            Err(command.error(ErrorKind::ArgumentConflict, "--generate stands without a subcommand"))
+        }
+        (None, None) => Err(command.error(ErrorKind::MissingSubcommand, "a subcommand is missing")),
+    }
+}
+
+/// The description of all arguments.
+pub(crate) fn command() -> clap::Command {
+    Program::command()
+}
+
+/// Which colours the parser's own messages have, before there is a parse.
+fn colour_typed(typed: &[OsString]) -> Colour {
+    let mut colour = Colour::Auto;
+    for (at, argument) in typed.iter().enumerate() {
+        let value = match argument.to_str() {
+            Some("--color") => typed.get(at + 1).and_then(|value| value.to_str()),
+            Some(argument) => argument.strip_prefix("--color="),
+            None => None,
+        };
+        if let Some(value) = value.and_then(|value| Colour::from_str(value, false).ok()) {
+            colour = value;
+        }
+    }
+    colour
+}
+
+const PROGRAM_HELP: &str = "\
+Exit codes:
+  0    did it; also when the reader of the output closed the pipe
+  2    could not; nothing was committed, and the message says why
+  130  interrupted by Ctrl-C; nothing was committed
+  143  interrupted by SIGTERM; nothing was committed
+
+Examples:
+  profiles-sync ingest events.ndjson --space out --materialize
+  profiles-sync materialize --space out --as-of 2026-01-01";
+
+/// Resolve dumps of customer events into the tables of Segment's Profiles Sync
+///
+/// Reads dumps of events in Segment's format (identify, track, page, screen, group, alias; one JSON object a line),
+/// decides which identifiers belong to one profile, and writes the raw tables and the views of Segment's Profiles
+/// Sync as NDJSON files, one per table, into one folder: a space.
+#[derive(Debug, Parser)]
+#[command(
+    name = "profiles-sync",
+    version,
+    max_term_width = 80,
+    arg_required_else_help = true,
+    args_override_self = true,
+    after_long_help = PROGRAM_HELP,
+    disable_help_subcommand = true
+)]
+struct Program {
+    #[command(subcommand)]
+    subcommand: Option<SubcommandArgs>,
+    /// Write the man page or shell completions to stdout
+    ///
+    /// Writes the man page, or the completions of a shell, to the standard output: man, bash, zsh or fish. Stands
+    /// without a subcommand.
+    #[arg(long, value_enum, value_name = "KIND", hide_possible_values = true, help_heading = "Messages")]
+    generate: Option<Generate>,
+    /// Colour messages: auto, always or never
+    ///
+    /// `auto` colours where messages go to a terminal and the environment variable NO_COLOR is not set. Nothing needs
+    /// colour to be understood.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHEN",
+        default_value_t = Colour::Auto,
+        global = true,
+        hide_possible_values = true,
+        hide_default_value = true,
+        help_heading = "Messages"
+    )]
+    color: Colour,
+}
+
+#[derive(Debug, Subcommand)]
+enum SubcommandArgs {
+    Ingest(IngestArgs),
+    Materialize(MaterializeArgs),
+}
+
+const INGEST_HELP: &str = "\
+Memory:
+  Grows with the identifiers and profiles of the space, about 200 bytes each,
+  plus the events of the run up to --memory; a larger run is sorted in parts
+  in temporary files.
+
+Exit codes:
+  0    did it
+  2    could not; nothing was committed, and the message says why
+  130  interrupted by Ctrl-C; nothing was committed
+  143  interrupted by SIGTERM; nothing was committed
+
+Examples:
+  Everything a first look needs:
+    profiles-sync ingest events.ndjson --space out --materialize
+  From cron, silent unless something is wrong:
+    profiles-sync ingest /dumps/today --space out --max-rejects 1% -q";
+
+/// Read events, resolve identities, append to the raw tables
+///
+/// Reads events, resolves their identifiers to profiles, and appends what changed to the raw tables of a space. The
+/// events of a run are resolved in the order in which they were received, whatever file they come from. Events and
+/// files that were ingested before add nothing, so an old or overlapping dump may be read again.
+///
+/// Either the whole run is committed or none of it.
+#[derive(Debug, Args)]
+#[command(after_long_help = INGEST_HELP, args_override_self = true)]
+pub(crate) struct IngestArgs {
+    /// Files and folders of events; `-` is stdin
+    ///
+    /// Files, folders, or `-` for the standard input. A file holds one JSON object a line, plain, gzip or zstd; its
+    /// name does not matter. A folder is walked for `*.json`, `*.ndjson` and `*.jsonl`, plain or with `.gz` or `.zst`.
+    #[arg(required = true, value_name = "EVENTS", display_order = 0, help_heading = "Input")]
+    pub(crate) events: Vec<PathBuf>,
+    /// Fail above N rejected lines, or P% of all lines
+    ///
+    /// Lines that cannot be used are set aside in `rejected.ndjson` with the reason, and the run goes on. With this
+    /// flag a run that rejects more than N lines, or more than P per cent of the lines that are not blank, fails and
+    /// commits nothing.
+    #[arg(long, value_name = "N|P%", value_parser = values::max_rejects, help_heading = "Input")]
+    pub(crate) max_rejects: Option<MaxRejects>,
+    /// Hold at most about SIZE of events in memory
+    ///
+    /// How much memory the run may take for its events, such as 512M or 4G; larger runs are sorted in parts in temporary
+    /// files. The result is the same. By default half of the machine's memory, at most 4G.
+    #[arg(long, value_name = "SIZE", value_parser = values::memory, help_heading = "Input")]
+    pub(crate) memory: Option<u64>,
+    /// Work on N threads, by default on all cores
+    ///
+    /// How many threads read, parse and write. The result is the same with any number. By default one per core.
+    #[arg(long, value_name = "N", value_parser = values::threads, help_heading = "Input")]
+    pub(crate) threads: Option<usize>,
+    /// Rules of identity, filters and names
+    ///
+    /// A TOML file with the rules: limits, ranks and blocked values of identifiers, custom identifiers, filters, names
+    /// of sources, tables to leave out. By default `profiles-sync.toml` in the space, where there is one.
+    #[arg(long, value_name = "FILE", help_heading = "Identity")]
+    pub(crate) config: Option<PathBuf>,
+    /// How segment ids are made: ksuid or sequential
+    ///
+    /// `ksuid` derives them from the event that founded the profile; `sequential` counts, profile_1, profile_2 and so on,
+    /// for examples and tests. Overrides the config, where the default is ksuid.
+    #[arg(long, value_enum, value_name = "STYLE", hide_possible_values = true, help_heading = "Identity")]
+    pub(crate) segment_ids: Option<SegmentIds>,
+    /// The folder of the tables; made where it is missing
+    ///
+    /// The folder that holds the tables of one profiles space, one NDJSON file each. It is made where it is missing.
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
+    pub(crate) space: PathBuf,
+    /// Then fold the raw tables into the views
+    ///
+    /// Does what `profiles-sync materialize --space DIR` does, once the events are committed.
+    #[arg(long, conflicts_with = "dry_run", overrides_with = "no_materialize", help_heading = "Output")]
+    pub(crate) materialize: bool,
+    #[arg(long, hide = true, overrides_with = "materialize")]
+    no_materialize: bool,
+    /// Do everything but the commit
+    ///
+    /// Reads, resolves and reports as if in earnest, and leaves the space as it is.
+    #[arg(long, help_heading = "Output")]
+    pub(crate) dry_run: bool,
+    /// Wait so long for another run on the space to end
+    ///
+    /// One run at a time may write to a space. By default a second one fails at once; with this flag it waits so many
+    /// seconds for the first to end.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 0,
+        hide_default_value = true,
+        help_heading = "Output"
+    )]
+    pub(crate) wait: u64,
+    #[command(flatten)]
+    pub(crate) messages: Messages,
+}
+
+const MATERIALIZE_HELP: &str = "\
+Memory:
+  Grows with the identifiers, profiles and traits of the raw tables, about the
+  size of their present values; the event tables are not read.
+
+Exit codes:
+  0    did it
+  2    could not; the views are as they were, and the message says why
+  130  interrupted by Ctrl-C; the views are as they were
+  143  interrupted by SIGTERM; the views are as they were
+
+Examples:
+  The views as they stood at the end of a quarter, beside the present ones:
+    profiles-sync materialize --space out --as-of 2026-04-01 --out out/q1
+  The views of a warehouse's export that lacks a table:
+    profiles-sync materialize --raw export --out views --partial";
+
+/// Fold the raw tables into the views
+///
+/// Folds the raw tables into the views: id_graph, external_id_mapping, profile_traits, user_traits, user_identifiers
+/// and profile_merges, one NDJSON file each, sorted by key. The views depend on the raw tables alone. Each view is
+/// replaced in one step.
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "profiles-sync materialize [OPTIONS] --space <DIR>\n       \
+        profiles-sync materialize [OPTIONS] --raw <DIR> --out <DIR>",
+    after_long_help = MATERIALIZE_HELP,
+    args_override_self = true
+)]
+pub(crate) struct MaterializeArgs {
+    /// The space to read, and to write unless --out is given
+    ///
+    /// The folder that `profiles-sync ingest` wrote. Only what was committed is read. The views go there too, unless
+    /// --out names another folder.
+    #[arg(long, value_name = "DIR", required_unless_present = "raw", conflicts_with = "raw")]
+    #[arg(help_heading = "Input")]
+    pub(crate) space: Option<PathBuf>,
+    /// Raw tables as a warehouse exports them, instead of a space
+    ///
+    /// A folder of raw tables from elsewhere, such as a warehouse's export: `TABLE.ndjson`, `.json` or `.jsonl`, plain or
+    /// with `.gz` or `.zst`, or a folder `TABLE/` of such files. Column names may be in any case, columns may be missing.
+    #[arg(long, value_name = "DIR", requires = "out", help_heading = "Input")]
+    pub(crate) raw: Option<PathBuf>,
+    /// Only rows up to this time, by their `uuid_ts`
+    ///
+    /// Leaves out rows whose `uuid_ts` is later than T, so that the views come out as they stood then. T is a time such as
+    /// 2026-01-31T12:00:00Z; a date alone is its midnight in UTC.
+    #[arg(long, value_name = "T", value_parser = values::as_of, help_heading = "Input")]
+    pub(crate) as_of: Option<i64>,
+    /// Work on N threads, by default on all cores
+    ///
+    /// How many threads fold and write. The result is the same with any number. By default one per core.
+    #[arg(long, value_name = "N", value_parser = values::threads, help_heading = "Input")]
+    pub(crate) threads: Option<usize>,
+    /// The folder of the views; made where it is missing
+    ///
+    /// Where the views go. Needed with --raw; with --space the views go to the space without it.
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
+    pub(crate) out: Option<PathBuf>,
+    /// Only these views, separated by commas
+    ///
+    /// Writes only the views named, separated by commas; the others stay as they are.
+    #[arg(
+        long,
+        value_name = "VIEWS",
+        value_delimiter = ',',
+        value_parser = PossibleValuesParser::new(VIEWS),
+        hide_possible_values = true,
+        action = ArgAction::Set,
+        num_args = 1,
+        help_heading = "Output"
+    )]
+    pub(crate) views: Vec<String>,
+    /// Write what can be written when a raw table is missing
+    ///
+    /// Without this flag a missing raw table is an error. With it, the views that need it are left out and named.
+    #[arg(long, help_heading = "Output")]
+    pub(crate) partial: bool,
+    #[command(flatten)]
+    pub(crate) messages: Messages,
+}
+
+const VIEWS: [&str; 6] = [
+    "id_graph",
+    "external_id_mapping",
+    "profile_traits",
+    "user_traits",
+    "user_identifiers",
+    "profile_merges",
+];
+
+/// What is said, and in which form.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub(crate) struct Messages {
+    /// Print the summary as one JSON object on stdout
+    ///
+    /// Prints the summary as one JSON object on the standard output, instead of the one for people on the standard error.
+    #[arg(long, overrides_with = "no_json", help_heading = "Messages")]
+    pub(crate) json: bool,
+    #[arg(long, hide = true, overrides_with = "json")]
+    no_json: bool,
+    /// Say nothing when all goes well
+    ///
+    /// Prints neither progress nor notices nor the summary for people. Errors are printed, and --json still prints its object.
+    #[arg(short, long, overrides_with = "no_quiet", help_heading = "Messages")]
+    pub(crate) quiet: bool,
+    #[arg(long, hide = true, overrides_with = "quiet")]
+    no_quiet: bool,
+}
+
+/// When messages are coloured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Colour {
+    Auto,
+    Always,
+    Never,
+}
+
+/// What `--generate` writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Generate {
+    Man,
+    Bash,
+    Zsh,
+    Fish,
+}
+
+/// The styles of segment ids, as they are typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SegmentIds {
+    Ksuid,
+    Sequential,
+}
+
+impl From<SegmentIds> for SegmentIdStyle {
+    fn from(typed: SegmentIds) -> Self {
+        match typed {
+            SegmentIds::Ksuid => Self::Ksuid,
+            SegmentIds::Sequential => Self::Sequential,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_description_holds_together() {
+        command().debug_assert();
+    }
+}

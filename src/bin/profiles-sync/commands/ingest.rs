@@ -1,0 +1,78 @@
+//! `ingest`: events into raw tables, and with `--materialize` on into views.
+
+use anyhow::Result;
+use profiles_sync::{
+    files::Files,
+    ingest::{IngestOptions, ingest},
+    materialize::{MaterializeOptions, materialize},
+    summary::{IngestSummary, MaterializeSummary},
+};
+use serde::Serialize;
+
+use crate::{args::IngestArgs, commands::on_threads, console::Console, report};
+
+/// Runs the subcommand.
+pub(crate) fn run(args: &IngestArgs, console: &Console) -> Result<()> {
+    let options = options(args);
+    let files = Files::real();
+    let (ingested, views) = on_threads(args.threads, || -> Result<_> {
+        let ingested = ingest(&options, &files, console)?;
+        console.end_step();
+        if !args.messages.json {
+            console.say(&report::ingested(&ingested, &options));
+        }
+        let views = if args.materialize { Some(views(&options, &files, console)?) } else { None };
+        Ok((ingested, views))
+    })??;
+    match views {
+        None if args.messages.json => console.data(&report::json(&ingested)?)?,
+        None => {}
+        Some(views) if args.messages.json => {
+            console.data(&report::json(&Both { ingest: &ingested, materialize: &views })?)?;
+        }
+        Some(views) => console.say(&report::materialized(&views)),
+    }
+    Ok(())
+}
+
+/// The `--json` summary of a run that did both.
+#[derive(Serialize)]
+struct Both<'a> {
+    ingest: &'a IngestSummary,
+    materialize: &'a MaterializeSummary,
+}
+
+fn options(args: &IngestArgs) -> IngestOptions {
+    IngestOptions {
+        inputs: args.events.clone(),
+        space: args.space.clone(),
+        config: args.config.clone(),
+        segment_ids: args.segment_ids.map(Into::into),
+        max_rejects: args.max_rejects,
+        memory: args.memory,
+        dry_run: args.dry_run,
+        wait: args.wait,
+    }
+}
+
+/// The second half of `--materialize`. The events are committed by now, and an error has to say so.
+fn views(options: &IngestOptions, files: &Files, console: &Console) -> Result<MaterializeSummary> {
+    let again = format!("run `profiles-sync materialize --space {}`", options.space.display());
+    let options = MaterializeOptions {
+        raw: options.space.clone(),
+        space: true,
+        out: options.space.clone(),
+        views: Vec::new(),
+        as_of: None,
+        partial: false,
+    };
+    materialize(&options, files, console).map_err(|error| {
+        let told = if error.interrupted() {
+            "interrupted; the events are ingested, the views are as they were"
+        } else {
+            "the events are ingested, but the views are as they were"
+        };
+        let error = if error.hint_text().is_some() { error } else { error.hint(again) };
+        anyhow::Error::from(error).context(told)
+    })
+}

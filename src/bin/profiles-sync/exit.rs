@@ -1,0 +1,103 @@
+//! What the program leaves behind for the shell: one number, and where it is not 0, the reason.
+
+use std::{io::ErrorKind, process::ExitCode};
+
+use profiles_sync::error::Error;
+
+use crate::{console::Console, signals};
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Did it; also when the reader of the standard output went away.
+    Done,
+    /// Could not; nothing was committed, unless the message says what was.
+    Failed,
+    /// A signal asked it to stop.
+    Interrupted,
+}
+
+impl Exit {
+    /// The number of each ending. The help and the README list the same ones.
+    pub(crate) fn code(self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Done => 0,
+            Self::Failed => 2,
+            Self::Interrupted => signals::exit_code(),
+        })
+    }
+
+    /// Shows what is wrong with the arguments, or the help that they asked for.
+    pub(crate) fn of_usage(error: &clap::Error) -> Self {
+        // There is nobody left to tell when this fails.
+        let _ = error.print();
+        if error.use_stderr() { Self::Failed } else { Self::Done }
+    }
+
+    /// Shows an error and the way out.
+    pub(crate) fn of_error(error: &anyhow::Error, console: &Console) -> Self {
+        if is_closed_pipe(error) {
+            return Self::Done;
+        }
+        let hint = library_errors(error).find_map(Error::hint_text);
+        if library_errors(error).any(Error::interrupted) {
+            // The outermost message knows what was committed before.
+            console.error(&error.to_string(), hint);
+            return Self::Interrupted;
+        }
+        console.error(&chain(error), hint);
+        Self::Failed
+    }
+}
+
+/// The library's errors in a chain of causes, outermost first.
+fn library_errors(error: &anyhow::Error) -> impl Iterator<Item = &Error> {
+    error.chain().filter_map(|cause| cause.downcast_ref())
+}
+
+/// The reader of the standard output had enough. Only [`Console::data`] writes there.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .any(|cause| cause.kind() == ErrorKind::BrokenPipe)
+        && library_errors(error).next().is_none()
+}
+
+/// The messages of a chain of causes, one after the other. An error that only wraps another one says the same
+/// words, which are then left out.
+fn chain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain() {
+        let message = cause.to_string();
+        if text.is_empty() {
+            text = message;
+        } else if !text.ends_with(&message) {
+            text.push_str(": ");
+            text.push_str(&message);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn a_chain_says_nothing_twice() {
+        let cause = io::Error::new(ErrorKind::NotFound, "no such file");
+        let error = anyhow::Error::from(Error::io("open", "a.ndjson", cause).hint("check the path"));
+        assert_eq!(chain(&error), "could not open `a.ndjson`: no such file");
+        assert_eq!(library_errors(&error).find_map(Error::hint_text), Some("check the path"));
+    }
+
+    #[test]
+    fn a_closed_pipe_is_no_failure_but_a_broken_file_is() {
+        let pipe = || io::Error::from(ErrorKind::BrokenPipe);
+        assert!(is_closed_pipe(&anyhow::Error::from(pipe())));
+        assert!(!is_closed_pipe(&anyhow::Error::from(Error::io("read", "fifo", pipe()))));
+    }
+}

@@ -1,0 +1,214 @@
+//! What a run did, for the person who reads it at 7 a.m., and as JSON for the machine that reads it before.
+
+use std::{collections::BTreeMap, fmt::Write};
+
+use profiles_sync::{
+    ingest::IngestOptions,
+    summary::{IngestSummary, MaterializeSummary},
+};
+use serde::Serialize;
+
+/// Longer lists of tables end in `and N more tables`.
+const TABLES_SHOWN: usize = 12;
+
+/// A summary as one line of JSON.
+pub(crate) fn json(summary: &impl Serialize) -> serde_json::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(summary)?;
+    line.push(b'\n');
+    Ok(line)
+}
+
+/// The summary of an ingest.
+pub(crate) fn ingested(summary: &IngestSummary, options: &IngestOptions) -> String {
+    let mut text = format!(
+        "{} {} ({}) from {} into {} in {}, {} events a second",
+        if options.dry_run { "would ingest" } else { "ingested" },
+        count(summary.events, "event"),
+        bytes(summary.bytes),
+        count(summary.files, "file"),
+        options.space.display(),
+        seconds(summary.seconds),
+        thousands(whole(summary.events_per_second)),
+    );
+    let rejected = summary.rejected.values().sum();
+    let mut lines = Lines::new(&mut text);
+    lines.number("duplicates", summary.duplicates);
+    if 0 < summary.filtered {
+        lines.number("filtered out", summary.filtered);
+    }
+    lines.number("rejected lines", rejected);
+    lines.indented(&summary.rejected);
+    lines.number("unresolved events", summary.unresolved);
+    lines.number("profiles created", summary.profiles_created);
+    lines.number("profiles merged away", summary.profiles_merged);
+    for (what, by_type) in [
+        ("identifiers mapped", &summary.identifiers_mapped),
+        ("identifiers demoted", &summary.identifiers_demoted),
+        ("identifiers blocked", &summary.identifiers_blocked),
+        ("identifiers capped", &summary.identifiers_capped),
+    ] {
+        if what != "identifiers capped" || !by_type.is_empty() {
+            lines.number(what, by_type.values().sum());
+            lines.indented(by_type);
+        }
+    }
+    if !summary.notes.is_empty() {
+        lines.number("notes on names and values", summary.notes.values().sum());
+        lines.indented(&summary.notes);
+    }
+    lines.number(if options.dry_run { "rows not added" } else { "rows added" }, summary.rows.values().sum());
+    lines.tables(&summary.rows);
+    if 0 < rejected && !options.dry_run {
+        let _ = write!(text, "\nrejected lines are in {}", options.space.join("rejected.ndjson").display());
+    }
+    text
+}
+
+/// The summary of a materialize.
+pub(crate) fn materialized(summary: &MaterializeSummary) -> String {
+    let read: u64 = summary.rows_read.values().sum();
+    let mut text = format!(
+        "materialized {} from {} ({}) in {}",
+        count(summary.profiles, "profile"),
+        count(read, "row"),
+        bytes(summary.bytes),
+        seconds(summary.seconds),
+    );
+    let mut lines = Lines::new(&mut text);
+    lines.number("rows written", summary.rows.values().sum());
+    lines.tables(&summary.rows);
+    for (view, table) in &summary.views_left_out {
+        let _ = write!(text, "\nleft out `{view}`: it needs the raw table `{table}`");
+    }
+    text
+}
+
+/// Lines of a name and a number under the headline.
+struct Lines<'a>(&'a mut String);
+
+impl<'a> Lines<'a> {
+    fn new(text: &'a mut String) -> Self {
+        Self(text)
+    }
+
+    fn number(&mut self, name: &str, number: u64) {
+        let _ = write!(self.0, "\n  {name:<36}{:>15}", thousands(number));
+    }
+
+    fn indented(&mut self, numbers: &BTreeMap<String, u64>) {
+        for (name, number) in largest_first(numbers) {
+            self.number(&format!("  {name}"), number);
+        }
+    }
+
+    fn tables(&mut self, rows: &BTreeMap<String, u64>) {
+        let tables = largest_first(rows);
+        let shown = if tables.len() <= TABLES_SHOWN { tables.len() } else { TABLES_SHOWN - 1 };
+        for (table, rows) in &tables[..shown] {
+            self.number(&format!("  {table}"), *rows);
+        }
+        if shown < tables.len() {
+            let rows = tables[shown..].iter().map(|(_, rows)| rows).sum();
+            self.number(&format!("  and {} more tables", tables.len() - shown), rows);
+        }
+    }
+}
+
+/// Names and numbers that are not 0, the largest number first.
+fn largest_first(numbers: &BTreeMap<String, u64>) -> Vec<(&str, u64)> {
+    let mut largest: Vec<_> = numbers
+        .iter()
+        .map(|(name, number)| (name.as_str(), *number))
+        .filter(|(_, number)| 0 < *number)
+        .collect();
+    largest.sort_by_key(|(_, number)| std::cmp::Reverse(*number));
+    largest
+}
+
+fn count(number: u64, what: &str) -> String {
+    format!("{} {what}{}", thousands(number), if number == 1 { "" } else { "s" })
+}
+
+fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if 0 < at && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+fn bytes(number: u64) -> String {
+    let mut unit = "bytes";
+    let (mut whole, mut tenths) = (number, None);
+    for larger in ["kB", "MB", "GB", "TB"] {
+        if whole < 1000 {
+            break;
+        }
+        tenths = Some(whole % 1000 / 100);
+        whole /= 1000;
+        unit = larger;
+    }
+    match tenths {
+        Some(tenths) => format!("{whole}.{tenths} {unit}"),
+        None => format!("{whole} {unit}"),
+    }
+}
+
+fn seconds(number: f64) -> String {
+    if number < 60.0 {
+        return format!("{number:.1} s");
+    }
+    let whole = whole(number);
+    if whole < 3600 {
+        format!("{} min {} s", whole / 60, whole % 60)
+    } else {
+        format!("{} h {} min", whole / 3600, whole % 3600 / 60)
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a speed or duration, never negative"
+)]
+fn whole(number: f64) -> u64 {
+    number.round() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_easy_to_read() {
+        for (number, expected) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
+            assert_eq!(thousands(number), expected);
+        }
+        for (number, expected) in
+            [(0, "0 bytes"), (999, "999 bytes"), (1500, "1.5 kB"), (1_149_000_000, "1.1 GB")]
+        {
+            assert_eq!(bytes(number), expected);
+        }
+        for (number, expected) in
+            [(0.04, "0.0 s"), (9.87, "9.9 s"), (75.0, "1 min 15 s"), (7260.0, "2 h 1 min")]
+        {
+            assert_eq!(seconds(number), expected);
+        }
+    }
+
+    #[test]
+    fn a_long_list_of_tables_is_cut() {
+        let rows = (1..=20).map(|at| (format!("table_{at:02}"), at)).collect();
+        let mut text = String::new();
+        Lines::new(&mut text).tables(&rows);
+        let lines: Vec<_> = text.lines().skip(1).collect();
+        assert_eq!(lines.len(), TABLES_SHOWN);
+        assert!(lines[0].trim_start().starts_with("table_20 "));
+        assert!(lines[11].trim_start().starts_with("and 9 more tables"));
+        assert!(lines[11].ends_with(" 45"));
+    }
+}

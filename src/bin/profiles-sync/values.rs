@@ -1,0 +1,76 @@
+//! The values of flags that are no plain text: numbers with a unit, times.
+//!
+//! What is wrong with one is told in the words of the right form; the parser puts the flag and the value before it.
+
+use profiles_sync::{event::timestamp::parse_micros, ingest::MaxRejects};
+
+/// Lines, or a percentage of them.
+pub(crate) fn max_rejects(text: &str) -> Result<MaxRejects, String> {
+    match text.strip_suffix('%') {
+        Some(percent) => match percent.parse() {
+            Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(MaxRejects::Percent(percent)),
+            _ => Err("a percentage is a number from 0% to 100%, such as 1% or 0.5%".to_owned()),
+        },
+        None => text
+            .parse()
+            .map(MaxRejects::Lines)
+            .map_err(|_| "a whole number of lines such as 100, or a percentage such as 1%".to_owned()),
+    }
+}
+
+/// Bytes, with a unit or without.
+pub(crate) fn memory(text: &str) -> Result<u64, String> {
+    let message = || "a size is a whole number with K, M, G or T, such as 512M or 4G".to_owned();
+    let upper = text.to_ascii_uppercase();
+    let digits = upper.trim_end_matches(|character: char| !character.is_ascii_digit());
+    let power = match &upper[digits.len()..] {
+        "" | "B" => 0,
+        "K" | "KB" | "KIB" => 10,
+        "M" | "MB" | "MIB" => 20,
+        "G" | "GB" | "GIB" => 30,
+        "T" | "TB" | "TIB" => 40,
+        _ => return Err(message()),
+    };
+    let number: u64 = digits.parse().map_err(|_| message())?;
+    number.checked_mul(1 << power).filter(|bytes| 0 < *bytes).ok_or_else(message)
+}
+
+/// How many threads.
+pub(crate) fn threads(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if 0 < number && number <= 1024 => Ok(number),
+        _ => Err("a number of threads from 1 to 1024".to_owned()),
+    }
+}
+
+/// A time to the microsecond, or a date.
+pub(crate) fn as_of(text: &str) -> Result<i64, String> {
+    parse_micros(text.as_bytes())
+        .ok_or_else(|| "a time such as 2026-01-31T12:00:00Z, or a date such as 2026-01-31".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_with_their_unit() {
+        for (text, expected) in
+            [("1", 1), ("2k", 2048), ("512M", 512 << 20), ("4GiB", 4 << 30), ("1tb", 1 << 40)]
+        {
+            assert_eq!(memory(text), Ok(expected), "{text}");
+        }
+        for text in ["", "0", "G", "1.5G", "-1", "9999999999999T", "1X"] {
+            assert!(memory(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn rejects_are_counted_in_lines_or_per_cent() {
+        assert_eq!(max_rejects("0"), Ok(MaxRejects::Lines(0)));
+        assert_eq!(max_rejects("0.5%"), Ok(MaxRejects::Percent(0.5)));
+        for text in ["", "%", "-1", "101%", "NaN%", "1.5", "many"] {
+            assert!(max_rejects(text).is_err(), "{text}");
+        }
+    }
+}

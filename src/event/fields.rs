@@ -1,0 +1,112 @@
+//! The fields of an event that are used, as tokens of its line.
+
+use super::json::{Document, Kind};
+
+/// Token indices of the values; `None` where a field is absent or `null`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Fields {
+    /// `type`
+    pub call: Option<u32>,
+    /// `messageId`
+    pub message_id: Option<u32>,
+    /// `anonymousId`
+    pub anonymous_id: Option<u32>,
+    /// `userId`
+    pub user_id: Option<u32>,
+    /// `context`, where it is an object
+    pub context: Option<u32>,
+    /// `traits`, where it is an object
+    pub traits: Option<u32>,
+    /// `properties`, where it is an object
+    pub properties: Option<u32>,
+    /// `event`
+    pub event: Option<u32>,
+    /// `name`
+    pub name: Option<u32>,
+    /// `category`
+    pub category: Option<u32>,
+    /// `groupId`
+    pub group_id: Option<u32>,
+    /// `previousId`
+    pub previous_id: Option<u32>,
+    /// `timestamp`
+    pub timestamp: Option<u32>,
+    /// `originalTimestamp`
+    pub original_timestamp: Option<u32>,
+    /// `sentAt`
+    pub sent_at: Option<u32>,
+    /// `receivedAt`
+    pub received_at: Option<u32>,
+    /// `projectId`
+    pub project_id: Option<u32>,
+    /// `sourceId`
+    pub source_id: Option<u32>,
+    /// `batch`, where it is an array
+    pub batch: Option<u32>,
+}
+
+impl Fields {
+    /// Finds the fields of an object. Of a repeated key the last counts.
+    #[must_use]
+    pub fn read(doc: Document<'_>, object: u32) -> Self {
+        let mut fields = Self::default();
+        for (key, value) in doc.members(object) {
+            match doc.kind(key) {
+                Kind::Plain => fields.set(doc, doc.raw(key), value),
+                _ => fields.set(doc, &doc.string(key).unwrap_or_default(), value),
+            }
+        }
+        fields
+    }
+
+    fn set(&mut self, doc: Document<'_>, key: &[u8], value: u32) {
+        let kind = doc.kind(value);
+        let place = match key {
+            b"type" => &mut self.call,
+            b"messageId" => &mut self.message_id,
+            b"anonymousId" => &mut self.anonymous_id,
+            b"userId" => &mut self.user_id,
+            b"context" => &mut self.context,
+            b"traits" => &mut self.traits,
+            b"properties" => &mut self.properties,
+            b"event" => &mut self.event,
+            b"name" => &mut self.name,
+            b"category" => &mut self.category,
+            b"groupId" => &mut self.group_id,
+            b"previousId" => &mut self.previous_id,
+            b"timestamp" => &mut self.timestamp,
+            b"originalTimestamp" => &mut self.original_timestamp,
+            b"sentAt" => &mut self.sent_at,
+            b"receivedAt" => &mut self.received_at,
+            b"projectId" => &mut self.project_id,
+            b"sourceId" => &mut self.source_id,
+            b"batch" => &mut self.batch,
+            _ => return,
+        };
+        let usable = match key {
+            b"context" | b"traits" | b"properties" => kind == Kind::Object,
+            b"batch" => kind == Kind::Array,
+            _ => kind != Kind::Null,
+        };
+        *place = usable.then_some(value);
+    }
+
+    /// Whether this is a batch envelope: an array `batch` and no string `type`.
+    #[must_use]
+    pub fn envelope(&self, doc: Document<'_>) -> bool {
+        let has_type = self.call.is_some_and(|call| matches!(doc.kind(call), Kind::Plain | Kind::Escaped));
+        self.batch.is_some() && !has_type
+    }
+
+    /// Fills what an item lacks from its envelope: `sentAt`, `receivedAt` and `context`, whole.
+    #[must_use]
+    pub fn filled_from(mut self, doc: Document<'_>, item: u32, envelope: &Self) -> Self {
+        self.sent_at = self.sent_at.or(envelope.sent_at);
+        self.received_at = self.received_at.or(envelope.received_at);
+        let lacks_context = doc.get(item, b"context").is_none_or(|context| doc.kind(context) == Kind::Null);
+        if lacks_context {
+            self.context = envelope.context;
+        }
+        self
+    }
+}

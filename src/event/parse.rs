@@ -1,0 +1,162 @@
+//! An object becomes an event, or a reject: the first rule that it breaks, in a fixed order.
+
+use std::borrow::Cow;
+
+use super::{
+    Call,
+    fields::Fields,
+    json::{Document, Kind},
+    reject::{Reason, Reject},
+    timestamp::{Millis, TOO_LATE, parse_millis},
+};
+use crate::collections::Set;
+
+/// An event with its fields checked and its times read.
+#[derive(Debug)]
+pub struct Parsed<'a> {
+    /// The text it stands in.
+    pub doc: Document<'a>,
+    /// Where its values stand.
+    pub fields: Fields,
+    /// Which call.
+    pub call: Call,
+    /// As sent; `None` where it is missing and has to be derived.
+    pub message_id: Option<Cow<'a, [u8]>>,
+    /// `projectId`, else `sourceId`.
+    pub source_id: Option<Cow<'a, [u8]>>,
+    /// When it happened.
+    pub timestamp: Millis,
+    /// When it arrived.
+    pub received_at: Millis,
+    /// As sent.
+    pub original_timestamp: Option<Millis>,
+    /// As sent.
+    pub sent_at: Option<Millis>,
+}
+
+/// More top-level traits or properties than this are no event's.
+const MAX_KEYS: usize = 300;
+
+/// Checks an event. The rules stand in the order in which they are reported.
+pub fn parse<'a>(doc: Document<'a>, fields: Fields) -> Result<Parsed<'a>, Reject> {
+    let call = call_of(doc, fields.call)?;
+    let message_id = text(doc, fields.message_id).filter(|id| !id.is_empty());
+    if let Some(id) = &message_id
+        && 100 < n_characters(id)
+    {
+        return Err(reject(Reason::MessageIdTooLong, format!("\"messageId\" has {} characters", n_characters(id))));
+    }
+    count_keys(doc, fields.traits, Reason::TooManyTraits, "traits")?;
+    count_keys(doc, fields.properties, Reason::TooManyProperties, "properties")?;
+    if call == Call::Group {
+        check_group(doc, fields.group_id)?;
+    }
+    let original_timestamp = time(doc, fields.original_timestamp);
+    let sent_at = time(doc, fields.sent_at);
+    let (timestamp, received_at) = clocks(
+        time(doc, fields.timestamp),
+        original_timestamp,
+        sent_at,
+        time(doc, fields.received_at),
+    )?;
+    let source_id = text(doc, fields.project_id)
+        .filter(|id| !id.is_empty())
+        .or_else(|| text(doc, fields.source_id).filter(|id| !id.is_empty()));
+    Ok(Parsed { doc, fields, call, message_id, source_id, timestamp, received_at, original_timestamp, sent_at })
+}
+
+/// A string's text, or a number as written.
+#[must_use]
+pub fn text<'a>(doc: Document<'a>, value: Option<u32>) -> Option<Cow<'a, [u8]>> {
+    doc.scalar_text(value?)
+}
+
+fn call_of(doc: Document<'_>, value: Option<u32>) -> Result<Call, Reject> {
+    let Some(value) = value else {
+        return Err(reject(Reason::UnknownType, "\"type\" is missing".to_owned()));
+    };
+    let Some(name) = doc.string(value) else {
+        return Err(reject(Reason::UnknownType, "\"type\" is not a text".to_owned()));
+    };
+    Call::of_type(&name).ok_or_else(|| {
+        let name: String = String::from_utf8_lossy(&name).chars().take(100).collect();
+        reject(Reason::UnknownType, format!("\"type\" is \"{name}\""))
+    })
+}
+
+fn count_keys(doc: Document<'_>, object: Option<u32>, reason: Reason, what: &str) -> Result<(), Reject> {
+    let Some(object) = object else { return Ok(()) };
+    let token = doc.tokens[object as usize];
+    // A member takes two tokens at least.
+    if ((token.next - object - 1) as usize) / 2 <= MAX_KEYS {
+        return Ok(());
+    }
+    let keys: Set<Cow<'_, [u8]>> = doc.members(object).filter_map(|(key, _)| doc.string(key)).collect();
+    if keys.len() <= MAX_KEYS {
+        return Ok(());
+    }
+    Err(reject(reason, format!("{} {what}", keys.len())))
+}
+
+fn check_group(doc: Document<'_>, group_id: Option<u32>) -> Result<(), Reject> {
+    let id = text(doc, group_id).unwrap_or_default();
+    if id.is_empty() {
+        return Err(reject(Reason::EmptyGroupId, "a group call without \"groupId\"".to_owned()));
+    }
+    let n = n_characters(&id);
+    if 500 < n {
+        return Err(reject(Reason::GroupIdTooLong, format!("\"groupId\" has {n} characters")));
+    }
+    Ok(())
+}
+
+/// `timestamp` and `receivedAt`, worked out where they are missing.
+fn clocks(
+    timestamp: Option<Millis>,
+    original: Option<Millis>,
+    sent: Option<Millis>,
+    received: Option<Millis>,
+) -> Result<(Millis, Millis), Reject> {
+    let unskewed = match (original, sent, received) {
+        (Some(original), Some(sent), Some(received)) => {
+            Some(received.saturating_sub(sent.saturating_sub(original)))
+        }
+        _ => None,
+    };
+    let Some(timestamp) = timestamp.or(unskewed).or(original).or(sent).or(received) else {
+        return Err(reject(Reason::NoUsableTime, "no time in it can be read".to_owned()));
+    };
+    let received_at = received.or(sent).unwrap_or(timestamp);
+    for (name, time) in [("timestamp", timestamp), ("receivedAt", received_at)] {
+        if time < 0 {
+            return Err(reject(Reason::TimeBefore1970, format!("\"{name}\" is {time} ms from 1970")));
+        }
+        if TOO_LATE <= time {
+            return Err(reject(Reason::TimeAfter2285, format!("\"{name}\" is {time} ms from 1970")));
+        }
+    }
+    Ok((timestamp, received_at))
+}
+
+/// A text that reads as a time, or a whole number of milliseconds.
+fn time(doc: Document<'_>, value: Option<u32>) -> Option<Millis> {
+    let value = value?;
+    match doc.kind(value) {
+        Kind::Integer => {
+            let digits = std::str::from_utf8(doc.raw(value)).ok()?;
+            // More digits than fit are a time all the same, far out of range.
+            let far = if digits.starts_with('-') { Millis::MIN } else { Millis::MAX };
+            Some(digits.parse().unwrap_or(far))
+        }
+        Kind::Plain => parse_millis(doc.raw(value)),
+        _ => parse_millis(&doc.string(value)?),
+    }
+}
+
+fn n_characters(text: &[u8]) -> usize {
+    text.iter().filter(|&&byte| byte & 0xc0 != 0x80).count()
+}
+
+fn reject(reason: Reason, detail: String) -> Reject {
+    Reject { reason, detail }
+}

@@ -1,0 +1,291 @@
+//! The identifiers of an event, from all the places that the rules name.
+
+use std::{borrow::Cow, sync::Arc};
+
+use super::{
+    rules::{Blocked, Normalize, Rules},
+    types::{
+        ANDROID_ID, ANDROID_IDFA, ANDROID_PUSH_TOKEN, ANONYMOUS_ID, BRAZE_ID, CROSS_DOMAIN_ID, EMAIL, GA_CLIENT_ID,
+        KNOWN_TYPES, TypeId, Types, USER_ID,
+    },
+};
+use crate::{
+    collections::{Map, key_of},
+    event::{
+        Call,
+        block::{Block, Identifier, Span},
+        json::{Document, Kind},
+        parse::Parsed,
+    },
+    raw::names::{camel_case, snake_case},
+};
+
+/// What the rules say of one type, compiled.
+#[derive(Debug, Clone)]
+struct Compiled {
+    name: Arc<str>,
+    blocked: Blocked,
+    /// The number of the first entry of `blocked` among all entries.
+    first_entry: u32,
+    normalize: Normalize,
+}
+
+/// A type that is found by its name.
+#[derive(Debug, Clone)]
+struct Named {
+    type_id: TypeId,
+    spellings: Vec<Vec<u8>>,
+    /// Whether only `properties` is looked at: a known type that the config sends there too.
+    only_properties: bool,
+}
+
+/// Finds identifiers. One for each thread that parses.
+#[derive(Debug, Clone)]
+pub struct Extractor {
+    types: Arc<Types>,
+    ids: Map<Vec<u8>, TypeId>,
+    compiled: Vec<Option<Compiled>>,
+    named: Vec<Named>,
+    rules: Arc<Rules>,
+    first_entries: Arc<Map<String, u32>>,
+    scratch: Vec<u8>,
+}
+
+/// All entries that block values, in the order of their numbers: those for all types, then those of each type.
+#[must_use]
+pub fn block_entries(rules: &Rules) -> Vec<String> {
+    let entries = |blocked: &Blocked| -> Vec<String> {
+        blocked.exact.iter().cloned().chain(blocked.patterns.iter().map(|p| p.as_str().to_owned())).collect()
+    };
+    std::iter::once(&rules.blocked).chain(rules.types.values().map(|t| &t.blocked)).flat_map(entries).collect()
+}
+
+impl Extractor {
+    /// Compiles the rules.
+    #[must_use]
+    pub fn new(rules: &Arc<Rules>, types: &Arc<Types>) -> Self {
+        let mut named = Vec::new();
+        let mut first_entries = Map::default();
+        let mut entry = n_entries(&rules.blocked);
+        for (name, of_type) in &rules.types {
+            first_entries.insert(name.clone(), entry);
+            entry += n_entries(&of_type.blocked);
+            let known = KNOWN_TYPES.contains(&name.as_str());
+            if of_type.custom && !known || of_type.properties {
+                named.push(Named {
+                    type_id: types.id(name),
+                    spellings: spellings(name),
+                    only_properties: known || !of_type.custom,
+                });
+            }
+        }
+        Self {
+            types: Arc::clone(types),
+            ids: Map::default(),
+            compiled: Vec::new(),
+            named,
+            rules: Arc::clone(rules),
+            first_entries: Arc::new(first_entries),
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Appends the identifiers of an event to its block, each once, blocked ones marked.
+    pub fn extract(&mut self, parsed: &Parsed<'_>, block: &mut Block) -> (u32, u32) {
+        let first = block.identifiers.len();
+        let doc = parsed.doc;
+        let fields = &parsed.fields;
+        self.take(doc, fields.user_id, USER_ID, block);
+        self.take(doc, fields.anonymous_id, ANONYMOUS_ID, block);
+        let traits = fields.traits.filter(|_| parsed.call != Call::Group);
+        let email = fields.traits.filter(|_| parsed.call == Call::Identify).and_then(|t| doc.get(t, b"email"));
+        let mut has_email = self.take(doc, email, EMAIL, block);
+        let mut context_traits = None;
+        if let Some(context) = fields.context {
+            for (key, value) in doc.members(context) {
+                let key = match doc.kind(key) {
+                    Kind::Plain => Cow::Borrowed(doc.raw(key)),
+                    _ => doc.string(key).unwrap_or_default(),
+                };
+                if key.as_ref() == b"traits" {
+                    context_traits = (doc.kind(value) == Kind::Object).then_some(value);
+                }
+            }
+            self.take_context(doc, context, block);
+        }
+        if let Some(object) = context_traits {
+            if !has_email {
+                has_email = self.take(doc, doc.get(object, b"email"), EMAIL, block);
+            }
+            self.take(doc, doc.get(object, b"crossDomainId"), CROSS_DOMAIN_ID, block);
+            self.take(doc, doc.get(object, b"cross_domain_id"), CROSS_DOMAIN_ID, block);
+        }
+        for at in 0..self.named.len() {
+            let type_id = self.named[at].type_id;
+            if type_id == EMAIL && has_email {
+                continue;
+            }
+            let places: &[Option<u32>] = if self.named[at].only_properties {
+                &[fields.properties]
+            } else {
+                &[traits, context_traits, fields.properties]
+            };
+            for place in places.iter().flatten() {
+                for spelling in 0..self.named[at].spellings.len() {
+                    let value = doc.get(*place, &self.named[at].spellings[spelling]);
+                    self.take(doc, value, type_id, block);
+                }
+            }
+        }
+        (crate::event::block::position(first), crate::event::block::position(block.identifiers.len()))
+    }
+
+    /// The places inside `context` but for its traits.
+    fn take_context(&mut self, doc: Document<'_>, context: u32, block: &mut Block) {
+        let object = |value: Option<u32>| value.filter(|&v| doc.kind(v) == Kind::Object);
+        if let Some(device) = object(doc.get(context, b"device"))
+            && let Some(system) = doc.get(device, b"type").and_then(|v| doc.string(v))
+        {
+            // The iOS type of each place is one further than the Android type.
+            let offset = match system.to_ascii_lowercase().as_slice() {
+                b"android" => Some(0),
+                b"ios" => Some(1),
+                _ => None,
+            };
+            if let Some(offset) = offset {
+                self.take(doc, doc.get(device, b"id"), ANDROID_ID + offset, block);
+                let tracking = doc.get(device, b"adTrackingEnabled").is_some_and(|v| doc.kind(v) == Kind::True);
+                if tracking {
+                    self.take(doc, doc.get(device, b"advertisingId"), ANDROID_IDFA + offset, block);
+                }
+                self.take(doc, doc.get(device, b"token"), ANDROID_PUSH_TOKEN + offset, block);
+            }
+        }
+        if let Some(integrations) = object(doc.get(context, b"integrations"))
+            && let Some(analytics) = object(doc.get(integrations, b"Google Analytics"))
+        {
+            self.take(doc, doc.get(analytics, b"clientId"), GA_CLIENT_ID, block);
+        }
+        if let Some(braze) = object(doc.get(context, b"Braze")) {
+            self.take(doc, doc.get(braze, b"braze_id"), BRAZE_ID, block);
+        }
+        if let Some(list) = doc.get(context, b"externalIds").filter(|&v| doc.kind(v) == Kind::Array) {
+            for entry in doc.items(list) {
+                self.take_external(doc, entry, block);
+            }
+        }
+    }
+
+    fn take_external(&mut self, doc: Document<'_>, entry: u32, block: &mut Block) {
+        let of_users = match doc.get(entry, b"collection") {
+            None => true,
+            Some(value) => {
+                doc.kind(value) == Kind::Null || doc.string(value).is_some_and(|c| c.is_empty() || *c == *b"users")
+            }
+        };
+        let Some(name) = doc.get(entry, b"type").and_then(|v| doc.scalar_text(v)).filter(|n| !n.is_empty()) else {
+            return;
+        };
+        // An account's id never identifies a person.
+        if of_users && !name.eq_ignore_ascii_case(b"group_id") {
+            let type_id = self.type_id(&name);
+            self.take(doc, doc.get(entry, b"id"), type_id, block);
+        }
+    }
+
+    /// The number of a type by its name as sent.
+    fn type_id(&mut self, name: &[u8]) -> TypeId {
+        if let Some(&id) = self.ids.get(name) {
+            return id;
+        }
+        let lower = String::from_utf8_lossy(name).to_lowercase();
+        let id = self.types.id(&lower);
+        self.ids.insert(name.to_owned(), id);
+        id
+    }
+
+    /// Takes a value, if it is one. Says whether it is.
+    fn take(&mut self, doc: Document<'_>, value: Option<u32>, type_id: TypeId, block: &mut Block) -> bool {
+        let Some(text) = value.and_then(|value| doc.scalar_text(value)) else { return false };
+        if text.is_empty() {
+            return false;
+        }
+        let at = type_id as usize;
+        if self.compiled.len() <= at {
+            self.compiled.resize(at + 1, None);
+        }
+        if self.compiled[at].is_none() {
+            self.compiled[at] = Some(self.compile(type_id));
+        }
+        let Some(compiled) = &self.compiled[at] else { return false };
+        let text = normalized(text, compiled.normalize);
+        if text.is_empty() {
+            return false;
+        }
+        let key = identifier_key(&mut self.scratch, &compiled.name, &text);
+        let start = block.arena.len();
+        block.arena.extend_from_slice(&text);
+        let blocked_by = std::str::from_utf8(&text).ok().and_then(|value| {
+            let for_all = entry_number(&self.rules.blocked, value).map(|n| n + 1);
+            for_all.or_else(|| entry_number(&compiled.blocked, value).map(|n| n + 1 + compiled.first_entry))
+        });
+        block.identifiers.push(Identifier {
+            key,
+            type_id,
+            blocked_by: blocked_by.unwrap_or(0),
+            value: Span::since(&block.arena, start),
+        });
+        true
+    }
+
+    fn compile(&self, type_id: TypeId) -> Compiled {
+        let name = self.types.names().swap_remove(type_id as usize);
+        let of_type = self.rules.of_type(&name);
+        let first_entry = self.first_entries.get(&name).copied().unwrap_or_default();
+        Compiled { name: name.into(), blocked: of_type.blocked, first_entry, normalize: of_type.normalize }
+    }
+}
+
+/// The key of an identifier: it stands for type and value, apart.
+pub fn identifier_key(scratch: &mut Vec<u8>, type_name: &str, value: &[u8]) -> u128 {
+    scratch.clear();
+    scratch.extend_from_slice(&(type_name.len() as u64).to_le_bytes());
+    scratch.extend_from_slice(type_name.as_bytes());
+    scratch.extend_from_slice(value);
+    key_of(scratch)
+}
+
+fn n_entries(blocked: &Blocked) -> u32 {
+    u32::try_from(blocked.exact.len() + blocked.patterns.len()).expect("fewer than 2^32 blocked values")
+}
+
+/// The number of the entry that blocks a value, counted as in [`block_entries`].
+fn entry_number(blocked: &Blocked, value: &str) -> Option<u32> {
+    // Most values are longer than any exact entry; only the others are worth lower-casing.
+    let exact = blocked.exact.iter().any(|e| value.len() <= e.len() * 3).then(|| value.to_lowercase());
+    let place = exact.and_then(|lower| blocked.exact.iter().position(|e| *e == lower)).or_else(|| {
+        blocked.patterns.iter().position(|p| p.is_match(value)).map(|place| blocked.exact.len() + place)
+    })?;
+    u32::try_from(place).ok()
+}
+
+fn normalized(text: Cow<'_, [u8]>, normalize: Normalize) -> Cow<'_, [u8]> {
+    if !normalize.lowercase && !normalize.trim {
+        return text;
+    }
+    let whole = String::from_utf8_lossy(&text);
+    let trimmed = if normalize.trim { whole.trim() } else { &whole };
+    let out = if normalize.lowercase { trimmed.to_lowercase() } else { trimmed.to_owned() };
+    Cow::Owned(out.into_bytes())
+}
+
+/// The keys under which a type is found: as written, in `snake_case`, in camelCase.
+fn spellings(name: &str) -> Vec<Vec<u8>> {
+    let mut spellings = vec![name.as_bytes().to_owned()];
+    for spelling in [snake_case(name.as_bytes()), camel_case(name.as_bytes())] {
+        if !spelling.is_empty() && !spellings.contains(&spelling) {
+            spellings.push(spelling);
+        }
+    }
+    spellings
+}

@@ -1,0 +1,9 @@
+//! Who is who: identifiers, rules, the graph of profiles, and the resolver that grows it.
+
+pub mod extract;
+pub mod graph;
+pub mod resolver;
+pub mod rules;
+pub mod segment_id;
+pub mod traits;
+pub mod types;

@@ -1,0 +1,431 @@
+//! The resolver: one event after the other, in order, each against the graph as it stands.
+//!
+//! Sequential on purpose: which profile survives, which rows appear and which limits hold depend on the order. What it
+//! does to an event comes out as [`Changes`]; writing rows is not its business.
+
+use std::sync::Arc;
+
+use super::{
+    graph::{Graph, ProfileId},
+    rules::{Limit, Rules, SegmentIdStyle},
+    segment_id::ksuid,
+    traits::{SetAt, TraitNames},
+    types::{TypeId, Types, ranks},
+};
+use crate::{
+    event::{
+        block::{Block, Event, Identifier},
+        timestamp::{Micros, Millis},
+    },
+    raw::columns::Plan,
+};
+
+/// Why an identifier of an event was not used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Refusal {
+    /// Its value is blocked.
+    Blocked,
+    /// Its type's limit would have been passed.
+    Limit,
+    /// Too many profiles would have become one.
+    MergeCap,
+    /// Too many identifiers would have stood on one profile.
+    MappingCap,
+}
+
+/// An identifier taken off an event, or left out.
+#[derive(Debug, Clone, Copy)]
+pub struct Refused {
+    /// Index in the block's identifiers.
+    pub identifier: u32,
+    /// Which rule.
+    pub refusal: Refusal,
+    /// The type whose limit is meant, for a limit.
+    pub limited_type: TypeId,
+    /// The profile that the candidate would have become part of, where there was one.
+    pub profile: Option<ProfileId>,
+}
+
+/// A profile that merged into another, with all that mapped to it, oldest first.
+#[derive(Debug, Clone)]
+pub struct Merge {
+    /// The canonical profile that is none any more.
+    pub from: ProfileId,
+    /// It and those that mapped to it.
+    pub segments: Vec<ProfileId>,
+    /// What they map to now.
+    pub into: ProfileId,
+}
+
+/// What an event did.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// The profile it came through; `None` for an unresolved event.
+    pub segment: Option<ProfileId>,
+    /// The profile it belongs to now.
+    pub canonical: Option<ProfileId>,
+    /// Whether that profile was created by it.
+    pub created: bool,
+    /// Profiles merged away, oldest first.
+    pub merges: Vec<Merge>,
+    /// Identifiers mapped for the first time, in rank order, then by value: indices in the block's identifiers.
+    pub mapped: Vec<u32>,
+    /// How many of its identifiers were known already and stayed on it.
+    pub known: Vec<u32>,
+    /// Whether a snapshot of the traits is due.
+    pub traits: bool,
+    /// Columns of the profile's previous snapshot that are gone.
+    pub gone_columns: Vec<u32>,
+    /// The seq of its rows.
+    pub seq: u64,
+    /// Identifiers that were not used, in the order in which they were refused.
+    pub refused: Vec<Refused>,
+}
+
+impl Changes {
+    fn clear(&mut self) {
+        self.segment = None;
+        self.canonical = None;
+        self.created = false;
+        self.merges.clear();
+        self.mapped.clear();
+        self.known.clear();
+        self.traits = false;
+        self.gone_columns.clear();
+        self.seq = 0;
+        self.refused.clear();
+    }
+
+    /// Whether a raw profile row is due.
+    #[must_use]
+    pub fn any_rows(&self) -> bool {
+        self.created || !self.merges.is_empty() || !self.mapped.is_empty() || self.traits
+    }
+}
+
+/// An identifier of the present event.
+#[derive(Debug, Clone, Copy)]
+struct Candidate {
+    index: u32,
+    key: u128,
+    type_id: TypeId,
+    rank: u32,
+    /// The profile it belongs to now.
+    profile: Option<ProfileId>,
+}
+
+/// Resolves events against a graph.
+#[derive(Debug)]
+pub struct Resolver {
+    /// What has come of all events so far.
+    pub graph: Graph,
+    /// The paths of all traits.
+    pub trait_names: TraitNames,
+    rules: Arc<Rules>,
+    types: Arc<Types>,
+    ranks: Vec<u32>,
+    limits: Vec<Limit>,
+    candidates: Vec<Candidate>,
+    found: Vec<ProfileId>,
+}
+
+impl Resolver {
+    /// A resolver that carries on from a graph.
+    #[must_use]
+    pub fn new(rules: &Arc<Rules>, types: &Arc<Types>, graph: Graph, trait_names: TraitNames) -> Self {
+        Self {
+            graph,
+            trait_names,
+            rules: Arc::clone(rules),
+            types: Arc::clone(types),
+            ranks: Vec::new(),
+            limits: Vec::new(),
+            candidates: Vec::new(),
+            found: Vec::new(),
+        }
+    }
+
+    /// Takes notice of types met since the last time. To be called before the events that hold them.
+    pub fn learn_types(&mut self) {
+        if self.types.count() != self.ranks.len() {
+            let names = self.types.names();
+            self.ranks = ranks(&names, &self.rules.order);
+            self.limits = names.iter().map(|name| self.rules.of_type(name).limit).collect();
+        }
+    }
+
+    /// Resolves one event.
+    pub fn resolve(&mut self, block: &Block, event: &Event, uuid_ts: Micros, changes: &mut Changes) {
+        changes.clear();
+        self.collect(block, event, changes);
+        let n_all = self.candidates.len();
+        let mut n_left = n_all;
+        loop {
+            if n_left == 0 {
+                return;
+            }
+            self.find(n_left);
+            let Some((refusal, limited_type)) = self.broken_rule(n_left, event.timestamp) else { break };
+            n_left -= 1;
+            changes.refused.push(Refused {
+                identifier: self.candidates[n_left].index,
+                refusal,
+                limited_type,
+                profile: self.found.first().copied(),
+            });
+        }
+        let touched = self.found.iter().map(|&p| self.graph.last_seq(p) + 1).max().unwrap_or(0);
+        changes.seq = nanos(event.timestamp).max(touched);
+        let canonical = self.settle(block, event, changes);
+        let mut previous_columns = Vec::new();
+        if event.traits.is_some() || !changes.merges.is_empty() {
+            previous_columns = self.columns(canonical);
+        }
+        self.merge(canonical, changes);
+        self.map(event.timestamp, canonical, n_left, changes);
+        let plan = event.traits.map(|t| {
+            let traits = &block.traits[t as usize];
+            let range = traits.values.0 as usize..traits.values.1 as usize;
+            let values: Vec<&[u8]> = block.values[range].iter().map(|v| v.of(&block.arena)).collect();
+            (&*traits.plan, values)
+        });
+        let at = SetAt { timestamp: event.timestamp, uuid_ts, seq: changes.seq };
+        self.update_traits(canonical, plan, previous_columns, at, changes);
+        if changes.any_rows() {
+            self.graph.saw_seq(canonical, changes.seq);
+        }
+    }
+
+    /// The identifiers of the event, each once, highest rank first, equal ranks by value.
+    fn collect(&mut self, block: &Block, event: &Event, changes: &mut Changes) {
+        self.candidates.clear();
+        let (start, end) = event.identifiers;
+        for index in start..end {
+            let identifier = &block.identifiers[index as usize];
+            let again = || block.identifiers[start as usize..index as usize].iter().any(|i| i.key == identifier.key);
+            if again() {
+                continue;
+            }
+            if 0 < identifier.blocked_by {
+                changes.refused.push(Refused {
+                    identifier: index,
+                    refusal: Refusal::Blocked,
+                    limited_type: identifier.type_id,
+                    profile: None,
+                });
+                continue;
+            }
+            self.candidates.push(Candidate {
+                index,
+                key: identifier.key,
+                type_id: identifier.type_id,
+                rank: self.ranks[identifier.type_id as usize],
+                profile: None,
+            });
+        }
+        if 1 < self.candidates.len() {
+            let value = |c: &Candidate| {
+                let identifier: &Identifier = &block.identifiers[c.index as usize];
+                identifier.value.of(&block.arena)
+            };
+            self.candidates.sort_unstable_by(|a, b| a.rank.cmp(&b.rank).then_with(|| value(a).cmp(value(b))));
+        }
+        for candidate in &mut self.candidates {
+            candidate.profile = self.graph.find(candidate.key).map(|i| self.graph.profile_of(i));
+        }
+    }
+
+    /// The profiles that the first `n` identifiers belong to, oldest first.
+    fn find(&mut self, n: usize) {
+        self.found.clear();
+        self.found.extend(self.candidates[..n].iter().filter_map(|c| c.profile));
+        self.found.sort_unstable();
+        self.found.dedup();
+    }
+
+    /// The first rule that the candidate of the first `n` identifiers breaks.
+    fn broken_rule(&self, n: usize, timestamp: Millis) -> Option<(Refusal, TypeId)> {
+        let new = &self.candidates[..n];
+        let n_new = new.iter().filter(|c| c.profile.is_none()).count();
+        if self.found.len() < 2 && n_new == 0 {
+            return None;
+        }
+        for candidate in new.iter().filter(|c| c.profile.is_none()) {
+            if self.breaks_limit(candidate.type_id, new, timestamp) {
+                return Some((Refusal::Limit, candidate.type_id));
+            }
+        }
+        if self.found.len() < 2 {
+            return None;
+        }
+        for &profile in &self.found {
+            for &(type_id, _) in self.graph.counts(profile) {
+                if self.breaks_limit(type_id, new, timestamp) {
+                    return Some((Refusal::Limit, type_id));
+                }
+            }
+        }
+        let n_segments: usize = self.found.iter().map(|&p| 1 + self.graph.merged(p).len()).sum();
+        let n_merged = n_segments - 1;
+        if (self.rules.merge_cap as usize) < n_merged {
+            return Some((Refusal::MergeCap, 0));
+        }
+        let n_identifiers: u64 = self.found.iter().map(|&p| u64::from(self.graph.n_identifiers_of(p))).sum();
+        if u64::from(self.rules.mapping_cap) < n_identifiers {
+            return Some((Refusal::MappingCap, 0));
+        }
+        None
+    }
+
+    /// Whether the candidate holds too many values of a type. Not where one of the profiles found holds all of them
+    /// already: a profile over a tightened limit keeps resolving.
+    fn breaks_limit(&self, type_id: TypeId, event: &[Candidate], timestamp: Millis) -> bool {
+        let n_new = event.iter().filter(|c| c.type_id == type_id && c.profile.is_none()).count();
+        let holders = self.found.iter().filter(|&&p| 0 < self.graph.count(p, type_id)).count();
+        if n_new == 0 && holders < 2 {
+            return false;
+        }
+        let limit = self.limits[type_id as usize];
+        let n_held: u64 = match limit.window.millis() {
+            None => self.found.iter().map(|&p| u64::from(self.graph.count(p, type_id))).sum(),
+            Some(window) => {
+                let after = timestamp - window;
+                self.found.iter().map(|&p| u64::from(self.graph.count_after(p, type_id, after))).sum()
+            }
+        };
+        u64::from(limit.values) < n_held + n_new as u64
+    }
+
+    /// Creates, finds or merges. Says which profile it is now.
+    fn settle(&mut self, block: &Block, event: &Event, changes: &mut Changes) -> ProfileId {
+        let Some((&survivor, others)) = self.found.split_first() else {
+            let profile = self.create(event.timestamp, event.message_id.of(&block.arena));
+            changes.created = true;
+            changes.segment = Some(profile);
+            changes.canonical = Some(profile);
+            return profile;
+        };
+        // The youngest is the one the event came through.
+        changes.segment = Some(others.last().copied().unwrap_or(survivor));
+        changes.canonical = Some(survivor);
+        for &profile in others {
+            let mut segments = vec![profile];
+            segments.extend_from_slice(self.graph.merged(profile));
+            segments.sort_unstable();
+            changes.merges.push(Merge { from: profile, segments, into: survivor });
+        }
+        survivor
+    }
+
+    fn create(&mut self, timestamp: Millis, message_id: &[u8]) -> ProfileId {
+        let mut attempt = 0;
+        let n_profiles = self.graph.n_profiles();
+        loop {
+            let segment_id = match self.rules.segment_ids {
+                SegmentIdStyle::Ksuid => ksuid(timestamp, message_id, attempt),
+                SegmentIdStyle::Sequential => format!("profile_{}", n_profiles + 1 + attempt as usize),
+            };
+            if self.graph.find_segment_id(&segment_id).is_none() {
+                return self.graph.create(&segment_id);
+            }
+            attempt += 1;
+        }
+    }
+
+    /// Merges what is to be merged, traits too.
+    fn merge(&mut self, canonical: ProfileId, changes: &mut Changes) {
+        let mut others = Vec::new();
+        for merge in &changes.merges {
+            let from = merge.from;
+            self.graph.merge(from, canonical);
+            if let Some(traits) = self.graph.take_traits(from) {
+                changes.traits |= traits.has_value();
+                others.push(traits);
+            }
+        }
+        if !others.is_empty() {
+            self.graph.traits_mut(canonical).merge(others, &self.trait_names);
+        }
+    }
+
+    /// Maps the identifiers that are new: those left on the event, then those taken off it that belong to nobody, where
+    /// nothing breaks.
+    fn map(&mut self, timestamp: Millis, canonical: ProfileId, n_left: usize, changes: &mut Changes) {
+        let segment = changes.segment.unwrap_or(canonical);
+        self.found.clear();
+        self.found.push(canonical);
+        for at in 0..self.candidates.len() {
+            let candidate = self.candidates[at];
+            if candidate.profile.is_some() {
+                if at < n_left {
+                    changes.known.push(candidate.index);
+                }
+                continue;
+            }
+            let taken_off = n_left <= at;
+            if taken_off && self.breaks_limit(candidate.type_id, &self.candidates[at..=at], timestamp) {
+                continue;
+            }
+            if self.rules.mapping_cap <= self.graph.n_identifiers_of(canonical) {
+                if taken_off {
+                    continue;
+                }
+                changes.refused.push(Refused {
+                    identifier: candidate.index,
+                    refusal: Refusal::MappingCap,
+                    limited_type: candidate.type_id,
+                    profile: Some(canonical),
+                });
+                continue;
+            }
+            if taken_off {
+                // It has its place after all.
+                changes.refused.retain(|r| r.identifier != candidate.index);
+            }
+            self.graph.map(candidate.key, candidate.type_id, segment, timestamp);
+            changes.mapped.push(candidate.index);
+        }
+        if n_left < self.candidates.len() {
+            // Second chances come after the others but stand among them in the table.
+            let (candidates, mapped) = (&self.candidates, &mut changes.mapped);
+            let place = |index: &u32| candidates.iter().position(|c| c.index == *index);
+            mapped.sort_by_key(place);
+        }
+    }
+
+    /// Applies an identify call's traits, and works out whether a snapshot is due.
+    fn update_traits(
+        &mut self,
+        canonical: ProfileId,
+        plan: Option<(&Plan, Vec<&[u8]>)>,
+        mut previous: Vec<u32>,
+        at: SetAt,
+        changes: &mut Changes,
+    ) {
+        if let Some((plan, values)) = plan
+            && !plan.traits.is_empty()
+        {
+            changes.traits = true;
+            self.graph.traits_mut(canonical).apply(plan, &values, at, &mut self.trait_names);
+        } else if changes.merges.is_empty() {
+            return;
+        }
+        let mut present = self.columns(canonical);
+        present.sort_unstable();
+        let n_previous = previous.len();
+        previous.retain(|column| present.binary_search(column).is_err());
+        // Columns came where more are present than stayed.
+        changes.traits |= !previous.is_empty() || n_previous - previous.len() < present.len();
+        changes.gone_columns = previous;
+    }
+
+    /// The columns of a profile's snapshot.
+    fn columns(&self, profile: ProfileId) -> Vec<u32> {
+        self.graph.traits(profile).map_or_else(Vec::new, |traits| traits.columns(&self.trait_names).collect())
+    }
+}
+
+/// Nanoseconds since 1970 of an event's time, which is neither before 1970 nor after 2285.
+fn nanos(timestamp: Millis) -> u64 {
+    u64::try_from(timestamp).unwrap_or(0) * 1_000_000
+}

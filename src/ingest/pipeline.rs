@@ -1,0 +1,132 @@
+//! The three stages at work at the same time, a step apart.
+//!
+//! A step takes a few units. While they are parsed, the events released by the step before are resolved, and those
+//! resolved before that go to their tables. All of it runs on one pool that shares out the work, and nothing waits on a
+//! lock.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rayon::prelude::*;
+
+use super::{
+    Looked,
+    assemble::assemble,
+    prepare::{Prepared, Preparer},
+    resolve::{Resolved, Stage},
+};
+use crate::{
+    error::{Error, Result},
+    event::{
+        order::{Released, Waiting},
+        reject::{Position, Reason},
+    },
+    files::Files,
+    identity::{rules::Rules, types::Types},
+    progress::Progress,
+    raw::event_row::Notes,
+    read::unit::Unit,
+    space::commit::Space,
+    summary::IngestSummary,
+};
+
+/// Bytes of the units of one step.
+const STEP: u64 = 16 << 20;
+
+/// Runs all units through the stages.
+#[expect(clippy::too_many_arguments, reason = "wiring")]
+pub(super) fn run(
+    space: &mut Space,
+    looked: &Looked,
+    rules: &Arc<Rules>,
+    types: &Arc<Types>,
+    stage: &mut Stage,
+    files: &Files,
+    progress: &dyn Progress,
+    summary: &mut IngestSummary,
+) -> Result<()> {
+    let preparers: Mutex<Vec<Preparer>> = Mutex::new(Vec::new());
+    let prepare = |unit: &Unit| -> Result<Prepared> {
+        let bytes = unit.read(files)?;
+        let spare = preparers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut preparer = spare.unwrap_or_else(|| Preparer::new(rules, types));
+        let prepared = preparer.prepare(unit, &looked.inputs[unit.input as usize].0, bytes);
+        preparers.lock().unwrap_or_else(PoisonError::into_inner).push(preparer);
+        Ok(prepared)
+    };
+    let mut waiting = Waiting::default();
+    let mut released = Released::default();
+    let mut resolved = Resolved::default();
+    let mut rejects: Vec<(Position, Vec<u8>)> = Vec::new();
+    let mut notes = Notes::default();
+    let mut rest = looked.units.as_slice();
+    loop {
+        let (units, behind) = rest.split_at(step_length(rest));
+        let now = std::mem::take(&mut released);
+        let before = std::mem::take(&mut resolved);
+        let done = units.is_empty() && now.places.is_empty() && before.outcomes.is_empty();
+        let (prepared, (next, assembled)) = rayon::join(
+            || units.par_iter().map(prepare).collect::<Result<Vec<Prepared>>>(),
+            || rayon::join(|| stage.resolve(now), || assemble(space, &before, files)),
+        );
+        assembled?;
+        resolved = next;
+        for (unit, mut prepared) in units.iter().zip(prepared?) {
+            if prepared.earliest.is_some_and(|earliest| earliest < unit.earliest) {
+                return Err(Error::Misjudged);
+            }
+            count(&prepared, summary);
+            notes.add(prepared.notes);
+            rejects.append(&mut prepared.rejects);
+            waiting.add(prepared.block);
+            progress.advance(unit.length);
+        }
+        rest = behind;
+        released = waiting.release(rest.first().map(|unit| unit.earliest));
+        if progress.interrupted() {
+            return Err(Error::Interrupted);
+        }
+        if done {
+            break;
+        }
+    }
+    note(notes, summary);
+    rejects.sort_unstable_by_key(|(position, _)| *position);
+    let rejected = space.table("rejected");
+    for (_, row) in rejects {
+        let table = &mut space.tables()[rejected];
+        table.pending().extend_from_slice(&row);
+        table.added(1, files)?;
+    }
+    Ok(())
+}
+
+fn step_length(units: &[Unit]) -> usize {
+    let mut bytes = 0;
+    let full = units.iter().position(|unit| {
+        bytes += unit.length;
+        STEP <= bytes
+    });
+    full.map_or(units.len(), |last| last + 1)
+}
+
+fn count(prepared: &Prepared, summary: &mut IngestSummary) {
+    summary.lines += prepared.n_lines;
+    summary.events += prepared.n_events;
+    summary.filtered += prepared.n_filtered;
+    for (reason, n) in Reason::ALL.into_iter().zip(prepared.n_rejects).filter(|(_, n)| 0 < *n) {
+        *summary.rejected.entry(reason.word().to_owned()).or_default() += n;
+    }
+}
+
+fn note(notes: Notes, summary: &mut IngestSummary) {
+    for (name, n) in [
+        ("columns_without_name", notes.columns_without_name),
+        ("columns_given_twice", notes.columns_given_twice),
+        ("events_without_table", notes.events_without_table),
+        ("traits_without_name", notes.traits_without_name),
+    ] {
+        if 0 < n {
+            summary.notes.insert(name.to_owned(), n);
+        }
+    }
+}

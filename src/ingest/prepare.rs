@@ -1,0 +1,296 @@
+//! First stage: a unit of lines becomes a block of events, with identifiers found and rows rendered. Runs on all cores.
+
+use std::{borrow::Cow, sync::Arc};
+
+use sha1::{Digest, Sha1};
+
+use crate::{
+    collections::{Map, key_of},
+    event::{
+        Call,
+        block::{Block, Event, NO_TABLE, Span, Traits, position},
+        fields::Fields,
+        json::{Document, Kind, Tape},
+        parse::{Parsed, parse, text},
+        reject::{self, Position, Reason, Reject},
+        timestamp::Millis,
+    },
+    identity::{extract::Extractor, rules::Rules, types::Types},
+    raw::{
+        event_row::{Notes, RowRenderer, has_value, push_text, push_value},
+        trigger::push_hex,
+    },
+    read::{
+        inputs::Input,
+        lines::{MAX_LINE, blank, lines},
+        unit::Unit,
+    },
+};
+
+/// What came of a unit.
+#[derive(Debug, Default)]
+pub struct Prepared {
+    /// Its events.
+    pub block: Block,
+    /// Its rejects, as rows.
+    pub rejects: Vec<(Position, Vec<u8>)>,
+    /// How many of each reason, in the order of [`Reason::ALL`].
+    pub n_rejects: [u64; Reason::ALL.len()],
+    /// Lines that are not blank.
+    pub n_lines: u64,
+    /// Well-formed events.
+    pub n_events: u64,
+    /// Of these, dropped by a filter.
+    pub n_filtered: u64,
+    /// What was left out or renamed.
+    pub notes: Notes,
+    /// When the first of all its events arrived.
+    pub earliest: Option<Millis>,
+}
+
+/// Prepares units. One for each thread.
+#[derive(Debug)]
+pub struct Preparer {
+    tape: Tape,
+    extractor: Extractor,
+    renderer: RowRenderer,
+    rules: Arc<Rules>,
+    tables: Map<Vec<u8>, u32>,
+    sources: Map<Option<Vec<u8>>, u32>,
+    scratch: Vec<u8>,
+}
+
+/// Where a line is.
+#[derive(Clone, Copy)]
+struct Line<'a> {
+    text: &'a [u8],
+    span: Span,
+    item: u32,
+    /// Whether it is an item of a batch.
+    batched: bool,
+}
+
+impl Preparer {
+    /// A preparer by these rules.
+    #[must_use]
+    pub fn new(rules: &Arc<Rules>, types: &Arc<Types>) -> Self {
+        Self {
+            tape: Tape::default(),
+            extractor: Extractor::new(rules, types),
+            renderer: RowRenderer::default(),
+            rules: Arc::clone(rules),
+            tables: Map::default(),
+            sources: Map::default(),
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Prepares a unit.
+    pub fn prepare(&mut self, unit: &Unit, input: &Input, mut bytes: Vec<u8>) -> Prepared {
+        let mut prepared = Prepared::default();
+        self.tables.clear();
+        self.sources.clear();
+        self.renderer.notes = Notes::default();
+        prepared.block.arena.reserve(bytes.len() + bytes.len() / 2);
+        let all_utf8 = std::str::from_utf8(&bytes).is_ok();
+        let mut tape = std::mem::take(&mut self.tape);
+        let file_start = unit.offset == 0 && bytes.starts_with(b"\xef\xbb\xbf");
+        for (number, mut range) in (unit.first_line..).zip(lines(&bytes)) {
+            if file_start && range.start == 0 {
+                range.start = 3.min(range.end);
+            }
+            let text = &bytes[range.clone()];
+            if blank(text) {
+                continue;
+            }
+            prepared.n_lines += 1;
+            let position = Position {
+                input: unit.input,
+                line: number,
+                item: 0,
+                byte_offset: unit.offset + range.start as u64,
+            };
+            let refuse = |prepared: &mut Prepared, item: u32, reject: &Reject| {
+                prepared.n_rejects[reject.reason as usize] += 1;
+                let mut row = Vec::new();
+                let position = Position { item, ..position };
+                reject::push_row(&mut row, &input.name(), position, reject, text);
+                prepared.rejects.push((position, row));
+            };
+            if let Err(reject) = check_line(text, all_utf8, &mut tape) {
+                refuse(&mut prepared, 0, &reject);
+                continue;
+            }
+            let doc = Document { text, tokens: &tape.tokens };
+            let span = Span { start: position_of(range.start), end: position_of(range.end) };
+            let fields = Fields::read(doc, 0);
+            if fields.envelope(doc) {
+                let items = fields.batch.into_iter().flat_map(|batch| doc.items(batch));
+                for (item, value) in (0..).zip(items) {
+                    let line = Line { text, span, item, batched: true };
+                    let result = if doc.kind(value) == Kind::Object {
+                        parse(doc, Fields::read(doc, value).filled_from(doc, value, &fields))
+                    } else {
+                        Err(not_an_object(doc.kind(value)))
+                    };
+                    match result {
+                        Ok(parsed) => self.take(&parsed, line, input, &mut prepared),
+                        Err(reject) => refuse(&mut prepared, item, &reject),
+                    }
+                }
+            } else {
+                let line = Line { text, span, item: 0, batched: false };
+                match parse(doc, fields) {
+                    Ok(parsed) => self.take(&parsed, line, input, &mut prepared),
+                    Err(reject) => refuse(&mut prepared, 0, &reject),
+                }
+            }
+        }
+        self.tape = tape;
+        prepared.notes = self.renderer.notes;
+        bytes.shrink_to_fit();
+        prepared.block.lines = bytes;
+        prepared
+    }
+
+    /// Takes an event into the block.
+    fn take(&mut self, parsed: &Parsed<'_>, line: Line<'_>, input: &Input, prepared: &mut Prepared) {
+        prepared.n_events += 1;
+        let earliest = prepared.earliest.get_or_insert(parsed.received_at);
+        *earliest = parsed.received_at.min(*earliest);
+        let source = match &parsed.source_id {
+            Some(id) => Some(id.as_ref()),
+            None => input.source.as_deref().map(str::as_bytes),
+        };
+        if self.dropped(parsed, source) {
+            prepared.n_filtered += 1;
+            return;
+        }
+        let block = &mut prepared.block;
+        let message_id = match &parsed.message_id {
+            Some(id) => Cow::Borrowed(id.as_ref()),
+            None => Cow::Owned(derived_message_id(line)),
+        };
+        let start = block.arena.len();
+        block.arena.extend_from_slice(&message_id);
+        let message_span = Span::since(&block.arena, start);
+        let doc = parsed.doc;
+        let start = block.arena.len();
+        match parsed.call {
+            Call::Track => push_text(&mut block.arena, doc, parsed.fields.event),
+            Call::Page | Call::Screen => push_text(&mut block.arena, doc, parsed.fields.name),
+            _ => block.arena.extend_from_slice(b"null"),
+        }
+        let name = Span::since(&block.arena, start);
+        let identifiers = self.extractor.extract(parsed, block);
+        let traits = self.take_traits(parsed, block);
+        let (row, own_table) = self.renderer.render(parsed, &message_id, source, block, &mut self.tables);
+        let source = source.map(<[u8]>::to_owned);
+        let source = *self.sources.entry(source).or_insert_with_key(|source| {
+            block.sources.push(source.clone().map(Into::into));
+            position(block.sources.len() - 1)
+        });
+        debug_assert!(own_table == NO_TABLE || parsed.call == Call::Track);
+        block.events.push(Event {
+            received_at: parsed.received_at,
+            timestamp: parsed.timestamp,
+            message_key: key_of(&message_id),
+            message_id: message_span,
+            line: line.span,
+            item: line.item,
+            call: parsed.call,
+            source,
+            name,
+            identifiers,
+            traits,
+            own_table,
+            row,
+        });
+    }
+
+    fn take_traits(&mut self, parsed: &Parsed<'_>, block: &mut Block) -> Option<u32> {
+        let object = parsed.fields.traits.filter(|_| parsed.call == Call::Identify)?;
+        let doc = parsed.doc;
+        let (plan, leaves) = self.renderer.traits_plan(doc, object);
+        let first = block.values.len();
+        for &leaf in leaves {
+            let start = block.arena.len();
+            if has_value(doc, leaf) {
+                push_value(&mut block.arena, &mut self.scratch, doc, leaf);
+            }
+            block.values.push(Span::since(&block.arena, start));
+        }
+        let n_nameless = plan.n_nameless_traits;
+        let range = (position(first), position(block.values.len()));
+        let none = plan.traits.is_empty();
+        self.renderer.notes.traits_without_name += u64::from(n_nameless);
+        if none {
+            return None;
+        }
+        block.traits.push(Traits { plan, values: range });
+        Some(position(block.traits.len() - 1))
+    }
+
+    /// Whether a drop rule takes the event out.
+    fn dropped(&self, parsed: &Parsed<'_>, source: Option<&[u8]>) -> bool {
+        self.rules.drop.iter().any(|rule| {
+            let matches = |globs: &Option<globset::GlobSet>, value: Option<&[u8]>| match globs {
+                None => true,
+                Some(globs) => value.is_some_and(|value| globs.is_match(&*String::from_utf8_lossy(value))),
+            };
+            let event = text(parsed.doc, parsed.fields.event).filter(|_| parsed.call == Call::Track);
+            matches(&rule.calls, Some(parsed.call.name().as_bytes()))
+                && matches(&rule.events, event.as_deref())
+                && matches(&rule.sources, source)
+        })
+    }
+}
+
+/// The first things that a line must be.
+fn check_line(text: &[u8], utf8: bool, tape: &mut Tape) -> Result<(), Reject> {
+    if MAX_LINE < text.len() {
+        let detail = format!("{} bytes, more than {MAX_LINE}", text.len());
+        return Err(Reject { reason: Reason::LineTooLong, detail });
+    }
+    if !utf8 && let Err(e) = std::str::from_utf8(text) {
+        let detail = format!("byte {} of the line is not UTF-8", e.valid_up_to() + 1);
+        return Err(Reject { reason: Reason::InvalidUtf8, detail });
+    }
+    if let Err(e) = tape.read(text) {
+        let detail = format!("{} at byte {} of the line", e.message, e.at + 1);
+        return Err(Reject { reason: Reason::NotJson, detail });
+    }
+    match tape.tokens[0].kind {
+        Kind::Object => Ok(()),
+        kind => Err(not_an_object(kind)),
+    }
+}
+
+fn not_an_object(kind: Kind) -> Reject {
+    let what = match kind {
+        Kind::Null => "null",
+        Kind::True | Kind::False => "a boolean",
+        Kind::Integer | Kind::Number => "a number",
+        Kind::Plain | Kind::Escaped => "a text",
+        Kind::Array => "an array",
+        Kind::Object => "an object",
+    };
+    Reject { reason: Reason::NotAnObject, detail: format!("{what} stands where an event is expected") }
+}
+
+/// The hex SHA-1 of the line; for an item of a batch of the line, a line feed and the item's number.
+fn derived_message_id(line: Line<'_>) -> Vec<u8> {
+    let mut hash = Sha1::new();
+    hash.update(line.text);
+    if line.batched {
+        hash.update(b"\n");
+        hash.update(line.item.to_string());
+    }
+    let mut id = Vec::with_capacity(40);
+    push_hex(&mut id, &hash.finalize());
+    id
+}
+
+fn position_of(at: usize) -> u32 {
+    position(at)
+}

@@ -1,0 +1,247 @@
+//! Second stage: released events meet the memory of messages and the resolver, one after the other, on one thread.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{
+    collections::Map,
+    event::{
+        block::{Block, Event, Span},
+        duplicates::Accepted,
+        order::Released,
+        timestamp::Micros,
+    },
+    identity::{
+        resolver::{Changes, Refusal, Resolver},
+        rules::{Rules, Source},
+        types::{TypeId, Types},
+    },
+    raw::{external_id_mapping_updates, id_graph_updates, profile_traits_updates, trigger::Trigger},
+    summary::IngestSummary,
+};
+
+/// What the resolver knows of an event's rows.
+#[derive(Debug, Clone, Copy)]
+pub struct Outcome {
+    /// Its segment id in [`Resolved::segment_ids`]; empty for an unresolved event.
+    pub segment_id: Span,
+    /// The space's clock; `None` for a duplicate, which has no rows.
+    pub uuid_ts: Option<Micros>,
+}
+
+/// Rows of one raw profile table.
+#[derive(Debug, Default)]
+pub struct RawRows {
+    /// The rows.
+    pub bytes: Vec<u8>,
+    /// How many.
+    pub n_rows: u64,
+}
+
+/// Events with their outcomes.
+#[derive(Debug, Default)]
+pub struct Resolved {
+    /// The events.
+    pub released: Released,
+    /// One for each event, in order.
+    pub outcomes: Vec<Outcome>,
+    /// The segment ids of all outcomes.
+    pub segment_ids: Vec<u8>,
+    /// `id_graph_updates`
+    pub graph_rows: RawRows,
+    /// `external_id_mapping_updates`
+    pub mapping_rows: RawRows,
+    /// `profile_traits_updates`
+    pub trait_rows: RawRows,
+}
+
+#[derive(Debug, Default, Clone)]
+struct Counts {
+    mapped: u64,
+    demoted: u64,
+    blocked: u64,
+    capped: u64,
+}
+
+/// The stage, with what it carries from event to event.
+#[derive(Debug)]
+pub struct Stage {
+    resolver: Resolver,
+    accepted: Accepted,
+    uuid_ts: Micros,
+    rules: Arc<Rules>,
+    types: Arc<Types>,
+    type_names: Vec<String>,
+    trait_rows: profile_traits_updates::TraitRows,
+    changes: Changes,
+    by_type: Vec<Counts>,
+    n_accepted: u64,
+    n_duplicates: u64,
+    n_unresolved: u64,
+    n_created: u64,
+    n_merged: u64,
+}
+
+impl Stage {
+    /// Carries on from where the last run ended.
+    #[must_use]
+    pub fn new(
+        resolver: Resolver,
+        accepted: Accepted,
+        uuid_ts: Micros,
+        rules: &Arc<Rules>,
+        types: &Arc<Types>,
+    ) -> Self {
+        Self {
+            resolver,
+            accepted,
+            uuid_ts,
+            rules: Arc::clone(rules),
+            types: Arc::clone(types),
+            type_names: Vec::new(),
+            trait_rows: profile_traits_updates::TraitRows::default(),
+            changes: Changes::default(),
+            by_type: Vec::new(),
+            n_accepted: 0,
+            n_duplicates: 0,
+            n_unresolved: 0,
+            n_created: 0,
+            n_merged: 0,
+        }
+    }
+
+    /// The last `uuid_ts` given.
+    #[must_use]
+    pub fn uuid_ts(&self) -> Micros {
+        self.uuid_ts
+    }
+
+    /// Resolves events in their order.
+    pub fn resolve(&mut self, released: Released) -> Resolved {
+        let mut resolved = Resolved { released, ..Resolved::default() };
+        if self.types.count() != self.type_names.len() {
+            self.type_names = self.types.names();
+            self.by_type.resize(self.type_names.len(), Counts::default());
+        }
+        self.resolver.learn_types();
+        let sources: Vec<Map<u32, Source>> = resolved.released.blocks.iter().map(|b| self.sources_of(b)).collect();
+        resolved.outcomes.reserve(resolved.released.places.len());
+        let released = std::mem::take(&mut resolved.released);
+        for &place in &released.places {
+            let (block, event) = released.event(place);
+            if !self.accepted.accept(event.message_key, event.received_at, self.rules.dedupe_window) {
+                self.n_duplicates += 1;
+                resolved.outcomes.push(Outcome { segment_id: Span::default(), uuid_ts: None });
+                continue;
+            }
+            self.n_accepted += 1;
+            self.uuid_ts = (event.received_at * 1000).max(self.uuid_ts + 1);
+            self.resolver.resolve(block, event, self.uuid_ts, &mut self.changes);
+            self.count(block);
+            let start = resolved.segment_ids.len();
+            if let Some(segment) = self.changes.segment {
+                resolved.segment_ids.extend_from_slice(self.resolver.graph.segment_id(segment).as_bytes());
+            }
+            let segment_id = Span::since(&resolved.segment_ids, start);
+            resolved.outcomes.push(Outcome { segment_id, uuid_ts: Some(self.uuid_ts) });
+            if self.changes.any_rows() {
+                let source = sources[place.block as usize].get(&event.source);
+                self.push_rows(block, event, source, &mut resolved);
+            }
+        }
+        resolved.released = released;
+        resolved
+    }
+
+    /// What the config knows of the sources of a block.
+    fn sources_of(&self, block: &Block) -> Map<u32, Source> {
+        let mut known = Map::default();
+        if self.rules.sources.is_empty() {
+            return known;
+        }
+        for (number, id) in (0..).zip(&block.sources) {
+            let id = id.as_deref().and_then(|id| std::str::from_utf8(id).ok());
+            if let Some(source) = id.and_then(|id| self.rules.sources.get(id)) {
+                known.insert(number, source.clone());
+            }
+        }
+        known
+    }
+
+    fn push_rows(&mut self, block: &Block, event: &Event, source: Option<&Source>, resolved: &mut Resolved) {
+        let changes = &self.changes;
+        let (Some(segment), Some(canonical)) = (changes.segment, changes.canonical) else { return };
+        let trigger = Trigger { block, event, uuid_ts: self.uuid_ts, seq: changes.seq, source };
+        let graph = &self.resolver.graph;
+        let out = &mut resolved.graph_rows;
+        if changes.created {
+            let id = graph.segment_id(canonical);
+            id_graph_updates::push_row(&mut out.bytes, &trigger, id, id);
+            out.n_rows += 1;
+        }
+        for merge in &changes.merges {
+            let into = graph.segment_id(merge.into);
+            for &segment in &merge.segments {
+                id_graph_updates::push_row(&mut out.bytes, &trigger, graph.segment_id(segment), into);
+                out.n_rows += 1;
+            }
+        }
+        let out = &mut resolved.mapping_rows;
+        for &index in &changes.mapped {
+            let identifier = &block.identifiers[index as usize];
+            let type_name = &self.type_names[identifier.type_id as usize];
+            let value = identifier.value.of(&block.arena);
+            let segment_id = graph.segment_id(segment);
+            external_id_mapping_updates::push_row(&mut out.bytes, &trigger, type_name, value, segment_id);
+            out.n_rows += 1;
+        }
+        if changes.traits {
+            let empty = crate::identity::traits::ProfileTraits::default();
+            let traits = graph.traits(canonical).unwrap_or(&empty);
+            let out = &mut resolved.trait_rows;
+            self.trait_rows.push_row(
+                &mut out.bytes,
+                &trigger,
+                graph.segment_id(canonical),
+                traits,
+                &changes.gone_columns,
+                &mut self.resolver.trait_names,
+            );
+            out.n_rows += 1;
+        }
+    }
+
+    fn count(&mut self, block: &Block) {
+        let changes = &self.changes;
+        self.n_unresolved += u64::from(changes.segment.is_none());
+        self.n_created += u64::from(changes.created);
+        self.n_merged += changes.merges.len() as u64;
+        for &index in &changes.mapped {
+            self.by_type[block.identifiers[index as usize].type_id as usize].mapped += 1;
+        }
+        for refused in &changes.refused {
+            let counts = &mut self.by_type[block.identifiers[refused.identifier as usize].type_id as usize];
+            match refused.refusal {
+                Refusal::Blocked => counts.blocked += 1,
+                Refusal::Limit | Refusal::MergeCap => counts.demoted += 1,
+                Refusal::MappingCap => counts.capped += 1,
+            }
+        }
+    }
+
+    /// Tells what was counted.
+    pub fn finish(&self, summary: &mut IngestSummary) {
+        summary.accepted = self.n_accepted;
+        summary.duplicates = self.n_duplicates;
+        summary.unresolved = self.n_unresolved;
+        summary.profiles_created = self.n_created;
+        summary.profiles_merged = self.n_merged;
+        let by_type = |count: fn(&Counts) -> u64| -> BTreeMap<String, u64> {
+            let counts = (0..).zip(&self.by_type).map(|(id, counts)| (id as TypeId, count(counts)));
+            counts.filter(|(_, n)| 0 < *n).map(|(id, n)| (self.type_names[id as usize].clone(), n)).collect()
+        };
+        summary.identifiers_mapped = by_type(|c| c.mapped);
+        summary.identifiers_demoted = by_type(|c| c.demoted);
+        summary.identifiers_blocked = by_type(|c| c.blocked);
+        summary.identifiers_capped = by_type(|c| c.capped);
+    }
+}

@@ -1,0 +1,418 @@
+//! From the keys of a payload to the columns of a table.
+//!
+//! Objects flatten, their keys joined by `_`; arrays and scalars are leaves. Payloads come in few shapes, so names are
+//! worked out once a shape: the keys of an object, in order, lead through a tree of shapes to a [`Plan`] that says which
+//! leaf goes to which column, sorted by name.
+
+use std::{hash::BuildHasher, sync::Arc};
+
+use hashbrown::HashTable;
+
+use super::names::push_snake_case;
+use crate::{
+    collections::{Hasher, Map},
+    event::json::{Document, Kind, unescape},
+};
+
+/// Whose columns they are: it decides which names are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Payload {
+    /// `context` of any call; columns get `context_` in front.
+    Context,
+    /// `traits` of an identify call.
+    Traits,
+    /// `properties` of a page or screen call.
+    PageProperties,
+    /// `traits` of a group call.
+    GroupTraits,
+    /// `properties` of a track call.
+    TrackProperties,
+}
+
+/// All kinds of payload, in the order of their roots.
+const PAYLOADS: [Payload; 5] = [
+    Payload::Context,
+    Payload::Traits,
+    Payload::PageProperties,
+    Payload::GroupTraits,
+    Payload::TrackProperties,
+];
+
+/// The columns that every event table begins with, in their order.
+pub const FIXED_COLUMNS: [&str; 11] = [
+    "segment_id",
+    "id",
+    "event_id",
+    "anonymous_id",
+    "user_id",
+    "event_source_id",
+    "original_timestamp",
+    "sent_at",
+    "received_at",
+    "timestamp",
+    "uuid_ts",
+];
+
+impl Payload {
+    /// The call's own columns, which stand between `context_*` and the payload.
+    #[must_use]
+    pub fn own_columns(self) -> &'static [&'static str] {
+        match self {
+            Self::Context | Self::Traits => &[],
+            Self::PageProperties => &["name", "category"],
+            Self::GroupTraits => &["group_id"],
+            Self::TrackProperties => &["event", "event_text"],
+        }
+    }
+}
+
+/// What else of the row a column could be mistaken for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clash {
+    /// Nothing.
+    None,
+    /// A fixed or own column, by its place in the row. The column has `_` in front, and is left out where it has the
+    /// same value.
+    Fixed(u8),
+    /// Perhaps a `context_` column, where this row has one of that name.
+    Context,
+}
+
+/// A leaf's way into a row.
+#[derive(Debug, Clone)]
+pub struct Column {
+    /// The column's name as it is written: `,"name":`.
+    pub label: Box<[u8]>,
+    /// Which leaf, counted in the order of the payload.
+    pub leaf: u32,
+    /// Whether the next entry is of the same column, from a later leaf.
+    pub shared_with_next: bool,
+    /// What to look out for.
+    pub clash: Clash,
+}
+
+impl Column {
+    /// The bare name.
+    #[must_use]
+    pub fn name(&self) -> &[u8] {
+        &self.label[2..self.label.len() - 2]
+    }
+}
+
+/// How the leaves of one shape become columns.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// Sorted by name as written, then by leaf.
+    pub columns: Vec<Column>,
+    /// Leaves that give no column: a key on their path has no letters or digits.
+    pub nameless: Vec<u32>,
+    /// Whether a column may have to be compared with those of `context`.
+    pub clashes_with_context: bool,
+    /// The same leaves as traits, for an identify call.
+    pub traits: Vec<TraitGroup>,
+    /// Top-level keys that are no trait: they have no letters or digits.
+    pub n_nameless_traits: u32,
+}
+
+/// The top-level keys of a payload that are one trait.
+#[derive(Debug)]
+pub struct TraitGroup {
+    /// The trait's name: the key in `snake_case`.
+    pub name: Box<[u8]>,
+    /// The keys that give it, in the order of the payload; mostly one.
+    pub keys: Vec<Vec<TraitLeaf>>,
+}
+
+/// A leaf inside a trait.
+#[derive(Debug)]
+pub struct TraitLeaf {
+    /// Which leaf, counted in the order of the payload.
+    pub leaf: u32,
+    /// Its keys in `snake_case`, joined by dots; the trait's name alone for a scalar.
+    pub path: Box<[u8]>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Leaf,
+    Enter,
+    Exit,
+}
+
+#[derive(Debug)]
+struct Node {
+    parent: u32,
+    step: Step,
+    key: Box<[u8]>,
+    /// The child met last: mostly the next one too.
+    last_child: u32,
+    plan: Option<Arc<Plan>>,
+}
+
+const NONE: u32 = u32::MAX;
+
+/// Keys that are ever new (ids as keys) must not fill the memory: above this many nodes the tree starts anew.
+const MAX_NODES: usize = 1 << 17;
+
+/// The tree of shapes. One for each thread that parses.
+#[derive(Debug, Default)]
+pub struct Shapes {
+    nodes: Vec<Node>,
+    children: HashTable<u32>,
+    hasher: Hasher,
+}
+
+impl Shapes {
+    /// Collects the leaves of an object (token indices, in payload order) and finds the plan of its shape.
+    ///
+    /// `null` and empty objects are leaves too, without a value.
+    pub fn plan(&mut self, doc: Document<'_>, object: u32, payload: Payload, leaves: &mut Vec<u32>) -> Arc<Plan> {
+        if self.nodes.is_empty() || MAX_NODES < self.nodes.len() {
+            self.nodes.clear();
+            self.children.clear();
+            for _ in PAYLOADS {
+                let root = Node { parent: NONE, step: Step::Enter, key: Box::default(), last_child: NONE, plan: None };
+                self.nodes.push(root);
+            }
+        }
+        leaves.clear();
+        let node = self.walk(doc, object, payload as u32, leaves);
+        if let Some(plan) = &self.nodes[node as usize].plan {
+            return Arc::clone(plan);
+        }
+        let plan = Arc::new(self.make_plan(node, payload));
+        self.nodes[node as usize].plan = Some(Arc::clone(&plan));
+        plan
+    }
+
+    fn walk(&mut self, doc: Document<'_>, object: u32, from: u32, leaves: &mut Vec<u32>) -> u32 {
+        let mut node = from;
+        let end = doc.tokens[object as usize].next;
+        let mut at = object + 1;
+        while at < end {
+            let value = at + 1;
+            let token = doc.tokens[value as usize];
+            let key = doc.raw(at);
+            if token.kind == Kind::Object && value + 1 < token.next {
+                node = self.step(node, Step::Enter, key);
+                node = self.walk(doc, value, node, leaves);
+                node = self.step(node, Step::Exit, b"");
+            } else {
+                leaves.push(value);
+                node = self.step(node, Step::Leaf, key);
+            }
+            at = token.next;
+        }
+        node
+    }
+
+    fn step(&mut self, node: u32, step: Step, key: &[u8]) -> u32 {
+        let last = self.nodes[node as usize].last_child;
+        if let Some(child) = self.nodes.get(last as usize)
+            && child.step == step
+            && *child.key == *key
+        {
+            return last;
+        }
+        let hash = self.hasher.hash_one((node, step as u8, key));
+        let nodes = &self.nodes;
+        let same = |&child: &u32| {
+            let child = &nodes[child as usize];
+            child.parent == node && child.step == step && *child.key == *key
+        };
+        let found = self.children.find(hash, same).copied();
+        let child = found.unwrap_or_else(|| {
+            let child = u32::try_from(self.nodes.len()).expect("the tree of shapes is bounded");
+            self.nodes.push(Node { parent: node, step, key: key.into(), last_child: NONE, plan: None });
+            let (nodes, hasher) = (&self.nodes, &self.hasher);
+            self.children.insert_unique(hash, child, |&child| {
+                let child = &nodes[child as usize];
+                hasher.hash_one((child.parent, child.step as u8, &*child.key))
+            });
+            child
+        });
+        self.nodes[node as usize].last_child = child;
+        child
+    }
+
+    fn make_plan(&self, node: u32, payload: Payload) -> Plan {
+        let mut steps = Vec::new();
+        let mut at = node;
+        while self.nodes[at as usize].parent != NONE {
+            steps.push(at);
+            at = self.nodes[at as usize].parent;
+        }
+        let mut leaves = Vec::new();
+        let mut reader = Steps { nodes: &self.nodes, steps, n_leaves: 0 };
+        reader.object(&mut Vec::new(), &mut leaves);
+        leaves.sort_by_key(|leaf| leaf.leaf);
+        plan_of(&leaves, payload)
+    }
+}
+
+/// A leaf with its keys, decoded.
+struct Leaf {
+    leaf: u32,
+    keys: Vec<Vec<u8>>,
+}
+
+/// Reads the way to a node backwards from its end, that is forwards in the payload.
+struct Steps<'a> {
+    nodes: &'a [Node],
+    steps: Vec<u32>,
+    n_leaves: u32,
+}
+
+impl Steps<'_> {
+    /// One object: of a repeated key the last value counts, whatever it holds.
+    fn object(&mut self, path: &mut Vec<Vec<u8>>, leaves: &mut Vec<Leaf>) {
+        let mut members: Vec<Vec<Leaf>> = Vec::new();
+        let mut places: Map<Vec<u8>, usize> = Map::default();
+        while let Some(at) = self.steps.pop() {
+            let node = &self.nodes[at as usize];
+            if node.step == Step::Exit {
+                break;
+            }
+            let key = unescape(&node.key).into_owned();
+            path.push(key.clone());
+            let mut inside = Vec::new();
+            if node.step == Step::Enter {
+                self.object(path, &mut inside);
+            } else {
+                inside.push(Leaf { leaf: self.n_leaves, keys: path.clone() });
+                self.n_leaves += 1;
+            }
+            path.pop();
+            if let Some(&place) = places.get(&key) {
+                members[place] = inside;
+            } else {
+                places.insert(key, members.len());
+                members.push(inside);
+            }
+        }
+        leaves.extend(members.into_iter().flatten());
+    }
+}
+
+fn plan_of(leaves: &[Leaf], payload: Payload) -> Plan {
+    let mut plan = Plan::default();
+    for leaf in leaves {
+        let Some(name) = joined(&leaf.keys, b'_') else {
+            plan.nameless.push(leaf.leaf);
+            continue;
+        };
+        let taken = FIXED_COLUMNS.iter().chain(payload.own_columns()).position(|c| c.as_bytes() == name);
+        let clash = match taken {
+            _ if payload == Payload::Context => Clash::None,
+            Some(place) => Clash::Fixed(u8::try_from(place).expect("a dozen fixed columns")),
+            None if name.starts_with(b"context_") => Clash::Context,
+            None => Clash::None,
+        };
+        let front: &[u8] = match clash {
+            _ if payload == Payload::Context => b",\"context_",
+            Clash::Fixed(_) => b",\"_",
+            _ => b",\"",
+        };
+        plan.clashes_with_context |= clash == Clash::Context;
+        let label = [front, &name, b"\":"].concat().into();
+        plan.columns.push(Column { label, leaf: leaf.leaf, shared_with_next: false, clash });
+    }
+    plan.columns.sort_by(|a, b| a.name().cmp(b.name()).then(a.leaf.cmp(&b.leaf)));
+    for at in 1..plan.columns.len() {
+        let shared = plan.columns[at - 1].label == plan.columns[at].label;
+        plan.columns[at - 1].shared_with_next = shared;
+    }
+    if payload == Payload::Traits {
+        plan.traits = trait_groups(leaves);
+        let nameless = |leaf: &&Leaf| joined(&leaf.keys[..1], b'.').is_none();
+        let keys: crate::collections::Set<&[u8]> =
+            leaves.iter().filter(nameless).map(|leaf| leaf.keys[0].as_slice()).collect();
+        plan.n_nameless_traits = u32::try_from(keys.len()).unwrap_or(u32::MAX);
+    }
+    plan
+}
+
+/// The leaves by trait, traits in the order of their first key.
+fn trait_groups(leaves: &[Leaf]) -> Vec<TraitGroup> {
+    let mut groups: Vec<TraitGroup> = Vec::new();
+    let mut last_key: Option<&[u8]> = None;
+    for leaf in leaves {
+        let key = leaf.keys[0].as_slice();
+        let Some(name) = joined(&leaf.keys[..1], b'.') else { continue };
+        let place = groups.iter().position(|g| *g.name == *name).unwrap_or_else(|| {
+            groups.push(TraitGroup { name: name.into(), keys: Vec::new() });
+            groups.len() - 1
+        });
+        let keys = &mut groups[place].keys;
+        if last_key != Some(key) || keys.is_empty() {
+            keys.push(Vec::new());
+        }
+        last_key = Some(key);
+        if let (Some(path), Some(inside)) = (joined(&leaf.keys, b'.'), keys.last_mut()) {
+            inside.push(TraitLeaf { leaf: leaf.leaf, path: path.into() });
+        }
+    }
+    groups
+}
+
+/// The keys in `snake_case`, joined; `None` where one of them has no letters or digits.
+fn joined(keys: &[Vec<u8>], by: u8) -> Option<Vec<u8>> {
+    let mut name = Vec::new();
+    for (place, key) in keys.iter().enumerate() {
+        if 0 < place {
+            name.push(by);
+        }
+        let before = name.len();
+        push_snake_case(&mut name, key);
+        if name.len() == before {
+            return None;
+        }
+    }
+    Some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::json::Tape;
+
+    fn check(text: &str, payload: Payload, expected: &[(&str, u32)]) {
+        let mut tape = Tape::default();
+        tape.read(text.as_bytes()).unwrap();
+        let doc = Document { text: text.as_bytes(), tokens: &tape.tokens };
+        let mut shapes = Shapes::default();
+        let mut leaves = Vec::new();
+        let first = shapes.plan(doc, 0, payload, &mut leaves);
+        let again = shapes.plan(doc, 0, payload, &mut leaves);
+        assert!(Arc::ptr_eq(&first, &again), "the plan is kept");
+        let columns: Vec<(&str, u32)> =
+            first.columns.iter().map(|c| (std::str::from_utf8(c.name()).unwrap(), c.leaf)).collect();
+        assert_eq!(columns, expected, "{text}");
+    }
+
+    #[test]
+    fn objects_flatten_and_names_are_sorted() {
+        check(
+            r#"{"page":{"url":"u","path":"p"},"ip":"i","none":{}}"#,
+            Payload::Context,
+            &[("context_ip", 2), ("context_none", 3), ("context_page_path", 1), ("context_page_url", 0)],
+        );
+    }
+
+    #[test]
+    fn taken_names_get_an_underscore() {
+        check(r#"{"name":1,"id":2,"event":3}"#, Payload::PageProperties, &[("_id", 1), ("_name", 0), ("event", 2)]);
+        check(r#"{"name":1,"event":3}"#, Payload::TrackProperties, &[("_event", 1), ("name", 0)]);
+    }
+
+    #[test]
+    fn of_a_repeated_key_the_last_counts() {
+        check(r#"{"a":{"x":1},"b":2,"a":3}"#, Payload::Traits, &[("a", 2), ("b", 1)]);
+        check(r#"{"a":{"x":1,"x":2},"\u0061":{"y":3}}"#, Payload::Traits, &[("a_y", 2)]);
+    }
+
+    #[test]
+    fn two_keys_of_one_column_stand_together() {
+        check(r#"{"first_name":1,"z":2,"firstName":3}"#, Payload::Traits, &[("first_name", 0), ("first_name", 2), ("z", 1)]);
+    }
+}

@@ -1,0 +1,29 @@
+//! The raw table `id_graph_updates`: which segment id maps to which canonical one, as it came to be.
+//!
+//! Grain: one change of one segment id's mapping. Key: `id`. Order: of processing. A creation maps the profile to itself; a
+//! merge writes a row for the profile merged away and for each one that mapped to it, oldest first.
+
+use super::trigger::Trigger;
+use crate::event::json::push_string;
+
+/// The table's name.
+pub const TABLE: &str = "id_graph_updates";
+
+/// Appends a row.
+pub fn push_row(out: &mut Vec<u8>, trigger: &Trigger<'_>, segment_id: &str, canonical_segment_id: &str) {
+    out.push(b'{');
+    trigger.push_id(out, TABLE, segment_id.as_bytes());
+    out.extend_from_slice(b",\"segment_id\":");
+    push_string(out, segment_id.as_bytes());
+    out.extend_from_slice(b",\"canonical_segment_id\":");
+    push_string(out, canonical_segment_id.as_bytes());
+    trigger.push_type(out);
+    trigger.push_event_id(out);
+    trigger.push_name(out);
+    trigger.push_source(out);
+    trigger.push_received_at(out);
+    trigger.push_timestamp(out);
+    trigger.push_seq(out);
+    trigger.push_uuid_ts(out);
+    out.extend_from_slice(b"}\n");
+}

@@ -1,0 +1,102 @@
+//! The raw table `profile_traits_updates`: the traits of a profile after each change.
+//!
+//! Grain: one event that sets traits or merges profiles that have some. Key: `id`. Order: of processing. Every row is a
+//! full snapshot of the canonical profile; a column of its previous snapshot that is gone stands once more as `null`.
+//! `__trait_seqs` says when each value was last set: JSON text of seq by path, a removed trait by its name alone.
+
+use super::trigger::{Trigger, push_seq};
+use crate::{
+    event::json::{push_escaped, push_string},
+    identity::traits::{ProfileTraits, TraitNames},
+};
+
+/// The table's name.
+pub const TABLE: &str = "profile_traits_updates";
+
+/// Renders rows; keeps its scratch space.
+#[derive(Debug, Default)]
+pub struct TraitRows {
+    /// Alphabetical place of the column, its number, value (`None` for one that is gone).
+    columns: Vec<(u32, u32, Option<(u32, u32)>)>,
+    /// Alphabetical place of the path, its number, seq.
+    seqs: Vec<(u32, u32, u64)>,
+    text: Vec<u8>,
+}
+
+impl TraitRows {
+    /// Appends a row.
+    pub fn push_row(
+        &mut self,
+        out: &mut Vec<u8>,
+        trigger: &Trigger<'_>,
+        segment_id: &str,
+        traits: &ProfileTraits,
+        gone_columns: &[u32],
+        names: &mut TraitNames,
+    ) {
+        names.sort();
+        out.push(b'{');
+        trigger.push_id(out, TABLE, segment_id.as_bytes());
+        out.extend_from_slice(b",\"segment_id\":");
+        push_string(out, segment_id.as_bytes());
+        trigger.push_seq(out);
+        trigger.push_timestamp(out);
+        trigger.push_received_at(out);
+        trigger.push_uuid_ts(out);
+        trigger.push_event_id(out);
+        trigger.push_name(out);
+        trigger.push_type(out);
+        trigger.push_source(out);
+        self.push_seqs(out, traits, names);
+        self.columns.clear();
+        for (place, one) in (0..).zip(&traits.traits) {
+            for (cell, value) in (0..).zip(&one.cells) {
+                let column = names.column(value.path);
+                self.columns.push((names.column_place(column), column, Some((place, cell))));
+            }
+        }
+        self.columns.extend(gone_columns.iter().map(|&column| (names.column_place(column), column, None)));
+        self.columns.sort_unstable();
+        for &(_, column, value) in &self.columns {
+            out.extend_from_slice(b",\"");
+            out.extend_from_slice(names.column_name(column));
+            out.extend_from_slice(b"\":");
+            match value {
+                Some((place, cell)) => {
+                    out.extend_from_slice(&traits.traits[place as usize].cells[cell as usize].value);
+                }
+                None => out.extend_from_slice(b"null"),
+            }
+        }
+        out.extend_from_slice(b"}\n");
+    }
+
+    fn push_seqs(&mut self, out: &mut Vec<u8>, traits: &ProfileTraits, names: &TraitNames) {
+        self.seqs.clear();
+        for one in &traits.traits {
+            if one.cells.is_empty() {
+                self.seqs.push((names.path_place(one.name), one.name, one.at.seq));
+            }
+            for cell in &one.cells {
+                self.seqs.push((names.path_place(cell.path), cell.path, one.at.seq));
+            }
+        }
+        self.seqs.sort_unstable();
+        self.text.clear();
+        for &(_, path, seq) in &self.seqs {
+            self.text.push(if self.text.is_empty() { b'{' } else { b',' });
+            self.text.push(b'"');
+            self.text.extend_from_slice(names.path(path));
+            self.text.extend_from_slice(b"\":\"");
+            push_seq(&mut self.text, seq);
+            self.text.push(b'"');
+        }
+        if self.text.is_empty() {
+            self.text.push(b'{');
+        }
+        self.text.push(b'}');
+        out.extend_from_slice(b",\"__trait_seqs\":\"");
+        push_escaped(out, &self.text);
+        out.push(b'"');
+    }
+}

@@ -1,0 +1,126 @@
+//! The event that a raw row comes from, as the columns that all three raw profile tables share.
+
+use sha1::{Digest, Sha1};
+
+use crate::{
+    event::{
+        block::{Block, Event},
+        json::push_string,
+        timestamp::{Micros, push_micros, push_millis},
+    },
+    identity::rules::Source,
+};
+
+/// The triggering event of the rows being written.
+#[derive(Debug, Clone, Copy)]
+pub struct Trigger<'a> {
+    /// The block it stands in.
+    pub block: &'a Block,
+    /// The event.
+    pub event: &'a Event,
+    /// The space's clock at this event.
+    pub uuid_ts: Micros,
+    /// The seq of all rows of this event.
+    pub seq: u64,
+    /// What the config knows of its source.
+    pub source: Option<&'a Source>,
+}
+
+/// Columns are appended as `,"name":value`, the first of a row without its comma.
+impl Trigger<'_> {
+    /// `id`: hex of the first 16 bytes of SHA-1 over table, NUL, `messageId`, NUL, key.
+    pub fn push_id(&self, out: &mut Vec<u8>, table: &str, key: &[u8]) {
+        let mut hash = Sha1::new();
+        hash.update(table);
+        hash.update([0]);
+        hash.update(self.event.message_id.of(&self.block.arena));
+        hash.update([0]);
+        hash.update(key);
+        out.extend_from_slice(b"\"id\":\"");
+        push_hex(out, &hash.finalize()[..16]);
+        out.push(b'"');
+    }
+
+    /// `received_at`
+    pub fn push_received_at(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b",\"received_at\":\"");
+        push_millis(out, self.event.received_at);
+        out.push(b'"');
+    }
+
+    /// `timestamp`
+    pub fn push_timestamp(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b",\"timestamp\":\"");
+        push_millis(out, self.event.timestamp);
+        out.push(b'"');
+    }
+
+    /// `seq`
+    pub fn push_seq(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b",\"seq\":\"");
+        push_seq(out, self.seq);
+        out.push(b'"');
+    }
+
+    /// `uuid_ts`
+    pub fn push_uuid_ts(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b",\"uuid_ts\":\"");
+        push_micros(out, self.uuid_ts);
+        out.push(b'"');
+    }
+
+    /// `triggering_event_type`
+    pub fn push_type(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b",\"triggering_event_type\":\"");
+        out.extend_from_slice(self.event.call.name().as_bytes());
+        out.push(b'"');
+    }
+
+    /// `triggering_event_id`
+    pub fn push_event_id(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b",\"triggering_event_id\":");
+        push_string(out, self.event.message_id.of(&self.block.arena));
+    }
+
+    /// `triggering_event_name`
+    pub fn push_name(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b",\"triggering_event_name\":");
+        out.extend_from_slice(self.event.name.of(&self.block.arena));
+    }
+
+    /// `triggering_event_source_id`, `_name` and `_slug`
+    pub fn push_source(&self, out: &mut Vec<u8>) {
+        let id = self.block.sources[self.event.source as usize].as_deref();
+        let name = self.source.and_then(|s| s.name.as_deref()).map(str::as_bytes);
+        let slug = self.source.and_then(|s| s.slug.as_deref()).map(str::as_bytes);
+        for (column, value) in [("id", id), ("name", name), ("slug", slug)] {
+            out.extend_from_slice(b",\"triggering_event_source_");
+            out.extend_from_slice(column.as_bytes());
+            out.extend_from_slice(b"\":");
+            match value {
+                Some(value) => push_string(out, value),
+                None => out.extend_from_slice(b"null"),
+            }
+        }
+    }
+}
+
+/// Appends bytes in lower-case hexadecimal.
+pub fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    for byte in bytes {
+        out.push(HEX[usize::from(byte >> 4)]);
+        out.push(HEX[usize::from(byte & 15)]);
+    }
+}
+
+/// Appends a seq: 19 digits, so that text order is number order.
+pub fn push_seq(out: &mut Vec<u8>, seq: u64) {
+    let mut digits = [b'0'; 19];
+    let mut rest = seq;
+    for digit in digits.iter_mut().rev() {
+        *digit += u8::try_from(rest % 10).expect("one decimal digit");
+        rest /= 10;
+    }
+    out.extend_from_slice(&digits);
+}

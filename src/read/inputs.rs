@@ -1,0 +1,174 @@
+//! Which files a run reads: files as given, folders walked, `-` for the standard input.
+
+use std::{
+    fs,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    error::{Error, Result},
+    files::Files,
+};
+
+/// One input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Input {
+    /// As given, or as found below a folder that was given.
+    pub path: PathBuf,
+    /// The source that an archive path names, for lines that name none.
+    pub source: Option<String>,
+}
+
+impl Input {
+    /// Whether it is the standard input.
+    #[must_use]
+    pub fn is_stdin(&self) -> bool {
+        self.path.as_os_str() == "-"
+    }
+
+    /// How it is called in messages and tables.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.path.to_string_lossy().into_owned()
+    }
+}
+
+/// Lists the inputs in the order of the arguments, the files of a folder by path.
+pub fn list(arguments: &[PathBuf], notice: &mut dyn FnMut(&str)) -> Result<Vec<Input>> {
+    let mut inputs = Vec::new();
+    for argument in arguments {
+        if argument.as_os_str() == "-" {
+            if inputs.iter().any(Input::is_stdin) {
+                return Err(Error::Refused("`-` is given twice, but there is one standard input".to_owned()));
+            }
+            inputs.push(Input { path: argument.clone(), source: None });
+            continue;
+        }
+        let metadata = fs::metadata(argument).map_err(|e| {
+            let missing = e.kind() == io::ErrorKind::NotFound;
+            let error = Error::io("read", argument, e);
+            if missing { error.hint("give files or folders of events, or `-` for the standard input") } else { error }
+        })?;
+        if metadata.is_dir() {
+            let mut found = Vec::new();
+            walk(argument, &mut found)?;
+            if found.is_empty() {
+                notice(&format!(
+                    "no event files in `{}`: files there are read when they end in .json, .ndjson or .jsonl, \
+                     with .gz or .zst behind it or not",
+                    argument.display()
+                ));
+            }
+            found.sort_by(|a, b| a.as_os_str().as_encoded_bytes().cmp(b.as_os_str().as_encoded_bytes()));
+            inputs.extend(found.into_iter().map(|path| Input { source: archive_source(&path), path }));
+        } else {
+            inputs.push(Input { source: archive_source(argument), path: argument.clone() });
+        }
+    }
+    Ok(inputs)
+}
+
+fn walk(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
+    let entries = fs::read_dir(folder).map_err(|e| Error::io("read the folder", folder, e))?;
+    for entry in entries {
+        let entry = entry.map_err(|e| Error::io("read the folder", folder, e))?;
+        let path = entry.path();
+        let kind = entry.file_type().map_err(|e| Error::io("read", &path, e))?;
+        // A link to a folder is not followed: it may lead in a circle.
+        if kind.is_dir() {
+            walk(&path, found)?;
+        } else if is_event_file(&path) && !(kind.is_symlink() && path.is_dir()) {
+            found.push(path);
+        }
+    }
+    Ok(())
+}
+
+fn is_event_file(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let bare = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(&name);
+    [".json", ".ndjson", ".jsonl"].iter().any(|end| bare.ends_with(end))
+        || name.ends_with(".gz") && archive_source(path).is_some()
+}
+
+/// The source in `.../segment-logs/SOURCE/DAY/file.gz`.
+fn archive_source(path: &Path) -> Option<String> {
+    let mut parts = path.components().map(|part| part.as_os_str());
+    parts.find(|part| *part == "segment-logs")?;
+    let source = parts.next()?.to_string_lossy().into_owned();
+    // The last part is the file itself.
+    parts.next().map(|_| source)
+}
+
+/// How a file is packed, told by its first bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Packing {
+    /// Not at all.
+    Plain,
+    /// gzip, perhaps of several members.
+    Gzip,
+    /// zstd, perhaps of several frames.
+    Zstd,
+}
+
+impl Packing {
+    /// Tells the packing by the first bytes of a file.
+    #[must_use]
+    pub fn of(first: &[u8]) -> Self {
+        match first {
+            [0x1f, 0x8b, ..] => Self::Gzip,
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
+            _ => Self::Plain,
+        }
+    }
+}
+
+/// Bytes at the start of a file that tell its packing.
+pub const MAGIC: usize = 4;
+
+/// Unpacks a stream whose first bytes are given.
+pub fn unpack<'a>(first: Vec<u8>, rest: impl Read + Send + 'a) -> io::Result<Box<dyn Read + Send + 'a>> {
+    let packing = Packing::of(&first);
+    let whole = io::BufReader::with_capacity(1 << 18, io::Cursor::new(first).chain(rest));
+    Ok(match packing {
+        Packing::Plain => Box::new(whole),
+        Packing::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(whole)),
+        Packing::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(whole)?),
+    })
+}
+
+/// Reads the first bytes of a stream, fewer where it is shorter.
+pub fn first_bytes(reader: &mut impl Read) -> io::Result<Vec<u8>> {
+    let mut first = Vec::with_capacity(MAGIC);
+    reader.by_ref().take(MAGIC as u64).read_to_end(&mut first)?;
+    Ok(first)
+}
+
+/// Opens a file and unpacks it.
+pub fn open(path: &Path, files: &Files) -> Result<Box<dyn Read + Send>> {
+    let mut file = files.open(path)?;
+    first_bytes(&mut file).and_then(|first| unpack(first, file)).map_err(|e| Error::io("read", path, e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn archive_paths_name_their_source() {
+        let source = |path: &str| archive_source(Path::new(path));
+        assert_eq!(source("a/segment-logs/src1/2024/x.gz"), Some("src1".to_owned()));
+        assert_eq!(source("segment-logs/src1/x.gz"), Some("src1".to_owned()));
+        assert_eq!(source("segment-logs/x.gz"), None);
+        assert_eq!(source("logs/src1/x.gz"), None);
+    }
+
+    #[test]
+    fn packing_is_told_by_magic_bytes() {
+        assert_eq!(Packing::of(b"{}"), Packing::Plain);
+        assert_eq!(Packing::of(b""), Packing::Plain);
+        assert_eq!(Packing::of(&[0x1f, 0x8b, 8]), Packing::Gzip);
+        assert_eq!(Packing::of(&[0x28, 0xb5, 0x2f, 0xfd]), Packing::Zstd);
+    }
+}

@@ -1,0 +1,7 @@
+//! Inputs: which files there are, how they are packed, and their bytes as units of whole lines.
+
+pub mod digest;
+pub mod inputs;
+pub mod lines;
+pub mod scan;
+pub mod unit;

@@ -1,0 +1,229 @@
+//! Opening a space, appending to it, and committing: all of a run or nothing.
+
+use std::path::{Path, PathBuf};
+
+use super::{
+    lock::Lock,
+    manifest::{MANIFEST, Manifest, TableState},
+    tables::{Table, path_of},
+};
+use crate::{
+    collections::Map,
+    error::{Error, Result},
+    files::Files,
+    progress::Progress,
+};
+
+/// The folder in a space that holds what is not a table.
+pub const STATE: &str = ".state";
+
+/// A space opened for writing.
+#[derive(Debug)]
+pub struct Space {
+    folder: PathBuf,
+    files: Files,
+    /// As it was committed last.
+    pub manifest: Manifest,
+    names: Vec<String>,
+    tables: Vec<Table>,
+    by_name: Map<String, usize>,
+    committed: bool,
+    _lock: Lock,
+}
+
+/// More tables than this are not kept open.
+const MAX_OPEN: usize = 200;
+/// More bytes than this do not wait in all tables together.
+const MAX_PENDING: usize = 96 << 20;
+
+impl Space {
+    /// Opens a space, making the folder where it is missing. What a run left behind that did not end is cut off.
+    pub fn open(folder: &Path, wait: u64, files: &Files, progress: &dyn Progress) -> Result<Self> {
+        if folder.exists() && !folder.is_dir() {
+            return Err(Error::file(folder, "not a folder").hint("give a folder for the space with `--space DIR`"));
+        }
+        let state = folder.join(STATE);
+        files.create_folder(&state).map_err(|e| e.hint("give a folder you may write to with `--space DIR`"))?;
+        let lock = Lock::take(&state, wait, progress)?;
+        let manifest = match Manifest::read(folder, files)? {
+            Some(manifest) => manifest,
+            None => {
+                refuse_foreign_tables(folder)?;
+                Manifest::default()
+            }
+        };
+        let space = Self {
+            folder: folder.to_owned(),
+            files: files.clone(),
+            manifest,
+            names: Vec::new(),
+            tables: Vec::new(),
+            by_name: Map::default(),
+            committed: true,
+            _lock: lock,
+        };
+        space.check_lengths()?;
+        Ok(space)
+    }
+
+    /// The number of a table, opened where it is new.
+    pub fn table(&mut self, name: &str) -> usize {
+        if let Some(&number) = self.by_name.get(name) {
+            return number;
+        }
+        let committed = self.manifest.tables.get(name).cloned().unwrap_or_default();
+        self.tables.push(Table::new(&self.folder, name, &committed));
+        self.names.push(name.to_owned());
+        self.by_name.insert(name.to_owned(), self.tables.len() - 1);
+        self.tables.len() - 1
+    }
+
+    /// The tables, by their numbers.
+    pub fn tables(&mut self) -> &mut [Table] {
+        self.committed = false;
+        &mut self.tables
+    }
+
+    /// A table's name.
+    #[must_use]
+    pub fn name(&self, number: usize) -> &str {
+        &self.names[number]
+    }
+
+    /// Keeps memory and open files within bounds. To be called now and then.
+    pub fn relieve(&mut self) -> Result<()> {
+        let pending: usize = self.tables.iter().map(Table::n_pending).sum();
+        let many = MAX_OPEN < self.tables.len();
+        if MAX_PENDING < pending {
+            for table in &mut self.tables {
+                table.flush(&self.files)?;
+            }
+        }
+        if many {
+            for table in &mut self.tables {
+                if table.n_pending() == 0 {
+                    table.rest()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Commits: tables to the disk, then the folder, then the manifest.
+    pub fn commit(&mut self, mut next: Manifest) -> Result<()> {
+        for (name, table) in self.names.iter().zip(&mut self.tables) {
+            let state = table.finish(&self.files)?;
+            if 0 < state.bytes || self.manifest.tables.contains_key(name) {
+                next.tables.insert(name.clone(), state);
+            }
+        }
+        self.files.sync_folder(&self.folder)?;
+        next.write(&self.folder, &self.files)?;
+        self.manifest = next;
+        self.committed = true;
+        Ok(())
+    }
+
+    /// Rows added since the last commit, by table.
+    #[must_use]
+    pub fn rows_added(&self) -> Vec<(String, u64)> {
+        let rows = self.names.iter().cloned().zip(self.tables.iter().map(Table::rows_added));
+        rows.filter(|(_, n)| 0 < *n).collect()
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// What the manifest promises must be there; what is there beyond it is cut off.
+    fn check_lengths(&self) -> Result<()> {
+        for (name, state) in &self.manifest.tables {
+            let path = path_of(&self.folder, name);
+            let length = std::fs::metadata(&path).map_or(0, |m| m.len());
+            if length < state.bytes {
+                return Err(Error::file(
+                    &path,
+                    format!("{length} bytes, but the manifest has committed {}", state.bytes),
+                )
+                .hint("restore the table from a backup, or ingest into a new space"));
+            }
+        }
+        cut_back(&self.folder, &self.manifest, &self.files)
+    }
+}
+
+/// A run that does not commit leaves the space as it found it, as far as it still can.
+impl Drop for Space {
+    fn drop(&mut self) {
+        if !self.committed {
+            self.tables.clear();
+            // The next run would do it otherwise.
+            let _ = cut_back(&self.folder, &self.manifest, &self.files);
+        }
+    }
+}
+
+/// Cuts tables back to what is committed, and removes tables of which nothing is.
+fn cut_back(folder: &Path, manifest: &Manifest, files: &Files) -> Result<()> {
+    let entries = std::fs::read_dir(folder).map_err(|e| Error::io("read the folder", folder, e))?;
+    for entry in entries {
+        let entry = entry.map_err(|e| Error::io("read the folder", folder, e))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some(table) = name.strip_suffix(".ndjson") else { continue };
+        if is_view(table) {
+            continue;
+        }
+        let path = entry.path();
+        let length = entry.metadata().map_err(|e| Error::io("read", &path, e))?.len();
+        match manifest.tables.get(table) {
+            Some(TableState { bytes, .. }) if length == *bytes => {}
+            Some(TableState { bytes, .. }) => drop(files.append_after(&path, *bytes)?),
+            None => files.remove_file(&path)?,
+        }
+    }
+    Ok(())
+}
+
+/// The six views: pure functions of the tables, replaced whole and never appended to.
+pub const VIEWS: [&str; 6] =
+    ["user_traits", "user_identifiers", "profile_merges", "id_graph", "external_id_mapping", "profile_traits"];
+
+fn is_view(table: &str) -> bool {
+    VIEWS.contains(&table)
+}
+
+/// A folder without a manifest must not hold tables of somebody else's.
+fn refuse_foreign_tables(folder: &Path) -> Result<()> {
+    let state = folder.join(STATE);
+    // A first run that was killed leaves tables without a manifest, but with its mark in the state folder.
+    if state.join(FIRST_RUN).exists() {
+        return Ok(());
+    }
+    let entries = std::fs::read_dir(folder).map_err(|e| Error::io("read the folder", folder, e))?;
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.ends_with(".ndjson") {
+            return Err(Error::file(folder, format!("holds `{name}` but no `{MANIFEST}`, so it is no space of ours"))
+                .hint("give a new or empty folder with `--space DIR`"));
+        }
+    }
+    Ok(())
+}
+
+/// Stands in the state folder from before a space's first table until it has a manifest.
+const FIRST_RUN: &str = "first-run";
+
+impl Space {
+    /// To be called before the first row goes out: leaves the mark that what is here without a manifest is ours.
+    pub fn begin(&mut self) -> Result<()> {
+        self.committed = false;
+        if self.manifest.runs.is_empty() {
+            let state = self.folder.join(STATE);
+            drop(self.files.create(&state.join(FIRST_RUN))?);
+            self.files.sync_folder(&state)?;
+        }
+        Ok(())
+    }
+}

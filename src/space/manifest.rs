@@ -1,0 +1,113 @@
+//! `manifest.json`: what of each table is committed. Replacing it is the commit; bytes past what it says do not count.
+
+use std::{collections::BTreeMap, path::Path};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    error::{Error, Result},
+    event::timestamp::Micros,
+    files::Files,
+};
+
+/// The file's name in the space.
+pub const MANIFEST: &str = "manifest.json";
+
+/// The format this program writes, and the only one it reads.
+pub const FORMAT: u32 = 1;
+
+/// What is committed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Of this file.
+    pub format: u32,
+    /// The last `uuid_ts` given, in microseconds; 0 before the first.
+    pub uuid_ts: Micros,
+    /// The tables, by name.
+    pub tables: BTreeMap<String, TableState>,
+    /// The runs, oldest first.
+    pub runs: Vec<Run>,
+}
+
+/// What is committed of one table.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableState {
+    /// Rows.
+    pub rows: u64,
+    /// Bytes.
+    pub bytes: u64,
+    /// Of these bytes: see `docs/architecture.md` for how it is taken.
+    pub digest: String,
+}
+
+/// One run that was committed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// What it read.
+    pub inputs: Vec<RunInput>,
+    /// Events accepted.
+    pub accepted: u64,
+    /// Events dropped as duplicates.
+    pub duplicates: u64,
+    /// Events dropped by a filter.
+    pub filtered: u64,
+    /// Lines rejected.
+    pub rejected: u64,
+}
+
+/// One input of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunInput {
+    /// As it was given.
+    pub name: String,
+    /// Of its bytes as stored.
+    pub digest: String,
+    /// The source that its path named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Bytes after unpacking.
+    pub bytes: u64,
+    /// Lines, blank ones too.
+    pub lines: u64,
+}
+
+impl Default for Manifest {
+    fn default() -> Self {
+        Self { format: FORMAT, uuid_ts: 0, tables: BTreeMap::new(), runs: Vec::new() }
+    }
+}
+
+impl Manifest {
+    /// Reads the manifest of a space; `None` where the space has none yet.
+    pub fn read(space: &Path, files: &Files) -> Result<Option<Self>> {
+        let path = space.join(MANIFEST);
+        let Some(bytes) = files.read_if_there(&path)? else { return Ok(None) };
+        let wrong = |message: String| {
+            Error::file(&path, message).hint("restore it from a backup; tables cannot be trusted without it")
+        };
+        let format: Format = serde_json::from_slice(&bytes).map_err(|e| wrong(format!("not a manifest: {e}")))?;
+        if format.format != FORMAT {
+            return Err(Error::file(&path, format!("written in format {}", format.format))
+                .hint(format!("this version reads format {FORMAT}; use the version that wrote it, or a new space")));
+        }
+        serde_json::from_slice(&bytes).map(Some).map_err(|e| wrong(format!("not a manifest: {e}")))
+    }
+
+    /// Replaces the manifest of a space: the commit.
+    pub fn write(&self, space: &Path, files: &Files) -> Result<()> {
+        let mut bytes = serde_json::to_vec_pretty(self).expect("a manifest is plain data");
+        bytes.push(b'\n');
+        files.replace(&space.join(MANIFEST), &bytes)
+    }
+
+    /// Whether an input of this digest and source was ingested before.
+    #[must_use]
+    pub fn knows_input(&self, digest: &str, source: Option<&str>) -> bool {
+        self.runs.iter().flat_map(|run| &run.inputs).any(|i| i.digest == digest && i.source.as_deref() == source)
+    }
+}
+
+#[derive(Deserialize)]
+struct Format {
+    format: u32,
+}

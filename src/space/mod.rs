@@ -1,0 +1,7 @@
+//! A space: the folder that holds the tables of one profiles space, and what is committed of them.
+
+pub mod commit;
+pub mod lock;
+pub mod manifest;
+pub mod replay;
+pub mod tables;

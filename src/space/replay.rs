@@ -1,0 +1,267 @@
+//! What the resolver needs to carry on, folded from the raw tables: they are the truth, whatever a cache says.
+//!
+//! The three raw profile tables are read side by side in the order of `uuid_ts`, each event's rows as one step: first the
+//! graph, then identifiers, then traits. The memory of accepted messages comes from the event tables.
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    path::{Path, PathBuf},
+};
+
+use super::{manifest::Manifest, tables::path_of};
+use crate::{
+    collections::{Map, key_of},
+    error::{Error, Result},
+    event::{
+        Call,
+        duplicates::Accepted,
+        json::{Document, Kind, Tape},
+        timestamp::{Micros, parse_micros, parse_millis},
+    },
+    files::Files,
+    identity::{
+        extract::identifier_key,
+        graph::{Graph, NO_TIME, ProfileId},
+        traits::{Cell, SetAt, Trait, TraitNames, column_of},
+        types::Types,
+    },
+    raw::{external_id_mapping_updates, id_graph_updates, names::BUILT_IN_TABLES, profile_traits_updates},
+};
+
+/// What the resolver and the memory of messages were at the last commit.
+#[derive(Debug, Default)]
+pub struct Replayed {
+    /// Profiles, identifiers and traits.
+    pub graph: Graph,
+    /// The paths of all traits.
+    pub trait_names: TraitNames,
+    /// All messages ever accepted, as far as event tables tell.
+    pub accepted: Accepted,
+}
+
+/// Replays a space.
+pub fn replay(folder: &Path, manifest: &Manifest, types: &Types, files: &Files) -> Result<Replayed> {
+    let mut replayed = Replayed::default();
+    replay_profiles(folder, manifest, types, files, &mut replayed)?;
+    replay_messages(folder, manifest, files, &mut replayed.accepted)?;
+    Ok(replayed)
+}
+
+fn replay_profiles(
+    folder: &Path,
+    manifest: &Manifest,
+    types: &Types,
+    files: &Files,
+    replayed: &mut Replayed,
+) -> Result<()> {
+    let open = |table| Rows::open(folder, table, manifest, files);
+    let mut graph_rows = open(id_graph_updates::TABLE)?;
+    let mut mapping_rows = open(external_id_mapping_updates::TABLE)?;
+    let mut trait_rows = open(profile_traits_updates::TABLE)?;
+    loop {
+        let clocks = [graph_rows.clock()?, mapping_rows.clock()?, trait_rows.clock()?];
+        let Some(now) = clocks.into_iter().flatten().min() else { return Ok(()) };
+        while graph_rows.clock()? == Some(now) {
+            graph_row(&graph_rows, replayed)?;
+            graph_rows.advance();
+        }
+        while mapping_rows.clock()? == Some(now) {
+            mapping_row(&mapping_rows, types, replayed)?;
+            mapping_rows.advance();
+        }
+        while trait_rows.clock()? == Some(now) {
+            trait_row(&trait_rows, now, replayed)?;
+            trait_rows.advance();
+        }
+    }
+}
+
+fn graph_row(rows: &Rows, replayed: &mut Replayed) -> Result<()> {
+    let segment_id = rows.text("segment_id")?;
+    let canonical_id = rows.text("canonical_segment_id")?;
+    let graph = &mut replayed.graph;
+    let mut find = |id: &str| graph.find_segment_id(id).unwrap_or_else(|| graph.create(id));
+    let into = find(&canonical_id);
+    let from = find(&segment_id);
+    let into = graph.canonical(into);
+    // The recursive entries of a merge find it done already.
+    if graph.canonical(from) != into {
+        let from = graph.canonical(from);
+        graph.merge(from, into);
+        if let Some(traits) = graph.take_traits(from) {
+            graph.traits_mut(into).merge(vec![traits], &replayed.trait_names);
+        }
+    }
+    graph.saw_seq(into, rows.seq()?);
+    Ok(())
+}
+
+fn mapping_row(rows: &Rows, types: &Types, replayed: &mut Replayed) -> Result<()> {
+    let segment = profile(rows, &mut replayed.graph)?;
+    let type_name = rows.text("external_id_type")?;
+    let value = rows.text("external_id_value")?;
+    let key = identifier_key(&mut Vec::new(), &type_name, value.as_bytes());
+    let timestamp = rows.optional("timestamp").and_then(|text| parse_millis(text.as_bytes())).unwrap_or(NO_TIME);
+    if replayed.graph.find(key).is_none() {
+        replayed.graph.map(key, types.id(&type_name), segment, timestamp);
+    }
+    replayed.graph.saw_seq(segment, rows.seq()?);
+    Ok(())
+}
+
+/// A snapshot. Traits whose seq is the row's own were set by its event; the others keep the clocks they have.
+fn trait_row(rows: &Rows, uuid_ts: Micros, replayed: &mut Replayed) -> Result<()> {
+    let profile = profile(rows, &mut replayed.graph)?;
+    let profile = replayed.graph.canonical(profile);
+    let seq = rows.seq()?;
+    let timestamp = rows.optional("timestamp").and_then(|text| parse_millis(text.as_bytes())).unwrap_or(NO_TIME);
+    let row_at = SetAt { timestamp, uuid_ts, seq };
+    let seqs = rows.text("__trait_seqs")?;
+    let mut tape = Tape::default();
+    tape.read(seqs.as_bytes()).map_err(|_| rows.wrong("\"__trait_seqs\" is not JSON"))?;
+    let doc = Document { text: seqs.as_bytes(), tokens: &tape.tokens };
+    let names = &mut replayed.trait_names;
+    let known: Map<u32, SetAt> = match replayed.graph.traits(profile) {
+        Some(traits) => traits.traits.iter().map(|t| (t.name, t.at)).collect(),
+        None => Map::default(),
+    };
+    let mut traits: Vec<Trait> = Vec::new();
+    for (path, set) in doc.members(0) {
+        let path = doc.raw(path);
+        let set: u64 = std::str::from_utf8(doc.raw(set)).ok().and_then(|text| text.parse().ok()).unwrap_or_default();
+        let name = names.id(path.split(|&b| b == b'.').next().unwrap_or(path));
+        let at = if set == seq { row_at } else { known.get(&name).copied().unwrap_or(SetAt { seq: set, ..row_at }) };
+        let path_id = names.id(path);
+        let value = rows.column(&column_of(path));
+        let cell = value.map(|value| Cell { path: path_id, value: value.into() });
+        match traits.last_mut().filter(|t| t.name == name) {
+            Some(last) => {
+                let mut cells = std::mem::take(&mut last.cells).into_vec();
+                cells.extend(cell);
+                last.cells = cells.into();
+            }
+            None => traits.push(Trait { name, at, cells: cell.into_iter().collect() }),
+        }
+    }
+    replayed.graph.traits_mut(profile).traits = traits;
+    replayed.graph.saw_seq(profile, seq);
+    Ok(())
+}
+
+fn profile(rows: &Rows, graph: &mut Graph) -> Result<ProfileId> {
+    let segment_id = rows.text("segment_id")?;
+    graph
+        .find_segment_id(&segment_id)
+        .ok_or_else(|| rows.wrong(&format!("segment id \"{segment_id}\" is not in `id_graph_updates`")))
+}
+
+/// Messages stand in the table of their call; a track event's own table is asked only where `tracks` is not written.
+fn replay_messages(folder: &Path, manifest: &Manifest, files: &Files, accepted: &mut Accepted) -> Result<()> {
+    let by_call: Vec<&str> =
+        Call::ALL.into_iter().map(Call::table).filter(|t| manifest.tables.contains_key(*t)).collect();
+    let own: Vec<&str> = manifest.tables.keys().map(String::as_str).filter(|t| !BUILT_IN_TABLES.contains(t)).collect();
+    let tables = if by_call.contains(&Call::Track.table()) { by_call } else { [by_call, own].concat() };
+    for table in tables {
+        let mut rows = Rows::open(folder, table, manifest, files)?;
+        while rows.fill()? {
+            let id = rows.text("id")?;
+            let received_at = rows.text("received_at")?;
+            let received_at = parse_millis(received_at.as_bytes()).ok_or_else(|| rows.wrong("\"received_at\" is no time"))?;
+            accepted.remember(key_of(id.as_bytes()), received_at);
+            rows.advance();
+        }
+    }
+    Ok(())
+}
+
+/// The committed rows of a table, one after the other.
+struct Rows {
+    path: PathBuf,
+    reader: Box<dyn BufRead>,
+    line: Vec<u8>,
+    tape: Tape,
+    number: u64,
+    filled: bool,
+    ended: bool,
+}
+
+impl Rows {
+    fn open(folder: &Path, table: &str, manifest: &Manifest, files: &Files) -> Result<Self> {
+        let path = path_of(folder, table);
+        let reader: Box<dyn BufRead> = match manifest.tables.get(table) {
+            Some(state) => Box::new(BufReader::with_capacity(1 << 20, files.open(&path)?.take(state.bytes))),
+            None => Box::new(std::io::empty()),
+        };
+        Ok(Self { path, reader, line: Vec::new(), tape: Tape::default(), number: 0, filled: false, ended: false })
+    }
+
+    /// Makes sure that the next row is at hand, where there is one.
+    fn fill(&mut self) -> Result<bool> {
+        if self.filled || self.ended {
+            return Ok(self.filled);
+        }
+        self.line.clear();
+        self.reader.read_until(b'\n', &mut self.line).map_err(|e| Error::io("read", &self.path, e))?;
+        self.number += 1;
+        if self.line.is_empty() {
+            self.ended = true;
+            return Ok(false);
+        }
+        if std::str::from_utf8(&self.line).is_err() || self.tape.read(&self.line).is_err() {
+            return Err(self.wrong("the row is not JSON"));
+        }
+        self.filled = true;
+        Ok(true)
+    }
+
+    fn advance(&mut self) {
+        self.filled = false;
+    }
+
+    fn clock(&mut self) -> Result<Option<Micros>> {
+        if !self.fill()? {
+            return Ok(None);
+        }
+        let text = self.text("uuid_ts")?;
+        parse_micros(text.as_bytes()).map(Some).ok_or_else(|| self.wrong("\"uuid_ts\" is no time"))
+    }
+
+    fn doc(&self) -> Document<'_> {
+        Document { text: &self.line, tokens: &self.tape.tokens }
+    }
+
+    fn optional(&self, column: &str) -> Option<String> {
+        let doc = self.doc();
+        let text = doc.string(doc.get(0, column.as_bytes())?)?;
+        Some(String::from_utf8_lossy(&text).into_owned())
+    }
+
+    fn text(&self, column: &str) -> Result<String> {
+        self.optional(column).ok_or_else(|| self.wrong(&format!("\"{column}\" is missing")))
+    }
+
+    /// Adopted rows may have no seq: they are older than all that have one.
+    fn seq(&self) -> Result<u64> {
+        match self.optional("seq") {
+            None => Ok(0),
+            Some(text) => text.parse().map_err(|_| self.wrong("\"seq\" is no number")),
+        }
+    }
+
+    /// A column's value as JSON; `None` where it is null or missing.
+    fn column(&self, name: &[u8]) -> Option<&[u8]> {
+        let doc = self.doc();
+        let value = doc.get(0, name)?;
+        let token = doc.tokens[value as usize];
+        match token.kind {
+            Kind::Null => None,
+            Kind::Plain | Kind::Escaped => Some(&self.line[token.start as usize - 1..=token.end as usize]),
+            _ => Some(doc.raw(value)),
+        }
+    }
+
+    fn wrong(&self, message: &str) -> Error {
+        Error::line(&self.path, self.number, message)
+            .hint("the table was changed by something else; restore it from a backup, or ingest into a new space")
+    }
+}

@@ -1,0 +1,258 @@
+//! The program as a user or cron meets it: streams, exit codes, help.
+
+use std::{
+    io::{Read, Write},
+    process::{Child, Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use serde_json::Value;
+
+use crate::support::{Work, program};
+
+const LINE: &str = r#"{"type":"page","messageId":"m1","userId":"u1","timestamp":"2026-01-05T10:00:00Z"}"#;
+const COMMANDS: [&[&str]; 3] = [&[], &["ingest"], &["materialize"]];
+
+fn with_events() -> Work {
+    let work = Work::new();
+    work.write("events.ndjson", format!("{LINE}\n"));
+    work
+}
+
+/// The standard output of a run that goes well.
+fn stdout(args: &[&str]) -> String {
+    let assert = program().args(args).assert().success().stderr("");
+    String::from_utf8(assert.get_output().stdout.clone()).unwrap()
+}
+
+#[test]
+fn help_fits_80_columns() {
+    for command in COMMANDS {
+        for flag in ["-h", "--help"] {
+            let help = stdout(&[command, &[flag]].concat());
+            for line in help.lines() {
+                assert!(line.chars().count() <= 80, "{command:?} {flag}: {line}");
+            }
+            assert!(!help.contains('\u{1b}'));
+        }
+    }
+}
+
+#[test]
+fn short_help_has_one_line_a_flag() {
+    for command in COMMANDS {
+        let help = stdout(&[command, &["-h"]].concat());
+        // A description that does not fit goes on in a line of blanks and text.
+        for line in help.lines() {
+            assert!(!line.starts_with("             "), "{command:?}: {line}");
+        }
+    }
+}
+
+#[test]
+fn long_help_is_a_manual() {
+    for command in COMMANDS {
+        let help = stdout(&[command, &["--help"]].concat());
+        assert!(help.contains("Exit codes:\n  0 "), "{command:?}");
+        assert_eq!(help.matches("  profiles-sync ").count() >= 2, true, "{command:?}: two examples");
+        if !command.is_empty() {
+            for heading in ["Input:", "Output:", "Messages:", "Memory:", "Examples:"] {
+                assert!(help.contains(&format!("\n{heading}\n")), "{command:?} {heading}");
+            }
+        }
+    }
+    assert!(stdout(&["ingest", "--help"]).contains("\nIdentity:\n"));
+}
+
+#[test]
+fn completions_and_the_man_page_know_every_flag() {
+    for kind in ["man", "bash", "zsh", "fish"] {
+        let text = stdout(&["--generate", kind]).replace('\\', "");
+        for flag in ["max-rejects", "segment-ids", "as-of", "partial", "quiet"] {
+            assert!(text.contains(flag), "{kind}: {flag}");
+        }
+    }
+    let man = stdout(&["--generate", "man"]);
+    assert_eq!(man.matches(".TH ").count(), 1);
+}
+
+#[test]
+fn usage_errors_are_2_and_leave_stdout_empty() {
+    for args in [
+        &[][..],
+        &["ingest"],
+        &["ingest", "events.ndjson"],
+        &["ingest", "events.ndjson", "--space", "s", "--max-rejects", "many"],
+        &["ingest", "events.ndjson", "--space", "s", "--memory", "0"],
+        &["ingest", "events.ndjson", "--space", "s", "--threads", "0"],
+        &["ingest", "events.ndjson", "--space", "s", "--dry-run", "--materialize"],
+        &["materialize"],
+        &["materialize", "--raw", "r"],
+        &["materialize", "--raw", "r", "--space", "s", "--out", "o"],
+        &["materialize", "--space", "s", "--views", "id_graf"],
+        &["materialize", "--space", "s", "--as-of", "yesterday"],
+        &["--generate", "man", "ingest", "events.ndjson", "--space", "s"],
+        &["resolve"],
+    ] {
+        let assert = program().args(args).assert().code(2).stdout("");
+        assert!(!assert.get_output().stderr.is_empty(), "{args:?}");
+    }
+}
+
+#[test]
+fn a_run_tells_what_it_did_on_stderr() {
+    let work = with_events();
+    let assert = work.program(&["ingest", "events.ndjson", "--space", "space"]).assert().success().stdout("");
+    let said = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
+    assert!(said.starts_with("ingested 1 event ("), "{said}");
+    for line in ["  profiles created ", "  identifiers mapped ", "    user_id ", "    pages "] {
+        assert!(said.contains(&format!("\n{line}")), "{line} in {said}");
+    }
+    assert!(!said.contains('\u{1b}') && !said.contains('\r'), "{said}");
+    let assert = work.program(&["materialize", "--space", "space"]).assert().success().stdout("");
+    let said = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
+    assert!(said.starts_with("materialized 1 profile from "), "{said}");
+}
+
+#[test]
+fn quiet_says_nothing_when_all_goes_well() {
+    let work = with_events();
+    let args = ["ingest", "events.ndjson", "--space", "space", "--materialize", "--quiet"];
+    // The second run skips the file, which is worth a notice otherwise.
+    for _ in 0..2 {
+        work.program(&args).assert().success().stdout("").stderr("");
+    }
+    let args = ["ingest", "events.ndjson", "--space", "space", "-q", "--no-quiet"];
+    let assert = work.program(&args).assert().success();
+    let said = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+    assert!(said.contains("note: ") && said.contains("events.ndjson"), "{said}");
+}
+
+#[test]
+fn json_is_one_object_and_nothing_else() {
+    let work = with_events();
+    let summary = |args: &[&str]| -> Value {
+        let assert = work.program(args).assert().success().stderr("");
+        let text = String::from_utf8(assert.get_output().stdout.clone()).unwrap();
+        assert_eq!(text.matches('\n').count(), 1);
+        serde_json::from_str(&text).unwrap()
+    };
+    let one = summary(&["ingest", "events.ndjson", "--space", "one", "--json"]);
+    assert_eq!(one["events"], 1);
+    assert_eq!(one["identifiers_mapped"]["user_id"], 1);
+    let both = summary(&["ingest", "events.ndjson", "--space", "two", "--json", "--materialize", "--quiet"]);
+    assert_eq!(both["ingest"]["events"], 1);
+    assert_eq!(both["materialize"]["profiles"], 1);
+    let views = summary(&["materialize", "--space", "two", "--json"]);
+    assert_eq!(views["rows"]["id_graph"], 1);
+}
+
+#[test]
+fn a_dry_run_leaves_nothing() {
+    let work = with_events();
+    let assert =
+        work.program(&["ingest", "events.ndjson", "--space", "space", "--dry-run"]).assert().success();
+    let said = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+    assert!(said.starts_with("would ingest 1 event "), "{said}");
+    assert!(!work.path("space/manifest.json").exists());
+    work.program(&["ingest", "events.ndjson", "--space", "space", "-q"]).assert().success();
+    assert_eq!(work.rows("space/pages.ndjson").len(), 1);
+}
+
+#[test]
+fn events_come_from_stdin_too() {
+    let work = Work::new();
+    work.program(&["ingest", "-", "--space", "space", "-q"]).write_stdin(LINE).assert().success().stderr("");
+    assert_eq!(work.rows("space/pages.ndjson").len(), 1);
+}
+
+#[test]
+fn paths_are_those_of_the_working_folder() {
+    let work = with_events();
+    work.write("elsewhere/deep/x", "");
+    let mut command = work.program(&["ingest", "../../events.ndjson", "--space", "../space", "-q"]);
+    command.current_dir(work.path("elsewhere/deep")).assert().success().stderr("");
+    assert_eq!(work.rows("elsewhere/space/pages.ndjson").len(), 1);
+}
+
+#[test]
+fn colour_is_for_those_who_ask() {
+    let work = Work::new();
+    let escapes = |flags: &[&str]| {
+        let args = [&["ingest", "missing", "--space", "space"], flags].concat();
+        let assert = work.program(&args).env("NO_COLOR", "1").assert().code(2);
+        assert.get_output().stderr.contains(&0x1b)
+    };
+    assert!(!escapes(&[]));
+    assert!(!escapes(&["--color", "never"]));
+    assert!(escapes(&["--color", "always"]));
+    assert!(!escapes(&["--color", "always", "--color=auto"]));
+}
+
+#[test]
+fn a_reader_that_had_enough_is_no_failure() {
+    let work = with_events();
+    for args in [
+        &["--generate", "man"][..],
+        &["--help"],
+        &["ingest", "events.ndjson", "--space", "space", "--json"],
+        &["materialize", "--space", "space", "--json"],
+    ] {
+        let mut child = spawn(&work, args, Stdio::null());
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{args:?}");
+        assert!(output.stderr.is_empty(), "{args:?}");
+    }
+}
+
+#[test]
+fn an_interrupted_run_commits_nothing() {
+    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+        let work = Work::new();
+        let mut child = spawn(&work, &["ingest", "-", "--space", "space"], Stdio::piped());
+        let mut stdin = child.stdin.take().unwrap();
+        // Events without end, so that the run is never done by itself.
+        let feeder = thread::spawn(move || while stdin.write_all(format!("{LINE}\n").as_bytes()).is_ok() {});
+        thread::sleep(Duration::from_millis(300));
+        kill(&child, signal);
+        let status = child.wait().unwrap();
+        feeder.join().unwrap();
+        let mut said = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        assert_eq!(status.code(), Some(code), "{said}");
+        assert_eq!(said, "error: interrupted, nothing was committed\n");
+        assert!(!work.path("space/manifest.json").exists());
+    }
+}
+
+#[test]
+fn a_second_signal_ends_the_program_at_once() {
+    let work = Work::new();
+    let mut child = spawn(&work, &["ingest", "-", "--space", "space"], Stdio::piped());
+    let stdin = child.stdin.take();
+    thread::sleep(Duration::from_millis(300));
+    kill(&child, "INT");
+    thread::sleep(Duration::from_millis(100));
+    kill(&child, "INT");
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    drop(stdin);
+}
+
+fn spawn(work: &Work, args: &[&str], stdin: Stdio) -> Child {
+    Command::new(assert_cmd::cargo::cargo_bin!("profiles-sync"))
+        .env_clear()
+        .current_dir(work.path(""))
+        .args(args)
+        .stdin(stdin)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+fn kill(child: &Child, signal: &str) {
+    // The process may be gone by now, which is as good.
+    let _ = Command::new("kill").arg(format!("-{signal}")).arg(child.id().to_string()).status();
+}

@@ -1,0 +1,130 @@
+//! What cannot be done: exit code 2, nothing on the standard output, nothing committed, and a message that names the
+//! place and says what to do.
+
+use crate::support::Work;
+
+const LINE: &str = r#"{"type":"page","messageId":"m1","userId":"u1","timestamp":"2026-01-05T10:00:00Z"}"#;
+
+/// Runs and fails; what it said, checked for its form.
+fn fails(work: &Work, args: &[&str]) -> String {
+    let assert = work.program(args).assert().code(2).stdout("");
+    let stderr = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
+    assert!(stderr.starts_with("error: "), "{stderr}");
+    assert!(stderr.lines().last().unwrap().starts_with("hint: "), "{stderr}");
+    assert!(!stderr.contains('\u{1b}'), "{stderr}");
+    for line in stderr.lines() {
+        let message = line.split_once(": ").unwrap().1;
+        assert!(!message.starts_with(|first: char| first.is_uppercase()), "{line}");
+        assert!(!line.ends_with('.'), "{line}");
+    }
+    stderr
+}
+
+fn with_events() -> Work {
+    let work = Work::new();
+    work.write("events.ndjson", format!("{LINE}\n"));
+    work
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let work = with_events();
+    let said = fails(&work, &["ingest", "events.ndjson", "missing.ndjson", "--space", "space"]);
+    assert!(said.contains("`missing.ndjson`"), "{said}");
+    assert!(!work.path("space/manifest.json").exists());
+}
+
+#[test]
+fn a_path_below_a_file_is_named() {
+    let work = with_events();
+    let said = fails(&work, &["ingest", "events.ndjson/day", "--space", "space"]);
+    assert!(said.contains("`events.ndjson/day`"), "{said}");
+}
+
+#[test]
+fn a_folder_without_events_is_named() {
+    let work = with_events();
+    work.write("folder/notes.txt", "nothing");
+    let said = fails(&work, &["ingest", "folder", "--space", "space"]);
+    assert!(said.contains("`folder`"), "{said}");
+}
+
+#[test]
+fn a_space_that_is_a_file_is_named() {
+    let work = with_events();
+    work.write("space", "here first");
+    let said = fails(&work, &["ingest", "events.ndjson", "--space", "space"]);
+    assert!(said.contains("`space`"), "{said}");
+    assert_eq!(work.read("space"), "here first");
+    let said = fails(&work, &["ingest", "events.ndjson", "--space", "space/below"]);
+    assert!(said.contains("`space/below"), "{said}");
+}
+
+#[test]
+fn a_space_that_cannot_be_written_is_named() {
+    let work = with_events();
+    let said = fails(&work, &["ingest", "events.ndjson", "--space", "/proc/space"]);
+    assert!(said.contains("/proc/space"), "{said}");
+}
+
+#[test]
+fn a_config_that_is_missing_or_a_folder_is_named() {
+    let work = with_events();
+    work.write("folder/x", "");
+    for config in ["missing.toml", "folder"] {
+        let said = fails(&work, &["ingest", "events.ndjson", "--space", "space", "--config", config]);
+        assert!(said.contains(&format!("`{config}`")), "{said}");
+    }
+}
+
+#[test]
+fn lines_without_one_event_are_no_dump() {
+    let work = Work::new();
+    work.write("access.log", "GET /\nGET /plants\n");
+    let said = fails(&work, &["ingest", "access.log", "--space", "space"]);
+    assert!(said.contains("event"), "{said}");
+    assert!(!work.path("space/manifest.json").exists());
+}
+
+#[test]
+fn a_broken_archive_is_named() {
+    let work = Work::new();
+    work.write("cut.gz", [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 1, 2]);
+    let said = fails(&work, &["ingest", "cut.gz", "--space", "space"]);
+    assert!(said.contains("cut.gz"), "{said}");
+}
+
+#[test]
+fn an_empty_file_is_no_failure() {
+    let work = Work::new();
+    work.write("empty.ndjson", "");
+    work.write("blank.ndjson", "\n\r\n  \n");
+    work.program(&["ingest", "empty.ndjson", "blank.ndjson", "--space", "space", "-q"])
+        .assert()
+        .success()
+        .stderr("");
+}
+
+#[test]
+fn a_space_that_is_not_there_cannot_be_materialized() {
+    let work = Work::new();
+    let said = fails(&work, &["materialize", "--space", "missing"]);
+    assert!(said.contains("`missing"), "{said}");
+    work.write("folder/notes.txt", "nothing");
+    let said = fails(&work, &["materialize", "--space", "folder"]);
+    assert!(said.contains("`folder"), "{said}");
+    let said = fails(&work, &["materialize", "--raw", "missing", "--out", "views"]);
+    assert!(said.contains("`missing"), "{said}");
+}
+
+#[test]
+fn views_that_cannot_follow_leave_the_events_ingested() {
+    let work = with_events();
+    // A folder stands where a view has to go.
+    work.write("space/id_graph.ndjson/in-the-way", "");
+    let args = ["ingest", "events.ndjson", "--space", "space", "--materialize", "-q"];
+    let said = fails(&work, &args);
+    assert!(said.contains("the events are ingested"), "{said}");
+    assert!(said.contains("id_graph"), "{said}");
+    assert_eq!(work.rows("space/pages.ndjson").len(), 1);
+}

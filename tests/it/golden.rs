@@ -1,0 +1,132 @@
+//! Golden cases: each a folder with what goes in, the steps, and every file that must come out, byte for byte.
+//!
+//! `BLESS=1 cargo test golden` rewrites what is expected; the change is then read like any other.
+
+use std::{env, fs, path::Path};
+
+use serde::Deserialize;
+
+use crate::support::{
+    Work, names_in, project,
+    tree::{self, Tree},
+};
+
+macro_rules! cases {
+    ($($test:ident $name:literal)*) => {
+        const CASES: &[&str] = &[$($name),*];
+        $(#[test] fn $test() { run($name); })*
+    };
+}
+
+cases! {
+    batch_envelope "batch-envelope"
+    blocked_identifier "blocked-identifier"
+    conflicting_traits_latest_wins "conflicting-traits-latest-wins"
+    crlf_and_bom "crlf-and-bom"
+    duplicate_across_runs_30_days "duplicate-across-runs-30-days"
+    duplicate_message_id "duplicate-message-id"
+    external_ids "external-ids"
+    group_and_alias "group-and-alias"
+    gzip_input "gzip-input"
+    identifier_over_limit_existing_anonymous_id "identifier-over-limit-known-anonymous-id"
+    identifier_over_limit_shared_email "identifier-over-limit-shared-email"
+    jane_kim "jane-kim"
+    late_identify "late-identify"
+    name_collisions "name-collisions"
+    null_trait_removes_it "null-trait-removes-it"
+    recursive_merge "recursive-merge"
+    rejects_listed "rejects-listed"
+    resolution_fails_null_segment "resolution-fails-null-segment"
+    same_timestamp_two_events "same-timestamp-two-events"
+    second_chance "second-chance"
+    skewed_clock_timestamp "skewed-clock-timestamp"
+    track_table_per_event_name "track-table-per-event-name"
+    two_runs_equal_one_run "two-runs-equal-one-run"
+    user_id_number "user-id-number"
+    zstd_input "zstd-input"
+}
+
+#[test]
+fn every_case_is_run_and_explained() {
+    let folder = project("fixtures/cases");
+    assert_eq!(names_in(&folder), CASES);
+    for name in CASES {
+        let readme = fs::read_to_string(folder.join(name).join("README.md")).unwrap_or_default();
+        assert!(!readme.is_empty(), "fixtures/cases/{name} has no README.md");
+    }
+}
+
+/// `case.toml`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Case {
+    step: Vec<Step>,
+}
+
+/// One run of the program in a folder that holds a copy of `in/`; its space is the folder `space`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Step {
+    args: Vec<String>,
+    #[serde(default)]
+    status: i32,
+    /// A file that is given as the standard input.
+    stdin: Option<String>,
+}
+
+fn run(name: &str) {
+    let folder = project("fixtures/cases").join(name);
+    let case = fs::read_to_string(folder.join("case.toml")).unwrap();
+    let case: Case = toml::from_str(&case).unwrap();
+    let work = Work::new();
+    for (path, bytes) in tree::read(&folder.join("in")) {
+        work.write(&format!("in/{}", path.display()), bytes);
+    }
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    for step in &case.step {
+        let args: Vec<_> = step.args.iter().map(String::as_str).collect();
+        let mut command = work.program(&args);
+        if let Some(stdin) = &step.stdin {
+            command.write_stdin(fs::read(work.path(stdin)).unwrap());
+        }
+        let output = command.output().unwrap();
+        stdout.extend_from_slice(&output.stdout);
+        stderr.extend_from_slice(&output.stderr);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(step.status), "{name}: {args:?}\n{said}");
+    }
+    let mut actual = tree::read(&work.path("space"));
+    for (stream, bytes) in [("../stdout", stdout), ("../stderr", stderr)] {
+        if !bytes.is_empty() {
+            actual.insert(stream.into(), bytes);
+        }
+    }
+    if env::var_os("BLESS").is_some() {
+        bless(&folder, &actual);
+        return;
+    }
+    let mut expected = tree::read(&folder.join("out"));
+    for stream in ["stdout", "stderr"] {
+        if let Ok(bytes) = fs::read(folder.join(stream)) {
+            expected.insert(Path::new("..").join(stream), bytes);
+        }
+    }
+    let differences = tree::differences(&expected, &actual);
+    assert!(differences.is_empty(), "fixtures/cases/{name}/out/\n{differences}");
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test's own files need no wrapper")]
+fn bless(folder: &Path, actual: &Tree) {
+    assert!(env::var_os("CI").is_none(), "BLESS is for people: CI compares");
+    let out = folder.join("out");
+    for stale in [out.clone(), folder.join("stdout"), folder.join("stderr")] {
+        let _ = fs::remove_dir_all(&stale);
+        let _ = fs::remove_file(&stale);
+    }
+    for (path, bytes) in actual {
+        let path = out.join(path);
+        fs::create_dir_all(&out).unwrap();
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+}

@@ -1,0 +1,94 @@
+//! Lines that are no events: one fixture per reason.
+
+use std::fs;
+
+use profiles_sync::event::reject::Reason;
+use serde_json::Value;
+
+use crate::support::{Work, names_in, project};
+
+const GOOD: &str = r#"{"type":"page","messageId":"good","userId":"u1","timestamp":"2026-01-05T10:00:00Z"}"#;
+
+/// Ingests two good lines with a line between them; the row that the line left in `rejected`.
+fn rejected(line: &[u8]) -> Value {
+    let work = Work::new();
+    let mut bytes = format!("{GOOD}\n").into_bytes();
+    let offset = bytes.len();
+    bytes.extend_from_slice(line);
+    bytes.extend_from_slice(format!("\n{}\n", GOOD.replace("good", "fine")).as_bytes());
+    work.write("events.ndjson", bytes);
+    work.program(&["ingest", "events.ndjson", "--space", "space", "--quiet"]).assert().success().stderr("");
+    assert_eq!(work.rows("space/pages.ndjson").len(), 2, "one line must not stop the others");
+    let mut rows = work.rows("space/rejected.ndjson");
+    assert_eq!(rows.len(), 1);
+    let row = rows.remove(0);
+    assert_eq!(row["file"], "events.ndjson");
+    assert_eq!(row["line"], 2);
+    assert_eq!(row["byte_offset"], offset);
+    assert!(!row["detail"].as_str().unwrap().is_empty());
+    row
+}
+
+#[test]
+fn every_reason_has_a_line() {
+    let mut reasons: Vec<_> = Reason::ALL.iter().map(|reason| format!("{}.ndjson", reason.word())).collect();
+    reasons.retain(|name| name != "line_too_long.ndjson");
+    reasons.push("README.md".to_owned());
+    reasons.sort();
+    assert_eq!(names_in(&project("fixtures/bad")), reasons);
+}
+
+#[test]
+fn every_malformed_line_is_set_aside_with_its_reason() {
+    for name in names_in(&project("fixtures/bad")) {
+        let Some(reason) = name.strip_suffix(".ndjson") else { continue };
+        let bytes = fs::read(project("fixtures/bad").join(&name)).unwrap();
+        let line = bytes.strip_suffix(b"\n").unwrap();
+        let row = rejected(line);
+        assert_eq!(row["reason"], reason, "{row}");
+        assert_eq!(row["text"], String::from_utf8_lossy(line).as_ref(), "{name}");
+    }
+}
+
+#[test]
+fn a_line_over_16_mib_is_set_aside_and_cut() {
+    const LIMIT: usize = 16 << 20;
+    let frame = |length: usize| {
+        let start =
+            r#"{"type":"page","messageId":"long","userId":"u1","timestamp":"2026-01-05T10:00:00Z","x":""#;
+        format!("{start}{}\"}}", "x".repeat(length - start.len() - 2)).into_bytes()
+    };
+    let row = rejected(&frame(LIMIT + 1));
+    assert_eq!(row["reason"], "line_too_long");
+    assert_eq!(row["text"].as_str().unwrap().len(), 64 << 10);
+    // A line of exactly the limit is an event.
+    let work = Work::new();
+    work.write("events.ndjson", frame(LIMIT));
+    work.program(&["ingest", "events.ndjson", "--space", "space", "-q"]).assert().success().stderr("");
+    assert_eq!(work.rows("space/rejected.ndjson").len(), 0);
+    assert_eq!(work.rows("space/pages.ndjson").len(), 1);
+}
+
+#[test]
+fn max_rejects_counts_lines_or_per_cent() {
+    let work = Work::new();
+    let mut lines = vec!["not json".to_owned(); 3];
+    lines.extend((0..7).map(|at| GOOD.replace("good", &format!("m{at}"))));
+    work.write("events.ndjson", lines.join("\n"));
+    for (limit, passes) in [("3", true), ("2", false), ("30%", true), ("29.9%", false), ("0", false)] {
+        let space = format!("space{}", limit.replace('%', "p"));
+        let args = ["ingest", "events.ndjson", "--space", &space, "--max-rejects", limit, "-q"];
+        let assert = work.program(&args).assert();
+        if passes {
+            assert.success();
+        } else {
+            let assert = assert.code(2).stdout("");
+            let stderr = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+            assert!(stderr.starts_with("error: ") && stderr.contains("hint: "), "{stderr}");
+            assert!(
+                !work.path(&space).join("pages.ndjson").exists()
+                    || work.rows(&format!("{space}/pages.ndjson")).is_empty()
+            );
+        }
+    }
+}

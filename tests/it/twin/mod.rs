@@ -1,0 +1,236 @@
+//! The plain twin: what the tables say, computed in the most obvious way.
+//!
+//! It shares no code with the library and was written from the meaning of the tables alone, so that where the two
+//! agree on random dumps, both are likely right. It is slow on purpose: events in, rows out, one after the other.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+pub(crate) mod json;
+pub(crate) mod names;
+pub(crate) mod rules;
+pub(crate) mod views;
+
+mod event;
+mod identifiers;
+mod resolver;
+mod rows;
+mod time;
+mod traits;
+
+#[cfg(test)]
+mod tests;
+
+use event::Event;
+use resolver::Graph;
+use rows::Clocks;
+use rules::{DropRule, Rules};
+use traits::{Trait, Traits};
+
+/// One input file.
+pub(crate) struct Input<'a> {
+    /// As given; it stands in rejected rows.
+    pub(crate) name: &'a str,
+    /// The source that an archive path names.
+    pub(crate) source: Option<&'a str>,
+    /// Decompressed.
+    pub(crate) bytes: &'a [u8],
+}
+
+/// An identifier that did not do what it could have done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Violation {
+    pub(crate) message_id: String,
+    pub(crate) identifier_type: String,
+    pub(crate) value: String,
+    /// `limit`, `merge_cap`, `mapping_cap` or `blocked`.
+    pub(crate) rule: &'static str,
+    /// `blocking`, `taken off`, `no room`, `second chance` (failed) or `mapped by second chance`.
+    pub(crate) step: &'static str,
+}
+
+/// The tables of a space and all that is remembered between runs.
+#[derive(Default)]
+pub(crate) struct Space {
+    tables: BTreeMap<String, String>,
+    violations: Vec<Violation>,
+    graph: Graph,
+    /// Per canonical profile.
+    traits: BTreeMap<usize, Traits>,
+    /// Per profile, the columns with a value in its last snapshot.
+    columns_before: BTreeMap<usize, BTreeSet<String>>,
+    /// Per profile, the seq of the last raw row with its segment id.
+    last_seq: BTreeMap<usize, i128>,
+    /// The processing clock, in microseconds.
+    last_uuid_ts: i128,
+    /// Per message id, when its accepted events were received.
+    accepted: BTreeMap<String, Vec<i128>>,
+    /// Content and source of the files that were ingested.
+    ingested: Vec<(Vec<u8>, Option<String>)>,
+}
+
+impl Space {
+    /// A space without data.
+    pub(crate) fn new() -> Self {
+        let mut space = Self { last_uuid_ts: i128::MIN, ..Self::default() };
+        for table in ["id_graph_updates", "external_id_mapping_updates", "profile_traits_updates"] {
+            space.tables.insert(table.to_owned(), String::new());
+        }
+        space
+    }
+
+    /// One run.
+    pub(crate) fn ingest(&mut self, inputs: &[Input], rules: &Rules) {
+        let mut any = false;
+        let mut events: Vec<Event> = Vec::new();
+        let mut rejected = Vec::new();
+        let mut ingested = Vec::new();
+        for input in inputs {
+            let file = (input.bytes.to_vec(), input.source.map(str::to_owned));
+            if self.ingested.contains(&file) {
+                continue;
+            }
+            let lines = event::read(input);
+            any |= lines.any;
+            events.extend(lines.events);
+            rejected.extend(lines.rejected);
+            ingested.push(file);
+        }
+        if any && events.is_empty() {
+            // That was no event dump: the run fails and leaves nothing.
+            return;
+        }
+
+        self.ingested.extend(ingested);
+        for row in rejected {
+            self.append("rejected", &row);
+        }
+        events.sort_by(|one, other| one.order().cmp(&other.order()));
+        for event in events {
+            if !dropped(&event, &rules.drop) && !self.is_duplicate(&event, rules) {
+                self.process(&event, rules);
+            }
+        }
+    }
+
+    /// Every table that has rows, and the three raw profile tables always.
+    pub(crate) fn tables(&self) -> &BTreeMap<String, String> {
+        &self.tables
+    }
+
+    /// The six views as they stood at a time, or as they stand.
+    pub(crate) fn views(&self, as_of: Option<&str>) -> BTreeMap<String, String> {
+        views::fold(&self.tables, as_of)
+    }
+
+    /// Every identifier blocked, taken off or refused, in processing order.
+    pub(crate) fn violations(&self) -> &[Violation] {
+        &self.violations
+    }
+
+    fn append(&mut self, table: &str, row: &json::Json) {
+        let text = self.tables.entry(table.to_owned()).or_default();
+        text.push_str(&row.to_text());
+        text.push('\n');
+    }
+
+    /// Whether the event was accepted before; if not, it is from now on.
+    fn is_duplicate(&mut self, event: &Event, rules: &Rules) -> bool {
+        let window = rules.dedupe_days * 86_400_000;
+        let times = self.accepted.entry(event.message_id.clone()).or_default();
+        if times.iter().any(|received_at| (event.received_at - received_at).abs() <= window) {
+            return true;
+        }
+        times.push(event.received_at);
+        false
+    }
+
+    fn process(&mut self, event: &Event, rules: &Rules) {
+        self.last_uuid_ts = (event.received_at * 1000).max(self.last_uuid_ts.saturating_add(1));
+        let uuid_ts = self.last_uuid_ts;
+        let resolution = self.graph.resolve(event, rules, &mut self.violations);
+        let Some(resolution) = resolution else {
+            for (table, row) in rows::event_rows(event, None, &Clocks::new(event, 0, uuid_ts)) {
+                self.append(&table, &row);
+            }
+            return;
+        };
+
+        // After the merge, all that the event touched is one profile.
+        let segment_id_of = |graph: &Graph, index: usize| graph.profiles[index].segment_id.clone();
+        let last_seqs = self
+            .last_seq
+            .iter()
+            .filter(|(profile, _)| self.graph.profiles[**profile].canonical == resolution.canonical);
+        let after = last_seqs.map(|(_, seq)| seq + 1).max().unwrap_or(0);
+        let seq = after.max(event.timestamp * 1_000_000);
+        let clocks = Clocks::new(event, seq, uuid_ts);
+        let came_through = segment_id_of(&self.graph, resolution.came_through);
+
+        for (profile, canonical) in &resolution.graph_changes {
+            let segment_id = segment_id_of(&self.graph, *profile);
+            let canonical_segment_id = segment_id_of(&self.graph, *canonical);
+            let (table, row) =
+                rows::id_graph_update(event, rules, &clocks, &segment_id, &canonical_segment_id);
+            self.append(&table, &row);
+            self.last_seq.insert(*profile, seq);
+        }
+
+        for identifier in &resolution.mapped {
+            let (table, row) =
+                rows::external_id_mapping_update(event, rules, &clocks, &came_through, identifier);
+            self.append(&table, &row);
+            self.last_seq.insert(resolution.came_through, seq);
+        }
+
+        if self.change_traits(event, &resolution, &clocks) {
+            let traits = &self.traits[&resolution.canonical];
+            let columns_before = self.columns_before.get(&resolution.canonical).cloned().unwrap_or_default();
+            let segment_id = segment_id_of(&self.graph, resolution.canonical);
+            let (table, row) =
+                rows::profile_traits_update(event, rules, &clocks, &segment_id, traits, &columns_before);
+            self.columns_before.insert(resolution.canonical, traits::column_names(traits));
+            self.append(&table, &row);
+            self.last_seq.insert(resolution.canonical, seq);
+        }
+
+        for (table, row) in rows::event_rows(event, Some(&came_through), &clocks) {
+            self.append(&table, &row);
+        }
+    }
+
+    /// Merges traits, then sets those of the event; whether that makes a row.
+    fn change_traits(&mut self, event: &Event, resolution: &resolver::Resolution, clocks: &Clocks) -> bool {
+        let own = self.traits.remove(&resolution.canonical).unwrap_or_default();
+        let merged_away: Vec<Traits> = resolution
+            .found
+            .iter()
+            .filter(|profile| **profile != resolution.canonical)
+            .map(|profile| self.traits.remove(profile).unwrap_or_default())
+            .collect();
+
+        let columns_of_own = traits::column_names(&own);
+        let brought_in = merged_away.iter().any(|traits| !traits::columns(traits).is_empty());
+        let all: Vec<Traits> = [vec![own], merged_away].concat();
+        let mut traits = traits::merge(&all);
+        let mut changed = brought_in || traits::column_names(&traits) != columns_of_own;
+
+        if event.call == "identify" {
+            for (name, leaves) in traits::of_payload(&event.traits) {
+                let when = (event.timestamp, self.last_uuid_ts);
+                traits::set(&mut traits, &name, Trait { when, seq: clocks.seq.clone(), leaves });
+                changed = true;
+            }
+        }
+        self.traits.insert(resolution.canonical, traits);
+        changed
+    }
+}
+
+fn dropped(event: &Event, drop: &[DropRule]) -> bool {
+    drop.iter().any(|rule| {
+        let event_name = if event.call == "track" { event.track_name.as_ref() } else { None };
+        rule.event_type.as_ref().is_none_or(|wanted| *wanted == event.call)
+            && rule.event_name.as_ref().is_none_or(|wanted| Some(wanted) == event_name)
+            && rule.source.as_ref().is_none_or(|wanted| Some(wanted) == event.source.as_ref())
+    })
+}

@@ -1,0 +1,265 @@
+//! Identity resolution, the slow way: every question walks everything.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sha1::{Digest, Sha1};
+
+use super::Violation;
+use super::event::Event;
+use super::identifiers::{self, Identifier};
+use super::rules::{Rules, SegmentIds};
+
+/// All profiles and identifiers of a space.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Graph {
+    /// Every profile ever created, in that order.
+    pub(crate) profiles: Vec<Profile>,
+    /// Which profile an identifier was first seen on, and the time of that event.
+    pub(crate) mappings: BTreeMap<Identifier, (usize, i128)>,
+}
+
+/// A profile as first observed.
+#[derive(Clone, Debug)]
+pub(crate) struct Profile {
+    pub(crate) segment_id: String,
+    /// The index of what it is now.
+    pub(crate) canonical: usize,
+}
+
+/// What an event did to the graph. Profiles are indices.
+#[derive(Clone, Debug)]
+pub(crate) struct Resolution {
+    /// The profile the event came through.
+    pub(crate) came_through: usize,
+    /// What that profile is after the event.
+    pub(crate) canonical: usize,
+    /// The canonical profiles found.
+    pub(crate) found: BTreeSet<usize>,
+    /// Rows of the graph: a profile and its new canonical profile.
+    pub(crate) graph_changes: Vec<(usize, usize)>,
+    /// Identifiers first seen.
+    pub(crate) mapped: Vec<Identifier>,
+}
+
+impl Graph {
+    /// Resolves one event and changes the graph; `None` where it belongs to nobody.
+    pub(crate) fn resolve(
+        &mut self,
+        event: &Event,
+        rules: &Rules,
+        violations: &mut Vec<Violation>,
+    ) -> Option<Resolution> {
+        let mut report = |identifier: &Identifier, rule: &'static str, step: &'static str| {
+            violations.push(Violation {
+                message_id: event.message_id.clone(),
+                identifier_type: identifier.0.clone(),
+                value: identifier.1.clone(),
+                rule,
+                step,
+            });
+        };
+
+        // From the highest rank to the lowest, then by value.
+        let mut on_event: Vec<Identifier> = Vec::new();
+        for identifier in identifiers::of(event, rules) {
+            if rules.blocks(&identifier.0, &identifier.1) {
+                report(&identifier, "blocked", "blocking");
+            } else {
+                on_event.push(identifier);
+            }
+        }
+        let rank = |identifier: &Identifier| (rules.rank(&identifier.0), identifier.1.clone());
+        on_event.sort_by_key(rank);
+
+        let mut taken_off: Vec<(Identifier, &'static str)> = Vec::new();
+        let mut found = self.find(&on_event);
+        while let Some(rule) = self.broken(&found, &on_event, event.timestamp, rules) {
+            let lowest = on_event.pop().expect("only an event with identifiers breaks a rule");
+            taken_off.push((lowest, rule));
+            found = self.find(&on_event);
+        }
+        if on_event.is_empty() {
+            for (identifier, rule) in &taken_off {
+                report(identifier, rule, "taken off");
+            }
+            return None;
+        }
+
+        let mut graph_changes = Vec::new();
+        let youngest = found.last().copied();
+        let came_through = youngest.unwrap_or_else(|| {
+            let created = self.profiles.len();
+            let segment_id = self.new_segment_id(event, rules);
+            self.profiles.push(Profile { segment_id, canonical: created });
+            graph_changes.push((created, created));
+            created
+        });
+        let canonical = found.first().copied().unwrap_or(came_through);
+        for merged_away in found.iter().skip(1) {
+            for (index, profile) in self.profiles.iter_mut().enumerate() {
+                if profile.canonical == *merged_away {
+                    profile.canonical = canonical;
+                    graph_changes.push((index, canonical));
+                }
+            }
+        }
+
+        let mut mapped = Vec::new();
+        for identifier in on_event {
+            if self.mappings.contains_key(&identifier) {
+                continue;
+            }
+            if self.identifiers_of(canonical).len() < rules.mapping_cap {
+                self.mappings.insert(identifier.clone(), (came_through, event.timestamp));
+                mapped.push(identifier);
+            } else {
+                report(&identifier, "mapping_cap", "no room");
+            }
+        }
+
+        // The second chance, from the highest rank down: the reverse of the order they came off in.
+        for (identifier, rule) in taken_off.into_iter().rev() {
+            if self.mappings.contains_key(&identifier) {
+                report(&identifier, rule, "taken off");
+                continue;
+            }
+            let alone = std::slice::from_ref(&identifier);
+            if let Some(rule) = self.broken(&BTreeSet::from([canonical]), alone, event.timestamp, rules) {
+                report(&identifier, rule, "second chance");
+            } else if self.identifiers_of(canonical).len() < rules.mapping_cap {
+                report(&identifier, rule, "mapped by second chance");
+                self.mappings.insert(identifier.clone(), (came_through, event.timestamp));
+                mapped.push(identifier);
+            } else {
+                report(&identifier, "mapping_cap", "second chance");
+            }
+        }
+        mapped.sort_by_key(rank);
+
+        Some(Resolution { came_through, canonical, found, graph_changes, mapped })
+    }
+
+    /// The canonical profiles that identifiers belong to, oldest first.
+    fn find(&self, identifiers: &[Identifier]) -> BTreeSet<usize> {
+        let known = identifiers.iter().filter_map(|identifier| self.mappings.get(identifier));
+        known.map(|(profile, _)| self.profiles[*profile].canonical).collect()
+    }
+
+    /// The identifiers of a canonical profile.
+    fn identifiers_of(&self, canonical: usize) -> BTreeSet<Identifier> {
+        let of_it =
+            self.mappings.iter().filter(|(_, (profile, _))| self.profiles[*profile].canonical == canonical);
+        of_it.map(|(identifier, _)| identifier.clone()).collect()
+    }
+
+    /// The rule that the profiles found together with an event's identifiers would break.
+    fn broken(
+        &self,
+        found: &BTreeSet<usize>,
+        on_event: &[Identifier],
+        now: i128,
+        rules: &Rules,
+    ) -> Option<&'static str> {
+        let held: Vec<(usize, BTreeSet<Identifier>)> =
+            found.iter().map(|profile| (*profile, self.identifiers_of(*profile))).collect();
+        let mut candidate: BTreeSet<Identifier> = on_event.iter().cloned().collect();
+        candidate.extend(held.iter().flat_map(|(_, identifiers)| identifiers.clone()));
+
+        let types: BTreeSet<&String> = candidate.iter().map(|(identifier_type, _)| identifier_type).collect();
+        for identifier_type in types {
+            let of_type = || candidate.iter().filter(|identifier| identifier.0 == *identifier_type);
+            if held
+                .iter()
+                .any(|(_, identifiers)| of_type().all(|identifier| identifiers.contains(identifier)))
+            {
+                continue;
+            }
+            let (most, window) = rules.limit(identifier_type);
+            let in_window = of_type().filter(|identifier| {
+                let added = self.mappings.get(*identifier).map_or(now, |(_, timestamp)| *timestamp);
+                window.millis().is_none_or(|millis| now - millis < added)
+            });
+            if most < in_window.count() {
+                return Some("limit");
+            }
+        }
+
+        if 1 < found.len() {
+            // All but the survivor's own segment id, whether merged away by this event or long ago.
+            let segment_ids =
+                self.profiles.iter().filter(|profile| found.contains(&profile.canonical)).count();
+            if rules.merge_cap < segment_ids - 1 {
+                return Some("merge_cap");
+            }
+            if rules.mapping_cap < held.iter().map(|(_, identifiers)| identifiers.len()).sum() {
+                return Some("mapping_cap");
+            }
+        }
+        None
+    }
+
+    fn new_segment_id(&self, event: &Event, rules: &Rules) -> String {
+        let mut attempt = 0;
+        loop {
+            let segment_id = match rules.segment_ids {
+                SegmentIds::Sequential => format!("profile_{}", self.profiles.len() + 1 + attempt),
+                SegmentIds::Ksuid => {
+                    let mut named_by = event.message_id.clone().into_bytes();
+                    if 0 < attempt {
+                        named_by.extend_from_slice(format!("\0{attempt}").as_bytes());
+                    }
+                    format!("use_{}", ksuid(event.timestamp.div_euclid(1000), &named_by))
+                }
+            };
+            if self.profiles.iter().all(|profile| profile.segment_id != segment_id) {
+                return segment_id;
+            }
+            attempt += 1;
+        }
+    }
+}
+
+/// 4 bytes of seconds since 2014-05-13T16:53:20Z and 16 bytes of hash, as text.
+fn ksuid(unix_seconds: i128, named_by: &[u8]) -> String {
+    let seconds = u32::try_from((unix_seconds - 1_400_000_000).max(0)).unwrap_or(u32::MAX);
+    let mut bytes = seconds.to_be_bytes().to_vec();
+    bytes.extend_from_slice(&Sha1::digest(named_by)[..16]);
+    base_62(bytes)
+}
+
+/// 27 digits, by long division: one digit a round, the last one first.
+fn base_62(mut bytes: Vec<u8>) -> String {
+    const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let mut text = Vec::new();
+    for _ in 0..27 {
+        let mut remainder = 0;
+        for byte in &mut bytes {
+            let value = remainder * 256 + usize::from(*byte);
+            *byte = u8::try_from(value / 62).expect("the remainder is below 62");
+            remainder = value % 62;
+        }
+        text.push(DIGITS[remainder]);
+    }
+    text.reverse();
+    String::from_utf8(text).expect("the digits are ASCII")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ksuid_text_is_the_published_one() {
+        let hex = "0669f7efb5a1cd34b5f99d1154fb6853345c9735";
+        let bytes =
+            (0..20).map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).expect("it is hex")).collect();
+        assert_eq!(base_62(bytes), "0ujtsYcgvSTl8PAuAdqWYSMnLOv");
+        assert_eq!(base_62(vec![255; 20]), "aWgEPTl1tmebfsQzFP4bxwgy80V");
+    }
+
+    #[test]
+    fn times_before_the_ksuid_epoch_are_its_zero() {
+        assert_eq!(ksuid(1_399_999_999, b"m"), ksuid(1_400_000_000, b"m"));
+        assert_ne!(ksuid(1_400_000_001, b"m"), ksuid(1_400_000_000, b"m"));
+    }
+}
