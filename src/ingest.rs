@@ -91,6 +91,9 @@ pub fn ingest(options: &IngestOptions, files: &Files, progress: &dyn Progress) -
     Ok(summary)
 }
 
+/// So many bytes of small inputs stay in memory between the look and the reading.
+const KEPT: u64 = 32 << 20;
+
 /// The inputs that are to be read, and what was seen of each.
 struct Looked {
     inputs: Vec<(Input, RunInput)>,
@@ -106,7 +109,7 @@ fn look_at(
     summary: &mut IngestSummary,
 ) -> Result<Looked> {
     progress.start("looking", None);
-    let scanner = Scanner::new(look, 256 << 20, files, progress);
+    let scanner = Scanner::new(look, KEPT, files, progress);
     let mut looked = Looked { inputs: Vec::new(), units: Vec::new() };
     let mut seen: Vec<(String, Option<String>)> = Vec::new();
     for (number, input) in (0..).zip(inputs) {

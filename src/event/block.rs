@@ -129,3 +129,17 @@ pub struct Block {
     /// The source ids met; `None` for events that name none.
     pub sources: Vec<Option<Box<[u8]>>>,
 }
+
+impl Block {
+    /// Forgets what it holds and keeps the memory.
+    pub fn clear(&mut self) {
+        self.lines.clear();
+        self.arena.clear();
+        self.events.clear();
+        self.identifiers.clear();
+        self.traits.clear();
+        self.values.clear();
+        self.tables.clear();
+        self.sources.clear();
+    }
+}

@@ -17,6 +17,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     event::{
+        block::Block,
         order::{Released, Waiting},
         reject::{Position, Reason},
     },
@@ -44,13 +45,14 @@ pub(super) fn run(
     progress: &dyn Progress,
     summary: &mut IngestSummary,
 ) -> Result<()> {
-    let preparers: Mutex<Vec<Preparer>> = Mutex::new(Vec::new());
+    let preparers = Spare::default();
+    let blocks = Spare::default();
     let prepare = |unit: &Unit| -> Result<Prepared> {
-        let bytes = unit.read(files)?;
-        let spare = preparers.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut preparer = spare.unwrap_or_else(|| Preparer::new(rules, types));
-        let prepared = preparer.prepare(unit, &looked.inputs[unit.input as usize].0, bytes);
-        preparers.lock().unwrap_or_else(PoisonError::into_inner).push(preparer);
+        let mut block: Block = blocks.take().unwrap_or_default();
+        unit.read(&mut block.lines, files)?;
+        let mut preparer = preparers.take().unwrap_or_else(|| Preparer::new(rules, types));
+        let prepared = preparer.prepare(unit, &looked.inputs[unit.input as usize].0, block);
+        preparers.give(preparer);
         Ok(prepared)
     };
     let mut waiting = Waiting::default();
@@ -69,6 +71,13 @@ pub(super) fn run(
             || rayon::join(|| stage.resolve(now), || assemble(space, &before, files)),
         );
         assembled?;
+        for block in before.released.blocks {
+            // The last of those who hold a block hands it back.
+            if let Ok(mut block) = Arc::try_unwrap(block) {
+                block.clear();
+                blocks.give(block);
+            }
+        }
         resolved = next;
         for (unit, mut prepared) in units.iter().zip(prepared?) {
             if prepared.earliest.is_some_and(|earliest| earliest < unit.earliest) {
@@ -98,6 +107,25 @@ pub(super) fn run(
         table.added(1, files)?;
     }
     Ok(())
+}
+
+/// Things that are dear to make and can be used again. Locked for a moment, once a unit.
+struct Spare<T>(Mutex<Vec<T>>);
+
+impl<T> Default for Spare<T> {
+    fn default() -> Self {
+        Self(Mutex::new(Vec::new()))
+    }
+}
+
+impl<T> Spare<T> {
+    fn take(&self) -> Option<T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    fn give(&self, thing: T) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(thing);
+    }
 }
 
 fn step_length(units: &[Unit]) -> usize {

@@ -85,13 +85,13 @@ impl Preparer {
         }
     }
 
-    /// Prepares a unit.
-    pub fn prepare(&mut self, unit: &Unit, input: &Input, mut bytes: Vec<u8>) -> Prepared {
-        let mut prepared = Prepared::default();
+    /// Prepares a unit whose lines `block` holds, and nothing else.
+    pub fn prepare(&mut self, unit: &Unit, input: &Input, mut block: Block) -> Prepared {
+        let bytes = std::mem::take(&mut block.lines);
+        let mut prepared = Prepared { block, ..Prepared::default() };
         self.tables.clear();
         self.sources.clear();
         self.renderer.notes = Notes::default();
-        prepared.block.arena.reserve(bytes.len() + bytes.len() / 2);
         let all_utf8 = std::str::from_utf8(&bytes).is_ok();
         let mut tape = std::mem::take(&mut self.tape);
         let file_start = unit.offset == 0 && bytes.starts_with(b"\xef\xbb\xbf");
@@ -148,7 +148,6 @@ impl Preparer {
         }
         self.tape = tape;
         prepared.notes = self.renderer.notes;
-        bytes.shrink_to_fit();
         prepared.block.lines = bytes;
         prepared
     }

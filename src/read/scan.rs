@@ -15,7 +15,7 @@ use std::{
     os::unix::fs::FileExt,
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -75,12 +75,13 @@ pub struct Scanner<'a> {
     /// Who is told.
     pub progress: &'a dyn Progress,
     kept: AtomicU64,
+    buffers: Mutex<Vec<Vec<u8>>>,
 }
 
 impl<'a> Scanner<'a> {
     /// A scanner that has kept nothing yet.
     pub fn new(look: Look, keep: u64, files: &'a Files, progress: &'a dyn Progress) -> Self {
-        Self { look, keep, files, progress, kept: AtomicU64::new(0) }
+        Self { look, keep, files, progress, kept: AtomicU64::new(0), buffers: Mutex::new(Vec::new()) }
     }
 
     /// Looks at one input. `known` is asked as soon as the digest of a packed file is known: unpacking what will be
@@ -206,12 +207,15 @@ impl<'a> Scanner<'a> {
         let end = (start + UNIT).min(size);
         // One byte before tells whether a line begins right at the start; the margin mostly holds the end of the last one.
         let from = start.saturating_sub(1);
-        let mut bytes = Vec::new();
+        let spare = self.buffers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut bytes = spare.unwrap_or_default();
         let mut to = (end + MARGIN).min(size);
-        let read_to = |bytes: &mut Vec<u8>, to: u64| -> std::io::Result<()> {
-            let have = bytes.len();
+        let mut have = 0;
+        let mut read_to = |bytes: &mut Vec<u8>, to: u64| -> std::io::Result<()> {
             bytes.resize(usize::try_from(to - from).unwrap_or(usize::MAX), 0);
-            file.read_exact_at(&mut bytes[have..], from + have as u64)
+            file.read_exact_at(&mut bytes[have..], from + have as u64)?;
+            have = bytes.len();
+            Ok(())
         };
         read_to(&mut bytes, to).map_err(io)?;
         let at = |offset: u64| usize::try_from(offset - from).unwrap_or(usize::MAX);
@@ -242,10 +246,9 @@ impl<'a> Scanner<'a> {
         let mut piece = Piece { hash, lines: lines.clone(), n_lines, earliest, latest, kept: None };
         let length = lines.end - lines.start;
         if self.kept.fetch_add(length, Ordering::Relaxed) + length <= self.keep {
-            bytes.truncate(at(lines.end));
-            bytes.drain(..at(lines.start));
-            piece.kept = Some(bytes);
+            piece.kept = Some(bytes[at(lines.start)..at(lines.end)].to_vec());
         }
+        self.buffers.lock().unwrap_or_else(PoisonError::into_inner).push(bytes);
         Ok(piece)
     }
 

@@ -45,19 +45,23 @@ pub struct Unit {
 }
 
 impl Unit {
-    /// Its bytes.
-    pub fn read(&self, files: &Files) -> Result<Vec<u8>> {
+    /// Reads its bytes over what `bytes` holds.
+    pub fn read(&self, bytes: &mut Vec<u8>, files: &Files) -> Result<()> {
         match &self.place {
-            Place::Memory(bytes) => Ok(bytes.to_vec()),
+            Place::Memory(kept) => {
+                bytes.clear();
+                bytes.extend_from_slice(kept);
+            }
             Place::File { path } => {
                 let file = files.open(path)?;
                 let length = usize::try_from(self.length).map_err(|_| Error::file(&**path, "a line is too long"))?;
-                let mut bytes = vec![0; length];
-                file.read_exact_at(&mut bytes, self.offset).map_err(|e| {
+                // What is there is overwritten; only growth has to be zeroed.
+                bytes.resize(length, 0);
+                file.read_exact_at(bytes, self.offset).map_err(|e| {
                     Error::io("read", &**path, e).hint("the file must not shrink while it is being read")
                 })?;
-                Ok(bytes)
             }
         }
+        Ok(())
     }
 }

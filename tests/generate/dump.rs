@@ -147,7 +147,7 @@ impl Shop {
     /// Someone who is here: goes on with a visit, or begins one.
     fn visit(&mut self) -> Visit {
         if self.visits.len() < 6 {
-            let person = if self.people.is_empty() || self.random.per_mille(350.0) {
+            let person = if self.people.is_empty() || self.random.per_mille(270.0) {
                 self.person()
             } else {
                 self.random.index(self.people.len())

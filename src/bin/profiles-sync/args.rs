@@ -6,7 +6,7 @@ use clap::{
     ArgAction, Args, ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
     builder::PossibleValuesParser, error::ErrorKind,
 };
-use profiles_sync::{event::timestamp::parse_micros, identity::rules::SegmentIdStyle, ingest::MaxRejects};
+use profiles_sync::{identity::rules::SegmentIdStyle, ingest::MaxRejects};
 
 use crate::values;
 

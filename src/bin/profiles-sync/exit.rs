@@ -39,7 +39,7 @@ impl Exit {
         if is_closed_pipe(error) {
             return Self::Done;
         }
-        let hint = library_errors(error).find_map(Error::hint_text);
+        let hint = library_errors(error).find_map(Error::hint_text).or_else(|| io_hint(error));
         if library_errors(error).any(Error::interrupted) {
             // The outermost message knows what was committed before.
             console.error(&error.to_string(), hint);
@@ -62,6 +62,19 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
         .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
         .any(|cause| cause.kind() == ErrorKind::BrokenPipe)
         && library_errors(error).next().is_none()
+}
+
+/// What to do about an operating system error for which the library has no better idea.
+fn io_hint(error: &anyhow::Error) -> Option<&'static str> {
+    let cause = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>())?;
+    match cause.kind() {
+        ErrorKind::NotFound => Some("check the spelling of the path"),
+        ErrorKind::NotADirectory | ErrorKind::IsADirectory => Some("check which part of the path is a file"),
+        ErrorKind::PermissionDenied => Some("run as a user who may do this, or choose another path"),
+        ErrorKind::ReadOnlyFilesystem => Some("choose a path on a disk that can be written to"),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Some("free some disk space and run it again"),
+        _ => None,
+    }
 }
 
 /// The messages of a chain of causes, one after the other. An error that only wraps another one says the same
