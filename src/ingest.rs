@@ -8,6 +8,7 @@ pub mod assemble;
 pub mod pipeline;
 pub mod prepare;
 pub mod resolve;
+pub mod select;
 
 use std::{path::PathBuf, sync::Arc, time::Instant};
 
@@ -15,7 +16,7 @@ pub use crate::identity::rules::SegmentIdStyle;
 use crate::{
     error::{Error, Result},
     files::Files,
-    identity::{resolver::Resolver, rules::Rules, types::Types},
+    identity::{config, resolver::Resolver, rules::Rules, types::Types},
     progress::Progress,
     read::{
         inputs::{self, Input},
@@ -24,7 +25,7 @@ use crate::{
     },
     space::{
         commit::Space,
-        manifest::{Run, RunInput},
+        manifest::{ConfigUsed, Run, RunInput},
         replay::replay,
     },
     summary::IngestSummary,
@@ -65,11 +66,11 @@ pub fn ingest(options: &IngestOptions, files: &Files, progress: &dyn Progress) -
     let started = Instant::now();
     let inputs = inputs::list(&options.inputs, &mut |text| progress.notice(text))?;
     let mut space = Space::open(&options.space, options.wait, files, progress)?;
-    let mut rules = Rules::default();
-    if let Some(style) = options.segment_ids {
-        rules.segment_ids = style;
+    let rules = Arc::new(load_rules(options, files)?);
+    let config = ConfigUsed::of(&rules);
+    for change in config.changes_since(space.manifest.config.as_ref()) {
+        progress.notice(&change);
     }
-    let rules = Arc::new(rules);
     let mut summary = IngestSummary::default();
     let mut look = Look::Quick;
     loop {
@@ -89,6 +90,30 @@ pub fn ingest(options: &IngestOptions, files: &Files, progress: &dyn Progress) -
     summary.seconds = started.elapsed().as_secs_f64();
     summary.events_per_second = summary.events as f64 / summary.seconds.max(1e-9);
     Ok(summary)
+}
+
+/// The rules in force: the config given, else the one in the space, else the defaults; and what the options override.
+pub fn load_rules(options: &IngestOptions, files: &Files) -> Result<Rules> {
+    let found = options.space.join(config::CONFIG);
+    let (path, text) = match &options.config {
+        Some(path) => {
+            let bytes = files.read_if_there(path)?;
+            let missing = || Error::file(path, "no such config file").hint("give one with `--config FILE`");
+            (path, Some(bytes.ok_or_else(missing)?))
+        }
+        None => (&found, files.read_if_there(&found)?),
+    };
+    let mut rules = match text {
+        None => Rules::default(),
+        Some(bytes) => {
+            let text = String::from_utf8(bytes).map_err(|_| Error::file(path, "the config is not UTF-8"))?;
+            config::parse(&text, path)?
+        }
+    };
+    if let Some(style) = options.segment_ids {
+        rules.segment_ids = style;
+    }
+    Ok(rules)
 }
 
 /// So many bytes of small inputs stay in memory between the look and the reading.
@@ -167,8 +192,14 @@ fn run(
     }
     let mut manifest = space.manifest.clone();
     manifest.uuid_ts = stage.uuid_ts();
+    manifest.config = Some(ConfigUsed::of(rules));
     manifest.runs.push(Run {
-        inputs: looked.inputs.iter().map(|(_, input)| input.clone()).filter(|i| !summary.files_skipped.contains(&i.name)).collect(),
+        inputs: looked
+            .inputs
+            .iter()
+            .map(|(_, input)| input.clone())
+            .filter(|i| !summary.files_skipped.contains(&i.name))
+            .collect(),
         accepted: summary.accepted,
         duplicates: summary.duplicates,
         filtered: summary.filtered,
@@ -181,7 +212,9 @@ fn check_rejects(most: Option<MaxRejects>, n_rejected: u64, n_lines: u64) -> Res
     let (too_many, most) = match most {
         None => return Ok(()),
         Some(MaxRejects::Lines(most)) => (most < n_rejected, format!("{most}")),
-        Some(MaxRejects::Percent(most)) => (n_lines as f64 * most / 100.0 < n_rejected as f64, format!("{most} %")),
+        Some(MaxRejects::Percent(most)) => {
+            (n_lines as f64 * most / 100.0 < n_rejected as f64, format!("{most} %"))
+        }
     };
     if !too_many {
         return Ok(());

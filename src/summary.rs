@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::identity::account::Account;
+
 /// What an ingest did. Every event read is a duplicate, filtered out or accepted; every line is an event (or several, in
 /// a batch), blank, or rejected.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -41,6 +43,8 @@ pub struct IngestSummary {
     pub identifiers_blocked: BTreeMap<String, u64>,
     /// Identifiers left out because their profile holds as many as it may, by type.
     pub identifiers_capped: BTreeMap<String, u64>,
+    /// Every identifier accounted for, by type and source.
+    pub identifiers: Vec<Account>,
     /// Things left out of tables or put under another name, by kind; each is explained in `docs/tables.md`.
     pub notes: BTreeMap<String, u64>,
     /// Rows added, by table.

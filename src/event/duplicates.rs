@@ -14,7 +14,9 @@ pub struct Accepted {
 impl Accepted {
     /// Accepts a message, unless one of its id was accepted at most `window` away. Says whether it was accepted.
     pub fn accept(&mut self, message_key: u128, received_at: Millis, window: Millis) -> bool {
-        let near = |&(key, at): &(u128, Millis)| key == message_key && at.abs_diff(received_at) <= window.unsigned_abs();
+        let near = |&(key, at): &(u128, Millis)| {
+            key == message_key && at.abs_diff(received_at) <= window.unsigned_abs()
+        };
         if self.messages.find(hash_of(message_key), near).is_some() {
             return false;
         }
@@ -24,7 +26,8 @@ impl Accepted {
 
     /// Takes in a message that was accepted in an earlier run.
     pub fn remember(&mut self, message_key: u128, received_at: Millis) {
-        self.messages.insert_unique(hash_of(message_key), (message_key, received_at), |&(key, _)| hash_of(key));
+        self.messages
+            .insert_unique(hash_of(message_key), (message_key, received_at), |&(key, _)| hash_of(key));
     }
 
     /// How many there are.

@@ -28,7 +28,8 @@ pub enum Call {
 
 impl Call {
     /// All of them, in the order of [`Call::index`].
-    pub const ALL: [Self; 6] = [Self::Identify, Self::Track, Self::Page, Self::Screen, Self::Group, Self::Alias];
+    pub const ALL: [Self; 6] =
+        [Self::Identify, Self::Track, Self::Page, Self::Screen, Self::Group, Self::Alias];
 
     /// The call of an event's `type`, which is compared with case.
     #[must_use]

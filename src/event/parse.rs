@@ -44,7 +44,10 @@ pub fn parse<'a>(doc: Document<'a>, fields: Fields) -> Result<Parsed<'a>, Reject
     if let Some(id) = &message_id
         && 100 < n_characters(id)
     {
-        return Err(reject(Reason::MessageIdTooLong, format!("\"messageId\" has {} characters", n_characters(id))));
+        return Err(reject(
+            Reason::MessageIdTooLong,
+            format!("\"messageId\" has {} characters", n_characters(id)),
+        ));
     }
     count_keys(doc, fields.traits, Reason::TooManyTraits, "traits")?;
     count_keys(doc, fields.properties, Reason::TooManyProperties, "properties")?;
@@ -53,16 +56,22 @@ pub fn parse<'a>(doc: Document<'a>, fields: Fields) -> Result<Parsed<'a>, Reject
     }
     let original_timestamp = time(doc, fields.original_timestamp);
     let sent_at = time(doc, fields.sent_at);
-    let (timestamp, received_at) = clocks(
-        time(doc, fields.timestamp),
-        original_timestamp,
-        sent_at,
-        time(doc, fields.received_at),
-    )?;
+    let (timestamp, received_at) =
+        clocks(time(doc, fields.timestamp), original_timestamp, sent_at, time(doc, fields.received_at))?;
     let source_id = text(doc, fields.project_id)
         .filter(|id| !id.is_empty())
         .or_else(|| text(doc, fields.source_id).filter(|id| !id.is_empty()));
-    Ok(Parsed { doc, fields, call, message_id, source_id, timestamp, received_at, original_timestamp, sent_at })
+    Ok(Parsed {
+        doc,
+        fields,
+        call,
+        message_id,
+        source_id,
+        timestamp,
+        received_at,
+        original_timestamp,
+        sent_at,
+    })
 }
 
 /// A string's text, or a number as written.

@@ -102,7 +102,8 @@ pub fn push_row(out: &mut Vec<u8>, file: &str, position: Position, reject: &Reje
     out.extend_from_slice(b"{\"file\":");
     push_string(out, file.as_bytes());
     out.extend_from_slice(
-        format!(",\"line\":{},\"byte_offset\":{},\"reason\":\"", position.line, position.byte_offset).as_bytes(),
+        format!(",\"line\":{},\"byte_offset\":{},\"reason\":\"", position.line, position.byte_offset)
+            .as_bytes(),
     );
     out.extend_from_slice(reject.reason.word().as_bytes());
     out.extend_from_slice(b"\",\"detail\":");

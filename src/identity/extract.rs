@@ -5,8 +5,8 @@ use std::{borrow::Cow, sync::Arc};
 use super::{
     rules::{Blocked, Normalize, Rules},
     types::{
-        ANDROID_ID, ANDROID_IDFA, ANDROID_PUSH_TOKEN, ANONYMOUS_ID, BRAZE_ID, CROSS_DOMAIN_ID, EMAIL, GA_CLIENT_ID,
-        KNOWN_TYPES, TypeId, Types, USER_ID,
+        ANDROID_ID, ANDROID_IDFA, ANDROID_PUSH_TOKEN, ANONYMOUS_ID, BRAZE_ID, CROSS_DOMAIN_ID, EMAIL,
+        GA_CLIENT_ID, KNOWN_TYPES, TypeId, Types, USER_ID,
     },
 };
 use crate::{
@@ -57,7 +57,10 @@ pub fn block_entries(rules: &Rules) -> Vec<String> {
     let entries = |blocked: &Blocked| -> Vec<String> {
         blocked.exact.iter().cloned().chain(blocked.patterns.iter().map(|p| p.as_str().to_owned())).collect()
     };
-    std::iter::once(&rules.blocked).chain(rules.types.values().map(|t| &t.blocked)).flat_map(entries).collect()
+    std::iter::once(&rules.blocked)
+        .chain(rules.types.values().map(|t| &t.blocked))
+        .flat_map(entries)
+        .collect()
 }
 
 impl Extractor {
@@ -74,7 +77,7 @@ impl Extractor {
             if of_type.custom && !known || of_type.properties {
                 named.push(Named {
                     type_id: types.id(name),
-                    spellings: spellings(name),
+                    spellings: spellings(&of_type.key),
                     only_properties: known || !of_type.custom,
                 });
             }
@@ -98,7 +101,8 @@ impl Extractor {
         self.take(doc, fields.user_id, USER_ID, block);
         self.take(doc, fields.anonymous_id, ANONYMOUS_ID, block);
         let traits = fields.traits.filter(|_| parsed.call != Call::Group);
-        let email = fields.traits.filter(|_| parsed.call == Call::Identify).and_then(|t| doc.get(t, b"email"));
+        let email =
+            fields.traits.filter(|_| parsed.call == Call::Identify).and_then(|t| doc.get(t, b"email"));
         let mut has_email = self.take(doc, email, EMAIL, block);
         let mut context_traits = None;
         if let Some(context) = fields.context {
@@ -154,7 +158,8 @@ impl Extractor {
             };
             if let Some(offset) = offset {
                 self.take(doc, doc.get(device, b"id"), ANDROID_ID + offset, block);
-                let tracking = doc.get(device, b"adTrackingEnabled").is_some_and(|v| doc.kind(v) == Kind::True);
+                let tracking =
+                    doc.get(device, b"adTrackingEnabled").is_some_and(|v| doc.kind(v) == Kind::True);
                 if tracking {
                     self.take(doc, doc.get(device, b"advertisingId"), ANDROID_IDFA + offset, block);
                 }
@@ -180,10 +185,12 @@ impl Extractor {
         let of_users = match doc.get(entry, b"collection") {
             None => true,
             Some(value) => {
-                doc.kind(value) == Kind::Null || doc.string(value).is_some_and(|c| c.is_empty() || *c == *b"users")
+                doc.kind(value) == Kind::Null
+                    || doc.string(value).is_some_and(|c| c.is_empty() || *c == *b"users")
             }
         };
-        let Some(name) = doc.get(entry, b"type").and_then(|v| doc.scalar_text(v)).filter(|n| !n.is_empty()) else {
+        let Some(name) = doc.get(entry, b"type").and_then(|v| doc.scalar_text(v)).filter(|n| !n.is_empty())
+        else {
             return;
         };
         // An account's id never identifies a person.

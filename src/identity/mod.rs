@@ -1,5 +1,7 @@
 //! Who is who: identifiers, rules, the graph of profiles, and the resolver that grows it.
 
+pub mod account;
+pub mod config;
 pub mod extract;
 pub mod graph;
 pub mod resolver;

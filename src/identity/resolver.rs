@@ -42,8 +42,10 @@ pub struct Refused {
     pub refusal: Refusal,
     /// The type whose limit is meant, for a limit.
     pub limited_type: TypeId,
-    /// The profile that the candidate would have become part of, where there was one.
+    /// The profile it belongs to; for one that belongs to nobody, the profile it would have been mapped to.
     pub profile: Option<ProfileId>,
+    /// Whether it was left out for want of room, after the event had found its profile.
+    pub no_room: bool,
 }
 
 /// A profile that merged into another, with all that mapped to it, oldest first.
@@ -70,7 +72,9 @@ pub struct Changes {
     pub merges: Vec<Merge>,
     /// Identifiers mapped for the first time, in rank order, then by value: indices in the block's identifiers.
     pub mapped: Vec<u32>,
-    /// How many of its identifiers were known already and stayed on it.
+    /// All identifiers of the event, each once: indices in the block's identifiers.
+    pub seen: Vec<u32>,
+    /// Identifiers that were known already and stayed on it.
     pub known: Vec<u32>,
     /// Whether a snapshot of the traits is due.
     pub traits: bool,
@@ -90,6 +94,7 @@ impl Changes {
         self.merges.clear();
         self.mapped.clear();
         self.known.clear();
+        self.seen.clear();
         self.traits = false;
         self.gone_columns.clear();
         self.seq = 0;
@@ -171,7 +176,8 @@ impl Resolver {
                 identifier: self.candidates[n_left].index,
                 refusal,
                 limited_type,
-                profile: self.found.first().copied(),
+                profile: self.candidates[n_left].profile,
+                no_room: false,
             });
         }
         let touched = self.found.iter().map(|&p| self.graph.last_seq(p) + 1).max().unwrap_or(0);
@@ -194,6 +200,12 @@ impl Resolver {
         if changes.any_rows() {
             self.graph.saw_seq(canonical, changes.seq);
         }
+        for refused in &mut changes.refused {
+            // Profiles may have merged in this very event.
+            let reached = refused.profile.map(|profile| self.graph.canonical(profile));
+            let new = refused.refusal != Refusal::Blocked;
+            refused.profile = reached.or(new.then_some(canonical));
+        }
     }
 
     /// The identifiers of the event, each once, highest rank first, equal ranks by value.
@@ -202,16 +214,19 @@ impl Resolver {
         let (start, end) = event.identifiers;
         for index in start..end {
             let identifier = &block.identifiers[index as usize];
-            let again = || block.identifiers[start as usize..index as usize].iter().any(|i| i.key == identifier.key);
+            let again =
+                || block.identifiers[start as usize..index as usize].iter().any(|i| i.key == identifier.key);
             if again() {
                 continue;
             }
+            changes.seen.push(index);
             if 0 < identifier.blocked_by {
                 changes.refused.push(Refused {
                     identifier: index,
                     refusal: Refusal::Blocked,
                     limited_type: identifier.type_id,
-                    profile: None,
+                    profile: self.graph.find(identifier.key).map(|i| self.graph.profile_of(i)),
+                    no_room: false,
                 });
                 continue;
             }
@@ -374,7 +389,8 @@ impl Resolver {
                     identifier: candidate.index,
                     refusal: Refusal::MappingCap,
                     limited_type: candidate.type_id,
-                    profile: Some(canonical),
+                    profile: None,
+                    no_room: true,
                 });
                 continue;
             }

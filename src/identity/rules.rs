@@ -104,6 +104,8 @@ pub struct TypeRules {
     pub properties: bool,
     /// Whether it is found by its name in `traits`, `context.traits` and `properties`.
     pub custom: bool,
+    /// Its name as the config writes it; the type is that in lower case.
+    pub key: String,
 }
 
 impl TypeRules {
@@ -117,7 +119,25 @@ impl TypeRules {
             normalize: Normalize::default(),
             properties: false,
             custom: false,
+            key: name.to_owned(),
         }
+    }
+}
+
+/// Globs, with their text.
+#[derive(Debug, Clone)]
+pub struct Globs {
+    /// As the config writes them.
+    pub written: Vec<String>,
+    /// Compiled.
+    pub set: GlobSet,
+}
+
+impl Globs {
+    /// Whether one of them matches.
+    #[must_use]
+    pub fn is_match(&self, name: &str) -> bool {
+        self.set.is_match(name)
     }
 }
 
@@ -125,11 +145,11 @@ impl TypeRules {
 #[derive(Debug, Clone)]
 pub struct DropRule {
     /// Globs on the call: `track`.
-    pub calls: Option<GlobSet>,
+    pub calls: Option<Globs>,
     /// Globs on the track event's name.
-    pub events: Option<GlobSet>,
+    pub events: Option<Globs>,
     /// Globs on the source id.
-    pub sources: Option<GlobSet>,
+    pub sources: Option<Globs>,
 }
 
 /// What the config knows of a source.
@@ -145,9 +165,9 @@ pub struct Source {
 #[derive(Debug, Clone, Default)]
 pub struct Selection {
     /// Only these; all where absent.
-    pub include: Option<GlobSet>,
+    pub include: Option<Globs>,
     /// Of those, not these.
-    pub exclude: Option<GlobSet>,
+    pub exclude: Option<Globs>,
 }
 
 impl Selection {
@@ -226,6 +246,12 @@ impl Default for Rules {
 }
 
 impl Rules {
+    /// The limit of a type, by name.
+    #[must_use]
+    pub fn limit_of(&self, name: &str) -> Limit {
+        self.types.get(name).map_or_else(|| TypeRules::default_for(name).limit, |of_type| of_type.limit)
+    }
+
     /// The rules of a type, by name.
     #[must_use]
     pub fn of_type(&self, name: &str) -> TypeRules {

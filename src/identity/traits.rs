@@ -217,7 +217,8 @@ impl ProfileTraits {
     /// its time.
     fn take_columns(&mut self, mut new: Trait, names: &TraitNames) -> Trait {
         let mut cells: Vec<Cell> = std::mem::take(&mut new.cells).into_vec();
-        let wants = |cell: &Cell, list: &[Cell]| list.iter().any(|c| names.column(c.path) == names.column(cell.path));
+        let wants =
+            |cell: &Cell, list: &[Cell]| list.iter().any(|c| names.column(c.path) == names.column(cell.path));
         for other in self.traits.iter_mut().filter(|t| t.name != new.name) {
             if new.at.timestamp < other.at.timestamp {
                 let theirs = &other.cells;
@@ -237,7 +238,8 @@ impl ProfileTraits {
         let mut winners: Vec<(Option<u32>, &[u8], &[TraitLeaf])> = Vec::with_capacity(plan.traits.len());
         for group in &plan.traits {
             // Of several keys that are one trait the last with a value wins.
-            let with_value = |key: &&Vec<TraitLeaf>| key.iter().any(|leaf| !values[leaf.leaf as usize].is_empty());
+            let with_value =
+                |key: &&Vec<TraitLeaf>| key.iter().any(|leaf| !values[leaf.leaf as usize].is_empty());
             let key = group.keys.iter().rev().find(with_value).or(group.keys.last());
             let leaves = key.map_or(&[][..], Vec::as_slice);
             winners.push((leaves.first().map(|leaf| leaf.leaf), &group.name, leaves));
@@ -266,10 +268,12 @@ impl ProfileTraits {
     /// order of setting.
     pub fn merge(&mut self, others: Vec<Box<ProfileTraits>>, names: &TraitNames) {
         let mut newest: BTreeMap<PathId, Trait> = BTreeMap::new();
-        let all = std::mem::take(&mut self.traits).into_iter().chain(others.into_iter().flat_map(|o| o.traits));
+        let all =
+            std::mem::take(&mut self.traits).into_iter().chain(others.into_iter().flat_map(|o| o.traits));
         for candidate in all {
             match newest.get(&candidate.name) {
-                Some(t) if (candidate.at.timestamp, candidate.at.uuid_ts) <= (t.at.timestamp, t.at.uuid_ts) => {}
+                Some(t)
+                    if (candidate.at.timestamp, candidate.at.uuid_ts) <= (t.at.timestamp, t.at.uuid_ts) => {}
                 _ => {
                     newest.insert(candidate.name, candidate);
                 }

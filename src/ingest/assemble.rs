@@ -2,14 +2,22 @@
 
 use rayon::prelude::*;
 
-use super::resolve::{RawRows, Resolved};
+use super::{
+    resolve::{RawRows, Resolved},
+    select::ColumnFilter,
+};
 use crate::{
     error::Result,
     event::{Call, block::NO_TABLE, json::push_string, timestamp::push_micros},
     files::Files,
-    raw::{external_id_mapping_updates, id_graph_updates, profile_traits_updates},
+    identity::rules::Rules,
+    raw::{external_id_mapping_updates, id_graph_updates, identity_violations, profile_traits_updates},
     space::{commit::Space, tables::Table},
 };
+
+/// The tables that are the truth.
+const RAW_PROFILE_TABLES: [&str; 3] =
+    [id_graph_updates::TABLE, external_id_mapping_updates::TABLE, profile_traits_updates::TABLE];
 
 /// A row of a table: which event, and whether with the payload of its own table.
 #[derive(Debug, Clone, Copy)]
@@ -19,26 +27,44 @@ struct RowOf {
 }
 
 /// Appends the rows of resolved events to the tables.
-pub fn assemble(space: &mut Space, resolved: &Resolved, files: &Files) -> Result<()> {
+pub fn assemble(space: &mut Space, resolved: &Resolved, rules: &Rules, files: &Files) -> Result<()> {
     let raw = [
         (id_graph_updates::TABLE, &resolved.graph_rows),
         (external_id_mapping_updates::TABLE, &resolved.mapping_rows),
         (profile_traits_updates::TABLE, &resolved.trait_rows),
+        (identity_violations::TABLE, &resolved.violation_rows),
     ]
     .map(|(table, rows)| (space.table(table), rows));
     let lists = rows_by_table(space, resolved);
+    let filters: Vec<Option<ColumnFilter>> = (0..lists.len())
+        .map(|number| {
+            let name = space.name(number);
+            // The three raw profile tables are the truth: they are always written, whole.
+            let truth = RAW_PROFILE_TABLES.contains(&name);
+            (!truth).then(|| ColumnFilter::new(name, rules))
+        })
+        .collect();
     let mut raw_of_table: Vec<Option<&RawRows>> = vec![None; lists.len()];
     for (table, rows) in raw {
         raw_of_table[table] = Some(rows);
     }
     let tables = space.tables();
-    tables.par_iter_mut().zip(lists).zip(raw_of_table).try_for_each(|((table, list), raw)| {
-        if let Some(raw) = raw.filter(|raw| 0 < raw.n_rows) {
-            table.pending().extend_from_slice(&raw.bytes);
-            table.added(raw.n_rows, files)?;
-        }
-        push_rows(table, &list, resolved, files)
-    })?;
+    tables.par_iter_mut().zip(lists).zip(raw_of_table).zip(filters).try_for_each(
+        |(((table, list), raw), mut filter)| {
+            if filter.as_ref().is_some_and(|filter| !filter.table) {
+                return Ok(());
+            }
+            if let Some(raw) = raw.filter(|raw| 0 < raw.n_rows) {
+                let start = table.pending().len();
+                table.pending().extend_from_slice(&raw.bytes);
+                if let Some(filter) = &mut filter {
+                    filter.apply(table.pending(), start);
+                }
+                table.added(raw.n_rows, files)?;
+            }
+            push_rows(table, &list, resolved, filter.as_mut(), files)
+        },
+    )?;
     space.relieve()
 }
 
@@ -64,12 +90,19 @@ fn rows_by_table(space: &mut Space, resolved: &Resolved) -> Vec<Vec<RowOf>> {
     lists
 }
 
-fn push_rows(table: &mut Table, list: &[RowOf], resolved: &Resolved, files: &Files) -> Result<()> {
+fn push_rows(
+    table: &mut Table,
+    list: &[RowOf],
+    resolved: &Resolved,
+    mut filter: Option<&mut ColumnFilter>,
+    files: &Files,
+) -> Result<()> {
     for row in list {
         let outcome = &resolved.outcomes[row.event as usize];
         let (block, event) = resolved.released.event(resolved.released.places[row.event as usize]);
         let Some(uuid_ts) = outcome.uuid_ts else { continue };
         let out = table.pending();
+        let start = out.len();
         out.extend_from_slice(b"{\"segment_id\":");
         if outcome.segment_id.is_empty() {
             out.extend_from_slice(b"null");
@@ -83,6 +116,9 @@ fn push_rows(table: &mut Table, list: &[RowOf], resolved: &Resolved, files: &Fil
             out.extend_from_slice(event.row.payload.of(&block.arena));
         }
         out.extend_from_slice(b"}\n");
+        if let Some(filter) = &mut filter {
+            filter.apply(out, start);
+        }
         table.added(1, files)?;
     }
     Ok(())

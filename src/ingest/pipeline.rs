@@ -68,7 +68,7 @@ pub(super) fn run(
         let done = units.is_empty() && now.places.is_empty() && before.outcomes.is_empty();
         let (prepared, (next, assembled)) = rayon::join(
             || units.par_iter().map(prepare).collect::<Result<Vec<Prepared>>>(),
-            || rayon::join(|| stage.resolve(now), || assemble(space, &before, files)),
+            || rayon::join(|| stage.resolve(now), || assemble(space, &before, rules, files)),
         );
         assembled?;
         for block in before.released.blocks {

@@ -15,7 +15,11 @@ use crate::{
         reject::{self, Position, Reason, Reject},
         timestamp::Millis,
     },
-    identity::{extract::Extractor, rules::Rules, types::Types},
+    identity::{
+        extract::Extractor,
+        rules::{Globs, Rules},
+        types::Types,
+    },
     raw::{
         event_row::{Notes, RowRenderer, has_value, push_text, push_value},
         trigger::push_hex,
@@ -233,9 +237,9 @@ impl Preparer {
     /// Whether a drop rule takes the event out.
     fn dropped(&self, parsed: &Parsed<'_>, source: Option<&[u8]>) -> bool {
         self.rules.drop.iter().any(|rule| {
-            let matches = |globs: &Option<globset::GlobSet>, value: Option<&[u8]>| match globs {
+            let matches = |globs: &Option<Globs>, value: Option<&[u8]>| match globs {
                 None => true,
-                Some(globs) => value.is_some_and(|value| globs.is_match(&*String::from_utf8_lossy(value))),
+                Some(globs) => value.is_some_and(|value| globs.is_match(&String::from_utf8_lossy(value))),
             };
             let event = text(parsed.doc, parsed.fields.event).filter(|_| parsed.call == Call::Track);
             matches(&rule.calls, Some(parsed.call.name().as_bytes()))

@@ -3,7 +3,6 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
-    collections::Map,
     event::{
         block::{Block, Event, Span},
         duplicates::Accepted,
@@ -11,11 +10,18 @@ use crate::{
         timestamp::Micros,
     },
     identity::{
+        account::{Account, Accounts, Fate},
+        extract::block_entries,
         resolver::{Changes, Refusal, Resolver},
         rules::{Rules, Source},
-        types::{TypeId, Types},
+        types::Types,
     },
-    raw::{external_id_mapping_updates, id_graph_updates, profile_traits_updates, trigger::Trigger},
+    raw::{
+        external_id_mapping_updates, id_graph_updates,
+        identity_violations::{self, Violation},
+        profile_traits_updates,
+        trigger::Trigger,
+    },
     summary::IngestSummary,
 };
 
@@ -52,14 +58,14 @@ pub struct Resolved {
     pub mapping_rows: RawRows,
     /// `profile_traits_updates`
     pub trait_rows: RawRows,
+    /// `identity_violations`
+    pub violation_rows: RawRows,
 }
 
-#[derive(Debug, Default, Clone)]
-struct Counts {
-    mapped: u64,
-    demoted: u64,
-    blocked: u64,
-    capped: u64,
+/// A source of a block.
+struct SourceOf {
+    number: u32,
+    known: Option<Source>,
 }
 
 /// The stage, with what it carries from event to event.
@@ -73,7 +79,8 @@ pub struct Stage {
     type_names: Vec<String>,
     trait_rows: profile_traits_updates::TraitRows,
     changes: Changes,
-    by_type: Vec<Counts>,
+    accounts: Accounts,
+    block_entries: Vec<String>,
     n_accepted: u64,
     n_duplicates: u64,
     n_unresolved: u64,
@@ -100,7 +107,8 @@ impl Stage {
             type_names: Vec::new(),
             trait_rows: profile_traits_updates::TraitRows::default(),
             changes: Changes::default(),
-            by_type: Vec::new(),
+            accounts: Accounts::default(),
+            block_entries: block_entries(rules),
             n_accepted: 0,
             n_duplicates: 0,
             n_unresolved: 0,
@@ -120,10 +128,10 @@ impl Stage {
         let mut resolved = Resolved { released, ..Resolved::default() };
         if self.types.count() != self.type_names.len() {
             self.type_names = self.types.names();
-            self.by_type.resize(self.type_names.len(), Counts::default());
         }
         self.resolver.learn_types();
-        let sources: Vec<Map<u32, Source>> = resolved.released.blocks.iter().map(|b| self.sources_of(b)).collect();
+        let sources: Vec<Vec<SourceOf>> =
+            resolved.released.blocks.iter().map(|b| self.sources_of(b)).collect();
         resolved.outcomes.reserve(resolved.released.places.len());
         let released = std::mem::take(&mut resolved.released);
         for &place in &released.places {
@@ -136,7 +144,9 @@ impl Stage {
             self.n_accepted += 1;
             self.uuid_ts = (event.received_at * 1000).max(self.uuid_ts + 1);
             self.resolver.resolve(block, event, self.uuid_ts, &mut self.changes);
-            self.count(block);
+            let source = &sources[place.block as usize][event.source as usize];
+            self.count(block, source.number);
+            self.push_violations(block, event, &mut resolved);
             let start = resolved.segment_ids.len();
             if let Some(segment) = self.changes.segment {
                 resolved.segment_ids.extend_from_slice(self.resolver.graph.segment_id(segment).as_bytes());
@@ -144,27 +154,22 @@ impl Stage {
             let segment_id = Span::since(&resolved.segment_ids, start);
             resolved.outcomes.push(Outcome { segment_id, uuid_ts: Some(self.uuid_ts) });
             if self.changes.any_rows() {
-                let source = sources[place.block as usize].get(&event.source);
-                self.push_rows(block, event, source, &mut resolved);
+                self.push_rows(block, event, source.known.as_ref(), &mut resolved);
             }
         }
         resolved.released = released;
         resolved
     }
 
-    /// What the config knows of the sources of a block.
-    fn sources_of(&self, block: &Block) -> Map<u32, Source> {
-        let mut known = Map::default();
-        if self.rules.sources.is_empty() {
-            return known;
-        }
-        for (number, id) in (0..).zip(&block.sources) {
+    /// The sources of a block: their numbers in the accounts, and what the config knows of them.
+    fn sources_of(&mut self, block: &Block) -> Vec<SourceOf> {
+        let mut sources = Vec::with_capacity(block.sources.len());
+        for id in &block.sources {
+            let number = self.accounts.source(id.as_deref());
             let id = id.as_deref().and_then(|id| std::str::from_utf8(id).ok());
-            if let Some(source) = id.and_then(|id| self.rules.sources.get(id)) {
-                known.insert(number, source.clone());
-            }
+            sources.push(SourceOf { number, known: id.and_then(|id| self.rules.sources.get(id)).cloned() });
         }
-        known
+        sources
     }
 
     fn push_rows(&mut self, block: &Block, event: &Event, source: Option<&Source>, resolved: &mut Resolved) {
@@ -210,21 +215,61 @@ impl Stage {
         }
     }
 
-    fn count(&mut self, block: &Block) {
+    fn push_violations(&self, block: &Block, event: &Event, resolved: &mut Resolved) {
+        for refused in &self.changes.refused {
+            let identifier = &block.identifiers[refused.identifier as usize];
+            let rule = match refused.refusal {
+                Refusal::Blocked => "blocked",
+                Refusal::Limit => "limit",
+                Refusal::MergeCap => "merge_cap",
+                Refusal::MappingCap => "mapping_cap",
+            };
+            let limited = &self.type_names[refused.limited_type as usize];
+            let limit =
+                (refused.refusal == Refusal::Limit).then(|| (limited.as_str(), self.rules.limit_of(limited)));
+            let violation = Violation {
+                message_id: event.message_id.of(&block.arena),
+                type_name: &self.type_names[identifier.type_id as usize],
+                value: identifier.value.of(&block.arena),
+                rule,
+                limit,
+                blocked_by: identifier
+                    .blocked_by
+                    .checked_sub(1)
+                    .map(|entry| self.block_entries[entry as usize].as_str()),
+                segment_id: refused.profile.map(|profile| self.resolver.graph.segment_id(profile)),
+                received_at: event.received_at,
+                timestamp: event.timestamp,
+                uuid_ts: self.uuid_ts,
+            };
+            identity_violations::push_row(&mut resolved.violation_rows.bytes, &violation);
+            resolved.violation_rows.n_rows += 1;
+        }
+    }
+
+    fn count(&mut self, block: &Block, source: u32) {
         let changes = &self.changes;
         self.n_unresolved += u64::from(changes.segment.is_none());
         self.n_created += u64::from(changes.created);
         self.n_merged += changes.merges.len() as u64;
+        let type_of = |index: u32| block.identifiers[index as usize].type_id;
+        for &index in &changes.seen {
+            self.accounts.saw(source, type_of(index));
+        }
         for &index in &changes.mapped {
-            self.by_type[block.identifiers[index as usize].type_id as usize].mapped += 1;
+            self.accounts.became(source, type_of(index), Fate::Mapped);
+        }
+        for &index in &changes.known {
+            self.accounts.became(source, type_of(index), Fate::Known);
         }
         for refused in &changes.refused {
-            let counts = &mut self.by_type[block.identifiers[refused.identifier as usize].type_id as usize];
-            match refused.refusal {
-                Refusal::Blocked => counts.blocked += 1,
-                Refusal::Limit | Refusal::MergeCap => counts.demoted += 1,
-                Refusal::MappingCap => counts.capped += 1,
-            }
+            let identifier = &block.identifiers[refused.identifier as usize];
+            let fate = match refused.refusal {
+                Refusal::Blocked => Fate::Blocked(identifier.blocked_by - 1),
+                _ if refused.no_room => Fate::Capped,
+                refusal => Fate::Demoted(refusal),
+            };
+            self.accounts.became(source, identifier.type_id, fate);
         }
     }
 
@@ -235,13 +280,18 @@ impl Stage {
         summary.unresolved = self.n_unresolved;
         summary.profiles_created = self.n_created;
         summary.profiles_merged = self.n_merged;
-        let by_type = |count: fn(&Counts) -> u64| -> BTreeMap<String, u64> {
-            let counts = (0..).zip(&self.by_type).map(|(id, counts)| (id as TypeId, count(counts)));
-            counts.filter(|(_, n)| 0 < *n).map(|(id, n)| (self.type_names[id as usize].clone(), n)).collect()
+        let accounts = self.accounts.close(&self.type_names, &self.block_entries);
+        let by_type = |count: fn(&Account) -> u64| {
+            let mut counts = BTreeMap::new();
+            for account in accounts.iter().filter(|account| 0 < count(account)) {
+                *counts.entry(account.r#type.clone()).or_default() += count(account);
+            }
+            counts
         };
-        summary.identifiers_mapped = by_type(|c| c.mapped);
-        summary.identifiers_demoted = by_type(|c| c.demoted);
-        summary.identifiers_blocked = by_type(|c| c.blocked);
-        summary.identifiers_capped = by_type(|c| c.capped);
+        summary.identifiers_mapped = by_type(|account| account.mapped);
+        summary.identifiers_demoted = by_type(|account| account.demoted.values().sum());
+        summary.identifiers_blocked = by_type(|account| account.blocked.values().sum());
+        summary.identifiers_capped = by_type(|account| account.capped);
+        summary.identifiers = accounts;
     }
 }

@@ -166,12 +166,24 @@ impl Shapes {
     /// Collects the leaves of an object (token indices, in payload order) and finds the plan of its shape.
     ///
     /// `null` and empty objects are leaves too, without a value.
-    pub fn plan(&mut self, doc: Document<'_>, object: u32, payload: Payload, leaves: &mut Vec<u32>) -> Arc<Plan> {
+    pub fn plan(
+        &mut self,
+        doc: Document<'_>,
+        object: u32,
+        payload: Payload,
+        leaves: &mut Vec<u32>,
+    ) -> Arc<Plan> {
         if self.nodes.is_empty() || MAX_NODES < self.nodes.len() {
             self.nodes.clear();
             self.children.clear();
             for _ in PAYLOADS {
-                let root = Node { parent: NONE, step: Step::Enter, key: Box::default(), last_child: NONE, plan: None };
+                let root = Node {
+                    parent: NONE,
+                    step: Step::Enter,
+                    key: Box::default(),
+                    last_child: NONE,
+                    plan: None,
+                };
                 self.nodes.push(root);
             }
         }
@@ -401,7 +413,11 @@ mod tests {
 
     #[test]
     fn taken_names_get_an_underscore() {
-        check(r#"{"name":1,"id":2,"event":3}"#, Payload::PageProperties, &[("_id", 1), ("_name", 0), ("event", 2)]);
+        check(
+            r#"{"name":1,"id":2,"event":3}"#,
+            Payload::PageProperties,
+            &[("_id", 1), ("_name", 0), ("event", 2)],
+        );
         check(r#"{"name":1,"event":3}"#, Payload::TrackProperties, &[("_event", 1), ("name", 0)]);
     }
 
@@ -413,6 +429,10 @@ mod tests {
 
     #[test]
     fn two_keys_of_one_column_stand_together() {
-        check(r#"{"first_name":1,"z":2,"firstName":3}"#, Payload::Traits, &[("first_name", 0), ("first_name", 2), ("z", 1)]);
+        check(
+            r#"{"first_name":1,"z":2,"firstName":3}"#,
+            Payload::Traits,
+            &[("first_name", 0), ("first_name", 2), ("z", 1)],
+        );
     }
 }

@@ -172,7 +172,9 @@ impl RowRenderer {
                 self.push_fixed(arena, "category", |out| push_text(out, doc, fields.category));
             }
             Call::Group => self.push_fixed(arena, "group_id", |out| push_text(out, doc, fields.group_id)),
-            Call::Alias => self.push_fixed(arena, "previous_id", |out| push_text(out, doc, fields.previous_id)),
+            Call::Alias => {
+                self.push_fixed(arena, "previous_id", |out| push_text(out, doc, fields.previous_id))
+            }
             Call::Track => {
                 let table = text(doc, fields.event).map(|name| self.own_table(&name)).unwrap_or_default();
                 let number = if table.is_empty() {
@@ -240,13 +242,7 @@ impl RowRenderer {
         present
     }
 
-    fn push_payload(
-        &mut self,
-        doc: Document<'_>,
-        plan: &Plan,
-        context: Option<&Plan>,
-        arena: &mut Vec<u8>,
-    ) {
+    fn push_payload(&mut self, doc: Document<'_>, plan: &Plan, context: Option<&Plan>, arena: &mut Vec<u8>) {
         if let Some(context) = context
             && plan.clashes_with_context
         {
@@ -272,7 +268,13 @@ impl RowRenderer {
     }
 
     /// A property named `context_*` is compared with the columns that this row's context has.
-    fn push_payload_beside_context(&mut self, doc: Document<'_>, plan: &Plan, context: &Plan, arena: &mut Vec<u8>) {
+    fn push_payload_beside_context(
+        &mut self,
+        doc: Document<'_>,
+        plan: &Plan,
+        context: &Plan,
+        arena: &mut Vec<u8>,
+    ) {
         let beside = self.present(doc, context, Leaves::Context);
         let mut rendered: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
         for (column, value) in self.present(doc, plan, Leaves::Payload) {

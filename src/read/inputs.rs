@@ -48,7 +48,11 @@ pub fn list(arguments: &[PathBuf], notice: &mut dyn FnMut(&str)) -> Result<Vec<I
         let metadata = fs::metadata(argument).map_err(|e| {
             let missing = e.kind() == io::ErrorKind::NotFound;
             let error = Error::io("read", argument, e);
-            if missing { error.hint("give files or folders of events, or `-` for the standard input") } else { error }
+            if missing {
+                error.hint("give files or folders of events, or `-` for the standard input")
+            } else {
+                error
+            }
         })?;
         if metadata.is_dir() {
             let mut found = Vec::new();

@@ -131,7 +131,8 @@ impl<'a> Scanner<'a> {
             let before = bytes.len();
             let wanted = UNIT.max(before as u64);
             let n_read = (&mut stream).take(wanted).read_to_end(&mut bytes).map_err(|e| {
-                Error::io("read", &input.path, e).hint("a packed file that was cut short cannot be read to its end")
+                Error::io("read", &input.path, e)
+                    .hint("a packed file that was cut short cannot be read to its end")
             })?;
             if digest.is_none() {
                 content.update(&bytes[before..]);
@@ -150,7 +151,16 @@ impl<'a> Scanner<'a> {
                 let (earliest, latest, n_lines) = self.times(&bytes);
                 let length = bytes.len() as u64;
                 let place = Place::Memory(Arc::new(bytes));
-                units.push(Unit { input: number, place, offset, length, first_line, n_lines, earliest, latest });
+                units.push(Unit {
+                    input: number,
+                    place,
+                    offset,
+                    length,
+                    first_line,
+                    n_lines,
+                    earliest,
+                    latest,
+                });
                 offset += length;
                 first_line += n_lines;
             }

@@ -54,7 +54,8 @@ impl Unit {
             }
             Place::File { path } => {
                 let file = files.open(path)?;
-                let length = usize::try_from(self.length).map_err(|_| Error::file(&**path, "a line is too long"))?;
+                let length =
+                    usize::try_from(self.length).map_err(|_| Error::file(&**path, "a line is too long"))?;
                 // What is there is overwritten; only growth has to be zeroed.
                 bytes.resize(length, 0);
                 file.read_exact_at(bytes, self.offset).map_err(|e| {

@@ -40,10 +40,14 @@ impl Space {
     /// Opens a space, making the folder where it is missing. What a run left behind that did not end is cut off.
     pub fn open(folder: &Path, wait: u64, files: &Files, progress: &dyn Progress) -> Result<Self> {
         if folder.exists() && !folder.is_dir() {
-            return Err(Error::file(folder, "not a folder").hint("give a folder for the space with `--space DIR`"));
+            return Err(
+                Error::file(folder, "not a folder").hint("give a folder for the space with `--space DIR`")
+            );
         }
         let state = folder.join(STATE);
-        files.create_folder(&state).map_err(|e| e.hint("give a folder you may write to with `--space DIR`"))?;
+        files
+            .create_folder(&state)
+            .map_err(|e| e.hint("give a folder you may write to with `--space DIR`"))?;
         let lock = Lock::take(&state, wait, progress)?;
         let manifest = match Manifest::read(folder, files)? {
             Some(manifest) => manifest,
@@ -187,8 +191,14 @@ fn cut_back(folder: &Path, manifest: &Manifest, files: &Files) -> Result<()> {
 }
 
 /// The six views: pure functions of the tables, replaced whole and never appended to.
-pub const VIEWS: [&str; 6] =
-    ["user_traits", "user_identifiers", "profile_merges", "id_graph", "external_id_mapping", "profile_traits"];
+pub const VIEWS: [&str; 6] = [
+    "user_traits",
+    "user_identifiers",
+    "profile_merges",
+    "id_graph",
+    "external_id_mapping",
+    "profile_traits",
+];
 
 fn is_view(table: &str) -> bool {
     VIEWS.contains(&table)
@@ -205,8 +215,11 @@ fn refuse_foreign_tables(folder: &Path) -> Result<()> {
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         if name.ends_with(".ndjson") {
-            return Err(Error::file(folder, format!("holds `{name}` but no `{MANIFEST}`, so it is no space of ours"))
-                .hint("give a new or empty folder with `--space DIR`"));
+            return Err(Error::file(
+                folder,
+                format!("holds `{name}` but no `{MANIFEST}`, so it is no space of ours"),
+            )
+            .hint("give a new or empty folder with `--space DIR`"));
         }
     }
     Ok(())

@@ -1,13 +1,18 @@
 //! `manifest.json`: what of each table is committed. Replacing it is the commit; bytes past what it says do not count.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    collections::key_of,
     error::{Error, Result},
     event::timestamp::Micros,
     files::Files,
+    identity::{config, rules::Rules},
 };
 
 /// The file's name in the space.
@@ -23,6 +28,9 @@ pub struct Manifest {
     pub format: u32,
     /// The last `uuid_ts` given, in microseconds; 0 before the first.
     pub uuid_ts: Micros,
+    /// The rules of the last run.
+    #[serde(default)]
+    pub config: Option<ConfigUsed>,
     /// The tables, by name.
     pub tables: BTreeMap<String, TableState>,
     /// The runs, oldest first.
@@ -38,6 +46,67 @@ pub struct TableState {
     pub bytes: u64,
     /// Of these bytes: see `docs/architecture.md` for how it is taken.
     pub digest: String,
+}
+
+/// The rules that a run went by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigUsed {
+    /// Of the text.
+    pub digest: String,
+    /// The rules in force, as `--print-config` prints them.
+    pub text: String,
+}
+
+impl ConfigUsed {
+    /// These rules.
+    #[must_use]
+    pub fn of(rules: &Rules) -> Self {
+        let text = config::print(rules);
+        Self { digest: format!("{:032x}", key_of(text.as_bytes())), text }
+    }
+
+    /// What is not as it was in the last run, a sentence each.
+    #[must_use]
+    pub fn changes_since(&self, last: Option<&Self>) -> Vec<String> {
+        let Some(last) = last.filter(|last| last.digest != self.digest) else { return Vec::new() };
+        let (before, now) = (flat(&last.text), flat(&self.text));
+        let mut changes = Vec::new();
+        for key in before.keys().chain(now.keys()).collect::<BTreeSet<_>>() {
+            let told =
+                |value: Option<&String>| value.map_or("not set".to_owned(), |value| format!("`{value}`"));
+            let (old, new) = (before.get(key), now.get(key));
+            if old != new {
+                changes.push(format!(
+                    "the config changed since the last run: `{key}` was {}, is {} (for new events only)",
+                    told(old),
+                    told(new)
+                ));
+            }
+        }
+        changes
+    }
+}
+
+/// A config as dotted keys.
+fn flat(text: &str) -> BTreeMap<String, String> {
+    fn walk(prefix: &str, value: &toml::Value, out: &mut BTreeMap<String, String>) {
+        match value {
+            toml::Value::Table(table) => {
+                for (key, value) in table {
+                    let key = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+                    walk(&key, value, out);
+                }
+            }
+            other => {
+                out.insert(prefix.to_owned(), other.to_string());
+            }
+        }
+    }
+    let mut out = BTreeMap::new();
+    if let Ok(table) = text.parse::<toml::Table>() {
+        walk("", &toml::Value::Table(table), &mut out);
+    }
+    out
 }
 
 /// One run that was committed.
@@ -73,7 +142,7 @@ pub struct RunInput {
 
 impl Default for Manifest {
     fn default() -> Self {
-        Self { format: FORMAT, uuid_ts: 0, tables: BTreeMap::new(), runs: Vec::new() }
+        Self { format: FORMAT, uuid_ts: 0, config: None, tables: BTreeMap::new(), runs: Vec::new() }
     }
 }
 
@@ -85,10 +154,12 @@ impl Manifest {
         let wrong = |message: String| {
             Error::file(&path, message).hint("restore it from a backup; tables cannot be trusted without it")
         };
-        let format: Format = serde_json::from_slice(&bytes).map_err(|e| wrong(format!("not a manifest: {e}")))?;
+        let format: Format =
+            serde_json::from_slice(&bytes).map_err(|e| wrong(format!("not a manifest: {e}")))?;
         if format.format != FORMAT {
-            return Err(Error::file(&path, format!("written in format {}", format.format))
-                .hint(format!("this version reads format {FORMAT}; use the version that wrote it, or a new space")));
+            return Err(Error::file(&path, format!("written in format {}", format.format)).hint(format!(
+                "this version reads format {FORMAT}; use the version that wrote it, or a new space"
+            )));
         }
         serde_json::from_slice(&bytes).map(Some).map_err(|e| wrong(format!("not a manifest: {e}")))
     }
@@ -103,7 +174,10 @@ impl Manifest {
     /// Whether an input of this digest and source was ingested before.
     #[must_use]
     pub fn knows_input(&self, digest: &str, source: Option<&str>) -> bool {
-        self.runs.iter().flat_map(|run| &run.inputs).any(|i| i.digest == digest && i.source.as_deref() == source)
+        self.runs
+            .iter()
+            .flat_map(|run| &run.inputs)
+            .any(|i| i.digest == digest && i.source.as_deref() == source)
     }
 }
 

@@ -101,7 +101,8 @@ fn mapping_row(rows: &Rows, types: &Types, replayed: &mut Replayed) -> Result<()
     let type_name = rows.text("external_id_type")?;
     let value = rows.text("external_id_value")?;
     let key = identifier_key(&mut Vec::new(), &type_name, value.as_bytes());
-    let timestamp = rows.optional("timestamp").and_then(|text| parse_millis(text.as_bytes())).unwrap_or(NO_TIME);
+    let timestamp =
+        rows.optional("timestamp").and_then(|text| parse_millis(text.as_bytes())).unwrap_or(NO_TIME);
     if replayed.graph.find(key).is_none() {
         replayed.graph.map(key, types.id(&type_name), segment, timestamp);
     }
@@ -114,7 +115,8 @@ fn trait_row(rows: &Rows, uuid_ts: Micros, replayed: &mut Replayed) -> Result<()
     let profile = profile(rows, &mut replayed.graph)?;
     let profile = replayed.graph.canonical(profile);
     let seq = rows.seq()?;
-    let timestamp = rows.optional("timestamp").and_then(|text| parse_millis(text.as_bytes())).unwrap_or(NO_TIME);
+    let timestamp =
+        rows.optional("timestamp").and_then(|text| parse_millis(text.as_bytes())).unwrap_or(NO_TIME);
     let row_at = SetAt { timestamp, uuid_ts, seq };
     let seqs = rows.text("__trait_seqs")?;
     let mut tape = Tape::default();
@@ -128,9 +130,14 @@ fn trait_row(rows: &Rows, uuid_ts: Micros, replayed: &mut Replayed) -> Result<()
     let mut traits: Vec<Trait> = Vec::new();
     for (path, set) in doc.members(0) {
         let path = doc.raw(path);
-        let set: u64 = std::str::from_utf8(doc.raw(set)).ok().and_then(|text| text.parse().ok()).unwrap_or_default();
+        let set: u64 =
+            std::str::from_utf8(doc.raw(set)).ok().and_then(|text| text.parse().ok()).unwrap_or_default();
         let name = names.id(path.split(|&b| b == b'.').next().unwrap_or(path));
-        let at = if set == seq { row_at } else { known.get(&name).copied().unwrap_or(SetAt { seq: set, ..row_at }) };
+        let at = if set == seq {
+            row_at
+        } else {
+            known.get(&name).copied().unwrap_or(SetAt { seq: set, ..row_at })
+        };
         let path_id = names.id(path);
         let value = rows.column(&column_of(path));
         let cell = value.map(|value| Cell { path: path_id, value: value.into() });
@@ -159,14 +166,16 @@ fn profile(rows: &Rows, graph: &mut Graph) -> Result<ProfileId> {
 fn replay_messages(folder: &Path, manifest: &Manifest, files: &Files, accepted: &mut Accepted) -> Result<()> {
     let by_call: Vec<&str> =
         Call::ALL.into_iter().map(Call::table).filter(|t| manifest.tables.contains_key(*t)).collect();
-    let own: Vec<&str> = manifest.tables.keys().map(String::as_str).filter(|t| !BUILT_IN_TABLES.contains(t)).collect();
+    let own: Vec<&str> =
+        manifest.tables.keys().map(String::as_str).filter(|t| !BUILT_IN_TABLES.contains(t)).collect();
     let tables = if by_call.contains(&Call::Track.table()) { by_call } else { [by_call, own].concat() };
     for table in tables {
         let mut rows = Rows::open(folder, table, manifest, files)?;
         while rows.fill()? {
             let id = rows.text("id")?;
             let received_at = rows.text("received_at")?;
-            let received_at = parse_millis(received_at.as_bytes()).ok_or_else(|| rows.wrong("\"received_at\" is no time"))?;
+            let received_at = parse_millis(received_at.as_bytes())
+                .ok_or_else(|| rows.wrong("\"received_at\" is no time"))?;
             accepted.remember(key_of(id.as_bytes()), received_at);
             rows.advance();
         }
@@ -192,7 +201,15 @@ impl Rows {
             Some(state) => Box::new(BufReader::with_capacity(1 << 20, files.open(&path)?.take(state.bytes))),
             None => Box::new(std::io::empty()),
         };
-        Ok(Self { path, reader, line: Vec::new(), tape: Tape::default(), number: 0, filled: false, ended: false })
+        Ok(Self {
+            path,
+            reader,
+            line: Vec::new(),
+            tape: Tape::default(),
+            number: 0,
+            filled: false,
+            ended: false,
+        })
     }
 
     /// Makes sure that the next row is at hand, where there is one.
@@ -261,7 +278,8 @@ impl Rows {
     }
 
     fn wrong(&self, message: &str) -> Error {
-        Error::line(&self.path, self.number, message)
-            .hint("the table was changed by something else; restore it from a backup, or ingest into a new space")
+        Error::line(&self.path, self.number, message).hint(
+            "the table was changed by something else; restore it from a backup, or ingest into a new space",
+        )
     }
 }

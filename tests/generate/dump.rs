@@ -4,11 +4,14 @@
 //! send batches. So a dump holds what real ones hold: merges, late events, exact duplicates, blocked values, missing
 //! message ids, numbers where text was meant.
 
+mod text;
+
 use std::{
     collections::VecDeque,
-    fmt::{self, Write as _},
     io::{self, Write},
 };
+
+use text::{DAY, Email, Object, Random, Time, Uuid};
 
 /// What to vary.
 #[derive(Debug, Clone, Copy)]
@@ -56,7 +59,6 @@ pub(crate) fn write(knobs: Knobs, out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-const DAY: u64 = 86_400_000;
 /// 2026-03-01T00:00:00Z.
 const START: u64 = 1_772_323_200_000;
 
@@ -224,7 +226,7 @@ impl Shop {
         }
         self.call(&mut event, kind, number);
         if !in_batch {
-            let context = self.context(device, number, visit.device as u64, was_known && kind != "identify");
+            let context = context(device, number, visit.device as u64, was_known && kind != "identify");
             event.raw("context", context);
         }
         self.times(&mut event, device, in_batch);
@@ -322,50 +324,6 @@ impl Shop {
         traits.end()
     }
 
-    fn context(&mut self, device: Device, number: u64, on: u64, told: bool) -> String {
-        let mut context = Object::new();
-        match device {
-            Device::Web => {
-                context
-                    .raw("library", r#"{"name":"analytics.js","version":"2.11.1"}"#)
-                    .raw("page", r#"{"path":"/","referrer":"https://search.example/"}"#);
-                if number.is_multiple_of(4) {
-                    let client = format_args!(r#"{{"Google Analytics":{{"clientId":"{number}.{on}"}}}}"#);
-                    context.raw("integrations", client);
-                }
-            }
-            Device::Ios | Device::Android => {
-                let (kind, model) =
-                    if device == Device::Ios { ("iOS", "iPhone17,1") } else { ("android", "Pixel 10") };
-                let (id, ad) = (Uuid(number, 40 + on), Uuid(number, 50 + on));
-                let tracked = number.is_multiple_of(2);
-                context
-                    .raw("library", r#"{"name":"analytics-mobile","version":"4.1.0"}"#)
-                    .raw(
-                        "device",
-                        format_args!(
-                            r#"{{"id":"{id}","type":"{kind}","model":"{model}","adTrackingEnabled":{tracked},"advertisingId":"{ad}","token":"tok-{number}-{on}"}}"#
-                        ),
-                    )
-                    .raw("os", r#"{"name":"mobile","version":"19.1"}"#);
-            }
-            Device::Server => {
-                context.raw("library", r#"{"name":"analytics-go","version":"3.3.0"}"#);
-            }
-        }
-        if told && number.is_multiple_of(3) {
-            context.raw("traits", format_args!(r#"{{"email":"{}"}}"#, Email(number)));
-        }
-        if told && number.is_multiple_of(5) {
-            let id = format_args!(
-                r#"[{{"id":"crm-{number}","type":"crm_id","collection":"users","encoding":"none"}}]"#
-            );
-            context.raw("externalIds", id);
-        }
-        context.text("locale", "en-GB");
-        context.end()
-    }
-
     fn times(&mut self, event: &mut Object, device: Device, in_batch: bool) {
         let lag = 40 + self.random.below(2000);
         // A phone that was offline sends hours later; a clock that is wrong is wrong in both of its times.
@@ -384,7 +342,7 @@ impl Shop {
     fn malformed(&mut self) -> String {
         let time = Time(self.now);
         match self.random.below(6) {
-            0 => format!(r#"{{"type":"track","event":"Cut Off","userId":"user-0001","timest"#),
+            0 => r#"{"type":"track","event":"Cut Off","userId":"user-0001","timest"#.to_owned(),
             1 => "GET /plants HTTP/1.1".to_owned(),
             2 => r#"["an","array"]"#.to_owned(),
             3 => format!(r#"{{"type":"trak","userId":"user-0001","timestamp":"{time}"}}"#),
@@ -394,110 +352,46 @@ impl Shop {
     }
 }
 
-/// A JSON object being written.
-struct Object(String);
-
-impl Object {
-    fn new() -> Self {
-        Self(String::from("{"))
-    }
-
-    /// A text that needs no escapes, or has them.
-    fn text(&mut self, key: &str, value: impl fmt::Display) -> &mut Self {
-        self.raw(key, format_args!("\"{value}\""))
-    }
-
-    /// Any other JSON value.
-    fn raw(&mut self, key: &str, value: impl fmt::Display) -> &mut Self {
-        let comma = if self.0.len() == 1 { "" } else { "," };
-        write!(self.0, "{comma}\"{key}\":{value}").expect("a String takes everything");
-        self
-    }
-
-    fn end(mut self) -> String {
-        self.0.push('}');
-        self.0
-    }
-}
-
-struct Email(u64);
-
-impl fmt::Display for Email {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "reader{}@{}.example", self.0, ["post", "mail", "work"][Random(self.0).index(3)])
-    }
-}
-
-struct Uuid(u64, u64);
-
-impl fmt::Display for Uuid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(one, two) = *self;
-        let (a, b) = (Random(one ^ two.rotate_left(32)).next(), Random(two.wrapping_add(one << 20)).next());
-        write!(
-            f,
-            "{:08x}-{:04x}-4{:03x}-8{:03x}-{:012x}",
-            a >> 32,
-            a >> 16 & 0xffff,
-            a & 0xfff,
-            b >> 52,
-            b & 0xffff_ffff_ffff
-        )
-    }
-}
-
-struct Time(u64);
-
-impl fmt::Display for Time {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(millis) = *self;
-        let (mut year, mut day) = (1970, millis / DAY);
-        let leap =
-            |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-        while day >= 365 + u64::from(leap(year)) {
-            day -= 365 + u64::from(leap(year));
-            year += 1;
+fn context(device: Device, number: u64, on: u64, told: bool) -> String {
+    let mut context = Object::new();
+    match device {
+        Device::Web => {
+            context
+                .raw("library", r#"{"name":"analytics.js","version":"2.11.1"}"#)
+                .raw("page", r#"{"path":"/","referrer":"https://search.example/"}"#);
+            if number.is_multiple_of(4) {
+                let client = format_args!(r#"{{"Google Analytics":{{"clientId":"{number}.{on}"}}}}"#);
+                context.raw("integrations", client);
+            }
         }
-        let mut month = 0;
-        let lengths = [31, 28 + u64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
-        while day >= lengths[month] {
-            day -= lengths[month];
-            month += 1;
+        Device::Ios | Device::Android => {
+            let (kind, model) =
+                if device == Device::Ios { ("iOS", "iPhone17,1") } else { ("android", "Pixel 10") };
+            let (id, ad) = (Uuid(number, 40 + on), Uuid(number, 50 + on));
+            let tracked = number.is_multiple_of(2);
+            context
+                .raw("library", r#"{"name":"analytics-mobile","version":"4.1.0"}"#)
+                .raw(
+                    "device",
+                    format_args!(
+                        r#"{{"id":"{id}","type":"{kind}","model":"{model}","adTrackingEnabled":{tracked},"advertisingId":"{ad}","token":"tok-{number}-{on}"}}"#
+                    ),
+                )
+                .raw("os", r#"{"name":"mobile","version":"19.1"}"#);
         }
-        let (hour, minute, second) = (millis / 3_600_000 % 24, millis / 60_000 % 60, millis / 1000 % 60);
-        write!(
-            f,
-            "{year}-{:02}-{:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z",
-            month + 1,
-            day + 1,
-            millis % 1000
-        )
+        Device::Server => {
+            context.raw("library", r#"{"name":"analytics-go","version":"3.3.0"}"#);
+        }
     }
-}
-
-/// splitmix64: small, and good enough for made-up people.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.0;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bits ^ (bits >> 31)
+    if told && number.is_multiple_of(3) {
+        context.raw("traits", format_args!(r#"{{"email":"{}"}}"#, Email(number)));
     }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end.max(1)
+    if told && number.is_multiple_of(5) {
+        let id = format_args!(
+            r#"[{{"id":"crm-{number}","type":"crm_id","collection":"users","encoding":"none"}}]"#
+        );
+        context.raw("externalIds", id);
     }
-
-    fn index(&mut self, length: usize) -> usize {
-        usize::try_from(self.below(length as u64)).expect("an index is below a length")
-    }
-
-    fn per_mille(&mut self, chance: f64) -> bool {
-        // Exact in an f64, so the same on every machine.
-        let thousandths = f64::from(u32::try_from(self.below(1_000_000)).expect("a million fits"));
-        thousandths < chance * 1000.0
-    }
+    context.text("locale", "en-GB");
+    context.end()
 }

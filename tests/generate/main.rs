@@ -1,5 +1,7 @@
 //! Writes a made-up dump of events to the standard output; the same flags give the same bytes on every machine.
 
+// By path, so that its own modules are found from here as from the tests.
+#[path = "dump.rs"]
 mod dump;
 
 use std::{

@@ -1,6 +1,12 @@
 //! What cannot be done: exit code 2, nothing on the standard output, nothing committed, and a message that names the
 //! place and says what to do.
 
+use std::{
+    process::{Command, Stdio},
+    thread,
+    time::Duration,
+};
+
 use crate::support::Work;
 
 const LINE: &str = r#"{"type":"page","messageId":"m1","userId":"u1","timestamp":"2026-01-05T10:00:00Z"}"#;
@@ -129,4 +135,35 @@ fn views_that_cannot_follow_leave_the_events_ingested() {
     assert!(said.contains("the events are ingested"), "{said}");
     assert!(said.contains("id_graph"), "{said}");
     assert_eq!(work.rows("space/pages.ndjson").len(), 2);
+}
+
+#[test]
+fn a_second_run_on_a_space_fails_at_once_or_waits() {
+    let work = with_events();
+    let mut first = Command::new(assert_cmd::cargo::cargo_bin!("profiles-sync"))
+        .env_clear()
+        .current_dir(work.path(""))
+        .args(["ingest", "-", "--space", "space", "-q"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    while !work.path("space/.state/lock").exists() {
+        thread::sleep(Duration::from_millis(20));
+    }
+    thread::sleep(Duration::from_millis(100));
+    let said = fails(&work, &["ingest", "events.ndjson", "--space", "space"]);
+    assert!(said.contains("`space`") && said.contains(&first.id().to_string()), "{said}");
+    assert!(said.contains("--wait"), "{said}");
+    let stdin = first.stdin.take();
+    let closes = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(300));
+        drop(stdin);
+    });
+    work.program(&["ingest", "events.ndjson", "--space", "space", "--wait", "60", "-q"])
+        .assert()
+        .success()
+        .stderr("");
+    closes.join().unwrap();
+    assert!(first.wait().unwrap().success());
+    assert_eq!(work.rows("space/pages.ndjson").len(), 1);
 }

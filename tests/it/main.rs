@@ -1,5 +1,8 @@
 //! All tests that run the program or the library as a whole, in one binary: a second one would link for a minute more.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod agreement;
 mod cli;
 mod documents;
 mod failures;
@@ -8,6 +11,7 @@ mod properties;
 mod rejects;
 mod sample;
 mod support;
+mod twin;
 
 #[path = "../generate/dump.rs"]
 mod dump;

@@ -118,7 +118,7 @@ struct Program {
     generate: Option<Generate>,
     /// Colour messages: auto, always or never
     ///
-    /// `auto` colours where messages go to a terminal and the environment variable NO_COLOR is not set. Nothing needs
+    /// `auto` colours where messages go to a terminal and the environment variable `NO_COLOR` is not set. Nothing needs
     /// colour to be understood.
     #[arg(
         long,
@@ -199,7 +199,7 @@ pub(crate) struct IngestArgs {
     pub(crate) config: Option<PathBuf>,
     /// How segment ids are made: ksuid or sequential
     ///
-    /// `ksuid` derives them from the event that founded the profile; `sequential` counts, profile_1, profile_2 and so on,
+    /// `ksuid` derives them from the event that founded the profile; `sequential` counts, `profile_1`, `profile_2` and so on,
     /// for examples and tests. Overrides the config, where the default is ksuid.
     #[arg(long, value_enum, value_name = "STYLE", hide_possible_values = true, help_heading = "Identity")]
     pub(crate) segment_ids: Option<SegmentIds>,
@@ -255,8 +255,8 @@ Examples:
 
 /// Fold the raw tables into the views
 ///
-/// Folds the raw tables into the views: id_graph, external_id_mapping, profile_traits, user_traits, user_identifiers
-/// and profile_merges, one NDJSON file each, sorted by key. The views depend on the raw tables alone. Each view is
+/// Folds the raw tables into the views: `id_graph`, `external_id_mapping`, `profile_traits`, `user_traits`,
+/// `user_identifiers` and `profile_merges`, one NDJSON file each, sorted by key. The views depend on the raw tables alone. Each view is
 /// replaced in one step.
 #[derive(Debug, Args)]
 #[command(
@@ -329,6 +329,7 @@ const VIEWS: [&str; 6] = [
 
 /// What is said, and in which form.
 #[derive(Debug, Clone, Copy, Default, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each switch, as typed")]
 pub(crate) struct Messages {
     /// Print the summary as one JSON object on stdout
     ///

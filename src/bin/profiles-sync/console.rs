@@ -19,7 +19,7 @@ use crate::{
 
 /// Draws a second; more would cost a slow terminal more than they tell.
 const DRAWS: u8 = 10;
-const BAR: &str = "{msg:<14} [{wide_bar:.=>-}] {decimal_bytes} of {decimal_total_bytes}, \
+const BAR: &str = "{msg:<14} [{wide_bar}] {decimal_bytes} of {decimal_total_bytes}, \
     {decimal_bytes_per_sec}, {eta} left";
 const BAR_WITHOUT_END: &str = "{msg:<14} {decimal_bytes} in {elapsed}";
 
@@ -106,7 +106,9 @@ impl Progress for Console {
         self.end_step();
         if self.draws {
             let template = if bytes.is_some() { BAR } else { BAR_WITHOUT_END };
-            let style = ProgressStyle::with_template(template).expect("the template is a constant");
+            let style = ProgressStyle::with_template(template)
+                .expect("the template is a constant")
+                .progress_chars("=> ");
             let target = ProgressDrawTarget::stderr_with_hz(DRAWS);
             let bar = ProgressBar::with_draw_target(bytes, target).with_style(style);
             bar.set_message(step.to_owned());

@@ -1,0 +1,509 @@
+//! The config file: TOML, every key with a default, everything that makes no sense refused with its line.
+
+use std::{collections::BTreeMap, ops::Range, path::Path};
+
+use globset::{Glob, GlobSetBuilder};
+use regex::Regex;
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::{
+    rules::{
+        Blocked, DropRule, Globs, Limit, Normalize, Rules, SegmentIdStyle, Selection, Source, TypeRules,
+        Window, suggested_blocks,
+    },
+    types::KNOWN_TYPES,
+};
+use crate::{
+    error::{Error, Result},
+    event::{Call, timestamp::Millis},
+};
+
+/// The config file that is found by itself in a space.
+pub const CONFIG: &str = "profiles-sync.toml";
+
+const DAY: Millis = 86_400_000;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct File {
+    segment_ids: Option<SegmentIdStyle>,
+    dedupe_window_days: Option<Spanned<i64>>,
+    identity: Identity,
+    drop: Vec<Drop>,
+    sources: BTreeMap<String, SourceEntry>,
+    sync: Sync,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Identity {
+    order: Vec<Spanned<String>>,
+    suggested_blocks: Option<bool>,
+    blocked: Vec<Spanned<String>>,
+    blocked_patterns: Vec<Spanned<String>>,
+    max_merges: Option<Spanned<i64>>,
+    max_identifiers: Option<Spanned<i64>>,
+    types: BTreeMap<Spanned<String>, TypeEntry>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct TypeEntry {
+    limit: Option<Spanned<i64>>,
+    window: Option<Window>,
+    blocked: Vec<Spanned<String>>,
+    blocked_patterns: Vec<Spanned<String>>,
+    normalize: Option<NormalizeEntry>,
+    properties: Option<bool>,
+    custom: Option<Spanned<bool>>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum NormalizeEntry {
+    None,
+    Lowercase,
+    Trim,
+    Both,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Drop {
+    r#type: Option<Vec<Spanned<String>>>,
+    event: Option<Vec<Spanned<String>>>,
+    source: Option<Vec<Spanned<String>>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct SourceEntry {
+    name: Option<String>,
+    slug: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Sync {
+    tables: Option<Vec<Spanned<String>>>,
+    exclude_tables: Option<Vec<Spanned<String>>>,
+    columns: Option<Vec<Spanned<String>>>,
+    exclude_columns: Option<Vec<Spanned<String>>>,
+}
+
+/// Something wrong with a place of the file.
+struct Wrong {
+    place: Option<Range<usize>>,
+    message: String,
+    hint: String,
+}
+
+fn wrong(place: Range<usize>, message: impl Into<String>, hint: impl Into<String>) -> Wrong {
+    Wrong { place: Some(place), message: message.into(), hint: hint.into() }
+}
+
+/// Reads a config. `path` is named in errors.
+pub fn parse(text: &str, path: &Path) -> Result<Rules> {
+    let file: std::result::Result<File, Wrong> = toml::from_str(text).map_err(|e| Wrong {
+        place: e.span(),
+        message: e.message().replace('\n', " "),
+        hint: hint_for(e.message(), e.span().and_then(|span| text.get(span)).unwrap_or_default()),
+    });
+    file.and_then(compile).map_err(|wrong| {
+        let line =
+            wrong.place.map_or(1, |place| 1 + text[..place.start.min(text.len())].matches('\n').count());
+        Error::line(path, line as u64, wrong.message).hint(wrong.hint)
+    })
+}
+
+fn compile(file: File) -> std::result::Result<Rules, Wrong> {
+    let mut rules = Rules::default();
+    if let Some(style) = file.segment_ids {
+        rules.segment_ids = style;
+    }
+    if let Some(days) = file.dedupe_window_days {
+        rules.dedupe_window = number(&days, 0, 36_500, "days")? * DAY;
+    }
+    let identity = file.identity;
+    if identity.suggested_blocks == Some(false) {
+        rules.blocked = Blocked::default();
+    }
+    let own = blocked(&identity.blocked, &identity.blocked_patterns)?;
+    rules.blocked.exact.extend(own.exact);
+    rules.blocked.patterns.extend(own.patterns);
+    if let Some(most) = identity.max_merges {
+        rules.merge_cap = cap(&most, 0, "merged profiles")?;
+    }
+    if let Some(most) = identity.max_identifiers {
+        rules.mapping_cap = cap(&most, 1, "identifiers")?;
+    }
+    for (name, entry) in identity.types {
+        let (type_name, of_type) = type_rules(&name, &entry)?;
+        if rules.types.insert(type_name.clone(), of_type).is_some() {
+            return Err(wrong(
+                name.span(),
+                format!("identifier type \"{type_name}\" stands here twice, in different case"),
+                "keep one of the two; types are compared in lower case",
+            ));
+        }
+    }
+    rules.order = order(&identity.order, &rules.types)?;
+    for entry in file.drop {
+        rules.drop.push(drop_rule(entry)?);
+    }
+    rules.sources = file
+        .sources
+        .into_iter()
+        .map(|(id, entry)| (id, Source { name: entry.name, slug: entry.slug }))
+        .collect();
+    let selection = |include, exclude| -> std::result::Result<Selection, Wrong> {
+        let (include, exclude) = (globs(include)?, globs(exclude)?);
+        // What selects everything needs no asking.
+        let everything = |globs: &Globs| globs.written == ["*"];
+        Ok(Selection {
+            include: include.filter(|globs| !everything(globs)),
+            exclude: exclude.filter(|globs| !globs.written.is_empty()),
+        })
+    };
+    rules.tables = selection(file.sync.tables, file.sync.exclude_tables)?;
+    rules.columns = selection(file.sync.columns, file.sync.exclude_columns)?;
+    Ok(rules)
+}
+
+fn type_rules(name: &Spanned<String>, entry: &TypeEntry) -> std::result::Result<(String, TypeRules), Wrong> {
+    let key = name.get_ref();
+    let type_name = key.to_lowercase();
+    if type_name.is_empty() || type_name == "group_id" {
+        return Err(wrong(
+            name.span(),
+            format!("\"{key}\" identifies no profile"),
+            "an account's id never does; take the type out",
+        ));
+    }
+    let mut rules = TypeRules::default_for(&type_name);
+    let known = KNOWN_TYPES.contains(&type_name.as_str());
+    if let Some(values) = &entry.limit {
+        rules.limit.values = cap(values, 0, "values")?;
+    }
+    rules.limit = Limit { window: entry.window.unwrap_or(rules.limit.window), ..rules.limit };
+    rules.blocked = blocked(&entry.blocked, &entry.blocked_patterns)?;
+    rules.normalize = match entry.normalize.unwrap_or(NormalizeEntry::None) {
+        NormalizeEntry::None => Normalize::default(),
+        NormalizeEntry::Lowercase => Normalize { lowercase: true, trim: false },
+        NormalizeEntry::Trim => Normalize { lowercase: false, trim: true },
+        NormalizeEntry::Both => Normalize { lowercase: true, trim: true },
+    };
+    rules.properties = entry.properties.unwrap_or(false);
+    rules.custom = !known;
+    rules.key.clone_from(key);
+    if let Some(custom) = &entry.custom {
+        if known && *custom.get_ref() {
+            return Err(wrong(
+                custom.span(),
+                format!("\"{type_name}\" has places of its own, it cannot be custom"),
+                "take the line out; `properties = true` makes `properties` a place of it too",
+            ));
+        }
+        rules.custom = *custom.get_ref();
+    }
+    Ok((type_name, rules))
+}
+
+/// The explicit ranks: each of a type that can occur, each once.
+fn order(
+    entries: &[Spanned<String>],
+    types: &BTreeMap<String, TypeRules>,
+) -> std::result::Result<Vec<String>, Wrong> {
+    let mut order: Vec<String> = Vec::new();
+    for entry in entries {
+        let name = entry.get_ref();
+        if order.contains(name) {
+            return Err(wrong(
+                entry.span(),
+                format!("rank of \"{name}\" is never reached: it stands above already"),
+                "take the second one out",
+            ));
+        }
+        if !KNOWN_TYPES.contains(&name.as_str()) && !types.contains_key(name) {
+            let known = KNOWN_TYPES.into_iter().chain(types.keys().map(String::as_str));
+            let hint = match nearest(name, known) {
+                Some(near) => format!("did you mean \"{near}\"?"),
+                None => format!("declare it with `[identity.types.{name}]`"),
+            };
+            return Err(wrong(
+                entry.span(),
+                format!("rank of \"{name}\" is never reached: there is no such identifier type"),
+                hint,
+            ));
+        }
+        order.push(name.clone());
+    }
+    Ok(order)
+}
+
+fn drop_rule(entry: Drop) -> std::result::Result<DropRule, Wrong> {
+    for call in entry.r#type.iter().flatten() {
+        let glob = Glob::new(call.get_ref()).map(|glob| glob.compile_matcher());
+        if glob.is_ok_and(|glob| !Call::ALL.into_iter().any(|c| glob.is_match(c.name()))) {
+            let hint = match nearest(call.get_ref(), Call::ALL.into_iter().map(Call::name)) {
+                Some(near) => format!("did you mean \"{near}\"?"),
+                None => "the calls are identify, track, page, screen, group and alias".to_owned(),
+            };
+            return Err(wrong(call.span(), format!("\"{}\" is no call", call.get_ref()), hint));
+        }
+    }
+    let rule =
+        DropRule { calls: globs(entry.r#type)?, events: globs(entry.event)?, sources: globs(entry.source)? };
+    if rule.calls.is_none() && rule.events.is_none() && rule.sources.is_none() {
+        return Err(Wrong {
+            place: None,
+            message: "a `[[drop]]` rule without conditions would drop every event".to_owned(),
+            hint: "give it `type`, `event` or `source`, or take it out".to_owned(),
+        });
+    }
+    Ok(rule)
+}
+
+fn blocked(exact: &[Spanned<String>], patterns: &[Spanned<String>]) -> std::result::Result<Blocked, Wrong> {
+    let patterns = patterns.iter().map(|pattern| {
+        Regex::new(pattern.get_ref()).map_err(|e| {
+            let reason = e.to_string();
+            let reason = reason.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            wrong(
+                pattern.span(),
+                format!("the pattern `{}` does not compile: {reason}", pattern.get_ref()),
+                "patterns are regular expressions; write a fixed value under `blocked` instead",
+            )
+        })
+    });
+    Ok(Blocked {
+        exact: exact.iter().map(|value| value.get_ref().to_lowercase()).collect(),
+        patterns: patterns.collect::<std::result::Result<_, _>>()?,
+    })
+}
+
+fn globs(list: Option<Vec<Spanned<String>>>) -> std::result::Result<Option<Globs>, Wrong> {
+    let Some(list) = list else { return Ok(None) };
+    let mut set = GlobSetBuilder::new();
+    for entry in &list {
+        let glob = Glob::new(entry.get_ref()).map_err(|e| {
+            wrong(
+                entry.span(),
+                format!("the glob `{}` cannot be read: {}", entry.get_ref(), e.kind()),
+                "`*` stands for any text, `?` for a character, `{a,b}` for one of several",
+            )
+        })?;
+        set.add(glob);
+    }
+    let set = set.build().map_err(|e| Wrong {
+        place: None,
+        message: e.to_string(),
+        hint: "use fewer globs".into(),
+    })?;
+    Ok(Some(Globs { written: list.into_iter().map(Spanned::into_inner).collect(), set }))
+}
+
+fn number(value: &Spanned<i64>, least: i64, most: i64, what: &str) -> std::result::Result<i64, Wrong> {
+    let number = *value.get_ref();
+    if (least..=most).contains(&number) {
+        return Ok(number);
+    }
+    Err(wrong(
+        value.span(),
+        format!("{number} {what} are impossible"),
+        format!("give a number from {least} to {most}"),
+    ))
+}
+
+fn cap(value: &Spanned<i64>, least: i64, what: &str) -> std::result::Result<u32, Wrong> {
+    let number = number(value, least, i64::from(u32::MAX), what)?;
+    Ok(u32::try_from(number).unwrap_or(u32::MAX))
+}
+
+/// A hint for an error of the TOML reader.
+fn hint_for(message: &str, at: &str) -> String {
+    let expected: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    if message.starts_with("unknown field") || message.starts_with("unknown variant") {
+        let given = expected.first().copied().unwrap_or(at);
+        if let Some(near) = nearest(given, expected.iter().skip(1).copied()) {
+            return format!("did you mean `{near}`?");
+        }
+    }
+    "`profiles-sync ingest --print-config` prints a config with every key and its default".to_owned()
+}
+
+/// The candidate that a typing slip could have come from.
+fn nearest<'a>(given: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let distance = |candidate: &&str| edit_distance(&given.to_lowercase(), candidate);
+    candidates.min_by_key(distance).filter(|candidate| distance(candidate) <= 1 + given.len() / 4)
+}
+
+fn edit_distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, to) in b.iter().enumerate() {
+            let change = diagonal + usize::from(from != *to);
+            diagonal = row[j + 1];
+            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+/// Writes rules as a config with comments, which reads back as the same rules.
+#[must_use]
+pub fn print(rules: &Rules) -> String {
+    let mut out = String::from(HEAD);
+    let style = match rules.segment_ids {
+        SegmentIdStyle::Ksuid => "ksuid",
+        SegmentIdStyle::Sequential => "sequential",
+    };
+    push(
+        &mut out,
+        "\"ksuid\" (derived from the founding event) or \"sequential\" (profile_1, profile_2: for examples).",
+        &format!("segment_ids = \"{style}\""),
+    );
+    push(
+        &mut out,
+        "Events of one messageId that arrive at most so many days apart are one event.",
+        &format!("dedupe_window_days = {}", rules.dedupe_window / DAY),
+    );
+    out.push_str("\n[identity]\n");
+    push(
+        &mut out,
+        "Ranks, highest first. Behind them come user_id and email where they are not named, then the rest by alphabet.\n\
+         # When an event would break a rule, its lowest-ranked identifier is taken off first.",
+        &format!("order = {}", list(&rules.order)),
+    );
+    let suggested = suggested_blocks();
+    let has_suggested = rules.blocked.exact.starts_with(&suggested.exact)
+        && rules.blocked.patterns.first().is_some_and(|p| p.as_str() == suggested.patterns[0].as_str());
+    push(
+        &mut out,
+        "Block, for all types, the values -1, null, anonymous and all of zeros and dashes.",
+        &format!("suggested_blocks = {has_suggested}"),
+    );
+    let (skip_exact, skip_patterns) = if has_suggested { (suggested.exact.len(), 1) } else { (0, 0) };
+    push(
+        &mut out,
+        "Values that identify nobody, for all types, compared without case.",
+        &format!("blocked = {}", list(&rules.blocked.exact[skip_exact..])),
+    );
+    let patterns: Vec<&str> = rules.blocked.patterns[skip_patterns..].iter().map(Regex::as_str).collect();
+    push(
+        &mut out,
+        "The same as regular expressions, searched anywhere in the value unless anchored.",
+        &format!("blocked_patterns = {}", list(&patterns)),
+    );
+    push(
+        &mut out,
+        "At most so many profiles are merged into one.",
+        &format!("max_merges = {}", rules.merge_cap),
+    );
+    push(
+        &mut out,
+        "At most so many identifiers stand on one profile.",
+        &format!("max_identifiers = {}", rules.mapping_cap),
+    );
+    out.push_str(
+        "\n# Per identifier type: at most `limit` values on one profile, added within `window` before the event (ever, daily,\n\
+         # weekly, monthly, annually); blocked values; normalize = none, lowercase, trim or both; properties = true looks for it\n\
+         # in `properties` too. A type not listed has limit 5, ever. A type of your own is custom: it is found by its name in\n\
+         # traits, context.traits and properties, and in context.externalIds; custom = false leaves only the last.\n",
+    );
+    let mut types: BTreeMap<String, TypeRules> =
+        KNOWN_TYPES.iter().map(|name| ((*name).to_owned(), TypeRules::default_for(name))).collect();
+    types.extend(rules.types.clone());
+    for (name, of_type) in &types {
+        push_type(&mut out, name, of_type);
+    }
+    push_lists(&mut out, rules);
+    out
+}
+
+const HEAD: &str =
+    "# The rules of a profiles-sync space. Every key is optional; what stands here is in force.\n\n";
+
+fn push(out: &mut String, comment: &str, line: &str) {
+    out.push_str("# ");
+    out.push_str(comment);
+    out.push('\n');
+    out.push_str(line);
+    out.push('\n');
+}
+
+fn push_type(out: &mut String, name: &str, of_type: &TypeRules) {
+    let key = if of_type.key.is_empty() { name } else { &of_type.key };
+    let normalize = match of_type.normalize {
+        Normalize { lowercase: false, trim: false } => "none",
+        Normalize { lowercase: true, trim: false } => "lowercase",
+        Normalize { lowercase: false, trim: true } => "trim",
+        Normalize { lowercase: true, trim: true } => "both",
+    };
+    let patterns: Vec<&str> = of_type.blocked.patterns.iter().map(Regex::as_str).collect();
+    out.push_str(&format!(
+        "\n[identity.types.{}]\nlimit = {}\nwindow = \"{}\"\nblocked = {}\nblocked_patterns = {}\nnormalize = \"{normalize}\"\nproperties = {}\n",
+        quoted(key),
+        of_type.limit.values,
+        of_type.limit.window.name(),
+        list(&of_type.blocked.exact),
+        list(&patterns),
+        of_type.properties,
+    ));
+    if !KNOWN_TYPES.contains(&name) {
+        out.push_str(&format!("custom = {}\n", of_type.custom));
+    }
+}
+
+fn push_lists(out: &mut String, rules: &Rules) {
+    out.push_str(
+        "\n# Selective sync. Tables are event tables and views by name, columns are TABLE.COLUMN; globs. What is included and not\n\
+         # excluded is written. The three raw profile tables are always written: they are the truth.\n[sync]\n",
+    );
+    for (key, globs) in [
+        ("tables", &rules.tables.include),
+        ("exclude_tables", &rules.tables.exclude),
+        ("columns", &rules.columns.include),
+        ("exclude_columns", &rules.columns.exclude),
+    ] {
+        match globs {
+            Some(globs) => out.push_str(&format!("{key} = {}\n", list(&globs.written))),
+            None if key.starts_with("exclude") => out.push_str(&format!("{key} = []\n")),
+            None => out.push_str(&format!("{key} = [\"*\"]\n")),
+        }
+    }
+    out.push_str("\n# Names of sources, for triggering_event_source_name and _slug: [sources.ID] with name and slug.\n");
+    for (id, source) in &rules.sources {
+        out.push_str(&format!("[sources.{}]\n", quoted(id)));
+        for (key, value) in [("name", &source.name), ("slug", &source.slug)] {
+            if let Some(value) = value {
+                out.push_str(&format!("{key} = {}\n", toml::Value::from(value.as_str())));
+            }
+        }
+    }
+    out.push_str(
+        "\n# Events that never reach resolution: [[drop]] with globs for type, event (a track event's name) and source; all that\n\
+         # are given must match.\n",
+    );
+    for rule in &rules.drop {
+        out.push_str("[[drop]]\n");
+        for (key, globs) in [("type", &rule.calls), ("event", &rule.events), ("source", &rule.sources)] {
+            if let Some(globs) = globs {
+                out.push_str(&format!("{key} = {}\n", list(&globs.written)));
+            }
+        }
+    }
+}
+
+fn list<T: AsRef<str>>(values: &[T]) -> String {
+    toml::Value::from(values.iter().map(AsRef::as_ref).collect::<Vec<&str>>()).to_string()
+}
+
+fn quoted(key: &str) -> String {
+    let bare = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    if bare { key.to_owned() } else { toml::Value::from(key).to_string() }
+}

@@ -1,0 +1,76 @@
+//! The table `identity_violations`: every identifier that an event carried and that was not used, and why.
+//!
+//! Grain: one identifier of one event. Key: `message_id`, `type`, `value`. Order: of processing, within an event in the order
+//! of refusal. `rule` is `blocked`, `limit`, `merge_cap` or `mapping_cap`.
+
+use crate::{
+    event::{
+        json::push_string,
+        timestamp::{Micros, Millis, push_micros, push_millis},
+    },
+    identity::rules::Limit,
+};
+
+/// The table's name.
+pub const TABLE: &str = "identity_violations";
+
+/// A row.
+#[derive(Debug, Clone, Copy)]
+pub struct Violation<'a> {
+    /// The event's.
+    pub message_id: &'a [u8],
+    /// The identifier's type.
+    pub type_name: &'a str,
+    /// Its value.
+    pub value: &'a [u8],
+    /// Which rule: a fixed word.
+    pub rule: &'a str,
+    /// For a limit: the type that would have passed it, and the limit.
+    pub limit: Option<(&'a str, Limit)>,
+    /// For a blocked value: the entry of the config.
+    pub blocked_by: Option<&'a str>,
+    /// The profile that the identifier belongs to; for one that belongs to nobody, the profile it would have been mapped to.
+    pub segment_id: Option<&'a str>,
+    /// The event's.
+    pub received_at: Millis,
+    /// The event's.
+    pub timestamp: Millis,
+    /// The event's.
+    pub uuid_ts: Micros,
+}
+
+/// Appends a row.
+pub fn push_row(out: &mut Vec<u8>, row: &Violation<'_>) {
+    let text = |out: &mut Vec<u8>, column: &str, value: Option<&[u8]>| {
+        out.push(b'"');
+        out.extend_from_slice(column.as_bytes());
+        out.extend_from_slice(b"\":");
+        match value {
+            Some(value) => push_string(out, value),
+            None => out.extend_from_slice(b"null"),
+        }
+        out.push(b',');
+    };
+    out.push(b'{');
+    text(out, "message_id", Some(row.message_id));
+    text(out, "type", Some(row.type_name.as_bytes()));
+    text(out, "value", Some(row.value));
+    text(out, "rule", Some(row.rule.as_bytes()));
+    text(out, "limit_type", row.limit.map(|(name, _)| name.as_bytes()));
+    out.extend_from_slice(b"\"limit\":");
+    match row.limit {
+        Some((_, limit)) => out.extend_from_slice(limit.values.to_string().as_bytes()),
+        None => out.extend_from_slice(b"null"),
+    }
+    out.push(b',');
+    text(out, "window", row.limit.map(|(_, limit)| limit.window.name().as_bytes()));
+    text(out, "blocked_by", row.blocked_by.map(str::as_bytes));
+    text(out, "segment_id", row.segment_id.map(str::as_bytes));
+    out.extend_from_slice(b"\"received_at\":\"");
+    push_millis(out, row.received_at);
+    out.extend_from_slice(b"\",\"timestamp\":\"");
+    push_millis(out, row.timestamp);
+    out.extend_from_slice(b"\",\"uuid_ts\":\"");
+    push_micros(out, row.uuid_ts);
+    out.extend_from_slice(b"\"}\n");
+}
