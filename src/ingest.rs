@@ -7,10 +7,13 @@
 pub mod assemble;
 pub mod pipeline;
 pub mod prepare;
+pub mod rejects;
 pub mod resolve;
 pub mod select;
 
 use std::{path::PathBuf, sync::Arc, time::Instant};
+
+use rayon::prelude::*;
 
 pub use crate::identity::rules::SegmentIdStyle;
 use crate::{
@@ -20,13 +23,14 @@ use crate::{
     progress::Progress,
     read::{
         inputs::{self, Input},
+        plan::plan,
         scan::{Look, Scanned, Scanner},
+        spill::Spill,
         unit::Unit,
     },
     space::{
-        commit::Space,
+        commit::{STATE, Space},
         manifest::{ConfigUsed, Run, RunInput},
-        replay::replay,
     },
     summary::IngestSummary,
 };
@@ -71,17 +75,18 @@ pub fn ingest(options: &IngestOptions, files: &Files, progress: &dyn Progress) -
     for change in config.changes_since(space.manifest.config.as_ref()) {
         progress.notice(&change);
     }
+    let memory = options.memory.unwrap_or_else(default_memory);
     let mut summary = IngestSummary::default();
     let mut look = Look::Quick;
     loop {
-        let scanned = look_at(&inputs, look, &space, files, progress, &mut summary)?;
-        match run(&mut space, &rules, &scanned, options, files, progress, &mut summary) {
+        let spill = Spill::new(&space.folder().join(STATE));
+        let looked = look_at(&inputs, look, memory, &spill, &space, files, progress, &mut summary)?;
+        match run(&mut space, &rules, &looked, options, files, progress, &mut summary) {
             Err(Error::Misjudged) if look == Look::Quick => {
                 look = Look::Thorough;
                 summary = IngestSummary::default();
-                let folder = options.space.clone();
                 drop(space);
-                space = Space::open(&folder, options.wait, files, progress)?;
+                space = Space::open(&options.space, options.wait, files, progress)?;
             }
             Err(error) => return Err(error),
             Ok(()) => break,
@@ -119,61 +124,82 @@ pub fn load_rules(options: &IngestOptions, files: &Files) -> Result<Rules> {
 /// So many bytes of small inputs stay in memory between the look and the reading.
 const KEPT: u64 = 32 << 20;
 
-/// The inputs that are to be read, and what was seen of each.
-struct Looked {
-    inputs: Vec<(Input, RunInput)>,
-    units: Vec<Unit>,
+/// Half of the machine's memory, or of what this process may have of it, at most 4 GiB.
+#[must_use]
+pub fn default_memory() -> u64 {
+    const MOST: u64 = 4 << 30;
+    let number = |text: &str| -> Option<u64> { text.trim().parse().ok() };
+    let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+        Some(number(line.trim().strip_suffix("kB")?)? * 1024)
+    });
+    let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| number(&text));
+    [machine, group].into_iter().flatten().min().map_or(MOST / 2, |most| (most / 2).min(MOST))
 }
 
-fn look_at(
+/// The inputs that are to be read, and what was seen of each.
+struct Looked<'a> {
+    /// All inputs, skipped ones too.
+    inputs: Vec<Input>,
+    /// Those that are read.
+    read: Vec<RunInput>,
+    /// In the order of reading.
+    units: Vec<Unit>,
+    spill: &'a Spill,
+}
+
+#[expect(clippy::too_many_arguments, reason = "wiring")]
+fn look_at<'a>(
     inputs: &[Input],
     look: Look,
+    memory: u64,
+    spill: &'a Spill,
     space: &Space,
     files: &Files,
     progress: &dyn Progress,
     summary: &mut IngestSummary,
-) -> Result<Looked> {
+) -> Result<Looked<'a>> {
     progress.start("looking", None);
-    let scanner = Scanner::new(look, KEPT, files, progress);
-    let mut looked = Looked { inputs: Vec::new(), units: Vec::new() };
-    let mut seen: Vec<(String, Option<String>)> = Vec::new();
-    for (number, input) in (0..).zip(inputs) {
-        let source = input.source.as_deref();
-        let known = |digest: &str| {
-            space.manifest.knows_input(digest, source)
-                || seen.iter().any(|(d, s)| d == digest && s.as_deref() == source)
-        };
-        let Scanned { digest, bytes, n_lines, units } = scanner.scan(number, input, &known)?;
-        if known(&digest) {
+    let packed = Scanner::new(look, memory / 4, spill, files, progress);
+    let plain = Scanner::new(look, KEPT.min(memory / 8), spill, files, progress);
+    let known = space.manifest.known_inputs();
+    let scan = |(number, input): (u32, &Input)| -> Result<Scanned> {
+        let known = |digest: &str| known.contains(&(digest.to_owned(), input.source.clone()));
+        let scanner = if inputs::packed(input, files)? { &packed } else { &plain };
+        scanner.scan(number, input, &known)
+    };
+    let numbered: Vec<(u32, &Input)> = (0..).zip(inputs).collect();
+    let scanned: Vec<Scanned> = numbered.into_par_iter().map(scan).collect::<Result<_>>()?;
+    let mut looked = Looked { inputs: inputs.to_vec(), read: Vec::new(), units: Vec::new(), spill };
+    let mut known = known;
+    for (input, Scanned { digest, bytes, n_lines, units }) in inputs.iter().zip(scanned) {
+        if !known.insert((digest.clone(), input.source.clone())) {
             progress.notice(&format!("skipped `{}`: the same content was ingested before", input.name()));
             summary.files_skipped.push(input.name());
-        } else {
-            summary.files += 1;
-            summary.bytes += bytes;
-            looked.units.extend(units);
+            continue;
         }
-        seen.push((digest.clone(), input.source.clone()));
-        let name = input.name();
-        looked.inputs.push((
-            input.clone(),
-            RunInput { name, digest, source: input.source.clone(), bytes, lines: n_lines },
-        ));
+        summary.files += 1;
+        summary.bytes += bytes;
+        looked.units.extend(units);
+        let source = input.source.clone();
+        looked.read.push(RunInput { name: input.name(), digest, source, bytes, lines: n_lines });
     }
-    looked.units.sort_by_key(|unit| (unit.earliest, unit.input, unit.offset));
+    // Parsed and rendered, events take two to three times the bytes of their lines.
+    looked.units = plan(looked.units, inputs, memory / 6, spill, files, progress)?;
     Ok(looked)
 }
 
 fn run(
     space: &mut Space,
     rules: &Arc<Rules>,
-    looked: &Looked,
+    looked: &Looked<'_>,
     options: &IngestOptions,
     files: &Files,
     progress: &dyn Progress,
     summary: &mut IngestSummary,
 ) -> Result<()> {
     let types = Arc::new(Types::default());
-    let replayed = replay(space.folder(), &space.manifest, &types, files)?;
+    let replayed = space.carry_on(&types, progress)?;
     let resolver = Resolver::new(rules, &types, replayed.graph, replayed.trait_names);
     progress.start("ingesting", Some(looked.units.iter().map(|unit| unit.length).sum()));
     space.begin()?;
@@ -187,25 +213,20 @@ fn run(
     }
     check_rejects(options.max_rejects, n_rejected, summary.lines)?;
     summary.rows = space.rows_added().into_iter().collect();
-    if options.dry_run || looked.units.is_empty() && summary.files == 0 {
+    if options.dry_run || looked.read.is_empty() {
         return Ok(());
     }
     let mut manifest = space.manifest.clone();
     manifest.uuid_ts = stage.uuid_ts();
     manifest.config = Some(ConfigUsed::of(rules));
     manifest.runs.push(Run {
-        inputs: looked
-            .inputs
-            .iter()
-            .map(|(_, input)| input.clone())
-            .filter(|i| !summary.files_skipped.contains(&i.name))
-            .collect(),
+        inputs: looked.read.clone(),
         accepted: summary.accepted,
         duplicates: summary.duplicates,
         filtered: summary.filtered,
         rejected: n_rejected,
     });
-    space.commit(manifest)
+    space.commit(manifest, &stage.state())
 }
 
 fn check_rejects(most: Option<MaxRejects>, n_rejected: u64, n_lines: u64) -> Result<()> {

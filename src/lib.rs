@@ -13,6 +13,8 @@ pub mod event;
 pub mod identity;
 pub mod raw;
 pub mod space;
+pub mod table;
+pub mod view;
 
 pub mod ingest;
 pub mod materialize;

@@ -30,6 +30,16 @@ impl Accepted {
             .insert_unique(hash_of(message_key), (message_key, received_at), |&(key, _)| hash_of(key));
     }
 
+    /// All messages, in no order that means anything.
+    pub fn messages(&self) -> impl Iterator<Item = (u128, Millis)> {
+        self.messages.iter().copied()
+    }
+
+    /// Makes room for messages to come.
+    pub fn reserve(&mut self, additional: usize) {
+        self.messages.reserve(additional, |&(key, _)| hash_of(key));
+    }
+
     /// How many there are.
     #[must_use]
     pub fn count(&self) -> usize {

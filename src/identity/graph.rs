@@ -48,6 +48,32 @@ struct Profile {
     traits: Option<Box<ProfileTraits>>,
 }
 
+/// A profile as a whole, for those who store or compare it.
+#[derive(Debug, Clone, Copy)]
+pub struct ProfileState<'a> {
+    /// Its segment id.
+    pub segment_id: &'a str,
+    /// What it maps to; itself for a canonical profile.
+    pub canonical: ProfileId,
+    /// The seq of the last raw row of a canonical profile.
+    pub last_seq: u64,
+    /// The traits of a canonical profile.
+    pub traits: Option<&'a ProfileTraits>,
+}
+
+/// An identifier that is mapped, for those who store or compare it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MappedIdentifier {
+    /// Stands for type and value.
+    pub key: u128,
+    /// The `timestamp` of its mapping.
+    pub timestamp: Millis,
+    /// The profile it was mapped to.
+    pub profile: ProfileId,
+    /// Its type.
+    pub type_id: TypeId,
+}
+
 /// All profiles of a space.
 #[derive(Debug, Default)]
 pub struct Graph {
@@ -61,6 +87,35 @@ pub struct Graph {
 }
 
 impl Graph {
+    /// All profiles, in the order of creation.
+    pub fn profile_states(&self) -> impl Iterator<Item = ProfileState<'_>> {
+        (0..).zip(&self.profiles).map(|(id, profile)| {
+            let mut canonical = id;
+            while self.profiles[canonical as usize].parent != canonical {
+                canonical = self.profiles[canonical as usize].parent;
+            }
+            let (last_seq, traits) = (profile.last_seq, profile.traits.as_deref());
+            ProfileState { segment_id: self.segment_id(id), canonical, last_seq, traits }
+        })
+    }
+
+    /// All identifiers, in no order that means anything.
+    pub fn mapped_identifiers(&self) -> impl Iterator<Item = MappedIdentifier> {
+        self.identifiers.iter().map(|&Mapped { key, timestamp, profile, type_id, .. }| MappedIdentifier {
+            key,
+            timestamp,
+            profile,
+            type_id,
+        })
+    }
+
+    /// Makes room for identifiers to come.
+    pub fn reserve_identifiers(&mut self, additional: usize) {
+        self.identifiers.reserve(additional);
+        let identifiers = &self.identifiers;
+        self.by_key.reserve(additional, |&i| hash_of(identifiers[i as usize].key));
+    }
+
     /// How many profiles were ever created.
     #[must_use]
     pub fn n_profiles(&self) -> usize {

@@ -128,6 +128,11 @@ impl TraitNames {
         id
     }
 
+    /// All paths, in the order of their numbers.
+    pub fn paths(&self) -> impl Iterator<Item = &[u8]> {
+        self.paths.iter().map(|path| &*path.path)
+    }
+
     /// A path's text.
     #[must_use]
     pub fn path(&self, path: PathId) -> &[u8] {

@@ -12,6 +12,7 @@ use super::{
     Looked,
     assemble::assemble,
     prepare::{Prepared, Preparer},
+    rejects::Rejects,
     resolve::{Resolved, Stage},
 };
 use crate::{
@@ -19,7 +20,7 @@ use crate::{
     event::{
         block::Block,
         order::{Released, Waiting},
-        reject::{Position, Reason},
+        reject::Reason,
     },
     files::Files,
     identity::{rules::Rules, types::Types},
@@ -37,7 +38,7 @@ const STEP: u64 = 16 << 20;
 #[expect(clippy::too_many_arguments, reason = "wiring")]
 pub(super) fn run(
     space: &mut Space,
-    looked: &Looked,
+    looked: &Looked<'_>,
     rules: &Arc<Rules>,
     types: &Arc<Types>,
     stage: &mut Stage,
@@ -51,14 +52,14 @@ pub(super) fn run(
         let mut block: Block = blocks.take().unwrap_or_default();
         unit.read(&mut block.lines, files)?;
         let mut preparer = preparers.take().unwrap_or_else(|| Preparer::new(rules, types));
-        let prepared = preparer.prepare(unit, &looked.inputs[unit.input as usize].0, block);
+        let prepared = preparer.prepare(unit, &looked.inputs[unit.input as usize], block);
         preparers.give(preparer);
         Ok(prepared)
     };
     let mut waiting = Waiting::default();
     let mut released = Released::default();
     let mut resolved = Resolved::default();
-    let mut rejects: Vec<(Position, Vec<u8>)> = Vec::new();
+    let mut rejects = Rejects::default();
     let mut notes = Notes::default();
     let mut rest = looked.units.as_slice();
     loop {
@@ -79,13 +80,13 @@ pub(super) fn run(
             }
         }
         resolved = next;
-        for (unit, mut prepared) in units.iter().zip(prepared?) {
+        for (unit, prepared) in units.iter().zip(prepared?) {
             if prepared.earliest.is_some_and(|earliest| earliest < unit.earliest) {
                 return Err(Error::Misjudged);
             }
             count(&prepared, summary);
             notes.add(prepared.notes);
-            rejects.append(&mut prepared.rejects);
+            rejects.add(prepared.rejects, looked.spill)?;
             waiting.add(prepared.block);
             progress.advance(unit.length);
         }
@@ -99,14 +100,12 @@ pub(super) fn run(
         }
     }
     note(notes, summary);
-    rejects.sort_unstable_by_key(|(position, _)| *position);
     let rejected = space.table("rejected");
-    for (_, row) in rejects {
+    rejects.drain(|row| {
         let table = &mut space.tables()[rejected];
-        table.pending().extend_from_slice(&row);
-        table.added(1, files)?;
-    }
-    Ok(())
+        table.pending().extend_from_slice(row);
+        table.added(1, files)
+    })
 }
 
 /// Things that are dear to make and can be used again. Locked for a moment, once a unit.

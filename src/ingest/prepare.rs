@@ -121,7 +121,11 @@ impl Preparer {
                 reject::push_row(&mut row, &input.name(), position, reject, text);
                 prepared.rejects.push((position, row));
             };
-            if let Err(reject) = check_line(text, all_utf8, &mut tape) {
+            let checked = match unit.too_long {
+                Some(length) => Err(too_long(length)),
+                None => check_line(text, all_utf8, &mut tape),
+            };
+            if let Err(reject) = checked {
                 refuse(&mut prepared, 0, &reject);
                 continue;
             }
@@ -252,8 +256,7 @@ impl Preparer {
 /// The first things that a line must be.
 fn check_line(text: &[u8], utf8: bool, tape: &mut Tape) -> Result<(), Reject> {
     if MAX_LINE < text.len() {
-        let detail = format!("{} bytes, more than {MAX_LINE}", text.len());
-        return Err(Reject { reason: Reason::LineTooLong, detail });
+        return Err(too_long(text.len() as u64));
     }
     if !utf8 && let Err(e) = std::str::from_utf8(text) {
         let detail = format!("byte {} of the line is not UTF-8", e.valid_up_to() + 1);
@@ -267,6 +270,10 @@ fn check_line(text: &[u8], utf8: bool, tape: &mut Tape) -> Result<(), Reject> {
         Kind::Object => Ok(()),
         kind => Err(not_an_object(kind)),
     }
+}
+
+fn too_long(length: u64) -> Reject {
+    Reject { reason: Reason::LineTooLong, detail: format!("{length} bytes, more than {MAX_LINE}") }
 }
 
 fn not_an_object(kind: Kind) -> Reject {

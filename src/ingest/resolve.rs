@@ -22,6 +22,7 @@ use crate::{
         profile_traits_updates,
         trigger::Trigger,
     },
+    space::state,
     summary::IngestSummary,
 };
 
@@ -121,6 +122,12 @@ impl Stage {
     #[must_use]
     pub fn uuid_ts(&self) -> Micros {
         self.uuid_ts
+    }
+
+    /// What the next run needs to carry on, encoded for the state cache.
+    #[must_use]
+    pub fn state(&self) -> Vec<u8> {
+        state::encode(&self.resolver.graph, &self.resolver.trait_names, &self.accepted, &self.types)
     }
 
     /// Resolves events in their order.

@@ -149,6 +149,18 @@ pub fn first_bytes(reader: &mut impl Read) -> io::Result<Vec<u8>> {
     Ok(first)
 }
 
+/// Whether an input has to be unpacked, or cannot be read twice.
+pub fn packed(input: &Input, files: &Files) -> Result<bool> {
+    if input.is_stdin() {
+        return Ok(true);
+    }
+    // A pipe must not be opened twice.
+    if !fs::metadata(&input.path).is_ok_and(|metadata| metadata.is_file()) {
+        return Ok(true);
+    }
+    first_bytes(&mut files.open(&input.path)?).map(|first| Packing::of(&first) != Packing::Plain).map_err(|e| Error::io("read", &input.path, e))
+}
+
 /// Opens a file and unpacks it.
 pub fn open(path: &Path, files: &Files) -> Result<Box<dyn Read + Send>> {
     let mut file = files.open(path)?;

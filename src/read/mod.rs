@@ -3,5 +3,7 @@
 pub mod digest;
 pub mod inputs;
 pub mod lines;
+pub mod plan;
 pub mod scan;
+pub mod spill;
 pub mod unit;

@@ -27,7 +27,8 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::{
     digest::{Digest, PIECE, hex_of_pieces},
     inputs::{Input, Packing, first_bytes, unpack},
-    lines::{blank, lines},
+    lines::{MAX_LINE, blank, lines},
+    spill::Spill,
     unit::{Place, UNIT, Unit},
 };
 use crate::{
@@ -36,6 +37,7 @@ use crate::{
         fields::Fields,
         json::{Document, Tape},
         parse::parse,
+        reject::KEPT_TEXT,
         timestamp::{Millis, parse_millis},
     },
     files::Files,
@@ -68,8 +70,10 @@ pub struct Scanned {
 pub struct Scanner<'a> {
     /// How.
     pub look: Look,
-    /// So many bytes may be kept.
+    /// So many bytes may be kept in memory.
     pub keep: u64,
+    /// Where streams go that are more than that.
+    pub spill: &'a Spill,
     /// The file system.
     pub files: &'a Files,
     /// Who is told.
@@ -80,8 +84,8 @@ pub struct Scanner<'a> {
 
 impl<'a> Scanner<'a> {
     /// A scanner that has kept nothing yet.
-    pub fn new(look: Look, keep: u64, files: &'a Files, progress: &'a dyn Progress) -> Self {
-        Self { look, keep, files, progress, kept: AtomicU64::new(0), buffers: Mutex::new(Vec::new()) }
+    pub fn new(look: Look, keep: u64, spill: &'a Spill, files: &'a Files, progress: &'a dyn Progress) -> Self {
+        Self { look, keep, spill, files, progress, kept: AtomicU64::new(0), buffers: Mutex::new(Vec::new()) }
     }
 
     /// Looks at one input. `known` is asked as soon as the digest of a packed file is known: unpacking what will be
@@ -114,7 +118,7 @@ impl<'a> Scanner<'a> {
         self.scan_stream(number, input, &mut unpacked, digest)
     }
 
-    /// A stream: unpacked once and kept.
+    /// A stream: unpacked once and kept, in memory or spilled.
     fn scan_stream(
         &self,
         number: u32,
@@ -122,51 +126,59 @@ impl<'a> Scanner<'a> {
         mut stream: &mut (dyn Read + Send),
         digest: Option<String>,
     ) -> Result<Scanned> {
-        let mut units = Vec::new();
         let mut content = Digest::default();
-        let (mut offset, mut first_line) = (0, 1);
+        let mut found = Found { number, units: Vec::new(), offset: 0, first_line: 1 };
         let mut rest: Vec<u8> = Vec::new();
+        // Bytes of a line that is too long, of which only the beginning is in `rest`.
+        let mut dropped = 0;
         loop {
             let mut bytes = std::mem::take(&mut rest);
             let before = bytes.len();
-            let wanted = UNIT.max(before as u64);
-            let n_read = (&mut stream).take(wanted).read_to_end(&mut bytes).map_err(|e| {
-                Error::io("read", &input.path, e)
-                    .hint("a packed file that was cut short cannot be read to its end")
+            let n_read = (&mut stream).take(UNIT).read_to_end(&mut bytes).map_err(|e| {
+                Error::io("read", &input.path, e).hint("a packed file that was cut short cannot be read to its end")
             })?;
             if digest.is_none() {
                 content.update(&bytes[before..]);
             }
-            let ended = (n_read as u64) < wanted;
-            let end = if ended { bytes.len() } else { memchr::memrchr(b'\n', &bytes).map_or(0, |at| at + 1) };
-            if end == 0 && !ended {
-                rest = bytes;
-                continue;
-            }
-            rest = bytes.split_off(end);
             if self.progress.interrupted() {
                 return Err(Error::Interrupted);
             }
+            let ended = (n_read as u64) < UNIT;
+            if 0 < dropped {
+                let end = memchr::memchr(b'\n', &bytes[before..]).map(|at| before + at);
+                if end.is_none() && !ended {
+                    dropped += n_read as u64;
+                    bytes.truncate(before);
+                    rest = bytes;
+                    continue;
+                }
+                let end = end.unwrap_or(bytes.len());
+                let behind = bytes.split_off((end + 1).min(bytes.len()));
+                let line = end as u64 + dropped;
+                bytes.truncate(KEPT_TEXT + 4);
+                found.too_long(Place::Memory(Arc::new(bytes)), line, behind.is_empty() && ended);
+                dropped = 0;
+                bytes = behind;
+            }
+            let end = if ended { bytes.len() } else { memchr::memrchr(b'\n', &bytes).map_or(0, |at| at + 1) };
+            rest = bytes.split_off(end);
+            if MAX_LINE < rest.len() {
+                dropped = (rest.len() - MAX_LINE) as u64;
+                rest.truncate(MAX_LINE);
+            }
             if !bytes.is_empty() {
-                let (earliest, latest, n_lines) = self.times(&bytes);
+                let times = self.times(&bytes);
                 let length = bytes.len() as u64;
-                let place = Place::Memory(Arc::new(bytes));
-                units.push(Unit {
-                    input: number,
-                    place,
-                    offset,
-                    length,
-                    first_line,
-                    n_lines,
-                    earliest,
-                    latest,
-                });
-                offset += length;
-                first_line += n_lines;
+                let place = if self.kept.fetch_add(length, Ordering::Relaxed) + length <= self.keep {
+                    Place::Memory(Arc::new(bytes))
+                } else {
+                    Place::Spilled(self.spill.put(&bytes)?)
+                };
+                found.lines(place, length, times);
             }
             if ended {
                 let digest = digest.unwrap_or_else(|| content.hex());
-                return Ok(Scanned { digest, bytes: offset, n_lines: first_line - 1, units });
+                return Ok(Scanned { digest, bytes: found.offset, n_lines: found.first_line - 1, units: found.units });
             }
         }
     }
@@ -183,31 +195,21 @@ impl<'a> Scanner<'a> {
                 self.scan_piece(file, &path, piece * UNIT, size)
             })
             .collect::<Result<_>>()?;
-        let mut first_line = 1;
-        let mut units = Vec::with_capacity(pieces.len());
         let digest = hex_of_pieces(pieces.iter().map(|piece| piece.hash));
+        let mut found = Found { number, units: Vec::with_capacity(pieces.len()), offset: 0, first_line: 1 };
         for piece in pieces {
-            let length = piece.lines.end - piece.lines.start;
-            if length == 0 {
-                continue;
+            let in_file = || Place::File { path: Arc::clone(&path) };
+            if piece.lines.start < piece.lines.end {
+                found.offset = piece.lines.start;
+                let place = piece.kept.map_or_else(in_file, |bytes| Place::Memory(Arc::new(bytes)));
+                found.lines(place, piece.lines.end - piece.lines.start, piece.times);
             }
-            let place = match piece.kept {
-                Some(bytes) => Place::Memory(Arc::new(bytes)),
-                None => Place::File { path: Arc::clone(&path) },
-            };
-            units.push(Unit {
-                input: number,
-                place,
-                offset: piece.lines.start,
-                length,
-                first_line,
-                n_lines: piece.n_lines,
-                earliest: piece.earliest,
-                latest: piece.latest,
-            });
-            first_line += piece.n_lines;
+            if let Some(long) = piece.too_long {
+                found.offset = long.start;
+                found.too_long(in_file(), long.end - long.start, long.end == size);
+            }
         }
-        Ok(Scanned { digest, bytes: size, n_lines: first_line - 1, units })
+        Ok(Scanned { digest, bytes: size, n_lines: found.first_line - 1, units: found.units })
     }
 
     /// The lines that begin in a piece of a file.
@@ -238,12 +240,13 @@ impl<'a> Scanner<'a> {
         let Some(first) = first else {
             return Ok(Piece { hash, ..Piece::default() });
         };
-        let mut last_end = None;
         let mut searched = at(end) - 1;
+        let mut last_end = None;
         while last_end.is_none() {
             match memchr::memchr(b'\n', &bytes[searched..]) {
                 Some(found) => last_end = Some(from + (searched + found) as u64 + 1),
                 None if to == size => last_end = Some(size),
+                None if UNIT as usize + MAX_LINE < bytes.len() => break,
                 None => {
                     searched = bytes.len();
                     to = (to + (to - from)).min(size);
@@ -251,35 +254,108 @@ impl<'a> Scanner<'a> {
                 }
             }
         }
-        let lines = first..last_end.unwrap_or(size);
-        let (earliest, latest, n_lines) = self.times(&bytes[at(lines.start)..at(lines.end)]);
-        let mut piece = Piece { hash, lines: lines.clone(), n_lines, earliest, latest, kept: None };
-        let length = lines.end - lines.start;
-        if self.kept.fetch_add(length, Ordering::Relaxed) + length <= self.keep {
-            piece.kept = Some(bytes[at(lines.start)..at(lines.end)].to_vec());
+        let mut piece = Piece { hash, ..Piece::default() };
+        let last_end = match last_end {
+            Some(last_end) => last_end,
+            // The last line goes on and on: the lines before it are the unit.
+            None => end_of_line(file, to, size).map_err(io)?,
+        };
+        let last_start = memchr::memrchr(b'\n', &bytes[..at(end) - 1]).map_or(first, |found| from + found as u64 + 1);
+        piece.lines = first..last_end;
+        if (MAX_LINE as u64 + 2) < last_end - last_start.max(first) {
+            piece.lines = first..last_start;
+            piece.too_long = Some(last_start..last_end);
         }
-        self.buffers.lock().unwrap_or_else(PoisonError::into_inner).push(bytes);
+        let (lines, length) = (piece.lines.clone(), piece.lines.end - piece.lines.start);
+        if 0 < length {
+            let text = &bytes[at(lines.start)..at(lines.end)];
+            piece.times = self.times(text);
+            if self.kept.fetch_add(length, Ordering::Relaxed) + length <= self.keep {
+                piece.kept = Some(text.to_vec());
+            }
+        }
+        // A buffer that a long line has blown up is not kept.
+        if bytes.len() <= 2 * UNIT as usize {
+            self.buffers.lock().unwrap_or_else(PoisonError::into_inner).push(bytes);
+        }
         Ok(piece)
     }
 
     /// When the first and the last event of some lines arrived, and how many lines there are.
-    fn times(&self, bytes: &[u8]) -> (Millis, Millis, u64) {
+    fn times(&self, bytes: &[u8]) -> Times {
         let n_ends = memchr::memchr_iter(b'\n', bytes).count() as u64;
         let n_lines = n_ends + u64::from(!bytes.ends_with(b"\n"));
         let quick = if self.look == Look::Quick { quick_times(bytes, n_lines) } else { None };
         let (earliest, latest) = quick.unwrap_or_else(|| thorough_times(bytes));
-        (earliest, latest, n_lines)
+        Times { earliest, latest, n_lines }
     }
+}
+
+#[derive(Clone, Copy, Default)]
+struct Times {
+    earliest: Millis,
+    latest: Millis,
+    n_lines: u64,
 }
 
 #[derive(Default)]
 struct Piece {
     hash: u128,
     lines: Range<u64>,
-    n_lines: u64,
-    earliest: Millis,
-    latest: Millis,
+    times: Times,
     kept: Option<Vec<u8>>,
+    /// A last line that is too long to be an event.
+    too_long: Option<Range<u64>>,
+}
+
+/// The units of an input, one behind the other.
+struct Found {
+    number: u32,
+    units: Vec<Unit>,
+    offset: u64,
+    first_line: u64,
+}
+
+impl Found {
+    fn lines(&mut self, place: Place, length: u64, times: Times) {
+        let Times { earliest, latest, n_lines } = times;
+        let (input, offset, first_line) = (self.number, self.offset, self.first_line);
+        self.units.push(Unit { input, place, offset, length, first_line, n_lines, earliest, latest, too_long: None });
+        self.offset += length;
+        self.first_line += n_lines;
+    }
+
+    /// A line that is too long: its beginning is enough to list it.
+    fn too_long(&mut self, place: Place, length: u64, ends_file: bool) {
+        self.units.push(Unit {
+            input: self.number,
+            place,
+            offset: self.offset,
+            length: length.min(KEPT_TEXT as u64 + 4),
+            first_line: self.first_line,
+            n_lines: 1,
+            earliest: Millis::MAX,
+            latest: Millis::MIN,
+            too_long: Some(length - u64::from(!ends_file)),
+        });
+        self.offset += length;
+        self.first_line += 1;
+    }
+}
+
+/// Where a line ends that goes on at `from`.
+fn end_of_line(file: &File, from: u64, size: u64) -> std::io::Result<u64> {
+    let mut bytes = vec![0; UNIT as usize];
+    let mut offset = from;
+    while offset < size {
+        let length = usize::try_from((size - offset).min(UNIT)).unwrap_or(usize::MAX);
+        file.read_exact_at(&mut bytes[..length], offset)?;
+        if let Some(found) = memchr::memchr(b'\n', &bytes[..length]) {
+            return Ok(offset + found as u64 + 1);
+        }
+        offset += length as u64;
+    }
+    Ok(size)
 }
 
 /// The times behind the key, where it stands once a line.
@@ -311,28 +387,53 @@ fn thorough_times(bytes: &[u8]) -> (Millis, Millis) {
     let (mut earliest, mut latest) = (Millis::MAX, Millis::MIN);
     let mut tape = Tape::default();
     for line in lines(bytes) {
-        let line = &bytes[line];
-        let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
-        if blank(line) || tape.read(line).is_err() {
-            continue;
-        }
-        let doc = Document { text: line, tokens: &tape.tokens };
-        let fields = Fields::read(doc, 0);
-        let mut see = |fields| {
-            if let Ok(parsed) = parse(doc, fields) {
-                earliest = earliest.min(parsed.received_at);
-                latest = latest.max(parsed.received_at);
-            }
-        };
-        if fields.envelope(doc) {
-            for item in fields.batch.into_iter().flat_map(|batch| doc.items(batch)) {
-                see(Fields::read(doc, item).filled_from(doc, item, &fields));
-            }
-        } else {
-            see(fields);
+        if let Some(times) = line_times(&bytes[line], &mut tape) {
+            earliest = earliest.min(times.earliest);
+            latest = latest.max(times.latest);
         }
     }
     (earliest, latest)
+}
+
+/// When the events of a line arrived.
+#[derive(Debug, Clone, Copy)]
+pub struct LineTimes {
+    /// The first of them.
+    pub earliest: Millis,
+    /// The last of them.
+    pub latest: Millis,
+    /// Whether the line, or an item of a batch, is rejected.
+    pub rejects: bool,
+}
+
+/// When the events of a line arrived; `None` for a blank line.
+pub fn line_times(line: &[u8], tape: &mut Tape) -> Option<LineTimes> {
+    let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
+    if blank(line) {
+        return None;
+    }
+    let mut times = LineTimes { earliest: Millis::MAX, latest: Millis::MIN, rejects: false };
+    if std::str::from_utf8(line).is_err() || tape.read(line).is_err() {
+        times.rejects = true;
+        return Some(times);
+    }
+    let doc = Document { text: line, tokens: &tape.tokens };
+    let fields = Fields::read(doc, 0);
+    let mut see = |fields| match parse(doc, fields) {
+        Ok(parsed) => {
+            times.earliest = times.earliest.min(parsed.received_at);
+            times.latest = times.latest.max(parsed.received_at);
+        }
+        Err(_) => times.rejects = true,
+    };
+    if fields.envelope(doc) {
+        for item in fields.batch.into_iter().flat_map(|batch| doc.items(batch)) {
+            see(Fields::read(doc, item).filled_from(doc, item, &fields));
+        }
+    } else {
+        see(fields);
+    }
+    Some(times)
 }
 
 /// The digest of a file's bytes as they are stored.

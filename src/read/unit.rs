@@ -2,6 +2,7 @@
 
 use std::{os::unix::fs::FileExt, path::PathBuf, sync::Arc};
 
+use super::spill::Spilled;
 use crate::{
     error::{Error, Result},
     event::timestamp::Millis,
@@ -21,6 +22,8 @@ pub enum Place {
     },
     /// In memory, unpacked.
     Memory(Arc<Vec<u8>>),
+    /// Put away for want of memory.
+    Spilled(Spilled),
 }
 
 /// Some whole lines.
@@ -42,6 +45,8 @@ pub struct Unit {
     pub earliest: Millis,
     /// About when the last event in it arrived.
     pub latest: Millis,
+    /// The unit is the beginning of one line that is too long to be an event; the line has so many bytes.
+    pub too_long: Option<u64>,
 }
 
 impl Unit {
@@ -51,6 +56,9 @@ impl Unit {
             Place::Memory(kept) => {
                 bytes.clear();
                 bytes.extend_from_slice(kept);
+            }
+            Place::Spilled(spilled) => {
+                spilled.take(bytes).map_err(|e| Error::io("read what was spilled of", "the inputs", e))?;
             }
             Place::File { path } => {
                 let file = files.open(path)?;

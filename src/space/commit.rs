@@ -5,12 +5,15 @@ use std::path::{Path, PathBuf};
 use super::{
     lock::Lock,
     manifest::{MANIFEST, Manifest, TableState},
+    replay::{Replayed, replay},
+    state,
     tables::{Table, path_of},
 };
 use crate::{
     collections::Map,
     error::{Error, Result},
     files::Files,
+    identity::types::Types,
     progress::Progress,
 };
 
@@ -98,34 +101,44 @@ impl Space {
     pub fn relieve(&mut self) -> Result<()> {
         let pending: usize = self.tables.iter().map(Table::n_pending).sum();
         let many = MAX_OPEN < self.tables.len();
-        if MAX_PENDING < pending {
-            for table in &mut self.tables {
+        for table in &mut self.tables {
+            if MAX_PENDING < pending {
                 table.flush(&self.files)?;
             }
-        }
-        if many {
-            for table in &mut self.tables {
-                if table.n_pending() == 0 {
-                    table.rest()?;
-                }
+            if many {
+                table.rest();
             }
         }
         Ok(())
     }
 
-    /// Commits: tables to the disk, then the folder, then the manifest.
-    pub fn commit(&mut self, mut next: Manifest) -> Result<()> {
+    /// Commits: tables and state to the disk, then the folder, then the manifest.
+    pub fn commit(&mut self, mut next: Manifest, state: &[u8]) -> Result<()> {
         for (name, table) in self.names.iter().zip(&mut self.tables) {
             let state = table.finish(&self.files)?;
             if 0 < state.bytes || self.manifest.tables.contains_key(name) {
                 next.tables.insert(name.clone(), state);
             }
         }
+        let state_folder = self.folder.join(STATE);
+        next.state = Some(state::write(&state_folder, next.runs.len() as u64, state, &self.files)?);
         self.files.sync_folder(&self.folder)?;
         next.write(&self.folder, &self.files)?;
         self.manifest = next;
         self.committed = true;
+        state::sweep(&state_folder, self.manifest.state.as_ref(), &self.files);
         Ok(())
+    }
+
+    /// What the resolver needs to carry on: from the cache, else from the raw tables.
+    pub fn carry_on(&self, types: &Types, progress: &dyn Progress) -> Result<Replayed> {
+        if let Some(named) = &self.manifest.state {
+            if let Some(state) = state::read(&self.folder.join(STATE), named, types, &self.files)? {
+                return Ok(state);
+            }
+            progress.notice("the state cache is missing or damaged: it is rebuilt from the raw tables");
+        }
+        replay(&self.folder, &self.manifest, types, &self.files, progress)
     }
 
     /// Rows added since the last commit, by table.

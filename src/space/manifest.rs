@@ -8,7 +8,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    collections::key_of,
+    collections::{Set, key_of},
     error::{Error, Result},
     event::timestamp::Micros,
     files::Files,
@@ -33,6 +33,9 @@ pub struct Manifest {
     pub config: Option<ConfigUsed>,
     /// The tables, by name.
     pub tables: BTreeMap<String, TableState>,
+    /// The state cache that goes with these tables.
+    #[serde(default)]
+    pub state: Option<StateFile>,
     /// The runs, oldest first.
     pub runs: Vec<Run>,
 }
@@ -44,8 +47,10 @@ pub struct TableState {
     pub rows: u64,
     /// Bytes.
     pub bytes: u64,
-    /// Of these bytes: see `docs/architecture.md` for how it is taken.
+    /// Of these bytes, as [`crate::read::digest`] takes it.
     pub digest: String,
+    /// The digest behind the last whole piece, from which it is taken up again.
+    pub link: String,
 }
 
 /// The rules that a run went by.
@@ -109,6 +114,15 @@ fn flat(text: &str) -> BTreeMap<String, String> {
     out
 }
 
+/// A file in the state folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateFile {
+    /// Its name.
+    pub name: String,
+    /// Of its bytes.
+    pub digest: String,
+}
+
 /// One run that was committed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
@@ -142,7 +156,7 @@ pub struct RunInput {
 
 impl Default for Manifest {
     fn default() -> Self {
-        Self { format: FORMAT, uuid_ts: 0, config: None, tables: BTreeMap::new(), runs: Vec::new() }
+        Self { format: FORMAT, uuid_ts: 0, config: None, tables: BTreeMap::new(), state: None, runs: Vec::new() }
     }
 }
 
@@ -171,13 +185,10 @@ impl Manifest {
         files.replace(&space.join(MANIFEST), &bytes)
     }
 
-    /// Whether an input of this digest and source was ingested before.
+    /// Digest and source of all inputs ever ingested.
     #[must_use]
-    pub fn knows_input(&self, digest: &str, source: Option<&str>) -> bool {
-        self.runs
-            .iter()
-            .flat_map(|run| &run.inputs)
-            .any(|i| i.digest == digest && i.source.as_deref() == source)
+    pub fn known_inputs(&self) -> Set<(String, Option<String>)> {
+        self.runs.iter().flat_map(|run| &run.inputs).map(|i| (i.digest.clone(), i.source.clone())).collect()
     }
 }
 

@@ -4,4 +4,5 @@ pub mod commit;
 pub mod lock;
 pub mod manifest;
 pub mod replay;
+pub mod state;
 pub mod tables;

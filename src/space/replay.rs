@@ -25,6 +25,7 @@ use crate::{
         traits::{Cell, SetAt, Trait, TraitNames, column_of},
         types::Types,
     },
+    progress::Progress,
     raw::{external_id_mapping_updates, id_graph_updates, names::BUILT_IN_TABLES, profile_traits_updates},
 };
 
@@ -40,10 +41,16 @@ pub struct Replayed {
 }
 
 /// Replays a space.
-pub fn replay(folder: &Path, manifest: &Manifest, types: &Types, files: &Files) -> Result<Replayed> {
+pub fn replay(
+    folder: &Path,
+    manifest: &Manifest,
+    types: &Types,
+    files: &Files,
+    progress: &dyn Progress,
+) -> Result<Replayed> {
     let mut replayed = Replayed::default();
-    replay_profiles(folder, manifest, types, files, &mut replayed)?;
-    replay_messages(folder, manifest, files, &mut replayed.accepted)?;
+    replay_profiles(folder, manifest, types, files, progress, &mut replayed)?;
+    replay_messages(folder, manifest, files, progress, &mut replayed.accepted)?;
     Ok(replayed)
 }
 
@@ -52,6 +59,7 @@ fn replay_profiles(
     manifest: &Manifest,
     types: &Types,
     files: &Files,
+    progress: &dyn Progress,
     replayed: &mut Replayed,
 ) -> Result<()> {
     let open = |table| Rows::open(folder, table, manifest, files);
@@ -61,6 +69,9 @@ fn replay_profiles(
     loop {
         let clocks = [graph_rows.clock()?, mapping_rows.clock()?, trait_rows.clock()?];
         let Some(now) = clocks.into_iter().flatten().min() else { return Ok(()) };
+        if progress.interrupted() {
+            return Err(Error::Interrupted);
+        }
         while graph_rows.clock()? == Some(now) {
             graph_row(&graph_rows, replayed)?;
             graph_rows.advance();
@@ -163,7 +174,13 @@ fn profile(rows: &Rows, graph: &mut Graph) -> Result<ProfileId> {
 }
 
 /// Messages stand in the table of their call; a track event's own table is asked only where `tracks` is not written.
-fn replay_messages(folder: &Path, manifest: &Manifest, files: &Files, accepted: &mut Accepted) -> Result<()> {
+fn replay_messages(
+    folder: &Path,
+    manifest: &Manifest,
+    files: &Files,
+    progress: &dyn Progress,
+    accepted: &mut Accepted,
+) -> Result<()> {
     let by_call: Vec<&str> =
         Call::ALL.into_iter().map(Call::table).filter(|t| manifest.tables.contains_key(*t)).collect();
     let own: Vec<&str> =
@@ -172,11 +189,15 @@ fn replay_messages(folder: &Path, manifest: &Manifest, files: &Files, accepted: 
     for table in tables {
         let mut rows = Rows::open(folder, table, manifest, files)?;
         while rows.fill()? {
-            let id = rows.text("id")?;
-            let received_at = rows.text("received_at")?;
-            let received_at = parse_millis(received_at.as_bytes())
-                .ok_or_else(|| rows.wrong("\"received_at\" is no time"))?;
-            accepted.remember(key_of(id.as_bytes()), received_at);
+            // A column that selective sync leaves out cannot be remembered by.
+            if let (Some(id), Some(received_at)) = (rows.optional("id"), rows.optional("received_at")) {
+                let received_at = parse_millis(received_at.as_bytes());
+                let received_at = received_at.ok_or_else(|| rows.wrong("\"received_at\" is no time"))?;
+                accepted.remember(key_of(id.as_bytes()), received_at);
+            }
+            if progress.interrupted() {
+                return Err(Error::Interrupted);
+            }
             rows.advance();
         }
     }

@@ -94,38 +94,38 @@ impl Table {
     }
 
     /// Closes the file until the next block, where there are more tables than files may be open.
-    pub fn rest(&mut self) -> Result<()> {
-        if let Some(out) = self.out.take() {
-            out.sync()?;
-        }
-        self.pending = Vec::new();
-        Ok(())
+    pub fn rest(&mut self) {
+        self.out = None;
+        self.pending.shrink_to_fit();
     }
 
     /// Brings all rows to the disk and says what is to be committed.
     pub fn finish(&mut self, files: &Files) -> Result<TableState> {
         self.flush(files)?;
-        if let Some(out) = self.out.take() {
-            out.sync()?;
+        if self.bytes == self.committed.bytes {
+            return Ok(self.committed.clone());
         }
-        let digest = self.digest.as_ref().map_or_else(|| self.committed.digest.clone(), Digest::hex);
-        Ok(TableState { rows: self.rows, bytes: self.bytes, digest })
+        // A file that rested is opened again: syncing brings out what was written through any handle.
+        match self.out.take() {
+            Some(out) => out.sync()?,
+            None => files.append_after(&self.path, self.bytes)?.sync()?,
+        }
+        let digest = self.digest.as_ref().map_or_else(Digest::default, Clone::clone);
+        let link = format!("{:032x}", digest.link());
+        Ok(TableState { rows: self.rows, bytes: self.bytes, digest: digest.hex(), link })
     }
 
     /// The digest of what is committed: the link is that of the whole pieces, the short last piece is read again.
     fn resume(&self, files: &Files) -> Result<Digest> {
-        if self.committed.bytes == 0 {
-            return Ok(Digest::default());
-        }
-        let mut digest = Digest::default();
-        let file = files.open(&self.path)?;
-        let mut offset = 0;
-        let mut piece = vec![0; usize::try_from(PIECE).unwrap_or(usize::MAX)];
-        while offset < self.committed.bytes {
-            let length = usize::try_from((self.committed.bytes - offset).min(PIECE)).unwrap_or(usize::MAX);
-            file.read_exact_at(&mut piece[..length], offset).map_err(|e| Error::io("read", &self.path, e))?;
-            digest.update(&piece[..length]);
-            offset += length as u64;
+        let tail = self.committed.bytes % PIECE;
+        let link = u128::from_str_radix(&self.committed.link, 16).unwrap_or_default();
+        let mut digest = Digest::resume(link);
+        if 0 < tail {
+            let mut bytes = vec![0; usize::try_from(tail).unwrap_or(usize::MAX)];
+            let file = files.open(&self.path)?;
+            let read = file.read_exact_at(&mut bytes, self.committed.bytes - tail);
+            read.map_err(|e| Error::io("read", &self.path, e))?;
+            digest.update(&bytes);
         }
         Ok(digest)
     }

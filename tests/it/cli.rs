@@ -161,6 +161,22 @@ fn a_dry_run_leaves_nothing() {
 }
 
 #[test]
+fn the_printed_rules_can_be_fed_back() {
+    let work = with_events();
+    let printed = |args: &[&str]| {
+        let assert =
+            work.program(&[&["ingest", "--print-config"], args].concat()).assert().success().stderr("");
+        String::from_utf8(assert.get_output().stdout.clone()).unwrap()
+    };
+    let rules = printed(&[]);
+    work.write("rules.toml", &rules);
+    assert_eq!(printed(&["--config", "rules.toml"]), rules);
+    assert_ne!(printed(&["--segment-ids", "sequential"]), rules);
+    let args = ["ingest", "events.ndjson", "--space", "space", "--config", "rules.toml", "-q"];
+    work.program(&args).assert().success().stdout("").stderr("");
+}
+
+#[test]
 fn events_come_from_stdin_too() {
     let work = Work::new();
     work.program(&["ingest", "-", "--space", "space", "-q"]).write_stdin(LINE).assert().success().stderr("");

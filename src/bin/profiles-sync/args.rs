@@ -141,9 +141,8 @@ enum SubcommandArgs {
 
 const INGEST_HELP: &str = "\
 Memory:
-  Grows with the identifiers and profiles of the space, about 200 bytes each,
-  plus the events of the run up to --memory; a larger run is sorted in parts
-  in temporary files.
+  Grows with the identifiers, profiles and traits of the space, plus what the
+  events of the run are out of order by, up to --memory.
 
 Exit codes:
   0    did it
@@ -155,7 +154,9 @@ Examples:
   Everything a first look needs:
     profiles-sync ingest events.ndjson --space out --materialize
   From cron, silent unless something is wrong:
-    profiles-sync ingest /dumps/today --space out --max-rejects 1% -q";
+    profiles-sync ingest /dumps/today --space out --max-rejects 1% -q
+  The rules, as a file to edit:
+    profiles-sync ingest --print-config > rules.toml";
 
 /// Read events, resolve identities, append to the raw tables
 ///
@@ -165,13 +166,24 @@ Examples:
 ///
 /// Either the whole run is committed or none of it.
 #[derive(Debug, Args)]
-#[command(after_long_help = INGEST_HELP, args_override_self = true)]
+#[command(
+    override_usage = "profiles-sync ingest [OPTIONS] --space <DIR> <EVENTS>...\n       \
+        profiles-sync ingest [OPTIONS] --print-config",
+    after_long_help = INGEST_HELP,
+    args_override_self = true
+)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each switch, as typed")]
 pub(crate) struct IngestArgs {
     /// Files and folders of events; `-` is stdin
     ///
     /// Files, folders, or `-` for the standard input. A file holds one JSON object a line, plain, gzip or zstd; its
     /// name does not matter. A folder is walked for `*.json`, `*.ndjson` and `*.jsonl`, plain or with `.gz` or `.zst`.
-    #[arg(required = true, value_name = "EVENTS", display_order = 0, help_heading = "Input")]
+    #[arg(
+        required_unless_present = "print_config",
+        value_name = "EVENTS",
+        display_order = 0,
+        help_heading = "Input"
+    )]
     pub(crate) events: Vec<PathBuf>,
     /// Fail above N rejected lines, or P% of all lines
     ///
@@ -203,11 +215,17 @@ pub(crate) struct IngestArgs {
     /// for examples and tests. Overrides the config, where the default is ksuid.
     #[arg(long, value_enum, value_name = "STYLE", hide_possible_values = true, help_heading = "Identity")]
     pub(crate) segment_ids: Option<SegmentIds>,
+    /// Print the rules in force as TOML and do nothing
+    ///
+    /// Prints the rules in force, defaults included and each explained, as a TOML file on the standard output, and reads no
+    /// events. What it prints can be edited and given with --config.
+    #[arg(long, help_heading = "Identity")]
+    pub(crate) print_config: bool,
     /// The folder of the tables; made where it is missing
     ///
     /// The folder that holds the tables of one profiles space, one NDJSON file each. It is made where it is missing.
-    #[arg(long, value_name = "DIR", help_heading = "Output")]
-    pub(crate) space: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "print_config", help_heading = "Output")]
+    pub(crate) space: Option<PathBuf>,
     /// Then fold the raw tables into the views
     ///
     /// Does what `profiles-sync materialize --space DIR` does, once the events are committed.

@@ -58,8 +58,16 @@ pub(crate) fn ingested(summary: &IngestSummary, options: &IngestOptions) -> Stri
     }
     lines.number(if options.dry_run { "rows not added" } else { "rows added" }, summary.rows.values().sum());
     lines.tables(&summary.rows);
-    if 0 < rejected && !options.dry_run {
-        let _ = write!(text, "\nrejected lines are in {}", options.space.join("rejected.ndjson").display());
+    if !options.dry_run {
+        for (table, what) in [
+            ("rejected", "the rejected lines, each with its reason, are in"),
+            ("identity_violations", "why identifiers were demoted, blocked or capped is in"),
+        ] {
+            if summary.rows.get(table).is_some_and(|rows| 0 < *rows) {
+                let _ =
+                    write!(text, "\n{what} {}", options.space.join(table).with_extension("ndjson").display());
+            }
+        }
     }
     text
 }

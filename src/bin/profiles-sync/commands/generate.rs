@@ -32,25 +32,33 @@ pub(crate) fn run(kind: Generate, console: &Console) -> Result<()> {
     Ok(console.data(&out)?)
 }
 
-/// One page for everything: the sections of each subcommand's own page follow as subsections.
+/// One page for everything: the sections of each subcommand stand as subsections, in place of a page of its own.
 fn man(command: Command, out: &mut Vec<u8>) -> Result<()> {
     let mut command = command.disable_help_subcommand(true);
     command.build();
-    Man::new(command.clone()).render(out)?;
+    let page = Man::new(command.clone());
+    page.render_title(out)?;
+    page.render_name_section(out)?;
+    push_sections(out, &page, ".SH")?;
     for subcommand in command.get_subcommands() {
-        let page = Man::new(subcommand.clone());
-        let mut sections = Vec::new();
-        page.render_synopsis_section(&mut sections)?;
-        page.render_description_section(&mut sections)?;
-        page.render_options_section(&mut sections)?;
-        page.render_extra_section(&mut sections)?;
-        writeln!(out, ".SH \"{}\"", subcommand.get_name().to_uppercase())?;
-        let sections = String::from_utf8_lossy(&sections);
-        for line in sections.lines() {
-            match line.strip_prefix(".SH ") {
-                Some(title) => writeln!(out, ".SS {title}")?,
-                None => writeln!(out, "{line}")?,
-            }
+        writeln!(out, ".SH {}", subcommand.get_name().to_uppercase())?;
+        push_sections(out, &Man::new(subcommand.clone()), ".SS")?;
+    }
+    Ok(())
+}
+
+/// Appends what a page says on its command, under headings of a level.
+fn push_sections(out: &mut Vec<u8>, page: &Man, level: &str) -> Result<()> {
+    let mut sections = Vec::new();
+    page.render_synopsis_section(&mut sections)?;
+    page.render_description_section(&mut sections)?;
+    page.render_options_section(&mut sections)?;
+    page.render_extra_section(&mut sections)?;
+    for line in String::from_utf8_lossy(&sections).lines() {
+        match line.strip_prefix(".SH ") {
+            Some("EXTRA") => writeln!(out, "{level} NOTES")?,
+            Some(title) => writeln!(out, "{level} {title}")?,
+            None => writeln!(out, "{line}")?,
         }
     }
     Ok(())

@@ -3,7 +3,8 @@
 use anyhow::Result;
 use profiles_sync::{
     files::Files,
-    ingest::{IngestOptions, ingest},
+    identity::config,
+    ingest::{IngestOptions, ingest, load_rules},
     materialize::{MaterializeOptions, materialize},
     summary::{IngestSummary, MaterializeSummary},
 };
@@ -15,6 +16,9 @@ use crate::{args::IngestArgs, commands::on_threads, console::Console, report};
 pub(crate) fn run(args: &IngestArgs, console: &Console) -> Result<()> {
     let options = options(args);
     let files = Files::real();
+    if args.print_config {
+        return Ok(console.data(config::print(&load_rules(&options, &files)?).as_bytes())?);
+    }
     let (ingested, views) = on_threads(args.threads, || -> Result<_> {
         let ingested = ingest(&options, &files, console)?;
         console.end_step();
@@ -45,7 +49,8 @@ struct Both<'a> {
 fn options(args: &IngestArgs) -> IngestOptions {
     IngestOptions {
         inputs: args.events.clone(),
-        space: args.space.clone(),
+        // Only --print-config goes without a space, and then looks for a config in the working folder.
+        space: args.space.clone().unwrap_or_default(),
         config: args.config.clone(),
         segment_ids: args.segment_ids.map(Into::into),
         max_rejects: args.max_rejects,

@@ -1,0 +1,71 @@
+//! Units that do not fit the memory: compressed, in a file without a name that is gone when the run ends, however it ends.
+
+use std::{
+    fs::File,
+    io,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use crate::error::{Error, Result};
+
+/// Where units go. Shared by the threads that spill.
+#[derive(Debug)]
+pub struct Spill {
+    folder: PathBuf,
+    file: Mutex<Option<Arc<File>>>,
+    end: AtomicU64,
+}
+
+/// Something that was spilled.
+#[derive(Debug, Clone)]
+pub struct Spilled {
+    file: Arc<File>,
+    offset: u64,
+    packed: usize,
+    length: usize,
+}
+
+/// Fast rather than small: what is spilled is read once.
+const LEVEL: i32 = 1;
+
+impl Spill {
+    /// Spills go to a file in this folder, made when the first one comes.
+    #[must_use]
+    pub fn new(folder: &Path) -> Self {
+        Self { folder: folder.to_owned(), file: Mutex::new(None), end: AtomicU64::new(0) }
+    }
+
+    /// Puts bytes away.
+    pub fn put(&self, bytes: &[u8]) -> Result<Spilled> {
+        let error = |e: io::Error| {
+            Error::io("spill to", &self.folder, e)
+                .hint("make room on this disk, or allow more memory with `--memory SIZE`")
+        };
+        let packed = zstd::bulk::compress(bytes, LEVEL).map_err(error)?;
+        let file = {
+            let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+            match &*file {
+                Some(file) => Arc::clone(file),
+                None => Arc::clone(file.insert(Arc::new(tempfile::tempfile_in(&self.folder).map_err(error)?))),
+            }
+        };
+        let offset = self.end.fetch_add(packed.len() as u64, Ordering::Relaxed);
+        file.write_all_at(&packed, offset).map_err(error)?;
+        Ok(Spilled { file, offset, packed: packed.len(), length: bytes.len() })
+    }
+}
+
+impl Spilled {
+    /// Takes the bytes back, over what `bytes` holds.
+    pub fn take(&self, bytes: &mut Vec<u8>) -> io::Result<()> {
+        let mut packed = vec![0; self.packed];
+        self.file.read_exact_at(&mut packed, self.offset)?;
+        *bytes = zstd::bulk::decompress(&packed, self.length)?;
+        Ok(())
+    }
+}

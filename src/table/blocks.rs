@@ -1,0 +1,262 @@
+//! Raw tables cut into blocks of whole lines, which all cores read and parse at once.
+//!
+//! A file is cut at fixed places, so that every core reads for itself; block `i` takes the lines that begin behind its
+//! first line end and up to the first line end of block `i + 1`. Results come back in the order of the lines, so nothing
+//! depends on the number of threads.
+
+use std::{borrow::Cow, sync::Mutex};
+
+use rayon::prelude::*;
+
+use super::{
+    small,
+    source::{Source, as_size},
+};
+use crate::{
+    error::{Error, Result},
+    progress::Progress,
+    read::lines::{blank, lines},
+};
+
+/// Bytes of a block: small enough to stay in a core's cache between reading and parsing.
+pub const BLOCK_BYTES: u64 = 1 << 19;
+
+/// Read past a block's end for the last line; a longer rest is read after it.
+const TAIL_BYTES: u64 = 1 << 13;
+
+/// Some whole lines of a file.
+#[derive(Debug, Clone, Copy)]
+pub struct Block<'a> {
+    /// The index of the file among those being read.
+    pub source: u32,
+    /// Where the text begins in the file.
+    pub offset: u64,
+    /// The lines. UTF-8.
+    pub text: &'a [u8],
+}
+
+/// What is wrong with a line, before anyone knows its number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Lower case, without full stop.
+    pub message: Cow<'static, str>,
+    /// What to do.
+    pub hint: &'static str,
+}
+
+/// The advice where a line is no row at all.
+pub const ROW_HINT: &str = "a raw table holds one JSON object a line";
+
+/// A job's progress as seen from many threads: told by one at a time.
+pub struct Meter<'a> {
+    progress: &'a dyn Progress,
+    telling: Mutex<()>,
+}
+
+impl<'a> Meter<'a> {
+    /// Tells this progress.
+    #[must_use]
+    pub fn new(progress: &'a dyn Progress) -> Self {
+        Self { progress, telling: Mutex::new(()) }
+    }
+
+    /// A step begins.
+    pub fn start(&self, step: &str, bytes: Option<u64>) {
+        self.with(|progress| progress.start(step, bytes));
+    }
+
+    /// So many more bytes are done; an error where the user asked to stop.
+    pub fn advance(&self, bytes: u64) -> Result<()> {
+        self.with(|progress| {
+            progress.advance(bytes);
+            if progress.interrupted() { Err(Error::Interrupted) } else { Ok(()) }
+        })
+    }
+
+    fn with<T>(&self, tell: impl FnOnce(&dyn Progress) -> T) -> T {
+        let _alone = lock(&self.telling);
+        tell(self.progress)
+    }
+}
+
+/// Calls `parse` for every block of the files on all cores; its results in the order of the lines.
+///
+/// `parse` says of a bad line at which byte of the block's text it begins and what is wrong.
+pub fn map_blocks<T: Send>(
+    sources: &[Source],
+    block_bytes: u64,
+    meter: &Meter<'_>,
+    parse: impl Fn(Block<'_>) -> Result<T, (usize, Problem)> + Sync,
+) -> Result<Vec<T>> {
+    let mut blocks = Vec::new();
+    for (index, source) in sources.iter().enumerate() {
+        blocks.extend((0..source.length().div_ceil(block_bytes)).map(|block| (index, block)));
+    }
+    let buffers: Mutex<Vec<Vec<u8>>> = Mutex::default();
+    let parse_block = |&(index, number): &(usize, u64)| -> Result<T> {
+        let source = &sources[index];
+        let start = number * block_bytes;
+        let mut buffer = lock(&buffers).pop().unwrap_or_default();
+        let (offset, text) = read_block(source, start, block_bytes, &mut buffer)?;
+        meter.advance(block_bytes.min(source.length() - start))?;
+        let parsed = utf8(text).and_then(|()| parse(Block { source: small(index), offset, text }));
+        let result = parsed.map_err(|(at, problem)| line_error(source, offset + at as u64, &problem));
+        lock(&buffers).push(buffer);
+        result
+    };
+    // All results are awaited, so that of several bad lines the first one is reported.
+    let results: Vec<Result<T>> = blocks.par_iter().map(parse_block).collect();
+    results.into_iter().collect()
+}
+
+/// A panic of another thread ends the run anyway; it must not be covered by a second one here.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// The lines of a text that are not blank, each with the byte at which it begins, without line ends.
+pub fn rows(text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    let lines = lines(text).map(|range| (range.start, &text[range]));
+    lines.filter(|(_, line)| !blank(line))
+}
+
+/// An error for the line of a file that begins at a byte.
+#[must_use]
+pub fn line_error(source: &Source, offset: u64, problem: &Problem) -> Error {
+    match source.line_number(offset) {
+        Ok(line) => Error::line(source.path(), line, problem.message.clone()).hint(problem.hint),
+        Err(error) => error,
+    }
+}
+
+fn utf8(text: &[u8]) -> Result<(), (usize, Problem)> {
+    std::str::from_utf8(text).map(drop).map_err(|error| {
+        let at = memchr::memrchr(b'\n', &text[..error.valid_up_to()]).map_or(0, |end| end + 1);
+        (at, Problem { message: "the line is not UTF-8".into(), hint: ROW_HINT })
+    })
+}
+
+/// The lines of a block and where they begin in the file.
+fn read_block<'a>(
+    source: &'a Source,
+    start: u64,
+    block_bytes: u64,
+    buffer: &'a mut Vec<u8>,
+) -> Result<(u64, &'a [u8])> {
+    let end = (start + block_bytes).min(source.length());
+    let text = match source.in_memory() {
+        Some(bytes) => &bytes[as_size(start)..],
+        None => read_behind(source, start, end, buffer)?,
+    };
+    let mut from = 0;
+    if 0 < start {
+        match memchr::memchr(b'\n', &text[..as_size(end - start)]) {
+            Some(line_end) => from = line_end + 1,
+            None => return Ok((start, b"")),
+        }
+    } else if text.starts_with(b"\xef\xbb\xbf") {
+        from = 3;
+    }
+    let inside = as_size(end - start);
+    let to = memchr::memchr(b'\n', &text[inside..]).map_or(text.len(), |line_end| inside + line_end + 1);
+    let from = from.min(to);
+    Ok((start + from as u64, &text[from..to]))
+}
+
+/// The bytes of a block and as many behind it as its last line needs.
+fn read_behind<'a>(source: &Source, start: u64, end: u64, buffer: &'a mut Vec<u8>) -> Result<&'a [u8]> {
+    let mut n_read = 0;
+    let mut to = (end + TAIL_BYTES).min(source.length());
+    loop {
+        let wanted = as_size(to - start);
+        if buffer.len() < wanted {
+            buffer.resize(wanted, 0);
+        }
+        source.read_at(&mut buffer[n_read..wanted], start + n_read as u64)?;
+        let behind = n_read.max(as_size(end - start));
+        n_read = wanted;
+        if to == source.length() || memchr::memchr(b'\n', &buffer[behind..wanted]).is_some() {
+            return Ok(&buffer[..wanted]);
+        }
+        to = (to + 16 * TAIL_BYTES).min(source.length());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+    use crate::{files::Files, progress::Silent, table::find::Part};
+
+    fn sources(contents: &[&[u8]]) -> (tempfile::TempDir, Vec<Source>) {
+        let folder = tempfile::tempdir().unwrap();
+        let sources = contents.iter().enumerate().map(|(index, content)| {
+            let path = folder.path().join(index.to_string());
+            Files::real().create(&path).unwrap().write_all(content).unwrap();
+            Source::open(&Part { path, committed: None }, &Files::real()).unwrap()
+        });
+        let sources = sources.collect();
+        (folder, sources)
+    }
+
+    fn all_lines(sources: &[Source], block_bytes: u64) -> Vec<(u32, u64, String)> {
+        let blocks = map_blocks(sources, block_bytes, &Meter::new(&Silent), |block| {
+            let lines = rows(block.text).map(|(at, line)| {
+                (block.source, block.offset + at as u64, String::from_utf8(line.to_vec()).unwrap())
+            });
+            Ok(lines.collect::<Vec<_>>())
+        });
+        blocks.unwrap().concat()
+    }
+
+    #[test]
+    fn lines_are_the_same_for_every_block_size_and_compression() {
+        let text = "\u{feff}one\r\n\n  \ntwo and more\n\nthree\nfour".as_bytes();
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(text).unwrap();
+        let zstd = zstd::encode_all(text, 1).unwrap();
+        let (_folder, sources) = sources(&[text, b"", &gzip.finish().unwrap(), &zstd, b"\n"]);
+        let mut expected = Vec::new();
+        for source in [0, 2, 3] {
+            for (offset, line) in [(3, "one"), (12, "two and more"), (26, "three"), (32, "four")] {
+                expected.push((source, offset, line.to_owned()));
+            }
+        }
+        for block_bytes in 1..50 {
+            assert_eq!(all_lines(&sources, block_bytes), expected, "{block_bytes}");
+        }
+    }
+
+    #[test]
+    fn a_line_longer_than_block_and_tail_is_one_line() {
+        let long = vec![b'x'; 700_000];
+        let text = [b"a\n", &long[..], b"\nb\n", &long[..]].concat();
+        let (_folder, sources) = sources(&[&text]);
+        let lengths: Vec<_> = all_lines(&sources, 1000).iter().map(|(_, _, line)| line.len()).collect();
+        assert_eq!(lengths, [1, 700_000, 1, 700_000]);
+    }
+
+    #[test]
+    fn of_several_bad_lines_the_first_is_named() {
+        let (_folder, sources) = sources(&[b"ok\n\nbad\nbad\n", b"bad\n"]);
+        let result = map_blocks(&sources, 2, &Meter::new(&Silent), |block| {
+            for (at, line) in rows(block.text) {
+                if line == b"bad" {
+                    return Err((at, Problem { message: "bad".into(), hint: ROW_HINT }));
+                }
+            }
+            Ok(())
+        });
+        let Err(Error::Hinted { error, .. }) = result else { panic!("{result:?}") };
+        let Error::Line { path, line, .. } = *error else { panic!("{error:?}") };
+        assert_eq!((path.file_name().unwrap().to_str().unwrap(), line), ("0", 3));
+    }
+
+    #[test]
+    fn bytes_that_are_no_utf8_are_named_by_line() {
+        let (_folder, sources) = sources(&[b"ok\nok\n\xff\n"]);
+        let error = map_blocks(&sources, 1 << 19, &Meter::new(&Silent), |_| Ok(())).unwrap_err();
+        assert!(error.to_string().ends_with("0:3: the line is not UTF-8"), "{error}");
+    }
+}

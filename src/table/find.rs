@@ -1,0 +1,135 @@
+//! Where the files of a raw table are: beside each other in one folder, each table a file or a folder of files.
+//!
+//! `TABLE.ndjson`, `.json` or `.jsonl`, each also with `.gz` or `.zst`; or a folder `TABLE` with such files in it and
+//! below it, in path order. Names are compared without case, hidden ones are passed over.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use crate::error::{Error, Result};
+
+/// One file of a raw table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// The file.
+    pub path: PathBuf,
+    /// How many of its bytes count; all where nothing says so.
+    pub committed: Option<u64>,
+}
+
+/// A raw table and its files, in the order in which their rows are read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawTable {
+    /// One of the names in [`crate::view::RAW_TABLES`].
+    pub name: &'static str,
+    /// Its files; none is a table without rows.
+    pub parts: Vec<Part>,
+}
+
+/// Finds the raw tables of these names in a folder; one that is not there is left out.
+pub fn raw_tables(folder: &Path, names: &[&'static str]) -> Result<Vec<RawTable>> {
+    let entries = list(folder)?;
+    let mut tables = Vec::new();
+    for &name in names {
+        let mut parts = Vec::new();
+        let mut found = false;
+        for path in &entries {
+            if !stem(path).is_some_and(|stem| stem.eq_ignore_ascii_case(name)) {
+                continue;
+            }
+            found = true;
+            if path.is_dir() { files_below(path, &mut parts)? } else { parts.push(path.clone()) }
+        }
+        if found {
+            let parts = parts.into_iter().map(|path| Part { path, committed: None }).collect();
+            tables.push(RawTable { name, parts });
+        }
+    }
+    Ok(tables)
+}
+
+/// The entries of a folder in path order, hidden ones left out.
+fn list(folder: &Path) -> Result<Vec<PathBuf>> {
+    let read = || -> io::Result<Vec<PathBuf>> {
+        let mut paths = Vec::new();
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            if !entry.file_name().as_encoded_bytes().starts_with(b".") {
+                paths.push(entry.path());
+            }
+        }
+        paths.sort();
+        Ok(paths)
+    };
+    read().map_err(|e| Error::io("list the folder", folder, e))
+}
+
+/// The name of a folder, or of a file without the extensions that a table may have; `None` for other files.
+fn stem(path: &Path) -> Option<&str> {
+    let name = path.file_name()?.to_str()?;
+    if path.is_dir() {
+        return Some(name);
+    }
+    let name = strip_extension(name, &["gz", "zst"]).unwrap_or(name);
+    strip_extension(name, &["ndjson", "json", "jsonl"])
+}
+
+fn strip_extension<'a>(name: &'a str, extensions: &[&str]) -> Option<&'a str> {
+    let (stem, extension) = name.rsplit_once('.')?;
+    extensions.iter().any(|known| known.eq_ignore_ascii_case(extension)).then_some(stem)
+}
+
+fn files_below(folder: &Path, parts: &mut Vec<PathBuf>) -> Result<()> {
+    for path in list(folder)? {
+        if path.is_dir() {
+            files_below(&path, parts)?;
+        } else if stem(&path).is_some() {
+            parts.push(path);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::Files;
+
+    fn check(files: &[&str], expected: &[&str]) {
+        let folder = tempfile::tempdir().unwrap();
+        for file in files {
+            let path = folder.path().join(file);
+            Files::real().create_folder(path.parent().unwrap()).unwrap();
+            Files::real().create(&path).unwrap();
+        }
+        let tables = raw_tables(folder.path(), &["id_graph_updates"]).unwrap();
+        let parts = tables.iter().flat_map(|table| &table.parts);
+        let found: Vec<_> =
+            parts.map(|part| part.path.strip_prefix(folder.path()).unwrap().to_str().unwrap()).collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_table_is_a_file_in_any_of_its_spellings() {
+        check(&["id_graph_updates.ndjson", "other.ndjson"], &["id_graph_updates.ndjson"]);
+        check(&["ID_GRAPH_UPDATES.JSON.GZ"], &["ID_GRAPH_UPDATES.JSON.GZ"]);
+        check(&["Id_Graph_Updates.jsonl.zst"], &["Id_Graph_Updates.jsonl.zst"]);
+        check(&["id_graph_updates.csv", "id_graph_updates", ".id_graph_updates.ndjson"], &[]);
+    }
+
+    #[test]
+    fn a_folder_is_read_in_path_order_without_hidden_and_foreign_files() {
+        check(
+            &[
+                "Id_Graph_Updates/b.json",
+                "Id_Graph_Updates/a/2.ndjson.gz",
+                "Id_Graph_Updates/a/10.ndjson",
+                "Id_Graph_Updates/.a.json",
+                "Id_Graph_Updates/_SUCCESS",
+            ],
+            &["Id_Graph_Updates/a/10.ndjson", "Id_Graph_Updates/a/2.ndjson.gz", "Id_Graph_Updates/b.json"],
+        );
+    }
+}

@@ -1,0 +1,297 @@
+//! The fold of `id_graph_updates`: which profile a `segment_id` is, now and at any time before.
+//!
+//! The newest row of a `segment_id` counts. Where it maps to a `segment_id` that is merged itself, as in tables without
+//! recursive entries, the chain is followed to its end; the clocks of the mapping are then those of the newest row on the
+//! way, without the creation row at its end. A segment id without rows is its own profile.
+
+use super::{
+    group::group,
+    segments::{Segment, Segments},
+};
+use crate::{
+    collections::key_of,
+    error::{Error, Result},
+    event::timestamp::Micros,
+    raw::id_graph_updates::TABLE,
+    table::{
+        blocks::{Block, Meter, Problem, map_blocks, rows},
+        clock::Clock,
+        row::RowReader,
+        small,
+        source::Source,
+    },
+};
+
+/// One row, without its `segment_id`.
+#[derive(Debug, Clone, Copy)]
+struct Mapping {
+    canonical: Segment,
+    clock: Clock,
+}
+
+/// Who was merged into whom.
+#[derive(Debug)]
+pub struct Graph {
+    /// Rows of one segment id together, oldest first.
+    mappings: Vec<Mapping>,
+    /// Where the rows of each begin; one entry more than there are segment ids in the table.
+    starts: Vec<u32>,
+    present: Vec<Present>,
+    n_rows: u64,
+}
+
+/// What a `segment_id` is now.
+#[derive(Debug, Clone, Copy)]
+struct Present {
+    canonical: Segment,
+    /// The row that set it, an index into the mappings.
+    set_by: Option<u32>,
+}
+
+impl Graph {
+    /// Reads the table and gives numbers to its segment ids, which are the first ones then.
+    pub fn read(
+        sources: &[Source],
+        block_bytes: u64,
+        as_of: Option<Micros>,
+        meter: &Meter<'_>,
+        segments: &mut Segments,
+    ) -> Result<Self> {
+        let blocks = map_blocks(sources, block_bytes, meter, |block| parse(block, as_of))?;
+        let mut rows = Vec::with_capacity(blocks.iter().map(|block| block.rows.len()).sum());
+        let mut n_rows = 0;
+        for block in &blocks {
+            n_rows += block.n_rows;
+            let mut start = 0;
+            for row in &block.rows {
+                let middle = start + row.segment_length as usize;
+                let end = middle + row.canonical_length as usize;
+                let segment = segments.intern_key(row.segment_key, &block.texts[start..middle]);
+                let canonical =
+                    if middle == end { segment } else { segments.intern(&block.texts[middle..end]) };
+                rows.push((segment, Mapping { canonical, clock: row.clock }));
+                start = end;
+            }
+        }
+        let (starts, mut places) = group(segments.len(), rows.iter().map(|row| row.0));
+        for bounds in starts.windows(2) {
+            let places = &mut places[bounds[0] as usize..bounds[1] as usize];
+            places.sort_by_key(|&place| rows[place as usize].1.clock.order());
+        }
+        let mappings = places.into_iter().map(|place| rows[place as usize].1).collect();
+        let mut graph = Self { mappings, starts, present: Vec::new(), n_rows };
+        graph.present = graph.resolve().map_err(|circle| {
+            let names: Vec<_> =
+                circle.iter().map(|&segment| String::from_utf8_lossy(segments.text(segment))).collect();
+            let message = format!("`{TABLE}` merges in a circle: `{}`", names.join("` -> `"));
+            Error::Refused(message).hint("correct the newest row of one of these segment ids")
+        })?;
+        Ok(graph)
+    }
+
+    /// Rows read.
+    #[must_use]
+    pub fn n_rows(&self) -> u64 {
+        self.n_rows
+    }
+
+    /// How many segment ids the table names: those with a smaller number.
+    #[must_use]
+    pub fn n_segments(&self) -> u32 {
+        small(self.present.len())
+    }
+
+    /// The profile that a `segment_id` is now.
+    #[must_use]
+    pub fn canonical(&self, segment: Segment) -> Segment {
+        self.present.get(segment as usize).map_or(segment, |present| present.canonical)
+    }
+
+    /// The clocks of the row that made it so; `None` for a segment id without rows.
+    #[must_use]
+    pub fn mapped_at(&self, segment: Segment) -> Option<&Clock> {
+        let set_by = self.present.get(segment as usize)?.set_by?;
+        Some(&self.mappings[set_by as usize].clock)
+    }
+
+    /// The profile that a `segment_id` was when the row with these clocks came to be.
+    #[must_use]
+    pub fn canonical_at(&self, segment: Segment, clock: &Clock) -> Segment {
+        let mut met = vec![segment];
+        let mut at = segment;
+        while let Some(mapping) = self.rows_of(at).iter().rev().find(|row| row.clock.order() <= clock.order())
+            // A circle that a later row broke: any segment id in it will do, as long as it is the same for all.
+            && !met.contains(&mapping.canonical)
+        {
+            at = mapping.canonical;
+            met.push(at);
+        }
+        at
+    }
+
+    fn rows_of(&self, segment: Segment) -> &[Mapping] {
+        match (self.starts.get(segment as usize), self.starts.get(segment as usize + 1)) {
+            (Some(&start), Some(&end)) => &self.mappings[start as usize..end as usize],
+            _ => &[],
+        }
+    }
+
+    /// Follows every chain to its end; the segment ids of a circle where there is one.
+    fn resolve(&self) -> Result<Vec<Present>, Vec<Segment>> {
+        let n_segments = self.starts.len() - 1;
+        let mut present: Vec<Option<Present>> = vec![None; n_segments];
+        let mut on_path = vec![false; n_segments];
+        let mut path: Vec<(Segment, u32)> = Vec::new();
+        for first in 0..small(n_segments) {
+            let mut at = first;
+            let mut end = loop {
+                if let Some(known) = present[at as usize] {
+                    break known;
+                }
+                if on_path[at as usize] {
+                    let circle =
+                        path.iter().map(|&(segment, _)| segment).skip_while(|&segment| segment != at);
+                    return Err(circle.chain([at]).collect());
+                }
+                let newest = self.starts[at as usize + 1];
+                if self.starts[at as usize] == newest {
+                    break *present[at as usize].insert(Present { canonical: at, set_by: None });
+                }
+                let newest = newest - 1;
+                let next = self.mappings[newest as usize].canonical;
+                if next == at {
+                    break *present[at as usize].insert(Present { canonical: at, set_by: Some(newest) });
+                }
+                on_path[at as usize] = true;
+                path.push((at, newest));
+                at = next;
+            };
+            if end.canonical == at {
+                // The creation of the survivor did not merge anything.
+                end.set_by = None;
+            }
+            while let Some((segment, row)) = path.pop() {
+                let order = |row: u32| self.mappings[row as usize].clock.order();
+                let newest = end.set_by.filter(|&later| order(row) < order(later)).unwrap_or(row);
+                end.set_by = Some(newest);
+                present[segment as usize] = Some(end);
+                on_path[segment as usize] = false;
+            }
+        }
+        Ok(present.into_iter().flatten().collect())
+    }
+}
+
+/// Rows of a block; their texts stand one after the other, the canonical one only where it is another.
+struct ParsedBlock {
+    n_rows: u64,
+    rows: Vec<ParsedRow>,
+    texts: Vec<u8>,
+}
+
+struct ParsedRow {
+    segment_key: u128,
+    segment_length: u32,
+    canonical_length: u32,
+    clock: Clock,
+}
+
+fn parse(block: Block<'_>, as_of: Option<Micros>) -> Result<ParsedBlock, (usize, Problem)> {
+    let mut reader = RowReader::new(["segment_id", "canonical_segment_id"]);
+    let mut parsed = ParsedBlock { n_rows: 0, rows: Vec::new(), texts: Vec::new() };
+    for (at, line) in rows(block.text) {
+        let mut add = || -> Result<(), Problem> {
+            let row = reader.read(line)?;
+            let (segment, canonical) = (row.name(0)?, row.name(1)?);
+            parsed.n_rows += 1;
+            if !row.clock.was_there(as_of) {
+                return Ok(());
+            }
+            let canonical = if segment == canonical { &b""[..] } else { &canonical };
+            parsed.texts.extend_from_slice(&segment);
+            parsed.texts.extend_from_slice(canonical);
+            parsed.rows.push(ParsedRow {
+                segment_key: key_of(&segment),
+                segment_length: small(segment.len()),
+                canonical_length: small(canonical.len()),
+                clock: row.clock,
+            });
+            Ok(())
+        };
+        add().map_err(|problem| (at, problem))?;
+    }
+    Ok(parsed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{files::Files, progress::Silent, table::find::Part};
+
+    /// Rows are `segment_id canonical_segment_id seq`.
+    fn read(rows: &[(&str, &str, u64)]) -> Result<(Segments, Graph)> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("id_graph_updates.ndjson");
+        let mut out = Files::real().create(&path).unwrap();
+        for (segment, canonical, seq) in rows {
+            let row = format!(
+                "{{\"segment_id\":\"{segment}\",\"canonical_segment_id\":\"{canonical}\",\"seq\":{seq}}}\n"
+            );
+            out.write_all(row.as_bytes()).unwrap();
+        }
+        let source = Source::open(&Part { path, committed: None }, &Files::real()).unwrap();
+        let mut segments = Segments::default();
+        let graph = Graph::read(&[source], 64, None, &Meter::new(&Silent), &mut segments)?;
+        Ok((segments, graph))
+    }
+
+    /// Expected are `segment_id canonical_segment_id seq`, in the order of meeting; no `seq` is no row.
+    fn check(rows: &[(&str, &str, u64)], expected: &[(&str, &str, Option<u64>)]) {
+        let (segments, graph) = read(rows).unwrap();
+        assert_eq!(segments.len() as usize, expected.len());
+        for (number, (segment, canonical, seq)) in (0..).zip(expected) {
+            assert_eq!(segments.text(number), segment.as_bytes());
+            assert_eq!(segments.text(graph.canonical(number)), canonical.as_bytes(), "{segment}");
+            let clock = graph.mapped_at(number);
+            assert_eq!(clock.map(Clock::seq), seq.map(|seq| seq + 1), "{segment}");
+        }
+    }
+
+    #[test]
+    fn the_newest_row_counts_in_any_order() {
+        check(&[("a", "a", 1), ("b", "a", 3), ("b", "b", 2)], &[("a", "a", Some(1)), ("b", "a", Some(3))]);
+    }
+
+    #[test]
+    fn chains_are_followed_and_have_the_clock_of_their_newest_row() {
+        check(
+            &[("a", "b", 5), ("b", "c", 7), ("c", "d", 6), ("d", "d", 9)],
+            &[("a", "d", Some(7)), ("b", "d", Some(7)), ("c", "d", Some(6)), ("d", "d", Some(9))],
+        );
+        check(
+            &[("c", "d", 6), ("b", "c", 7), ("a", "b", 5)],
+            &[("c", "d", Some(6)), ("d", "d", None), ("b", "d", Some(7)), ("a", "d", Some(7))],
+        );
+    }
+
+    #[test]
+    fn a_circle_is_an_error_that_names_it() {
+        let error = read(&[("x", "a", 9), ("a", "b", 1), ("b", "c", 2), ("c", "a", 3)]).unwrap_err();
+        assert_eq!(error.to_string(), "`id_graph_updates` merges in a circle: `a` -> `b` -> `c` -> `a`");
+    }
+
+    #[test]
+    fn the_graph_remembers_how_it_was() {
+        let (segments, graph) =
+            read(&[("a", "a", 1), ("b", "b", 2), ("c", "c", 3), ("c", "b", 4), ("b", "a", 5), ("c", "a", 5)])
+                .unwrap();
+        for (seq, canonical) in [(2, "c"), (3, "c"), (4, "b"), (5, "a")] {
+            let row = format!("[{seq},null,null,null]");
+            let mut tape = crate::event::json::Tape::default();
+            tape.read(row.as_bytes()).unwrap();
+            let document = crate::event::json::Document { text: row.as_bytes(), tokens: &tape.tokens };
+            let clock = Clock::read(document, [Some(1), None, None, None]).unwrap();
+            assert_eq!(segments.text(graph.canonical_at(2, &clock)), canonical.as_bytes(), "{seq}");
+        }
+    }
+}

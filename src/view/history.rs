@@ -1,0 +1,147 @@
+//! What all rows of a profile together say about its traits, where its newest row alone does not.
+//!
+//! Each segment id of the profile has a state, and its rows change it, oldest first. A row is a full snapshot: a value in
+//! it that was not there before was set by that row, one that is gone was removed by it; one that stays the same was not
+//! touched. Where the row has `__trait_seqs`, that says who set a value instead. A value that turns up on a segment id after
+//! others were merged into it, and that one of them had, was brought in by the merge and keeps the row that set it there.
+//!
+//! A state is absorbed where a newer row was written for a segment id that was the same profile by then: that snapshot
+//! holds what was worth keeping. Usually one state remains. Where several do, a merge wrote no snapshot, and of each
+//! trait the newest of their values or removals counts: by `timestamp`, then by `seq`, then by `uuid_ts`.
+
+use std::cmp::Ordering;
+
+use super::{
+    graph::Graph,
+    segments::Segment,
+    snapshot::{Snapshot, Trait},
+    traits::{Present, TraitsRow},
+};
+use crate::table::clock::NO_SEQ;
+
+/// The traits that a profile has now, by name. Its rows stand oldest first, each with its snapshot.
+#[must_use]
+pub fn present<'a>(rows: &[TraitsRow], snapshots: &'a [Snapshot], graph: &Graph) -> Vec<Present<'a>> {
+    let mut states: Vec<State<'a>> = Vec::new();
+    for (place, row) in rows.iter().enumerate() {
+        let own = states.iter().position(|state| state.segment == row.segment);
+        let before = own.map(|own| states.swap_remove(own).entries).unwrap_or_default();
+        let merged_in = |state: &&State<'_>| is_absorbed(state.segment, row, graph);
+        let merged: Vec<_> = states.iter().filter(merged_in).collect();
+        let set_by = |one: &Trait, kept: Option<usize>| {
+            let snapshot = &snapshots[place];
+            row_that_set(rows, snapshots, snapshot.name(one), one.seq)
+                .or(kept)
+                .or_else(|| brought_in(&merged, rows, snapshot, one))
+                .unwrap_or(place)
+        };
+        let entries = step(before, &snapshots[place], place, set_by);
+        states.push(State { segment: row.segment, newest: place, entries });
+    }
+    let remaining = states.iter().filter(|state| {
+        let newest = &rows[state.newest];
+        // Rows that say when each trait was set were written by a resolver that has dealt with removals.
+        let says_nothing = newest.with_seqs && state.entries.iter().all(|entry| entry.value.is_none());
+        let absorbed = states.iter().any(|other| {
+            state.newest < other.newest && is_absorbed(state.segment, &rows[other.newest], graph)
+        });
+        !says_nothing && !absorbed
+    });
+    let mut entries: Vec<(usize, &Entry<'a>)> =
+        remaining.flat_map(|state| state.entries.iter().map(|entry| (state.newest, entry))).collect();
+    let age =
+        |(newest, entry): &(usize, &Entry<'a>)| (rows[entry.set_by].clock.recency(), entry.set_by, *newest);
+    entries.sort_by(|a, b| a.1.name.cmp(b.1.name).then_with(|| age(b).cmp(&age(a))));
+    entries.dedup_by(|older, newer| older.1.name == newer.1.name);
+    let live = entries.into_iter().filter_map(|(_, entry)| {
+        let value = entry.value.as_ref()?;
+        Some(Present { name: entry.name, json: value.json, is_text: value.is_text, set_by: entry.set_by })
+    });
+    live.collect()
+}
+
+/// Whether a `segment_id` had become the same profile as that of a row when the row was written.
+#[must_use]
+pub fn is_absorbed(segment: Segment, row: &TraitsRow, graph: &Graph) -> bool {
+    graph.canonical_at(segment, &row.clock) == graph.canonical_at(row.segment, &row.clock)
+}
+
+/// What the rows of one segment id so far amount to.
+struct State<'a> {
+    segment: Segment,
+    /// Its newest row.
+    newest: usize,
+    /// By name.
+    entries: Vec<Entry<'a>>,
+}
+
+struct Entry<'a> {
+    name: &'a [u8],
+    /// `None` where the trait was removed.
+    value: Option<Value<'a>>,
+    /// The row that set or removed it.
+    set_by: usize,
+}
+
+struct Value<'a> {
+    json: &'a [u8],
+    is_text: bool,
+}
+
+/// The entries after one more row.
+fn step<'a>(
+    before: Vec<Entry<'a>>,
+    snapshot: &'a Snapshot,
+    place: usize,
+    set_by: impl Fn(&Trait, Option<usize>) -> usize,
+) -> Vec<Entry<'a>> {
+    let mut entries = Vec::with_capacity(before.len().max(snapshot.traits().len()));
+    let mut before = before.into_iter().peekable();
+    let mut now = snapshot.traits().iter().peekable();
+    loop {
+        let order = match (before.peek(), now.peek()) {
+            (Some(entry), Some(one)) => entry.name.cmp(snapshot.name(one)),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => return entries,
+        };
+        let old = if order == Ordering::Greater { None } else { before.next() };
+        let new = if order == Ordering::Less { None } else { now.next() };
+        entries.extend(match (old, new) {
+            (Some(Entry { name, value: Some(_), .. }), None) => {
+                Some(Entry { name, value: None, set_by: place })
+            }
+            (old, None) => old,
+            (old, Some(one)) => {
+                let json = snapshot.json(one);
+                let kept = old.filter(|old| old.value.as_ref().is_some_and(|value| value.json == json));
+                Some(Entry {
+                    name: snapshot.name(one),
+                    value: Some(Value { json, is_text: one.is_text }),
+                    set_by: set_by(one, kept.map(|old| old.set_by)),
+                })
+            }
+        });
+    }
+}
+
+/// The row that has a `seq`; where several have, one that set the trait, the newest of them.
+fn row_that_set(rows: &[TraitsRow], snapshots: &[Snapshot], name: &[u8], seq: u64) -> Option<usize> {
+    if seq == NO_SEQ {
+        return None;
+    }
+    let sets = |place: usize| snapshots[place].find(name).is_some_and(|one| one.seq == seq);
+    let with_seq = (0..rows.len()).filter(|&place| rows[place].clock.seq() == seq);
+    with_seq.max_by_key(|&place| (sets(place), rows[place].clock.recency(), place))
+}
+
+/// The row that set the same value on a profile merged in, the newest of them.
+fn brought_in(merged: &[&State<'_>], rows: &[TraitsRow], snapshot: &Snapshot, one: &Trait) -> Option<usize> {
+    let (name, json) = (snapshot.name(one), snapshot.json(one));
+    let same = merged.iter().filter_map(|state| {
+        let place = state.entries.binary_search_by(|entry| entry.name.cmp(name)).ok()?;
+        let entry = &state.entries[place];
+        entry.value.as_ref().is_some_and(|value| value.json == json).then_some(entry.set_by)
+    });
+    same.max_by_key(|&place| (rows[place].clock.recency(), place))
+}

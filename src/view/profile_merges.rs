@@ -1,0 +1,42 @@
+//! `profile_merges`: the segment ids of a profile, its own among them.
+//!
+//! Grain: a `segment_id` that `id_graph_updates` knows. Key and order: `canonical_segment_id`, `segment_id`. The clocks
+//! are those of the row that set the mapping.
+
+use rayon::prelude::*;
+
+use super::{folds::Folds, segments::Segment};
+use crate::{
+    error::Result,
+    event::json::push_string,
+    table::write::{CHUNK_ROWS, Staging},
+};
+
+/// Writes the view; says how many rows it has.
+pub fn write(folds: &Folds, staging: &mut Staging<'_>) -> Result<u64> {
+    let Folds { graph, segments, .. } = folds;
+    let sorted = sorted(folds);
+    staging.write_one("profile_merges", sorted.len(), CHUNK_ROWS, |range, page| {
+        for &segment in &sorted[range] {
+            let Some(clock) = graph.mapped_at(segment) else { continue };
+            let out = &mut page.bytes;
+            out.extend_from_slice(b"{\"canonical_segment_id\":");
+            push_string(out, segments.text(graph.canonical(segment)));
+            out.extend_from_slice(b",\"segment_id\":");
+            push_string(out, segments.text(segment));
+            out.push(b',');
+            clock.push_all(out);
+            out.extend_from_slice(b"}\n");
+            page.rows += 1;
+        }
+    })
+}
+
+/// The segment ids in the order of the view.
+fn sorted(folds: &Folds) -> Vec<Segment> {
+    let Folds { graph, ranks, .. } = folds;
+    let mut sorted: Vec<Segment> = (0..graph.n_segments()).collect();
+    let key = |&segment: &Segment| (ranks[graph.canonical(segment) as usize], ranks[segment as usize]);
+    sorted.par_sort_unstable_by_key(key);
+    sorted
+}

@@ -1,0 +1,170 @@
+//! Segment ids as small numbers, in the order in which they are first met.
+
+use rayon::prelude::*;
+
+use crate::{
+    collections::{Map, key_of},
+    table::small,
+};
+
+/// A `segment_id` as a number.
+pub type Segment = u32;
+
+/// All segment ids met, by number.
+#[derive(Debug, Default)]
+pub struct Segments {
+    numbers: Map<u128, Segment>,
+    texts: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+/// A `segment_id` in a block of rows that is parsed while other blocks are: its number where it had one before, else its
+/// place among the block's new ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Met {
+    /// A number of [`Segments`].
+    Known(Segment),
+    /// An index into [`NewSegments`].
+    New(u32),
+}
+
+/// The segment ids of a block that were not known when it was parsed.
+#[derive(Debug, Default)]
+pub struct NewSegments {
+    places: Map<u128, u32>,
+    texts: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Segments {
+    /// The number of a text, a new one where it is new.
+    pub fn intern(&mut self, text: &[u8]) -> Segment {
+        self.intern_key(key_of(text), text)
+    }
+
+    /// The same with the key of the text at hand.
+    pub(super) fn intern_key(&mut self, key: u128, text: &[u8]) -> Segment {
+        let next = self.len();
+        let number = *self.numbers.entry(key).or_insert(next);
+        if number == next {
+            self.texts.extend_from_slice(text);
+            self.ends.push(self.texts.len());
+        }
+        number
+    }
+
+    /// Gives numbers to the new segment ids of a block, by their place in it.
+    pub fn intern_all(&mut self, new: &NewSegments) -> Vec<Segment> {
+        (0..new.ends.len()).map(|place| self.intern(piece(&new.texts, &new.ends, place))).collect()
+    }
+
+    /// How many there are; the numbers are those below.
+    #[must_use]
+    pub fn len(&self) -> u32 {
+        small(self.ends.len())
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The text of a number.
+    #[must_use]
+    pub fn text(&self, segment: Segment) -> &[u8] {
+        piece(&self.texts, &self.ends, segment as usize)
+    }
+
+    /// All numbers in the byte-wise order of their texts.
+    #[must_use]
+    pub fn sorted(&self) -> Vec<Segment> {
+        let mut keys: Vec<(u128, Segment)> =
+            (0..self.len()).into_par_iter().map(|segment| (prefix(self.text(segment)), segment)).collect();
+        keys.par_sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| self.text(a.1).cmp(self.text(b.1))));
+        keys.into_iter().map(|(_, segment)| segment).collect()
+    }
+}
+
+impl NewSegments {
+    /// A segment id of the block.
+    pub fn meet(&mut self, known: &Segments, text: &[u8]) -> Met {
+        let key = key_of(text);
+        if let Some(&segment) = known.numbers.get(&key) {
+            return Met::Known(segment);
+        }
+        let next = small(self.ends.len());
+        let place = *self.places.entry(key).or_insert(next);
+        if place == next {
+            self.texts.extend_from_slice(text);
+            self.ends.push(self.texts.len());
+        }
+        Met::New(place)
+    }
+}
+
+impl Met {
+    /// Its number, once those of the block are known.
+    #[must_use]
+    pub fn number(self, new: &[Segment]) -> Segment {
+        match self {
+            Self::Known(segment) => segment,
+            Self::New(place) => new[place as usize],
+        }
+    }
+}
+
+/// The place of each number in a list of them.
+#[must_use]
+pub fn ranks(sorted: &[Segment]) -> Vec<u32> {
+    let mut ranks = vec![0; sorted.len()];
+    for (rank, &segment) in (0..).zip(sorted) {
+        ranks[segment as usize] = rank;
+    }
+    ranks
+}
+
+/// The first 16 bytes of a text as a number that compares like them; texts equal in it need a second look.
+#[must_use]
+pub fn prefix(text: &[u8]) -> u128 {
+    let mut bytes = [0; 16];
+    let n_bytes = text.len().min(16);
+    bytes[..n_bytes].copy_from_slice(&text[..n_bytes]);
+    u128::from_be_bytes(bytes)
+}
+
+fn piece<'a>(texts: &'a [u8], ends: &[usize], place: usize) -> &'a [u8] {
+    let start = place.checked_sub(1).map_or(0, |before| ends[before]);
+    &texts[start..ends[place]]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_given_in_the_order_of_meeting_and_sorted_by_text() {
+        let mut segments = Segments::default();
+        let texts: [&[u8]; 5] =
+            [b"use_b", b"use_a", b"", b"use_aaaaaaaaaaaaaaaaaaaa2", b"use_aaaaaaaaaaaaaaaaaaaa1"];
+        for (number, text) in (0..).zip(texts) {
+            assert_eq!(segments.intern(text), number);
+        }
+        assert_eq!(segments.intern(b"use_a"), 1);
+        let sorted = segments.sorted();
+        assert_eq!(sorted, [2, 1, 4, 3, 0]);
+        assert_eq!(ranks(&sorted), [4, 1, 0, 3, 2]);
+        assert_eq!(segments.text(3), texts[3]);
+    }
+
+    #[test]
+    fn what_a_block_met_gets_its_number_later() {
+        let mut segments = Segments::default();
+        segments.intern(b"known");
+        let mut new = NewSegments::default();
+        let met = ["new_2", "known", "new_1", "new_2"].map(|text| new.meet(&segments, text.as_bytes()));
+        segments.intern(b"new_1");
+        let numbers = segments.intern_all(&new);
+        assert_eq!(met.map(|met| met.number(&numbers)), [2, 0, 1, 2]);
+    }
+}

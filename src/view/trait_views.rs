@@ -1,0 +1,49 @@
+//! `profile_traits` and `user_traits`, written in one pass over the profiles: each is folded once for both.
+
+use std::{
+    ops::Range,
+    sync::{Mutex, PoisonError},
+};
+
+use super::{
+    View,
+    folds::Folds,
+    profile_traits,
+    traits::Folder,
+    user_traits::{self, Shared},
+};
+use crate::{
+    error::Result,
+    table::write::{Page, Staging},
+};
+
+/// Profiles folded at a time: together about half a megabyte of rows.
+const CHUNK_PROFILES: usize = 128;
+
+/// Writes those of the two views that are asked for; says how many rows each has.
+pub fn write(views: &[View], folds: &Folds, staging: &mut Staging<'_>) -> Result<Vec<(View, u64)>> {
+    let Folds { graph, segments, traits: Some(traits), .. } = folds else { return Ok(Vec::new()) };
+    let both = [View::ProfileTraits, View::UserTraits];
+    let wanted: Vec<View> = both.into_iter().filter(|view| views.contains(view)).collect();
+    let with_clocks = wanted.contains(&View::UserTraits);
+    let profiles = folds.profiles();
+    let workers: Mutex<Vec<(Folder, Shared)>> = Mutex::default();
+    let lock = || workers.lock().unwrap_or_else(PoisonError::into_inner);
+    let render = |range: Range<usize>, pages: &mut [Page]| {
+        let (mut folder, mut shared) = lock().pop().unwrap_or_default();
+        folder.fold(traits, graph, &profiles[range], with_clocks, |profile, rows, present| {
+            for (view, page) in wanted.iter().zip(&mut *pages) {
+                if *view == View::UserTraits {
+                    user_traits::push_rows(segments, profile, rows, present, &mut shared, page);
+                } else {
+                    profile_traits::push_row(segments, profile, graph.canonical(profile), present, page);
+                }
+            }
+        })?;
+        lock().push((folder, shared));
+        Ok(())
+    };
+    let names: Vec<&str> = wanted.iter().map(|view| view.name()).collect();
+    let n_rows = staging.write(&names, profiles.len(), CHUNK_PROFILES, render)?;
+    Ok(wanted.into_iter().zip(n_rows).collect())
+}

@@ -1,0 +1,62 @@
+//! `user_traits`: the traits of a profile, each a row.
+//!
+//! Grain: a trait that a profile has now. Key and order: `canonical_segment_id`, `name`. `value` is text: strings as they
+//! are, everything else its JSON text. The clocks are those of the row that last set the trait, also where it was written
+//! for a profile since merged away.
+
+use super::{
+    segments::{Segment, Segments},
+    traits::{Present, TraitsRow},
+};
+use crate::{
+    event::json::{push_escaped, push_string},
+    table::write::Page,
+};
+
+/// What rows of one profile share. Reused.
+#[derive(Debug, Default)]
+pub struct Shared {
+    head: Vec<u8>,
+    tails: Vec<u8>,
+    /// Where the tails of the profile's raw rows are, once rendered.
+    places: Vec<Option<(usize, usize)>>,
+}
+
+/// Appends the rows of a profile.
+pub fn push_rows(
+    segments: &Segments,
+    profile: Segment,
+    rows: &[TraitsRow],
+    traits: &[Present<'_>],
+    shared: &mut Shared,
+    page: &mut Page,
+) {
+    let Shared { head, tails, places } = shared;
+    head.clear();
+    head.extend_from_slice(b"{\"canonical_segment_id\":");
+    push_string(head, segments.text(profile));
+    head.extend_from_slice(b",\"name\":\"");
+    tails.clear();
+    places.clear();
+    places.resize(rows.len(), None);
+    let out = &mut page.bytes;
+    for one in traits {
+        let (start, end) = *places[one.set_by].get_or_insert_with(|| {
+            let start = tails.len();
+            tails.push(b',');
+            rows[one.set_by].clock.push_all(tails);
+            tails.extend_from_slice(b"}\n");
+            (start, tails.len())
+        });
+        out.extend_from_slice(head);
+        push_escaped(out, one.name);
+        out.extend_from_slice(b"\",\"value\":");
+        if one.is_text {
+            out.extend_from_slice(one.json);
+        } else {
+            push_string(out, one.json);
+        }
+        out.extend_from_slice(&tails[start..end]);
+        page.rows += 1;
+    }
+}
