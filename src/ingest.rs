@@ -221,6 +221,7 @@ fn run(
     manifest.config = Some(ConfigUsed::of(rules));
     manifest.runs.push(Run {
         inputs: looked.read.clone(),
+        config: ConfigUsed::of(rules).digest,
         accepted: summary.accepted,
         duplicates: summary.duplicates,
         filtered: summary.filtered,

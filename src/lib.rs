@@ -18,3 +18,4 @@ pub mod view;
 
 pub mod ingest;
 pub mod materialize;
+pub mod verify;

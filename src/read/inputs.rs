@@ -158,7 +158,9 @@ pub fn packed(input: &Input, files: &Files) -> Result<bool> {
     if !fs::metadata(&input.path).is_ok_and(|metadata| metadata.is_file()) {
         return Ok(true);
     }
-    first_bytes(&mut files.open(&input.path)?).map(|first| Packing::of(&first) != Packing::Plain).map_err(|e| Error::io("read", &input.path, e))
+    first_bytes(&mut files.open(&input.path)?)
+        .map(|first| Packing::of(&first) != Packing::Plain)
+        .map_err(|e| Error::io("read", &input.path, e))
 }
 
 /// Opens a file and unpacks it.

@@ -84,7 +84,13 @@ pub struct Scanner<'a> {
 
 impl<'a> Scanner<'a> {
     /// A scanner that has kept nothing yet.
-    pub fn new(look: Look, keep: u64, spill: &'a Spill, files: &'a Files, progress: &'a dyn Progress) -> Self {
+    pub fn new(
+        look: Look,
+        keep: u64,
+        spill: &'a Spill,
+        files: &'a Files,
+        progress: &'a dyn Progress,
+    ) -> Self {
         Self { look, keep, spill, files, progress, kept: AtomicU64::new(0), buffers: Mutex::new(Vec::new()) }
     }
 
@@ -135,7 +141,8 @@ impl<'a> Scanner<'a> {
             let mut bytes = std::mem::take(&mut rest);
             let before = bytes.len();
             let n_read = (&mut stream).take(UNIT).read_to_end(&mut bytes).map_err(|e| {
-                Error::io("read", &input.path, e).hint("a packed file that was cut short cannot be read to its end")
+                Error::io("read", &input.path, e)
+                    .hint("a packed file that was cut short cannot be read to its end")
             })?;
             if digest.is_none() {
                 content.update(&bytes[before..]);
@@ -178,7 +185,12 @@ impl<'a> Scanner<'a> {
             }
             if ended {
                 let digest = digest.unwrap_or_else(|| content.hex());
-                return Ok(Scanned { digest, bytes: found.offset, n_lines: found.first_line - 1, units: found.units });
+                return Ok(Scanned {
+                    digest,
+                    bytes: found.offset,
+                    n_lines: found.first_line - 1,
+                    units: found.units,
+                });
             }
         }
     }
@@ -260,7 +272,8 @@ impl<'a> Scanner<'a> {
             // The last line goes on and on: the lines before it are the unit.
             None => end_of_line(file, to, size).map_err(io)?,
         };
-        let last_start = memchr::memrchr(b'\n', &bytes[..at(end) - 1]).map_or(first, |found| from + found as u64 + 1);
+        let last_start =
+            memchr::memrchr(b'\n', &bytes[..at(end) - 1]).map_or(first, |found| from + found as u64 + 1);
         piece.lines = first..last_end;
         if (MAX_LINE as u64 + 2) < last_end - last_start.max(first) {
             piece.lines = first..last_start;
@@ -320,7 +333,17 @@ impl Found {
     fn lines(&mut self, place: Place, length: u64, times: Times) {
         let Times { earliest, latest, n_lines } = times;
         let (input, offset, first_line) = (self.number, self.offset, self.first_line);
-        self.units.push(Unit { input, place, offset, length, first_line, n_lines, earliest, latest, too_long: None });
+        self.units.push(Unit {
+            input,
+            place,
+            offset,
+            length,
+            first_line,
+            n_lines,
+            earliest,
+            latest,
+            too_long: None,
+        });
         self.offset += length;
         self.first_line += n_lines;
     }

@@ -51,7 +51,9 @@ impl Spill {
             let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
             match &*file {
                 Some(file) => Arc::clone(file),
-                None => Arc::clone(file.insert(Arc::new(tempfile::tempfile_in(&self.folder).map_err(error)?))),
+                None => {
+                    Arc::clone(file.insert(Arc::new(tempfile::tempfile_in(&self.folder).map_err(error)?)))
+                }
             }
         };
         let offset = self.end.fetch_add(packed.len() as u64, Ordering::Relaxed);

@@ -172,12 +172,17 @@ impl Space {
 }
 
 /// A run that does not commit leaves the space as it found it, as far as it still can.
+///
+/// What counts is the manifest on the disk: an error behind its renaming comes after the commit.
 impl Drop for Space {
     fn drop(&mut self) {
-        if !self.committed {
-            self.tables.clear();
+        if self.committed {
+            return;
+        }
+        self.tables.clear();
+        if let Ok(manifest) = Manifest::read(&self.folder, &self.files) {
             // The next run would do it otherwise.
-            let _ = cut_back(&self.folder, &self.manifest, &self.files);
+            let _ = cut_back(&self.folder, &manifest.unwrap_or_default(), &self.files);
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::{
 /// Held until it is dropped, or the process ends in whatever way.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
 }
 
 /// The file in the state folder.
@@ -64,7 +64,14 @@ impl Lock {
         }
         let holder = format!("process {} since {}", std::process::id(), started());
         file.set_len(0).and_then(|()| file.write_all(holder.as_bytes())).map_err(io("write"))?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+}
+
+/// Closing the file would do, but for a child process that was forked just then and holds it open for a moment more.
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let _ = self.file.unlock();
     }
 }
 

@@ -128,6 +128,8 @@ pub struct StateFile {
 pub struct Run {
     /// What it read.
     pub inputs: Vec<RunInput>,
+    /// The digest of the rules it went by.
+    pub config: String,
     /// Events accepted.
     pub accepted: u64,
     /// Events dropped as duplicates.
@@ -156,7 +158,14 @@ pub struct RunInput {
 
 impl Default for Manifest {
     fn default() -> Self {
-        Self { format: FORMAT, uuid_ts: 0, config: None, tables: BTreeMap::new(), state: None, runs: Vec::new() }
+        Self {
+            format: FORMAT,
+            uuid_ts: 0,
+            config: None,
+            tables: BTreeMap::new(),
+            state: None,
+            runs: Vec::new(),
+        }
     }
 }
 

@@ -143,7 +143,12 @@ fn decode_traits(rest: &mut In<'_>) -> Option<ProfileTraits> {
 }
 
 /// Reads the state that the manifest names; `None` where it cannot be used.
-pub fn read(state_folder: &Path, named: &StateFile, types: &Types, files: &Files) -> Result<Option<Replayed>> {
+pub fn read(
+    state_folder: &Path,
+    named: &StateFile,
+    types: &Types,
+    files: &Files,
+) -> Result<Option<Replayed>> {
     let Some(bytes) = files.read_if_there(&state_folder.join(&named.name))? else { return Ok(None) };
     if digest(&bytes) != named.digest {
         return Ok(None);

@@ -6,6 +6,7 @@ mod agreement;
 mod cli;
 mod documents;
 mod failures;
+mod faults;
 mod golden;
 mod properties;
 mod rejects;

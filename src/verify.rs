@@ -1,0 +1,245 @@
+//! The job `ingest --verify`: is a space still what its manifest says, and does it hold together?
+//!
+//! Reads only committed bytes and takes no lock, so it may run beside an ingest.
+
+use std::{collections::BTreeMap, fs::File, os::unix::fs::FileExt, path::Path, sync::Arc};
+
+use rayon::prelude::*;
+
+use crate::{
+    error::{Error, Result},
+    event::timestamp::Millis,
+    files::Files,
+    identity::{
+        config,
+        graph::{Graph, MappedIdentifier},
+        rules::{Rules, Window},
+        traits::{ProfileTraits, TraitNames},
+        types::Types,
+    },
+    progress::Progress,
+    read::digest::{Digest, PIECE},
+    space::{
+        commit::STATE,
+        manifest::{Manifest, TableState},
+        replay::{Replayed, replay},
+        state,
+        tables::path_of,
+    },
+};
+
+/// What was checked, and what was found wrong: a sentence each, the first ones only.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Verified {
+    /// Tables whose bytes were read.
+    pub tables: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Profiles ever created.
+    pub profiles: u64,
+    /// Identifiers mapped.
+    pub identifiers: u64,
+    /// Messages remembered.
+    pub messages: u64,
+    /// What is wrong.
+    pub differences: Vec<String>,
+}
+
+/// So many differences are named.
+const NAMED: usize = 20;
+
+/// Verifies a space.
+pub fn verify(space: &Path, files: &Files, progress: &dyn Progress) -> Result<Verified> {
+    let Some(manifest) = Manifest::read(space, files)? else {
+        return Err(Error::file(space, "no space: it has no manifest")
+            .hint("give the folder of a space with `--space DIR`"));
+    };
+    let mut verified = Verified { tables: manifest.tables.len() as u64, ..Verified::default() };
+    progress.start("verifying", Some(manifest.tables.values().map(|t| t.bytes).sum()));
+    let wrong: Vec<Option<String>> = manifest
+        .tables
+        .iter()
+        .collect::<Vec<_>>()
+        .into_par_iter()
+        .map(|(name, committed)| check_table(space, name, committed, files, progress))
+        .collect::<Result<_>>()?;
+    verified.bytes = manifest.tables.values().map(|t| t.bytes).sum();
+    verified.differences.extend(wrong.into_iter().flatten());
+    // What does not stand as it was written cannot be replayed to any purpose.
+    if verified.differences.is_empty() {
+        let types = Types::default();
+        let replayed = replay(space, &manifest, &types, files, progress)?;
+        verified.profiles = replayed.graph.n_profiles() as u64;
+        verified.identifiers = replayed.graph.n_identifiers() as u64;
+        verified.messages = replayed.accepted.count() as u64;
+        check_rules(&replayed.graph, &manifest, &types, &mut verified.differences)?;
+        check_state(space, &manifest, &replayed, &types, files, &mut verified.differences)?;
+    }
+    verified.differences.truncate(NAMED);
+    Ok(verified)
+}
+
+/// Recomputes the digest and the number of rows of a table.
+fn check_table(
+    space: &Path,
+    name: &str,
+    committed: &TableState,
+    files: &Files,
+    progress: &dyn Progress,
+) -> Result<Option<String>> {
+    let path = path_of(space, name);
+    let length = std::fs::metadata(&path).map_or(0, |m| m.len());
+    if length < committed.bytes {
+        return Ok(Some(format!("`{name}` has {length} bytes, {} are committed", committed.bytes)));
+    }
+    let file: File = files.open(&path)?;
+    let mut digest = Digest::default();
+    let (mut offset, mut rows) = (0, 0);
+    let mut piece = vec![0; usize::try_from(PIECE).unwrap_or(usize::MAX)];
+    while offset < committed.bytes {
+        if progress.interrupted() {
+            return Err(Error::Interrupted);
+        }
+        let n = usize::try_from((committed.bytes - offset).min(PIECE)).unwrap_or(usize::MAX);
+        file.read_exact_at(&mut piece[..n], offset).map_err(|e| Error::io("read", &path, e))?;
+        digest.update(&piece[..n]);
+        rows += memchr::memchr_iter(b'\n', &piece[..n]).count() as u64;
+        offset += n as u64;
+        progress.advance(n as u64);
+    }
+    if digest.hex() != committed.digest {
+        return Ok(Some(format!(
+            "`{name}` has other bytes than were committed: digest {}, not {}",
+            digest.hex(),
+            committed.digest
+        )));
+    }
+    if rows != committed.rows {
+        return Ok(Some(format!("`{name}` has {rows} rows, {} are committed", committed.rows)));
+    }
+    Ok(None)
+}
+
+/// Limits and caps, where the rules never changed: a profile over a limit that was tightened later breaks none.
+fn check_rules(
+    graph: &Graph,
+    manifest: &Manifest,
+    types: &Types,
+    differences: &mut Vec<String>,
+) -> Result<()> {
+    let Some(used) = &manifest.config else { return Ok(()) };
+    if manifest.runs.iter().any(|run| run.config != used.digest) {
+        return Ok(());
+    }
+    let rules = Arc::new(config::parse(&used.text, Path::new("the config in the manifest"))?);
+    let names = types.names();
+    for (id, profile) in (0..).zip(graph.profile_states()) {
+        if profile.canonical != id {
+            continue;
+        }
+        let segment_id = profile.segment_id;
+        let (n_identifiers, n_merged) = (graph.n_identifiers_of(id), graph.merged(id).len());
+        if rules.mapping_cap < n_identifiers {
+            differences
+                .push(format!("profile \"{segment_id}\" has {n_identifiers} identifiers, over the cap"));
+        }
+        if (rules.merge_cap as usize) < n_merged {
+            differences
+                .push(format!("profile \"{segment_id}\" has {n_merged} merged profiles, over the cap"));
+        }
+        for &(type_id, n) in graph.counts(id) {
+            let name = &names[type_id as usize];
+            if over_limit(&rules, name, n) {
+                differences.push(format!("profile \"{segment_id}\" has {n} of `{name}`, over its limit"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Limits that slide are checked by the moment, which is over.
+fn over_limit(rules: &Rules, type_name: &str, n: u32) -> bool {
+    let limit = rules.limit_of(type_name);
+    limit.window == Window::Ever && limit.values < n
+}
+
+fn check_state(
+    space: &Path,
+    manifest: &Manifest,
+    replayed: &Replayed,
+    types: &Types,
+    files: &Files,
+    differences: &mut Vec<String>,
+) -> Result<()> {
+    let Some(named) = &manifest.state else { return Ok(()) };
+    match state::read(&space.join(STATE), named, types, files)? {
+        // The next run rebuilds it.
+        None => differences.push(format!("the state cache `{}` is missing or damaged", named.name)),
+        Some(cached) => compare(&cached, replayed, differences),
+    }
+    Ok(())
+}
+
+/// Names where a state and a replay differ.
+fn compare(cached: &Replayed, replayed: &Replayed, differences: &mut Vec<String>) {
+    let profiles = |state: &Replayed| -> Vec<(String, u32, u64, BTreeMap<String, String>)> {
+        let of = state.graph.profile_states().map(|p| {
+            let canonical = p.traits.map(|t| traits_of(t, &state.trait_names)).unwrap_or_default();
+            (p.segment_id.to_owned(), p.canonical, p.last_seq, canonical)
+        });
+        of.collect()
+    };
+    let (of_cache, of_replay) = (profiles(cached), profiles(replayed));
+    if of_cache.len() != of_replay.len() {
+        differences.push(format!(
+            "the state cache has {} profiles, the raw tables {}",
+            of_cache.len(),
+            of_replay.len()
+        ));
+    }
+    for (id, (cache, replay)) in (0..).zip(of_cache.iter().zip(&of_replay)) {
+        // What merged away keeps no seq of its own that would matter.
+        let canonical = replay.1 == id;
+        if cache.0 != replay.0
+            || cache.1 != replay.1
+            || canonical && (cache.2 != replay.2 || cache.3 != replay.3)
+        {
+            differences
+                .push(format!("profile \"{}\" in the state cache is not what the raw tables give", replay.0));
+        }
+    }
+    let identifiers = |graph: &Graph| -> Vec<MappedIdentifier> {
+        let mut all: Vec<MappedIdentifier> = graph.mapped_identifiers().collect();
+        all.par_sort_unstable();
+        all
+    };
+    if identifiers(&cached.graph) != identifiers(&replayed.graph) {
+        differences.push("the identifiers in the state cache are not those of the raw tables".to_owned());
+    }
+    let messages = |state: &Replayed| -> Vec<(u128, Millis)> {
+        let mut all: Vec<(u128, Millis)> = state.accepted.messages().collect();
+        all.par_sort_unstable();
+        all
+    };
+    let (of_cache, of_replay) = (messages(cached), messages(replayed));
+    // Event tables that are not synced leave messages that only the cache remembers.
+    if of_replay.iter().any(|message| of_cache.binary_search(message).is_err()) {
+        differences.push("the state cache has forgotten messages that stand in the event tables".to_owned());
+    }
+}
+
+/// Traits by name, spelled out.
+fn traits_of(traits: &ProfileTraits, names: &TraitNames) -> BTreeMap<String, String> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let mut out = BTreeMap::new();
+    for one in &traits.traits {
+        let mut cells: Vec<String> = one
+            .cells
+            .iter()
+            .map(|cell| format!("{}={}", text(names.path(cell.path)), text(&cell.value)))
+            .collect();
+        cells.sort();
+        out.insert(text(names.path(one.name)), format!("{:?} {}", one.at, cells.join(" ")));
+    }
+    out
+}
