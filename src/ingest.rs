@@ -93,7 +93,7 @@ pub fn ingest(options: &IngestOptions, files: &Files, progress: &dyn Progress) -
         }
     }
     summary.seconds = started.elapsed().as_secs_f64();
-    summary.events_per_second = summary.events as f64 / summary.seconds.max(1e-9);
+    summary.events_per_second = real(summary.events) / summary.seconds.max(1e-9);
     Ok(summary)
 }
 
@@ -230,12 +230,18 @@ fn run(
     space.commit(manifest, &stage.state())
 }
 
+/// A count as a real number; above 2^53 it is rounded.
+#[expect(clippy::cast_precision_loss, reason = "rates and percentages are told in a few digits")]
+fn real(count: u64) -> f64 {
+    count as f64
+}
+
 fn check_rejects(most: Option<MaxRejects>, n_rejected: u64, n_lines: u64) -> Result<()> {
     let (too_many, most) = match most {
         None => return Ok(()),
         Some(MaxRejects::Lines(most)) => (most < n_rejected, format!("{most}")),
         Some(MaxRejects::Percent(most)) => {
-            (n_lines as f64 * most / 100.0 < n_rejected as f64, format!("{most} %"))
+            (real(n_lines) * most / 100.0 < real(n_rejected), format!("{most} %"))
         }
     };
     if !too_many {

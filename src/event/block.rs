@@ -64,7 +64,7 @@ pub struct Traits {
 
 /// The rows of an event but for `segment_id` and `uuid_ts`, rendered.
 ///
-/// A row is `{"segment_id":` SEGMENT `head` UUID_TS `tail` `}`; an event's own table has `payload` behind `tail`.
+/// A row is `{"segment_id":` SEGMENT `head` `UUID_TS` `tail` `}`; an event's own table has `payload` behind `tail`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Row {
     /// From the column `id` to the opening quote of `uuid_ts`.

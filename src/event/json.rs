@@ -518,12 +518,11 @@ impl<'a> Document<'a> {
         let mut places: crate::collections::Map<Cow<'a, [u8]>, usize> = crate::collections::Map::default();
         for (key, value) in self.members(index) {
             let name = self.string(key).unwrap_or_default();
-            match places.get(&name) {
-                Some(&place) => distinct[place].1 = value,
-                None => {
-                    places.insert(name, distinct.len());
-                    distinct.push((key, value));
-                }
+            if let Some(&place) = places.get(&name) {
+                distinct[place].1 = value;
+            } else {
+                places.insert(name, distinct.len());
+                distinct.push((key, value));
             }
         }
         distinct

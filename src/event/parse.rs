@@ -38,7 +38,7 @@ pub struct Parsed<'a> {
 const MAX_KEYS: usize = 300;
 
 /// Checks an event. The rules stand in the order in which they are reported.
-pub fn parse<'a>(doc: Document<'a>, fields: Fields) -> Result<Parsed<'a>, Reject> {
+pub fn parse(doc: Document<'_>, fields: Fields) -> Result<Parsed<'_>, Reject> {
     let call = call_of(doc, fields.call)?;
     let message_id = text(doc, fields.message_id).filter(|id| !id.is_empty());
     if let Some(id) = &message_id
@@ -76,7 +76,7 @@ pub fn parse<'a>(doc: Document<'a>, fields: Fields) -> Result<Parsed<'a>, Reject
 
 /// A string's text, or a number as written.
 #[must_use]
-pub fn text<'a>(doc: Document<'a>, value: Option<u32>) -> Option<Cow<'a, [u8]>> {
+pub fn text(doc: Document<'_>, value: Option<u32>) -> Option<Cow<'_, [u8]>> {
     doc.scalar_text(value?)
 }
 

@@ -92,8 +92,9 @@ fn fraction(rest: &mut &[u8]) -> Option<Micros> {
         return None;
     }
     let mut micros = 0;
-    for place in 0..6 {
-        micros = micros * 10 + if place < n_digits { Micros::from(behind[place] - b'0') } else { 0 };
+    let shown = behind[..n_digits].iter().map(|digit| Micros::from(digit - b'0'));
+    for digit in shown.chain(std::iter::repeat(0)).take(6) {
+        micros = micros * 10 + digit;
     }
     *rest = &behind[n_digits..];
     Some(micros)
@@ -166,7 +167,7 @@ fn push_seconds(out: &mut Vec<u8>, seconds: i64) {
     ]);
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "one decimal digit")]
+#[expect(clippy::cast_possible_truncation, reason = "one decimal digit")]
 fn digit(value: i64) -> u8 {
     b'0' + value.rem_euclid(10) as u8
 }

@@ -445,17 +445,20 @@ fn push_type(out: &mut String, name: &str, of_type: &TypeRules) {
         Normalize { lowercase: true, trim: true } => "both",
     };
     let patterns: Vec<&str> = of_type.blocked.patterns.iter().map(Regex::as_str).collect();
-    out.push_str(&format!(
-        "\n[identity.types.{}]\nlimit = {}\nwindow = \"{}\"\nblocked = {}\nblocked_patterns = {}\nnormalize = \"{normalize}\"\nproperties = {}\n",
-        quoted(key),
-        of_type.limit.values,
-        of_type.limit.window.name(),
-        list(&of_type.blocked.exact),
-        list(&patterns),
-        of_type.properties,
-    ));
+    put(
+        out,
+        &format!(
+            "\n[identity.types.{}]\nlimit = {}\nwindow = \"{}\"\nblocked = {}\nblocked_patterns = {}\nnormalize = \"{normalize}\"\nproperties = {}\n",
+            quoted(key),
+            of_type.limit.values,
+            of_type.limit.window.name(),
+            list(&of_type.blocked.exact),
+            list(&patterns),
+            of_type.properties,
+        ),
+    );
     if !KNOWN_TYPES.contains(&name) {
-        out.push_str(&format!("custom = {}\n", of_type.custom));
+        put(out, &format!("custom = {}\n", of_type.custom));
     }
 }
 
@@ -471,17 +474,17 @@ fn push_lists(out: &mut String, rules: &Rules) {
         ("exclude_columns", &rules.columns.exclude),
     ] {
         match globs {
-            Some(globs) => out.push_str(&format!("{key} = {}\n", list(&globs.written))),
-            None if key.starts_with("exclude") => out.push_str(&format!("{key} = []\n")),
-            None => out.push_str(&format!("{key} = [\"*\"]\n")),
+            Some(globs) => put(out, &format!("{key} = {}\n", list(&globs.written))),
+            None if key.starts_with("exclude") => put(out, &format!("{key} = []\n")),
+            None => put(out, &format!("{key} = [\"*\"]\n")),
         }
     }
     out.push_str("\n# Names of sources, for triggering_event_source_name and _slug: [sources.ID] with name and slug.\n");
     for (id, source) in &rules.sources {
-        out.push_str(&format!("[sources.{}]\n", quoted(id)));
+        put(out, &format!("[sources.{}]\n", quoted(id)));
         for (key, value) in [("name", &source.name), ("slug", &source.slug)] {
             if let Some(value) = value {
-                out.push_str(&format!("{key} = {}\n", toml::Value::from(value.as_str())));
+                put(out, &format!("{key} = {}\n", toml::Value::from(value.as_str())));
             }
         }
     }
@@ -493,10 +496,14 @@ fn push_lists(out: &mut String, rules: &Rules) {
         out.push_str("[[drop]]\n");
         for (key, globs) in [("type", &rule.calls), ("event", &rule.events), ("source", &rule.sources)] {
             if let Some(globs) = globs {
-                out.push_str(&format!("{key} = {}\n", list(&globs.written)));
+                put(out, &format!("{key} = {}\n", list(&globs.written)));
             }
         }
     }
+}
+
+fn put(out: &mut String, text: &str) {
+    out.push_str(text);
 }
 
 fn list<T: AsRef<str>>(values: &[T]) -> String {

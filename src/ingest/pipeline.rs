@@ -46,14 +46,14 @@ pub(super) fn run(
     progress: &dyn Progress,
     summary: &mut IngestSummary,
 ) -> Result<()> {
-    let preparers = Spare::default();
+    let workers = Spare::default();
     let blocks = Spare::default();
     let prepare = |unit: &Unit| -> Result<Prepared> {
         let mut block: Block = blocks.take().unwrap_or_default();
         unit.read(&mut block.lines, files)?;
-        let mut preparer = preparers.take().unwrap_or_else(|| Preparer::new(rules, types));
-        let prepared = preparer.prepare(unit, &looked.inputs[unit.input as usize], block);
-        preparers.give(preparer);
+        let mut worker = workers.take().unwrap_or_else(|| Preparer::new(rules, types));
+        let prepared = worker.prepare(unit, &looked.inputs[unit.input as usize], block);
+        workers.give(worker);
         Ok(prepared)
     };
     let mut waiting = Waiting::default();

@@ -59,14 +59,13 @@ impl ColumnFilter {
         let mut first = true;
         for (key, value) in doc.members(0) {
             let name = doc.raw(key);
-            let kept = match self.kept.get(name) {
-                Some(&kept) => kept,
-                None => {
-                    let full = format!("{}.{}", self.name, String::from_utf8_lossy(name));
-                    let kept = self.columns.as_ref().is_none_or(|columns| columns.has(&full));
-                    self.kept.insert(name.to_owned(), kept);
-                    kept
-                }
+            let kept = if let Some(&kept) = self.kept.get(name) {
+                kept
+            } else {
+                let full = format!("{}.{}", self.name, String::from_utf8_lossy(name));
+                let kept = self.columns.as_ref().is_none_or(|columns| columns.has(&full));
+                self.kept.insert(name.to_owned(), kept);
+                kept
             };
             if kept {
                 if !first {

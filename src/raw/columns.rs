@@ -255,7 +255,7 @@ impl Shapes {
             at = self.nodes[at as usize].parent;
         }
         let mut leaves = Vec::new();
-        let mut reader = Steps { nodes: &self.nodes, steps, n_leaves: 0 };
+        let mut reader = Steps { nodes: &self.nodes, to_come: steps, n_leaves: 0 };
         reader.object(&mut Vec::new(), &mut leaves);
         leaves.sort_by_key(|leaf| leaf.leaf);
         plan_of(&leaves, payload)
@@ -271,7 +271,7 @@ struct Leaf {
 /// Reads the way to a node backwards from its end, that is forwards in the payload.
 struct Steps<'a> {
     nodes: &'a [Node],
-    steps: Vec<u32>,
+    to_come: Vec<u32>,
     n_leaves: u32,
 }
 
@@ -280,7 +280,7 @@ impl Steps<'_> {
     fn object(&mut self, path: &mut Vec<Vec<u8>>, leaves: &mut Vec<Leaf>) {
         let mut members: Vec<Vec<Leaf>> = Vec::new();
         let mut places: Map<Vec<u8>, usize> = Map::default();
-        while let Some(at) = self.steps.pop() {
+        while let Some(at) = self.to_come.pop() {
             let node = &self.nodes[at as usize];
             if node.step == Step::Exit {
                 break;

@@ -173,7 +173,7 @@ impl RowRenderer {
             }
             Call::Group => self.push_fixed(arena, "group_id", |out| push_text(out, doc, fields.group_id)),
             Call::Alias => {
-                self.push_fixed(arena, "previous_id", |out| push_text(out, doc, fields.previous_id))
+                self.push_fixed(arena, "previous_id", |out| push_text(out, doc, fields.previous_id));
             }
             Call::Track => {
                 let table = text(doc, fields.event).map(|name| self.own_table(&name)).unwrap_or_default();

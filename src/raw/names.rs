@@ -1,9 +1,9 @@
-//! Table and column names: snake_case by one rule on bytes.
+//! Table and column names: `snake_case` by one rule on bytes.
 //!
 //! Only `[A-Za-z0-9]` survive, everything else separates. A word is `[A-Z0-9]*[a-z0-9]*`; words are
 //! lower-cased and joined by `_`. So `userIDs` is `user_ids` and `HTMLParser` is `htmlparser`.
 
-/// Appends the snake_case form of `name` to `out`; appends nothing where no letter or digit survives.
+/// Appends the `snake_case` form of `name` to `out`; appends nothing where no letter or digit survives.
 ///
 /// ```
 /// # use profiles_sync::raw::names::push_snake_case;
@@ -48,7 +48,7 @@ pub fn push_snake_case(out: &mut Vec<u8>, name: &[u8]) {
     }
 }
 
-/// The snake_case form of `name`, empty where no letter or digit survives.
+/// The `snake_case` form of `name`, empty where no letter or digit survives.
 #[must_use]
 pub fn snake_case(name: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(name.len() + 4);
@@ -56,7 +56,7 @@ pub fn snake_case(name: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The camelCase form of `name`: its snake_case words, all but the first capitalised, run together.
+/// The camelCase form of `name`: its `snake_case` words, all but the first capitalised, run together.
 #[must_use]
 pub fn camel_case(name: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(name.len());

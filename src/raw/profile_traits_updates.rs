@@ -13,11 +13,14 @@ use crate::{
 /// The table's name.
 pub const TABLE: &str = "profile_traits_updates";
 
+/// Which trait, and which cell of it.
+type CellPlace = (u32, u32);
+
 /// Renders rows; keeps its scratch space.
 #[derive(Debug, Default)]
 pub struct TraitRows {
-    /// Alphabetical place of the column, its number, value (`None` for one that is gone).
-    columns: Vec<(u32, u32, Option<(u32, u32)>)>,
+    /// Alphabetical place of the column, its number, its cell (`None` for one that is gone).
+    columns: Vec<(u32, u32, Option<CellPlace>)>,
     /// Alphabetical place of the path, its number, seq.
     seqs: Vec<(u32, u32, u64)>,
     text: Vec<u8>,

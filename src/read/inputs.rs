@@ -98,7 +98,7 @@ fn is_event_file(path: &Path) -> bool {
 
 /// The source in `.../segment-logs/SOURCE/DAY/file.gz`.
 fn archive_source(path: &Path) -> Option<String> {
-    let mut parts = path.components().map(|part| part.as_os_str());
+    let mut parts = path.components().map(std::path::Component::as_os_str);
     parts.find(|part| *part == "segment-logs")?;
     let source = parts.next()?.to_string_lossy().into_owned();
     // The last part is the file itself.

@@ -29,7 +29,7 @@ use super::{
     inputs::{Input, Packing, first_bytes, unpack},
     lines::{MAX_LINE, blank, lines},
     spill::Spill,
-    unit::{Place, UNIT, Unit},
+    unit::{Place, UNIT, UNIT_BYTES, Unit},
 };
 use crate::{
     error::{Error, Result},
@@ -258,7 +258,7 @@ impl<'a> Scanner<'a> {
             match memchr::memchr(b'\n', &bytes[searched..]) {
                 Some(found) => last_end = Some(from + (searched + found) as u64 + 1),
                 None if to == size => last_end = Some(size),
-                None if UNIT as usize + MAX_LINE < bytes.len() => break,
+                None if UNIT_BYTES + MAX_LINE < bytes.len() => break,
                 None => {
                     searched = bytes.len();
                     to = (to + (to - from)).min(size);
@@ -288,7 +288,7 @@ impl<'a> Scanner<'a> {
             }
         }
         // A buffer that a long line has blown up is not kept.
-        if bytes.len() <= 2 * UNIT as usize {
+        if bytes.len() <= 2 * UNIT_BYTES {
             self.buffers.lock().unwrap_or_else(PoisonError::into_inner).push(bytes);
         }
         Ok(piece)
@@ -368,7 +368,7 @@ impl Found {
 
 /// Where a line ends that goes on at `from`.
 fn end_of_line(file: &File, from: u64, size: u64) -> std::io::Result<u64> {
-    let mut bytes = vec![0; UNIT as usize];
+    let mut bytes = vec![0; UNIT_BYTES];
     let mut offset = from;
     while offset < size {
         let length = usize::try_from((size - offset).min(UNIT)).unwrap_or(usize::MAX);

@@ -12,6 +12,9 @@ use crate::{
 /// About the bytes of a unit: small enough for the caches, large enough to be worth a task.
 pub const UNIT: u64 = 1 << 20;
 
+/// The same, for buffers.
+pub const UNIT_BYTES: usize = 1 << 20;
+
 /// Where a unit's bytes are.
 #[derive(Debug, Clone)]
 pub enum Place {

@@ -52,12 +52,11 @@ impl Space {
             .create_folder(&state)
             .map_err(|e| e.hint("give a folder you may write to with `--space DIR`"))?;
         let lock = Lock::take(&state, wait, progress)?;
-        let manifest = match Manifest::read(folder, files)? {
-            Some(manifest) => manifest,
-            None => {
-                refuse_foreign_tables(folder)?;
-                Manifest::default()
-            }
+        let manifest = if let Some(manifest) = Manifest::read(folder, files)? {
+            manifest
+        } else {
+            refuse_foreign_tables(folder)?;
+            Manifest::default()
         };
         let space = Self {
             folder: folder.to_owned(),

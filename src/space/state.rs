@@ -30,8 +30,8 @@ pub fn encode(graph: &Graph, trait_names: &TraitNames, accepted: &Accepted, type
     let mut out = Out(Vec::with_capacity(accepted.count() * 24 + graph.n_identifiers() * 32));
     out.0.extend_from_slice(&MAGIC);
     out.u32(VERSION);
-    out.list(types.names(), |out, name| out.text(name.as_bytes()));
-    out.list(trait_names.paths().collect(), |out, path| out.text(path));
+    out.list(&types.names(), |out, name| out.text(name.as_bytes()));
+    out.list(&trait_names.paths().collect::<Vec<_>>(), |out, path| out.text(path));
     out.u64(graph.n_profiles() as u64);
     for profile in graph.profile_states() {
         encode_profile(&mut out, &profile);
@@ -197,9 +197,9 @@ impl Out {
         self.u32(u32::try_from(text.len()).expect("a value is shorter than a line"));
         self.0.extend_from_slice(text);
     }
-    fn list<T>(&mut self, items: Vec<T>, push: impl Fn(&mut Self, &T)) {
+    fn list<T>(&mut self, items: &[T], push: impl Fn(&mut Self, &T)) {
         self.u64(items.len() as u64);
-        for item in &items {
+        for item in items {
             push(self, item);
         }
     }

@@ -113,6 +113,10 @@ fn assert_whole(space: &Path, what: &str) {
     assert!(verified.differences.is_empty(), "{what}: {:?}", verified.differences);
 }
 
+fn write(path: &Path, bytes: &[u8]) {
+    Files::real().create(path).unwrap().write_all(bytes).unwrap();
+}
+
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
@@ -131,7 +135,7 @@ fn slices(folder: &Path, seed: u64, events: u64, n: usize) -> (PathBuf, Vec<Path
     let mut bytes = Vec::new();
     dump::write(Knobs { events, seed, days: 20, malformed: 0.01 }, &mut bytes).unwrap();
     let all = folder.join("all.ndjson");
-    fs::write(&all, &bytes).unwrap();
+    write(&all, &bytes);
     let text = String::from_utf8_lossy(&bytes).into_owned();
     let received = |line: &str| -> String {
         let at = line.find("\"receivedAt\":\"").map_or(0, |at| at + 14);
@@ -154,7 +158,7 @@ fn slices(folder: &Path, seed: u64, events: u64, n: usize) -> (PathBuf, Vec<Path
         }
         let (now, later) = rest.split_at(length);
         let file = folder.join(format!("slice{part}.ndjson"));
-        fs::write(&file, now.join("\n")).unwrap();
+        write(&file, now.join("\n").as_bytes());
         if now.iter().any(|line| line.contains("\"messageId\"") && line.ends_with('}')) {
             files.push(file);
         }
@@ -334,7 +338,7 @@ fn a_full_disk_leaves_the_space_as_it_was() {
     let space = disk.0.join("space");
     let small = work.path().join("small.ndjson");
     let lines = String::from_utf8_lossy(&fs::read(&all).unwrap()).into_owned();
-    fs::write(&small, lines.lines().take(40).collect::<Vec<_>>().join("\n")).unwrap();
+    write(&small, lines.lines().take(40).collect::<Vec<_>>().join("\n").as_bytes());
     run(&small, &space, &Files::real()).unwrap();
     let before = committed(&space);
     let error = run(&all, &space, &Files::real()).unwrap_err();
