@@ -167,3 +167,21 @@ fn a_second_run_on_a_space_fails_at_once_or_waits() {
     assert!(first.wait().unwrap().success());
     assert_eq!(work.rows("space/pages.ndjson").len(), 1);
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_summary_that_cannot_be_written_says_that_the_run_is_done() {
+    let work = with_events();
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = Command::new(assert_cmd::cargo::cargo_bin!("profiles-sync"))
+        .env_clear()
+        .current_dir(work.path(""))
+        .args(["ingest", "events.ndjson", "--space", "space", "--json"])
+        .stdout(full)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.starts_with("error: the run is done, but its summary could not be written"), "{said}");
+    assert_eq!(work.rows("space/pages.ndjson").len(), 1);
+}

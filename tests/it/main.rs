@@ -11,8 +11,10 @@ mod golden;
 mod properties;
 mod rejects;
 mod sample;
+mod scanner;
 mod support;
 mod twin;
+mod verify;
 
 #[path = "../generate/dump.rs"]
 mod dump;

@@ -84,6 +84,7 @@ fn colour_typed(typed: &[OsString]) -> Colour {
 const PROGRAM_HELP: &str = "\
 Exit codes:
   0    did it; also when the reader of the output closed the pipe
+  1    did it; the answer is no
   2    could not; nothing was committed, and the message says why
   130  interrupted by Ctrl-C; nothing was committed
   143  interrupted by SIGTERM; nothing was committed
@@ -146,6 +147,7 @@ Memory:
 
 Exit codes:
   0    did it
+  1    did it; --verify found something wrong
   2    could not; nothing was committed, and the message says why
   130  interrupted by Ctrl-C; nothing was committed
   143  interrupted by SIGTERM; nothing was committed
@@ -168,7 +170,8 @@ Examples:
 #[derive(Debug, Args)]
 #[command(
     override_usage = "profiles-sync ingest [OPTIONS] --space <DIR> <EVENTS>...\n       \
-        profiles-sync ingest [OPTIONS] --print-config",
+        profiles-sync ingest [OPTIONS] --print-config\n       \
+        profiles-sync ingest [OPTIONS] --verify --space <DIR>",
     after_long_help = INGEST_HELP,
     args_override_self = true
 )]
@@ -179,7 +182,7 @@ pub(crate) struct IngestArgs {
     /// Files, folders, or `-` for the standard input. A file holds one JSON object a line, plain, gzip or zstd; its
     /// name does not matter. A folder is walked for `*.json`, `*.ndjson` and `*.jsonl`, plain or with `.gz` or `.zst`.
     #[arg(
-        required_unless_present = "print_config",
+        required_unless_present_any = ["print_config", "verify"],
         value_name = "EVENTS",
         display_order = 0,
         help_heading = "Input"
@@ -233,6 +236,12 @@ pub(crate) struct IngestArgs {
     pub(crate) materialize: bool,
     #[arg(long, hide = true, overrides_with = "materialize")]
     no_materialize: bool,
+    /// Check that the space is as it was committed
+    ///
+    /// Reads no events and changes nothing: computes the digests of all committed tables anew, checks that the rules hold in
+    /// them and that the state cache is what they give. Exits with 1 where something is wrong, the first differences named.
+    #[arg(long, conflicts_with_all = ["events", "materialize", "dry_run", "print_config"], help_heading = "Output")]
+    pub(crate) verify: bool,
     /// Do everything but the commit
     ///
     /// Reads, resolves and reports as if in earnest, and leaves the space as it is.

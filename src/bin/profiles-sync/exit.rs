@@ -11,6 +11,8 @@ use crate::{console::Console, signals};
 pub(crate) enum Exit {
     /// Did it; also when the reader of the standard output went away.
     Done,
+    /// Did it; the answer is no.
+    No,
     /// Could not; nothing was committed, unless the message says what was.
     Failed,
     /// A signal asked it to stop.
@@ -22,6 +24,7 @@ impl Exit {
     pub(crate) fn code(self) -> ExitCode {
         ExitCode::from(match self {
             Self::Done => 0,
+            Self::No => 1,
             Self::Failed => 2,
             Self::Interrupted => signals::exit_code(),
         })

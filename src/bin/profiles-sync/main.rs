@@ -31,7 +31,7 @@ fn run(args: &LowArgs) -> Exit {
         Command::Generate(kind) => commands::generate::run(*kind, &console),
     };
     match done {
-        Ok(()) => Exit::Done,
+        Ok(exit) => exit,
         Err(error) => Exit::of_error(&error, &console),
     }
 }

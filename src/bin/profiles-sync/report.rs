@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fmt::Write};
 use profiles_sync::{
     ingest::IngestOptions,
     summary::{IngestSummary, MaterializeSummary},
+    verify::Verified,
 };
 use serde::Serialize;
 
@@ -16,6 +17,29 @@ pub(crate) fn json(summary: &impl Serialize) -> serde_json::Result<Vec<u8>> {
     let mut line = serde_json::to_vec(summary)?;
     line.push(b'\n');
     Ok(line)
+}
+
+/// What a verification found.
+pub(crate) fn verified(verified: &Verified, options: &IngestOptions) -> String {
+    let space = options.space.display();
+    let mut text = if verified.differences.is_empty() {
+        format!("{space} is as it was committed: ")
+    } else {
+        format!("{space} is not as it was committed; looked at ")
+    };
+    let _ = write!(
+        text,
+        "{} ({}), {}, {}, {}",
+        count(verified.tables, "table"),
+        bytes(verified.bytes),
+        count(verified.profiles, "profile"),
+        count(verified.identifiers, "identifier"),
+        count(verified.messages, "message"),
+    );
+    for difference in &verified.differences {
+        let _ = write!(text, "\n  {difference}");
+    }
+    text
 }
 
 /// The summary of an ingest.

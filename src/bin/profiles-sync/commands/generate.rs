@@ -10,10 +10,11 @@ use clap_mangen::Man;
 use crate::{
     args::{self, Generate},
     console::Console,
+    exit::Exit,
 };
 
 /// Writes what was asked for to the standard output.
-pub(crate) fn run(kind: Generate, console: &Console) -> Result<()> {
+pub(crate) fn run(kind: Generate, console: &Console) -> Result<Exit> {
     let mut out = Vec::new();
     let shell = match kind {
         Generate::Man => None,
@@ -29,7 +30,8 @@ pub(crate) fn run(kind: Generate, console: &Console) -> Result<()> {
             generate(shell, &mut command, name, &mut out);
         }
     }
-    Ok(console.data(&out)?)
+    console.data(&out)?;
+    Ok(Exit::Done)
 }
 
 /// One page for everything: the sections of each subcommand stand as subsections, in place of a page of its own.

@@ -7,17 +7,28 @@ use profiles_sync::{
     ingest::{IngestOptions, ingest, load_rules},
     materialize::{MaterializeOptions, materialize},
     summary::{IngestSummary, MaterializeSummary},
+    verify::verify,
 };
 use serde::Serialize;
 
-use crate::{args::IngestArgs, commands::on_threads, console::Console, report};
+use crate::{
+    args::IngestArgs,
+    commands::{on_threads, print_json},
+    console::Console,
+    exit::Exit,
+    report,
+};
 
 /// Runs the subcommand.
-pub(crate) fn run(args: &IngestArgs, console: &Console) -> Result<()> {
+pub(crate) fn run(args: &IngestArgs, console: &Console) -> Result<Exit> {
     let options = options(args);
     let files = Files::real();
     if args.print_config {
-        return Ok(console.data(config::print(&load_rules(&options, &files)?).as_bytes())?);
+        console.data(config::print(&load_rules(&options, &files)?).as_bytes())?;
+        return Ok(Exit::Done);
+    }
+    if args.verify {
+        return verified(args, &options, &files, console);
     }
     let (ingested, views) = on_threads(args.threads, || -> Result<_> {
         let ingested = ingest(&options, &files, console)?;
@@ -29,14 +40,26 @@ pub(crate) fn run(args: &IngestArgs, console: &Console) -> Result<()> {
         Ok((ingested, views))
     })??;
     match views {
-        None if args.messages.json => console.data(&report::json(&ingested)?)?,
+        None if args.messages.json => print_json(&ingested, console)?,
         None => {}
         Some(views) if args.messages.json => {
-            console.data(&report::json(&Both { ingest: &ingested, materialize: &views })?)?;
+            print_json(&Both { ingest: &ingested, materialize: &views }, console)?;
         }
         Some(views) => console.say(&report::materialized(&views)),
     }
-    Ok(())
+    Ok(Exit::Done)
+}
+
+/// `--verify`: reads what is there and changes nothing.
+fn verified(args: &IngestArgs, options: &IngestOptions, files: &Files, console: &Console) -> Result<Exit> {
+    let verified = on_threads(args.threads, || verify(&options.space, files, console))??;
+    console.end_step();
+    if args.messages.json {
+        console.data(&report::json(&verified)?)?;
+    } else {
+        console.say(&report::verified(&verified, options));
+    }
+    Ok(if verified.differences.is_empty() { Exit::Done } else { Exit::No })
 }
 
 /// The `--json` summary of a run that did both.

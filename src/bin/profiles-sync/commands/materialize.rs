@@ -6,19 +6,25 @@ use profiles_sync::{
     materialize::{MaterializeOptions, materialize},
 };
 
-use crate::{args::MaterializeArgs, commands::on_threads, console::Console, report};
+use crate::{
+    args::MaterializeArgs,
+    commands::{on_threads, print_json},
+    console::Console,
+    exit::Exit,
+    report,
+};
 
 /// Runs the subcommand.
-pub(crate) fn run(args: &MaterializeArgs, console: &Console) -> Result<()> {
+pub(crate) fn run(args: &MaterializeArgs, console: &Console) -> Result<Exit> {
     let options = options(args);
     let summary = on_threads(args.threads, || materialize(&options, &Files::real(), console))??;
     if args.messages.json {
-        console.data(&report::json(&summary)?)?;
+        print_json(&summary, console)?;
     } else {
         console.end_step();
         console.say(&report::materialized(&summary));
     }
-    Ok(())
+    Ok(Exit::Done)
 }
 
 fn options(args: &MaterializeArgs) -> MaterializeOptions {

@@ -6,8 +6,9 @@ pub(crate) mod ingest;
 pub(crate) mod materialize;
 
 use anyhow::{Context, Result};
+use serde::Serialize;
 
-use crate::signals;
+use crate::{console::Console, report, signals};
 
 /// Runs a job on so many threads, all cores where none are asked for, with signals turned into a polite end.
 fn on_threads<T: Send>(threads: Option<usize>, job: impl FnOnce() -> T + Send) -> Result<T> {
@@ -17,4 +18,12 @@ fn on_threads<T: Send>(threads: Option<usize>, job: impl FnOnce() -> T + Send) -
         .build()
         .context("could not start the threads")?;
     Ok(pool.install(job))
+}
+
+/// Prints a summary as JSON. The job is done by now, and an error has to say so.
+fn print_json(summary: &impl Serialize, console: &Console) -> Result<()> {
+    let line = report::json(summary)?;
+    console
+        .data(&line)
+        .context("the run is done, but its summary could not be written to the standard output")
 }

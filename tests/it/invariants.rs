@@ -1,0 +1,208 @@
+//! What must hold after any ingest, whatever went in: told from the tables alone, by replaying their rows.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use profiles_sync::{
+    event::timestamp::{Millis, parse_millis},
+    identity::rules::Rules,
+    summary::IngestSummary,
+};
+use serde_json::Value;
+
+const CALLS: [&str; 6] = ["identifies", "tracks", "pages", "screens", "groups", "aliases"];
+
+/// An identifier on a profile, with the time it was mapped at; adopted ones have none.
+type Mapped = ((String, String), Option<Millis>);
+
+/// The tables of a space.
+pub(crate) struct Tables {
+    tables: BTreeMap<String, Vec<Value>>,
+}
+
+impl Tables {
+    /// Reads tables by name, as NDJSON.
+    pub(crate) fn new<'a>(tables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let rows = |text: &str| text.lines().map(|row| serde_json::from_str(row).unwrap()).collect();
+        Self { tables: tables.into_iter().map(|(table, text)| (table.to_owned(), rows(text))).collect() }
+    }
+
+    /// The rows of a table.
+    pub(crate) fn rows(&self, table: &str) -> &[Value] {
+        self.tables.get(table).map_or(&[], Vec::as_slice)
+    }
+
+    /// Replays the profile tables event by event. `rules` held for the rows whose `uuid_ts` is later than `since`: what
+    /// they added is within every limit and cap.
+    pub(crate) fn check(&self, rules: &Rules, since: &str) {
+        let mut space = Replayed::default();
+        let mut steps: BTreeMap<&str, Step> = BTreeMap::new();
+        for row in self.rows("id_graph_updates") {
+            steps.entry(text(row, "uuid_ts")).or_default().graph.push(row);
+        }
+        for row in self.rows("external_id_mapping_updates") {
+            steps.entry(text(row, "uuid_ts")).or_default().mapping.push(row);
+        }
+        for row in self.rows("profile_traits_updates") {
+            steps.entry(text(row, "uuid_ts")).or_default().traits.push(row);
+        }
+        for (uuid_ts, step) in &steps {
+            space.apply(step, (since < *uuid_ts).then_some(rules));
+        }
+        let by_call = CALLS.iter().flat_map(|table| self.rows(table));
+        let mut clocks = BTreeSet::new();
+        for row in by_call {
+            assert!(clocks.insert(text(row, "uuid_ts")), "a uuid_ts comes twice: {row}");
+            if let Some(segment_id) = row["segment_id"].as_str() {
+                assert!(space.canonical.contains_key(segment_id), "no such profile: {row}");
+            }
+        }
+    }
+
+    /// Every identifier is accounted for, and a summary of all that ever was ingested says what the rows say.
+    pub(crate) fn check_summary(&self, summary: &IngestSummary) {
+        for account in &summary.identifiers {
+            assert!(account.balances(), "{account:?}");
+        }
+        let sum = |count: fn(&profiles_sync::identity::account::Account) -> u64| -> usize {
+            usize::try_from(summary.identifiers.iter().map(count).sum::<u64>()).unwrap()
+        };
+        let is_own = |row: &&Value| row["segment_id"] == row["canonical_segment_id"];
+        let n_created = self.rows("id_graph_updates").iter().filter(is_own).count();
+        assert_eq!(summary.profiles_created, n_created as u64);
+        let merged: BTreeSet<_> = self
+            .rows("id_graph_updates")
+            .iter()
+            .filter(|row| !is_own(row))
+            .map(|row| text(row, "segment_id"))
+            .collect();
+        assert_eq!(summary.profiles_merged, merged.len() as u64, "each profile merges away once");
+        let n_mapped = self.rows("external_id_mapping_updates").len();
+        assert_eq!(sum(|account| account.mapped), n_mapped);
+        assert_eq!(summary.identifiers_mapped.values().sum::<u64>(), n_mapped as u64);
+        let rule_is = |wanted: fn(&str) -> bool| {
+            let rows = self.rows("identity_violations");
+            rows.iter().filter(|row| wanted(text(row, "rule"))).count()
+        };
+        assert_eq!(sum(|account| account.blocked.values().sum()), rule_is(|rule| rule == "blocked"));
+        assert_eq!(
+            sum(|account| account.demoted.values().sum::<u64>() + account.capped),
+            rule_is(|rule| rule != "blocked")
+        );
+        let by_call = || CALLS.iter().flat_map(|table| self.rows(table));
+        assert_eq!(summary.accepted, by_call().count() as u64);
+        let n_unresolved = by_call().filter(|row| row["segment_id"].is_null()).count();
+        assert_eq!(summary.unresolved, n_unresolved as u64);
+    }
+}
+
+/// The rows that one event wrote.
+#[derive(Default)]
+struct Step<'a> {
+    graph: Vec<&'a Value>,
+    mapping: Vec<&'a Value>,
+    traits: Vec<&'a Value>,
+}
+
+/// What the rows so far say.
+#[derive(Default)]
+struct Replayed {
+    canonical: BTreeMap<String, String>,
+    /// By canonical profile.
+    identifiers: BTreeMap<String, Vec<Mapped>>,
+    mapped: BTreeSet<(String, String)>,
+}
+
+impl Replayed {
+    fn apply(&mut self, step: &Step, rules: Option<&Rules>) {
+        let mut touched = BTreeSet::new();
+        let mut before: BTreeMap<String, Vec<Vec<Mapped>>> = BTreeMap::new();
+        let mut told = BTreeSet::new();
+        for row in &step.graph {
+            let (segment_id, canonical) = (text(row, "segment_id"), text(row, "canonical_segment_id"));
+            assert!(told.insert(segment_id), "two rows of one event say what it is: {row}");
+            if segment_id == canonical {
+                let old = self.canonical.insert(segment_id.to_owned(), canonical.to_owned());
+                assert_eq!(old, None, "created twice: {row}");
+                continue;
+            }
+            assert_eq!(self.canonical.get(canonical).map(String::as_str), Some(canonical), "{row}");
+            let old = self.canonical.insert(segment_id.to_owned(), canonical.to_owned());
+            let old = old.unwrap_or_else(|| panic!("never created: {row}"));
+            if old == segment_id {
+                let own = self.identifiers.entry(canonical.to_owned()).or_default();
+                before.entry(canonical.to_owned()).or_insert_with(|| vec![own.clone()]);
+                let moved = self.identifiers.remove(segment_id).unwrap_or_default();
+                self.identifiers.entry(canonical.to_owned()).or_default().extend(moved.clone());
+                before.entry(canonical.to_owned()).or_default().push(moved);
+            }
+            touched.insert(canonical.to_owned());
+        }
+        for (segment_id, canonical) in &self.canonical {
+            assert_eq!(self.canonical.get(canonical), Some(canonical), "canonical of {segment_id}");
+        }
+        let mut n_mapped = 0;
+        for row in &step.mapping {
+            let identifier =
+                (text(row, "external_id_type").to_owned(), text(row, "external_id_value").to_owned());
+            assert!(self.mapped.insert(identifier.clone()), "mapped twice: {row}");
+            let canonical = self.canonical.get(text(row, "segment_id"));
+            let canonical = canonical.unwrap_or_else(|| panic!("no such profile: {row}")).clone();
+            let of_profile = self.identifiers.entry(canonical.clone()).or_default();
+            before.entry(canonical.clone()).or_insert_with(|| vec![of_profile.clone()]);
+            of_profile.push((identifier, time(row)));
+            touched.insert(canonical);
+            n_mapped += 1;
+        }
+        for row in &step.traits {
+            let segment_id = text(row, "segment_id");
+            assert_eq!(self.canonical.get(segment_id).map(String::as_str), Some(segment_id), "{row}");
+        }
+        let Some(rules) = rules else { return };
+        for profile in touched {
+            let (Some(parts), Some(now)) = (before.get(&profile), step.time()) else { continue };
+            self.check_rules(&profile, parts, now, n_mapped, rules);
+        }
+    }
+
+    /// Whether a profile that has just grown from these parts is within the rules.
+    fn check_rules(&self, profile: &str, parts: &[Vec<Mapped>], now: Millis, n_mapped: usize, rules: &Rules) {
+        let all = &self.identifiers[profile];
+        let types: BTreeSet<&String> = all.iter().map(|((name, _), _)| name).collect();
+        for name in types {
+            let of_type = |list: &[Mapped]| list.iter().filter(|((n, _), _)| n == name).count();
+            let grew = parts.iter().all(|part| of_type(part) < of_type(all));
+            let limit = rules.limit_of(name);
+            let counts = |mapped: &&Mapped| match (limit.window.millis(), mapped.1) {
+                (None, _) => true,
+                (Some(_), None) => false,
+                (Some(window), Some(at)) => now - window < at,
+            };
+            let n_in_window = all.iter().filter(|((n, _), _)| n == name).filter(counts).count();
+            assert!(!grew || n_in_window <= limit.values as usize, "{profile} has {n_in_window} of {name}");
+        }
+        if 1 < parts.len() {
+            let n_segments = self.canonical.values().filter(|canonical| *canonical == profile).count();
+            assert!(n_segments - 1 <= rules.merge_cap as usize, "{profile} merged {n_segments} profiles");
+            let n_identifiers: usize = parts.iter().map(Vec::len).sum();
+            assert!(
+                n_identifiers <= rules.mapping_cap as usize,
+                "{profile} merged {n_identifiers} identifiers"
+            );
+        }
+        assert!(n_mapped == 0 || all.len() <= rules.mapping_cap as usize, "{profile} has {}", all.len());
+    }
+}
+
+impl Step<'_> {
+    fn time(&self) -> Option<Millis> {
+        time(self.graph.first().or(self.mapping.first())?)
+    }
+}
+
+fn text<'a>(row: &'a Value, column: &str) -> &'a str {
+    row[column].as_str().unwrap_or_default()
+}
+
+fn time(row: &Value) -> Option<Millis> {
+    parse_millis(row["timestamp"].as_str()?.as_bytes())
+}

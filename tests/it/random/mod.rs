@@ -1,0 +1,49 @@
+//! Random configs and random dumps, from a seed.
+
+pub(crate) mod config;
+pub(crate) mod events;
+pub(crate) mod messy;
+pub(crate) mod value;
+
+/// The dice: splitmix64. The same seed throws the same on every machine.
+#[derive(Clone)]
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut bits = self.0;
+        bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        bits ^ bits >> 31
+    }
+
+    /// A number below `n`.
+    pub(crate) fn below(&mut self, n: usize) -> usize {
+        usize::try_from(self.next() % n as u64).unwrap()
+    }
+
+    /// A number from `least` to `most`.
+    pub(crate) fn from(&mut self, least: usize, most: usize) -> usize {
+        least + self.below(most - least + 1)
+    }
+
+    /// Whether something of so many per cent happens.
+    pub(crate) fn chance(&mut self, percent: usize) -> bool {
+        self.below(100) < percent
+    }
+
+    /// One of several.
+    pub(crate) fn pick<'a, T: ?Sized>(&mut self, from: &[&'a T]) -> &'a T {
+        from[self.below(from.len())]
+    }
+
+    /// Some of several, in any order.
+    pub(crate) fn some<T: Clone>(&mut self, from: &[T], percent: usize) -> Vec<T> {
+        let mut some: Vec<T> = from.iter().filter(|_| self.chance(percent)).cloned().collect();
+        for at in (1..some.len()).rev() {
+            some.swap(at, self.below(at + 1));
+        }
+        some
+    }
+}

@@ -1,0 +1,116 @@
+//! The stages of an ingest driven in memory, without a space on disk: thousands of small dumps a minute.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
+use profiles_sync::{
+    event::{
+        block::{Block, NO_TABLE},
+        duplicates::Accepted,
+        order::Waiting,
+        timestamp::push_micros,
+    },
+    identity::{graph::Graph, resolver::Resolver, rules::Rules, traits::TraitNames, types::Types},
+    ingest::{
+        prepare::Preparer,
+        resolve::{Resolved, Stage},
+    },
+    read::{
+        inputs::Input,
+        unit::{Place, Unit},
+    },
+    space::manifest::Manifest,
+    summary::IngestSummary,
+};
+
+/// What came out.
+pub(crate) struct Ingested {
+    /// Every table that has rows, as NDJSON.
+    pub(crate) tables: BTreeMap<String, String>,
+    /// What the last stage counted.
+    pub(crate) summary: IngestSummary,
+}
+
+/// Ingests dumps, one run after the other, into a new space. Each line is a unit of its own, so that events of one run
+/// come from many blocks.
+pub(crate) fn ingest(rules: &Rules, runs: &[Vec<u8>]) -> Ingested {
+    let rules = Arc::new(rules.clone());
+    let types = Arc::new(Types::default());
+    let input = Input { path: PathBuf::from("events.ndjson"), source: None };
+    let mut preparer = Preparer::new(&rules, &types);
+    let resolver = Resolver::new(&rules, &types, Graph::default(), TraitNames::default());
+    let start = Manifest::default().uuid_ts;
+    let mut stage = Stage::new(resolver, Accepted::default(), start, &rules, &types);
+    let mut tables: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    for bytes in runs {
+        let mut waiting = Waiting::default();
+        let mut rejects = Vec::new();
+        let (mut offset, mut n_lines, mut n_events) = (0, 0, 0);
+        for (first_line, line) in (1..).zip(bytes.split_inclusive(|byte| *byte == b'\n')) {
+            let unit = Unit {
+                input: 0,
+                place: Place::Memory(Arc::default()),
+                offset,
+                length: line.len() as u64,
+                first_line,
+                n_lines: 1,
+                earliest: 0,
+                latest: 0,
+                too_long: None,
+            };
+            offset += unit.length;
+            let from_line =
+                preparer.prepare(&unit, &input, Block { lines: line.to_vec(), ..Block::default() });
+            n_lines += from_line.n_lines;
+            n_events += from_line.n_events;
+            rejects.extend(from_line.rejects);
+            waiting.add(from_line.block);
+        }
+        if 0 < n_lines && n_events == 0 {
+            // That was no dump of events: the run fails and leaves nothing.
+            continue;
+        }
+        rejects.sort_by_key(|(position, _)| *position);
+        for (_, row) in rejects {
+            tables.entry("rejected".to_owned()).or_default().extend(row);
+        }
+        let of_run = stage.resolve(waiting.release(None));
+        for (table, rows) in [
+            ("id_graph_updates", &of_run.graph_rows),
+            ("external_id_mapping_updates", &of_run.mapping_rows),
+            ("profile_traits_updates", &of_run.trait_rows),
+            ("identity_violations", &of_run.violation_rows),
+        ] {
+            let n_rows = rows.bytes.split_inclusive(|byte| *byte == b'\n').count();
+            assert_eq!(rows.n_rows, n_rows as u64, "{table}");
+            tables.entry(table.to_owned()).or_default().extend(&rows.bytes);
+        }
+        push_event_rows(&of_run, &mut tables);
+    }
+    let mut summary = IngestSummary::default();
+    stage.finish(&mut summary);
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    let tables = tables.into_iter().filter(|(_, rows)| !rows.is_empty());
+    Ingested { tables: tables.map(|(table, rows)| (table, text(rows))).collect(), summary }
+}
+
+fn push_event_rows(resolved: &Resolved, tables: &mut BTreeMap<String, Vec<u8>>) {
+    for (place, outcome) in resolved.released.places.iter().zip(&resolved.outcomes) {
+        let Some(uuid_ts) = outcome.uuid_ts else { continue };
+        let (block, event) = resolved.released.event(*place);
+        let mut row = b"{\"segment_id\":".to_vec();
+        match outcome.segment_id.of(&resolved.segment_ids) {
+            b"" => row.extend(b"null"),
+            segment_id => row.extend([b"\"", segment_id, b"\""].concat()),
+        }
+        row.extend(event.row.head.of(&block.arena));
+        push_micros(&mut row, uuid_ts);
+        row.extend(event.row.tail.of(&block.arena));
+        let shared = [row.as_slice(), b"}\n"].concat();
+        tables.entry(event.call.table().to_owned()).or_default().extend(shared);
+        if event.own_table != NO_TABLE {
+            let table = String::from_utf8_lossy(&block.tables[event.own_table as usize]).into_owned();
+            let own = [row.as_slice(), event.row.payload.of(&block.arena), b"}\n"].concat();
+            tables.entry(table).or_default().extend(own);
+        }
+    }
+}
