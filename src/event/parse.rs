@@ -136,13 +136,12 @@ fn clocks(
         return Err(reject(Reason::NoUsableTime, "no time in it can be read".to_owned()));
     };
     let received_at = received.or(sent).unwrap_or(timestamp);
-    for (name, time) in [("timestamp", timestamp), ("receivedAt", received_at)] {
-        if time < 0 {
-            return Err(reject(Reason::TimeBefore1970, format!("\"{name}\" is {time} ms from 1970")));
-        }
-        if TOO_LATE <= time {
-            return Err(reject(Reason::TimeAfter2285, format!("\"{name}\" is {time} ms from 1970")));
-        }
+    let times = [("timestamp", timestamp), ("receivedAt", received_at)];
+    if let Some((name, time)) = times.into_iter().find(|(_, time)| *time < 0) {
+        return Err(reject(Reason::TimeBefore1970, format!("\"{name}\" is {time} ms from 1970")));
+    }
+    if let Some((name, time)) = times.into_iter().find(|(_, time)| TOO_LATE <= *time) {
+        return Err(reject(Reason::TimeAfter2285, format!("\"{name}\" is {time} ms from 1970")));
     }
     Ok((timestamp, received_at))
 }

@@ -134,10 +134,13 @@ impl Extractor {
             } else {
                 &[traits, context_traits, fields.properties]
             };
-            for place in places.iter().flatten() {
+            'places: for place in places.iter().flatten() {
                 for spelling in 0..self.named[at].spellings.len() {
                     let value = doc.get(*place, &self.named[at].spellings[spelling]);
-                    self.take(doc, value, type_id, block);
+                    let taken = self.take(doc, value, type_id, block);
+                    if taken && type_id == EMAIL {
+                        break 'places;
+                    }
                 }
             }
         }

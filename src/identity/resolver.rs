@@ -258,27 +258,26 @@ impl Resolver {
         self.found.dedup();
     }
 
-    /// The first rule that the candidate of the first `n` identifiers breaks.
+    /// The rule that the candidate of the first `n` identifiers breaks: a limit before the caps.
     fn broken_rule(&self, n: usize, timestamp: Millis) -> Option<(Refusal, TypeId)> {
         let new = &self.candidates[..n];
         let n_new = new.iter().filter(|c| c.profile.is_none()).count();
         if self.found.len() < 2 && n_new == 0 {
             return None;
         }
-        for candidate in new.iter().filter(|c| c.profile.is_none()) {
-            if self.breaks_limit(candidate.type_id, new, timestamp) {
-                return Some((Refusal::Limit, candidate.type_id));
-            }
+        let several = 1 < self.found.len();
+        let of_event = new.iter().filter(|c| c.profile.is_none()).map(|c| c.type_id);
+        let held = self.found.iter().filter(|_| several).flat_map(|&p| self.graph.counts(p));
+        // Of several limits the one of the highest rank is told.
+        let limited = of_event
+            .chain(held.map(|&(type_id, _)| type_id))
+            .filter(|&type_id| self.breaks_limit(type_id, new, timestamp))
+            .min_by_key(|&type_id| self.ranks[type_id as usize]);
+        if let Some(type_id) = limited {
+            return Some((Refusal::Limit, type_id));
         }
-        if self.found.len() < 2 {
+        if !several {
             return None;
-        }
-        for &profile in &self.found {
-            for &(type_id, _) in self.graph.counts(profile) {
-                if self.breaks_limit(type_id, new, timestamp) {
-                    return Some((Refusal::Limit, type_id));
-                }
-            }
         }
         let n_segments: usize = self.found.iter().map(|&p| 1 + self.graph.merged(p).len()).sum();
         let n_merged = n_segments - 1;
@@ -378,20 +377,27 @@ impl Resolver {
                 continue;
             }
             let taken_off = n_left <= at;
-            if taken_off && self.breaks_limit(candidate.type_id, &self.candidates[at..=at], timestamp) {
-                continue;
-            }
-            if self.rules.mapping_cap <= self.graph.n_identifiers_of(canonical) {
-                if taken_off {
-                    continue;
-                }
-                changes.refused.push(Refused {
+            let alone = &self.candidates[at..=at];
+            let refusal = if taken_off && self.breaks_limit(candidate.type_id, alone, timestamp) {
+                Some(Refusal::Limit)
+            } else if self.rules.mapping_cap <= self.graph.n_identifiers_of(canonical) {
+                Some(Refusal::MappingCap)
+            } else {
+                None
+            };
+            if let Some(refusal) = refusal {
+                let last_word = Refused {
                     identifier: candidate.index,
-                    refusal: Refusal::MappingCap,
+                    refusal,
                     limited_type: candidate.type_id,
                     profile: None,
-                    no_room: true,
-                });
+                    no_room: refusal == Refusal::MappingCap,
+                };
+                // What keeps it off in the end counts, not what took it off at first.
+                match changes.refused.iter_mut().find(|r| r.identifier == candidate.index) {
+                    Some(refused) => *refused = last_word,
+                    None => changes.refused.push(last_word),
+                }
                 continue;
             }
             if taken_off {

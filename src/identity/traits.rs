@@ -247,10 +247,10 @@ impl ProfileTraits {
                 |key: &&Vec<TraitLeaf>| key.iter().any(|leaf| !values[leaf.leaf as usize].is_empty());
             let key = group.keys.iter().rev().find(with_value).or(group.keys.last());
             let leaves = key.map_or(&[][..], Vec::as_slice);
-            winners.push((leaves.first().map(|leaf| leaf.leaf), &group.name, leaves));
+            winners.push((leaves.first().map(|leaf| leaf.place), &group.name, leaves));
         }
         if plan.traits.iter().any(|group| 1 < group.keys.len()) {
-            winners.sort_by_key(|(leaf, ..)| *leaf);
+            winners.sort_by_key(|(place, ..)| *place);
         }
         for (_, name, leaves) in winners {
             let name = names.id(name);

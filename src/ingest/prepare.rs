@@ -245,7 +245,9 @@ impl Preparer {
                 None => true,
                 Some(globs) => value.is_some_and(|value| globs.is_match(&String::from_utf8_lossy(value))),
             };
-            let event = text(parsed.doc, parsed.fields.event).filter(|_| parsed.call == Call::Track);
+            // An empty name is none.
+            let event = text(parsed.doc, parsed.fields.event)
+                .filter(|name| parsed.call == Call::Track && !name.is_empty());
             matches(&rule.calls, Some(parsed.call.name().as_bytes()))
                 && matches(&rule.events, event.as_deref())
                 && matches(&rule.sources, source)

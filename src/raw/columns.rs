@@ -102,7 +102,7 @@ impl Column {
 /// How the leaves of one shape become columns.
 #[derive(Debug, Default)]
 pub struct Plan {
-    /// Sorted by name as written, then by leaf.
+    /// Sorted by name as written, then in the order of the payload with repeated keys folded.
     pub columns: Vec<Column>,
     /// Leaves that give no column: a key on their path has no letters or digits.
     pub nameless: Vec<u32>,
@@ -128,6 +128,8 @@ pub struct TraitGroup {
 pub struct TraitLeaf {
     /// Which leaf, counted in the order of the payload.
     pub leaf: u32,
+    /// Its place once repeated keys are folded: the last value stands where the key came first.
+    pub place: u32,
     /// Its keys in `snake_case`, joined by dots; the trait's name alone for a scalar.
     pub path: Box<[u8]>,
 }
@@ -257,7 +259,6 @@ impl Shapes {
         let mut leaves = Vec::new();
         let mut reader = Steps { nodes: &self.nodes, to_come: steps, n_leaves: 0 };
         reader.object(&mut Vec::new(), &mut leaves);
-        leaves.sort_by_key(|leaf| leaf.leaf);
         plan_of(&leaves, payload)
     }
 }
@@ -276,7 +277,7 @@ struct Steps<'a> {
 }
 
 impl Steps<'_> {
-    /// One object: of a repeated key the last value counts, whatever it holds.
+    /// One object: of a repeated key the last value counts, whatever it holds, in the place of the first.
     fn object(&mut self, path: &mut Vec<Vec<u8>>, leaves: &mut Vec<Leaf>) {
         let mut members: Vec<Vec<Leaf>> = Vec::new();
         let mut places: Map<Vec<u8>, usize> = Map::default();
@@ -329,7 +330,7 @@ fn plan_of(leaves: &[Leaf], payload: Payload) -> Plan {
         let label = [front, &name, b"\":"].concat().into();
         plan.columns.push(Column { label, leaf: leaf.leaf, shared_with_next: false, clash });
     }
-    plan.columns.sort_by(|a, b| a.name().cmp(b.name()).then(a.leaf.cmp(&b.leaf)));
+    plan.columns.sort_by(|a, b| a.name().cmp(b.name()));
     for at in 1..plan.columns.len() {
         let shared = plan.columns[at - 1].label == plan.columns[at].label;
         plan.columns[at - 1].shared_with_next = shared;
@@ -348,20 +349,20 @@ fn plan_of(leaves: &[Leaf], payload: Payload) -> Plan {
 fn trait_groups(leaves: &[Leaf]) -> Vec<TraitGroup> {
     let mut groups: Vec<TraitGroup> = Vec::new();
     let mut last_key: Option<&[u8]> = None;
-    for leaf in leaves {
+    for (place, leaf) in (0..).zip(leaves) {
         let key = leaf.keys[0].as_slice();
         let Some(name) = joined(&leaf.keys[..1], b'.') else { continue };
-        let place = groups.iter().position(|g| *g.name == *name).unwrap_or_else(|| {
+        let group = groups.iter().position(|g| *g.name == *name).unwrap_or_else(|| {
             groups.push(TraitGroup { name: name.into(), keys: Vec::new() });
             groups.len() - 1
         });
-        let keys = &mut groups[place].keys;
+        let keys = &mut groups[group].keys;
         if last_key != Some(key) || keys.is_empty() {
             keys.push(Vec::new());
         }
         last_key = Some(key);
         if let (Some(path), Some(inside)) = (joined(&leaf.keys, b'.'), keys.last_mut()) {
-            inside.push(TraitLeaf { leaf: leaf.leaf, path: path.into() });
+            inside.push(TraitLeaf { leaf: leaf.leaf, place, path: path.into() });
         }
     }
     groups
@@ -434,5 +435,7 @@ mod tests {
             Payload::Traits,
             &[("first_name", 0), ("first_name", 2), ("z", 1)],
         );
+        // The repeated key stands where it came first, so that the other one is the last.
+        check(r#"{"aB":1,"a_b":2,"aB":3}"#, Payload::Traits, &[("a_b", 2), ("a_b", 1)]);
     }
 }

@@ -34,9 +34,11 @@ impl Input {
     }
 }
 
-/// Lists the inputs in the order of the arguments, the files of a folder by path.
-pub fn list(arguments: &[PathBuf], notice: &mut dyn FnMut(&str)) -> Result<Vec<Input>> {
+/// Lists the inputs in the order of the arguments, the files of a folder by path. The space's own folder is no input,
+/// wherever it stands.
+pub fn list(arguments: &[PathBuf], space: &Path, notice: &mut dyn FnMut(&str)) -> Result<Vec<Input>> {
     let mut inputs = Vec::new();
+    let space = fs::canonicalize(space).ok();
     for argument in arguments {
         if argument.as_os_str() == "-" {
             if inputs.iter().any(Input::is_stdin) {
@@ -55,8 +57,12 @@ pub fn list(arguments: &[PathBuf], notice: &mut dyn FnMut(&str)) -> Result<Vec<I
             }
         })?;
         if metadata.is_dir() {
+            if space.is_some() && fs::canonicalize(argument).ok() == space {
+                return Err(Error::file(argument, "the space itself is given as a folder of events")
+                    .hint("give the folder that the dump is in"));
+            }
             let mut found = Vec::new();
-            walk(argument, &mut found)?;
+            walk(argument, space.as_deref(), &mut found)?;
             if found.is_empty() {
                 notice(&format!(
                     "no event files in `{}`: files there are read when they end in .json, .ndjson or .jsonl, \
@@ -73,7 +79,7 @@ pub fn list(arguments: &[PathBuf], notice: &mut dyn FnMut(&str)) -> Result<Vec<I
     Ok(inputs)
 }
 
-fn walk(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
+fn walk(folder: &Path, space: Option<&Path>, found: &mut Vec<PathBuf>) -> Result<()> {
     let entries = fs::read_dir(folder).map_err(|e| Error::io("read the folder", folder, e))?;
     for entry in entries {
         let entry = entry.map_err(|e| Error::io("read the folder", folder, e))?;
@@ -81,7 +87,9 @@ fn walk(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
         let kind = entry.file_type().map_err(|e| Error::io("read", &path, e))?;
         // A link to a folder is not followed: it may lead in a circle.
         if kind.is_dir() {
-            walk(&path, found)?;
+            if space.is_none() || fs::canonicalize(&path).ok().as_deref() != space {
+                walk(&path, space, found)?;
+            }
         } else if is_event_file(&path) && !(kind.is_symlink() && path.is_dir()) {
             found.push(path);
         }

@@ -15,6 +15,8 @@ use crate::{
     files::Files,
     identity::types::Types,
     progress::Progress,
+    raw::{external_id_mapping_updates, id_graph_updates, profile_traits_updates},
+    read::digest::Digest,
 };
 
 /// The folder in a space that holds what is not a table.
@@ -34,6 +36,9 @@ pub struct Space {
     _lock: Lock,
 }
 
+/// These stand in every space, also without a row: what reads them need not ask whether they are there.
+const ALWAYS: [&str; 4] =
+    [id_graph_updates::TABLE, external_id_mapping_updates::TABLE, profile_traits_updates::TABLE, "rejected"];
 /// More tables than this are not kept open.
 const MAX_OPEN: usize = 200;
 /// More bytes than this do not wait in all tables together.
@@ -113,10 +118,17 @@ impl Space {
 
     /// Commits: tables and state to the disk, then the folder, then the manifest.
     pub fn commit(&mut self, mut next: Manifest, state: &[u8]) -> Result<()> {
+        for name in ALWAYS {
+            self.table(name);
+        }
         for (name, table) in self.names.iter().zip(&mut self.tables) {
             let state = table.finish(&self.files)?;
             if 0 < state.bytes || self.manifest.tables.contains_key(name) {
                 next.tables.insert(name.clone(), state);
+            } else if ALWAYS.contains(&name.as_str()) {
+                self.files.append_after(&path_of(&self.folder, name), 0)?.sync()?;
+                let digest = Digest::default().hex();
+                next.tables.insert(name.clone(), TableState { digest: digest.clone(), link: digest, ..state });
             }
         }
         let state_folder = self.folder.join(STATE);

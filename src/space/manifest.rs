@@ -26,7 +26,7 @@ pub const FORMAT: u32 = 1;
 pub struct Manifest {
     /// Of this file.
     pub format: u32,
-    /// The last `uuid_ts` given, in microseconds; 0 before the first.
+    /// The last `uuid_ts` given, in microseconds; -1 before the first, for time begins at 0.
     pub uuid_ts: Micros,
     /// The rules of the last run.
     #[serde(default)]
@@ -160,7 +160,7 @@ impl Default for Manifest {
     fn default() -> Self {
         Self {
             format: FORMAT,
-            uuid_ts: 0,
+            uuid_ts: -1,
             config: None,
             tables: BTreeMap::new(),
             state: None,

@@ -64,3 +64,16 @@ fn what_is_no_space_is_refused() {
     let told = work.program(&["ingest", "--verify", "--space", "nowhere"]).assert().code(2);
     assert!(String::from_utf8_lossy(&told.get_output().stderr).contains("no space"));
 }
+
+#[test]
+fn a_space_inside_the_folder_of_dumps_is_not_read_as_one() {
+    let work = Work::new();
+    work.write("dumps/a.ndjson", "{\"type\":\"track\",\"event\":\"x\",\"userId\":\"u\",\"timestamp\":\"2030-01-01\"}");
+    for expected in [1, 0] {
+        let told = work.program(&["ingest", "dumps", "--space", "dumps/space", "--json"]).assert().success();
+        let told: serde_json::Value = serde_json::from_slice(&told.get_output().stdout).unwrap();
+        assert_eq!(told["lines"], expected, "{told}");
+    }
+    let told = work.program(&["ingest", "dumps/space", "--space", "dumps/space"]).assert().code(2);
+    assert!(String::from_utf8_lossy(&told.get_output().stderr).contains("the space itself"));
+}

@@ -21,13 +21,16 @@ pub(crate) fn of(event: &Event, rules: &Rules) -> BTreeSet<Identifier> {
     add("user_id", event.user_id.clone());
     add("anonymous_id", event.anonymous_id.clone());
 
+    // The first of its places that holds a text, once the text is normalised.
     let mut email = None;
     if event.call == "identify" {
-        email = event.traits.get("email").usable_text();
+        email = usable(event.traits.get("email"), "email", rules);
     }
-    email = email.or_else(|| context_traits.get("email").usable_text());
-    if rules.in_properties.contains("email") {
-        email = email.or_else(|| event.properties.get("email").usable_text());
+    email = email.or_else(|| usable(context_traits.get("email"), "email", rules));
+    for spelling in
+        rules.in_properties.iter().filter(|key| key.to_lowercase() == "email").flat_map(|key| spellings(key))
+    {
+        email = email.or_else(|| usable(event.properties.get(&spelling), "email", rules));
     }
     add("email", email);
 
@@ -47,11 +50,17 @@ pub(crate) fn of(event: &Event, rules: &Rules) -> BTreeSet<Identifier> {
     add("braze_id", context.get("Braze").get("braze_id").usable_text());
 
     for key in &rules.custom {
-        for spelling in [key.clone(), names::snake_case(key), names::camel_case(key)] {
+        for spelling in spellings(key) {
             if event.call != "group" {
                 add(&key.to_lowercase(), event.traits.get(&spelling).usable_text());
             }
             add(&key.to_lowercase(), context_traits.get(&spelling).usable_text());
+            add(&key.to_lowercase(), event.properties.get(&spelling).usable_text());
+        }
+    }
+
+    for key in rules.in_properties.iter().filter(|key| key.to_lowercase() != "email") {
+        for spelling in spellings(key) {
             add(&key.to_lowercase(), event.properties.get(&spelling).usable_text());
         }
     }
@@ -71,19 +80,34 @@ pub(crate) fn of(event: &Event, rules: &Rules) -> BTreeSet<Identifier> {
 
     let mut identifiers = BTreeSet::new();
     for (identifier_type, value) in found {
-        let Some(mut value) = value else { continue };
-        if let Some(normalize) = rules.normalize.get(&identifier_type) {
-            if normalize.trim {
-                value = String::from(value.trim());
-            }
-            if normalize.lowercase {
-                value = value.to_lowercase();
-            }
-        }
+        let Some(value) = value.map(|value| normalised(value, &identifier_type, rules)) else { continue };
         // An account is not a user, wherever its id stands.
         if !value.is_empty() && identifier_type != "group_id" {
             identifiers.insert((identifier_type, value));
         }
     }
     identifiers
+}
+
+fn usable(value: &Json, identifier_type: &str, rules: &Rules) -> Option<String> {
+    let value = normalised(value.usable_text()?, identifier_type, rules);
+    (!value.is_empty()).then_some(value)
+}
+
+fn normalised(mut value: String, identifier_type: &str, rules: &Rules) -> String {
+    if let Some(normalize) = rules.normalize.get(identifier_type) {
+        if normalize.trim {
+            value = String::from(value.trim());
+        }
+        if normalize.lowercase {
+            value = value.to_lowercase();
+        }
+    }
+    value
+}
+
+/// The keys under which a type is found.
+fn spellings(key: &str) -> Vec<String> {
+    let spellings = [key.to_owned(), names::snake_case(key), names::camel_case(key)];
+    spellings.into_iter().filter(|spelling| !spelling.is_empty()).collect()
 }

@@ -44,6 +44,10 @@ pub(crate) struct Violation {
     pub(crate) value: String,
     /// `limit`, `merge_cap`, `mapping_cap` or `blocked`.
     pub(crate) rule: &'static str,
+    /// For a limit: the type of the highest rank that has too many values.
+    pub(crate) limit_type: Option<String>,
+    /// The profile it belongs to after the event; for one that belongs to nobody and is not blocked, the event's.
+    pub(crate) segment_id: Option<String>,
     /// `blocking`, `taken off`, `no room`, `second chance` (failed) or `mapped by second chance`.
     pub(crate) step: &'static str,
 }
@@ -229,8 +233,12 @@ impl Space {
 fn dropped(event: &Event, drop: &[DropRule]) -> bool {
     drop.iter().any(|rule| {
         let event_name = if event.call == "track" { event.track_name.as_ref() } else { None };
-        rule.event_type.as_ref().is_none_or(|wanted| *wanted == event.call)
-            && rule.event_name.as_ref().is_none_or(|wanted| Some(wanted) == event_name)
-            && rule.source.as_ref().is_none_or(|wanted| Some(wanted) == event.source.as_ref())
+        let fits = |globs: &Option<Vec<String>>, text: Option<&String>| match globs {
+            None => true,
+            Some(globs) => text.is_some_and(|text| globs.iter().any(|glob| rules::glob_fits(glob, text))),
+        };
+        fits(&rule.event_type, Some(&event.call))
+            && fits(&rule.event_name, event_name)
+            && fits(&rule.source, event.source.as_ref())
     })
 }

@@ -26,6 +26,9 @@ pub(crate) struct Profile {
     pub(crate) canonical: usize,
 }
 
+/// A rule by its word, and for a limit the type that has too many values.
+type Rule = (&'static str, Option<String>);
+
 /// What an event did to the graph. Profiles are indices.
 #[derive(Clone, Debug)]
 pub(crate) struct Resolution {
@@ -49,21 +52,41 @@ impl Graph {
         rules: &Rules,
         violations: &mut Vec<Violation>,
     ) -> Option<Resolution> {
-        let mut report = |identifier: &Identifier, rule: &'static str, step: &'static str| {
+        let mut refused: Vec<(Identifier, Rule, &'static str)> = Vec::new();
+        let resolution = self.change(event, rules, &mut refused);
+        for (identifier, (rule, limit_type), step) in refused {
+            let belongs_to = self.mappings.get(&identifier).map(|(profile, _)| *profile);
+            let of_event = resolution.as_ref().map(|resolution| resolution.canonical);
+            let reached = belongs_to.or(of_event.filter(|_| rule != "blocked"));
+            let canonical = reached.map(|profile| self.profiles[profile].canonical);
             violations.push(Violation {
                 message_id: event.message_id.clone(),
-                identifier_type: identifier.0.clone(),
-                value: identifier.1.clone(),
+                identifier_type: identifier.0,
+                value: identifier.1,
                 rule,
+                limit_type,
+                segment_id: canonical.map(|profile| self.profiles[profile].segment_id.clone()),
                 step,
             });
+        }
+        resolution
+    }
+
+    fn change(
+        &mut self,
+        event: &Event,
+        rules: &Rules,
+        refused: &mut Vec<(Identifier, Rule, &'static str)>,
+    ) -> Option<Resolution> {
+        let mut report = |identifier: &Identifier, rule: &Rule, step: &'static str| {
+            refused.push((identifier.clone(), rule.clone(), step));
         };
 
         // From the highest rank to the lowest, then by value.
         let mut on_event: Vec<Identifier> = Vec::new();
         for identifier in identifiers::of(event, rules) {
             if rules.blocks(&identifier.0, &identifier.1) {
-                report(&identifier, "blocked", "blocking");
+                report(&identifier, &("blocked", None), "blocking");
             } else {
                 on_event.push(identifier);
             }
@@ -71,7 +94,7 @@ impl Graph {
         let rank = |identifier: &Identifier| (rules.rank(&identifier.0), identifier.1.clone());
         on_event.sort_by_key(rank);
 
-        let mut taken_off: Vec<(Identifier, &'static str)> = Vec::new();
+        let mut taken_off: Vec<(Identifier, Rule)> = Vec::new();
         let mut found = self.find(&on_event);
         while let Some(rule) = self.broken(&found, &on_event, event.timestamp, rules) {
             let lowest = on_event.pop().expect("only an event with identifiers breaks a rule");
@@ -113,25 +136,25 @@ impl Graph {
                 self.mappings.insert(identifier.clone(), (came_through, event.timestamp));
                 mapped.push(identifier);
             } else {
-                report(&identifier, "mapping_cap", "no room");
+                report(&identifier, &("mapping_cap", None), "no room");
             }
         }
 
         // The second chance, from the highest rank down: the reverse of the order they came off in.
         for (identifier, rule) in taken_off.into_iter().rev() {
             if self.mappings.contains_key(&identifier) {
-                report(&identifier, rule, "taken off");
+                report(&identifier, &rule, "taken off");
                 continue;
             }
             let alone = std::slice::from_ref(&identifier);
             if let Some(rule) = self.broken(&BTreeSet::from([canonical]), alone, event.timestamp, rules) {
-                report(&identifier, rule, "second chance");
+                report(&identifier, &rule, "second chance");
             } else if self.identifiers_of(canonical).len() < rules.mapping_cap {
-                report(&identifier, rule, "mapped by second chance");
+                report(&identifier, &rule, "mapped by second chance");
                 self.mappings.insert(identifier.clone(), (came_through, event.timestamp));
                 mapped.push(identifier);
             } else {
-                report(&identifier, "mapping_cap", "second chance");
+                report(&identifier, &("mapping_cap", None), "second chance");
             }
         }
         mapped.sort_by_key(rank);
@@ -159,13 +182,15 @@ impl Graph {
         on_event: &[Identifier],
         now: i128,
         rules: &Rules,
-    ) -> Option<&'static str> {
+    ) -> Option<Rule> {
         let held: Vec<(usize, BTreeSet<Identifier>)> =
             found.iter().map(|profile| (*profile, self.identifiers_of(*profile))).collect();
         let mut candidate: BTreeSet<Identifier> = on_event.iter().cloned().collect();
         candidate.extend(held.iter().flat_map(|(_, identifiers)| identifiers.clone()));
 
-        let types: BTreeSet<&String> = candidate.iter().map(|(identifier_type, _)| identifier_type).collect();
+        let mut types: Vec<&String> = candidate.iter().map(|(identifier_type, _)| identifier_type).collect();
+        types.sort_by_key(|identifier_type| rules.rank(identifier_type));
+        types.dedup();
         for identifier_type in types {
             let of_type = || candidate.iter().filter(|identifier| identifier.0 == *identifier_type);
             if held
@@ -180,7 +205,7 @@ impl Graph {
                 window.millis().is_none_or(|millis| now - millis < added)
             });
             if most < in_window.count() {
-                return Some("limit");
+                return Some(("limit", Some(identifier_type.clone())));
             }
         }
 
@@ -189,10 +214,10 @@ impl Graph {
             let segment_ids =
                 self.profiles.iter().filter(|profile| found.contains(&profile.canonical)).count();
             if rules.merge_cap < segment_ids - 1 {
-                return Some("merge_cap");
+                return Some(("merge_cap", None));
             }
             if rules.mapping_cap < held.iter().map(|(_, identifiers)| identifiers.len()).sum() {
-                return Some("mapping_cap");
+                return Some(("mapping_cap", None));
             }
         }
         None

@@ -1,5 +1,6 @@
 //! What a config may say, as plain data.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use regex::Regex;
@@ -19,7 +20,7 @@ pub(crate) struct Rules {
     pub(crate) normalize: BTreeMap<String, Normalize>,
     /// Keys of custom identifiers, as the config spells them.
     pub(crate) custom: Vec<String>,
-    /// Types that are also looked for in `properties`; only `email` does not do so anyway.
+    /// Keys of types that are looked for in `properties` too, as the config spells them; custom ones are anyway.
     pub(crate) in_properties: BTreeSet<String>,
     /// How many profiles may be merged into one.
     pub(crate) merge_cap: usize,
@@ -91,15 +92,27 @@ pub(crate) struct Normalize {
     pub(crate) trim: bool,
 }
 
-/// A drop rule: every part that is given must match.
+/// A drop rule: every part that is given must match, by one of its globs.
 #[derive(Clone, Debug)]
 pub(crate) struct DropRule {
     /// The event's `type`.
-    pub(crate) event_type: Option<String>,
+    pub(crate) event_type: Option<Vec<String>>,
     /// A track event's name.
-    pub(crate) event_name: Option<String>,
+    pub(crate) event_name: Option<Vec<String>>,
     /// The source id.
-    pub(crate) source: Option<String>,
+    pub(crate) source: Option<Vec<String>>,
+}
+
+/// Whether a text fits a glob, in which `*` stands for any text and everything else for itself.
+pub(crate) fn glob_fits(glob: &str, text: &str) -> bool {
+    match glob.split_once('*') {
+        None => glob == text,
+        Some((front, rest)) => text.strip_prefix(front).is_some_and(|behind| {
+            (0..=behind.len())
+                .filter(|at| behind.is_char_boundary(*at))
+                .any(|at| glob_fits(rest, &behind[at..]))
+        }),
+    }
 }
 
 /// How new profiles are named.
@@ -167,9 +180,18 @@ impl Rules {
             .filter(|rule| rule.identifier_type.as_deref().is_none_or(|named| named == identifier_type))
             .any(|rule| match &rule.values {
                 BlockedValues::Exact(word) => word.to_lowercase() == value.to_lowercase(),
-                BlockedValues::Pattern(pattern) => {
-                    Regex::new(pattern).expect("the test wrote a good pattern").is_match(value)
-                }
+                BlockedValues::Pattern(pattern) => is_match(pattern, value),
             })
     }
+}
+
+/// Whether a pattern is found in a value. Compiling is dear, so each thread remembers what it compiled.
+fn is_match(pattern: &str, value: &str) -> bool {
+    thread_local! {
+        static COMPILED: RefCell<BTreeMap<String, Regex>> = const { RefCell::new(BTreeMap::new()) };
+    }
+    COMPILED.with_borrow_mut(|compiled| {
+        let compile = || Regex::new(pattern).expect("the test wrote a good pattern");
+        compiled.entry(pattern.to_owned()).or_insert_with(compile).is_match(value)
+    })
 }

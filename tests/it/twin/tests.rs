@@ -386,8 +386,8 @@ fn rules_of_the_config_are_kept() {
         custom: vec!["loyalty_card".to_owned()],
         in_properties: ["email".to_owned()].into(),
         drop: vec![DropRule {
-            event_type: Some("track".to_owned()),
-            event_name: Some("noise".to_owned()),
+            event_type: Some(vec!["track".to_owned()]),
+            event_name: Some(vec!["no*".to_owned()]),
             source: None,
         }],
         sources: BTreeMap::from([("s".to_owned(), ("Shop".to_owned(), "shop".to_owned()))]),
