@@ -138,6 +138,12 @@ fn trait_row(rows: &Rows, uuid_ts: Micros, replayed: &mut Replayed) -> Result<()
         Some(traits) => traits.traits.iter().map(|t| (t.name, t.at)).collect(),
         None => Map::default(),
     };
+    let nested: Vec<Vec<u8>> = doc
+        .members(0)
+        .map(|(path, _)| doc.raw(path))
+        .filter(|path| path.contains(&b'.'))
+        .map(column_of)
+        .collect();
     let mut traits: Vec<Trait> = Vec::new();
     for (path, set) in doc.members(0) {
         let path = doc.raw(path);
@@ -150,7 +156,10 @@ fn trait_row(rows: &Rows, uuid_ts: Micros, replayed: &mut Replayed) -> Result<()
             known.get(&name).copied().unwrap_or(SetAt { seq: set, ..row_at })
         };
         let path_id = names.id(path);
-        let value = rows.column(&column_of(path));
+        let column = column_of(path);
+        // A bare name beside a path of the same column is a removed trait: the value is the path's.
+        let removed = !path.contains(&b'.') && nested.contains(&column);
+        let value = rows.column(&column).filter(|_| !removed);
         let cell = value.map(|value| Cell { path: path_id, value: value.into() });
         match traits.last_mut().filter(|t| t.name == name) {
             Some(last) => {

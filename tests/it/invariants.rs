@@ -21,9 +21,9 @@ pub(crate) struct Tables {
 
 impl Tables {
     /// Reads tables by name, as NDJSON.
-    pub(crate) fn new<'a>(tables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        let rows = |text: &str| text.lines().map(|row| serde_json::from_str(row).unwrap()).collect();
-        Self { tables: tables.into_iter().map(|(table, text)| (table.to_owned(), rows(text))).collect() }
+    pub(crate) fn new(tables: &BTreeMap<String, String>) -> Self {
+        let rows = |text: &String| text.lines().map(|row| serde_json::from_str(row).unwrap()).collect();
+        Self { tables: tables.iter().map(|(table, text)| (table.clone(), rows(text))).collect() }
     }
 
     /// The rows of a table.

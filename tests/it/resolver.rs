@@ -3,10 +3,23 @@
 //! `PROFILES_SYNC_CASES=200000 cargo test resolver` tries so many worlds instead of the usual number. A failure tells the
 //! seed, the config, and the events that are left when no event, member or item can go without the failure going too.
 
-use std::{env, fmt::Write, panic, path::Path};
+use std::{
+    collections::BTreeMap,
+    env,
+    fmt::Write,
+    fs, panic,
+    path::{Path, PathBuf},
+};
 
-use profiles_sync::identity::config;
+use profiles_sync::{
+    files::Files,
+    identity::config,
+    ingest::{IngestOptions, ingest},
+    progress::Silent,
+    verify::verify,
+};
 use rayon::prelude::*;
+use tempfile::TempDir;
 
 use crate::{
     invariants::Tables,
@@ -16,8 +29,11 @@ use crate::{
         events, messy,
         value::Value,
     },
-    stages::{self, Ingested},
-    support::tree::{self, Tree},
+    stages,
+    support::{
+        names_in,
+        tree::{self, Tree},
+    },
     twin::{self, Input, Violation},
 };
 
@@ -31,6 +47,26 @@ struct World {
     spaces: Option<Random>,
     /// The lines before this one are a run of their own.
     cut: usize,
+    /// Whether the runs go through a space on disk, and what becomes of its cache between them.
+    on_disk: Option<State>,
+}
+
+/// The state cache of a space.
+#[derive(Clone, Copy, PartialEq)]
+enum State {
+    Kept,
+    Forgotten,
+}
+
+/// A folder in memory where there is one: every run syncs.
+fn folder() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { tempfile::tempdir_in(memory).unwrap() } else { tempfile::tempdir().unwrap() }
+}
+
+fn tree(tables: &BTreeMap<String, String>) -> Tree {
+    let tables = tables.iter().filter(|(_, rows)| !rows.is_empty());
+    tables.map(|(table, rows)| (table.into(), rows.clone().into_bytes())).collect()
 }
 
 impl World {
@@ -63,30 +99,75 @@ impl World {
             Ok(rules) => rules,
             Err(error) => return Some(format!("the config is refused: {error}")),
         };
-        let runs = self.runs();
-        let ingested = stages::ingest(&rules, &runs);
+        let work = self.on_disk.map(|_| folder());
         let mut twin = twin::Space::new();
-        for bytes in &runs {
-            twin.ingest(&[Input { name: "events.ndjson", source: None, bytes }], &self.config.rules);
+        for (number, bytes) in self.runs().iter().enumerate() {
+            let name = work.as_ref().map_or(PathBuf::new(), |work| work.path().join(number.to_string()));
+            let name = name.display().to_string();
+            twin.ingest(&[Input { name: &name, source: None, bytes }], &self.config.rules);
         }
-        let tree = |tables: &std::collections::BTreeMap<String, String>| -> Tree {
-            let tables =
-                tables.iter().filter(|(table, rows)| !rows.is_empty() && *table != "identity_violations");
-            tables.map(|(table, rows)| (table.into(), rows.clone().into_bytes())).collect()
+        let mut actual = match &work {
+            Some(work) => self.ingest_on_disk(work.path()),
+            None => {
+                let ingested = stages::ingest(&rules, &self.runs());
+                let tables = Tables::new(&ingested.tables);
+                tables.check(&rules, "");
+                tables.check_summary(&ingested.summary);
+                ingested.tables
+            }
         };
-        let (mut expected, mut actual) = (tree(twin.tables()), tree(&ingested.tables));
+        let violations = actual.remove("identity_violations").unwrap_or_default();
+        let mut expected = tree(twin.tables());
+        let mut actual = tree(&actual);
         for tree in [&mut expected, &mut actual] {
             if let Some(rows) = tree.get_mut(Path::new("rejected")) {
                 *rows = without_detail(rows);
             }
         }
-        let tables = Tables::new(ingested.tables.iter().map(|(name, rows)| (name.as_str(), rows.as_str())));
-        tables.check(&rules, "");
-        tables.check_summary(&ingested.summary);
         let mut report = tree::differences(&expected, &actual);
-        let violations = violations_of_twin(twin.violations(), &self.config);
-        report.push_str(&differing_lines(&violations, &violations_of_program(&ingested)));
+        report.push_str(&differing_lines(
+            &violations_of_twin(twin.violations(), &self.config),
+            &violations_of_program(&violations),
+        ));
         (!report.is_empty()).then_some(report)
+    }
+
+    /// The tables after the runs through a space in this folder, which is replayed or read back from its cache.
+    fn ingest_on_disk(&self, work: &Path) -> BTreeMap<String, String> {
+        let space = work.join("space");
+        let files = Files::real();
+        let write = |name: &str, bytes: &[u8]| {
+            files.replace(&work.join(name), bytes).unwrap();
+            work.join(name)
+        };
+        let config = write("profiles-sync.toml", self.config.text.as_bytes());
+        for (number, bytes) in self.runs().iter().enumerate() {
+            let options = IngestOptions {
+                inputs: vec![write(&number.to_string(), bytes)],
+                space: space.clone(),
+                config: Some(config.clone()),
+                segment_ids: None,
+                max_rejects: None,
+                memory: None,
+                dry_run: false,
+                wait: 0,
+            };
+            match ingest(&options, &files, &Silent) {
+                Ok(_) if self.on_disk == Some(State::Forgotten) => {
+                    files.remove_folder(&space.join(".state")).unwrap();
+                }
+                Ok(_) => {
+                    let verified = verify(&space, &files, &Silent).unwrap();
+                    assert!(verified.differences.is_empty(), "{:?}", verified.differences);
+                }
+                // A dump without an event is refused, by the twin as well.
+                Err(error) if error.to_string().contains("not one event") => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+        let names = if space.is_dir() { names_in(&space) } else { Vec::new() };
+        let tables = names.iter().filter_map(|name| Some((name.strip_suffix(".ndjson")?.to_owned(), name)));
+        tables.map(|(table, name)| (table, fs::read_to_string(space.join(name)).unwrap())).collect()
     }
 
     /// The same disagreement with as little as possible.
@@ -158,8 +239,7 @@ fn violations_of_twin(violations: &[Violation], config: &Config) -> Vec<String> 
     lines
 }
 
-fn violations_of_program(ingested: &Ingested) -> Vec<String> {
-    let rows = ingested.tables.get("identity_violations").map_or("", String::as_str);
+fn violations_of_program(rows: &str) -> Vec<String> {
     let rows: Vec<serde_json::Value> = rows.lines().map(|row| serde_json::from_str(row).unwrap()).collect();
     let mut lines = Vec::new();
     for (place, row) in grouped(&rows, |row| row["message_id"].to_string()) {
@@ -227,7 +307,7 @@ fn agrees_with_the_twin_on_random_rules_and_events() {
         let config = random_config::make(random);
         let events = events::make(random);
         let cut = if random.chance(30) { random.below(events.len()) } else { 0 };
-        World { config, events, spaces: None, cut }
+        World { config, events, spaces: None, cut, on_disk: None }
     });
 }
 
@@ -237,6 +317,17 @@ fn agrees_with_the_twin_on_messy_payloads() {
         let config = random_config::make(random);
         let events = messy::make(random);
         let spaces = random.chance(50).then(|| random.clone());
-        World { config, events, spaces, cut: 0 }
+        World { config, events, spaces, cut: 0, on_disk: None }
+    });
+}
+
+#[test]
+fn agrees_with_the_twin_across_runs_on_disk() {
+    check("runs through a space", n_cases(20_000) / 40, |random| {
+        let config = random_config::make(random);
+        let events = if random.chance(50) { events::make(random) } else { messy::make(random) };
+        let cut = random.below(events.len());
+        let state = if random.chance(50) { State::Kept } else { State::Forgotten };
+        World { config, events, spaces: None, cut, on_disk: Some(state) }
     });
 }

@@ -35,7 +35,7 @@ pub(crate) struct Ingested {
 pub(crate) fn ingest(rules: &Rules, runs: &[Vec<u8>]) -> Ingested {
     let rules = Arc::new(rules.clone());
     let types = Arc::new(Types::default());
-    let input = Input { path: PathBuf::from("events.ndjson"), source: None };
+    let input = Input { path: PathBuf::new(), source: None };
     let mut preparer = Preparer::new(&rules, &types);
     let resolver = Resolver::new(&rules, &types, Graph::default(), TraitNames::default());
     let start = Manifest::default().uuid_ts;
