@@ -43,7 +43,8 @@ struct Profile {
     last_seq: u64,
     /// How many identifiers of each type.
     counts: Vec<(TypeId, u32)>,
-    /// The profiles that map to it, itself left out, oldest first.
+    /// The profiles that map to it, itself left out, in the order in which they came to it: keeping them sorted would cost
+    /// a large profile that merges many small ones more with each of them.
     merged: Vec<ProfileId>,
     traits: Option<Box<ProfileTraits>>,
 }
@@ -225,13 +226,8 @@ impl Graph {
         for (type_id, count) in counts {
             add_count(&mut target.counts, type_id, count);
         }
-        let sorted = target.merged.last().is_none_or(|&last| last < from);
         target.merged.push(from);
-        let sorted = sorted && merged.first().is_none_or(|&first| from < first);
         target.merged.extend(merged);
-        if !sorted {
-            target.merged.sort_unstable();
-        }
         if first != NONE {
             let end = std::mem::replace(&mut target.last_identifier, last);
             if end == NONE {
@@ -242,7 +238,7 @@ impl Graph {
         }
     }
 
-    /// The profiles merged into a canonical one, oldest first.
+    /// The profiles merged into a canonical one, in no order.
     #[must_use]
     pub fn merged(&self, profile: ProfileId) -> &[ProfileId] {
         &self.profiles[profile as usize].merged

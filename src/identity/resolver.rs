@@ -300,14 +300,18 @@ impl Resolver {
             return false;
         }
         let limit = self.limits[type_id as usize];
-        let n_held: u64 = match limit.window.millis() {
-            None => self.found.iter().map(|&p| u64::from(self.graph.count(p, type_id))).sum(),
-            Some(window) => {
-                let after = timestamp - window;
-                self.found.iter().map(|&p| u64::from(self.graph.count_after(p, type_id, after))).sum()
-            }
-        };
-        u64::from(limit.values) < n_held + n_new as u64
+        let most = u64::from(limit.values);
+        let n_new = n_new as u64;
+        let n_ever: u64 = self.found.iter().map(|&p| u64::from(self.graph.count(p, type_id))).sum();
+        // Only where all that there ever was is too much is it worth looking at times.
+        if n_ever + n_new <= most {
+            return false;
+        }
+        let Some(window) = limit.window.millis() else { return true };
+        let after = timestamp - window;
+        let n_held: u64 =
+            self.found.iter().map(|&p| u64::from(self.graph.count_after(p, type_id, after))).sum();
+        most < n_held + n_new
     }
 
     /// Creates, finds or merges. Says which profile it is now.

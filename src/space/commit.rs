@@ -128,7 +128,8 @@ impl Space {
             } else if ALWAYS.contains(&name.as_str()) {
                 self.files.append_after(&path_of(&self.folder, name), 0)?.sync()?;
                 let digest = Digest::default().hex();
-                next.tables.insert(name.clone(), TableState { digest: digest.clone(), link: digest, ..state });
+                next.tables
+                    .insert(name.clone(), TableState { digest: digest.clone(), link: digest, ..state });
             }
         }
         let state_folder = self.folder.join(STATE);

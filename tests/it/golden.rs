@@ -6,9 +6,12 @@ use std::{env, fs, path::Path};
 
 use serde::Deserialize;
 
-use crate::support::{
-    Work, names_in, project,
-    tree::{self, Tree},
+use crate::{
+    invariants::Watch,
+    support::{
+        Work, names_in, project,
+        tree::{self, Tree},
+    },
 };
 
 macro_rules! cases {
@@ -94,6 +97,7 @@ fn run(name: &str) {
         work.write(&format!("in/{}", path.display()), bytes);
     }
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    let mut watch = Watch::default();
     for step in &case.step {
         let args: Vec<_> = step.args.iter().map(String::as_str).collect();
         let mut command = work.program(&args);
@@ -105,6 +109,7 @@ fn run(name: &str) {
         stderr.extend_from_slice(&output.stderr);
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(step.status), "{name}: {args:?}\n{said}");
+        watch.after_run(&work.path("space"));
     }
     let mut actual = tree::read(&work.path("space"));
     for (stream, bytes) in [("../stdout", stdout), ("../stderr", stderr)] {

@@ -1,10 +1,16 @@
 //! What must hold after any ingest, whatever went in: told from the tables alone, by replaying their rows.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 use profiles_sync::{
     event::timestamp::{Millis, parse_millis},
-    identity::rules::Rules,
+    files::Files,
+    identity::{config, rules::Rules},
+    space::manifest::Manifest,
     summary::IngestSummary,
 };
 use serde_json::Value;
@@ -13,6 +19,35 @@ const CALLS: [&str; 6] = ["identifies", "tracks", "pages", "screens", "groups", 
 
 /// An identifier on a profile, with the time it was mapped at; adopted ones have none.
 type Mapped = ((String, String), Option<Millis>);
+
+/// The tables that tell.
+const TABLES: [&str; 4] =
+    ["id_graph_updates", "external_id_mapping_updates", "profile_traits_updates", "identity_violations"];
+
+/// Watches a space from run to run: each has rules of its own, which hold for what it adds.
+#[derive(Default)]
+pub(crate) struct Watch {
+    /// The last `uuid_ts` before the run.
+    since: String,
+}
+
+impl Watch {
+    /// Checks the space after a run. A run that failed may have left no space.
+    pub(crate) fn after_run(&mut self, space: &Path) {
+        let Some(manifest) = Manifest::read(space, &Files::real()).unwrap() else { return };
+        let rules = manifest.config.map_or_else(Rules::default, |used| {
+            config::parse(&used.text, Path::new("manifest.json")).unwrap()
+        });
+        let read = |table: &&str| {
+            let text = fs::read_to_string(space.join(format!("{table}.ndjson"))).unwrap_or_default();
+            ((*table).to_owned(), text)
+        };
+        let tables = Tables::new(&TABLES.iter().chain(&CALLS).map(read).collect());
+        tables.check(&rules, &self.since);
+        let clocks = TABLES.iter().chain(&CALLS).flat_map(|table| tables.rows(table));
+        self.since = clocks.map(|row| text(row, "uuid_ts").to_owned()).max().unwrap_or_default();
+    }
+}
 
 /// The tables of a space.
 pub(crate) struct Tables {

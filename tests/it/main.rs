@@ -4,11 +4,13 @@
 
 mod agreement;
 mod cli;
+mod cliff;
 mod documents;
 mod failures;
 mod faults;
 mod golden;
 mod invariants;
+mod materialize;
 mod properties;
 mod random;
 mod rejects;

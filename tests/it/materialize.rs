@@ -1,5 +1,7 @@
 //! Raw tables in, views out: a warehouse's oddities one by one, then all of them at random against a plain twin.
 
+#![expect(clippy::disallowed_methods, clippy::format_collect, reason = "tests make files as a user would")]
+
 mod random;
 mod twin;
 
@@ -441,7 +443,7 @@ fn of_a_space_only_committed_bytes_count() {
     fs::write(folder.path().join("id_graph_updates.ndjson"), format!("{row}{{\"torn\":")).unwrap();
     let manifest = format!(
         "{{\"format\":1,\"uuid_ts\":0,\"runs\":[],\"tables\":{{\"id_graph_updates\":\
-         {{\"rows\":1,\"bytes\":{},\"digest\":\"\"}}}}}}",
+         {{\"rows\":1,\"bytes\":{},\"digest\":\"\",\"link\":\"\"}}}}}}",
         row.len()
     );
     let out = folder.path().join("out");

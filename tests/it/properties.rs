@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::{
     dump::{self, Knobs},
+    invariants::Watch,
     support::{
         Work,
         tree::{self, Tree},
@@ -22,9 +23,11 @@ fn lines(seed: u64) -> Vec<String> {
 
 /// Ingests files one run after the other; the tables and views after the last.
 fn tables(work: &Work, space: &str, runs: &[&[&str]], flags: &[&str]) -> Tree {
+    let mut watch = Watch::default();
     for inputs in runs {
         let args = [&["ingest", "--space", space, "-q"], *inputs, flags].concat();
         work.program(&args).assert().success().stdout("").stderr("");
+        watch.after_run(&work.path(space));
     }
     work.program(&["materialize", "--space", space, "-q"]).assert().success().stderr("");
     tree::read(&work.path(space))

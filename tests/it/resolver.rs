@@ -106,15 +106,14 @@ impl World {
             let name = name.display().to_string();
             twin.ingest(&[Input { name: &name, source: None, bytes }], &self.config.rules);
         }
-        let mut actual = match &work {
-            Some(work) => self.ingest_on_disk(work.path()),
-            None => {
-                let ingested = stages::ingest(&rules, &self.runs());
-                let tables = Tables::new(&ingested.tables);
-                tables.check(&rules, "");
-                tables.check_summary(&ingested.summary);
-                ingested.tables
-            }
+        let mut actual = if let Some(work) = &work {
+            self.ingest_on_disk(work.path())
+        } else {
+            let ingested = stages::ingest(&rules, &self.runs());
+            let tables = Tables::new(&ingested.tables);
+            tables.check(&rules, "");
+            tables.check_summary(&ingested.summary);
+            ingested.tables
         };
         let violations = actual.remove("identity_violations").unwrap_or_default();
         let mut expected = tree(twin.tables());

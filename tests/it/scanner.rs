@@ -46,11 +46,8 @@ fn changed_bytes_are_judged_alike() {
         let Ok(text) = String::from_utf8(text) else { continue };
         let read = tape.read(text.as_bytes()).is_ok();
         assert_eq!(read, serde_reads(&text), "{text}");
-        if read {
-            n_good += 1
-        } else {
-            n_bad += 1
-        }
+        n_good += u64::from(read);
+        n_bad += u64::from(!read);
         if read {
             let mut compact = Vec::new();
             Document { text: text.as_bytes(), tokens: &tape.tokens }.push_compact(&mut compact, 0);

@@ -68,7 +68,10 @@ fn what_is_no_space_is_refused() {
 #[test]
 fn a_space_inside_the_folder_of_dumps_is_not_read_as_one() {
     let work = Work::new();
-    work.write("dumps/a.ndjson", "{\"type\":\"track\",\"event\":\"x\",\"userId\":\"u\",\"timestamp\":\"2030-01-01\"}");
+    work.write(
+        "dumps/a.ndjson",
+        "{\"type\":\"track\",\"event\":\"x\",\"userId\":\"u\",\"timestamp\":\"2030-01-01\"}",
+    );
     for expected in [1, 0] {
         let told = work.program(&["ingest", "dumps", "--space", "dumps/space", "--json"]).assert().success();
         let told: serde_json::Value = serde_json::from_slice(&told.get_output().stdout).unwrap();

@@ -106,7 +106,7 @@ pub(crate) fn write(random: &mut Random, tables: &RawTables, folder: &Path) {
         ];
         row_text(random, columns, row.clock)
     });
-    let graph = graph.collect();
+    let graph: Vec<String> = graph.collect();
     let mappings = tables.mappings.iter().map(|row| {
         let hash = match random.below(3) {
             0 => json!(row.hash),
@@ -126,7 +126,7 @@ pub(crate) fn write(random: &mut Random, tables: &RawTables, folder: &Path) {
         ];
         row_text(random, columns, row.clock)
     });
-    let mappings = mappings.collect();
+    let mappings: Vec<String> = mappings.collect();
     let traits = tables.traits.iter().map(|row| {
         let mut columns = vec![("segment_id", json!(row.segment)), ("__profile_version", json!(3))];
         columns.push(("merged_to", Value::Null));
@@ -150,10 +150,10 @@ pub(crate) fn write(random: &mut Random, tables: &RawTables, folder: &Path) {
         }
         row_text(random, columns, row.clock)
     });
-    let traits = traits.collect();
-    write_table(random, folder, "id_graph_updates", graph);
-    write_table(random, folder, "external_id_mapping_updates", mappings);
-    write_table(random, folder, "profile_traits_updates", traits);
+    let traits: Vec<String> = traits.collect();
+    write_table(random, folder, "id_graph_updates", &graph);
+    write_table(random, folder, "external_id_mapping_updates", &mappings);
+    write_table(random, folder, "profile_traits_updates", &traits);
 }
 
 fn row_text(random: &mut Random, mut columns: Vec<(&str, Value)>, clock: Clock) -> String {
@@ -197,15 +197,15 @@ fn spelled(random: &mut Random, time: i64) -> Value {
     }
 }
 
-fn write_table(random: &mut Random, folder: &Path, table: &str, rows: Vec<String>) {
+fn write_table(random: &mut Random, folder: &Path, table: &str, rows: &[String]) {
     fs::create_dir_all(folder).unwrap();
     let table = if random.one_in(2) { table.to_uppercase() } else { table.to_owned() };
     let end = random.pick(&["\n", "\r\n", "\n\n"]);
     if random.one_in(2) {
-        return write_file(random, &folder.join(table), &rows, end);
+        return write_file(random, &folder.join(table), rows, end);
     }
     fs::create_dir(folder.join(&table)).unwrap();
-    let mut rest = &rows[..];
+    let mut rest = rows;
     for part in 0.. {
         let (now, later) = rest.split_at(usize::try_from(random.below(rest.len() as u64 + 1)).unwrap());
         write_file(random, &folder.join(&table).join(format!("part-{part:04}")), now, end);

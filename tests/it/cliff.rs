@@ -1,0 +1,134 @@
+//! A giant cluster is no cliff: what ends up in one profile costs about as much an event as what ends up in many.
+
+use std::{
+    fmt::Write,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use profiles_sync::{
+    event::{
+        block::Block,
+        duplicates::Accepted,
+        order::{Released, Waiting},
+    },
+    identity::{config, graph::Graph, resolver::Resolver, rules::Rules, traits::TraitNames, types::Types},
+    ingest::{prepare::Preparer, resolve::Stage},
+    read::{
+        inputs::Input,
+        unit::{Place, Unit},
+    },
+    summary::IngestSummary,
+};
+
+const IDENTIFIERS: usize = 200_000;
+/// So many identifiers make a profile where they are spread.
+const SPREAD: usize = 4;
+
+/// Limits and caps as good as none.
+const NO_LIMITS: &str = "
+[identity]
+max_merges = 4294967295
+max_identifiers = 4294967295
+[identity.types.anonymous_id]
+limit = 4294967295
+window = \"monthly\"
+";
+
+/// A dump of events, each with one or two identifiers by number.
+fn dump(events: impl Iterator<Item = (usize, Option<usize>)>) -> String {
+    let mut out = String::new();
+    for (number, (one, other)) in events.enumerate() {
+        write!(
+            out,
+            "{{\"type\":\"page\",\"messageId\":\"m{number}\",\"receivedAt\":{},\"anonymousId\":\"a{one}\"",
+            1_700_000_000_000 + number
+        )
+        .unwrap();
+        if let Some(other) = other {
+            let link = format!("{{\"type\":\"anonymous_id\",\"id\":\"a{other}\"}}");
+            write!(out, ",\"context\":{{\"externalIds\":[{link}]}}").unwrap();
+        }
+        out.push_str("}\n");
+    }
+    out
+}
+
+/// Events ready to be resolved, again and again.
+fn prepare(dump: &str, rules: &Arc<Rules>, types: &Arc<Types>) -> Released {
+    let input = Input { path: PathBuf::new(), source: None };
+    let unit = Unit {
+        input: 0,
+        place: Place::Memory(Arc::default()),
+        offset: 0,
+        length: dump.len() as u64,
+        first_line: 1,
+        n_lines: 0,
+        earliest: 0,
+        latest: 0,
+        too_long: None,
+    };
+    let mut waiting = Waiting::default();
+    let block = Block { lines: dump.as_bytes().to_vec(), ..Block::default() };
+    waiting.add(Preparer::new(rules, types).prepare(&unit, &input, block).block);
+    waiting.release(None)
+}
+
+/// How long the one stage takes that goes event by event; and how many profiles are left.
+fn resolve(events: &Released, rules: &Arc<Rules>, types: &Arc<Types>) -> (Duration, u64) {
+    let resolver = Resolver::new(rules, types, Graph::default(), TraitNames::default());
+    let mut stage = Stage::new(resolver, Accepted::default(), 0, rules, types);
+    let events = Released { blocks: events.blocks.clone(), places: events.places.clone() };
+    let start = Instant::now();
+    let rows = stage.resolve(events);
+    let took = start.elapsed();
+    drop(rows);
+    let mut summary = IngestSummary::default();
+    stage.finish(&mut summary);
+    (took, summary.profiles_created - summary.profiles_merged)
+}
+
+/// One profile may cost twice what many cost, in the median of three attempts: others use the machine too.
+fn check(what: &str, one: &str, many: &str) {
+    let rules = Arc::new(config::parse(NO_LIMITS, Path::new("no-limits.toml")).unwrap());
+    let types = Arc::new(Types::default());
+    let (one, many) = rayon::join(|| prepare(one, &rules, &types), || prepare(many, &rules, &types));
+    let mut ratios = Vec::new();
+    for _ in 0..3 {
+        let (apart, n_many) = resolve(&many, &rules, &types);
+        let (together, n_one) = resolve(&one, &rules, &types);
+        assert_eq!((n_one, n_many), (1, (IDENTIFIERS / SPREAD) as u64), "{what}");
+        ratios.push(together.as_secs_f64() / apart.as_secs_f64());
+        let n_fine = ratios.iter().filter(|ratio| **ratio <= 2.0).count();
+        if 1 < n_fine {
+            return;
+        }
+    }
+    panic!("{what}: one profile costs {ratios:.2?} times what many cost");
+}
+
+#[test]
+fn a_chain_that_grows_link_by_link() {
+    let chain = |cut: bool| {
+        dump((0..IDENTIFIERS).map(|at| {
+            let last = at + 1 == IDENTIFIERS || cut && at % SPREAD == SPREAD - 1;
+            (at, (!last).then_some(at + 1))
+        }))
+    };
+    check("a chain", &chain(false), &chain(true));
+}
+
+#[test]
+fn profiles_that_merge_one_after_the_other() {
+    let links = |cut: bool, links: Vec<usize>| {
+        let alone = (0..IDENTIFIERS).map(|at| (at, None));
+        let first = move |at| if cut { at - at % SPREAD } else { 0 };
+        let linked = links.into_iter().map(move |at| (first(at), (at != first(at)).then_some(at)));
+        dump(alone.chain(linked))
+    };
+    let forwards: Vec<usize> = (1..IDENTIFIERS).collect();
+    let backwards: Vec<usize> = (1..IDENTIFIERS).rev().collect();
+    check("merges, the oldest first", &links(false, forwards.clone()), &links(true, forwards));
+    check("merges, the youngest first", &links(false, backwards.clone()), &links(true, backwards));
+}
