@@ -69,11 +69,11 @@ impl Files {
         File::open(path).map_err(|e| Error::io("open", path, e))
     }
 
-    /// Reads a whole file; `None` where there is none.
+    /// Reads a whole file; `None` where there is none, not even a folder for it.
     pub fn read_if_there(&self, path: &Path) -> Result<Option<Vec<u8>>> {
         match fs::read(path) {
             Ok(bytes) => Ok(Some(bytes)),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
             Err(e) => Err(Error::io("read", path, e)),
         }
     }

@@ -69,8 +69,8 @@ pub struct IngestOptions {
 pub fn ingest(options: &IngestOptions, files: &Files, progress: &dyn Progress) -> Result<IngestSummary> {
     let started = Instant::now();
     let inputs = inputs::list(&options.inputs, &options.space, &mut |text| progress.notice(text))?;
-    let mut space = Space::open(&options.space, options.wait, files, progress)?;
     let rules = Arc::new(load_rules(options, files)?);
+    let mut space = Space::open(&options.space, options.wait, files, progress)?;
     let config = ConfigUsed::of(&rules);
     for change in config.changes_since(space.manifest.config.as_ref()) {
         progress.notice(&change);

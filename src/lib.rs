@@ -19,3 +19,5 @@ pub mod view;
 pub mod ingest;
 pub mod materialize;
 pub mod verify;
+
+pub mod diff;

@@ -135,18 +135,23 @@ fn write_views(
     let folds = Folds::read(tables, views, options.as_of, files, &meter)?;
     meter.start("writing views", None);
     let rows = stage(files, &options.out, &meter, |staging| {
-        // The traits come first: their files are the largest, and are synced while the others are rendered.
-        let mut rows = trait_views::write(views, &folds, staging)?;
-        for &view in views {
-            rows.extend(match view {
-                View::ProfileTraits | View::UserTraits => None,
-                View::IdGraph => Some((view, id_graph::write(&folds, staging)?)),
-                View::ProfileMerges => Some((view, profile_merges::write(&folds, staging)?)),
-                View::ExternalIdMapping => Some((view, external_id_mapping::write(&folds, staging)?)),
-                View::UserIdentifiers => Some((view, user_identifiers::write(&folds, staging)?)),
-            });
-        }
-        Ok(rows)
+        let (of_traits, others) = rayon::join(
+            || trait_views::write(views, &folds, staging),
+            || -> Result<Vec<(View, u64)>> {
+                let mut rows = Vec::new();
+                for &view in views {
+                    rows.extend(match view {
+                        View::ProfileTraits | View::UserTraits => None,
+                        View::IdGraph => Some((view, id_graph::write(&folds, staging)?)),
+                        View::ProfileMerges => Some((view, profile_merges::write(&folds, staging)?)),
+                        View::ExternalIdMapping => Some((view, external_id_mapping::write(&folds, staging)?)),
+                        View::UserIdentifiers => Some((view, user_identifiers::write(&folds, staging)?)),
+                    });
+                }
+                Ok(rows)
+            },
+        );
+        Ok([of_traits?, others?].concat())
     })?;
     summary.rows = rows.into_iter().map(|(view, n_rows)| (view.name().to_owned(), n_rows)).collect();
     summary.rows_read =

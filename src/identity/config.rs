@@ -30,7 +30,7 @@ struct File {
     segment_ids: Option<SegmentIdStyle>,
     dedupe_window_days: Option<Spanned<i64>>,
     identity: Identity,
-    drop: Vec<Drop>,
+    drop: Vec<Spanned<Drop>>,
     sources: BTreeMap<String, SourceEntry>,
     sync: Sync,
 }
@@ -229,7 +229,7 @@ fn order(
             let known = KNOWN_TYPES.into_iter().chain(types.keys().map(String::as_str));
             let hint = match nearest(name, known) {
                 Some(near) => format!("did you mean \"{near}\"?"),
-                None => format!("declare it with `[identity.types.{name}]`"),
+                None => format!("declare it with `[identity.types.{}]`", quoted(name)),
             };
             return Err(wrong(
                 entry.span(),
@@ -242,7 +242,18 @@ fn order(
     Ok(order)
 }
 
-fn drop_rule(entry: Drop) -> std::result::Result<DropRule, Wrong> {
+fn drop_rule(entry: Spanned<Drop>) -> std::result::Result<DropRule, Wrong> {
+    let place = entry.span();
+    let entry = entry.into_inner();
+    for (key, list) in [("type", &entry.r#type), ("event", &entry.event), ("source", &entry.source)] {
+        if list.as_ref().is_some_and(Vec::is_empty) {
+            return Err(wrong(
+                place,
+                format!("`{key} = []` of this `[[drop]]` rule matches no event"),
+                "name at least one, or take the line out",
+            ));
+        }
+    }
     for call in entry.r#type.iter().flatten() {
         let glob = Glob::new(call.get_ref()).map(|glob| glob.compile_matcher());
         if glob.is_ok_and(|glob| !Call::ALL.into_iter().any(|c| glob.is_match(c.name()))) {
@@ -256,11 +267,11 @@ fn drop_rule(entry: Drop) -> std::result::Result<DropRule, Wrong> {
     let rule =
         DropRule { calls: globs(entry.r#type)?, events: globs(entry.event)?, sources: globs(entry.source)? };
     if rule.calls.is_none() && rule.events.is_none() && rule.sources.is_none() {
-        return Err(Wrong {
-            place: None,
-            message: "a `[[drop]]` rule without conditions would drop every event".to_owned(),
-            hint: "give it `type`, `event` or `source`, or take it out".to_owned(),
-        });
+        return Err(wrong(
+            place,
+            "a `[[drop]]` rule without conditions would drop every event",
+            "give it `type`, `event` or `source`, or take it out",
+        ));
     }
     Ok(rule)
 }
@@ -484,7 +495,7 @@ fn push_lists(out: &mut String, rules: &Rules) {
         put(out, &format!("[sources.{}]\n", quoted(id)));
         for (key, value) in [("name", &source.name), ("slug", &source.slug)] {
             if let Some(value) = value {
-                put(out, &format!("{key} = {}\n", toml::Value::from(value.as_str())));
+                put(out, &format!("{key} = {}\n", written(value)));
             }
         }
     }
@@ -507,10 +518,28 @@ fn put(out: &mut String, text: &str) {
 }
 
 fn list<T: AsRef<str>>(values: &[T]) -> String {
-    toml::Value::from(values.iter().map(AsRef::as_ref).collect::<Vec<&str>>()).to_string()
+    let values: Vec<String> = values.iter().map(|value| written(value.as_ref())).collect();
+    format!("[{}]", values.join(", "))
 }
 
 fn quoted(key: &str) -> String {
     let bare = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-    if bare { key.to_owned() } else { toml::Value::from(key).to_string() }
+    if bare { key.to_owned() } else { written(key) }
+}
+
+/// A text on one line, which a key has to be.
+fn written(text: &str) -> String {
+    if !text.contains(char::is_control) {
+        return toml::Value::from(text).to_string();
+    }
+    let mut out = String::from("\"");
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => out.extend(['\\', character]),
+            control if control.is_control() => put(&mut out, &format!("\\u{:04X}", u32::from(control))),
+            other => out.push(other),
+        }
+    }
+    out.push('"');
+    out
 }

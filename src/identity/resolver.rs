@@ -40,7 +40,7 @@ pub struct Refused {
     pub identifier: u32,
     /// Which rule.
     pub refusal: Refusal,
-    /// The type whose limit is meant, for a limit.
+    /// The type whose limit is meant, for a limit: of several the one of the highest rank.
     pub limited_type: TypeId,
     /// The profile it belongs to; for one that belongs to nobody, the profile it would have been mapped to.
     pub profile: Option<ProfileId>,

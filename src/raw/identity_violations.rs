@@ -1,7 +1,8 @@
 //! The table `identity_violations`: every identifier that an event carried and that was not used, and why.
 //!
 //! Grain: one identifier of one event. Key: `message_id`, `type`, `value`. Order: of processing, within an event in the order
-//! of refusal. `rule` is `blocked`, `limit`, `merge_cap` or `mapping_cap`.
+//! of refusal. `rule` is `blocked`, `limit`, `merge_cap` or `mapping_cap`: what kept the identifier off in the end, which for
+//! one that failed its second chance is what it failed by then.
 
 use crate::{
     event::{
@@ -25,7 +26,7 @@ pub struct Violation<'a> {
     pub value: &'a [u8],
     /// Which rule: a fixed word.
     pub rule: &'a str,
-    /// For a limit: the type that would have passed it, and the limit.
+    /// For a limit: the type that would have passed it, of several the one of the highest rank, and the limit.
     pub limit: Option<(&'a str, Limit)>,
     /// For a blocked value: the entry of the config.
     pub blocked_by: Option<&'a str>,

@@ -1,11 +1,9 @@
 //! The clocks of a row: four columns that all raw tables and most views have, read in any spelling and written in ours.
 
-use std::borrow::Cow;
-
 use super::blocks::Problem;
 use crate::{
     event::{
-        json::{Document, Kind},
+        json::{Kind, unescape},
         timestamp::{Micros, parse_micros, push_micros, push_millis},
     },
     raw::trigger::push_seq,
@@ -29,25 +27,96 @@ const SEQ_HINT: &str = "`seq` is a whole number of at most 19 digits, or text of
 const TIME_HINT: &str =
     "write times as RFC 3339, as `YYYY-MM-DD HH:MM:SS[.f]`, or as a number of milliseconds";
 
-impl Clock {
-    /// The clocks in these values of a row, tokens of `document`: `seq`, `uuid_ts`, `timestamp`, `received_at`.
-    pub fn read(document: Document<'_>, values: [Option<u32>; 4]) -> Result<Self, Problem> {
+/// Reads clocks. Neighbours mostly share their day, whose date is read once.
+#[derive(Debug, Default)]
+pub struct ClockReader {
+    /// `2022-05-02T`
+    date: [u8; 11],
+    /// When it begins.
+    midnight: Micros,
+}
+
+/// A value that is no null: what it is, and its bytes as they stand, of a string without the quotes.
+pub type RawValue<'a> = (Kind, &'a [u8]);
+
+impl ClockReader {
+    /// The clocks in these values of a row: `seq`, `uuid_ts`, `timestamp`, `received_at`.
+    pub fn read(&mut self, values: [Option<RawValue<'_>>; 4]) -> Result<Clock, Problem> {
         let [seq, uuid_ts, timestamp, received_at] = values;
-        let time = |value: Option<u32>, name| match value {
-            Some(value) => read_time(document, value, name),
-            None => Ok(NO_TIME),
-        };
-        Ok(Self {
-            seq: match seq {
-                Some(value) => read_seq(document, value)?,
-                None => NO_SEQ,
-            },
-            uuid_ts: time(uuid_ts, "uuid_ts")?,
-            timestamp: time(timestamp, "timestamp")?,
-            received_at: time(received_at, "received_at")?,
+        Ok(Clock {
+            seq: seq.map_or(Ok(NO_SEQ), read_seq)?,
+            uuid_ts: self.time(uuid_ts, "uuid_ts")?,
+            timestamp: self.time(timestamp, "timestamp")?,
+            received_at: self.time(received_at, "received_at")?,
         })
     }
 
+    fn time(&mut self, value: Option<RawValue<'_>>, name: &str) -> Result<Micros, Problem> {
+        let time = match value {
+            None | Some((Kind::Plain | Kind::Escaped, b"")) => Some(NO_TIME),
+            Some((Kind::Plain, text)) => self.of_this_day(text).or_else(|| self.of_any_day(text)),
+            Some((Kind::Escaped, text)) => parse_micros(&unescape(text)),
+            Some((Kind::Integer, digits)) => {
+                let millis = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse::<i64>().ok());
+                millis.and_then(|millis| millis.checked_mul(1000))
+            }
+            Some(_) => None,
+        };
+        time.ok_or_else(|| Problem {
+            message: format!("`{name}` cannot be read as a time").into(),
+            hint: TIME_HINT,
+        })
+    }
+
+    /// A time in our spelling on the day met last.
+    fn of_this_day(&self, text: &[u8]) -> Option<Micros> {
+        let (date, time) = text.split_first_chunk::<11>()?;
+        if *date != self.date {
+            return None;
+        }
+        let (clock, fraction) = time.split_first_chunk::<8>()?;
+        let [h1, h2, b':', m1, m2, b':', s1, s2] = *clock else { return None };
+        let (hour, minute, second) = (number(&[h1, h2])?, number(&[m1, m2])?, number(&[s1, s2])?);
+        let micros = match fraction {
+            [b'.', digits @ .., b'Z'] => {
+                match (digits.first_chunk::<3>()?, digits.get(3..)?.first_chunk::<3>()) {
+                    (millis, None) if digits.len() == 3 => number(millis)? * 1000,
+                    (millis, Some(micros)) if digits.len() == 6 => number(millis)? * 1000 + number(micros)?,
+                    _ => return None,
+                }
+            }
+            _ => return None,
+        };
+        // Later hours are no times, and second 60 is best left to those who know what it means.
+        let in_range = hour < 24 && minute < 60 && second < 60;
+        in_range.then(|| self.midnight + ((hour * 60 + minute) * 60 + second) * 1_000_000 + micros)
+    }
+
+    fn of_any_day(&mut self, text: &[u8]) -> Option<Micros> {
+        let micros = parse_micros(text)?;
+        if let Some((date, _)) = text.split_first_chunk::<11>()
+            && let Some(midnight) = parse_micros(&date[..10])
+            && date[10] == b'T'
+        {
+            self.date = *date;
+            self.midnight = midnight;
+        }
+        Some(micros)
+    }
+}
+
+fn number<const N: usize>(digits: &[u8; N]) -> Option<i64> {
+    let mut number = 0;
+    let mut largest = 0;
+    for digit in digits {
+        let digit = digit.wrapping_sub(b'0');
+        largest = largest.max(digit);
+        number = number * 10 + i64::from(digit);
+    }
+    (largest < 10).then_some(number)
+}
+
+impl Clock {
     /// What decides which of two rows is later, everywhere.
     #[must_use]
     pub fn order(&self) -> (u64, Micros) {
@@ -118,18 +187,22 @@ fn push_time(out: &mut Vec<u8>, name: &[u8], time: Micros, push: fn(&mut Vec<u8>
     out.push(b'"');
 }
 
-fn read_seq(document: Document<'_>, value: u32) -> Result<u64, Problem> {
-    let problem = || Problem { message: "`seq` is no whole number".into(), hint: SEQ_HINT };
-    match document.scalar_text(value) {
-        Some(text) => seq_of(&text).ok_or_else(problem),
-        None => Err(problem()),
-    }
+fn read_seq(value: RawValue<'_>) -> Result<u64, Problem> {
+    let seq = match value {
+        (Kind::Plain | Kind::Integer | Kind::Number, text) => seq_of(text),
+        (Kind::Escaped, text) => seq_of(&unescape(text)),
+        _ => None,
+    };
+    seq.ok_or_else(|| Problem { message: "`seq` is no whole number".into(), hint: SEQ_HINT })
 }
 
 /// A `seq` as a number that compares like it: [`NO_SEQ`] for none, else one more than its value. `None` where the text is
 /// no such thing.
 #[must_use]
 pub fn seq_of(text: &[u8]) -> Option<u64> {
+    if text.len() == SEQ_DIGITS && text.iter().all(u8::is_ascii_digit) {
+        return Some(text.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0')) + 1);
+    }
     let text = text.trim_ascii();
     // Some warehouses export whole numbers of a decimal type as `123.0`.
     let whole = match memchr::memchr(b'.', text) {
@@ -154,38 +227,18 @@ pub fn seq_of(text: &[u8]) -> Option<u64> {
     Some(number + 1)
 }
 
-fn read_time(document: Document<'_>, value: u32, name: &str) -> Result<Micros, Problem> {
-    let time = match document.kind(value) {
-        Kind::Plain | Kind::Escaped => {
-            let text = document.string(value).unwrap_or(Cow::Borrowed(b""));
-            if text.is_empty() {
-                return Ok(NO_TIME);
-            }
-            parse_micros(&text)
-        }
-        Kind::Integer => std::str::from_utf8(document.raw(value))
-            .ok()
-            .and_then(|digits| digits.parse::<i64>().ok())
-            .and_then(|millis| millis.checked_mul(1000)),
-        _ => None,
-    };
-    time.ok_or_else(|| Problem {
-        message: format!("`{name}` cannot be read as a time").into(),
-        hint: TIME_HINT,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::json::Tape;
+    use crate::event::json::{Document, Tape};
 
     fn read(json: &str) -> Result<Clock, Problem> {
         let mut tape = Tape::default();
         tape.read(json.as_bytes()).unwrap();
         let document = Document { text: json.as_bytes(), tokens: &tape.tokens };
-        let values: Vec<_> = document.items(0).map(Some).collect();
-        Clock::read(document, [values[0], values[1], values[2], values[3]])
+        let values: Vec<_> =
+            document.items(0).map(|value| Some((document.kind(value), document.raw(value)))).collect();
+        ClockReader::default().read([values[0], values[1], values[2], values[3]])
     }
 
     fn check(json: &str, expected: &str) {
@@ -227,6 +280,33 @@ mod tests {
             r#"["",[],"",""]"#,
         ] {
             assert!(read(json).is_err(), "{json}");
+        }
+    }
+
+    #[test]
+    fn a_day_met_before_makes_no_difference() {
+        let mut reader = ClockReader::default();
+        for text in [
+            "2022-05-02T14:01:00.123Z",
+            "2022-05-02T14:01:00.123456Z",
+            "2022-05-02T23:59:59.999Z",
+            "2022-05-02T24:00:00.000Z",
+            "2022-05-02T23:60:00.000Z",
+            "2022-05-02T23:59:60.000Z",
+            "2022-05-02T2a:00:00.000Z",
+            "2022-05-02T14:01:00.12Z",
+            "2022-05-02T14:01:00Z",
+            "2022-05-02T14:01:00.123+02:00",
+            "2022-05-02 14:01:00.123Z",
+            "2022-5-2T14:01:00.123Z",
+            "2022-05-02",
+            "2022-05-02T",
+            "2022-02-30T00:00:00.000Z",
+        ] {
+            for _ in 0..2 {
+                let time = reader.time(Some((Kind::Plain, text.as_bytes())), "timestamp").ok();
+                assert_eq!(time, parse_micros(text.as_bytes()), "{text}");
+            }
         }
     }
 

@@ -1,15 +1,16 @@
 //! One line of a raw table: the columns asked for, found by name in any case and in any order.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, cell::Cell};
 
 use super::{
     blocks::{Problem, ROW_HINT},
-    clock::Clock,
+    clock::{Clock, ClockReader},
+    scan::{Scanner, Value},
 };
-use crate::event::json::{Document, Kind, Tape};
+use crate::event::json::{Document, JsonError, Kind, Tape, unescape};
 
 /// The columns of a [`Clock`]; a [`RowReader`] finds them besides those it is asked for.
-const CLOCK_COLUMNS: [&[u8]; 4] = [b"seq", b"uuid_ts", b"timestamp", b"received_at"];
+const CLOCK_COLUMNS: [&str; 4] = ["seq", "uuid_ts", "timestamp", "received_at"];
 
 const TABLE_HINT: &str = "is this the raw table that its file name says?";
 
@@ -17,54 +18,116 @@ const TABLE_HINT: &str = "is this the raw table that its file name says?";
 #[derive(Debug)]
 pub struct RowReader<const N: usize> {
     columns: [&'static str; N],
+    /// Whether the last column ends a row, once all others were found.
+    last_ends: bool,
+    scanner: Scanner<Column>,
     tape: Tape,
+    clocks: ClockReader,
 }
 
 /// A row: its clocks and the columns asked for.
 #[derive(Debug)]
 pub struct Row<'a, const N: usize> {
-    /// The line.
-    pub document: Document<'a>,
     /// When it came to be.
     pub clock: Clock,
+    line: &'a [u8],
     columns: [&'static str; N],
-    values: [Option<u32>; N],
+    values: [Option<Value>; N],
+}
+
+/// Which column a name is.
+#[derive(Debug, Clone, Copy)]
+enum Column {
+    Clock(usize),
+    Asked(usize),
+    Other,
 }
 
 impl<const N: usize> RowReader<N> {
     /// A reader for these columns, named in lower case.
     #[must_use]
     pub fn new(columns: [&'static str; N]) -> Self {
-        Self { columns, tape: Tape::default() }
+        let (scanner, tape, clocks) = (Scanner::default(), Tape::default(), ClockReader::default());
+        Self { columns, last_ends: false, scanner, tape, clocks }
     }
 
-    /// Reads a line.
-    pub fn read<'a>(&'a mut self, line: &'a [u8]) -> Result<Row<'a, N>, Problem> {
-        self.tape.read(line).map_err(|error| Problem {
-            message: format!("the line is not JSON: {} at byte {}", error.message, error.at).into(),
-            hint: ROW_HINT,
-        })?;
-        let document = Document { text: line, tokens: &self.tape.tokens };
-        if document.kind(0) != Kind::Object {
-            return Err(Problem { message: "the line is not a JSON object".into(), hint: ROW_HINT });
-        }
+    /// The same, for rows that are read a second time if they matter: once the last column is met and all others were, the
+    /// rest of the row is not looked at. The value of that column is not read either, only whether it is null.
+    #[must_use]
+    pub fn until_last(columns: [&'static str; N]) -> Self {
+        Self { last_ends: true, ..Self::new(columns) }
+    }
+
+    /// Reads a line. `clean` says that there is no control character in it.
+    pub fn read<'a>(&mut self, line: &'a [u8], clean: bool) -> Result<Row<'a, N>, Problem> {
+        let Self { columns, last_ends, scanner, tape, clocks } = self;
         let mut clock = [None; 4];
         let mut values = [None; N];
-        for (key, value) in document.members(0) {
-            let value = Some(value).filter(|&value| document.kind(value) != Kind::Null);
-            let name = document.string(key).unwrap_or_default();
-            if let Some(place) = self.columns.iter().position(|column| same_name(column.as_bytes(), &name)) {
-                values[place] = value;
-            } else if let Some(place) = CLOCK_COLUMNS.iter().position(|column| same_name(column, &name)) {
-                clock[place] = value;
+        // A bit for every column that is still to be found, but for the last.
+        let missing = Cell::new((1_u32 << (CLOCK_COLUMNS.len() + N - 1)) - 1);
+        // Of a repeated name the last value counts, so that a second walk needs no clean start.
+        let mut put = |column: Column, value: Value| {
+            let value = Some(value).filter(|value| value.kind != Kind::Null);
+            let place = match column {
+                Column::Clock(place) => {
+                    clock[place] = value;
+                    place
+                }
+                Column::Asked(place) => {
+                    values[place] = value;
+                    CLOCK_COLUMNS.len() + place
+                }
+                Column::Other => return,
+            };
+            missing.set(missing.get() & !(1 << place));
+        };
+        let is_last = |column: &Column| match column {
+            Column::Asked(place) => *last_ends && *place + 1 == N && missing.get() == 0,
+            _ => false,
+        };
+        let classify = |name: &[u8]| {
+            let is_name = |column: &str| column.as_bytes().eq_ignore_ascii_case(name);
+            let asked = columns.iter().position(|column| is_name(column)).map(Column::Asked);
+            asked.or(CLOCK_COLUMNS.iter().position(|column| is_name(column)).map(Column::Clock))
+        };
+        let classify = |name: &[u8]| classify(name).unwrap_or(Column::Other);
+        let plain = if clean {
+            scanner.scan(line, classify, is_last, |label, value| put(label.class, value))
+        } else {
+            None
+        };
+        if plain.is_none() {
+            let document = read_tokens(tape, line)?;
+            for (key, value) in document.members(0) {
+                let value = Value::from(document.tokens[value as usize]);
+                put(classify(&document.string(key).unwrap_or_default()), value);
             }
         }
-        Ok(Row { document, clock: Clock::read(document, clock)?, columns: self.columns, values })
+        let clock = clocks.read(clock.map(|value| value.map(|value| (value.kind, raw(line, value)))))?;
+        Ok(Row { clock, line, columns: *columns, values })
     }
 }
 
-fn same_name(column: &[u8], name: &[u8]) -> bool {
-    column.len() == name.len() && (column == name || column.eq_ignore_ascii_case(name))
+/// What is wrong with a line that is not JSON.
+#[must_use]
+pub fn not_json(error: JsonError) -> Problem {
+    Problem {
+        message: format!("the line is not JSON: {} at byte {}", error.message, error.at).into(),
+        hint: ROW_HINT,
+    }
+}
+
+fn read_tokens<'a>(tape: &'a mut Tape, line: &'a [u8]) -> Result<Document<'a>, Problem> {
+    tape.read(line).map_err(not_json)?;
+    let document = Document { text: line, tokens: &tape.tokens };
+    match document.kind(0) {
+        Kind::Object => Ok(document),
+        _ => Err(Problem { message: "the line is not a JSON object".into(), hint: ROW_HINT }),
+    }
+}
+
+fn raw(line: &[u8], value: Value) -> &[u8] {
+    &line[value.start..value.end]
 }
 
 impl<'a, const N: usize> Row<'a, N> {
@@ -74,12 +137,20 @@ impl<'a, const N: usize> Row<'a, N> {
         self.values[column].is_some()
     }
 
+    /// Whether the text of a column has no character that JSON escapes.
+    #[must_use]
+    pub fn is_plain(&self, column: usize) -> bool {
+        self.values[column].is_none_or(|value| value.kind != Kind::Escaped)
+    }
+
     /// The text of a column, numbers as written; `None` where it is missing or null.
     pub fn text(&self, column: usize) -> Result<Option<Cow<'a, [u8]>>, Problem> {
         let Some(value) = self.values[column] else { return Ok(None) };
-        match self.document.scalar_text(value) {
-            Some(text) => Ok(Some(text)),
-            None => Err(Problem {
+        let raw = raw(self.line, value);
+        match value.kind {
+            Kind::Plain | Kind::Integer | Kind::Number => Ok(Some(Cow::Borrowed(raw))),
+            Kind::Escaped => Ok(Some(unescape(raw))),
+            _ => Err(Problem {
                 message: format!("`{}` is neither text nor a number", self.columns[column]).into(),
                 hint: TABLE_HINT,
             }),
@@ -111,28 +182,46 @@ mod tests {
         let mut reader = RowReader::new(["segment_id", "external_id_value"]);
         for line in [
             r#"{"segment_id":"s","seq":"7","external_id_value":"v"}"#,
+            r#"{"SEGMENT_ID":"s","EXTERNAL_ID_VALUE":"v","SEQ":7,"other":null}"#,
             r#"{"EXTERNAL_ID_VALUE":"v","SEQ":7,"SEGMENT_ID":"s","OTHER":{}}"#,
             r#"{"Segment_\u0069d":"x","external_id_value":"v","seq":"","seq":"0007","segment_id":"s"}"#,
         ] {
-            let row = reader.read(line.as_bytes()).unwrap();
-            assert_eq!(
-                (&*row.needed(0).unwrap(), &*row.needed(1).unwrap()),
-                (&b"s"[..], &b"v"[..]),
-                "{line}"
-            );
-            assert_eq!(row.clock.seq(), 8, "{line}");
+            for clean in [true, false] {
+                let row = reader.read(line.as_bytes(), clean).unwrap();
+                let texts = [row.needed(0).unwrap(), row.needed(1).unwrap()];
+                assert_eq!(texts, [&b"s"[..], b"v"], "{line}");
+                assert_eq!(row.clock.seq(), 8, "{line}");
+            }
         }
+    }
+
+    #[test]
+    fn behind_the_last_column_nothing_is_read_once_all_others_were_found() {
+        let mut reader = RowReader::until_last(["segment_id", "__trait_seqs"]);
+        let clocks = r#""seq":"1","timestamp":null,"received_at":null,"uuid_ts":null"#;
+        for (line, has_seqs) in [
+            (format!(r#"{{"segment_id":"s",{clocks},"__trait_seqs":"x","a":nonsense}}"#), true),
+            (format!(r#"{{"segment_id":"s",{clocks},"__trait_seqs":null,"a":1}}"#), false),
+            (format!(r#"{{"segment_id":"x",{clocks},"segment_id":"s"}}"#), false),
+            (format!(r#"{{"__trait_seqs":"x",{clocks},"segment_id":"s"}}"#), true),
+            (format!(r#"{{"seq":"1",{clocks},"__trait_seqs":"x","segment_id":"s"}}"#), true),
+        ] {
+            let row = reader.read(line.as_bytes(), true).unwrap();
+            assert_eq!((&*row.name(0).unwrap(), row.has(1)), (&b"s"[..], has_seqs), "{line}");
+        }
+        let line = format!(r#"{{{clocks},"__trait_seqs":"x","segment_id":nonsense}}"#);
+        assert!(reader.read(line.as_bytes(), true).is_err());
     }
 
     #[test]
     fn missing_and_null_are_the_same() {
         let mut reader = RowReader::new(["segment_id"]);
-        for line in ["{}", r#"{"segment_id":null}"#] {
-            let row = reader.read(line.as_bytes()).unwrap();
+        for line in ["{}", r#"{"segment_id":null}"#, r#"{"segment_id":"s","segment_id":null}"#] {
+            let row = reader.read(line.as_bytes(), true).unwrap();
             assert_eq!(row.text(0).unwrap(), None);
             assert_eq!(row.needed(0).unwrap_err().message, "the row has no `segment_id`");
         }
-        let row = reader.read(br#"{"segment_id":""}"#).unwrap();
+        let row = reader.read(br#"{"segment_id":""}"#, true).unwrap();
         assert_eq!(&*row.needed(0).unwrap(), b"");
         assert!(row.name(0).is_err());
     }
@@ -140,9 +229,9 @@ mod tests {
     #[test]
     fn what_is_no_row_is_a_problem() {
         let mut reader = RowReader::new(["segment_id"]);
-        for line in ["[]", "{", r#"{"seq":[]}"#] {
-            assert!(reader.read(line.as_bytes()).is_err(), "{line}");
+        for line in ["[]", "{", r#"{"seq":[]}"#, r#"{"segment_id":"s""#] {
+            assert!(reader.read(line.as_bytes(), true).is_err(), "{line}");
         }
-        assert!(reader.read(br#"{"segment_id":true}"#).unwrap().name(0).is_err());
+        assert!(reader.read(br#"{"segment_id":true}"#, true).unwrap().name(0).is_err());
     }
 }

@@ -4,9 +4,13 @@
 //! mostly waiting. Nothing gets its final name before everything is on the disk.
 
 use std::{
+    fs::File,
     ops::Range,
     path::{Path, PathBuf},
-    sync::mpsc::{self, Receiver, Sender},
+    sync::{
+        Mutex, PoisonError,
+        mpsc::{self, Receiver, Sender},
+    },
     thread,
 };
 
@@ -30,13 +34,16 @@ pub struct Page {
 /// Rows rendered at a time where a row is short: about half a megabyte.
 pub const CHUNK_ROWS: usize = 2048;
 
+/// More chunks than these are not rendered ahead, however many cores there are.
+const MAX_BATCH_CHUNKS: usize = 64;
+
 /// Views that are being written into a folder and have not got their names yet.
 pub struct Staging<'a> {
     files: &'a Files,
     folder: &'a Path,
     meter: &'a Meter<'a>,
     written: Sender<OutFile>,
-    paths: Vec<PathBuf>,
+    paths: Mutex<Vec<PathBuf>>,
 }
 
 /// Lets `work` write views into a folder. Where it succeeds they replace those that are there, each in one step;
@@ -45,16 +52,17 @@ pub fn stage<T>(
     files: &Files,
     folder: &Path,
     meter: &Meter<'_>,
-    work: impl FnOnce(&mut Staging<'_>) -> Result<T>,
+    work: impl FnOnce(&Staging<'_>) -> Result<T>,
 ) -> Result<T> {
     files.create_folder(folder)?;
     let (written, to_sync) = mpsc::channel();
-    let mut staging = Staging { files, folder, meter, written, paths: Vec::new() };
+    let staging = Staging { files, folder, meter, written, paths: Mutex::default() };
     let (result, paths) = thread::scope(|scope| {
         let syncing = scope.spawn(|| sync_all(to_sync));
-        let result = work(&mut staging);
+        let result = work(&staging);
         let Staging { paths, written, .. } = staging;
         drop(written);
+        let paths = paths.into_inner().unwrap_or_else(PoisonError::into_inner);
         let synced = syncing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         (result.and_then(|value| synced.map(|()| value)), paths)
     });
@@ -73,9 +81,13 @@ fn sync_all(written: Receiver<OutFile>) -> Result<()> {
 }
 
 fn put_in_place(files: &Files, folder: &Path, paths: &[PathBuf]) -> Result<()> {
+    // What is replaced is freed with its last handle. Where the rename held that, it would keep the folder locked for as
+    // long as a large file takes; this way all are freed at once, after the last rename.
+    let replaced: Vec<Option<File>> = paths.iter().map(|path| files.open(path).ok()).collect();
     for path in paths {
         files.rename(&beside(path), path)?;
     }
+    replaced.into_par_iter().for_each(drop);
     files.sync_folder(folder)
 }
 
@@ -84,7 +96,7 @@ impl Staging<'_> {
     ///
     /// `render` appends the rows of the items in a range.
     pub fn write_one(
-        &mut self,
+        &self,
         view: &str,
         n_items: usize,
         chunk_items: usize,
@@ -101,7 +113,7 @@ impl Staging<'_> {
     ///
     /// `render` appends the rows of the items in a range to a page for each view.
     pub fn write(
-        &mut self,
+        &self,
         views: &[&str],
         n_items: usize,
         chunk_items: usize,
@@ -111,11 +123,11 @@ impl Staging<'_> {
         for view in views {
             let path = self.folder.join(format!("{view}.ndjson"));
             let out = self.files.create(&beside(&path));
-            self.paths.push(path);
+            self.paths.lock().unwrap_or_else(PoisonError::into_inner).push(path);
             outs.push(out?);
         }
         let n_chunks = n_items.div_ceil(chunk_items);
-        let batch_chunks = 4 * rayon::current_num_threads();
+        let batch_chunks = (4 * rayon::current_num_threads()).min(MAX_BATCH_CHUNKS);
         let pages = || -> Vec<Vec<Page>> {
             (0..batch_chunks).map(|_| views.iter().map(|_| Page::default()).collect()).collect()
         };
@@ -154,6 +166,14 @@ impl Staging<'_> {
             })
             .collect())
     }
+}
+
+/// Appends a text as JSON that has no character to escape.
+pub fn push_plain(out: &mut Vec<u8>, text: &[u8]) {
+    out.reserve(text.len() + 2);
+    out.push(b'"');
+    out.extend_from_slice(text);
+    out.push(b'"');
 }
 
 /// Writes the pages of a batch; says how many bytes.

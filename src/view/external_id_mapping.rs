@@ -6,29 +6,30 @@
 use super::folds::Folds;
 use crate::{
     error::Result,
-    event::json::push_string,
     table::write::{CHUNK_ROWS, Staging},
 };
 
 /// Writes the view; says how many rows it has.
-pub fn write(folds: &Folds, staging: &mut Staging<'_>) -> Result<u64> {
+pub fn write(folds: &Folds, staging: &Staging<'_>) -> Result<u64> {
     let Folds { graph, segments, identifiers: Some(identifiers), .. } = folds else { return Ok(0) };
     let sorted = identifiers.sorted_by_hash();
     staging.write_one("external_id_mapping", sorted.len(), CHUNK_ROWS, |range, page| {
-        for &identifier in &sorted[range] {
+        let some = &sorted[range];
+        identifiers.fetch(some, graph, segments);
+        for &identifier in some {
             let own = &identifier.clock;
             let canonical = graph.canonical(identifier.segment);
             let merge = graph.mapped_at(identifier.segment).filter(|_| canonical != identifier.segment);
             let clock = merge.filter(|merge| own.order() < merge.order()).unwrap_or(own);
             let out = &mut page.bytes;
             out.extend_from_slice(b"{\"canonical_segment_id\":");
-            push_string(out, segments.text(canonical));
+            segments.push(out, canonical);
             out.extend_from_slice(b",\"external_id_type\":");
-            push_string(out, identifiers.kind(identifier));
+            identifiers.push_kind(out, identifier);
             out.extend_from_slice(b",\"external_id_value\":");
-            push_string(out, identifiers.value(identifier));
+            identifiers.push_value(out, identifier);
             out.extend_from_slice(b",\"external_id_hash\":");
-            push_string(out, identifiers.hash(identifier));
+            identifiers.push_hash(out, identifier);
             out.push(b',');
             clock.push_mapping(out);
             out.extend_from_slice(b"}\n");

@@ -67,15 +67,22 @@ impl Folds {
         let n_bytes = all.map(Source::length).sum();
         meter.start("reading raw tables", Some(n_bytes));
 
-        let mut segments = Segments::default();
-        let graph = Graph::read(&of_graph, BLOCK_BYTES, as_of, meter, &mut segments)?;
+        let (graph, mut segments) = Graph::read(&of_graph, BLOCK_BYTES, as_of, meter)?;
         let traits = of_traits.map(|sources| TraitsRows::read(sources, BLOCK_BYTES, as_of, meter, &segments));
         let identifiers = of_identifiers
             .map(|sources| IdentifierRows::read(&sources, BLOCK_BYTES, as_of, meter, &segments));
-        let traits = traits.transpose()?.map(|rows| rows.fold(&graph, &mut segments));
+        let (mut traits, mut identifiers) = (traits.transpose()?, identifiers.transpose()?);
+        if let Some(traits) = &mut traits {
+            traits.number(&mut segments);
+        }
         let n_profiles = segments.len();
-        let identifiers = identifiers.transpose()?.map(|rows| rows.fold(&mut segments));
-        let sorted = segments.sorted();
+        if let Some(identifiers) = &mut identifiers {
+            identifiers.number(&mut segments);
+        }
+        let (identifiers, (traits, sorted)) = rayon::join(
+            || identifiers.map(IdentifierRows::fold),
+            || (traits.map(|rows| rows.fold(&graph, segments.len())), segments.sorted()),
+        );
         let ranks = ranks(&sorted);
         Ok(Self { graph, segments, sorted, ranks, identifiers, traits, n_bytes, n_profiles })
     }

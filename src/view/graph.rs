@@ -49,16 +49,16 @@ struct Present {
 }
 
 impl Graph {
-    /// Reads the table and gives numbers to its segment ids, which are the first ones then.
+    /// Reads the table and gives numbers to its segment ids.
     pub fn read(
         sources: &[Source],
         block_bytes: u64,
         as_of: Option<Micros>,
         meter: &Meter<'_>,
-        segments: &mut Segments,
-    ) -> Result<Self> {
+    ) -> Result<(Self, Segments)> {
         let blocks = map_blocks(sources, block_bytes, meter, |block| parse(block, as_of))?;
         let mut rows = Vec::with_capacity(blocks.iter().map(|block| block.rows.len()).sum());
+        let mut segments = Segments::with_capacity(rows.capacity());
         let mut n_rows = 0;
         for block in &blocks {
             n_rows += block.n_rows;
@@ -86,7 +86,7 @@ impl Graph {
             let message = format!("`{TABLE}` merges in a circle: `{}`", names.join("` -> `"));
             Error::Refused(message).hint("correct the newest row of one of these segment ids")
         })?;
-        Ok(graph)
+        Ok((graph, segments))
     }
 
     /// Rows read.
@@ -198,10 +198,12 @@ struct ParsedRow {
 
 fn parse(block: Block<'_>, as_of: Option<Micros>) -> Result<ParsedBlock, (usize, Problem)> {
     let mut reader = RowReader::new(["segment_id", "canonical_segment_id"]);
-    let mut parsed = ParsedBlock { n_rows: 0, rows: Vec::new(), texts: Vec::new() };
+    let n_rows = block.n_rows_about();
+    let (rows_room, texts_room) = (Vec::with_capacity(n_rows), Vec::with_capacity(32 * n_rows));
+    let mut parsed = ParsedBlock { n_rows: 0, rows: rows_room, texts: texts_room };
     for (at, line) in rows(block.text) {
         let mut add = || -> Result<(), Problem> {
-            let row = reader.read(line)?;
+            let row = reader.read(line, block.clean)?;
             let (segment, canonical) = (row.name(0)?, row.name(1)?);
             parsed.n_rows += 1;
             if !row.clock.was_there(as_of) {
@@ -240,8 +242,7 @@ mod tests {
             out.write_all(row.as_bytes()).unwrap();
         }
         let source = Source::open(&Part { path, committed: None }, &Files::real()).unwrap();
-        let mut segments = Segments::default();
-        let graph = Graph::read(&[source], 64, None, &Meter::new(&Silent), &mut segments)?;
+        let (graph, segments) = Graph::read(&[source], 64, None, &Meter::new(&Silent))?;
         Ok((segments, graph))
     }
 
@@ -286,11 +287,8 @@ mod tests {
             read(&[("a", "a", 1), ("b", "b", 2), ("c", "c", 3), ("c", "b", 4), ("b", "a", 5), ("c", "a", 5)])
                 .unwrap();
         for (seq, canonical) in [(2, "c"), (3, "c"), (4, "b"), (5, "a")] {
-            let row = format!("[{seq},null,null,null]");
-            let mut tape = crate::event::json::Tape::default();
-            tape.read(row.as_bytes()).unwrap();
-            let document = crate::event::json::Document { text: row.as_bytes(), tokens: &tape.tokens };
-            let clock = Clock::read(document, [Some(1), None, None, None]).unwrap();
+            let row = format!("{{\"seq\":{seq}}}");
+            let clock = RowReader::new([]).read(row.as_bytes(), true).unwrap().clock;
             assert_eq!(segments.text(graph.canonical_at(2, &clock)), canonical.as_bytes(), "{seq}");
         }
     }

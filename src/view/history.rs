@@ -13,9 +13,10 @@ use std::cmp::Ordering;
 
 use super::{
     graph::Graph,
+    present::Present,
     segments::Segment,
     snapshot::{Snapshot, Trait},
-    traits::{Present, TraitsRow},
+    traits::TraitsRow,
 };
 use crate::table::clock::NO_SEQ;
 
@@ -55,7 +56,13 @@ pub fn present<'a>(rows: &[TraitsRow], snapshots: &'a [Snapshot], graph: &Graph)
     entries.dedup_by(|older, newer| older.1.name == newer.1.name);
     let live = entries.into_iter().filter_map(|(_, entry)| {
         let value = entry.value.as_ref()?;
-        Some(Present { name: entry.name, json: value.json, is_text: value.is_text, set_by: entry.set_by })
+        Some(Present {
+            name: entry.name,
+            json: value.json,
+            is_text: value.is_text,
+            is_plain: value.is_plain,
+            set_by: entry.set_by,
+        })
     });
     live.collect()
 }
@@ -86,6 +93,7 @@ struct Entry<'a> {
 struct Value<'a> {
     json: &'a [u8],
     is_text: bool,
+    is_plain: bool,
 }
 
 /// The entries after one more row.
@@ -117,7 +125,7 @@ fn step<'a>(
                 let kept = old.filter(|old| old.value.as_ref().is_some_and(|value| value.json == json));
                 Some(Entry {
                     name: snapshot.name(one),
-                    value: Some(Value { json, is_text: one.is_text }),
+                    value: Some(Value { json, is_text: one.is_text(), is_plain: one.is_plain }),
                     set_by: set_by(one, kept.map(|old| old.set_by)),
                 })
             }
@@ -130,8 +138,13 @@ fn row_that_set(rows: &[TraitsRow], snapshots: &[Snapshot], name: &[u8], seq: u6
     if seq == NO_SEQ {
         return None;
     }
-    let sets = |place: usize| snapshots[place].find(name).is_some_and(|one| one.seq == seq);
-    let with_seq = (0..rows.len()).filter(|&place| rows[place].clock.seq() == seq);
+    let sets = |place: usize| {
+        let snapshot = &snapshots[place];
+        snapshot.find(name).is_some_and(|one| snapshot.traits()[one].seq == seq)
+    };
+    // Rows are sorted by `seq` first.
+    let first = rows.partition_point(|row| row.clock.seq() < seq);
+    let with_seq = (first..rows.len()).take_while(|&place| rows[place].clock.seq() == seq);
     with_seq.max_by_key(|&place| (sets(place), rows[place].clock.recency(), place))
 }
 

@@ -6,21 +6,20 @@
 use super::folds::Folds;
 use crate::{
     error::Result,
-    event::json::push_string,
     table::write::{CHUNK_ROWS, Staging},
 };
 
 /// Writes the view; says how many rows it has.
-pub fn write(folds: &Folds, staging: &mut Staging<'_>) -> Result<u64> {
+pub fn write(folds: &Folds, staging: &Staging<'_>) -> Result<u64> {
     let Folds { graph, segments, sorted, .. } = folds;
     staging.write_one("id_graph", sorted.len(), CHUNK_ROWS, |range, page| {
         for &segment in &sorted[range] {
             let Some(clock) = graph.mapped_at(segment) else { continue };
             let out = &mut page.bytes;
             out.extend_from_slice(b"{\"segment_id\":");
-            push_string(out, segments.text(segment));
+            segments.push(out, segment);
             out.extend_from_slice(b",\"canonical_segment_id\":");
-            push_string(out, segments.text(graph.canonical(segment)));
+            segments.push(out, graph.canonical(segment));
             out.push(b',');
             clock.push_mapping(out);
             out.extend_from_slice(b"}\n");

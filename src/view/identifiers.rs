@@ -3,14 +3,16 @@
 //! Two identifiers are the same when type and value are. Of the rows of one the newest counts; where it says
 //! `__operation` `REMOVED` the identifier is gone, until a newer row maps it again.
 
+use std::borrow::Cow;
+
 use super::{
     graph::Graph,
+    keys::Keys,
     segments::{Met, NewSegments, Segment, Segments, prefix},
 };
 use crate::{
-    collections::Map,
     error::Result,
-    event::timestamp::Micros,
+    event::{json::push_string, timestamp::Micros},
     identity::extract::identifier_key,
     raw::external_id_mapping_updates::push_external_id_hash,
     table::{
@@ -19,6 +21,7 @@ use crate::{
         row::RowReader,
         small,
         source::Source,
+        write::push_plain,
     },
 };
 use rayon::prelude::*;
@@ -47,6 +50,8 @@ pub struct Identifier {
     start: u32,
     value_length: u32,
     hash_length: u32,
+    /// Whether value and hash have no character that JSON escapes.
+    is_plain: bool,
 }
 
 /// The rows of the table as read; segment ids that the graph does not know have no numbers yet.
@@ -58,22 +63,15 @@ pub struct IdentifierRows {
 #[derive(Debug, Default)]
 struct ParsedBlock {
     n_rows: u64,
-    rows: Vec<ParsedRow>,
+    /// The key of the identifier; whether the row maps it or takes it out; the row, whose type is one of the block's yet.
+    rows: Vec<(u128, bool, Identifier)>,
+    /// The `segment_id` of each row; an empty one where there is none.
+    met: Vec<Met>,
     kinds: Vec<Vec<u8>>,
     texts: Vec<u8>,
     new: NewSegments,
-}
-
-#[derive(Debug)]
-struct ParsedRow {
-    key: u128,
-    /// `None` where the row takes the identifier out.
-    segment: Option<Met>,
-    clock: Clock,
-    kind: u32,
-    start: u32,
-    value_length: u32,
-    hash_length: u32,
+    /// The numbers of the new segment ids.
+    numbers: Vec<Segment>,
 }
 
 const COLUMNS: [&str; 5] =
@@ -92,43 +90,45 @@ impl IdentifierRows {
         Ok(Self { blocks })
     }
 
-    /// Keeps the newest row of each identifier, and numbers the segment ids that the graph does not know.
+    /// Numbers the segment ids that the graph does not know.
+    pub fn number(&mut self, segments: &mut Segments) {
+        for block in &mut self.blocks {
+            block.numbers = segments.intern_all(&block.new);
+        }
+    }
+
+    /// Keeps the newest row of each identifier.
     #[must_use]
-    pub fn fold(self, segments: &mut Segments) -> Identifiers {
+    pub fn fold(self) -> Identifiers {
         let n_rows = self.blocks.iter().map(|block| block.rows.len()).sum();
-        let mut newest: Map<u128, u32> =
-            Map::with_capacity_and_hasher(n_rows, crate::collections::Hasher::default());
+        let mut keys = Keys::with_capacity(n_rows);
         let mut rows: Vec<(bool, Identifier)> = Vec::with_capacity(n_rows);
         let mut identifiers =
             Identifiers { rows: Vec::new(), kinds: Vec::new(), texts: Vec::new(), n_rows: 0 };
         for (number, block) in (0..).zip(self.blocks) {
-            let new = segments.intern_all(&block.new);
             let kinds: Vec<u32> =
                 block.kinds.iter().map(|kind| place_of(&mut identifiers.kinds, kind)).collect();
-            for row in &block.rows {
-                let identifier = Identifier {
-                    segment: row.segment.map_or(0, |met| met.number(&new)),
-                    clock: row.clock,
-                    kind: kinds[row.kind as usize],
-                    block: number,
-                    start: row.start,
-                    value_length: row.value_length,
-                    hash_length: row.hash_length,
-                };
-                let row = (row.segment.is_some(), identifier, row.key);
-                let next = small(rows.len());
-                let place = *newest.entry(row.2).or_insert(next);
-                if place == next {
-                    rows.push((row.0, row.1));
-                } else if rows[place as usize].1.clock.order() <= row.1.clock.order() {
-                    rows[place as usize] = (row.0, row.1);
+            for ((key, is_mapped, row), met) in block.rows.into_iter().zip(block.met) {
+                let segment = met.number(&block.numbers);
+                let row = Identifier { segment, kind: kinds[row.kind as usize], block: number, ..row };
+                let (place, is_new) = keys.meet(key);
+                if is_new {
+                    rows.push((is_mapped, row));
+                } else if rows[place as usize].1.clock.order() <= row.clock.order() {
+                    rows[place as usize] = (is_mapped, row);
                 }
             }
             identifiers.n_rows += block.n_rows;
             identifiers.texts.push(block.texts);
         }
-        identifiers.rows = rows.into_iter().filter_map(|(mapped, row)| mapped.then_some(row)).collect();
+        identifiers.rows = rows.into_iter().filter_map(|(is_mapped, row)| is_mapped.then_some(row)).collect();
         identifiers
+    }
+}
+
+impl Identifier {
+    fn push(&self, out: &mut Vec<u8>, text: &[u8]) {
+        if self.is_plain { push_plain(out, text) } else { push_string(out, text) }
     }
 }
 
@@ -139,22 +139,42 @@ impl Identifiers {
         self.n_rows
     }
 
-    /// Its type.
-    #[must_use]
-    pub fn kind(&self, identifier: &Identifier) -> &[u8] {
+    /// Touches all that the rows of some identifiers are made of. Ordered by hash they lie anywhere in memory; here the waits
+    /// for it overlap, while rendering would take them one after the other.
+    pub fn fetch(&self, some: &[&Identifier], graph: &Graph, segments: &Segments) {
+        let touched = some.iter().fold(0, |touched, identifier| {
+            let profile = segments.text(graph.canonical(identifier.segment));
+            let first = |text: &[u8]| text.first().copied().unwrap_or_default();
+            touched ^ first(profile) ^ first(self.value(identifier)) ^ first(self.hash(identifier))
+        });
+        std::hint::black_box(touched);
+    }
+
+    /// Appends its type as JSON.
+    pub fn push_kind(&self, out: &mut Vec<u8>, identifier: &Identifier) {
+        push_string(out, self.kind(identifier));
+    }
+
+    /// Appends its value as JSON.
+    pub fn push_value(&self, out: &mut Vec<u8>, identifier: &Identifier) {
+        identifier.push(out, self.value(identifier));
+    }
+
+    /// Appends its hash as JSON.
+    pub fn push_hash(&self, out: &mut Vec<u8>, identifier: &Identifier) {
+        identifier.push(out, self.hash(identifier));
+    }
+
+    fn kind(&self, identifier: &Identifier) -> &[u8] {
         &self.kinds[identifier.kind as usize]
     }
 
-    /// Its value.
-    #[must_use]
-    pub fn value(&self, identifier: &Identifier) -> &[u8] {
+    fn value(&self, identifier: &Identifier) -> &[u8] {
         let start = identifier.start as usize;
         &self.texts[identifier.block as usize][start..start + identifier.value_length as usize]
     }
 
-    /// Its hash.
-    #[must_use]
-    pub fn hash(&self, identifier: &Identifier) -> &[u8] {
+    fn hash(&self, identifier: &Identifier) -> &[u8] {
         let start = identifier.start as usize + identifier.value_length as usize;
         &self.texts[identifier.block as usize][start..start + identifier.hash_length as usize]
     }
@@ -195,18 +215,21 @@ fn parse(
     segments: &Segments,
 ) -> Result<ParsedBlock, (usize, Problem)> {
     let mut reader = RowReader::new(COLUMNS);
-    let mut parsed = ParsedBlock::default();
+    let n_rows = block.n_rows_about();
+    let (rows_room, texts_room) = (Vec::with_capacity(n_rows), Vec::with_capacity(80 * n_rows));
+    let mut parsed = ParsedBlock { rows: rows_room, texts: texts_room, ..ParsedBlock::default() };
+    let mut names = Vec::with_capacity(n_rows);
     let mut key = Vec::new();
     for (at, line) in rows(block.text) {
         let mut add = || -> Result<(), Problem> {
-            let row = reader.read(line)?;
+            let row = reader.read(line, block.clean)?;
             parsed.n_rows += 1;
             if !row.clock.was_there(as_of) {
                 return Ok(());
             }
             let (kind, value) = (row.name(0)?, row.needed(1)?);
             let removed = row.text(4)?.is_some_and(|operation| operation.eq_ignore_ascii_case(b"removed"));
-            let segment = if removed { None } else { Some(parsed.new.meet(segments, &row.name(3)?)) };
+            names.push(if removed { Cow::Borrowed(&b""[..]) } else { row.name(3)? });
             let start = parsed.texts.len();
             parsed.texts.extend_from_slice(&value);
             let hash_start = parsed.texts.len();
@@ -215,19 +238,23 @@ fn parse(
                 None => push_external_id_hash(&mut parsed.texts, &kind, &value),
             }
             let hash_length = parsed.texts.len() - hash_start;
-            parsed.rows.push(ParsedRow {
-                key: identifier_key(&mut key, std::str::from_utf8(&kind).unwrap_or_default(), &value),
-                segment,
+            let identifier = Identifier {
+                segment: 0,
                 clock: row.clock,
                 kind: place_of(&mut parsed.kinds, &kind),
+                block: 0,
                 start: small(start),
                 value_length: small(value.len()),
                 hash_length: small(hash_length),
-            });
+                is_plain: row.is_plain(1) && row.is_plain(2),
+            };
+            let kind = std::str::from_utf8(&kind).unwrap_or_default();
+            parsed.rows.push((identifier_key(&mut key, kind, &value), !removed, identifier));
             Ok(())
         };
         add().map_err(|problem| (at, problem))?;
     }
+    parsed.met = parsed.new.meet_all(segments, &names);
     Ok(parsed)
 }
 

@@ -1,8 +1,9 @@
 //! Views: the present state, folded from raw tables. Each is a pure function of them and sorted by its key, byte-wise.
 //!
-//! [`segments`] and [`graph`] say which profile a `segment_id` belongs to; [`identifiers`] and [`traits`] are the folds
-//! that two views each share; [`folds`] reads what the views asked for need. The files named like views render their rows.
-//! A profile's rows depend on the raw rows of the segment ids merged into it and on nothing else.
+//! [`folds`] reads the raw tables that the views asked for need: [`graph`] says which profile a `segment_id` belongs to,
+//! [`identifiers`] which row of an identifier counts, [`traits`] which rows a profile has; [`present`] and [`history`] make
+//! its traits of them. The files named like views render their rows. A profile's rows depend on the raw rows of the
+//! segment ids merged into it and on nothing else.
 
 pub mod external_id_mapping;
 pub mod folds;
@@ -11,10 +12,13 @@ pub mod group;
 pub mod history;
 pub mod id_graph;
 pub mod identifiers;
+mod keys;
+pub mod present;
 pub mod profile_merges;
 pub mod profile_traits;
 pub mod segments;
 pub mod snapshot;
+mod trait_seqs;
 pub mod trait_views;
 pub mod traits;
 pub mod user_identifiers;

@@ -8,12 +8,11 @@ use rayon::prelude::*;
 use super::{folds::Folds, segments::Segment};
 use crate::{
     error::Result,
-    event::json::push_string,
     table::write::{CHUNK_ROWS, Staging},
 };
 
 /// Writes the view; says how many rows it has.
-pub fn write(folds: &Folds, staging: &mut Staging<'_>) -> Result<u64> {
+pub fn write(folds: &Folds, staging: &Staging<'_>) -> Result<u64> {
     let Folds { graph, segments, .. } = folds;
     let sorted = sorted(folds);
     staging.write_one("profile_merges", sorted.len(), CHUNK_ROWS, |range, page| {
@@ -21,9 +20,9 @@ pub fn write(folds: &Folds, staging: &mut Staging<'_>) -> Result<u64> {
             let Some(clock) = graph.mapped_at(segment) else { continue };
             let out = &mut page.bytes;
             out.extend_from_slice(b"{\"canonical_segment_id\":");
-            push_string(out, segments.text(graph.canonical(segment)));
+            segments.push(out, graph.canonical(segment));
             out.extend_from_slice(b",\"segment_id\":");
-            push_string(out, segments.text(segment));
+            segments.push(out, segment);
             out.push(b',');
             clock.push_all(out);
             out.extend_from_slice(b"}\n");

@@ -5,13 +5,10 @@
 //! for the others. Trait columns stand in name order, those without a value are left out.
 
 use super::{
+    present::Present,
     segments::{Segment, Segments},
-    traits::Present,
 };
-use crate::{
-    event::json::{push_escaped, push_string},
-    table::write::Page,
-};
+use crate::table::write::Page;
 
 /// Appends the row of a profile.
 pub fn push_row(
@@ -23,18 +20,18 @@ pub fn push_row(
 ) {
     let out = &mut page.bytes;
     out.extend_from_slice(b"{\"canonical_segment_id\":");
-    push_string(out, segments.text(profile));
+    segments.push(out, profile);
     if survivor == profile {
         for one in traits {
-            out.extend_from_slice(b",\"");
-            push_escaped(out, one.name);
-            out.extend_from_slice(b"\":");
+            out.push(b',');
+            one.push_name(out);
+            out.push(b':');
             out.extend_from_slice(one.json);
         }
         out.extend_from_slice(b",\"merged_to\":null}\n");
     } else {
         out.extend_from_slice(b",\"merged_to\":");
-        push_string(out, segments.text(survivor));
+        segments.push(out, survivor);
         out.extend_from_slice(b"}\n");
     }
     page.rows += 1;

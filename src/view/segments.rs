@@ -1,10 +1,14 @@
 //! Segment ids as small numbers, in the order in which they are first met.
 
+use std::borrow::Cow;
+
 use rayon::prelude::*;
 
+use super::keys::Keys;
 use crate::{
-    collections::{Map, key_of},
-    table::small,
+    collections::key_of,
+    event::json::push_string,
+    table::{small, write::push_plain},
 };
 
 /// A `segment_id` as a number.
@@ -13,9 +17,11 @@ pub type Segment = u32;
 /// All segment ids met, by number.
 #[derive(Debug, Default)]
 pub struct Segments {
-    numbers: Map<u128, Segment>,
+    keys: Keys,
     texts: Vec<u8>,
     ends: Vec<usize>,
+    /// Whether a text has a character that JSON escapes.
+    any_escaped: bool,
 }
 
 /// A `segment_id` in a block of rows that is parsed while other blocks are: its number where it had one before, else its
@@ -31,12 +37,23 @@ pub enum Met {
 /// The segment ids of a block that were not known when it was parsed.
 #[derive(Debug, Default)]
 pub struct NewSegments {
-    places: Map<u128, u32>,
+    keys: Keys,
     texts: Vec<u8>,
     ends: Vec<usize>,
 }
 
 impl Segments {
+    /// Room for so many.
+    #[must_use]
+    pub fn with_capacity(n_segments: usize) -> Self {
+        Self {
+            keys: Keys::with_capacity(n_segments),
+            texts: Vec::with_capacity(32 * n_segments),
+            ends: Vec::with_capacity(n_segments),
+            any_escaped: false,
+        }
+    }
+
     /// The number of a text, a new one where it is new.
     pub fn intern(&mut self, text: &[u8]) -> Segment {
         self.intern_key(key_of(text), text)
@@ -44,11 +61,11 @@ impl Segments {
 
     /// The same with the key of the text at hand.
     pub(super) fn intern_key(&mut self, key: u128, text: &[u8]) -> Segment {
-        let next = self.len();
-        let number = *self.numbers.entry(key).or_insert(next);
-        if number == next {
+        let (number, is_new) = self.keys.meet(key);
+        if is_new {
             self.texts.extend_from_slice(text);
             self.ends.push(self.texts.len());
+            self.any_escaped |= text.iter().any(|&byte| byte < b' ' || byte == b'"' || byte == b'\\');
         }
         number
     }
@@ -76,6 +93,12 @@ impl Segments {
         piece(&self.texts, &self.ends, segment as usize)
     }
 
+    /// Appends the text of a number as JSON.
+    pub fn push(&self, out: &mut Vec<u8>, segment: Segment) {
+        let text = self.text(segment);
+        if self.any_escaped { push_string(out, text) } else { push_plain(out, text) }
+    }
+
     /// All numbers in the byte-wise order of their texts.
     #[must_use]
     pub fn sorted(&self) -> Vec<Segment> {
@@ -87,15 +110,20 @@ impl Segments {
 }
 
 impl NewSegments {
-    /// A segment id of the block.
-    pub fn meet(&mut self, known: &Segments, text: &[u8]) -> Met {
+    /// The segment ids of the block's rows. All at once, since each has to be fetched from memory: this way the waits
+    /// overlap.
+    #[must_use]
+    pub fn meet_all(&mut self, known: &Segments, texts: &[Cow<'_, [u8]>]) -> Vec<Met> {
+        texts.iter().map(|text| self.meet(known, text)).collect()
+    }
+
+    fn meet(&mut self, known: &Segments, text: &[u8]) -> Met {
         let key = key_of(text);
-        if let Some(&segment) = known.numbers.get(&key) {
+        if let Some(segment) = known.keys.find(key) {
             return Met::Known(segment);
         }
-        let next = small(self.ends.len());
-        let place = *self.places.entry(key).or_insert(next);
-        if place == next {
+        let (place, is_new) = self.keys.meet(key);
+        if is_new {
             self.texts.extend_from_slice(text);
             self.ends.push(self.texts.len());
         }
@@ -162,9 +190,11 @@ mod tests {
         let mut segments = Segments::default();
         segments.intern(b"known");
         let mut new = NewSegments::default();
-        let met = ["new_2", "known", "new_1", "new_2"].map(|text| new.meet(&segments, text.as_bytes()));
+        let met =
+            new.meet_all(&segments, &["new_2", "known", "new_1", "new_2"].map(|text| text.as_bytes().into()));
         segments.intern(b"new_1");
         let numbers = segments.intern_all(&new);
-        assert_eq!(met.map(|met| met.number(&numbers)), [2, 0, 1, 2]);
+        let met: Vec<_> = met.into_iter().map(|met| met.number(&numbers)).collect();
+        assert_eq!(met, [2, 0, 1, 2]);
     }
 }

@@ -3,10 +3,13 @@
 //! A column is a trait unless it is a fixed column of the table, one that `profile_traits` needs for itself, or a
 //! warehouse's bookkeeping. Names are compared in lower case; a null is no trait.
 
+use super::trait_seqs::{TRAIT_SEQS, TraitSeqs};
 use crate::{
-    event::json::{Document, JsonError, Kind, Tape},
+    event::json::{Document, JsonError, Kind, Tape, push_string, unescape},
+    identity::traits::column_of,
     table::{
-        clock::{NO_SEQ, seq_of},
+        clock::NO_SEQ,
+        scan::{Scanner, Value},
         small,
     },
 };
@@ -16,9 +19,6 @@ use crate::{
 pub struct Snapshot {
     texts: Vec<u8>,
     traits: Vec<Trait>,
-    seqs: Vec<PathSeq>,
-    tape: Tape,
-    paths: Tape,
 }
 
 /// A trait as a row has it.
@@ -26,74 +26,107 @@ pub struct Snapshot {
 pub struct Trait {
     name: (u32, u32),
     json: (u32, u32),
-    /// Whether it is a string.
-    pub is_text: bool,
+    kind: Kind,
+    /// Whether its name has no character that JSON escapes.
+    pub is_plain: bool,
     /// When it was last set, as `__trait_seqs` says; [`NO_SEQ`] where it does not.
     pub seq: u64,
+    /// Whether it says so of a path with a dot.
+    pub(super) is_nested: bool,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct PathSeq {
-    column: (u32, u32),
-    /// A path with a dot is that of a value that is there; one without may be that of a trait that was removed.
-    nested: bool,
-    seq: u64,
+/// Reads rows as snapshots. Reused.
+#[derive(Debug, Default)]
+pub struct SnapshotReader {
+    scanner: Scanner<Column>,
+    tape: Tape,
 }
 
-/// The column that says when each trait was last set.
-pub(super) const TRAIT_SEQS: &str = "__trait_seqs";
+/// What a column is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Column {
+    Trait,
+    Seqs,
+    Other,
+}
 
-impl Snapshot {
-    /// Reads a row; of `__trait_seqs` only where `with_seqs`.
-    pub fn read(&mut self, line: &[u8], with_seqs: bool) -> Result<(), JsonError> {
-        let Self { texts, traits, seqs, tape, paths } = self;
+impl SnapshotReader {
+    /// Reads a row that was found to be one before; of `__trait_seqs` only where `with_seqs`.
+    pub fn read(&mut self, line: &[u8], with_seqs: bool, into: &mut Snapshot) -> Result<(), JsonError> {
+        let Self { scanner, tape } = self;
+        let Snapshot { texts, traits } = into;
         texts.clear();
         traits.clear();
-        seqs.clear();
-        tape.read(line)?;
-        let document = Document { text: line, tokens: &tape.tokens };
-        for (key, value) in document.members(0) {
-            let start = small(texts.len());
-            texts.extend_from_slice(&document.string(key).unwrap_or_default());
-            let name = (start, small(texts.len()));
-            let written = &mut texts[start as usize..];
-            written.make_ascii_lowercase();
-            if written == TRAIT_SEQS.as_bytes() && with_seqs {
-                read_seqs(document, value, paths, texts, seqs);
-            } else if is_trait(written) {
-                document.push_compact(texts, value);
-                let is_text = matches!(document.kind(value), Kind::Plain | Kind::Escaped);
-                // A null is kept until repeated names are folded: it takes away what stood before it.
-                traits.push(Trait { name, json: (name.1, small(texts.len())), is_text, seq: NO_SEQ });
-            }
-        }
-        let name = |one: &Trait| &texts[one.name.0 as usize..one.name.1 as usize];
-        if !traits.is_sorted_by(|a, b| name(a) < name(b)) {
-            traits.sort_by(|a, b| name(a).cmp(name(b)));
-            keep_last_of_each(traits, |a, b| name(a) == name(b));
-        }
-        traits.retain(|one| &texts[one.json.0 as usize..one.json.1 as usize] != b"null");
-        let mut rest = &seqs[..];
-        for one in traits {
-            let name = &texts[one.name.0 as usize..one.name.1 as usize];
-            while let Some((first, behind)) = rest.split_first() {
-                match texts[first.column.0 as usize..first.column.1 as usize].cmp(name) {
-                    std::cmp::Ordering::Less => rest = behind,
-                    std::cmp::Ordering::Equal => {
-                        one.seq = first.seq;
-                        break;
+        let mut seqs = None;
+        let plain = scanner.scan(
+            line,
+            column_of_name,
+            |_| false,
+            |label, value| match label.class {
+                Column::Trait => {
+                    let name = push_name(texts, label.name());
+                    push_value(texts, line, value);
+                    traits.push(Trait::new(name, true, texts, value.kind));
+                }
+                Column::Seqs => seqs = Some(value),
+                Column::Other => {}
+            },
+        );
+        if plain.is_none() {
+            texts.clear();
+            traits.clear();
+            tape.read(line)?;
+            let document = Document { text: line, tokens: &tape.tokens };
+            for (key, value) in document.members(0) {
+                let written = document.string(key).unwrap_or_default();
+                match column_of_name(&written) {
+                    Column::Trait => {
+                        let name = push_name(texts, &written);
+                        document.push_compact(texts, value);
+                        let is_plain = document.kind(key) == Kind::Plain;
+                        traits.push(Trait::new(name, is_plain, texts, document.kind(value)));
                     }
-                    std::cmp::Ordering::Greater => break,
+                    Column::Seqs => seqs = Some(document.tokens[value as usize].into()),
+                    Column::Other => {}
                 }
             }
         }
+        into.put_in_order();
+        if let Some(value) = seqs.filter(|_| with_seqs) {
+            TraitSeqs::new(into).read(&line[value.start..value.end], value.kind, tape);
+        }
         Ok(())
+    }
+}
+
+impl Snapshot {
+    fn put_in_order(&mut self) {
+        let Self { texts, traits } = self;
+        let name = |one: &Trait| &texts[one.name.0 as usize..one.name.1 as usize];
+        if !traits.is_sorted_by(|a, b| name(a) < name(b)) {
+            traits.sort_by(|a, b| name(a).cmp(name(b)));
+            // Of a repeated name the last value counts.
+            traits.dedup_by(|later, kept| {
+                let is_repeated = name(later) == name(kept);
+                if is_repeated {
+                    *kept = *later;
+                }
+                is_repeated
+            });
+        }
+        // A null is kept until here: it takes away what stood before it under the same name.
+        traits.retain(|one| one.kind != Kind::Null);
     }
 
     /// Its traits, by name.
     #[must_use]
     pub fn traits(&self) -> &[Trait] {
         &self.traits
+    }
+
+    /// The same, to say when they were set.
+    pub(super) fn traits_mut(&mut self) -> &mut [Trait] {
+        &mut self.traits
     }
 
     /// The column of a trait.
@@ -108,84 +141,56 @@ impl Snapshot {
         &self.texts[one.json.0 as usize..one.json.1 as usize]
     }
 
-    /// The trait of a name.
+    /// The place of the trait of a name.
     #[must_use]
-    pub fn find(&self, name: &[u8]) -> Option<&Trait> {
-        let place = self.traits.binary_search_by(|one| self.name(one).cmp(name)).ok()?;
-        Some(&self.traits[place])
+    pub fn find(&self, name: &[u8]) -> Option<usize> {
+        self.traits.binary_search_by(|one| self.name(one).cmp(name)).ok()
     }
 }
 
-/// Whether a column of this name, in lower case, is a trait.
-fn is_trait(name: &[u8]) -> bool {
-    !name.starts_with(b"__") && !is_taken(name) && !BOOKKEEPING.iter().any(|prefix| name.starts_with(prefix))
+fn column_of_name(name: &[u8]) -> Column {
+    // A name that a trait cannot have is that of a fixed column.
+    let name = name.to_ascii_lowercase();
+    let is_bookkeeping = || BOOKKEEPING.iter().any(|prefix| name.starts_with(prefix));
+    if name == TRAIT_SEQS.as_bytes() {
+        Column::Seqs
+    } else if name.starts_with(b"__") || column_of(&name) != name || is_bookkeeping() {
+        Column::Other
+    } else {
+        Column::Trait
+    }
 }
 
 /// Columns that loaders add to tables they copy.
 const BOOKKEEPING: [&[u8]; 4] = [b"_airbyte_", b"_dlt_", b"_fivetran_", b"_sdc_"];
 
-/// Whether a trait of this name has a `_` in front: the table or its view has a column of its own there.
-fn is_taken(name: &[u8]) -> bool {
-    matches!(
-        name,
-        b"id"
-            | b"segment_id"
-            | b"seq"
-            | b"timestamp"
-            | b"received_at"
-            | b"uuid_ts"
-            | b"triggering_event_id"
-            | b"triggering_event_name"
-            | b"triggering_event_type"
-            | b"triggering_event_source_id"
-            | b"triggering_event_source_name"
-            | b"triggering_event_source_slug"
-            | b"canonical_segment_id"
-            | b"merged_to"
-    )
-}
+impl Trait {
+    /// A trait whose value was appended last.
+    fn new(name: (u32, u32), is_plain: bool, texts: &[u8], kind: Kind) -> Self {
+        Self { name, json: (name.1, small(texts.len())), kind, is_plain, seq: NO_SEQ, is_nested: false }
+    }
 
-/// Reads `{path: seq}`, as text or as it is. What is no such thing says nothing.
-fn read_seqs(
-    document: Document<'_>,
-    value: u32,
-    paths: &mut Tape,
-    texts: &mut Vec<u8>,
-    seqs: &mut Vec<PathSeq>,
-) {
-    let decoded = document.string(value);
-    let text = decoded.as_deref().unwrap_or_else(|| document.raw(value));
-    if paths.read(text).is_err() {
-        return;
-    }
-    let document = Document { text, tokens: &paths.tokens };
-    for (key, value) in document.members(0) {
-        let path = document.string(key).unwrap_or_default();
-        let Some(seq) = document.scalar_text(value).and_then(|seq| seq_of(&seq)) else { continue };
-        let start = small(texts.len());
-        texts.extend(path.iter().map(|&byte| if byte == b'.' { b'_' } else { byte }));
-        if is_taken(&texts[start as usize..]) {
-            texts.insert(start as usize, b'_');
-        }
-        let nested = path.contains(&b'.');
-        seqs.push(PathSeq { column: (start, small(texts.len())), nested, seq });
-    }
-    let column = |one: &PathSeq| &texts[one.column.0 as usize..one.column.1 as usize];
-    if !seqs.is_sorted_by(|a, b| column(a) < column(b)) {
-        seqs.sort_by(|a, b| (column(a), a.nested, a.seq).cmp(&(column(b), b.nested, b.seq)));
-        keep_last_of_each(seqs, |a, b| column(a) == column(b));
+    /// Whether it is a string.
+    #[must_use]
+    pub fn is_text(&self) -> bool {
+        matches!(self.kind, Kind::Plain | Kind::Escaped)
     }
 }
 
-/// Of neighbours that are the same keeps the last.
-fn keep_last_of_each<T: Copy>(list: &mut Vec<T>, same: impl Fn(&T, &T) -> bool) {
-    list.dedup_by(|later, kept| {
-        let doubled = same(later, kept);
-        if doubled {
-            *kept = *later;
-        }
-        doubled
-    });
+fn push_name(texts: &mut Vec<u8>, name: &[u8]) -> (u32, u32) {
+    let start = texts.len();
+    texts.extend_from_slice(name);
+    texts[start..].make_ascii_lowercase();
+    (small(start), small(texts.len()))
+}
+
+fn push_value(texts: &mut Vec<u8>, line: &[u8], value: Value) {
+    let Value { start, end, kind } = value;
+    match kind {
+        Kind::Plain => texts.extend_from_slice(&line[start - 1..=end]),
+        Kind::Escaped => push_string(texts, &unescape(&line[start..end])),
+        _ => texts.extend_from_slice(&line[start..end]),
+    }
 }
 
 #[cfg(test)]
@@ -194,7 +199,7 @@ mod tests {
 
     fn check(line: &str, expected: &[(&str, &str, u64)]) {
         let mut snapshot = Snapshot::default();
-        snapshot.read(line.as_bytes(), true).unwrap();
+        SnapshotReader::default().read(line.as_bytes(), true, &mut snapshot).unwrap();
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         let traits: Vec<_> = snapshot
             .traits()

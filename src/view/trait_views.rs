@@ -8,8 +8,8 @@ use std::{
 use super::{
     View,
     folds::Folds,
+    present::Folder,
     profile_traits,
-    traits::Folder,
     user_traits::{self, Shared},
 };
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
 const CHUNK_PROFILES: usize = 128;
 
 /// Writes those of the two views that are asked for; says how many rows each has.
-pub fn write(views: &[View], folds: &Folds, staging: &mut Staging<'_>) -> Result<Vec<(View, u64)>> {
+pub fn write(views: &[View], folds: &Folds, staging: &Staging<'_>) -> Result<Vec<(View, u64)>> {
     let Folds { graph, segments, traits: Some(traits), .. } = folds else { return Ok(Vec::new()) };
     let both = [View::ProfileTraits, View::UserTraits];
     let wanted: Vec<View> = both.into_iter().filter(|view| views.contains(view)).collect();

@@ -6,23 +6,22 @@
 use super::folds::Folds;
 use crate::{
     error::Result,
-    event::json::push_string,
     table::write::{CHUNK_ROWS, Staging},
 };
 
 /// Writes the view; says how many rows it has.
-pub fn write(folds: &Folds, staging: &mut Staging<'_>) -> Result<u64> {
+pub fn write(folds: &Folds, staging: &Staging<'_>) -> Result<u64> {
     let Folds { graph, segments, ranks, identifiers: Some(identifiers), .. } = folds else { return Ok(0) };
     let sorted = identifiers.sorted_by_profile(graph, ranks);
     staging.write_one("user_identifiers", sorted.len(), CHUNK_ROWS, |range, page| {
         for &identifier in &sorted[range] {
             let out = &mut page.bytes;
             out.extend_from_slice(b"{\"canonical_segment_id\":");
-            push_string(out, segments.text(graph.canonical(identifier.segment)));
+            segments.push(out, graph.canonical(identifier.segment));
             out.extend_from_slice(b",\"type\":");
-            push_string(out, identifiers.kind(identifier));
+            identifiers.push_kind(out, identifier);
             out.extend_from_slice(b",\"value\":");
-            push_string(out, identifiers.value(identifier));
+            identifiers.push_value(out, identifier);
             out.push(b',');
             identifier.clock.push_all(out);
             out.extend_from_slice(b"}\n");

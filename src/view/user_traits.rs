@@ -5,13 +5,11 @@
 //! for a profile since merged away.
 
 use super::{
+    present::Present,
     segments::{Segment, Segments},
-    traits::{Present, TraitsRow},
+    traits::TraitsRow,
 };
-use crate::{
-    event::json::{push_escaped, push_string},
-    table::write::Page,
-};
+use crate::{event::json::push_string, table::write::Page};
 
 /// What rows of one profile share. Reused.
 #[derive(Debug, Default)]
@@ -34,8 +32,8 @@ pub fn push_rows(
     let Shared { head, tails, places } = shared;
     head.clear();
     head.extend_from_slice(b"{\"canonical_segment_id\":");
-    push_string(head, segments.text(profile));
-    head.extend_from_slice(b",\"name\":\"");
+    segments.push(head, profile);
+    head.extend_from_slice(b",\"name\":");
     tails.clear();
     places.clear();
     places.resize(rows.len(), None);
@@ -49,8 +47,8 @@ pub fn push_rows(
             (start, tails.len())
         });
         out.extend_from_slice(head);
-        push_escaped(out, one.name);
-        out.extend_from_slice(b"\",\"value\":");
+        one.push_name(out);
+        out.extend_from_slice(b",\"value\":");
         if one.is_text {
             out.extend_from_slice(one.json);
         } else {

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::support::{Work, program};
 
 const LINE: &str = r#"{"type":"page","messageId":"m1","userId":"u1","timestamp":"2026-01-05T10:00:00Z"}"#;
-const COMMANDS: [&[&str]; 3] = [&[], &["ingest"], &["materialize"]];
+const COMMANDS: [&[&str]; 4] = [&[], &["ingest"], &["materialize"], &["diff"]];
 
 fn with_events() -> Work {
     let work = Work::new();

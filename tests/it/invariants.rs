@@ -241,3 +241,70 @@ fn text<'a>(row: &'a Value, column: &str) -> &'a str {
 fn time(row: &Value) -> Option<Millis> {
     parse_millis(row["timestamp"].as_str()?.as_bytes())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rows of one column set, an event a row.
+    fn tables(graph: &[(&str, &str)], mapping: &[(&str, &str, &str)]) -> Tables {
+        let row = |table: &str, at: usize, members: String| {
+            let clocks = format!(
+                "\"uuid_ts\":\"2024-01-01T00:00:00.{at:06}Z\",\"timestamp\":\"2024-01-01T00:00:00.000Z\""
+            );
+            (table.to_owned(), format!("{{{members},{clocks}}}\n"))
+        };
+        let graph = graph.iter().enumerate().map(|(at, (segment_id, canonical))| {
+            let members = format!("\"segment_id\":\"{segment_id}\",\"canonical_segment_id\":\"{canonical}\"");
+            row("id_graph_updates", at, members)
+        });
+        let mapping = mapping.iter().enumerate().map(|(at, (segment_id, name, value))| {
+            let members = format!(
+                "\"segment_id\":\"{segment_id}\",\"external_id_type\":\"{name}\",\"external_id_value\":\"{value}\""
+            );
+            row("external_id_mapping_updates", 100 + at, members)
+        });
+        let mut texts: BTreeMap<String, String> = BTreeMap::new();
+        for (table, text) in graph.chain(mapping) {
+            texts.entry(table).or_default().push_str(&text);
+        }
+        Tables::new(&texts)
+    }
+
+    #[test]
+    fn tables_that_hold_together_pass() {
+        tables(
+            &[("p1", "p1"), ("p2", "p2"), ("p2", "p1")],
+            &[("p2", "user_id", "u1"), ("p1", "email", "e1")],
+        )
+        .check(&Rules::default(), "");
+    }
+
+    #[test]
+    #[should_panic(expected = "p1 has 2 of user_id")]
+    fn a_limit_that_is_passed_is_noticed() {
+        tables(&[("p1", "p1")], &[("p1", "user_id", "u1"), ("p1", "user_id", "u2")])
+            .check(&Rules::default(), "");
+    }
+
+    #[test]
+    #[should_panic(expected = "p1 merged 3 profiles")]
+    fn a_cap_that_is_passed_is_noticed() {
+        let rules = Rules { merge_cap: 1, ..Rules::default() };
+        tables(&[("p1", "p1"), ("p2", "p2"), ("p3", "p3"), ("p2", "p1"), ("p3", "p1")], &[])
+            .check(&rules, "");
+    }
+
+    #[test]
+    #[should_panic(expected = "canonical of p3")]
+    fn a_recursive_entry_that_is_missing_is_noticed() {
+        tables(&[("p1", "p1"), ("p2", "p2"), ("p3", "p3"), ("p3", "p2"), ("p2", "p1")], &[])
+            .check(&Rules::default(), "");
+    }
+
+    #[test]
+    #[should_panic(expected = "no such profile")]
+    fn an_identifier_of_nobody_is_noticed() {
+        tables(&[("p1", "p1")], &[("p9", "email", "e1")]).check(&Rules::default(), "");
+    }
+}

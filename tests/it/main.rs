@@ -5,6 +5,8 @@
 mod agreement;
 mod cli;
 mod cliff;
+mod config;
+mod diff;
 mod documents;
 mod failures;
 mod faults;

@@ -1,19 +1,30 @@
 //! Raw tables in, views out: a warehouse's oddities one by one, then all of them at random against a plain twin.
 
-#![expect(clippy::disallowed_methods, clippy::format_collect, reason = "tests make files as a user would")]
-
 mod random;
 mod twin;
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use profiles_sync::{
     error::{Error, Result},
-    files::Files,
+    files::{Change, Fault, Files},
     materialize::{MaterializeOptions, materialize},
-    progress::Silent,
+    progress::{Progress, Silent},
     summary::MaterializeSummary,
 };
+
+#[expect(clippy::disallowed_methods, reason = "a test's own files need no wrapper")]
+fn write_file(path: &Path, bytes: impl AsRef<[u8]>) {
+    fs::write(path, bytes).unwrap();
+}
 
 /// Raw tables or views by name.
 type Tables = BTreeMap<String, String>;
@@ -50,7 +61,7 @@ fn raw(files: &[(&str, &str)]) -> tempfile::TempDir {
         fs::create_dir_all(folder.path().join("raw").join(table)).unwrap();
     }
     for (name, text) in files {
-        fs::write(folder.path().join("raw").join(name), text).unwrap();
+        write_file(&folder.path().join("raw").join(name), text);
     }
     folder
 }
@@ -189,11 +200,7 @@ fn rows_are_written_column_for_column_as_documented() {
     let all = "\"seq\":\"0000000000000000042\",\"received_at\":\"2022-05-02T14:01:01.500Z\",\
                \"uuid_ts\":\"2022-05-02T14:01:02.123456Z\",\"timestamp\":\"2022-05-02T14:01:00.000Z\"";
     let check = |name: &str, expected: &[String]| {
-        assert_eq!(
-            view(&files, name),
-            expected.iter().map(|row| format!("{row}\n")).collect::<String>(),
-            "{name}"
-        );
+        assert_eq!(view(&files, name), expected.join("\n") + "\n", "{name}");
     };
     check("id_graph", &[format!("{{\"segment_id\":\"s\",\"canonical_segment_id\":\"s\",{mapping}}}")]);
     check("profile_merges", &[format!("{{\"canonical_segment_id\":\"s\",\"segment_id\":\"s\",{all}}}")]);
@@ -389,6 +396,22 @@ fn bad_rows_are_named_by_file_and_line_with_a_hint() {
 }
 
 #[test]
+fn a_bad_trait_is_named_by_line_where_the_row_matters() {
+    let row = |seq: u32, value: &str| {
+        format!(
+            "{{\"id\":\"r\",\"segment_id\":\"s\",\"seq\":{seq},\"timestamp\":null,\"received_at\":null,\
+             \"uuid_ts\":null,\"__trait_seqs\":\"{{}}\",\"plan\":{value}}}\n"
+        )
+    };
+    let table = [row(1, "\"free\""), row(2, "pro")].concat();
+    let (text, _) = error(&[("profile_traits_updates.ndjson", &table)]);
+    assert!(
+        text.starts_with("/raw/profile_traits_updates.ndjson:2: the line is not JSON: expected a value"),
+        "{text}"
+    );
+}
+
+#[test]
 fn merges_in_a_circle_are_refused_with_their_names() {
     let graph = "{\"segment_id\":\"a\",\"canonical_segment_id\":\"b\"}\n{\"segment_id\":\"b\",\"canonical_segment_id\":\"a\"}\n";
     let (text, _) = error(&[("id_graph_updates.ndjson", graph)]);
@@ -399,8 +422,8 @@ fn merges_in_a_circle_are_refused_with_their_names() {
 fn a_missing_table_costs_views_and_only_partial_runs_do_without() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out");
-    fs::write(folder.path().join("id_graph_updates.ndjson"), "").unwrap();
-    fs::write(folder.path().join("external_id_mapping_updates.ndjson"), "").unwrap();
+    write_file(&folder.path().join("id_graph_updates.ndjson"), "");
+    write_file(&folder.path().join("external_id_mapping_updates.ndjson"), "");
     let whole = options(folder.path(), &out);
     let error = run(&whole).unwrap_err();
     let expected =
@@ -424,7 +447,7 @@ fn only_the_views_asked_for_are_written_and_only_their_tables_are_read() {
     let folder = raw(&[("profile_traits_updates.ndjson", "nonsense\n")]);
     let out = folder.path().join("out");
     fs::create_dir(&out).unwrap();
-    fs::write(out.join("user_traits.ndjson"), "as it was\n").unwrap();
+    write_file(&out.join("user_traits.ndjson"), "as it was\n");
     let views = vec!["id_graph".to_owned(), "external_id_mapping".to_owned()];
     let summary = run(&MaterializeOptions { views, ..options(&folder.path().join("raw"), &out) }).unwrap();
     assert_eq!(
@@ -440,7 +463,7 @@ fn only_the_views_asked_for_are_written_and_only_their_tables_are_read() {
 fn of_a_space_only_committed_bytes_count() {
     let folder = tempfile::tempdir().unwrap();
     let row = "{\"segment_id\":\"a\",\"canonical_segment_id\":\"a\"}\n";
-    fs::write(folder.path().join("id_graph_updates.ndjson"), format!("{row}{{\"torn\":")).unwrap();
+    write_file(&folder.path().join("id_graph_updates.ndjson"), format!("{row}{{\"torn\":"));
     let manifest = format!(
         "{{\"format\":1,\"uuid_ts\":0,\"runs\":[],\"tables\":{{\"id_graph_updates\":\
          {{\"rows\":1,\"bytes\":{},\"digest\":\"\",\"link\":\"\"}}}}}}",
@@ -450,9 +473,9 @@ fn of_a_space_only_committed_bytes_count() {
     let space = MaterializeOptions { space: true, ..options(folder.path(), &out) };
     let error = run(&space).unwrap_err();
     assert!(error.to_string().ends_with("there is no `manifest.json`, so this is no space"), "{error}");
-    fs::write(folder.path().join("manifest.json"), manifest).unwrap();
+    write_file(&folder.path().join("manifest.json"), manifest);
     assert_eq!(run(&space).unwrap().rows_read["id_graph_updates"], 1);
-    fs::write(folder.path().join("id_graph_updates.ndjson"), &row[1..]).unwrap();
+    write_file(&folder.path().join("id_graph_updates.ndjson"), &row[1..]);
     assert!(matches!(run(&space), Err(Error::File { .. })));
 }
 
@@ -500,4 +523,75 @@ fn random_exports_of_120_give_the_views_of_the_plain_twin_with_any_number_of_thr
             }
         }
     }
+}
+
+/// Fails one change to the file system, counted from 0.
+struct FailAt {
+    left: AtomicUsize,
+}
+
+impl Fault for FailAt {
+    fn before(&self, _: Change, _: &Path) -> io::Result<()> {
+        match self.left.fetch_sub(1, Ordering::Relaxed) {
+            0 => Err(io::Error::other("the disk is full")),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[test]
+fn whatever_fails_each_view_is_old_or_new_and_nothing_is_left_beside_it() {
+    let folder = raw(&[("id_graph_updates.ndjson", MERGE)]);
+    let out = folder.path().join("out");
+    let options = options(&folder.path().join("raw"), &out);
+    run(&options).unwrap();
+    let new = read_views(&out);
+    let mut n_failures = 0;
+    loop {
+        for view in new.keys() {
+            write_file(&out.join(format!("{view}.ndjson")), "old\n");
+        }
+        let files = Files::with_fault(Arc::new(FailAt { left: AtomicUsize::new(n_failures) }));
+        if materialize(&options, &files, &Silent).is_ok() {
+            break;
+        }
+        let after = read_views(&out);
+        assert_eq!(after.len(), new.len(), "after {n_failures} changes");
+        for (view, rows) in &after {
+            assert!(rows == "old\n" || *rows == new[view], "{view} after {n_failures} changes");
+        }
+        n_failures += 1;
+    }
+    assert_eq!(read_views(&out), new);
+    assert!(20 < n_failures, "{n_failures}");
+}
+
+/// Asks for a stop after so many calls.
+struct StopAfter {
+    left: AtomicUsize,
+}
+
+impl Progress for StopAfter {
+    fn start(&self, _: &str, _: Option<u64>) {}
+    fn advance(&self, _: u64) {}
+    fn notice(&self, _: &str) {}
+    fn interrupted(&self) -> bool {
+        self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err()
+    }
+}
+
+#[test]
+fn a_run_that_is_told_to_stop_leaves_the_views_as_they_were() {
+    let folder = raw(&[("id_graph_updates.ndjson", MERGE)]);
+    let out = folder.path().join("out");
+    let options = options(&folder.path().join("raw"), &out);
+    for left in 0.. {
+        let progress = StopAfter { left: AtomicUsize::new(left) };
+        match materialize(&options, &Files::real(), &progress) {
+            Ok(_) => break,
+            Err(error) => assert!(error.interrupted(), "{error}"),
+        }
+        assert!(!out.exists() || read_views(&out).is_empty(), "after {left} calls");
+    }
+    assert_eq!(read_views(&out).len(), 6);
 }

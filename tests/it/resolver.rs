@@ -15,6 +15,7 @@ use profiles_sync::{
     files::Files,
     identity::config,
     ingest::{IngestOptions, ingest},
+    materialize::{MaterializeOptions, materialize},
     progress::Silent,
     verify::verify,
 };
@@ -117,6 +118,9 @@ impl World {
         };
         let violations = actual.remove("identity_violations").unwrap_or_default();
         let mut expected = tree(twin.tables());
+        if work.is_some() {
+            expected.extend(tree(&twin.views(None)));
+        }
         let mut actual = tree(&actual);
         for tree in [&mut expected, &mut actual] {
             if let Some(rows) = tree.get_mut(Path::new("rejected")) {
@@ -131,7 +135,7 @@ impl World {
         (!report.is_empty()).then_some(report)
     }
 
-    /// The tables after the runs through a space in this folder, which is replayed or read back from its cache.
+    /// The tables and views after the runs through a space in this folder, which is replayed or read back from its cache.
     fn ingest_on_disk(&self, work: &Path) -> BTreeMap<String, String> {
         let space = work.join("space");
         let files = Files::real();
@@ -164,7 +168,19 @@ impl World {
                 Err(error) => panic!("{error}"),
             }
         }
-        let names = if space.is_dir() { names_in(&space) } else { Vec::new() };
+        if !space.join("manifest.json").exists() {
+            return BTreeMap::new();
+        }
+        let views = MaterializeOptions {
+            raw: space.clone(),
+            space: true,
+            out: space.clone(),
+            views: Vec::new(),
+            as_of: None,
+            partial: false,
+        };
+        materialize(&views, &files, &Silent).unwrap();
+        let names = names_in(&space);
         let tables = names.iter().filter_map(|name| Some((name.strip_suffix(".ndjson")?.to_owned(), name)));
         tables.map(|(table, name)| (table, fs::read_to_string(space.join(name)).unwrap())).collect()
     }

@@ -1,5 +1,7 @@
 //! What was typed, checked but not yet acted on. The help, the man page and the completions come from here too.
 
+mod diff;
+
 use std::{env, ffi::OsString, path::PathBuf};
 
 use clap::{
@@ -8,6 +10,7 @@ use clap::{
 };
 use profiles_sync::{identity::rules::SegmentIdStyle, ingest::MaxRejects};
 
+pub(crate) use self::diff::{DiffArgs, DiffFormat};
 use crate::values;
 
 /// Everything that was typed.
@@ -22,6 +25,7 @@ pub(crate) struct LowArgs {
 pub(crate) enum Command {
     Ingest(IngestArgs),
     Materialize(MaterializeArgs),
+    Diff(DiffArgs),
     Generate(Generate),
 }
 
@@ -31,8 +35,16 @@ impl Command {
         match self {
             Self::Ingest(args) => args.messages,
             Self::Materialize(args) => args.messages,
+            Self::Diff(args) => args.messages,
             Self::Generate(_) => Messages::default(),
         }
+    }
+}
+
+impl Command {
+    /// Whether the standard output gets data as the job goes.
+    pub(crate) fn writes_data(&self) -> bool {
+        matches!(self, Self::Diff(args) if args.format() == DiffFormat::Ndjson)
     }
 }
 
@@ -52,6 +64,9 @@ pub(crate) fn parse() -> Result<LowArgs, clap::Error> {
         }
         (None, Some(SubcommandArgs::Materialize(args))) => {
             Ok(LowArgs { color: program.color, command: Command::Materialize(args) })
+        }
+        (None, Some(SubcommandArgs::Diff(args))) => {
+            Ok(LowArgs { color: program.color, command: Command::Diff(args) })
         }
         (Some(_), Some(_)) => {
             Err(command.error(ErrorKind::ArgumentConflict, "--generate stands without a subcommand"))
@@ -138,6 +153,7 @@ struct Program {
 enum SubcommandArgs {
     Ingest(IngestArgs),
     Materialize(MaterializeArgs),
+    Diff(DiffArgs),
 }
 
 const INGEST_HELP: &str = "\

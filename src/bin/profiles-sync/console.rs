@@ -28,6 +28,7 @@ pub(crate) struct Console {
     quiet: bool,
     draws: bool,
     colour: bool,
+    colours_typed: Colour,
     bar: Mutex<Option<ProgressBar>>,
 }
 
@@ -37,17 +38,19 @@ impl Console {
         let terminal = io::stderr().is_terminal();
         let messages = args.command.messages();
         // Data and a bar on one terminal would tear each other.
-        let data_on_terminal = messages.json && io::stdout().is_terminal();
+        let data_on_terminal = (messages.json || args.command.writes_data()) && io::stdout().is_terminal();
         Self {
             quiet: messages.quiet,
             draws: terminal && !messages.quiet && !data_on_terminal,
-            colour: match args.color {
-                Colour::Always => true,
-                Colour::Never => false,
-                Colour::Auto => terminal && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
-            },
+            colour: colours(args.color, terminal),
+            colours_typed: args.color,
             bar: Mutex::new(None),
         }
+    }
+
+    /// Whether data that people read may have colours.
+    pub(crate) fn colours_data(&self) -> bool {
+        colours(self.colours_typed, io::stdout().is_terminal())
     }
 
     /// Writes data. An error here is most often a reader that had enough.
@@ -98,6 +101,15 @@ impl Console {
 
     fn bar(&self) -> MutexGuard<'_, Option<ProgressBar>> {
         self.bar.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a stream gets colours: as typed, else where it is a terminal and nobody objects.
+fn colours(typed: Colour, terminal: bool) -> bool {
+    match typed {
+        Colour::Always => true,
+        Colour::Never => false,
+        Colour::Auto => terminal && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
     }
 }
 

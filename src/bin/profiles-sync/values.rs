@@ -2,7 +2,7 @@
 //!
 //! What is wrong with one is told in the words of the right form; the parser puts the flag and the value before it.
 
-use profiles_sync::{event::timestamp::parse_micros, ingest::MaxRejects};
+use profiles_sync::{diff::fail_on::Kind, event::timestamp::parse_micros, ingest::MaxRejects};
 
 /// Lines, or a percentage of them.
 pub(crate) fn max_rejects(text: &str) -> Result<MaxRejects, String> {
@@ -47,6 +47,15 @@ pub(crate) fn threads(text: &str) -> Result<usize, String> {
 pub(crate) fn as_of(text: &str) -> Result<i64, String> {
     parse_micros(text.as_bytes())
         .ok_or_else(|| "a time such as 2026-01-31T12:00:00Z, or a date such as 2026-01-31".to_owned())
+}
+
+/// A kind of difference.
+pub(crate) fn difference(text: &str) -> Result<Kind, String> {
+    let known = Kind::ALL.into_iter().find(|(word, _)| *word == text);
+    known.map(|(_, kind)| kind).ok_or_else(|| {
+        let words: Vec<&str> = Kind::ALL.into_iter().map(|(word, _)| word).collect();
+        format!("a difference is one of {}", words.join(", "))
+    })
 }
 
 #[cfg(test)]

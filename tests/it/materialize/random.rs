@@ -106,7 +106,7 @@ pub(crate) fn write(random: &mut Random, tables: &RawTables, folder: &Path) {
         ];
         row_text(random, columns, row.clock)
     });
-    let graph: Vec<String> = graph.collect();
+    let graph: Vec<_> = graph.collect();
     let mappings = tables.mappings.iter().map(|row| {
         let hash = match random.below(3) {
             0 => json!(row.hash),
@@ -126,7 +126,7 @@ pub(crate) fn write(random: &mut Random, tables: &RawTables, folder: &Path) {
         ];
         row_text(random, columns, row.clock)
     });
-    let mappings: Vec<String> = mappings.collect();
+    let mappings: Vec<_> = mappings.collect();
     let traits = tables.traits.iter().map(|row| {
         let mut columns = vec![("segment_id", json!(row.segment)), ("__profile_version", json!(3))];
         columns.push(("merged_to", Value::Null));
@@ -150,7 +150,7 @@ pub(crate) fn write(random: &mut Random, tables: &RawTables, folder: &Path) {
         }
         row_text(random, columns, row.clock)
     });
-    let traits: Vec<String> = traits.collect();
+    let traits: Vec<_> = traits.collect();
     write_table(random, folder, "id_graph_updates", &graph);
     write_table(random, folder, "external_id_mapping_updates", &mappings);
     write_table(random, folder, "profile_traits_updates", &traits);
@@ -231,5 +231,5 @@ fn write_file(random: &mut Random, path: &Path, rows: &[String], end: &str) {
         }
         _ => (zstd::encode_all(&text[..], 1).unwrap(), ".zst"),
     };
-    fs::write(format!("{}.{extension}{packed}", path.display()), text).unwrap();
+    super::write_file(Path::new(&format!("{}.{extension}{packed}", path.display())), text);
 }

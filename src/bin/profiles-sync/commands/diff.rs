@@ -1,0 +1,104 @@
+//! `diff`: what changed between two sets of tables.
+
+use std::io::{self, ErrorKind, Write};
+
+use anyhow::Result;
+use profiles_sync::{
+    diff::{
+        DiffOptions, Sizes, diff,
+        fail_on::fails,
+        report::{json, markdown, people},
+    },
+    files::Files,
+};
+
+use crate::{
+    args::{DiffArgs, DiffFormat},
+    commands::on_threads,
+    console::Console,
+    exit::Exit,
+    report,
+};
+
+/// Runs the subcommand.
+pub(crate) fn run(args: &DiffArgs, console: &Console) -> Result<Exit> {
+    let options = options(args);
+    let mut changes = Changes { console, gone: false };
+    let files = Files::real();
+    let comparison = on_threads(args.threads, || {
+        let mut out = io::BufWriter::with_capacity(1 << 16, &mut changes);
+        diff(&options, &files, console, &mut out)
+    })??;
+    console.end_step();
+    let examples = !args.only_summary;
+    match args.format() {
+        DiffFormat::Ndjson => {}
+        DiffFormat::Json => console.data(&report::json(&json::summary(&comparison, examples))?)?,
+        DiffFormat::Markdown => console.data(markdown::write(&comparison, examples).as_bytes())?,
+        DiffFormat::People => {
+            let style = people::Style { colour: console.colours_data(), examples };
+            console.data(people::write(&comparison, style).as_bytes())?;
+        }
+    }
+    let unreadable: Vec<_> = comparison.tables.iter().flat_map(|table| &table.odd_lines).collect();
+    for line in &unreadable {
+        console.error(
+            &format!("{}:{}: the line {}", line.file, line.line, line.message),
+            Some("mend or remove the line; all other lines were compared"),
+        );
+    }
+    Ok(if !unreadable.is_empty() {
+        Exit::Failed
+    } else if fails(&comparison, &args.fail_on) {
+        Exit::No
+    } else {
+        Exit::Done
+    })
+}
+
+fn options(args: &DiffArgs) -> DiffOptions {
+    let every = match args.format() {
+        DiffFormat::Ndjson if args.only_summary => 0,
+        DiffFormat::Ndjson => args.limit.unwrap_or(u64::MAX),
+        _ => 0,
+    };
+    let limit = match args.format() {
+        DiffFormat::Ndjson => 0,
+        _ if args.only_summary => 0,
+        _ => args.limit.unwrap_or(3),
+    };
+    DiffOptions {
+        old: args.old.clone(),
+        new: args.new.clone(),
+        key: args.key.clone(),
+        tables: args.tables.clone(),
+        ignore_columns: args.ignore_columns.clone(),
+        ids: args.ids.into(),
+        limit: usize::try_from(limit).unwrap_or(usize::MAX),
+        every,
+        memory: args.memory,
+        sizes: Sizes::default(),
+    }
+}
+
+/// The standard output while tables are written out. A reader that had enough ends nothing: the exit code is still wanted.
+struct Changes<'a> {
+    console: &'a Console,
+    gone: bool,
+}
+
+impl Write for Changes<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if !self.gone {
+            match self.console.data(bytes) {
+                Err(e) if e.kind() == ErrorKind::BrokenPipe => self.gone = true,
+                other => other?,
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

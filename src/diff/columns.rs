@@ -1,0 +1,215 @@
+//! The columns in which two rows differ, without those that are to be ignored.
+
+use std::borrow::Cow;
+
+use globset::{Glob, GlobSet, GlobSetBuilder};
+
+use crate::{
+    collections::{Map, Set},
+    error::{Error, Result},
+    event::json::Document,
+};
+
+use super::values::{Typing, is_null, push_canonical, push_canonical_text, same};
+
+/// Compiles globs; `flag` is where they were given.
+pub fn globs(patterns: &[String], flag: &str) -> Result<GlobSet> {
+    let mut set = GlobSetBuilder::new();
+    for pattern in patterns {
+        let glob = Glob::new(pattern).map_err(|e| {
+            Error::Refused(format!("{flag}: `{pattern}` is no glob: {}", e.kind()))
+                .hint("write `context_*`, say")
+        })?;
+        set.add(glob);
+    }
+    set.build().map_err(|e| Error::Refused(format!("{flag}: {e}")))
+}
+
+/// Which columns of a table do not count. Remembers what it was asked.
+#[derive(Debug, Clone)]
+pub struct Ignored {
+    globs: GlobSet,
+    always: Vec<String>,
+    known: Map<Box<[u8]>, bool>,
+}
+
+impl Ignored {
+    /// Columns that match a glob, and some by name.
+    #[must_use]
+    pub fn new(globs: GlobSet, always: Vec<String>) -> Self {
+        Self { globs, always, known: Map::default() }
+    }
+
+    /// Whether a column does not count.
+    #[must_use]
+    pub fn matches(&self, column: &[u8]) -> bool {
+        let name = String::from_utf8_lossy(column);
+        self.always.iter().any(|always| *always == name) || self.globs.is_match(&*name)
+    }
+
+    fn contains(&mut self, column: &[u8]) -> bool {
+        if self.globs.is_empty() && self.always.is_empty() {
+            return false;
+        }
+        if let Some(known) = self.known.get(column) {
+            return *known;
+        }
+        let ignored = self.matches(column);
+        self.known.insert(column.into(), ignored);
+        ignored
+    }
+}
+
+/// A column in which two rows differ, and where its values stand; null and absent are `None`.
+#[derive(Debug, Clone)]
+pub struct Changed<'a> {
+    /// Its name.
+    pub name: Cow<'a, [u8]>,
+    /// In the old row.
+    pub old: Option<u32>,
+    /// In the new row.
+    pub new: Option<u32>,
+}
+
+/// Compares two rows column by column.
+pub fn compare<'a>(
+    old: Document<'a>,
+    new: Document<'a>,
+    typing: Typing,
+    ignored: &mut Ignored,
+) -> Vec<Changed<'a>> {
+    let mut changed: Vec<Changed<'a>> = Vec::new();
+    let (mut old_members, mut new_members) = (old.members(0), new.members(0));
+    // Rows of one table mostly have the same columns in the same order.
+    let (rest_old, rest_new) = loop {
+        match (old_members.next(), new_members.next()) {
+            (None, None) => break (Vec::new(), Vec::new()),
+            (Some((name, a)), Some((name_new, b))) if old.raw(name) == new.raw(name_new) => {
+                if !same(old, a, new, b, typing) {
+                    changed.push(Changed {
+                        name: old.string(name).unwrap_or_default(),
+                        old: Some(a),
+                        new: Some(b),
+                    });
+                }
+            }
+            (a, b) => {
+                break (
+                    a.into_iter().chain(old_members).collect(),
+                    b.into_iter().chain(new_members).collect(),
+                );
+            }
+        }
+    };
+    changed.retain_mut(|column| {
+        // Of a repeated key the last value counts; and only here, where rows differ, is it worth a look.
+        column.old = present(old, &column.name, typing);
+        column.new = present(new, &column.name, typing);
+        differs(old, column.old, new, column.new, typing)
+    });
+    if !(rest_old.is_empty() && rest_new.is_empty()) {
+        let names_old = rest_old.iter().map(|(name, _)| old.string(*name).unwrap_or_default());
+        let names_new = rest_new.iter().map(|(name, _)| new.string(*name).unwrap_or_default());
+        let names: Vec<Cow<'a, [u8]>> = names_old.chain(names_new).collect();
+        let (by_name_old, by_name_new) = (by_name(old, typing), by_name(new, typing));
+        for name in names {
+            let (a, b) = (by_name_old.get(&name).copied(), by_name_new.get(&name).copied());
+            if differs(old, a, new, b, typing) {
+                changed.push(Changed { name, old: a, new: b });
+            }
+        }
+    }
+    changed.retain(|column| !ignored.contains(&column.name));
+    changed.sort_by(|a, b| a.name.cmp(&b.name));
+    changed.dedup_by(|a, b| a.name == b.name);
+    changed
+}
+
+fn differs(old: Document<'_>, a: Option<u32>, new: Document<'_>, b: Option<u32>, typing: Typing) -> bool {
+    match (a, b) {
+        (None, None) => false,
+        (Some(a), Some(b)) => !same(old, a, new, b, typing),
+        _ => true,
+    }
+}
+
+/// The columns that are not null.
+fn by_name(doc: Document<'_>, typing: Typing) -> Map<Cow<'_, [u8]>, u32> {
+    let mut by_name: Map<Cow<'_, [u8]>, u32> =
+        doc.members(0).map(|(name, value)| (doc.string(name).unwrap_or_default(), value)).collect();
+    by_name.retain(|_, value| !is_null(doc, *value, typing));
+    by_name
+}
+
+/// A column's value, where it is not null.
+fn present(doc: Document<'_>, name: &[u8], typing: Typing) -> Option<u32> {
+    doc.get(0, name).filter(|value| !is_null(doc, *value, typing))
+}
+
+/// The text that all rows have that are the same as this one, whatever their order of columns.
+#[must_use]
+pub fn canonical(doc: Document<'_>, typing: Typing, ignored: &Ignored) -> Vec<u8> {
+    let mut columns: Vec<(Cow<'_, [u8]>, u32)> =
+        by_name(doc, typing).into_iter().filter(|(name, _)| !ignored.matches(name)).collect();
+    columns.sort_unstable();
+    let mut out = Vec::new();
+    for (name, value) in columns {
+        out.extend_from_slice(&(name.len() as u64).to_be_bytes());
+        out.extend_from_slice(&name);
+        match typing {
+            Typing::Json => push_canonical(&mut out, doc, value),
+            Typing::Text => push_canonical_text(&mut out, doc, value),
+        }
+        out.push(0);
+    }
+    out
+}
+
+/// Adds the columns of a row that are not null.
+pub fn note_columns(doc: Document<'_>, typing: Typing, ignored: &mut Ignored, into: &mut Set<Box<[u8]>>) {
+    for (name, value) in doc.members(0) {
+        let name = doc.string(name).unwrap_or_default();
+        if !is_null(doc, value, typing) && !into.contains(&*name) && !ignored.contains(&name) {
+            into.insert((*name).into());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::json::Tape;
+
+    fn check(old: &str, new: &str, expected: &[&str]) {
+        let (mut tape_old, mut tape_new) = (Tape::default(), Tape::default());
+        tape_old.read(old.as_bytes()).unwrap();
+        tape_new.read(new.as_bytes()).unwrap();
+        let old = Document { text: old.as_bytes(), tokens: &tape_old.tokens };
+        let new = Document { text: new.as_bytes(), tokens: &tape_new.tokens };
+        let mut ignored =
+            Ignored::new(globs(&["skip_*".to_owned()], "--ignore-columns").unwrap(), Vec::new());
+        for (old, new) in [(old, new), (new, old)] {
+            let names: Vec<String> = compare(old, new, Typing::Json, &mut ignored)
+                .into_iter()
+                .map(|column| String::from_utf8(column.name.into_owned()).unwrap())
+                .collect();
+            assert_eq!(names, expected);
+        }
+        let same = canonical(old, Typing::Json, &ignored) == canonical(new, Typing::Json, &ignored);
+        assert_eq!(same, expected.is_empty());
+    }
+
+    #[test]
+    fn columns_are_compared_by_name() {
+        check(r#"{"a":1,"b":2}"#, r#"{"b":2.0,"a":1}"#, &[]);
+        check(r#"{"a":1,"b":2}"#, r#"{"a":1,"b":3}"#, &["b"]);
+        check(r#"{"a":1,"b":null}"#, r#"{"a":1}"#, &[]);
+        check(r#"{"a":1,"b":null,"c":1}"#, r#"{"a":1,"c":2}"#, &["c"]);
+        check(r#"{"x":1,"a":1}"#, r#"{"a":1,"y":1}"#, &["x", "y"]);
+        check(r#"{"a":1,"skip_it":1}"#, r#"{"a":1,"skip_it":2}"#, &[]);
+        check(r#"{"a":3,"a":1}"#, r#"{"a":1}"#, &[]);
+        check(r#"{"a":3,"a":1}"#, r#"{"a":2,"a":1}"#, &[]);
+        check(r#"{"a":1,"b":1,"a":2}"#, r#"{"a":1,"b":1}"#, &["a"]);
+        check(r#"{"\u0061":1}"#, r#"{"a":1}"#, &[]);
+    }
+}

@@ -1,0 +1,373 @@
+//! The identity section: profiles of both sides compared, and what happened to them in words that can be printed.
+
+use crate::{
+    collections::{Map, Set, key_of},
+    error::Result,
+    files::Files,
+};
+
+use crate::diff::{sides::Side, tables::TableResult};
+
+use super::{
+    events::{Event, Interest, explain},
+    load::{load, source, text_parts},
+    names::{Identifier, identifiers, names},
+    shares::{Belongs, Number, Pairwise, Shared, Shares, share},
+    stories::{Stories, Story, StoryKind, tell},
+    watch::{self, Texts, Watched},
+};
+
+/// Profiles that get the events that explain them.
+const MOST_CHANGED: usize = 10;
+
+/// Identifiers of a profile to look for and to tell.
+const IDENTIFIERS_TOLD: usize = 20;
+
+/// What happened to profiles.
+#[derive(Debug, Default)]
+pub struct IdentityResult {
+    /// Profiles on each side.
+    pub profiles: [u64; 2],
+    /// Profiles with the same identifiers on both sides.
+    pub unchanged: u64,
+    /// Of these, profiles with another id.
+    pub renamed: u64,
+    /// Profiles that went on and gained or lost identifiers.
+    pub changed: u64,
+    /// New profiles of which no identifier was known.
+    pub created: u64,
+    /// Old profiles of which no identifier is left.
+    pub vanished: u64,
+    /// New profiles that several old ones went into, and how many these are.
+    pub merged: [u64; 2],
+    /// Old profiles that became several, and how many these are.
+    pub split: [u64; 2],
+    /// Identifiers on each side.
+    pub identifiers: [u64; 2],
+    /// Identifiers of both sides.
+    pub common: u64,
+    /// Identifiers that went from one profile to another, while both go on.
+    pub moved: u64,
+    /// Pairs of identifiers.
+    pub pairwise: Pairwise,
+    /// Merged, split and changed profiles, as many of each as are to be told.
+    pub stories: Vec<Told>,
+    /// Ids of created profiles, as many as are to be told.
+    pub created_ids: Vec<String>,
+    /// Ids of vanished profiles, as many as are to be told.
+    pub vanished_ids: Vec<String>,
+    /// Identifiers that moved, as many as are to be told.
+    pub moves: Vec<Moved>,
+    /// The profiles that changed most.
+    pub most_changed: Vec<MostChanged>,
+}
+
+/// What happened to some profiles, with their ids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// What happened.
+    pub kind: StoryKind,
+    /// The old profiles.
+    pub old: Vec<String>,
+    /// The new profiles.
+    pub new: Vec<String>,
+    /// How many identifiers have other company than before.
+    pub identifiers: u64,
+}
+
+/// An identifier that moved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moved {
+    /// The identifier.
+    pub identifier: Identifier,
+    /// Its old profile.
+    pub from: String,
+    /// Its new profile.
+    pub to: String,
+}
+
+/// A profile that changed much.
+#[derive(Debug)]
+pub struct MostChanged {
+    /// What happened.
+    pub told: Told,
+    /// The first of the identifiers that have other company than before.
+    pub identifiers: Vec<Identifier>,
+    /// What each side's raw tables say and the other's do not; empty where there are none.
+    pub events: [Vec<Event>; 2],
+}
+
+/// What joining the tables has taken down.
+#[derive(Debug, Default)]
+pub struct Taken {
+    /// Of the view that maps identifiers.
+    pub mapping: Option<Watched>,
+    /// Of the view `id_graph`.
+    pub graph: Option<Watched>,
+}
+
+impl Taken {
+    /// What the tables of views have; where a key stands more than once it is of no use.
+    #[must_use]
+    pub fn of(tables: &mut [TableResult]) -> Self {
+        let mut taken = Self::default();
+        for table in tables {
+            let watched = table.outcome.watched.take().filter(|_| table.outcome.duplicate_keys == [0; 2]);
+            match &*table.name {
+                "id_graph" => taken.graph = watched,
+                "external_id_mapping" | "user_identifiers" if watched.is_some() => taken.mapping = watched,
+                _ => {}
+            }
+        }
+        taken
+    }
+}
+
+/// Compares the profiles of both sides; `None` where one side has no tables of identity. So many of each kind are told.
+/// What joining the tables has taken down is used where it is complete.
+pub fn compare(
+    sides: &[Side; 2],
+    taken: Taken,
+    limit: usize,
+    files: &Files,
+) -> Result<Option<IdentityResult>> {
+    let [Some(old), Some(new)] = [0, 1].map(|side: usize| source(&sides[side])) else { return Ok(None) };
+    let sources = [old, new];
+    let has_graph = sides.iter().any(|side| side.tables.contains_key("id_graph"));
+    let (read, texts) = match taken {
+        Taken { mapping: Some(mapping), graph } if graph.is_some() || !has_graph => {
+            watch::shared(mapping, graph)
+        }
+        _ => {
+            let load = |side: usize| load(&sides[side], sources[side], files);
+            let (old, new) = rayon::join(|| load(0), || load(1));
+            (Shared::join(old?, new?), None)
+        }
+    };
+    let (shares, differing) = share(read);
+    let stories = tell(&shares);
+    let mut result = count(&shares, &stories);
+    let chosen = choose(&stories, limit);
+    let names = find_names(sides, sources, &shares, &stories, &chosen, limit, texts.as_ref(), files)?;
+    let told = |story: &Story| Told {
+        kind: story.kind,
+        old: names.list(&story.old),
+        new: names.list(&story.new),
+        identifiers: story.weight,
+    };
+    result.stories = chosen.told.iter().map(|story| told(story)).collect();
+    result.created_ids = names.list(&stories.created[..limit.min(stories.created.len())]);
+    result.vanished_ids = names.list(&stories.vanished[..limit.min(stories.vanished.len())]);
+    let wanted = wanted_identifiers(&differing, &shares, &stories, &chosen, limit);
+    let identifiers = match texts {
+        Some(texts) => named_identifiers(&wanted, &texts),
+        None if wanted.is_empty() => Vec::new(),
+        None => identifiers(sources, &wanted, files)?,
+    };
+    let mut of_stories: Vec<Vec<Identifier>> = vec![Vec::new(); chosen.most.len()];
+    for (identifier, tells) in identifiers {
+        for at in tells.stories {
+            if of_stories[at].len() < IDENTIFIERS_TOLD {
+                of_stories[at].push(identifier.clone());
+            }
+        }
+        if let Some((from, to)) = tells.moved
+            && result.moves.len() < limit
+        {
+            result.moves.push(Moved { identifier, from: names.of_hash(from), to: names.of_hash(to) });
+        }
+    }
+    let interest = interest(&chosen, &of_stories, &names);
+    let events = explain(sides, chosen.most.len(), &interest, files)?;
+    let of_stories = of_stories.into_iter().zip(events);
+    let most = chosen.most.iter().zip(of_stories);
+    result.most_changed = most
+        .map(|(story, (identifiers, events))| MostChanged { told: told(story), identifiers, events })
+        .collect();
+    Ok(Some(result))
+}
+
+fn count(shares: &Shares, stories: &Stories) -> IdentityResult {
+    let there = |side: usize| shares.sizes[side].iter().filter(|size| size.is_some()).count() as u64;
+    let of = |kind| stories.stories.iter().filter(move |story| story.kind == kind);
+    IdentityResult {
+        profiles: [there(0), there(1)],
+        unchanged: stories.unchanged,
+        renamed: stories.renamed,
+        changed: of(StoryKind::Changed).count() as u64,
+        created: stories.created.len() as u64,
+        vanished: stories.vanished.len() as u64,
+        merged: [
+            of(StoryKind::Merged).count() as u64,
+            of(StoryKind::Merged).map(|story| story.old.len() as u64).sum(),
+        ],
+        split: [
+            of(StoryKind::Split).count() as u64,
+            of(StoryKind::Split).map(|story| story.new.len() as u64).sum(),
+        ],
+        identifiers: shares.identifiers,
+        common: shares.common,
+        moved: stories.moves.iter().map(|edge| u64::from(edge.n)).sum(),
+        pairwise: Pairwise::of(shares),
+        ..IdentityResult::default()
+    }
+}
+
+/// The stories that are told.
+struct Chosen<'a> {
+    told: Vec<&'a Story>,
+    most: Vec<&'a Story>,
+}
+
+fn choose(stories: &Stories, limit: usize) -> Chosen<'_> {
+    let told = stories
+        .stories
+        .chunk_by(|a, b| a.kind == b.kind)
+        .flat_map(|of_kind| &of_kind[..limit.min(of_kind.len())])
+        .collect();
+    let mut most: Vec<&Story> = stories.stories.iter().collect();
+    // Stable, so that merges stand before splits of the same weight.
+    most.sort_by_key(|story| std::cmp::Reverse(story.weight));
+    most.truncate(MOST_CHANGED);
+    Chosen { told, most }
+}
+
+/// The ids of profiles.
+struct Names<'a> {
+    shares: &'a Shares,
+    names: Map<u128, String>,
+}
+
+impl Names<'_> {
+    fn of(&self, number: Number) -> String {
+        self.of_hash(self.shares.ids[number as usize])
+    }
+
+    fn of_hash(&self, hash: u128) -> String {
+        self.names.get(&hash).cloned().unwrap_or_else(|| format!("{hash:032x}"))
+    }
+
+    fn list(&self, numbers: &[Number]) -> Vec<String> {
+        numbers.iter().map(|number| self.of(*number)).collect()
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "one pass over all that is known by now")]
+fn find_names<'a>(
+    sides: &[Side; 2],
+    sources: [super::load::Source<'_>; 2],
+    shares: &'a Shares,
+    stories: &Stories,
+    chosen: &Chosen<'_>,
+    limit: usize,
+    texts: Option<&Texts>,
+    files: &Files,
+) -> Result<Names<'a>> {
+    let mut wanted: [Set<u128>; 2] = Default::default();
+    let mut want = |side: usize, number: &Number| {
+        wanted[side].insert(shares.ids[*number as usize]);
+    };
+    for story in chosen.told.iter().chain(&chosen.most) {
+        story.old.iter().for_each(|number| want(0, number));
+        story.new.iter().for_each(|number| want(1, number));
+    }
+    for edge in stories.moves.iter().take(limit) {
+        want(0, &edge.old);
+        want(1, &edge.new);
+    }
+    stories.created.iter().take(limit).for_each(|number| want(1, number));
+    stories.vanished.iter().take(limit).for_each(|number| want(0, number));
+    let mut known = Map::default();
+    for side in [0, 1] {
+        match texts {
+            Some(texts) => {
+                for hash in &wanted[side] {
+                    if let Some(text) = texts.get(hash) {
+                        known.insert(*hash, text_parts(text).concat());
+                    }
+                }
+            }
+            None => names(&sides[side], sources[side], &wanted[side], &mut known, files)?,
+        }
+    }
+    Ok(Names { shares, names: known })
+}
+
+/// What an identifier tells.
+#[derive(Clone)]
+struct Tells {
+    moved: Option<(u128, u128)>,
+    stories: Vec<usize>,
+}
+
+/// The identifiers that are to be told, and why.
+fn wanted_identifiers(
+    differing: &[(u128, Belongs)],
+    shares: &Shares,
+    stories: &Stories,
+    chosen: &Chosen<'_>,
+    limit: usize,
+) -> Map<u128, Tells> {
+    let id = |number: Number| shares.ids[number as usize];
+    let edges: Set<(u128, u128)> =
+        stories.moves.iter().take(limit).map(|edge| (id(edge.old), id(edge.new))).collect();
+    let mut about: [Map<u128, Vec<usize>>; 2] = Default::default();
+    for (at, story) in chosen.most.iter().enumerate() {
+        for (side, numbers) in [&story.old, &story.new].into_iter().enumerate() {
+            for number in numbers {
+                about[side].entry(id(*number)).or_default().push(at);
+            }
+        }
+    }
+    let mut wanted = Map::default();
+    for (identifier, belongs) in differing {
+        let Belongs { old, new } = *belongs;
+        let moved = old.zip(new).filter(|edge| edges.contains(edge));
+        let of = |side: usize, id: Option<u128>| id.and_then(|id| about[side].get(&id)).into_iter().flatten();
+        let mut told: Vec<usize> = of(0, old).chain(of(1, new)).copied().collect();
+        told.sort_unstable();
+        told.dedup();
+        told.retain(|at| {
+            let story = chosen.most[*at];
+            // Of a merge, what came to the first profile; of a split, what left it.
+            let (first_old, first_new) = (Some(id(story.old[0])), Some(id(story.new[0])));
+            match story.kind {
+                StoryKind::Merged => new == first_new && old.is_some() && old != first_old,
+                StoryKind::Split => old == first_old && new.is_some() && new != first_new,
+                StoryKind::Changed => (old == first_old) != (new == first_new),
+            }
+        });
+        if moved.is_some() || !told.is_empty() {
+            wanted.insert(*identifier, Tells { moved, stories: told });
+        }
+    }
+    wanted
+}
+
+fn named_identifiers(wanted: &Map<u128, Tells>, texts: &Texts) -> Vec<(Identifier, Tells)> {
+    let mut named: Vec<(Identifier, u128, &Tells)> = Vec::with_capacity(wanted.len());
+    for (hash, tells) in wanted {
+        let mut parts = texts.get(hash).map(|text| text_parts(text)).unwrap_or_default().into_iter();
+        let type_name = parts.next().unwrap_or_default();
+        named.push((Identifier { type_name, value: parts.next().unwrap_or_default() }, *hash, tells));
+    }
+    named.sort_by(|(a, hash_a, _), (b, hash_b, _)| (a, hash_a).cmp(&(b, hash_b)));
+    named.into_iter().map(|(identifier, _, tells)| (identifier, tells.clone())).collect()
+}
+
+/// What to look for in the raw tables.
+fn interest(chosen: &Chosen<'_>, of_stories: &[Vec<Identifier>], names: &Names<'_>) -> Interest {
+    let mut interest = Interest::default();
+    for (at, (story, identifiers)) in chosen.most.iter().zip(of_stories).enumerate() {
+        for number in story.old.iter().chain(&story.new) {
+            let stories = interest.segment_ids.entry(key_of(names.of(*number).as_bytes())).or_default();
+            if stories.last() != Some(&at) {
+                stories.push(at);
+            }
+        }
+        for identifier in identifiers {
+            interest.identifiers.entry(identifier.hash()).or_default().push(at);
+        }
+    }
+    interest
+}

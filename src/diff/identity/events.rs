@@ -1,0 +1,197 @@
+//! Which events made the difference: what the raw tables of one side say about some profiles and the other does not.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    collections::{Map, Set, key_of},
+    error::Result,
+    files::Files,
+};
+
+use crate::diff::sides::Side;
+
+use super::load::{RawRow, each_row, key};
+
+/// An event that did something on one side only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Its message id.
+    pub id: String,
+    /// Its type, where the table tells it.
+    pub type_name: Option<String>,
+    /// Its source, where the table tells it.
+    pub source: Option<String>,
+    /// When it happened.
+    pub timestamp: Option<String>,
+    /// What it did.
+    pub effects: Vec<String>,
+}
+
+/// What to look for: profiles and identifiers, each with the places in the list of stories that are about it.
+#[derive(Debug, Default)]
+pub struct Interest {
+    /// By the hash of a segment id.
+    pub segment_ids: Map<u128, Vec<usize>>,
+    /// By the hash of type and value.
+    pub identifiers: Map<u128, Vec<usize>>,
+}
+
+/// What an event did, with what sorts it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Effect {
+    clock: String,
+    event: String,
+    text: String,
+    type_name: Option<String>,
+    source: Option<String>,
+    timestamp: Option<String>,
+}
+
+/// For each story, the events of each side that did something they did not do on the other.
+pub fn explain(
+    sides: &[Side; 2],
+    n_stories: usize,
+    interest: &Interest,
+    files: &Files,
+) -> Result<Vec<[Vec<Event>; 2]>> {
+    let mut effects: Vec<[Vec<Effect>; 2]> = (0..n_stories).map(|_| Default::default()).collect();
+    for (at, side) in sides.iter().enumerate() {
+        let mut take = |stories: Vec<usize>, effect: Effect| {
+            for story in stories {
+                effects[story][at].push(effect.clone());
+            }
+        };
+        read_graph(side, interest, files, &mut take)?;
+        read_mappings(side, interest, files, &mut take)?;
+    }
+    Ok(effects
+        .into_iter()
+        .map(|[old, new]| {
+            let known = |effects: &[Effect]| -> Set<(String, String)> {
+                effects.iter().map(|effect| (effect.event.clone(), effect.text.clone())).collect()
+            };
+            let (of_old, of_new) = (known(&old), known(&new));
+            [events(old, &of_new), events(new, &of_old)]
+        })
+        .collect())
+}
+
+/// The effects that the other side does not have, by event.
+fn events(mut effects: Vec<Effect>, other: &Set<(String, String)>) -> Vec<Event> {
+    effects.retain(|effect| !other.contains(&(effect.event.clone(), effect.text.clone())));
+    effects.sort();
+    effects.dedup();
+    let mut places: BTreeMap<String, usize> = BTreeMap::new();
+    let mut events: Vec<Event> = Vec::new();
+    for effect in effects {
+        let at = *places.entry(effect.event.clone()).or_insert(events.len());
+        if at == events.len() {
+            events.push(Event {
+                id: effect.event,
+                type_name: effect.type_name,
+                source: effect.source,
+                timestamp: effect.timestamp,
+                effects: vec![effect.text],
+            });
+        } else {
+            let event = &mut events[at];
+            event.type_name = event.type_name.take().or(effect.type_name);
+            event.source = event.source.take().or(effect.source);
+            event.effects.push(effect.text);
+        }
+    }
+    events
+}
+
+fn read_graph(
+    side: &Side,
+    interest: &Interest,
+    files: &Files,
+    take: &mut dyn FnMut(Vec<usize>, Effect),
+) -> Result<()> {
+    let Some(graph) = side.tables.get("id_graph_updates") else { return Ok(()) };
+    each_row(graph, files, &mut |row| {
+        let (Some(from), Some(into)) = (row.text("segment_id"), row.text("canonical_segment_id")) else {
+            return;
+        };
+        let mut stories: Vec<usize> = Vec::new();
+        for id in [&from, &into] {
+            stories.extend(interest.segment_ids.get(&key_of(id)).into_iter().flatten());
+        }
+        if stories.is_empty() {
+            return;
+        }
+        stories.sort_unstable();
+        stories.dedup();
+        let (from, into) = (String::from_utf8_lossy(&from), String::from_utf8_lossy(&into));
+        let text =
+            if from == into { format!("created {from}") } else { format!("merged {from} into {into}") };
+        take(stories, effect(&row, "triggering_event_id", text));
+    })
+}
+
+fn read_mappings(
+    side: &Side,
+    interest: &Interest,
+    files: &Files,
+    take: &mut dyn FnMut(Vec<usize>, Effect),
+) -> Result<()> {
+    if let Some(mappings) = side.tables.get("external_id_mapping_updates") {
+        let columns = ["external_id_type", "external_id_value"];
+        read_identifiers(mappings, columns, interest, files, &mut |stories, identifier, row| {
+            let segment_id = shown(row, "segment_id").unwrap_or_default();
+            let text = format!("mapped {identifier} to {segment_id}");
+            take(stories, effect(row, "triggering_event_id", text));
+        })?;
+    }
+    if let Some(violations) = side.tables.get("identity_violations") {
+        read_identifiers(violations, ["type", "value"], interest, files, &mut |stories, identifier, row| {
+            let column = |name| shown(row, name).unwrap_or_default();
+            let why = match shown(row, "rule").as_deref() {
+                Some("limit") => {
+                    format!("limit of {}: {} {}", column("limit_type"), column("limit"), column("window"))
+                }
+                Some("blocked") => format!("blocked by {}", column("blocked_by")),
+                other => other.unwrap_or("a rule").replace('_', " "),
+            };
+            take(stories, effect(row, "message_id", format!("left out {identifier} ({why})")));
+        })?;
+    }
+    Ok(())
+}
+
+fn read_identifiers(
+    table: &crate::diff::sides::Table,
+    columns: [&str; 2],
+    interest: &Interest,
+    files: &Files,
+    take: &mut dyn FnMut(Vec<usize>, String, &RawRow<'_>),
+) -> Result<()> {
+    let key = key(&columns);
+    let mut parts = Vec::new();
+    each_row(table, files, &mut |row| {
+        parts.clear();
+        key.push(&mut parts, row.doc);
+        if let Some(stories) = interest.identifiers.get(&key_of(&parts)) {
+            let [type_name, value] = columns.map(|column| shown(&row, column).unwrap_or_default());
+            take(stories.clone(), format!("{type_name} {value}"), &row);
+        }
+    })
+}
+
+fn effect(row: &RawRow<'_>, event: &str, text: String) -> Effect {
+    let timestamp = shown(row, "timestamp");
+    Effect {
+        clock: shown(row, "uuid_ts").or_else(|| timestamp.clone()).unwrap_or_default(),
+        event: shown(row, event).unwrap_or_else(|| "no event".to_owned()),
+        text,
+        type_name: shown(row, "triggering_event_type"),
+        source: shown(row, "triggering_event_source_name")
+            .or_else(|| shown(row, "triggering_event_source_id")),
+        timestamp,
+    }
+}
+
+fn shown(row: &RawRow<'_>, column: &str) -> Option<String> {
+    row.text(column).map(|text| String::from_utf8_lossy(&text).into_owned())
+}

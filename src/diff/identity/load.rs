@@ -1,0 +1,292 @@
+//! The identifiers of a side with the profile each belongs to, from the views or else from the raw tables.
+//!
+//! Identifiers and profiles are known by 128 bits of the hash of their text; the texts of the few that are told are read
+//! in a second pass.
+
+use std::borrow::Cow;
+
+use rayon::prelude::*;
+
+use crate::{
+    collections::{Map, key_of},
+    error::{Error, Result},
+    event::json::{Document, Tape},
+    files::Files,
+};
+
+use crate::diff::{
+    columns::Ignored,
+    keys::{Key, KeyFinder, read_row},
+    parts::read_parts,
+    rows::Rows,
+    sides::{Side, Table},
+    values::Typing,
+};
+
+/// Identifiers and profiles of a side.
+#[derive(Debug, Default)]
+pub struct Profiles {
+    /// The hash of each identifier with that of its profile, in the order of the former; each identifier once.
+    pub identifiers: Vec<(u128, u128)>,
+    /// Profiles that are there, identifiers or not.
+    pub canonical: Vec<u128>,
+}
+
+/// Where the identifiers of a side stand.
+#[derive(Debug, Clone, Copy)]
+pub enum Source<'a> {
+    /// A view: its columns are the profile, the type and the value.
+    View(&'a Table, [&'static str; 3]),
+    /// The raw tables of mappings and of the graph.
+    Raw(&'a Table, &'a Table),
+}
+
+/// Finds the identifiers of a side; `None` where no table has them.
+#[must_use]
+pub fn source(side: &Side) -> Option<Source<'_>> {
+    let table = |name: &str| side.tables.get(name);
+    if let Some(view) = table("external_id_mapping") {
+        return Some(Source::View(view, ["canonical_segment_id", "external_id_type", "external_id_value"]));
+    }
+    if let Some(view) = table("user_identifiers") {
+        return Some(Source::View(view, ["canonical_segment_id", "type", "value"]));
+    }
+    Some(Source::Raw(table("external_id_mapping_updates")?, table("id_graph_updates")?))
+}
+
+/// Reads the profiles of a side.
+pub fn load(side: &Side, source: Source<'_>, files: &Files) -> Result<Profiles> {
+    let mut profiles = match source {
+        Source::View(view, columns) => {
+            let columns = key(&columns);
+            let parts = read_parts(view, files, |rows| {
+                let mut pairs = Vec::new();
+                each_key(rows, &columns, &mut |found| {
+                    let (profile, identifier) = split_part(found);
+                    if let Some(profile) = text_of(profile)
+                        && !has_null(identifier)
+                    {
+                        pairs.push((key_of(identifier), key_of(&profile)));
+                    }
+                })?;
+                Ok(pairs)
+            })?;
+            Profiles { identifiers: parts.concat(), canonical: Vec::new() }
+        }
+        Source::Raw(mappings, graph) => fold(mappings, graph, files)?,
+    };
+    if let (Source::View(..), Some(graph)) = (source, side.tables.get("id_graph")) {
+        profiles.canonical = canonical_ids(graph, files)?;
+    }
+    profiles.identifiers.par_sort_unstable();
+    profiles.identifiers.dedup_by_key(|(identifier, _)| *identifier);
+    Ok(profiles)
+}
+
+/// Passes the key of each row; lines that are no rows are told where the table is compared.
+pub fn each_key(rows: &mut Rows<'_>, key: &Key, take: &mut dyn FnMut(&[u8])) -> Result<()> {
+    let mut finder = KeyFinder::new(key);
+    let mut found = Vec::new();
+    while rows.fill()? {
+        found.clear();
+        if finder.push_quick(&mut found, rows.line()).is_ok() {
+            take(&found);
+        }
+        rows.advance();
+    }
+    Ok(())
+}
+
+/// A key of texts.
+#[must_use]
+pub fn key(columns: &[&str]) -> Key {
+    let ignored = Ignored::new(globset::GlobSet::empty(), Vec::new());
+    Key {
+        columns: columns.iter().map(|column| (*column).to_owned()).collect(),
+        ignored,
+        typing: Typing::Json,
+    }
+}
+
+/// Splits the first part off a key.
+#[must_use]
+pub fn split_part(key: &[u8]) -> (&[u8], &[u8]) {
+    if key.first() == Some(&1) {
+        return key.split_at(1);
+    }
+    for at in memchr::memchr_iter(0, key) {
+        // A 0 that belongs to the text is followed by 255.
+        if key.get(at + 1) != Some(&255) {
+            return key.split_at(at + 1);
+        }
+    }
+    (key, &[])
+}
+
+/// Whether a part of a key is null.
+#[must_use]
+pub fn has_null(mut key: &[u8]) -> bool {
+    while !key.is_empty() {
+        if key[0] == 1 {
+            return true;
+        }
+        key = split_part(key).1;
+    }
+    false
+}
+
+/// The text of a part of a key; `None` where it is none.
+#[must_use]
+pub fn text_of(part: &[u8]) -> Option<Cow<'_, [u8]>> {
+    let text = part.strip_prefix(&[5])?.strip_suffix(&[0])?;
+    if !text.contains(&0) {
+        return Some(Cow::Borrowed(text));
+    }
+    let mut plain = Vec::with_capacity(text.len());
+    let mut bytes = text.iter();
+    while let Some(byte) = bytes.next() {
+        plain.push(*byte);
+        if *byte == 0 {
+            bytes.next();
+        }
+    }
+    Some(Cow::Owned(plain))
+}
+
+/// The texts of the parts of a key, for reading.
+#[must_use]
+pub fn text_parts(mut key: &[u8]) -> Vec<String> {
+    let mut texts = Vec::new();
+    while !key.is_empty() {
+        let (part, rest) = split_part(key);
+        texts.push(String::from_utf8_lossy(&text_of(part).unwrap_or_default()).into_owned());
+        key = rest;
+    }
+    texts
+}
+
+/// Segment ids that are their own canonical ones.
+fn canonical_ids(graph: &Table, files: &Files) -> Result<Vec<u128>> {
+    let columns = key(&["segment_id", "canonical_segment_id"]);
+    let parts = read_parts(graph, files, |rows| {
+        let mut ids = Vec::new();
+        each_key(rows, &columns, &mut |found| {
+            let (segment_id, canonical) = split_part(found);
+            if segment_id == canonical
+                && let Some(id) = text_of(segment_id)
+            {
+                ids.push(key_of(&id));
+            }
+        })?;
+        Ok(ids)
+    })?;
+    Ok(parts.concat())
+}
+
+/// Folds the raw tables: of several rows for one thing the newest counts, chains of merges are followed.
+fn fold(mappings: &Table, graph: &Table, files: &Files) -> Result<Profiles> {
+    let mut parents: Map<u128, (u128, Clock)> = Map::default();
+    each_row(graph, files, &mut |row| {
+        if let (Some(segment_id), Some(canonical)) =
+            (row.text("segment_id"), row.text("canonical_segment_id"))
+        {
+            keep_newest(&mut parents, key_of(&segment_id), key_of(&canonical), row.clock());
+        }
+    })?;
+    let mut mapped: Map<u128, (u128, Clock)> = Map::default();
+    let columns = key(&["external_id_type", "external_id_value"]);
+    let mut parts = Vec::new();
+    each_row(mappings, files, &mut |row| {
+        let Some(segment_id) = row.text("segment_id") else { return };
+        parts.clear();
+        columns.push(&mut parts, row.doc);
+        let removed =
+            row.text("__operation").is_some_and(|operation| operation.eq_ignore_ascii_case(b"removed"));
+        let profile = if removed { REMOVED } else { key_of(&segment_id) };
+        keep_newest(&mut mapped, key_of(&parts), profile, row.clock());
+    })?;
+    let canonical = |mut id: u128| -> Result<u128> {
+        for _ in 0..=parents.len() {
+            match parents.get(&id) {
+                Some((parent, _)) if *parent != id => id = *parent,
+                _ => return Ok(id),
+            }
+        }
+        let path = graph.first().map(|file| file.path.clone()).unwrap_or_default();
+        Err(Error::file(path, "the merges of some profile lead in a circle")
+            .hint("export the table again, whole; each merge must lead to an older profile"))
+    };
+    let mut profiles = Profiles::default();
+    for (identifier, (segment_id, _)) in &mapped {
+        if *segment_id != REMOVED {
+            profiles.identifiers.push((*identifier, canonical(*segment_id)?));
+        }
+    }
+    profiles.canonical =
+        parents.iter().filter(|(id, (parent, _))| *id == parent).map(|(id, _)| *id).collect();
+    Ok(profiles)
+}
+
+/// Stands for the profile of an identifier that was taken away.
+const REMOVED: u128 = 0;
+
+/// When a row came: its `seq` as a number, then its `uuid_ts`.
+type Clock = (u64, Vec<u8>);
+
+fn keep_newest(map: &mut Map<u128, (u128, Clock)>, key: u128, value: u128, clock: Clock) {
+    match map.get_mut(&key) {
+        Some(known) if clock < known.1 => {}
+        Some(known) => *known = (value, clock),
+        None => {
+            map.insert(key, (value, clock));
+        }
+    }
+}
+
+/// A row of a raw table.
+#[derive(Debug, Clone, Copy)]
+pub struct RawRow<'a> {
+    /// The row.
+    pub doc: Document<'a>,
+}
+
+impl<'a> RawRow<'a> {
+    /// The text in a column, numbers as written.
+    #[must_use]
+    pub fn text(&self, column: &str) -> Option<Cow<'a, [u8]>> {
+        self.doc.scalar_text(self.doc.get(0, column.as_bytes())?)
+    }
+
+    fn clock(&self) -> Clock {
+        let seq = self.text("seq").and_then(|seq| std::str::from_utf8(&seq).ok()?.parse().ok()).unwrap_or(0);
+        (seq, self.text("uuid_ts").unwrap_or_default().into_owned())
+    }
+}
+
+/// Passes each row of a table.
+pub fn each_row(table: &Table, files: &Files, take: &mut dyn FnMut(RawRow<'_>)) -> Result<()> {
+    let mut rows = Rows::of_table(table, files);
+    let mut tokens = Tape::default();
+    while rows.fill()? {
+        if read_row(&mut tokens, rows.line()).is_ok() {
+            take(RawRow { doc: Document { text: rows.line(), tokens: &tokens.tokens } });
+        }
+        rows.advance();
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_a_key_are_told_apart() {
+        let line = br#"{"a":"x\u0000y","b":"","c":null}"#;
+        let mut tape = Tape::default();
+        tape.read(line).unwrap();
+        let mut found = Vec::new();
+        key(&["a", "b", "c"]).push(&mut found, Document { text: line, tokens: &tape.tokens });
+        assert_eq!(text_parts(&found), ["x\0y", "", ""]);
+    }
+}

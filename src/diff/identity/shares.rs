@@ -1,0 +1,207 @@
+//! How many identifiers each old profile shares with each new one.
+
+use rayon::prelude::*;
+
+use super::load::Profiles;
+
+/// A profile by its number, the same number on both sides for the same id.
+pub type Number = u32;
+
+/// Both sides together.
+#[derive(Debug, Default)]
+pub struct Shares {
+    /// The hash of each profile's id, by its number.
+    pub ids: Vec<u128>,
+    /// How many identifiers each profile has, on each side; `None` where it is not there.
+    pub sizes: [Vec<Option<u32>>; 2],
+    /// Old profile, new profile, identifiers that both have; in the order of the profiles.
+    pub edges: Vec<Edge>,
+    /// Identifiers on each side.
+    pub identifiers: [u64; 2],
+    /// Identifiers that both sides have.
+    pub common: u64,
+}
+
+/// Identifiers that were in one old profile and are in one new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Edge {
+    /// The old profile.
+    pub old: Number,
+    /// The new profile.
+    pub new: Number,
+    /// How many.
+    pub n: u32,
+}
+
+/// The profiles of an identifier, by the hashes of their ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Belongs {
+    /// On the old side.
+    pub old: Option<u128>,
+    /// On the new side.
+    pub new: Option<u128>,
+}
+
+/// The identifiers and profiles of both sides.
+#[derive(Debug, Default)]
+pub struct Shared {
+    /// The profile of each identifier that is in the same one on both sides.
+    pub same: Vec<u128>,
+    /// All other identifiers, in order, each once.
+    pub differing: Vec<(u128, Belongs)>,
+    /// Profiles that are there on both sides, identifiers or not.
+    pub canonical: Vec<u128>,
+    /// Profiles that are there on one side, identifiers or not.
+    pub canonical_on: [Vec<u128>; 2],
+}
+
+impl Shared {
+    /// Joins the identifiers of both sides.
+    #[must_use]
+    pub fn join(old: Profiles, new: Profiles) -> Self {
+        let mut shared = Self { canonical_on: [old.canonical, new.canonical], ..Self::default() };
+        let (mut old, mut new) = (old.identifiers.iter().peekable(), new.identifiers.iter().peekable());
+        loop {
+            let least = match (old.peek(), new.peek()) {
+                (None, None) => return shared,
+                (Some((a, _)), Some((b, _))) => *a.min(b),
+                (Some((a, _)), None) => *a,
+                (None, Some((b, _))) => *b,
+            };
+            let belongs = Belongs {
+                old: old.next_if(|(identifier, _)| *identifier == least).map(|(_, profile)| *profile),
+                new: new.next_if(|(identifier, _)| *identifier == least).map(|(_, profile)| *profile),
+            };
+            match belongs {
+                Belongs { old: Some(old), new: Some(new) } if old == new => shared.same.push(old),
+                _ => shared.differing.push((least, belongs)),
+            }
+        }
+    }
+
+    /// All profiles, in order, each once.
+    fn ids(&self) -> Vec<u128> {
+        let mut ids = self.same.clone();
+        ids.dedup();
+        ids.extend_from_slice(&self.canonical);
+        ids.extend(self.canonical_on.iter().flatten());
+        ids.extend(self.differing.iter().flat_map(|(_, belongs)| [belongs.old, belongs.new]).flatten());
+        ids.par_sort_unstable();
+        ids.dedup();
+        ids
+    }
+}
+
+/// Counts.
+#[must_use]
+pub fn share(mut shared: Shared) -> (Shares, Vec<(u128, Belongs)>) {
+    shared.same.par_sort_unstable();
+    let ids = shared.ids();
+    let mut sizes = [vec![None; ids.len()], vec![None; ids.len()]];
+    // The profiles of identifiers that stayed stand in the order of the ids, so they are found in passing.
+    let mut edges: Vec<Edge> = Vec::new();
+    let mut number = 0;
+    for run in shared.same.chunk_by(|a, b| a == b) {
+        while ids[number] != run[0] {
+            number += 1;
+        }
+        let n = u32::try_from(run.len()).unwrap_or(u32::MAX);
+        sizes[0][number] = Some(n);
+        sizes[1][number] = Some(n);
+        edges.push(Edge { old: as_number(number), new: as_number(number), n });
+    }
+    let number_of = |id: u128| ids.binary_search(&id).expect("all profiles are among the ids");
+    let mut identifiers = [shared.same.len() as u64; 2];
+    let mut pairs = Vec::new();
+    for (_, belongs) in &shared.differing {
+        let numbers = [belongs.old, belongs.new].map(|id| id.map(number_of));
+        for (side, number) in numbers.into_iter().enumerate() {
+            if let Some(number) = number {
+                *sizes[side][number].get_or_insert(0) += 1;
+                identifiers[side] += 1;
+            }
+        }
+        if let [Some(old), Some(new)] = numbers {
+            pairs.push((as_number(old), as_number(new)));
+        }
+    }
+    let common = (shared.same.len() + pairs.len()) as u64;
+    pairs.par_sort_unstable();
+    edges.extend(pairs.chunk_by(|a, b| a == b).map(|equal| {
+        let (old, new) = equal[0];
+        Edge { old, new, n: u32::try_from(equal.len()).unwrap_or(u32::MAX) }
+    }));
+    edges.par_sort_unstable_by_key(|edge| (edge.old, edge.new));
+    shared.canonical.par_sort_unstable();
+    let mut number = 0;
+    for id in &shared.canonical {
+        while ids[number] != *id {
+            number += 1;
+        }
+        for sizes in &mut sizes {
+            sizes[number].get_or_insert(0);
+        }
+    }
+    for (sizes, canonical) in sizes.iter_mut().zip(&shared.canonical_on) {
+        for id in canonical {
+            sizes[number_of(*id)].get_or_insert(0);
+        }
+    }
+    (Shares { ids, sizes, edges, identifiers, common }, shared.differing)
+}
+
+fn as_number(at: usize) -> Number {
+    Number::try_from(at).expect("there are fewer than 2^32 profiles")
+}
+
+/// How well the new side keeps together what the old one does, over the identifiers that both have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Pairwise {
+    /// Pairs of identifiers that are of one profile on the old side.
+    pub old: u64,
+    /// On the new side.
+    pub new: u64,
+    /// On both.
+    pub both: u64,
+}
+
+impl Pairwise {
+    /// Counts pairs.
+    #[must_use]
+    pub fn of(shares: &Shares) -> Self {
+        let pairs = |n: u64| n * n.saturating_sub(1) / 2;
+        let mut of_sides: [Vec<u64>; 2] = [vec![0; shares.ids.len()], vec![0; shares.ids.len()]];
+        let mut both = 0;
+        for edge in &shares.edges {
+            of_sides[0][edge.old as usize] += u64::from(edge.n);
+            of_sides[1][edge.new as usize] += u64::from(edge.n);
+            both += pairs(u64::from(edge.n));
+        }
+        let [old, new] = of_sides.map(|sizes| sizes.into_iter().map(pairs).sum());
+        Self { old, new, both }
+    }
+
+    /// Of the pairs that the new side puts together, how many the old one does too.
+    #[must_use]
+    pub fn precision(&self) -> f64 {
+        ratio(self.both, self.new)
+    }
+
+    /// Of the pairs that the old side puts together, how many the new one does too.
+    #[must_use]
+    pub fn recall(&self) -> f64 {
+        ratio(self.both, self.old)
+    }
+
+    /// The harmonic mean of both.
+    #[must_use]
+    pub fn f1(&self) -> f64 {
+        ratio(2 * self.both, self.old + self.new)
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a ratio is shown with six digits")]
+fn ratio(part: u64, whole: u64) -> f64 {
+    // Where there is no pair, none is wrong.
+    if whole == 0 { 1.0 } else { part as f64 / whole as f64 }
+}

@@ -1,0 +1,260 @@
+//! What happened to each profile, told from the identifiers that old and new profiles share.
+//!
+//! An old profile goes on in the new one that has most of its identifiers; a new profile comes from the old one that gives
+//! it most. Several old ones that go on in one new one merged; several new ones that come from one old one are its split.
+//! Identifiers that are neither where their old profile goes on nor where their new profile comes from moved.
+//! Exchanging the sides exchanges merges and splits, and turns moves around.
+
+use std::cmp::Reverse;
+
+use crate::collections::{Map, Set};
+
+use super::shares::{Edge, Number, Shares};
+
+/// What happened to some profiles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StoryKind {
+    /// Several became one.
+    Merged,
+    /// One became several.
+    Split,
+    /// It went on, and identifiers came or went.
+    Changed,
+}
+
+/// Some profiles with what happened to them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Story {
+    /// What happened.
+    pub kind: StoryKind,
+    /// The old profiles; the one whose id stayed comes first, then those that give most.
+    pub old: Vec<Number>,
+    /// The new profiles; the one whose id stayed comes first, then those that take most.
+    pub new: Vec<Number>,
+    /// How many identifiers have other company than before.
+    pub weight: u64,
+}
+
+/// All that happened.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Stories {
+    /// Profiles with the same identifiers on both sides.
+    pub unchanged: u64,
+    /// Of these, profiles with another id.
+    pub renamed: u64,
+    /// New profiles of which no identifier was known.
+    pub created: Vec<Number>,
+    /// Old profiles of which no identifier is known any more.
+    pub vanished: Vec<Number>,
+    /// The others: merged, then split, then changed; within a kind the heaviest first.
+    pub stories: Vec<Story>,
+    /// Identifiers that went from one profile to another, while both go on.
+    pub moves: Vec<Edge>,
+}
+
+/// Tells what happened.
+#[must_use]
+pub fn tell(shares: &Shares) -> Stories {
+    let mut told = Stories::default();
+    let mut n_edges: [Vec<u32>; 2] = [vec![0; shares.ids.len()], vec![0; shares.ids.len()]];
+    for edge in &shares.edges {
+        n_edges[0][edge.old as usize] += 1;
+        n_edges[1][edge.new as usize] += 1;
+    }
+    // Nearly all profiles share identifiers with one profile of the other side, and that one with no other.
+    let (alone, tangled): (Vec<&Edge>, Vec<&Edge>) = shares
+        .edges
+        .iter()
+        .partition(|edge| n_edges[0][edge.old as usize] == 1 && n_edges[1][edge.new as usize] == 1);
+    for edge in alone {
+        goes_on_alone(shares, edge, &mut told);
+    }
+    untangle(shares, &tangled, &mut told);
+    came_and_gone(shares, &n_edges, &mut told);
+    let id = |number: Number| shares.ids[number as usize];
+    told.stories.sort_by_key(|story| (story.kind, Reverse(story.weight), id(story.old[0]), id(story.new[0])));
+    told.moves.sort_by_key(|edge| (Reverse(edge.n), id(edge.old), id(edge.new)));
+    told.created.sort_by_key(|number| (Reverse(shares.sizes[1][*number as usize]), id(*number)));
+    told.vanished.sort_by_key(|number| (Reverse(shares.sizes[0][*number as usize]), id(*number)));
+    told
+}
+
+/// Profiles that share identifiers with several others.
+fn untangle(shares: &Shares, tangled: &[&Edge], told: &mut Stories) {
+    let goes_on = chosen(shares, tangled, |edge| [edge.old, edge.new], 1);
+    let comes_from = chosen(shares, tangled, |edge| [edge.new, edge.old], 0);
+    // What of each new profile's identifiers comes from where, and of each old one's goes where.
+    let mut into: Vec<(Number, Reverse<u32>, Number)> = Vec::new();
+    let mut out_of: Vec<(Number, Reverse<u32>, Number)> = Vec::new();
+    for edge in tangled {
+        let goes = goes_on.get(&edge.old) == Some(&edge.new);
+        let comes = comes_from.get(&edge.new) == Some(&edge.old);
+        if goes || comes {
+            into.push((edge.new, Reverse(edge.n), edge.old));
+            out_of.push((edge.old, Reverse(edge.n), edge.new));
+        } else {
+            told.moves.push(**edge);
+        }
+    }
+    into.sort_unstable();
+    out_of.sort_unstable();
+    let mut in_story: [Set<Number>; 2] = Default::default();
+    for (kind, groups) in [(StoryKind::Merged, into), (StoryKind::Split, out_of)] {
+        for parts in groups.chunk_by(|a, b| a.0 == b.0).filter(|parts| 1 < parts.len()) {
+            let one = parts[0].0;
+            let mut many: Vec<Number> = parts.iter().map(|part| part.2).collect();
+            many.sort_by_key(|part| *part != one);
+            let one = vec![one];
+            let weight = parts[1..].iter().map(|part| u64::from(part.1.0)).sum();
+            let [old, new] = if kind == StoryKind::Merged { [many, one] } else { [one, many] };
+            in_story[0].extend(&old);
+            in_story[1].extend(&new);
+            told.stories.push(Story { kind, old, new, weight });
+        }
+    }
+    for edge in tangled {
+        let together =
+            goes_on.get(&edge.old) == Some(&edge.new) && comes_from.get(&edge.new) == Some(&edge.old);
+        if together && !in_story[0].contains(&edge.old) && !in_story[1].contains(&edge.new) {
+            goes_on_alone(shares, edge, told);
+        }
+    }
+}
+
+/// How good a partner is: identifiers shared, the same id, how small it is, the hash of its id; and its number.
+type Rank = (u32, bool, Reverse<u32>, Reverse<u128>, Number);
+
+/// For each profile of one side, the one of the other side that shares most with it; of equals the one with the same id,
+/// else the smaller one, else the one whose id has the smaller hash.
+fn chosen(
+    shares: &Shares,
+    tangled: &[&Edge],
+    ends: impl Fn(&Edge) -> [Number; 2],
+    other_side: usize,
+) -> Map<Number, Number> {
+    let mut best: Map<Number, Rank> = Map::default();
+    for edge in tangled {
+        let [one, other] = ends(edge);
+        let size = shares.sizes[other_side][other as usize].unwrap_or(0);
+        let rank = (edge.n, one == other, Reverse(size), Reverse(shares.ids[other as usize]), other);
+        best.entry(one).and_modify(|best| *best = rank.max(*best)).or_insert(rank);
+    }
+    best.into_iter().map(|(one, best)| (one, best.4)).collect()
+}
+
+/// An old profile and the new one that it is.
+fn goes_on_alone(shares: &Shares, edge: &Edge, told: &mut Stories) {
+    let size_old = shares.sizes[0][edge.old as usize].unwrap_or(0);
+    let size_new = shares.sizes[1][edge.new as usize].unwrap_or(0);
+    if size_old == edge.n && size_new == edge.n {
+        told.unchanged += 1;
+        told.renamed += u64::from(edge.old != edge.new);
+    } else {
+        let weight = u64::from(size_old - edge.n) + u64::from(size_new - edge.n);
+        let kind = StoryKind::Changed;
+        told.stories.push(Story { kind, old: vec![edge.old], new: vec![edge.new], weight });
+    }
+}
+
+/// Profiles that share no identifier with the other side.
+fn came_and_gone(shares: &Shares, n_edges: &[Vec<u32>; 2], told: &mut Stories) {
+    for (number, (n_old, n_new)) in n_edges[0].iter().zip(&n_edges[1]).enumerate() {
+        let [size_old, size_new] = [0, 1].map(|side: usize| shares.sizes[side][number]);
+        let profile = Number::try_from(number).expect("numbers are profiles");
+        match (size_old.filter(|_| *n_old == 0), size_new.filter(|_| *n_new == 0)) {
+            // It has no identifier on either side, or none that it had.
+            (Some(0), Some(0)) => told.unchanged += 1,
+            (Some(old), Some(new)) => told.stories.push(Story {
+                kind: StoryKind::Changed,
+                old: vec![profile],
+                new: vec![profile],
+                weight: u64::from(old) + u64::from(new),
+            }),
+            (Some(_), None) => told.vanished.push(profile),
+            (None, Some(_)) => told.created.push(profile),
+            (None, None) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use super::*;
+    use crate::{
+        collections::key_of,
+        diff::identity::{
+            load::Profiles,
+            shares::{Shared, share},
+        },
+    };
+
+    /// Profiles as `id: identifiers`, a character each.
+    fn side(text: &str) -> Profiles {
+        let mut profiles = Profiles::default();
+        for part in text.split_whitespace() {
+            let (id, identifiers) = part.split_once(':').unwrap();
+            profiles.canonical.push(key_of(id.as_bytes()));
+            for identifier in identifiers.bytes() {
+                profiles.identifiers.push((key_of(&[identifier]), key_of(id.as_bytes())));
+            }
+        }
+        profiles.identifiers.sort_unstable();
+        profiles
+    }
+
+    fn told(old: &str, new: &str) -> String {
+        let (shares, _) = share(Shared::join(side(old), side(new)));
+        let names: Vec<char> = shares
+            .ids
+            .iter()
+            .map(|id| ('A'..='Z').find(|name| key_of(name.to_string().as_bytes()) == *id).unwrap())
+            .collect();
+        let list =
+            |numbers: &[Number]| -> String { numbers.iter().map(|number| names[*number as usize]).collect() };
+        let stories = tell(&shares);
+        let mut text = format!("={}", stories.unchanged);
+        if 0 < stories.renamed {
+            let _ = write!(text, " renamed{}", stories.renamed);
+        }
+        for (sign, numbers) in [('+', &stories.created), ('-', &stories.vanished)] {
+            if !numbers.is_empty() {
+                let _ = write!(text, " {sign}{}", list(numbers));
+            }
+        }
+        for story in &stories.stories {
+            let _ = write!(text, " {:?}({}>{})", story.kind, list(&story.old), list(&story.new));
+        }
+        for edge in &stories.moves {
+            let _ = write!(text, " moved({}{}>{})", edge.n, list(&[edge.old]), list(&[edge.new]));
+        }
+        text
+    }
+
+    #[test]
+    fn what_happened_is_told() {
+        for (old, new, expected) in [
+            ("A:ab B:c", "A:ab B:c", "=2"),
+            ("A:ab B:c", "X:ab Y:c", "=2 renamed2"),
+            ("A:ab", "A:ab B:cd", "=1 +B"),
+            ("A:ab B:cd", "A:ab", "=1 -B"),
+            ("A:abc B:de C:f", "A:abcde C:f", "=1 Merged(AB>A)"),
+            ("A:abcde C:f", "A:abc B:de C:f", "=1 Split(A>AB)"),
+            ("A:abc B:de", "A:ab B:dec", "=0 Changed(A>A) Changed(B>B) moved(1A>B)"),
+            ("A:ab", "A:abc", "=0 Changed(A>A)"),
+            ("A:abc B:def", "A:abcdef", "=0 Merged(AB>A)"),
+            // All of B, and a part of A, in one.
+            ("A:abcdefg B:h", "A:abcd B:efgh", "=0 Split(A>AB) Merged(BA>B)"),
+            ("A: B:a", "A: B:a", "=2"),
+            ("A: B:a", "B:a", "=1 -A"),
+        ] {
+            let mut expected: Vec<&str> = expected.split(' ').collect();
+            let text = told(old, new);
+            let mut text: Vec<&str> = text.split(' ').collect();
+            expected.sort_unstable();
+            text.sort_unstable();
+            assert_eq!(text, expected, "{old} -> {new}");
+        }
+    }
+}

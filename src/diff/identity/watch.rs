@@ -1,0 +1,212 @@
+//! Identifiers and their profiles, taken down while the tables that hold them are joined: a second reading would cost as
+//! much as the first.
+//!
+//! Of a row that is the same on both sides the profile alone is kept, for counting. Of any other the identifier and its
+//! profiles are kept, and as long as these are few, their texts.
+
+use crate::collections::{Map, key_of};
+
+use crate::diff::{
+    keys::{Key, KeyFinder},
+    outcome::{NEW, OLD},
+};
+
+use super::{
+    load::{has_null, key, split_part, text_of},
+    shares::{Belongs, Shared},
+};
+
+/// More rows that differ than this are kept without their texts.
+const MAX_TEXTS: usize = 100_000;
+
+/// What to take down of a table.
+#[derive(Debug, Clone)]
+pub struct Watch {
+    /// The profile alone, for rows that are the same.
+    profile: Key,
+    /// The profile and what belongs to it.
+    whole: Key,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Mapping,
+    Graph,
+}
+
+impl Watch {
+    /// Of a view that maps identifiers: its columns of profile, type and value.
+    #[must_use]
+    pub fn mapping(columns: [&str; 3]) -> Self {
+        Self { profile: key(&columns[..1]), whole: key(&columns), kind: Kind::Mapping }
+    }
+
+    /// Of the graph.
+    #[must_use]
+    pub fn graph() -> Self {
+        let whole = key(&["segment_id", "canonical_segment_id"]);
+        Self { profile: whole.clone(), whole, kind: Kind::Graph }
+    }
+}
+
+/// Texts as parts of a key, by their hashes.
+pub type Texts = Map<u128, Box<[u8]>>;
+
+/// What was taken down of a table or a part of it.
+#[derive(Debug, Default)]
+pub struct Watched {
+    /// The profiles of rows that are the same on both sides.
+    pub same: Vec<u128>,
+    /// Identifiers, or profiles of the graph, of other rows.
+    pub differing: Vec<(u128, Belongs)>,
+    /// Their texts; `None` where they are too many.
+    pub texts: Option<Texts>,
+}
+
+impl Watched {
+    /// Adds what was taken down of another part.
+    pub fn add(&mut self, part: Self) {
+        self.same.extend(part.same);
+        self.differing.extend(part.differing);
+        self.texts = match (self.texts.take(), part.texts) {
+            (Some(mut texts), Some(more)) if self.differing.len() <= MAX_TEXTS => {
+                texts.extend(more);
+                Some(texts)
+            }
+            _ => None,
+        };
+    }
+}
+
+/// Takes down rows.
+pub struct Watcher<'a> {
+    watch: &'a Watch,
+    of_same: KeyFinder<'a>,
+    of_other: KeyFinder<'a>,
+    found: [Vec<u8>; 2],
+    /// What was taken down so far.
+    pub watched: Watched,
+}
+
+impl<'a> Watcher<'a> {
+    /// A watcher that has seen nothing yet.
+    #[must_use]
+    pub fn new(watch: &'a Watch) -> Self {
+        Self {
+            watch,
+            of_same: KeyFinder::new(&watch.profile),
+            of_other: KeyFinder::new(&watch.whole),
+            found: Default::default(),
+            watched: Watched { texts: Some(Map::default()), ..Watched::default() },
+        }
+    }
+
+    /// A row that both sides have.
+    pub fn same(&mut self, line: &[u8]) {
+        let found = &mut self.found[OLD];
+        found.clear();
+        if self.of_same.push_quick(found, line).is_err() {
+            return;
+        }
+        let (profile, rest) = split_part(found);
+        if (self.watch.kind == Kind::Mapping || profile == rest)
+            && let Some(id) = text_of(profile)
+        {
+            self.watched.same.push(key_of(&id));
+        }
+    }
+
+    /// A row of each side with the same key.
+    pub fn pair(&mut self, old: &[u8], new: &[u8]) {
+        let [old, new] = [self.read(OLD, old), self.read(NEW, new)];
+        if let (Some((a, old)), Some((b, new))) = (old, new)
+            && a == b
+            && old == new
+        {
+            self.watched.same.push(old);
+            return;
+        }
+        self.differ(OLD, old);
+        self.differ(NEW, new);
+    }
+
+    /// A row of one side.
+    pub fn one(&mut self, side: usize, line: &[u8]) {
+        let read = self.read(side, line);
+        self.differ(side, read);
+    }
+
+    /// The hashes of the identifier and its profile; of the graph, of a profile that is its own canonical one, twice.
+    fn read(&mut self, side: usize, line: &[u8]) -> Option<(u128, u128)> {
+        let found = &mut self.found[side];
+        found.clear();
+        self.of_other.push_quick(found, line).ok()?;
+        let (first, rest) = split_part(found);
+        let profile = key_of(&text_of(first)?);
+        match self.watch.kind {
+            Kind::Graph => (first == rest).then_some((profile, profile)),
+            Kind::Mapping if has_null(rest) => None,
+            Kind::Mapping => Some((key_of(rest), profile)),
+        }
+    }
+
+    /// Takes down what was read of a row that is not the same on both sides.
+    fn differ(&mut self, side: usize, read: Option<(u128, u128)>) {
+        let Some((identifier, profile)) = read else { return };
+        let [old, new] = [OLD, NEW].map(|of| (of == side).then_some(profile));
+        self.watched.differing.push((identifier, Belongs { old, new }));
+        if let Some(texts) = &mut self.watched.texts {
+            let (first, rest) = split_part(&self.found[side]);
+            for (hash, text) in [(profile, first), (identifier, rest)] {
+                if !texts.contains_key(&hash) {
+                    texts.insert(hash, text.into());
+                }
+            }
+        }
+    }
+}
+
+/// Puts together what was taken down of the mapping and of the graph.
+#[must_use]
+pub fn shared(mapping: Watched, graph: Option<Watched>) -> (Shared, Option<Texts>) {
+    let mut differing = mapping.differing;
+    // Under a key with the profile in it, an identifier that moved was removed and added.
+    differing.sort_unstable_by_key(|(identifier, _)| *identifier);
+    differing.dedup_by(|(b, later), (a, first)| {
+        let same = a == b;
+        if same {
+            first.old = first.old.or(later.old);
+            first.new = first.new.or(later.new);
+        }
+        same
+    });
+    let mut same = mapping.same;
+    differing.retain(|(_, belongs)| match (belongs.old, belongs.new) {
+        (Some(old), Some(new)) if old == new => {
+            same.push(old);
+            false
+        }
+        _ => true,
+    });
+    let (mut canonical, mut canonical_on) = (Vec::new(), [Vec::new(), Vec::new()]);
+    let mut texts = mapping.texts;
+    if let Some(graph) = graph {
+        canonical = graph.same;
+        for (id, belongs) in graph.differing {
+            for (ids, on) in canonical_on.iter_mut().zip([belongs.old, belongs.new]) {
+                if on.is_some() {
+                    ids.push(id);
+                }
+            }
+        }
+        texts = match (texts, graph.texts) {
+            (Some(mut texts), Some(more)) => {
+                texts.extend(more);
+                Some(texts)
+            }
+            _ => None,
+        };
+    }
+    (Shared { same, differing, canonical, canonical_on }, texts)
+}

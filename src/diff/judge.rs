@@ -1,0 +1,293 @@
+//! The rows of one key on both sides: the same, changed, added or removed.
+//!
+//! Equal rows are taken out first, as many as both sides have. Where one row of a key that stands once on each side is
+//! left, it changed. Where a key stands more than once, nobody can say which row became which: what is left was removed
+//! and added.
+
+use crate::event::json::{Document, Tape, push_string};
+
+use super::{
+    columns::{Changed, Ignored, canonical, compare, note_columns},
+    identity::watch::Watch,
+    keys::{Key, read_row},
+    outcome::{Cell, NEW, OLD, OddLine, Outcome, RowChange, RowKind},
+    records::push_record,
+    rows::Place,
+    values::Typing,
+};
+
+/// What holds for a whole table.
+#[derive(Debug, Clone)]
+pub struct TableRules {
+    /// The table's name.
+    pub table: String,
+    /// How rows are found again.
+    pub key: Key,
+    /// Whether values have types.
+    pub typing: Typing,
+    /// Columns that do not count.
+    pub ignored: Ignored,
+    /// Examples of each kind to keep.
+    pub limit: usize,
+    /// All changes to be written, of each kind at most so many; 0 where none are asked for.
+    pub every: u64,
+    /// What to take down for the comparison of profiles.
+    pub watch: Option<Watch>,
+}
+
+/// A line with its place.
+#[derive(Debug, Clone, Copy)]
+pub struct Line<'a> {
+    /// Its bytes.
+    pub bytes: &'a [u8],
+    /// Where it begins.
+    pub place: Place,
+    /// Whether its end is missing.
+    pub unfinished: bool,
+}
+
+/// Judges the rows of one key after the other.
+pub struct Judge<'a> {
+    rules: &'a TableRules,
+    ignored: Ignored,
+    tapes: [Tape; 2],
+    /// What was found so far.
+    pub outcome: Outcome,
+}
+
+impl<'a> Judge<'a> {
+    /// A judge that has seen nothing yet.
+    #[must_use]
+    pub fn new(rules: &'a TableRules) -> Self {
+        let ignored = rules.ignored.clone();
+        Self { rules, ignored, tapes: Default::default(), outcome: Outcome::default() }
+    }
+
+    /// A line that is no row.
+    pub fn odd(&mut self, side: usize, line: Line<'_>, message: &'static str) {
+        let Line { bytes, place, unfinished } = line;
+        let hash = crate::collections::key_of(bytes);
+        self.outcome.odd_lines.push(OddLine { side, hash, place, message, unfinished });
+    }
+
+    /// All rows of a key that are not known to be the same. `twice` tells that the key stands more than once on a side.
+    pub fn rows(&mut self, key: &[u8], old: &[Line<'_>], new: &[Line<'_>], twice: Twice) {
+        let mut tapes = std::mem::take(&mut self.tapes);
+        match (old, new, twice) {
+            ([old], [new], Twice::No) => {
+                let [tape_old, tape_new] = &mut tapes;
+                match (self.read(OLD, *old, tape_old), self.read(NEW, *new, tape_new)) {
+                    (Some(old), Some(new)) => self.pair(key, old, new),
+                    (Some(old), None) => self.one_sided(key, RowKind::Removed, old),
+                    (None, Some(new)) => self.one_sided(key, RowKind::Added, new),
+                    (None, None) => {}
+                }
+            }
+            ([old], [], _) => {
+                if let Some(old) = self.read(OLD, *old, &mut tapes[OLD]) {
+                    self.one_sided(key, RowKind::Removed, old);
+                }
+            }
+            ([], [new], _) => {
+                if let Some(new) = self.read(NEW, *new, &mut tapes[NEW]) {
+                    self.one_sided(key, RowKind::Added, new);
+                }
+            }
+            _ => self.multisets(key, old, new, &mut tapes[OLD]),
+        }
+        self.tapes = tapes;
+    }
+
+    fn read<'t>(&mut self, side: usize, line: Line<'t>, tape: &'t mut Tape) -> Option<Document<'t>> {
+        match read_row(tape, line.bytes) {
+            Ok(()) => Some(Document { text: line.bytes, tokens: &tape.tokens }),
+            Err(no_row) => {
+                self.odd(side, line, no_row.message);
+                None
+            }
+        }
+    }
+
+    fn pair(&mut self, key: &[u8], old: Document<'_>, new: Document<'_>) {
+        let typing = self.rules.typing;
+        let changed = compare(old, new, typing, &mut self.ignored);
+        if changed.is_empty() {
+            self.outcome.same += 1;
+            return;
+        }
+        for column in &changed {
+            match self.outcome.columns.get_mut(&*column.name) {
+                Some(count) => *count += 1,
+                None => {
+                    self.outcome.columns.insert((*column.name).into(), 1);
+                }
+            }
+            let missing = match (column.old, column.new) {
+                (Some(_), None) => OLD,
+                (None, Some(_)) => NEW,
+                _ => continue,
+            };
+            if !self.outcome.seen[missing].contains(&*column.name) {
+                self.outcome.seen[missing].insert((*column.name).into());
+            }
+        }
+        let n = self.count(RowKind::Changed);
+        if n <= self.rules.limit as u64 {
+            let value = |doc, value: Option<u32>| value.map(|value| compact(doc, value));
+            let cells = changed
+                .iter()
+                .map(|column| Cell {
+                    name: lossy(&column.name),
+                    old: value(old, column.old),
+                    new: value(new, column.new),
+                })
+                .collect();
+            let key = self.key_cells(new);
+            self.outcome.examples.push(RowChange { kind: RowKind::Changed, key, cells });
+        }
+        if n <= self.rules.every {
+            self.record(key, RowKind::Changed, new, |out| push_changed(out, old, new, &changed));
+        }
+    }
+
+    fn one_sided(&mut self, key: &[u8], kind: RowKind, doc: Document<'_>) {
+        let (typing, side) = (self.rules.typing, if kind == RowKind::Removed { OLD } else { NEW });
+        note_columns(doc, typing, &mut self.ignored, &mut self.outcome.seen[side]);
+        let n = self.count(kind);
+        if n <= self.rules.limit as u64 {
+            let mut cells = Vec::new();
+            for (name, value) in doc.distinct_members(0) {
+                if doc.raw(value) != b"null" {
+                    let (name, value) = (lossy(&doc.string(name).unwrap_or_default()), compact(doc, value));
+                    cells.push(match kind {
+                        RowKind::Removed => Cell { name, old: Some(value), new: None },
+                        _ => Cell { name, old: None, new: Some(value) },
+                    });
+                }
+            }
+            let key = self.key_cells(doc);
+            self.outcome.examples.push(RowChange { kind, key, cells });
+        }
+        if n <= self.rules.every {
+            self.record(key, kind, doc, |out| {
+                out.extend_from_slice(if side == OLD { b",\"old\":" } else { b",\"new\":" });
+                doc.push_compact(out, 0);
+            });
+        }
+    }
+
+    /// Several rows of one key: equal ones cancel out, the others were removed and added.
+    fn multisets(&mut self, key: &[u8], old: &[Line<'_>], new: &[Line<'_>], tape: &mut Tape) {
+        let mut sides: [Vec<(Vec<u8>, &[u8])>; 2] = Default::default();
+        for (side, lines) in [(OLD, old), (NEW, new)] {
+            for line in lines {
+                if let Some(doc) = self.read(side, *line, tape) {
+                    sides[side].push((canonical(doc, self.rules.typing, &self.rules.ignored), line.bytes));
+                }
+            }
+            sides[side].sort_unstable();
+        }
+        let [old, new] = sides;
+        let (mut removed, mut added) = (Vec::new(), Vec::new());
+        let (mut old, mut new) = (old.into_iter().peekable(), new.into_iter().peekable());
+        loop {
+            match (old.peek(), new.peek()) {
+                (Some((a, _)), Some((b, _))) if a == b => {
+                    self.outcome.same += 1;
+                    old.next();
+                    new.next();
+                }
+                (Some((a, _)), Some((b, _))) if a < b => removed.extend(old.next()),
+                (Some(_), None) => removed.extend(old.next()),
+                (_, Some(_)) => added.extend(new.next()),
+                (None, None) => break,
+            }
+        }
+        for (kind, rows) in [(RowKind::Removed, removed), (RowKind::Added, added)] {
+            for (_, line) in rows {
+                // It was read a moment ago.
+                if read_row(tape, line).is_ok() {
+                    self.one_sided(key, kind, Document { text: line, tokens: &tape.tokens });
+                }
+            }
+        }
+    }
+
+    fn count(&mut self, kind: RowKind) -> u64 {
+        self.outcome.counts[kind as usize] += 1;
+        self.outcome.counts[kind as usize]
+    }
+
+    fn key_cells(&self, doc: Document<'_>) -> Vec<(String, String)> {
+        let value = |column: &str| match doc.get(0, column.as_bytes()) {
+            Some(value) => compact(doc, value),
+            None => "null".to_owned(),
+        };
+        self.rules.key.columns.iter().map(|column| (column.clone(), value(column))).collect()
+    }
+
+    /// Writes a change as a line; `rest` adds what it has beside table and key.
+    fn record(&mut self, key: &[u8], kind: RowKind, doc: Document<'_>, rest: impl FnOnce(&mut Vec<u8>)) {
+        let rules = self.rules;
+        push_record(&mut self.outcome.records, key, |out| {
+            out.extend_from_slice(b"{\"change\":\"row_");
+            out.extend_from_slice(kind.word().as_bytes());
+            out.extend_from_slice(b"\",\"table\":");
+            push_string(out, rules.table.as_bytes());
+            out.extend_from_slice(b",\"key\":{");
+            for (place, column) in rules.key.columns.iter().enumerate() {
+                if 0 < place {
+                    out.push(b',');
+                }
+                push_string(out, column.as_bytes());
+                out.push(b':');
+                push_value(out, doc, doc.get(0, column.as_bytes()));
+            }
+            out.push(b'}');
+            rest(out);
+            out.extend_from_slice(b"}\n");
+        });
+    }
+}
+
+/// Whether a key stands more than once on a side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Twice {
+    /// It does.
+    Yes,
+    /// It does not.
+    No,
+}
+
+fn push_changed(out: &mut Vec<u8>, old: Document<'_>, new: Document<'_>, changed: &[Changed<'_>]) {
+    out.extend_from_slice(b",\"columns\":{");
+    for (place, column) in changed.iter().enumerate() {
+        if 0 < place {
+            out.push(b',');
+        }
+        push_string(out, &column.name);
+        out.extend_from_slice(b":{\"old\":");
+        push_value(out, old, column.old);
+        out.extend_from_slice(b",\"new\":");
+        push_value(out, new, column.new);
+        out.push(b'}');
+    }
+    out.push(b'}');
+}
+
+fn push_value(out: &mut Vec<u8>, doc: Document<'_>, value: Option<u32>) {
+    match value {
+        Some(value) => doc.push_compact(out, value),
+        None => out.extend_from_slice(b"null"),
+    }
+}
+
+fn compact(doc: Document<'_>, value: u32) -> String {
+    let mut out = Vec::new();
+    doc.push_compact(&mut out, value);
+    lossy(&out)
+}
+
+fn lossy(text: &[u8]) -> String {
+    String::from_utf8_lossy(text).into_owned()
+}

@@ -1,0 +1,210 @@
+//! Which keys stand more than once on a side, for tables that are in no order.
+//!
+//! Every key is remembered as 126 bits of its hash and two bits that tell where it was met. What does not fit into memory
+//! is sorted and set aside in a temporary file; in the end all is passed in order once.
+
+use std::{
+    cmp::Reverse,
+    collections::BinaryHeap,
+    fs::File,
+    io::{BufReader, Read, Seek, SeekFrom, Write},
+    os::unix::fs::FileExt,
+};
+
+use rayon::prelude::*;
+
+use crate::error::Result;
+
+use super::{
+    outcome::{NEW, OLD},
+    records::temporary,
+};
+
+/// Where a key was met.
+#[derive(Debug, Clone, Copy)]
+pub enum Met {
+    /// In a line that both sides have.
+    Both = 0,
+    /// On the old side.
+    Old = 1,
+    /// On the new side.
+    New = 2,
+}
+
+/// Counts keys.
+#[derive(Debug)]
+pub struct KeyTally {
+    keys: Vec<u128>,
+    room: usize,
+    aside: Option<File>,
+    /// How many keys each sorted part has that was set aside.
+    parts: Vec<u64>,
+}
+
+/// The keys that stand more than once.
+#[derive(Debug, Default)]
+pub struct Twofold {
+    /// How many, on each side.
+    pub counts: [u64; 2],
+    keys: Vec<u128>,
+}
+
+impl Twofold {
+    /// Whether a key stands more than once on a side.
+    #[must_use]
+    pub fn contains(&self, key_hash: u128) -> bool {
+        self.keys.binary_search(&(key_hash >> 2)).is_ok()
+    }
+}
+
+impl KeyTally {
+    /// A tally that may take about so much memory.
+    #[must_use]
+    pub fn new(memory: u64) -> Self {
+        let room = usize::try_from(memory / 16).unwrap_or(usize::MAX).max(1 << 10);
+        Self { keys: Vec::new(), room, aside: None, parts: Vec::new() }
+    }
+
+    /// Takes a key in.
+    pub fn push(&mut self, key_hash: u128, met: Met) -> Result<()> {
+        if self.keys.len() == self.room {
+            self.set_aside()?;
+        }
+        self.keys.push(key_hash >> 2 << 2 | met as u128);
+        Ok(())
+    }
+
+    fn set_aside(&mut self) -> Result<()> {
+        self.keys.par_sort_unstable();
+        let file = match &mut self.aside {
+            Some(file) => file,
+            None => self.aside.insert(tempfile::tempfile().map_err(temporary)?),
+        };
+        let mut block = Vec::with_capacity(1 << 20);
+        for keys in self.keys.chunks(1 << 16) {
+            block.clear();
+            block.extend(keys.iter().flat_map(|key| key.to_le_bytes()));
+            file.write_all(&block).map_err(temporary)?;
+        }
+        self.parts.push(self.keys.len() as u64);
+        self.keys.clear();
+        Ok(())
+    }
+
+    /// The keys that stand more than once.
+    pub fn finish(mut self) -> Result<Twofold> {
+        let mut twofold = Twofold::default();
+        let mut group = Group::default();
+        if self.aside.is_some() && !self.keys.is_empty() {
+            self.set_aside()?;
+        }
+        let Some(mut file) = self.aside else {
+            self.keys.par_sort_unstable();
+            for key in self.keys {
+                group.take(key, &mut twofold);
+            }
+            group.end(&mut twofold);
+            return Ok(twofold);
+        };
+        file.seek(SeekFrom::Start(0)).map_err(temporary)?;
+        let mut parts = Vec::new();
+        let mut from = 0;
+        let mut heap = BinaryHeap::new();
+        for n_keys in self.parts {
+            let mut part =
+                BufReader::with_capacity(1 << 16, Part { file: &file, from, to: from + n_keys * 16 });
+            from += n_keys * 16;
+            if let Some(key) = next(&mut part)? {
+                heap.push(Reverse((key, parts.len())));
+            }
+            parts.push(part);
+        }
+        while let Some(Reverse((key, at))) = heap.pop() {
+            group.take(key, &mut twofold);
+            if let Some(key) = next(&mut parts[at])? {
+                heap.push(Reverse((key, at)));
+            }
+        }
+        group.end(&mut twofold);
+        Ok(twofold)
+    }
+}
+
+fn next(part: &mut impl Read) -> Result<Option<u128>> {
+    let mut key = [0; 16];
+    match part.read_exact(&mut key) {
+        Ok(()) => Ok(Some(u128::from_le_bytes(key))),
+        Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => Ok(None),
+        Err(e) => Err(temporary(e)),
+    }
+}
+
+struct Part<'a> {
+    file: &'a File,
+    from: u64,
+    to: u64,
+}
+
+impl Read for Part<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+        let wanted = bytes.len().min(usize::try_from(self.to - self.from).unwrap_or(usize::MAX));
+        let n_read = self.file.read_at(&mut bytes[..wanted], self.from)?;
+        self.from += n_read as u64;
+        Ok(n_read)
+    }
+}
+
+/// The occurrences of one key.
+#[derive(Default)]
+struct Group {
+    key: Option<u128>,
+    counts: [u64; 3],
+}
+
+impl Group {
+    fn take(&mut self, key: u128, twofold: &mut Twofold) {
+        if self.key != Some(key >> 2) {
+            self.end(twofold);
+            self.key = Some(key >> 2);
+        }
+        self.counts[(key & 3) as usize % 3] += 1;
+    }
+
+    fn end(&mut self, twofold: &mut Twofold) {
+        let [both, old, new] = std::mem::take(&mut self.counts);
+        let twice = [1 < both + old, 1 < both + new];
+        twofold.counts[OLD] += u64::from(twice[OLD]);
+        twofold.counts[NEW] += u64::from(twice[NEW]);
+        if twice != [false, false] {
+            twofold.keys.extend(self.key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collections::key_of;
+
+    #[test]
+    fn keys_are_counted_in_memory_and_beside_it() {
+        let key = |n: u32| key_of(&n.to_le_bytes());
+        for memory in [1, 1 << 20] {
+            let mut tally = KeyTally::new(memory);
+            for n in 0..5000 {
+                tally.push(key(n), Met::Both).unwrap();
+            }
+            for n in [7, 4000, 9000, 9000] {
+                tally.push(key(n), Met::New).unwrap();
+            }
+            tally.push(key(8000), Met::Old).unwrap();
+            tally.push(key(8000), Met::New).unwrap();
+            let twofold = tally.finish().unwrap();
+            assert_eq!(twofold.counts, [0, 3]);
+            for n in [7, 4000, 9000] {
+                assert!(twofold.contains(key(n)));
+            }
+            assert!(!twofold.contains(key(8000)) && !twofold.contains(key(8)));
+        }
+    }
+}

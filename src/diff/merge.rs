@@ -1,0 +1,267 @@
+//! Two tables that are in the order of their keys, or the same part of both, joined in one pass and constant memory.
+//!
+//! Lines that are the same bytes on both sides are one row; of them only the key is looked at, because the order has to
+//! be checked: where it does not hold, the join gives up and the table is compared in another way.
+
+use std::{cmp::Ordering, ops::Range};
+
+use crate::error::Result;
+
+use super::{
+    identity::watch::Watcher,
+    judge::{Judge, Line, TableRules, Twice},
+    keys::{KeyFinder, read_row},
+    meter::Meter,
+    outcome::{NEW, OLD, Outcome},
+    rows::{Place, Rows},
+};
+
+/// The keys of a part: from the first up to and without the second; an empty first key is the beginning of the table.
+#[derive(Debug, Clone, Default)]
+pub struct Bounds {
+    /// No key is smaller.
+    pub from: Vec<u8>,
+    /// All keys are smaller.
+    pub to: Option<Vec<u8>>,
+}
+
+/// Joins two parts. `None` where one is not in order.
+pub fn merge(
+    old: Rows<'_>,
+    new: Rows<'_>,
+    rules: &TableRules,
+    bounds: &Bounds,
+    meter: &Meter<'_>,
+) -> Result<Option<Outcome>> {
+    let mut join = Join {
+        judge: Judge::new(rules),
+        watcher: rules.watch.as_ref().map(Watcher::new),
+        finder: KeyFinder::new(&rules.key),
+        sides: [Cursor::new(old), Cursor::new(new)],
+        last: Last::default(),
+        key: Vec::new(),
+    };
+    let mut n_steps = 0_u32;
+    loop {
+        n_steps = n_steps.wrapping_add(1);
+        if n_steps.is_multiple_of(4096) {
+            meter.passed(join.take_passed())?;
+        }
+        match join.step()? {
+            Step::On => {}
+            Step::OutOfOrder => return Ok(None),
+            Step::Done => break,
+        }
+    }
+    meter.passed(join.take_passed())?;
+    let in_bounds = join.last.seen.is_none_or(|()| {
+        bounds.to.as_ref().is_none_or(|to| join.last.key < *to) && bounds.from <= join.last.first
+    });
+    let mut outcome = join.judge.outcome;
+    outcome.watched = join.watcher.map(|watcher| watcher.watched);
+    Ok(in_bounds.then_some(outcome))
+}
+
+enum Step {
+    On,
+    OutOfOrder,
+    Done,
+}
+
+struct Join<'a> {
+    judge: Judge<'a>,
+    watcher: Option<Watcher<'a>>,
+    finder: KeyFinder<'a>,
+    sides: [Cursor<'a>; 2],
+    last: Last,
+    /// The key being joined.
+    key: Vec<u8>,
+}
+
+/// A side: its lines, the key of the present one where it is known, and the gathered rows of one key.
+struct Cursor<'a> {
+    rows: Rows<'a>,
+    key: Vec<u8>,
+    known: bool,
+    gathered: Vec<u8>,
+    lines: Vec<(Range<usize>, Place, bool)>,
+}
+
+/// The greatest key so far, and how many rows each side has of it.
+#[derive(Default)]
+struct Last {
+    seen: Option<()>,
+    first: Vec<u8>,
+    key: Vec<u8>,
+    n_rows: [u64; 2],
+}
+
+impl Join<'_> {
+    fn step(&mut self) -> Result<Step> {
+        let [old, new] = &mut self.sides;
+        if old.rows.fill()? {
+            let line = old.rows.line();
+            if new.rows.starts_with_line(line) || new.rows.fill()? && new.rows.line() == line {
+                return Ok(self.same_line());
+            }
+        }
+        let has_old = self.sides[OLD].find_key(OLD, &mut self.finder, &mut self.judge)?;
+        let has_new = self.sides[NEW].find_key(NEW, &mut self.finder, &mut self.judge)?;
+        let order = match (has_old, has_new) {
+            (true, true) => self.sides[OLD].key.cmp(&self.sides[NEW].key),
+            (true, false) => Ordering::Less,
+            (false, true) => Ordering::Greater,
+            (false, false) => return Ok(Step::Done),
+        };
+        std::mem::swap(&mut self.key, &mut self.sides[usize::from(order == Ordering::Greater)].key);
+        for (side, other) in [(OLD, Ordering::Greater), (NEW, Ordering::Less)] {
+            let cursor = &mut self.sides[side];
+            cursor.gathered.clear();
+            cursor.lines.clear();
+            if order == other {
+                continue;
+            }
+            cursor.gather();
+            while cursor.find_key(side, &mut self.finder, &mut self.judge)? && cursor.key == self.key {
+                cursor.gather();
+            }
+        }
+        let [old, new] = &self.sides;
+        let n_rows = [old.lines.len() as u64, new.lines.len() as u64];
+        if !self.last.see(&self.key, n_rows, &mut self.judge.outcome) {
+            return Ok(Step::OutOfOrder);
+        }
+        let twice = if self.last.n_rows.iter().any(|n| 1 < *n) { Twice::Yes } else { Twice::No };
+        if let Some(watcher) = &mut self.watcher {
+            if let ([a], [b]) = (&*old.lines, &*new.lines) {
+                watcher.pair(old.line(a).bytes, new.line(b).bytes);
+            } else {
+                for (side, cursor) in [old, new].into_iter().enumerate() {
+                    cursor.lines.iter().for_each(|line| watcher.one(side, cursor.line(line).bytes));
+                }
+            }
+        }
+        if old.lines.len() <= 1 && new.lines.len() <= 1 {
+            self.judge.rows(&self.key, old.first().as_slice(), new.first().as_slice(), twice);
+        } else {
+            let (old, new) = (old.all(), new.all());
+            self.judge.rows(&self.key, &old, &new, twice);
+        }
+        Ok(Step::On)
+    }
+
+    /// The present lines of both sides are the same bytes.
+    fn same_line(&mut self) -> Step {
+        let [old, new] = &mut self.sides;
+        let found = if old.known {
+            Ok(())
+        } else {
+            old.key.clear();
+            self.finder.push_quick(&mut old.key, old.rows.line())
+        };
+        let mut step = Step::On;
+        if found.is_ok() && !cut_short(&old.rows) {
+            self.judge.outcome.same += 1;
+            if let Some(watcher) = &mut self.watcher {
+                watcher.same(old.rows.line());
+            }
+            if !self.last.see(&old.key, [1, 1], &mut self.judge.outcome) {
+                step = Step::OutOfOrder;
+            }
+        } else {
+            let message = found.err().map_or("is not JSON", |no_row| no_row.message);
+            self.judge.odd(OLD, old.present(), message);
+            self.judge.odd(NEW, new.present(), message);
+        }
+        for cursor in [old, new] {
+            cursor.known = false;
+            cursor.rows.advance();
+        }
+        step
+    }
+
+    fn take_passed(&mut self) -> u64 {
+        self.sides.iter_mut().map(|cursor| cursor.rows.take_passed()).sum()
+    }
+}
+
+/// Whether the last line of a file breaks off in the middle of a row.
+#[must_use]
+pub fn cut_short(rows: &Rows<'_>) -> bool {
+    rows.unfinished() && read_row(&mut crate::event::json::Tape::default(), rows.line()).is_err()
+}
+
+impl<'a> Cursor<'a> {
+    fn new(rows: Rows<'a>) -> Self {
+        Self { rows, key: Vec::new(), known: false, gathered: Vec::new(), lines: Vec::new() }
+    }
+
+    /// Finds the key of the present row, if there is one; lines that are no rows are passed over.
+    fn find_key(&mut self, side: usize, finder: &mut KeyFinder<'a>, judge: &mut Judge<'a>) -> Result<bool> {
+        while !self.known && self.rows.fill()? {
+            self.key.clear();
+            match finder.push_quick(&mut self.key, self.rows.line()) {
+                Ok(()) => self.known = true,
+                Err(no_row) => {
+                    judge.odd(side, self.present(), no_row.message);
+                    self.rows.advance();
+                }
+            }
+        }
+        Ok(self.known)
+    }
+
+    fn present(&self) -> Line<'_> {
+        Line { bytes: self.rows.line(), place: self.rows.place(), unfinished: self.rows.unfinished() }
+    }
+
+    /// Sets the present line aside and passes it.
+    fn gather(&mut self) {
+        let start = self.gathered.len();
+        self.gathered.extend_from_slice(self.rows.line());
+        self.lines.push((start..self.gathered.len(), self.rows.place(), self.rows.unfinished()));
+        self.rows.advance();
+        self.known = false;
+    }
+
+    fn first(&self) -> Option<Line<'_>> {
+        self.lines.first().map(|line| self.line(line))
+    }
+
+    fn all(&self) -> Vec<Line<'_>> {
+        self.lines.iter().map(|line| self.line(line)).collect()
+    }
+
+    fn line(&self, (range, place, unfinished): &(Range<usize>, Place, bool)) -> Line<'_> {
+        Line { bytes: &self.gathered[range.clone()], place: *place, unfinished: *unfinished }
+    }
+}
+
+impl Last {
+    /// Takes rows of a key in; false where a greater key came before.
+    fn see(&mut self, key: &[u8], n_rows: [u64; 2], outcome: &mut Outcome) -> bool {
+        match self.seen {
+            None => {
+                self.seen = Some(());
+                self.first.extend_from_slice(key);
+                self.key.extend_from_slice(key);
+                self.n_rows = [0; 2];
+            }
+            Some(()) => match key.cmp(&self.key) {
+                Ordering::Less => return false,
+                Ordering::Equal => {}
+                Ordering::Greater => {
+                    self.key.clear();
+                    self.key.extend_from_slice(key);
+                    self.n_rows = [0; 2];
+                }
+            },
+        }
+        for side in [OLD, NEW] {
+            let before = self.n_rows[side];
+            self.n_rows[side] += n_rows[side];
+            outcome.duplicate_keys[side] += u64::from(before < 2 && 2 <= self.n_rows[side]);
+        }
+        true
+    }
+}

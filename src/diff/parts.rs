@@ -1,0 +1,58 @@
+//! A table read on all cores, where the order of its rows does not matter: plain files in ranges of whole lines, packed
+//! ones whole.
+
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use crate::{error::Result, files::Files, read::inputs::Packing};
+
+use super::{
+    rows::{BLOCK, Rows},
+    sides::{Format, Table, TableFile},
+};
+
+/// About the bytes of a range.
+const RANGE: u64 = 4 << 20;
+
+/// Reads a table in parts; what each gives stands in the order of the parts.
+pub fn read_parts<T: Send>(
+    table: &Table,
+    files: &Files,
+    read: impl Fn(&mut Rows<'_>) -> Result<T> + Sync,
+) -> Result<Vec<T>> {
+    let of_files: Vec<Vec<T>> =
+        table.par_iter().map(|file| read_file(file, files, &read)).collect::<Result<_>>()?;
+    Ok(of_files.into_iter().flatten().collect())
+}
+
+fn read_file<T: Send>(
+    file: &TableFile,
+    files: &Files,
+    read: &(impl Fn(&mut Rows<'_>) -> Result<T> + Sync),
+) -> Result<Vec<T>> {
+    if file.packing != Packing::Plain || file.format != Format::Json || file.bytes <= RANGE {
+        return Ok(vec![read(&mut Rows::of_table(&vec![file.clone()], files))?]);
+    }
+    let opened = Arc::new(files.open(&file.path)?);
+    // A line belongs to the range in which it begins: where one begins is where the one before ends.
+    let start_of = |n: u64| -> Result<u64> {
+        let cut = n * RANGE;
+        if cut <= file.start {
+            return Ok(file.start);
+        }
+        if file.bytes <= cut {
+            return Ok(file.bytes);
+        }
+        let mut rows = Rows::of_range(&file.path, &opened, cut - 1..file.bytes, 4 << 10, files);
+        rows.pass_to_line_end()?;
+        Ok(rows.place().offset)
+    };
+    (0..file.bytes.div_ceil(RANGE))
+        .into_par_iter()
+        .map(|n| {
+            let range = start_of(n)?..start_of(n + 1)?;
+            read(&mut Rows::of_range(&file.path, &opened, range, BLOCK, files))
+        })
+        .collect()
+}

@@ -1,0 +1,249 @@
+//! Rows that wait for their like on the other side.
+//!
+//! A line that comes on one side cancels the same bytes that came earlier on the other. What finds no partner is kept: in
+//! memory up to a budget, beyond it in temporary files, parted by the hash of the key so that the rows of one key meet
+//! again. In the end the rows of each key are judged.
+
+use rayon::prelude::*;
+
+use crate::{
+    collections::{Map, key_of},
+    error::Result,
+};
+
+use super::{
+    judge::{Judge, Line, TableRules, Twice},
+    key_tally::Twofold,
+    keys::KeyFinder,
+    meter::Meter,
+    outcome::{NEW, OLD, Outcome},
+    records::Run,
+    rows::Place,
+    spill::{Spill, Spilled},
+};
+
+/// What a waiting row takes beside its bytes.
+const OVERHEAD: usize = 112;
+
+/// Rows that wait.
+pub struct Pending<'a> {
+    rules: &'a TableRules,
+    /// Bytes of memory that may be taken.
+    room: usize,
+    bytes: Vec<u8>,
+    rows: Vec<Waiting>,
+    /// By the hash of a line: how many of them wait, on the new side counted below 0.
+    balance: Map<u128, i32>,
+    /// Bytes and overhead of the rows that still wait.
+    live: usize,
+    spill: Option<Spill>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Waiting {
+    hash: u128,
+    key_hash: u128,
+    start: usize,
+    length: u32,
+    side: u8,
+    place: Place,
+}
+
+impl<'a> Pending<'a> {
+    /// Nothing waits yet.
+    #[must_use]
+    pub fn new(rules: &'a TableRules, memory: u64) -> Self {
+        Self {
+            rules,
+            room: usize::try_from(memory).unwrap_or(usize::MAX),
+            bytes: Vec::new(),
+            rows: Vec::new(),
+            balance: Map::default(),
+            live: 0,
+            spill: None,
+        }
+    }
+
+    /// Whether the same line waits on the other side; if so, the two are one row and both are done with.
+    pub fn cancels(&mut self, side: usize, hash: u128, length: usize) -> bool {
+        let Some(balance) = self.balance.get_mut(&hash) else { return false };
+        let waits = if side == OLD { *balance < 0 } else { 0 < *balance };
+        if waits {
+            *balance += if side == OLD { 1 } else { -1 };
+            if *balance == 0 {
+                self.balance.remove(&hash);
+            }
+            self.live -= length + OVERHEAD;
+        }
+        waits
+    }
+
+    /// Lets a line wait.
+    pub fn push(&mut self, hash: u128, row: Spilled<'_>) -> Result<()> {
+        if let Some(spill) = &mut self.spill {
+            return spill.push(row);
+        }
+        let Spilled { side, line, key_hash, place } = row;
+        *self.balance.entry(hash).or_default() += if side == OLD { 1 } else { -1 };
+        let length = u32::try_from(line.len()).expect("a line is shorter than 4 GiB");
+        let start = self.bytes.len();
+        self.rows.push(Waiting { hash, key_hash, start, length, side: u8::from(side == NEW), place });
+        self.bytes.extend_from_slice(line);
+        self.live += line.len() + OVERHEAD;
+        if self.room < self.bytes.len() + self.rows.len() * OVERHEAD {
+            self.make_room()?;
+        }
+        Ok(())
+    }
+
+    /// Forgets the rows that are done with; where that frees too little, the others go to temporary files.
+    fn make_room(&mut self) -> Result<()> {
+        let rows = self.waiting();
+        if self.live < self.room / 2 {
+            let mut bytes = Vec::with_capacity(self.live);
+            self.rows = rows
+                .into_iter()
+                .map(|row| {
+                    let start = bytes.len();
+                    bytes.extend_from_slice(&self.bytes[row.start..row.start + row.length as usize]);
+                    Waiting { start, ..row }
+                })
+                .collect();
+            self.bytes = bytes;
+            return Ok(());
+        }
+        let mut spill = Spill::new(0)?;
+        for row in rows {
+            let line = &self.bytes[row.start..row.start + row.length as usize];
+            let (side, key_hash, place) = (usize::from(row.side), row.key_hash, row.place);
+            spill.push(Spilled { side, line, key_hash, place })?;
+        }
+        self.spill = Some(spill);
+        self.bytes = Vec::new();
+        self.rows = Vec::new();
+        self.balance = Map::default();
+        self.live = 0;
+        Ok(())
+    }
+
+    /// The rows that still wait.
+    fn waiting(&self) -> Vec<Waiting> {
+        let mut balance = self.balance.clone();
+        let mut rows = Vec::new();
+        // Of several equal lines any may stay.
+        for row in &self.rows {
+            if let Some(left) = balance.get_mut(&row.hash) {
+                let waits = if row.side == 0 { 0 < *left } else { *left < 0 };
+                if waits {
+                    *left += if row.side == 0 { -1 } else { 1 };
+                    rows.push(*row);
+                }
+            }
+        }
+        rows
+    }
+
+    /// Judges what is left. Gives what was found, and all changes in runs in the order of keys.
+    pub fn finish(self, twofold: &Twofold, meter: &Meter<'_>) -> Result<(Outcome, Vec<Run>)> {
+        let rules = self.rules;
+        let Some(spill) = self.spill else {
+            let mut outcome = judge(rules, &self.bytes, self.waiting(), twofold);
+            let mut run = Run::default();
+            run.append(&std::mem::take(&mut outcome.records))?;
+            return Ok((outcome, vec![run]));
+        };
+        let (mut whole, mut runs) = (Outcome::default(), Vec::new());
+        finish_spilled(spill, self.room, rules, twofold, meter, &mut whole, &mut runs)?;
+        whole.examples.sort_by(|a, b| (a.kind, &a.key).cmp(&(b.kind, &b.key)));
+        Ok((whole, runs))
+    }
+}
+
+/// Judges spilled rows, one part after the other; a part that is still too large is parted again.
+fn finish_spilled(
+    spill: Spill,
+    room: usize,
+    rules: &TableRules,
+    twofold: &Twofold,
+    meter: &Meter<'_>,
+    whole: &mut Outcome,
+    runs: &mut Vec<Run>,
+) -> Result<()> {
+    let level = spill.level();
+    for mut part in spill.finish()? {
+        meter.passed(0)?;
+        if room < part.n_bytes() && level < Spill::LAST_LEVEL {
+            let mut finer = Spill::new(level + 1)?;
+            part.each(&mut |row| finer.push(row))?;
+            drop(part);
+            finish_spilled(finer, room, rules, twofold, meter, whole, runs)?;
+            continue;
+        }
+        let mut pending = Pending::new(rules, u64::MAX);
+        let mut same = 0;
+        part.each(&mut |row: Spilled<'_>| {
+            let hash = key_of(row.line);
+            if pending.cancels(row.side, hash, row.line.len()) {
+                same += 1;
+                return Ok(());
+            }
+            pending.push(hash, row)
+        })?;
+        let mut outcome = judge(rules, &pending.bytes, pending.waiting(), twofold);
+        outcome.same += same;
+        let mut run = Run::default();
+        run.append(&std::mem::take(&mut outcome.records))?;
+        runs.push(run);
+        merge_examples(whole, outcome, rules.limit)?;
+    }
+    Ok(())
+}
+
+/// Adds what was found; of the examples of all parts the smallest keys stay.
+fn merge_examples(whole: &mut Outcome, mut part: Outcome, limit: usize) -> Result<()> {
+    let mut examples = std::mem::take(&mut whole.examples);
+    examples.append(&mut part.examples);
+    examples.sort_by(|a, b| (a.kind, &a.key).cmp(&(b.kind, &b.key)));
+    whole.add(part, limit)?;
+    whole.add(Outcome { examples, ..Outcome::default() }, limit)
+}
+
+/// Judges rows that no other row cancels, in the order of their keys.
+fn judge(rules: &TableRules, bytes: &[u8], rows: Vec<Waiting>, twofold: &Twofold) -> Outcome {
+    let mut judge = Judge::new(rules);
+    let mut finder = KeyFinder::new(&rules.key);
+    let mut keys = Vec::new();
+    let mut keyed = Vec::with_capacity(rows.len());
+    for row in rows {
+        let line = &bytes[row.start..row.start + row.length as usize];
+        let start = keys.len();
+        match finder.push_quick(&mut keys, line) {
+            Ok(()) => keyed.push((start..keys.len(), row)),
+            Err(no_row) => {
+                let line = Line { bytes: line, place: row.place, unfinished: false };
+                judge.odd(usize::from(row.side), line, no_row.message);
+            }
+        }
+    }
+    keyed.par_sort_unstable_by(|(a, row_a), (b, row_b)| {
+        keys[a.clone()]
+            .cmp(&keys[b.clone()])
+            .then(row_a.side.cmp(&row_b.side))
+            .then(row_a.place.cmp(&row_b.place))
+    });
+    for group in keyed.chunk_by(|(a, _), (b, _)| keys[a.clone()] == keys[b.clone()]) {
+        let key = &keys[group[0].0.clone()];
+        let lines = |side: u8| -> Vec<Line<'_>> {
+            let rows = group.iter().filter(|(_, row)| row.side == side);
+            rows.map(|(_, row)| Line {
+                bytes: &bytes[row.start..row.start + row.length as usize],
+                place: row.place,
+                unfinished: false,
+            })
+            .collect()
+        };
+        let twice = if twofold.contains(key_of(key)) { Twice::Yes } else { Twice::No };
+        judge.rows(key, &lines(0), &lines(1), twice);
+    }
+    judge.outcome
+}

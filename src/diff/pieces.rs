@@ -1,0 +1,152 @@
+//! A table that is in the order of its key, cut into pieces that are joined on all cores.
+//!
+//! The old file is cut every few megabytes; the key of the line there is searched for in both files by halving. Whether
+//! the files are in order is not known at that time: each piece checks that its keys ascend and stay within its bounds,
+//! and the pieces together are then in order too.
+
+use std::{fs::File, ops::Range, sync::Arc};
+
+use rayon::prelude::*;
+
+use crate::{error::Result, files::Files};
+
+use super::{
+    judge::TableRules,
+    keys::KeyFinder,
+    merge::{Bounds, merge},
+    meter::Meter,
+    outcome::Outcome,
+    records::Run,
+    rows::{BLOCK, Rows},
+    sides::TableFile,
+};
+
+/// Bytes read at a time where one line is wanted.
+const PROBE: usize = 4 << 10;
+
+/// Pieces in work at a time, for each thread: what they found waits in memory for its turn.
+const PIECES_A_THREAD: usize = 4;
+
+struct Piece {
+    old: Range<u64>,
+    new: Range<u64>,
+    bounds: Bounds,
+}
+
+/// A file that is open for reading at any place.
+struct Opened<'a> {
+    table: &'a TableFile,
+    file: Arc<File>,
+    rules: &'a TableRules,
+    files: &'a Files,
+}
+
+/// Joins two files. `None` where one is not in order.
+pub fn merge_in_pieces(
+    old: &TableFile,
+    new: &TableFile,
+    rules: &TableRules,
+    piece: u64,
+    files: &Files,
+    meter: &Meter<'_>,
+) -> Result<Option<(Outcome, Run)>> {
+    let open = |table| Opened::open(table, rules, files);
+    let (old, new) = (open(old)?, open(new)?);
+    let Some(pieces) = cut(&old, &new, piece)? else { return Ok(None) };
+    let mut whole = Outcome::default();
+    let mut run = Run::default();
+    for window in pieces.chunks(PIECES_A_THREAD * rayon::current_num_threads()) {
+        let parts: Vec<Option<Outcome>> = window
+            .par_iter()
+            .map(|piece| {
+                let old = old.rows(piece.old.clone(), BLOCK);
+                let new = new.rows(piece.new.clone(), BLOCK);
+                merge(old, new, rules, &piece.bounds, meter)
+            })
+            .collect::<Result<_>>()?;
+        for mut part in parts {
+            let Some(part) = &mut part else { return Ok(None) };
+            run.append(&std::mem::take(&mut part.records))?;
+            whole.add(std::mem::take(part), rules.limit)?;
+        }
+    }
+    Ok(Some((whole, run)))
+}
+
+/// Cuts both files at the same keys. `None` where what is found shows that they are not in order.
+fn cut(old: &Opened<'_>, new: &Opened<'_>, size: u64) -> Result<Option<Vec<Piece>>> {
+    let mut pieces = Vec::new();
+    let mut piece = Piece { old: old.table.start..0, new: new.table.start..0, bounds: Bounds::default() };
+    // The longer file says where; a short one beside it would make for few large pieces.
+    let longer = if old.table.bytes < new.table.bytes { new } else { old };
+    let cuts: Vec<Option<(Vec<u8>, u64, u64)>> = (1..longer.table.bytes.div_ceil(size))
+        .into_par_iter()
+        .map(|n| {
+            let Some((_, key)) = longer.key_at(n * size)? else { return Ok(None) };
+            let (at_old, at_new) = (old.lower_bound(&key)?, new.lower_bound(&key)?);
+            Ok(Some((key, at_old, at_new)))
+        })
+        .collect::<Result<_>>()?;
+    for (key, at_old, at_new) in cuts.into_iter().flatten() {
+        if key < piece.bounds.from || at_old < piece.old.start || at_new < piece.new.start {
+            return Ok(None);
+        }
+        if key == piece.bounds.from {
+            continue;
+        }
+        let bounds = Bounds { from: key.clone(), to: None };
+        let next = Piece { old: at_old..0, new: at_new..0, bounds };
+        piece.old.end = at_old;
+        piece.new.end = at_new;
+        piece.bounds.to = Some(key);
+        pieces.push(std::mem::replace(&mut piece, next));
+    }
+    piece.old.end = old.table.bytes;
+    piece.new.end = new.table.bytes;
+    pieces.push(piece);
+    Ok(Some(pieces))
+}
+
+impl<'a> Opened<'a> {
+    fn open(table: &'a TableFile, rules: &'a TableRules, files: &'a Files) -> Result<Self> {
+        Ok(Self { table, file: Arc::new(files.open(&table.path)?), rules, files })
+    }
+
+    fn rows(&self, range: Range<u64>, block: usize) -> Rows<'a> {
+        Rows::of_range(&self.table.path, &self.file, range, block, self.files)
+    }
+
+    /// Where the first row begins whose key is not smaller.
+    fn lower_bound(&self, key: &[u8]) -> Result<u64> {
+        // All rows that begin before `low` are smaller; the first that begins at or behind `high` is not.
+        let (mut low, mut high) = (self.table.start, self.table.bytes);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.key_at(middle)? {
+                Some((start, found)) if *found < *key => low = start + 1,
+                _ => high = middle,
+            }
+        }
+        Ok(self.key_at(low)?.map_or(self.table.bytes, |(start, _)| start))
+    }
+
+    /// The first row that begins at or behind a byte, and its key.
+    fn key_at(&self, offset: u64) -> Result<Option<(u64, Vec<u8>)>> {
+        let from = offset.saturating_sub(1).max(self.table.start);
+        let mut rows = self.rows(from..self.table.bytes, PROBE);
+        if from < offset {
+            // The byte before tells whether a line begins right here: then this passes that byte alone.
+            rows.pass_to_line_end()?;
+        }
+        let mut key = Vec::new();
+        let mut finder = KeyFinder::new(&self.rules.key);
+        while rows.fill()? {
+            if finder.push_quick(&mut key, rows.line()).is_ok() {
+                return Ok(Some((rows.place().offset, key)));
+            }
+            key.clear();
+            rows.advance();
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,181 @@
+//! Which new segment id stands for which old one, where two results differ in generated ids.
+//!
+//! A segment id is the same profile on both sides where the same identifier was first mapped to it, or the same event
+//! created it; what merged away with nothing but the views to tell is paired by the merge that it was part of. An id gets
+//! one partner, the first that is found. Whether the results are the same under these pairs, comparing the tables tells.
+
+use std::borrow::Cow;
+
+use crate::{
+    collections::{Map, key_of},
+    error::Result,
+    event::json::{Document, Kind, Tape, push_string},
+    files::Files,
+};
+
+use super::{
+    identity::load::{RawRow, each_row, key},
+    sides::Side,
+};
+
+/// The columns that hold segment ids, in all tables.
+pub const SEGMENT_ID_COLUMNS: [&str; 3] = ["segment_id", "canonical_segment_id", "merged_to"];
+
+/// Old segment ids with their new ones.
+#[derive(Debug, Default)]
+pub struct Renaming {
+    new_of: Map<Box<[u8]>, Box<[u8]>>,
+    old_of: Map<Box<[u8]>, Box<[u8]>>,
+}
+
+impl Renaming {
+    /// Finds the pairs.
+    pub fn infer(sides: &[Side; 2], files: &Files) -> Result<Self> {
+        let mut renaming = Self::default();
+        let identifier = ["external_id_type", "external_id_value"];
+        renaming.pair_rows(sides, "external_id_mapping_updates", &identifier, "segment_id", files)?;
+        renaming.pair_rows(sides, "external_id_mapping", &identifier, "canonical_segment_id", files)?;
+        renaming.pair_rows(sides, "user_identifiers", &["type", "value"], "canonical_segment_id", files)?;
+        renaming.pair_merged(sides, "id_graph_updates", &["triggering_event_id", "seq"], files)?;
+        renaming.pair_merged(sides, "id_graph", &["uuid_ts", "seq"], files)?;
+        Ok(renaming)
+    }
+
+    /// How many ids have another one.
+    #[must_use]
+    pub fn n_renamed(&self) -> u64 {
+        self.new_of.iter().filter(|(old, new)| old != new).count() as u64
+    }
+
+    /// A row under its new ids.
+    #[must_use]
+    pub fn apply<'a>(&self, line: &'a [u8]) -> Cow<'a, [u8]> {
+        let mut tape = Tape::default();
+        if tape.read(line).is_err() {
+            return Cow::Borrowed(line);
+        }
+        let doc = Document { text: line, tokens: &tape.tokens };
+        let mut out = Vec::new();
+        let mut copied = 0;
+        for (name, value) in doc.members(0) {
+            let holds_id = SEGMENT_ID_COLUMNS.iter().any(|column| doc.key_is(name, column.as_bytes()));
+            if !holds_id || doc.kind(value) != Kind::Plain {
+                continue;
+            }
+            let token = doc.tokens[value as usize];
+            if let Some(new) = self.new_of.get(doc.raw(value))
+                && **new != *doc.raw(value)
+            {
+                out.extend_from_slice(&line[copied..token.start as usize - 1]);
+                push_string(&mut out, new);
+                copied = token.end as usize + 1;
+            }
+        }
+        if copied == 0 {
+            return Cow::Borrowed(line);
+        }
+        out.extend_from_slice(&line[copied..]);
+        Cow::Owned(out)
+    }
+
+    fn pair(&mut self, old: &[u8], new: &[u8]) {
+        if !self.new_of.contains_key(old) && !self.old_of.contains_key(new) {
+            self.new_of.insert(old.into(), new.into());
+            self.old_of.insert(new.into(), old.into());
+        }
+    }
+
+    /// Pairs the ids of rows that have the same key.
+    fn pair_rows(
+        &mut self,
+        sides: &[Side; 2],
+        table: &str,
+        columns: &[&str],
+        id: &str,
+        files: &Files,
+    ) -> Result<()> {
+        let [Some(old), Some(new)] = [0, 1].map(|side: usize| sides[side].tables.get(table)) else {
+            return Ok(());
+        };
+        let key = key(columns);
+        let mut parts = Vec::new();
+        let mut hash = |row: &RawRow<'_>| {
+            parts.clear();
+            key.push(&mut parts, row.doc);
+            key_of(&parts)
+        };
+        let mut ids: Map<u128, Box<[u8]>> = Map::default();
+        each_row(old, files, &mut |row| {
+            if let Some(id) = row.text(id) {
+                ids.entry(hash(&row)).or_insert_with(|| id.as_ref().into());
+            }
+        })?;
+        each_row(new, files, &mut |row| {
+            if let (Some(old), Some(new)) = (ids.get(&hash(&row)), row.text(id)) {
+                self.pair(old, &new);
+            }
+        })
+    }
+
+    /// Pairs the ids that the same event created or merged away, into the same profile and in the order of the ids.
+    fn pair_merged(&mut self, sides: &[Side; 2], table: &str, columns: &[&str], files: &Files) -> Result<()> {
+        let [Some(old), Some(new)] = [0, 1].map(|side: usize| sides[side].tables.get(table)) else {
+            return Ok(());
+        };
+        let key = key(columns);
+        let mut groups: [Vec<(u128, Box<[u8]>)>; 2] = Default::default();
+        for (side, table) in [old, new].into_iter().enumerate() {
+            let mut parts = Vec::new();
+            each_row(table, files, &mut |row| {
+                let (Some(id), Some(into)) = (row.text("segment_id"), row.text("canonical_segment_id"))
+                else {
+                    return;
+                };
+                let known = if side == 0 { &self.new_of } else { &self.old_of };
+                if known.contains_key(&*id) {
+                    return;
+                }
+                parts.clear();
+                key.push(&mut parts, row.doc);
+                // What it merged into has a partner by now, or is the id itself.
+                if id != into {
+                    let into =
+                        if side == 0 { self.new_of.get(&*into).map(|new| &**new) } else { Some(&*into) };
+                    parts.extend_from_slice(into.unwrap_or_default());
+                }
+                groups[side].push((key_of(&parts), id.as_ref().into()));
+            })?;
+            groups[side].sort();
+        }
+        let [old, new] = groups;
+        let mut of_new: Map<u128, Vec<Box<[u8]>>> = Map::default();
+        for (group, id) in new.into_iter().rev() {
+            of_new.entry(group).or_default().push(id);
+        }
+        for (group, old) in old {
+            if let Some(new) = of_new.get_mut(&group).and_then(Vec::pop) {
+                self.pair(&old, &new);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_exchanged_where_they_stand() {
+        let mut renaming = Renaming::default();
+        renaming.pair(b"profile_1", b"use_a");
+        renaming.pair(b"profile_2", b"use_b");
+        renaming.pair(b"profile_3", b"use_b");
+        let line = br#"{"segment_id":"profile_1", "x":"profile_1","canonical_segment_id":"profile_2","merged_to":null}"#;
+        let expected =
+            r#"{"segment_id":"use_a", "x":"profile_1","canonical_segment_id":"use_b","merged_to":null}"#;
+        assert_eq!(String::from_utf8(renaming.apply(line).into_owned()).unwrap(), expected);
+        let line = br#"{"segment_id":"profile_3"}"#;
+        assert_eq!(&*renaming.apply(line), line);
+    }
+}

@@ -1,0 +1,96 @@
+//! Everything that changed, a JSON object a line. `docs/diff.md` has the schema.
+//!
+//! The rows of a table come from its comparison; what is written here is what there is to say about the table beside
+//! that, and what happened to profiles.
+
+use std::{io::Write, path::Path};
+
+use serde_json::{Value, json};
+
+use crate::{
+    diff::{
+        TableResult,
+        identity::compare::{IdentityResult, Told},
+        outcome::{NEW, OLD},
+    },
+    error::{Error, Result},
+};
+
+use super::words::{side, story};
+
+/// Writes what there is to say about a table beside its rows.
+pub fn write_table(table: &TableResult, out: &mut dyn Write) -> Result<()> {
+    let name = &table.name;
+    match table.there {
+        [true, false] => line(out, &json!({"change": "table_removed", "table": name}))?,
+        [false, true] => line(out, &json!({"change": "table_added", "table": name}))?,
+        _ => {}
+    }
+    for (at, change) in [(OLD, "column_removed"), (NEW, "column_added")] {
+        for column in &table.columns[at] {
+            line(out, &json!({"change": change, "table": name, "column": column}))?;
+        }
+    }
+    for at in [OLD, NEW] {
+        let keys = table.outcome.duplicate_keys[at];
+        if 0 < keys {
+            line(out, &json!({"change": "duplicate_keys", "table": name, "side": side(at), "keys": keys}))?;
+        }
+    }
+    for odd in &table.odd_lines {
+        line(
+            out,
+            &json!({
+                "change": "unreadable_line",
+                "table": name,
+                "side": side(odd.side),
+                "file": odd.file,
+                "line": odd.line,
+                "message": odd.message,
+            }),
+        )?;
+    }
+    Ok(())
+}
+
+/// Writes what happened to profiles.
+pub fn write_identity(identity: &IdentityResult, out: &mut dyn Write) -> Result<()> {
+    for told in &identity.stories {
+        line(out, &told_as_json(told))?;
+    }
+    for (change, ids) in
+        [("profile_created", &identity.created_ids), ("profile_vanished", &identity.vanished_ids)]
+    {
+        for id in ids {
+            line(out, &json!({"change": change, "profile": id}))?;
+        }
+    }
+    for moved in &identity.moves {
+        line(
+            out,
+            &json!({
+                "change": "identifier_moved",
+                "type": moved.identifier.type_name,
+                "value": moved.identifier.value,
+                "old": moved.from,
+                "new": moved.to,
+            }),
+        )?;
+    }
+    Ok(())
+}
+
+/// What happened to some profiles.
+#[must_use]
+pub fn told_as_json(told: &Told) -> Value {
+    json!({
+        "change": format!("profile_{}", story(told.kind)),
+        "old": told.old,
+        "new": told.new,
+        "identifiers": told.identifiers,
+    })
+}
+
+fn line(out: &mut dyn Write, value: &Value) -> Result<()> {
+    writeln!(out, "{value}").map_err(|e| Error::io("write to", Path::new("the standard output"), e))
+}

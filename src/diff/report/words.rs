@@ -1,0 +1,164 @@
+//! Words and numbers that several reports share.
+
+use crate::{
+    diff::{
+        Comparison, Sameness, TableResult,
+        identity::{
+            compare::{Moved, Told},
+            events::Event,
+            stories::StoryKind,
+        },
+        outcome::{NEW, OLD},
+    },
+    event::json::Tape,
+};
+
+/// The word for what happened to profiles.
+#[must_use]
+pub fn story(kind: StoryKind) -> &'static str {
+    match kind {
+        StoryKind::Merged => "merged",
+        StoryKind::Split => "split",
+        StoryKind::Changed => "changed",
+    }
+}
+
+/// The word for a side.
+#[must_use]
+pub fn side(side: usize) -> &'static str {
+    if side == OLD { "old" } else { "new" }
+}
+
+/// The headline.
+#[must_use]
+pub fn headline(comparison: &Comparison) -> String {
+    let [old, new] = &comparison.sides;
+    match comparison.sameness {
+        Sameness::Same => format!("{old} and {new} are the same"),
+        Sameness::Renamed(n) => {
+            format!("{old} and {new} are the same but for {}", count(n, "generated segment id"))
+        }
+        Sameness::Different => format!("{old} and {new} differ"),
+    }
+}
+
+/// Old profiles, an arrow, new profiles.
+#[must_use]
+pub fn arrow(told: &Told) -> String {
+    match told.kind {
+        StoryKind::Changed if told.old == told.new => told.old.join(", "),
+        _ => format!("{} -> {}", some(&told.old), some(&told.new)),
+    }
+}
+
+/// A list, cut where it is long.
+#[must_use]
+pub fn some(names: &[String]) -> String {
+    const SHOWN: usize = 8;
+    match names.len().checked_sub(SHOWN) {
+        None | Some(0) => names.join(", "),
+        Some(more) => format!("{} and {more} more", names[..SHOWN].join(", ")),
+    }
+}
+
+/// An identifier with where it was and where it is.
+#[must_use]
+pub fn moved(moved: &Moved) -> String {
+    let Moved { identifier, from, to } = moved;
+    format!("{} {}: {from} -> {to}", identifier.type_name, identifier.value)
+}
+
+/// An event: its id, what and where it was, when.
+#[must_use]
+pub fn event(event: &Event) -> String {
+    let mut text = event.id.clone();
+    let about: Vec<&str> = [&event.type_name, &event.source, &event.timestamp]
+        .into_iter()
+        .flatten()
+        .map(String::as_str)
+        .collect();
+    if !about.is_empty() {
+        text = format!("{text} ({})", about.join(", "));
+    }
+    format!("{text}: {}", event.effects.join(", "))
+}
+
+/// What is to be said about a table beside its numbers.
+#[must_use]
+pub fn remarks(table: &TableResult) -> Vec<String> {
+    let mut remarks = Vec::new();
+    match table.there {
+        [true, false] => remarks.push("only in the old side".to_owned()),
+        [false, true] => remarks.push("only in the new side".to_owned()),
+        _ => {}
+    }
+    for (side_at, what) in [(OLD, "column only in the old side"), (NEW, "column only in the new side")] {
+        if !table.columns[side_at].is_empty() {
+            remarks.push(format!("{what}: {}", some(&table.columns[side_at])));
+        }
+    }
+    for side_at in [OLD, NEW] {
+        let n = table.outcome.duplicate_keys[side_at];
+        if 0 < n {
+            remarks.push(format!("{} more than once in the {} side", stands(n), side(side_at)));
+        }
+    }
+    for odd in &table.odd_lines {
+        remarks.push(format!("{}:{} {}", odd.file, odd.line, odd.message));
+    }
+    remarks
+}
+
+fn stands(n: u64) -> String {
+    if n == 1 { "1 key stands".to_owned() } else { format!("{} keys stand", thousands(n)) }
+}
+
+/// The columns most often changed, the most often first.
+#[must_use]
+pub fn columns_changed(table: &TableResult) -> Vec<(String, u64)> {
+    let columns = table.outcome.columns.iter();
+    let mut columns: Vec<(String, u64)> =
+        columns.map(|(column, n)| (String::from_utf8_lossy(column).into_owned(), *n)).collect();
+    columns.sort_by(|(a, n_a), (b, n_b)| (n_b, a).cmp(&(n_a, b)));
+    columns
+}
+
+/// A number and what it counts.
+#[must_use]
+pub fn count(number: u64, what: &str) -> String {
+    format!("{} {what}{}", thousands(number), if number == 1 { "" } else { "s" })
+}
+
+/// A number that is easy to read.
+#[must_use]
+pub fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if 0 < at && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A value of JSON for reading: a text without its quotes where nothing is lost by that, cut where it is long.
+#[must_use]
+pub fn value(json: Option<&str>) -> String {
+    const SHOWN: usize = 72;
+    let Some(json) = json else { return "null".to_owned() };
+    let inside = json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    // Without quotes, a text must not read as another value.
+    let plain = inside.filter(|text| {
+        *text == text.trim()
+            && !text.contains('\\')
+            && !text.is_empty()
+            && Tape::default().read(text.as_bytes()).is_err()
+    });
+    let text = plain.unwrap_or(json);
+    match text.char_indices().nth(SHOWN) {
+        None => text.to_owned(),
+        Some((at, _)) => format!("{}...", &text[..at]),
+    }
+}

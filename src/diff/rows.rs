@@ -1,0 +1,335 @@
+//! The lines of a table, one after the other, through one buffer: unpacked, cut off behind the committed bytes, the files
+//! of a table in a row.
+
+use std::{
+    fs::File,
+    io::Read,
+    ops::Range,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use crate::{
+    error::{Error, Result},
+    files::Files,
+    read::{
+        inputs::{Packing, first_bytes, unpack},
+        lines::blank,
+    },
+};
+
+use super::{
+    csv_rows::CsvRows,
+    sides::{Format, Table, TableFile},
+};
+
+/// Bytes read at a time: small enough to stay in the caches.
+pub const BLOCK: usize = 256 << 10;
+
+/// No line may be longer.
+const MAX_LINE: usize = 256 << 20;
+
+/// Where a line begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// Which file of the table.
+    pub file: u32,
+    /// The byte after unpacking.
+    pub offset: u64,
+}
+
+/// Reads the lines of a table.
+pub struct Rows<'a> {
+    files: &'a Files,
+    waiting: Vec<TableFile>,
+    path: PathBuf,
+    reader: Option<Box<dyn Read + Send>>,
+    buffer: Vec<u8>,
+    /// What of the buffer is read and not passed.
+    unread: Range<usize>,
+    /// The present line, without its end; the line behind it starts at `next`.
+    line: Range<usize>,
+    next: usize,
+    filled: bool,
+    place: Place,
+    n_passed: u64,
+}
+
+impl<'a> Rows<'a> {
+    /// All lines of a table.
+    #[must_use]
+    pub fn of_table(table: &Table, files: &'a Files) -> Self {
+        let mut rows = Self::empty(BLOCK, files);
+        rows.waiting = table.iter().rev().cloned().collect();
+        rows
+    }
+
+    /// Some bytes of a file that is not packed, read in blocks of a size.
+    #[must_use]
+    pub fn of_range(
+        path: &Path,
+        file: &Arc<File>,
+        range: Range<u64>,
+        block: usize,
+        files: &'a Files,
+    ) -> Self {
+        let mut rows = Self::empty(block, files);
+        path.clone_into(&mut rows.path);
+        rows.place = Place { file: 0, offset: range.start };
+        rows.reader = Some(Box::new(Part { file: Arc::clone(file), range }));
+        rows
+    }
+
+    fn empty(block: usize, files: &'a Files) -> Self {
+        Self {
+            files,
+            waiting: Vec::new(),
+            path: PathBuf::new(),
+            reader: None,
+            buffer: vec![0; block],
+            unread: 0..0,
+            line: 0..0,
+            next: 0,
+            filled: false,
+            place: Place { file: u32::MAX, offset: 0 },
+            n_passed: 0,
+        }
+    }
+
+    /// Makes sure that a line is at hand, where there is one; blank lines are passed over.
+    pub fn fill(&mut self) -> Result<bool> {
+        while !self.filled {
+            match memchr::memchr(b'\n', &self.buffer[self.unread.clone()]) {
+                Some(found) => self.found(self.unread.start + found, 1),
+                None if self.read_more()? => {}
+                None if self.unread.is_empty() => {
+                    if !self.next_file()? {
+                        return Ok(false);
+                    }
+                }
+                None => self.found(self.unread.end, 0),
+            }
+            if self.filled && blank(self.line()) {
+                self.advance();
+            }
+        }
+        Ok(true)
+    }
+
+    /// Takes the present line's end for known, where the line of the other side told it.
+    fn found(&mut self, end: usize, n_end: usize) {
+        let start = self.unread.start;
+        let cut = usize::from(start < end && self.buffer[end - 1] == b'\r');
+        self.line = start..end - cut;
+        self.next = end + n_end;
+        self.filled = true;
+    }
+
+    /// Whether the next line is `line`, told without looking for its end. Only where it is all in the buffer.
+    pub fn starts_with_line(&mut self, line: &[u8]) -> bool {
+        if self.filled {
+            return self.line() == line;
+        }
+        let rest = &self.buffer[self.unread.clone()];
+        let same = rest.len() > line.len() && rest[line.len()] == b'\n' && rest[..line.len()] == *line;
+        if same {
+            self.found(self.unread.start + line.len(), 1);
+        }
+        same
+    }
+
+    /// The present line.
+    #[must_use]
+    pub fn line(&self) -> &[u8] {
+        &self.buffer[self.line.clone()]
+    }
+
+    /// Whether the present line lacks its end: it may have been cut short.
+    #[must_use]
+    pub fn unfinished(&self) -> bool {
+        self.filled && self.next == self.line.end
+    }
+
+    /// Where the present line begins.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        self.place
+    }
+
+    /// Passes all bytes up to and with the next end of a line.
+    pub fn pass_to_line_end(&mut self) -> Result<()> {
+        loop {
+            if let Some(found) = memchr::memchr(b'\n', &self.buffer[self.unread.clone()]) {
+                self.found(self.unread.start + found, 1);
+                self.advance();
+                return Ok(());
+            }
+            if !self.read_more()? {
+                self.found(self.unread.end, 0);
+                self.advance();
+                return Ok(());
+            }
+        }
+    }
+
+    /// Passes the present line.
+    pub fn advance(&mut self) {
+        let length = (self.next - self.unread.start) as u64;
+        self.n_passed += length;
+        self.place.offset += length;
+        self.unread.start = self.next;
+        self.filled = false;
+    }
+
+    /// Bytes passed since this was last asked.
+    pub fn take_passed(&mut self) -> u64 {
+        std::mem::take(&mut self.n_passed)
+    }
+
+    /// Reads another block behind what is unread; false at the end of the file.
+    fn read_more(&mut self) -> Result<bool> {
+        let Some(reader) = &mut self.reader else { return Ok(false) };
+        if 0 < self.unread.start {
+            self.buffer.copy_within(self.unread.clone(), 0);
+            self.unread = 0..self.unread.len();
+        }
+        if self.unread.end == self.buffer.len() {
+            if MAX_LINE <= self.buffer.len() {
+                return Err(
+                    Error::file(&self.path, "a line is longer than 256 MiB").hint("give NDJSON tables")
+                );
+            }
+            self.buffer.resize(self.buffer.len() * 2, 0);
+        }
+        let read = loop {
+            match reader.read(&mut self.buffer[self.unread.end..]) {
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                other => break other,
+            }
+        };
+        let n_read = read.map_err(|e| {
+            Error::io("read", &self.path, e)
+                .hint("a packed file that was cut short cannot be read to its end")
+        })?;
+        if n_read == 0 {
+            self.reader = None;
+        }
+        self.unread.end += n_read;
+        Ok(0 < n_read)
+    }
+
+    fn next_file(&mut self) -> Result<bool> {
+        let Some(file) = self.waiting.pop() else { return Ok(false) };
+        let mut reader = open(&file, self.files)?;
+        let io = |e| Error::io("read", &file.path, e);
+        // A byte order mark is no part of the first line.
+        let mut first = vec![0; 3];
+        let mut n_first = 0;
+        while n_first < first.len() {
+            match reader.read(&mut first[n_first..]).map_err(io)? {
+                0 => break,
+                n_read => n_first += n_read,
+            }
+        }
+        first.truncate(n_first);
+        let marked = first == b"\xef\xbb\xbf";
+        let first = if marked { Vec::new() } else { first };
+        let offset = if marked { 3 } else { file.start };
+        self.buffer[..first.len()].copy_from_slice(&first);
+        self.unread = 0..first.len();
+        self.place = Place { file: self.place.file.wrapping_add(1), offset };
+        self.reader = Some(reader);
+        self.path = file.path;
+        Ok(true)
+    }
+}
+
+/// Opens a file of a table: its committed bytes, unpacked, as NDJSON.
+pub fn open(file: &TableFile, files: &Files) -> Result<Box<dyn Read + Send>> {
+    let io = |e| Error::io("read", &file.path, e);
+    let opened = files.open(&file.path)?;
+    let reader: Box<dyn Read + Send> = if file.packing == Packing::Plain {
+        Box::new(Part { file: Arc::new(opened), range: file.start..file.bytes })
+    } else {
+        let mut opened = opened.take(file.bytes);
+        let first = first_bytes(&mut opened).map_err(io)?;
+        unpack(first, opened).map_err(io)?
+    };
+    Ok(match file.format {
+        Format::Json => reader,
+        Format::Csv => Box::new(CsvRows::new(reader).map_err(io)?),
+    })
+}
+
+/// Some bytes of a file. Not through the file's own position: files are read at several places at a time.
+struct Part {
+    file: Arc<File>,
+    range: Range<u64>,
+}
+
+impl Read for Part {
+    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+        let left = self.range.end - self.range.start;
+        let wanted = bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let n_read = self.file.read_at(&mut bytes[..wanted], self.range.start)?;
+        self.range.start += n_read as u64;
+        Ok(n_read)
+    }
+}
+
+/// The number of the line that begins at a place, counted from 1.
+pub fn line_number(table: &Table, place: Place, files: &Files) -> Result<(PathBuf, u64)> {
+    let file = &table[place.file as usize];
+    let io = |e| Error::io("read", &file.path, e);
+    let mut reader = open(file, files)?.take(place.offset - file.start);
+    let mut block = vec![0; BLOCK];
+    let mut n_ends = 0;
+    loop {
+        match reader.read(&mut block).map_err(io)? {
+            0 => return Ok((file.path.clone(), n_ends + 1)),
+            n_read => n_ends += memchr::memchr_iter(b'\n', &block[..n_read]).count() as u64,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_the_same_through_any_buffer() {
+        let files = Files::real();
+        for (text, unfinished) in [
+            ("", false),
+            ("\n\n", false),
+            ("a\nbb\r\n\n  \nccc", true),
+            ("a\n\nlonger than a block of the buffer\nb\n", false),
+            ("{\"a\":1}\r", false),
+        ] {
+            let mut folder = tempfile::NamedTempFile::new().unwrap();
+            std::io::Write::write_all(&mut folder, text.as_bytes()).unwrap();
+            let expected: Vec<&str> = text
+                .lines()
+                .map(|line| line.trim_end_matches('\r'))
+                .filter(|line| !line.trim().is_empty())
+                .collect();
+            let file = Arc::new(files.open(folder.path()).unwrap());
+            for block in 1..12 {
+                let mut rows = Rows::of_range(folder.path(), &file, 0..text.len() as u64, block, &files);
+                let (mut found, mut last) = (Vec::new(), false);
+                while rows.fill().unwrap() {
+                    let line = String::from_utf8(rows.line().to_vec()).unwrap();
+                    let offset = usize::try_from(rows.place().offset).unwrap();
+                    assert!(text[offset..].starts_with(&line));
+                    last = rows.unfinished();
+                    found.push(line);
+                    rows.advance();
+                }
+                assert_eq!(found, expected);
+                assert_eq!(last, unfinished, "{text:?}");
+                assert_eq!(rows.take_passed(), text.len() as u64);
+            }
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Two tables in no order of their keys, walked side by side.
+//!
+//! Raw tables stand in the order of processing, and two versions of one mostly agree for long stretches: lines that are
+//! the same bytes pass by. Where they differ, both wait for their like; and a line that finds its like on the other side
+//! lets its own side go ahead alone, so that behind rows that only one side has the two walk in step again.
+
+use std::borrow::Cow;
+
+use crate::{collections::key_of, error::Result};
+
+use super::{
+    judge::{Judge, Line, TableRules},
+    key_tally::{KeyTally, Met},
+    keys::KeyFinder,
+    merge::cut_short,
+    meter::Meter,
+    outcome::{NEW, OLD, Outcome},
+    pending::Pending,
+    records::Run,
+    renaming::Renaming,
+    rows::Rows,
+    spill::Spilled,
+};
+
+/// Compares two tables in any order. Old rows are renamed first, where a renaming is given.
+pub fn walk(
+    old: Rows<'_>,
+    new: Rows<'_>,
+    rules: &TableRules,
+    renaming: Option<&Renaming>,
+    memory: u64,
+    meter: &Meter<'_>,
+) -> Result<(Outcome, Vec<Run>)> {
+    let mut walk = Walk {
+        sides: [old, new],
+        renaming,
+        judge: Judge::new(rules),
+        finder: KeyFinder::new(&rules.key),
+        tally: KeyTally::new(memory / 4),
+        pending: Pending::new(rules, memory / 2),
+        key: Vec::new(),
+    };
+    let mut n_steps = 0_u32;
+    while walk.step()? {
+        n_steps = n_steps.wrapping_add(1);
+        if n_steps.is_multiple_of(4096) {
+            meter.passed(walk.take_passed())?;
+        }
+    }
+    meter.passed(walk.take_passed())?;
+    let Walk { judge, tally, pending, .. } = walk;
+    let mut outcome = judge.outcome;
+    let twofold = tally.finish()?;
+    let (rest, runs) = pending.finish(&twofold, meter)?;
+    outcome.duplicate_keys = twofold.counts;
+    outcome.add(rest, rules.limit)?;
+    Ok((outcome, runs))
+}
+
+struct Walk<'a> {
+    sides: [Rows<'a>; 2],
+    renaming: Option<&'a Renaming>,
+    judge: Judge<'a>,
+    finder: KeyFinder<'a>,
+    tally: KeyTally,
+    pending: Pending<'a>,
+    key: Vec<u8>,
+}
+
+/// What became of the present line of a side.
+enum Taken {
+    /// It met its like.
+    Met,
+    /// It waits, or was no row.
+    Waits,
+}
+
+impl Walk<'_> {
+    fn step(&mut self) -> Result<bool> {
+        let [old, new] = &mut self.sides;
+        let has_old = old.fill()?;
+        if has_old && self.renaming.is_none() {
+            let line = old.line();
+            if new.starts_with_line(line) || new.fill()? && new.line() == line {
+                self.same_line()?;
+                return Ok(true);
+            }
+        }
+        let has_new = new.fill()?;
+        if has_old && let Taken::Met = self.look_up(OLD)? {
+            return Ok(true);
+        }
+        if has_new && let Taken::Met = self.look_up(NEW)? {
+            return Ok(true);
+        }
+        if has_old {
+            self.wait(OLD)?;
+        }
+        if has_new {
+            self.wait(NEW)?;
+        }
+        Ok(has_old || has_new)
+    }
+
+    /// The present lines of both sides are the same bytes.
+    fn same_line(&mut self) -> Result<()> {
+        self.key.clear();
+        let [old, new] = &mut self.sides;
+        let found = self.finder.push_quick(&mut self.key, old.line());
+        if found.is_ok() && !cut_short(old) {
+            self.judge.outcome.same += 1;
+            self.tally.push(key_of(&self.key), Met::Both)?;
+        } else {
+            let message = found.err().map_or("is not JSON", |no_row| no_row.message);
+            for (side, rows) in [(OLD, &*old), (NEW, &*new)] {
+                let (place, unfinished) = (rows.place(), rows.unfinished());
+                self.judge.odd(side, Line { bytes: rows.line(), place, unfinished }, message);
+            }
+        }
+        old.advance();
+        new.advance();
+        Ok(())
+    }
+
+    /// Passes the present line of a side if its like waits on the other side.
+    fn look_up(&mut self, side: usize) -> Result<Taken> {
+        let line = renamed(&self.sides[side], side, self.renaming);
+        if !self.pending.cancels(side, key_of(&line), line.len()) {
+            return Ok(Taken::Waits);
+        }
+        self.key.clear();
+        // What waited has a key.
+        if self.finder.push_quick(&mut self.key, &line).is_ok() {
+            self.tally.push(key_of(&self.key), if side == OLD { Met::Old } else { Met::New })?;
+        }
+        drop(line);
+        self.judge.outcome.same += 1;
+        self.sides[side].advance();
+        Ok(Taken::Met)
+    }
+
+    /// Lets the present line of a side wait.
+    fn wait(&mut self, side: usize) -> Result<()> {
+        let rows = &self.sides[side];
+        let line = renamed(rows, side, self.renaming);
+        self.key.clear();
+        let found = if cut_short(rows) {
+            Err("is not JSON")
+        } else {
+            self.finder.push_quick(&mut self.key, &line).map_err(|no_row| no_row.message)
+        };
+        match found {
+            Ok(()) => {
+                let key_hash = key_of(&self.key);
+                self.tally.push(key_hash, if side == OLD { Met::Old } else { Met::New })?;
+                let row = Spilled { side, line: &line, key_hash, place: rows.place() };
+                self.pending.push(key_of(&line), row)?;
+            }
+            Err(message) => {
+                let (place, unfinished) = (rows.place(), rows.unfinished());
+                self.judge.odd(side, Line { bytes: rows.line(), place, unfinished }, message);
+            }
+        }
+        drop(line);
+        self.sides[side].advance();
+        Ok(())
+    }
+
+    fn take_passed(&mut self) -> u64 {
+        self.sides.iter_mut().map(Rows::take_passed).sum()
+    }
+}
+
+/// The present line, an old one under its new ids.
+fn renamed<'r>(rows: &'r Rows<'_>, side: usize, renaming: Option<&Renaming>) -> Cow<'r, [u8]> {
+    match renaming {
+        Some(renaming) if side == OLD => renaming.apply(rows.line()),
+        _ => Cow::Borrowed(rows.line()),
+    }
+}

@@ -1,0 +1,358 @@
+//! The members of a row, walked without building tokens.
+//!
+//! Rows of one table name nearly the same columns in the same order. The scanner remembers them as labels, `,"seq":`, and
+//! a member whose label stands where it is expected costs one comparison; what the name means was worked out when it was
+//! first met. Only rows in the plain style that programs write are walked: no white space between values, no nesting, no
+//! escapes but the short ones. Of any other the scanner says so, and the caller reads it with
+//! [`Tape`](crate::event::json::Tape).
+
+use crate::event::json::{Kind, Token};
+
+/// Where a value is in its line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Value {
+    /// Its first byte; of a string, behind the quote.
+    pub start: usize,
+    /// Behind its last byte; of a string, the quote.
+    pub end: usize,
+    /// What it is.
+    pub kind: Kind,
+}
+
+impl From<Token> for Value {
+    fn from(token: Token) -> Self {
+        Self { start: token.start as usize, end: token.end as usize, kind: token.kind }
+    }
+}
+
+/// Walks rows of one table; a name's meaning is a `C`.
+#[derive(Debug)]
+pub struct Scanner<C> {
+    labels: Vec<Label<C>>,
+}
+
+/// A column's name with what stands around it, and what it means.
+#[derive(Debug)]
+pub struct Label<C> {
+    text: Vec<u8>,
+    /// The first bytes again, with a mask of those there are: compared without a loop.
+    head: [u64; HEAD_WORDS],
+    mask: [u64; HEAD_WORDS],
+    /// The length of the last string here: mostly that of the next one, too.
+    length: usize,
+    /// What the name means.
+    pub class: C,
+}
+
+/// Enough for the longest of our fixed columns.
+const HEAD_WORDS: usize = 4;
+const HEAD_BYTES: usize = HEAD_WORDS * 8;
+
+/// So many labels are looked through for one that is not where it was expected.
+const LOOK_AHEAD: usize = 32;
+
+/// Names in ever new orders must not fill the memory.
+const MAX_LABELS: usize = 1024;
+
+impl<C> Default for Scanner<C> {
+    fn default() -> Self {
+        Self { labels: Vec::new() }
+    }
+}
+
+impl<C> Label<C> {
+    fn new(text: &[u8], class: C) -> Self {
+        let mut head = [0; HEAD_BYTES];
+        let mut mask = [0; HEAD_BYTES];
+        let n_bytes = text.len().min(HEAD_BYTES);
+        head[..n_bytes].copy_from_slice(&text[..n_bytes]);
+        mask[..n_bytes].fill(0xff);
+        Self { text: text.to_vec(), head: words(&head), mask: words(&mask), length: 0, class }
+    }
+
+    /// The bare name, as written.
+    #[must_use]
+    pub fn name(&self) -> &[u8] {
+        &self.text[2..self.text.len() - 2]
+    }
+
+    fn starts(&self, rest: &[u8]) -> bool {
+        let Some(first) = rest.first_chunk() else { return rest.starts_with(&self.text) };
+        let first = words(first);
+        let mut difference = 0;
+        for ((first, mask), head) in first.iter().zip(&self.mask).zip(&self.head) {
+            difference |= (first & mask) ^ head;
+        }
+        difference == 0 && (self.text.len() <= HEAD_BYTES || rest.starts_with(&self.text))
+    }
+}
+
+fn words(bytes: &[u8; HEAD_BYTES]) -> [u64; HEAD_WORDS] {
+    let mut words = [0; HEAD_WORDS];
+    for (word, bytes) in words.iter_mut().zip(bytes.as_chunks().0) {
+        *word = u64::from_le_bytes(*bytes);
+    }
+    words
+}
+
+impl<C> Scanner<C> {
+    /// Calls `each` with the members of a row in their order. `classify` says what a name means that is met first.
+    ///
+    /// A member of which `is_last` says so is the last to be told, with its first byte for a value: what follows is not
+    /// looked at, but for the end of the line.
+    ///
+    /// `None` where the row is in another style; `each` may have been called by then. The line must be UTF-8 without
+    /// control characters: that is not looked at here.
+    pub fn scan(
+        &mut self,
+        line: &[u8],
+        classify: impl Fn(&[u8]) -> C,
+        is_last: impl Fn(&C) -> bool,
+        mut each: impl FnMut(&Label<C>, Value),
+    ) -> Option<()> {
+        if line.first() != Some(&b'{') {
+            return None;
+        }
+        if MAX_LABELS < self.labels.len() {
+            self.labels.clear();
+        }
+        let mut at = 0;
+        let mut place = 0;
+        loop {
+            if !self.labels.get(place).is_some_and(|label| label.starts(&line[at..])) {
+                place = self.look(line, at, place, &classify)?;
+            }
+            let label = &mut self.labels[place];
+            let start = at + label.text.len();
+            if is_last(&label.class) {
+                let kind = if line.get(start) == Some(&b'n') { Kind::Null } else { Kind::Object };
+                each(label, Value { start, end: start + 1, kind });
+                return (line.last() == Some(&b'}')).then_some(());
+            }
+            let (value, end) = if is_string(line, start, label.length) {
+                let end = start + 1 + label.length;
+                (Value { start: start + 1, end, kind: Kind::Plain }, end + 1)
+            } else {
+                let (value, end) = value_at(line, start)?;
+                label.length = value.end - value.start;
+                (value, end)
+            };
+            each(label, value);
+            place += 1;
+            at = end;
+            match line.get(at) {
+                Some(b',') => {}
+                Some(b'}') if at + 1 == line.len() => return Some(()),
+                _ => return None,
+            }
+        }
+    }
+
+    /// The place of the label that stands at a byte, further on than expected or new.
+    fn look(&mut self, line: &[u8], at: usize, place: usize, classify: impl Fn(&[u8]) -> C) -> Option<usize> {
+        let ahead = self.labels.iter().enumerate().skip(place).take(LOOK_AHEAD);
+        if let Some((found, _)) = { ahead }.find(|(_, label)| label.starts(&line[at..])) {
+            return Some(found);
+        }
+        if line.get(at + 1) != Some(&b'"') {
+            return None;
+        }
+        let start = at + 2;
+        let end = string_end(line, start)?;
+        if !line[end..].starts_with(b"\":") {
+            return None;
+        }
+        self.labels.insert(place, Label::new(&line[at..end + 2], classify(&line[start..end])));
+        Some(place)
+    }
+}
+
+/// Whether a string of this length stands at a byte: a few comparisons of sixteen bytes at once. Short strings are not
+/// worth them.
+fn is_string(line: &[u8], at: usize, length: usize) -> bool {
+    let Some(inside) = line.get(at + 1..at + 1 + length) else { return false };
+    let Some(last) = inside.last_chunk() else { return false };
+    if line[at] != b'"' || line.get(at + 1 + length) != Some(&b'"') {
+        return false;
+    }
+    marks(last) == 0 && inside.as_chunks().0.iter().all(|chunk| marks(chunk) == 0)
+}
+
+/// Not 0 where there is a quote or a backslash.
+fn marks(bytes: &[u8; 16]) -> u8 {
+    bytes.iter().fold(0, |found, &byte| found | u8::from(byte == b'"') | u8::from(byte == b'\\'))
+}
+
+/// The value that begins at a byte, and where what follows it begins.
+fn value_at(line: &[u8], at: usize) -> Option<(Value, usize)> {
+    let value = |kind, start, end, behind| Some((Value { start, end, kind }, behind));
+    let word = |text: &[u8], kind| {
+        let end = at + text.len();
+        if line[at..].starts_with(text) { value(kind, at, end, end) } else { None }
+    };
+    match line.get(at)? {
+        b'"' => {
+            let mut kind = Kind::Plain;
+            let mut end = string_end(line, at + 1)?;
+            while line[end] == b'\\' {
+                if !matches!(line.get(end + 1)?, b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') {
+                    return None;
+                }
+                kind = Kind::Escaped;
+                end = string_end(line, end + 2)?;
+            }
+            value(kind, at + 1, end, end + 1)
+        }
+        b'n' => word(b"null", Kind::Null),
+        b't' => word(b"true", Kind::True),
+        b'f' => word(b"false", Kind::False),
+        b'-' | b'0'..=b'9' => {
+            let digits = |from: usize| line[from..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+            let first = at + usize::from(line[at] == b'-');
+            let n_digits = digits(first);
+            let leading_zero = 1 < n_digits && line[first] == b'0';
+            let end = first + n_digits;
+            if n_digits == 0 || leading_zero {
+                return None;
+            }
+            if line.get(end) != Some(&b'.') {
+                return value(Kind::Integer, at, end, end);
+            }
+            let n_places = digits(end + 1);
+            let end = end + 1 + n_places;
+            if n_places == 0 { None } else { value(Kind::Number, at, end, end) }
+        }
+        _ => None,
+    }
+}
+
+/// Where the next quote or backslash stands: eight bytes at a time.
+fn string_end(line: &[u8], mut at: usize) -> Option<usize> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    while let Some(chunk) = line.get(at..).and_then(|rest| rest.first_chunk()) {
+        let word = u64::from_le_bytes(*chunk);
+        let quote = word ^ (ONES * 0x22);
+        let backslash = word ^ (ONES * 0x5c);
+        let marks = (quote.wrapping_sub(ONES) & !quote) | (backslash.wrapping_sub(ONES) & !backslash);
+        let marks = marks & (ONES * 0x80);
+        if marks != 0 {
+            // A borrow can only raise false marks above a true one, so the lowest mark is true.
+            return Some(at + (marks.trailing_zeros() / 8) as usize);
+        }
+        at += 8;
+    }
+    let rest = line.get(at..)?;
+    Some(at + rest.iter().position(|byte| matches!(byte, b'"' | b'\\'))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::json::{Document, Tape};
+
+    /// Scans rows one after the other: each as the tokens have it, or not at all.
+    fn check(rows: &[(&str, bool)]) {
+        let mut scanner = Scanner::default();
+        let mut tape = Tape::default();
+        for (row, is_plain) in rows {
+            let mut members = Vec::new();
+            let told = scanner.scan(
+                row.as_bytes(),
+                <[u8]>::to_vec,
+                |_| false,
+                |label, value| {
+                    assert_eq!(label.name(), label.class);
+                    members.push((label.class.clone(), value));
+                },
+            );
+            assert_eq!(told.is_some(), *is_plain, "{row}");
+            if told.is_none() {
+                continue;
+            }
+            tape.read(row.as_bytes()).unwrap();
+            let document = Document { text: row.as_bytes(), tokens: &tape.tokens };
+            let expected: Vec<_> = document
+                .members(0)
+                .map(|(key, value)| {
+                    (document.raw(key).to_vec(), Value::from(document.tokens[value as usize]))
+                })
+                .collect();
+            assert_eq!(members, expected, "{row}");
+        }
+    }
+
+    #[test]
+    fn plain_rows_are_walked_whatever_their_order() {
+        check(&[
+            (r#"{"a":"x","b":null,"c":1,"d":-0.50,"e":true,"f":false,"g":"\"\\\n"}"#, true),
+            (r#"{"a":"","b":0}"#, true),
+            (r#"{"c":10,"b":"y","a":"z","new":"","ab":"1"}"#, true),
+            (r#"{"ab":"1","a":"2","a":"3"}"#, true),
+            (r#"{"a":"x"}"#, true),
+            (r#"{"f":"x"}"#, true),
+        ]);
+    }
+
+    #[test]
+    fn other_styles_and_what_is_no_json_are_left_alone() {
+        for row in [
+            "",
+            "{",
+            "{}",
+            "[]",
+            "{\"a\":1",
+            "{\"a\":1}x",
+            "{\"a\":1,}",
+            "{\"a\"}",
+            "{a:1}",
+            "{\"a\":}",
+            "{\"a\":\"x}",
+            "{\"a\":\"\\",
+            "{\"a\":\"\\x\"}",
+            "{\"a\":\"\\u0041\"}",
+            "{ \"a\":1}",
+            "{\"a\": 1}",
+            "{\"a\" :1}",
+            "{\"a\":1 }",
+            "{\"a\":[1]}",
+            "{\"a\":{}}",
+            "{\"\\u0061\":1}",
+            "{\"a\":01}",
+            "{\"a\":-}",
+            "{\"a\":1.}",
+            "{\"a\":1e3}",
+            "{\"a\":1.5e3}",
+            "{\"a\":nul}",
+            "{\"a\":1;\"b\":2}",
+        ] {
+            check(&[(row, false), ("{\"a\":1}", true), (row, false)]);
+        }
+    }
+
+    #[test]
+    fn behind_the_last_member_only_the_end_of_the_line_counts() {
+        let mut scanner = Scanner::default();
+        for (row, expected) in [
+            (r#"{"a":1,"b":"x","c":nonsense}"#, Some(vec![Kind::Integer, Kind::Object])),
+            (r#"{"a":1,"b":null,"c":nonsense}"#, Some(vec![Kind::Integer, Kind::Null])),
+            (r#"{"a":1,"b":"x","c":"#, None),
+            (r#"{"a":nonsense,"b":"x"}"#, None),
+        ] {
+            let mut kinds = Vec::new();
+            let is_last = |name: &Vec<u8>| name == b"b";
+            let told =
+                scanner.scan(row.as_bytes(), <[u8]>::to_vec, is_last, |_, value| kinds.push(value.kind));
+            assert_eq!(told.map(|()| kinds), expected, "{row}");
+        }
+    }
+
+    #[test]
+    fn ever_new_names_do_not_slow_it_down_for_good() {
+        let mut scanner = Scanner::default();
+        for number in 0..5000 {
+            let row = format!("{{\"name_{number}\":1}}");
+            scanner.scan(row.as_bytes(), |_| (), |()| false, |_, _| ()).unwrap();
+        }
+        assert!(scanner.labels.len() <= MAX_LABELS + 1);
+    }
+}

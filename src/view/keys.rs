@@ -1,0 +1,64 @@
+//! Keys of 128 bits as small numbers, in the order in which they are first met.
+//!
+//! The keys are hashes already, so the table needs no hasher, and it holds numbers only: it stays in the caches where a
+//! map of whole keys would not.
+
+use hashbrown::HashTable;
+
+use crate::table::small;
+
+/// Numbers for keys.
+#[derive(Debug, Default)]
+pub(super) struct Keys {
+    keys: Vec<u128>,
+    table: HashTable<u32>,
+}
+
+impl Keys {
+    /// Room for so many keys.
+    pub(super) fn with_capacity(n_keys: usize) -> Self {
+        Self { keys: Vec::with_capacity(n_keys), table: HashTable::with_capacity(n_keys) }
+    }
+
+    /// The number of a key, if it was met.
+    pub(super) fn find(&self, key: u128) -> Option<u32> {
+        self.table.find(hash(key), |&number| self.keys[number as usize] == key).copied()
+    }
+
+    /// The number of a key, and whether it is new.
+    pub(super) fn meet(&mut self, key: u128) -> (u32, bool) {
+        let Self { keys, table } = self;
+        if let Some(&number) = table.find(hash(key), |&number| keys[number as usize] == key) {
+            return (number, false);
+        }
+        let number = small(keys.len());
+        table.insert_unique(hash(key), number, |&number| hash(keys[number as usize]));
+        keys.push(key);
+        (number, true)
+    }
+}
+
+/// Half of a hash is one.
+#[expect(clippy::cast_possible_truncation, reason = "half of the key is meant")]
+fn hash(key: u128) -> u64 {
+    key as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collections::key_of;
+
+    #[test]
+    fn numbers_are_given_in_the_order_of_meeting() {
+        let mut keys = Keys::with_capacity(2);
+        for number in 0..1000_u32 {
+            assert_eq!(keys.find(key_of(&number.to_le_bytes())), None);
+            assert_eq!(keys.meet(key_of(&number.to_le_bytes())), (number, true));
+        }
+        for number in 0..1000_u32 {
+            assert_eq!(keys.find(key_of(&number.to_le_bytes())), Some(number));
+            assert_eq!(keys.meet(key_of(&number.to_le_bytes())), (number, false));
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! The present traits of a profile, from its rows in `profile_traits_updates`.
+//!
+//! Every row is a full snapshot, and a merge that brings traits in writes one for the survivor. So the newest row of a
+//! profile, over all segment ids merged into it, is its present state, and `__trait_seqs` in it says which row set each
+//! trait: the one of that profile or of one merged into it that has this `seq`. That is the road of nearly every profile
+//! in tables of ours: one row is read, whatever stands before it.
+//!
+//! A warehouse's export may lack both. Where `__trait_seqs` is missing, or a merge wrote no snapshot, all rows of the
+//! profile are read and [`super::history`] says what became of them. Both roads give the same values where both can be
+//! taken.
+
+use super::{
+    graph::Graph,
+    history,
+    segments::Segment,
+    snapshot::{Snapshot, SnapshotReader},
+    traits::{Traits, TraitsRow},
+};
+use crate::{
+    error::Result,
+    event::json::push_string,
+    table::{clock::NO_SEQ, reread::RowTexts, write::push_plain},
+};
+
+/// A trait that a profile has now.
+#[derive(Debug, Clone, Copy)]
+pub struct Present<'a> {
+    /// Its column.
+    pub name: &'a [u8],
+    /// Its value as compact JSON.
+    pub json: &'a [u8],
+    /// Whether the value is a string.
+    pub is_text: bool,
+    /// Whether the name has no character that JSON escapes.
+    pub is_plain: bool,
+    /// The row that set it, as an index into those of the profile.
+    pub set_by: usize,
+}
+
+impl Present<'_> {
+    /// Appends its name as JSON.
+    pub fn push_name(&self, out: &mut Vec<u8>) {
+        if self.is_plain { push_plain(out, self.name) } else { push_string(out, self.name) }
+    }
+}
+
+/// Folds profiles, a few hundred at a time. Reused.
+#[derive(Debug, Default)]
+pub struct Folder {
+    texts: RowTexts,
+    reader: SnapshotReader,
+    snapshots: Vec<Snapshot>,
+}
+
+impl Folder {
+    /// Calls `each` for every profile with its rows and the traits it has now, by name.
+    ///
+    /// Which row set a trait is found out only `with_clocks`.
+    pub fn fold(
+        &mut self,
+        traits: &Traits,
+        graph: &Graph,
+        profiles: &[Segment],
+        with_clocks: bool,
+        mut each: impl FnMut(Segment, &[TraitsRow], &[Present<'_>]),
+    ) -> Result<()> {
+        let needed =
+            |rows: &[TraitsRow]| if newest_is_all(rows, graph, with_clocks) { 1 } else { rows.len() };
+        self.texts.clear();
+        for &profile in profiles {
+            let rows = traits.rows_of(profile);
+            for row in &rows[rows.len() - needed(rows)..] {
+                self.texts.want(row.place);
+            }
+        }
+        traits.load(&mut self.texts)?;
+        let mut slot = 0;
+        for &profile in profiles {
+            let rows = traits.rows_of(profile);
+            let n_needed = needed(rows);
+            let read = &rows[rows.len() - n_needed..];
+            // A row that is alone set all it has.
+            let with_seqs = 1 < rows.len() && (with_clocks || 1 < n_needed);
+            self.read(traits, read, slot, with_seqs)?;
+            slot += n_needed;
+            if n_needed == 1 {
+                if let Some(present) = present_alone(&self.snapshots[0], rows, with_clocks) {
+                    each(profile, rows, &present);
+                    continue;
+                }
+                // A row that set a trait is not in the table; what the others say is the next best.
+                self.read_all(traits, rows)?;
+            }
+            each(profile, rows, &history::present(rows, &self.snapshots[..rows.len()], graph));
+        }
+        Ok(())
+    }
+
+    /// Reads rows as the first snapshots; their texts begin at a slot.
+    fn read(&mut self, traits: &Traits, rows: &[TraitsRow], slot: usize, with_seqs: bool) -> Result<()> {
+        if self.snapshots.len() < rows.len() {
+            self.snapshots.resize_with(rows.len(), Snapshot::default);
+        }
+        for (place, (row, snapshot)) in rows.iter().zip(&mut self.snapshots).enumerate() {
+            let text = self.texts.text(slot + place);
+            let read = self.reader.read(text, with_seqs && row.with_seqs, snapshot);
+            read.map_err(|error| traits.unreadable(row, error))?;
+        }
+        Ok(())
+    }
+
+    /// Reads all rows of a profile where only the newest was wanted.
+    fn read_all(&mut self, traits: &Traits, rows: &[TraitsRow]) -> Result<()> {
+        let mut texts = RowTexts::default();
+        for row in rows {
+            texts.want(row.place);
+        }
+        traits.load(&mut texts)?;
+        std::mem::swap(&mut self.texts, &mut texts);
+        let read = self.read(traits, rows, 0, true);
+        self.texts = texts;
+        read
+    }
+}
+
+/// The traits that the newest row of a profile has; `None` where it is not known which row set one of them.
+fn present_alone<'a>(
+    newest: &'a Snapshot,
+    rows: &[TraitsRow],
+    with_clocks: bool,
+) -> Option<Vec<Present<'a>>> {
+    let present = newest.traits().iter().map(|one| {
+        let set_by = if with_clocks { row_of_seq(rows, one.seq)? } else { 0 };
+        Some(Present {
+            name: newest.name(one),
+            json: newest.json(one),
+            is_text: one.is_text(),
+            is_plain: one.is_plain,
+            set_by,
+        })
+    });
+    present.collect()
+}
+
+/// Whether the newest row of a profile says everything that is asked.
+fn newest_is_all(rows: &[TraitsRow], graph: &Graph, with_clocks: bool) -> bool {
+    let Some((newest, before)) = rows.split_last() else { return false };
+    let mut other_segments = before.iter().filter(|row| row.segment != newest.segment);
+    // Two profiles may have a `seq` in common; which row set a trait is then not a matter of `seq` alone.
+    let shares_seq = |pair: &[TraitsRow]| pair[0].clock.seq() == pair[1].clock.seq();
+    let clocks_known = !with_clocks
+        || before.is_empty()
+        || newest.with_seqs && (other_segments.clone().next().is_none() || !rows.windows(2).any(shares_seq));
+    clocks_known && other_segments.all(|row| history::is_absorbed(row.segment, newest, graph))
+}
+
+/// The row with a `seq`. Where there is but one, it set all there is.
+fn row_of_seq(rows: &[TraitsRow], seq: u64) -> Option<usize> {
+    match (rows.len(), seq) {
+        (1, _) => Some(0),
+        (_, NO_SEQ) => None,
+        _ => rows.binary_search_by_key(&seq, |row| row.clock.seq()).ok(),
+    }
+}

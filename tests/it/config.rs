@@ -1,0 +1,455 @@
+//! The config file: read, printed, refused; found by itself, remembered, and put to work.
+
+use std::{fs, path::Path};
+
+use profiles_sync::identity::{config, rules::Rules};
+
+use crate::{
+    random::{Random, config as random_config},
+    support::{Work, names_in, project, project_text},
+};
+
+/// What is said of a config that makes no sense: the line, the message and the hint.
+fn refusal(text: &str) -> String {
+    let error = config::parse(text, Path::new("rules.toml")).expect_err(text);
+    format!("{error}\n{}", error.hint_text().expect("a way out"))
+}
+
+const SEE_PRINTED: &str =
+    "`profiles-sync ingest --print-config` prints a config with every key and its default";
+
+/// Configs that make no sense; what is said, from the line on; and the hint.
+const REFUSALS: [(&str, &str, &str); 30] = [
+    (
+        "dedupe_windows_days = 3",
+        "1: unknown field `dedupe_windows_days`, expected one of `segment_ids`, `dedupe_window_days`, `identity`, `drop`, `sources`, `sync`",
+        "did you mean `dedupe_window_days`?",
+    ),
+    ("\n\n[indentity]\n", "3: unknown field `indentity`", "did you mean `identity`?"),
+    ("[identity.types.email]\nlimits = 3", "2: unknown field `limits`", "did you mean `limit`?"),
+    ("[identity.types.email]\nwindow = \"dayly\"", "2: unknown variant `dayly`", "did you mean `daily`?"),
+    ("[[drop]]\nevents = [\"x\"]", "2: unknown field `events`", "did you mean `event`?"),
+    ("[sources.s1]\nlabel = \"x\"", "2: unknown field `label`", SEE_PRINTED),
+    ("[sync]\nexclude_table = []", "2: unknown field `exclude_table`", "did you mean `exclude_tables`?"),
+    ("segment_ids = \"random\"", "1: unknown variant `random`", SEE_PRINTED),
+    ("[identity\n", "1: ", SEE_PRINTED),
+    ("dedupe_window_days = \"3\"", "1: invalid type: string \"3\", expected i64", SEE_PRINTED),
+    ("[identity.types.email]\nlimit = 1\nlimit = 2", "3: duplicate key", SEE_PRINTED),
+    ("dedupe_window_days = -1", "1: -1 days are impossible", "give a number from 0 to 36500"),
+    (
+        "[identity]\nmax_merges = -1",
+        "2: -1 merged profiles are impossible",
+        "give a number from 0 to 4294967295",
+    ),
+    (
+        "[identity]\nmax_identifiers = 0",
+        "2: 0 identifiers are impossible",
+        "give a number from 1 to 4294967295",
+    ),
+    (
+        "[identity.types.email]\n\nlimit = 5000000000",
+        "3: 5000000000 values are impossible",
+        "give a number from 0 to 4294967295",
+    ),
+    (
+        "[identity]\norder = [\n  \"email\",\n  \"user_ids\",\n]",
+        "4: rank of \"user_ids\" is never reached: there is no such identifier type",
+        "did you mean \"user_id\"?",
+    ),
+    (
+        "[identity]\norder = [\"loyalty_card\"]",
+        "2: rank of \"loyalty_card\" is never reached: there is no such identifier type",
+        "declare it with `[identity.types.loyalty_card]`",
+    ),
+    (
+        "[identity]\norder = [\"Loyalty ID\"]\n[identity.types.\"Loyalty ID\"]",
+        "2: rank of \"Loyalty ID\" is never reached: there is no such identifier type",
+        "did you mean \"loyalty id\"?",
+    ),
+    (
+        "[identity]\norder = [\"loyalty card\"]",
+        "2: rank of \"loyalty card\" is never reached: there is no such identifier type",
+        "declare it with `[identity.types.\"loyalty card\"]`",
+    ),
+    (
+        "[identity]\norder = [\"email\", \"user_id\", \"email\"]",
+        "2: rank of \"email\" is never reached: it stands above already",
+        "take the second one out",
+    ),
+    (
+        "[identity.types.Email]\n[identity.types.email]",
+        "2: identifier type \"email\" stands here twice, in different case",
+        "keep one of the two; types are compared in lower case",
+    ),
+    (
+        "[identity.types.group_id]",
+        "1: \"group_id\" identifies no profile",
+        "an account's id never does; take the type out",
+    ),
+    (
+        "[identity.types.email]\ncustom = true",
+        "2: \"email\" has places of its own, it cannot be custom",
+        "take the line out; `properties = true` makes `properties` a place of it too",
+    ),
+    (
+        "[identity]\nblocked_patterns = [\"ok\",\n\"(\"]",
+        "3: the pattern `(` does not compile: unclosed group",
+        "patterns are regular expressions; write a fixed value under `blocked` instead",
+    ),
+    (
+        "[identity.types.email]\nblocked_patterns = [\"a{,}{\"]",
+        "2: the pattern `a{,}{` does not compile: ",
+        "patterns are regular expressions; write a fixed value under `blocked` instead",
+    ),
+    (
+        "[sync]\ntables = [\"a\", \"[\"]",
+        "2: the glob `[` cannot be read: ",
+        "`*` stands for any text, `?` for a character, `{a,b}` for one of several",
+    ),
+    (
+        "[[drop]]\ntype = [\"track\"]\n[[drop]]\ntype = [\"trakc\"]",
+        "4: \"trakc\" is no call",
+        "did you mean \"track\"?",
+    ),
+    (
+        "[[drop]]\ntype = [\"Click*\"]",
+        "2: \"Click*\" is no call",
+        "the calls are identify, track, page, screen, group and alias",
+    ),
+    (
+        "[identity]\n\n[[drop]]\nevent = [\"x\"]\n\n[[drop]]\n\n[sync]\n",
+        "6: a `[[drop]]` rule without conditions would drop every event",
+        "give it `type`, `event` or `source`, or take it out",
+    ),
+    (
+        "[[drop]]\nsource = [\"s1\"]\nevent = []",
+        "1: `event = []` of this `[[drop]]` rule matches no event",
+        "name at least one, or take the line out",
+    ),
+];
+
+#[test]
+fn what_makes_no_sense_is_refused_with_its_line_and_a_way_out() {
+    for (text, said, hint) in REFUSALS {
+        let told = refusal(text);
+        assert!(
+            told.starts_with(&format!("rules.toml:{said}")) && told.ends_with(&format!("\n{hint}")),
+            "{text}\n{told}"
+        );
+    }
+}
+
+/// The lines of the fenced blocks of a kind in the page on identity.
+fn shown(kind: &str) -> Vec<String> {
+    let page = project_text("docs/identity.md");
+    let mut blocks = Vec::new();
+    for block in page.split(&format!("```{kind}\n")).skip(1) {
+        blocks.push(block.split("```").next().unwrap_or_default().to_owned());
+    }
+    assert!(!blocks.is_empty(), "{kind}");
+    blocks
+}
+
+#[test]
+fn the_page_on_identity_shows_the_default_config_and_explains_each_key() {
+    let default = config::print(&Rules::default());
+    assert_eq!(shown("toml").last().unwrap(), &default);
+    let page = project_text("docs/identity.md");
+    let keys =
+        default.lines().filter_map(|line| Some(line.split_once(" = ")?.0)).filter(|key| !key.contains('#'));
+    for key in keys.chain(["custom", "type", "event", "source", "name", "slug"]) {
+        let explained = page
+            .lines()
+            .any(|line| line.starts_with("| `") && line.contains(&format!("{key}`")) && line.ends_with('|'));
+        assert!(explained, "`{key}`");
+    }
+}
+
+#[test]
+fn the_page_on_identity_shows_rules_that_are_read_and_rows_that_come_out() {
+    for rules in shown("toml") {
+        config::parse(&rules, Path::new("docs/identity.md"))
+            .unwrap_or_else(|error| panic!("{error}\n{rules}"));
+    }
+    let cases = project("fixtures/cases");
+    let rows: Vec<String> = names_in(&cases)
+        .iter()
+        .filter_map(|case| fs::read_to_string(cases.join(case).join("out/identity_violations.ndjson")).ok())
+        .collect();
+    for row in shown("json") {
+        assert!(rows.iter().any(|table| table.contains(&row)), "{row}");
+    }
+    let page = project_text("docs/identity.md");
+    for link in page.split("](../").skip(1) {
+        let path = link.split(')').next().unwrap();
+        assert!(project(path).is_dir(), "{path}");
+    }
+}
+
+#[test]
+fn the_default_config_prints_and_reads_back_as_itself() {
+    let rules = config::parse("", Path::new("empty.toml")).unwrap();
+    let printed = config::print(&rules);
+    assert_eq!(config::print(&config::parse(&printed, Path::new("printed.toml")).unwrap()), printed);
+    let lines: Vec<_> = printed.lines().collect();
+    for line in
+        ["segment_ids = \"ksuid\"", "dedupe_window_days = 30", "max_merges = 100", "max_identifiers = 1000"]
+    {
+        assert!(lines.contains(&line), "{line}\n{printed}");
+    }
+}
+
+/// Everything that can be set, away from its default.
+const RICH: &str = r#"
+segment_ids = "sequential"
+dedupe_window_days = 0
+
+[identity]
+order = ["loyalty \"id\"", "anonymous_id"]
+suggested_blocks = false
+blocked = ["N/A", "tab\there", "na\u00efve"]
+blocked_patterns = ['^test\d+$', "(?i)^\""]
+max_merges = 0
+max_identifiers = 1
+
+[identity.types."Loyalty \"ID\""]
+limit = 0
+window = "annually"
+blocked = ["X"]
+blocked_patterns = ['\s']
+normalize = "both"
+properties = true
+custom = false
+
+[identity.types.EMAIL]
+limit = 4294967295
+window = "weekly"
+normalize = "lowercase"
+properties = true
+
+[identity.types."a.b\nc"]
+normalize = "trim"
+
+[sync]
+tables = ["pages", "order_*"]
+exclude_tables = ["*_test"]
+columns = ["pages.*", "*.{id,segment_id}"]
+exclude_columns = ["*.context_ip"]
+
+[sources."s 1"]
+name = "The \"Shop\""
+slug = "shop"
+
+[sources.s2]
+slug = "app"
+
+[sources.s3]
+
+[[drop]]
+type = ["track", "pa*"]
+event = ["Heartbeat \"x\"", "*"]
+
+[[drop]]
+source = ["s?"]
+"#;
+
+/// The printed rules name the types with places of their own too, at their defaults.
+fn assert_same(again: &Rules, rules: &Rules, text: &str) {
+    assert_eq!(config::print(again), config::print(rules), "{text}");
+    for name in again.types.keys().chain(rules.types.keys()) {
+        assert_eq!(format!("{:?}", again.of_type(name)), format!("{:?}", rules.of_type(name)), "{text}");
+    }
+    let rest = |rules: &Rules| format!("{:?}", Rules { types: [].into(), ..rules.clone() });
+    assert_eq!(rest(again), rest(rules), "{text}");
+}
+
+#[test]
+fn a_rich_config_prints_and_reads_back_as_itself() {
+    let rules = config::parse(RICH, Path::new("rich.toml")).unwrap();
+    let printed = config::print(&rules);
+    let again =
+        config::parse(&printed, Path::new("printed.toml")).unwrap_or_else(|e| panic!("{e}\n{printed}"));
+    assert_same(&again, &rules, RICH);
+    for (name, values) in [("loyalty \"id\"", 0), ("email", u32::MAX), ("phone", 5), ("user_id", 1)] {
+        assert_eq!(again.limit_of(name).values, values, "{name}");
+    }
+}
+
+#[test]
+fn a_thousand_random_configs_print_and_read_back_as_themselves() {
+    for seed in 0..1000 {
+        let config = random_config::make(&mut Random(seed));
+        let rules = config::parse(&config.text, Path::new("random.toml")).unwrap();
+        let again = config::parse(&config::print(&rules), Path::new("printed.toml")).unwrap();
+        assert_same(&again, &rules, &config.text);
+    }
+}
+
+const EVENTS: &str = r#"{"type":"page","messageId":"m1","userId":"u1","name":"Home","projectId":"s1","timestamp":"2024-01-01"}
+{"type":"track","messageId":"m2","userId":"u1","event":"Order Completed","projectId":"s2","properties":{"total":5,"note":"x"},"timestamp":"2024-01-02"}
+{"type":"track","messageId":"m3","userId":"u1","event":"Heartbeat","projectId":"s1","timestamp":"2024-01-03"}
+"#;
+
+fn ingest(work: &Work, events: &str, config: Option<&str>) -> String {
+    let config = config.map_or(Vec::new(), |file| vec!["--config", file]);
+    let args =
+        [&["ingest", events, "--space", "space", "--segment-ids", "sequential"], config.as_slice()].concat();
+    let assert = work.program(&args).assert().success().stdout("");
+    String::from_utf8(assert.get_output().stderr.clone()).unwrap()
+}
+
+fn refused(work: &Work, args: &[&str], said: &str) {
+    let assert = work.program(args).assert().code(2).stdout("");
+    let told = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
+    assert!(told.starts_with(said), "{told}");
+    assert!(!work.path("space").exists(), "nothing was made");
+}
+
+#[test]
+fn a_config_that_is_missing_or_wrong_ends_the_run_before_it_begins() {
+    let work = Work::new();
+    work.write("events.ndjson", EVENTS);
+    work.write("wrong.toml", "[identity]\nmax_merge = 5\n");
+    work.write("latin.toml", b"# caf\xe9\n");
+    for flag in [&["events.ndjson", "--space", "space"][..], &["--print-config"]] {
+        let args = |file| [&["ingest", "--config", file], flag].concat();
+        refused(
+            &work,
+            &args("missing.toml"),
+            "error: `missing.toml`: no such config file\nhint: give one with `--config FILE`\n",
+        );
+        refused(&work, &args("wrong.toml"), "error: wrong.toml:2: unknown field `max_merge`");
+        refused(&work, &args("latin.toml"), "error: `latin.toml`: the config is not UTF-8");
+    }
+}
+
+#[test]
+fn a_config_in_the_space_is_found_and_one_that_is_given_goes_before_it() {
+    let work = Work::new();
+    work.write("events.ndjson", EVENTS);
+    work.write("space/profiles-sync.toml", "[identity.types.user_id]\nlimit = 0\n");
+    ingest(&work, "events.ndjson", None);
+    assert!(work.rows("space/id_graph_updates.ndjson").is_empty(), "no user id may be mapped");
+    let print = |args: &[&str]| {
+        let args = [&["ingest", "--print-config"], args].concat();
+        String::from_utf8(work.program(&args).assert().success().get_output().stdout.clone()).unwrap()
+    };
+    assert!(print(&["--space", "space"]).contains("[identity.types.user_id]\nlimit = 0\n"));
+    work.write("given.toml", "[identity.types.user_id]\nlimit = 2\n");
+    assert!(
+        print(&["--space", "space", "--config", "given.toml"])
+            .contains("[identity.types.user_id]\nlimit = 2\n")
+    );
+    assert!(print(&[]).contains("[identity.types.user_id]\nlimit = 1\n"));
+}
+
+#[test]
+fn the_config_used_is_remembered_and_a_change_is_told() {
+    let work = Work::new();
+    for (number, line) in EVENTS.lines().enumerate() {
+        work.write(&format!("{number}.ndjson"), line);
+    }
+    let manifest =
+        || -> serde_json::Value { serde_json::from_str(&work.read("space/manifest.json")).unwrap() };
+    let used = |manifest: &serde_json::Value| {
+        let config = manifest["config"].clone();
+        (config["digest"].as_str().unwrap().to_owned(), config["text"].as_str().unwrap().to_owned())
+    };
+    let said = ingest(&work, "0.ndjson", None);
+    assert!(!said.contains("the config"), "{said}");
+    let (first, text) = used(&manifest());
+    let sequential = config::parse("segment_ids = \"sequential\"", Path::new("")).unwrap();
+    assert_eq!(text, config::print(&sequential), "the rules in force, flags and all");
+
+    work.write(
+        "rules.toml",
+        "[identity]\nmax_merges = 7\n[identity.types.crm]\nlimit = 2\n[[drop]]\nevent = [\"x\"]\n",
+    );
+    let said = ingest(&work, "1.ndjson", Some("rules.toml"));
+    for change in [
+        "`identity.max_merges` was `100`, is `7`",
+        "`identity.types.crm.limit` was not set, is `2`",
+        "`drop` was not set, is `[{ event = [\"x\"] }]`",
+    ] {
+        let sentence = format!("the config changed since the last run: {change} (for new events only)\n");
+        assert!(said.contains(&sentence), "{sentence}{said}");
+    }
+    assert!(!said.contains("`dedupe_window_days`"), "only what changed is told\n{said}");
+    let (second, text) = used(&manifest());
+    assert_ne!(first, second);
+    assert!(text.contains("max_merges = 7\n"), "{text}");
+
+    let said = ingest(&work, "2.ndjson", Some("rules.toml"));
+    assert!(!said.contains("the config"), "{said}");
+    assert_eq!(used(&manifest()).0, second);
+    let runs = manifest()["runs"].clone();
+    let of_runs: Vec<_> =
+        runs.as_array().unwrap().iter().map(|run| run["config"].as_str().unwrap()).collect();
+    assert_eq!(of_runs, [first.as_str(), &second, &second], "which run went by which config");
+}
+
+/// The tables of a space that have rows.
+fn tables(work: &Work) -> Vec<String> {
+    let names = names_in(&work.path("space")).into_iter();
+    let tables = names.filter_map(|name| name.strip_suffix(".ndjson").map(str::to_owned));
+    tables.filter(|table| !work.read(&format!("space/{table}.ndjson")).is_empty()).collect()
+}
+
+#[test]
+fn tables_and_columns_are_left_out_by_globs_but_never_the_truth() {
+    let work = Work::new();
+    work.write("events.ndjson", EVENTS);
+    work.write(
+        "rules.toml",
+        "[sync]\ntables = [\"*s\", \"order_*\"]\nexclude_tables = [\"pag*\"]\n\
+         columns = [\"order_completed.*\", \"tracks.{id,event}\", \"*.received_at\"]\n\
+         exclude_columns = [\"*_completed.note\", \"id_graph_updates.*\"]\n",
+    );
+    ingest(&work, "events.ndjson", Some("rules.toml"));
+    assert_eq!(
+        tables(&work),
+        ["external_id_mapping_updates", "id_graph_updates", "order_completed", "tracks"]
+    );
+    let columns = |table: &str| -> Vec<String> {
+        let rows = work.rows(&format!("space/{table}.ndjson"));
+        rows[0].as_object().unwrap().keys().cloned().collect()
+    };
+    assert_eq!(columns("tracks"), ["event", "id", "received_at"]);
+    let of_order = columns("order_completed");
+    assert!(of_order.contains(&"total".to_owned()) && !of_order.contains(&"note".to_owned()), "{of_order:?}");
+    assert_eq!(columns("id_graph_updates").len(), 13, "the truth is written whole");
+}
+
+#[test]
+fn dropped_events_are_counted_and_leave_nothing_behind() {
+    let work = Work::new();
+    work.write("events.ndjson", EVENTS);
+    work.write(
+        "rules.toml",
+        "[[drop]]\ntype = [\"track\"]\nevent = [\"Heart*\"]\n[[drop]]\nsource = [\"s2\"]\n",
+    );
+    let args = ["ingest", "events.ndjson", "--space", "space", "--config", "rules.toml", "--json"];
+    let assert = work.program(&args).assert().success().stderr("");
+    let summary: serde_json::Value = serde_json::from_slice(&assert.get_output().stdout).unwrap();
+    assert_eq!((&summary["events"], &summary["filtered"]), (&3.into(), &2.into()));
+    assert_eq!(tables(&work), ["external_id_mapping_updates", "id_graph_updates", "pages"]);
+}
+
+#[test]
+fn sources_have_their_names_in_rows() {
+    let work = Work::new();
+    work.write("events.ndjson", EVENTS.replace("\"u1\",\"event\"", "\"u2\",\"event\""));
+    work.write(
+        "rules.toml",
+        "[sources.s1]\nname = \"Shop\"\nslug = \"shop\"\n[sources.s2]\nslug = \"app\"\n",
+    );
+    ingest(&work, "events.ndjson", Some("rules.toml"));
+    for table in ["id_graph_updates", "external_id_mapping_updates"] {
+        let rows = work.rows(&format!("space/{table}.ndjson"));
+        let told: Vec<_> = rows
+            .iter()
+            .map(|row| (&row["triggering_event_source_name"], &row["triggering_event_source_slug"]))
+            .collect();
+        assert_eq!(told[..2], [(&"Shop".into(), &"shop".into()), (&serde_json::Value::Null, &"app".into())]);
+    }
+}

@@ -1,0 +1,261 @@
+//! What a comparison must not be confused by, and what each ending leaves for the shell.
+
+use serde_json::Value;
+
+use crate::support::Work;
+
+/// Runs `diff old new` on two files and gives exit code, standard output, standard error.
+fn run(work: &Work, args: &[&str]) -> (i32, String, String) {
+    let args = [&["diff"], args].concat();
+    let output = work.program(&args).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+/// Same, added, removed, changed rows of one table.
+fn counts(work: &Work, args: &[&str]) -> (i32, [u64; 4]) {
+    let (code, out, said) = run(work, &[args, &["--format", "json"]].concat());
+    let summary: Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{out}{said}"));
+    let rows = &summary["tables"][0]["rows"];
+    (code, ["same", "added", "removed", "changed"].map(|name| rows[name].as_u64().unwrap()))
+}
+
+fn check(old: &str, new: &str, args: &[&str], code: i32, rows: [u64; 4]) {
+    let work = Work::new();
+    work.write("old.ndjson", old);
+    work.write("new.ndjson", new);
+    assert_eq!(
+        counts(&work, &[&["old.ndjson", "new.ndjson"], args].concat()),
+        (code, rows),
+        "{old:?} {new:?}"
+    );
+}
+
+const A: &str = "{\"id\":\"a\",\"x\":1}\n";
+const B: &str = "{\"id\":\"b\",\"x\":2}\n";
+
+#[test]
+fn the_order_of_rows_does_not_matter() {
+    check(&format!("{A}{B}"), &format!("{B}{A}"), &[], 0, [2, 0, 0, 0]);
+}
+
+#[test]
+fn the_order_of_columns_does_not_matter() {
+    check(A, "{\"x\":1,\"id\":\"a\"}\n", &[], 0, [1, 0, 0, 0]);
+}
+
+#[test]
+fn the_spelling_of_numbers_does_not_matter_and_their_type_does() {
+    check(A, "{\"id\":\"a\",\"x\":1.0}\n", &[], 0, [1, 0, 0, 0]);
+    check(A, "{\"id\":\"a\",\"x\":1e0}\n", &[], 0, [1, 0, 0, 0]);
+    check(A, "{\"id\":\"a\",\"x\":\"1\"}\n", &[], 1, [0, 0, 0, 1]);
+    let big = |digits: &str| format!("{{\"id\":\"a\",\"x\":{digits}}}\n");
+    check(&big("9007199254740993"), &big("9007199254740992"), &[], 1, [0, 0, 0, 1]);
+    check(&big("9007199254740993"), &big("9007199254740993.0"), &[], 0, [1, 0, 0, 0]);
+}
+
+#[test]
+fn null_and_absent_are_the_same() {
+    check(A, "{\"id\":\"a\",\"x\":1,\"y\":null}\n", &[], 0, [1, 0, 0, 0]);
+    check(A, "{\"id\":\"a\",\"x\":null}\n", &[], 1, [0, 0, 0, 1]);
+}
+
+#[test]
+fn duplicate_keys_are_multisets_and_are_told() {
+    let twice = "{\"id\":\"a\",\"x\":2}\n";
+    check(&format!("{A}{twice}"), &format!("{twice}{A}"), &[], 0, [2, 0, 0, 0]);
+    check(&format!("{A}{A}"), A, &[], 1, [1, 0, 1, 0]);
+    check(&format!("{A}{twice}"), &format!("{A}{B}"), &[], 1, [1, 1, 1, 0]);
+    let work = Work::new();
+    work.write("old.ndjson", format!("{A}{A}{B}"));
+    work.write("new.ndjson", format!("{A}{B}"));
+    let (_, out, _) = run(&work, &["old.ndjson", "new.ndjson"]);
+    assert!(out.contains("1 key stands more than once in the old side"), "{out}");
+}
+
+#[test]
+fn an_empty_file_is_a_table_without_rows() {
+    check("", "", &[], 0, [0, 0, 0, 0]);
+    check("", A, &[], 1, [0, 1, 0, 0]);
+    check(&format!("{A}{B}"), "\n\n", &[], 1, [0, 0, 2, 0]);
+}
+
+#[test]
+fn line_ends_and_a_byte_order_mark_do_not_matter() {
+    check(
+        &format!("{A}{B}"),
+        &format!("\u{feff}{}", format!("{A}{B}").replace('\n', "\r\n")),
+        &[],
+        0,
+        [2, 0, 0, 0],
+    );
+    check(&format!("{A}{B}"), format!("{A}{B}").trim_end(), &[], 0, [2, 0, 0, 0]);
+}
+
+#[test]
+fn a_half_written_last_line_is_named() {
+    let work = Work::new();
+    work.write("old.ndjson", format!("{A}{B}"));
+    work.write("new.ndjson", format!("{A}{{\"id\":\"b\",\"x\""));
+    let (code, out, said) = run(&work, &["old.ndjson", "new.ndjson"]);
+    assert_eq!(code, 2);
+    assert!(out.contains("new.ndjson:2 is not JSON and has no end: it is half written"), "{out}");
+    assert!(said.contains("error: new.ndjson:2: the line is not JSON"), "{said}");
+    // Alike on both sides it is no difference, but worth a word.
+    let (code, _, said) = run(&work, &["new.ndjson", "new.ndjson"]);
+    assert_eq!(code, 0);
+    assert!(said.starts_with("note: new.ndjson:2 is not JSON and has no end"), "{said}");
+}
+
+#[test]
+fn a_line_that_is_no_row_is_named_wherever_it_stands() {
+    let work = Work::new();
+    for (line, message) in [("[1]", "is no JSON object"), ("{\"id\":", "is not JSON")] {
+        work.write("old.ndjson", format!("{A}{B}"));
+        work.write("new.ndjson", format!("{A}\n{line}\n{B}"));
+        let (code, rows) = counts(&work, &["old.ndjson", "new.ndjson"]);
+        assert_eq!((code, rows), (2, [2, 0, 0, 0]));
+        let (_, out, _) = run(&work, &["old.ndjson", "new.ndjson"]);
+        assert!(out.contains(&format!("new.ndjson:3 {message}")), "{out}");
+    }
+    let (code, _, said) = run(&work, &["new.ndjson", "new.ndjson"]);
+    assert_eq!((code, said.as_str()), (0, ""));
+}
+
+#[test]
+fn a_table_on_one_side_only_has_rows_there_only() {
+    let work = Work::new();
+    work.write("old/pages.ndjson", A);
+    work.write("new/pages.ndjson", A);
+    work.write("new/screens.ndjson", B);
+    work.write("new/aliases.ndjson", "");
+    let (code, out, _) = run(&work, &["old", "new"]);
+    assert_eq!(code, 1);
+    assert!(out.contains("only in the new side"), "{out}");
+    let (code, out, _) = run(&work, &["old", "new", "--format", "ndjson"]);
+    assert_eq!(code, 1);
+    let expected = r#"{"change":"table_added","table":"aliases"}
+{"change":"row_added","table":"screens","key":{"id":"b"},"new":{"id":"b","x":2}}
+{"change":"table_added","table":"screens"}
+"#;
+    assert_eq!(out, expected);
+    // A table without rows is no difference.
+    assert_eq!(run(&work, &["old", "new", "--tables", "pages,aliases"]).0, 0);
+}
+
+#[test]
+fn folders_and_files_do_not_mix_and_missing_ones_are_trouble() {
+    let work = Work::new();
+    work.write("old/pages.ndjson", A);
+    work.write("empty/notes.txt", "");
+    for (args, hint) in [
+        (["old", "old/pages.ndjson"], "compare two table files, or two folders of tables"),
+        (["old", "gone"], "give two table files, or two folders of tables"),
+        (["old", "empty"], "a table is a file such as pages.ndjson"),
+    ] {
+        let (code, out, said) = run(&work, &args);
+        assert_eq!((code, out.as_str()), (2, ""), "{args:?}");
+        assert!(said.contains(hint), "{said}");
+    }
+    work.write("twice/pages.ndjson", A);
+    work.write("twice/pages.ndjson.gz", "");
+    assert!(run(&work, &["old", "twice"]).2.contains("holds the table `pages`, as"), "two files");
+}
+
+#[test]
+fn only_committed_bytes_of_a_space_count() {
+    let work = Work::new();
+    work.write(
+        "events.ndjson",
+        r#"{"type":"page","messageId":"m1","userId":"u1","timestamp":"2026-01-05T10:00:00Z"}"#,
+    );
+    work.program(&["ingest", "events.ndjson", "--space", "one", "-q"]).assert().success();
+    work.program(&["ingest", "events.ndjson", "--space", "two", "-q"]).assert().success();
+    let pages = work.read("two/pages.ndjson");
+    work.write("two/pages.ndjson", format!("{pages}{{\"half"));
+    work.write("two/screens.ndjson", B);
+    work.write("two/tracks.ndjson.tmp", B);
+    assert_eq!(run(&work, &["one", "two"]).0, 0);
+    work.write("two/pages.ndjson", "");
+    let (code, _, said) = run(&work, &["one", "two"]);
+    assert_eq!(code, 2);
+    assert!(said.contains("bytes are committed") || said.contains("are committed"), "{said}");
+}
+
+#[test]
+fn a_folder_of_files_is_one_table() {
+    let work = Work::new();
+    work.write("old/pages.ndjson", format!("{A}{B}"));
+    work.write("new/pages/part-2.json", A);
+    work.write("new/pages/part-1.jsonl", B);
+    assert_eq!(run(&work, &["old", "new"]).0, 0);
+    work.write("old/later/id_graph.ndjson", "{\"segment_id\":\"s\"}\n");
+    let (code, out, _) = run(&work, &["old", "new"]);
+    assert_eq!(code, 1);
+    assert!(out.contains("later/id_graph: 1 removed"), "{out}");
+}
+
+#[test]
+fn the_key_is_known_or_typed_or_the_whole_row() {
+    let rows = |x: u32| format!("{{\"p\":1,\"q\":\"b\",\"x\":{x}}}\n");
+    check(&rows(1), &rows(2), &["--key", "p,q"], 1, [0, 0, 0, 1]);
+    check(&rows(1), &rows(2), &[], 1, [0, 1, 1, 0]);
+    check(&rows(1), &rows(2), &["--ignore-columns", "x"], 0, [1, 0, 0, 0]);
+    let work = Work::new();
+    work.write("old.ndjson", rows(1));
+    let (code, _, said) = run(&work, &["old.ndjson", "old.ndjson", "--key", "z"]);
+    assert_eq!(code, 2);
+    assert!(said.contains("has no column `z`"), "{said}");
+    let (code, _, said) = run(&work, &["old.ndjson", "old.ndjson", "--ignore-columns", "a[", "--key", "p"]);
+    assert_eq!(code, 2);
+    assert!(said.contains("--ignore-columns: `a[` is no glob"), "{said}");
+}
+
+#[test]
+fn ignored_columns_do_not_count() {
+    check(A, "{\"id\":\"a\",\"x\":9}\n", &["--ignore-columns", "x*"], 0, [1, 0, 0, 0]);
+    check(A, "{\"id\":\"a\",\"x\":9,\"y\":1}\n", &["--ignore-columns", "x"], 1, [0, 0, 0, 1]);
+}
+
+#[test]
+fn comma_separated_tables_are_compared_as_they_read() {
+    let work = Work::new();
+    work.write("old.csv", "id,x,y\na,1,\"one, two\"\nb,2,\n");
+    work.write("new.csv", "y,id,x\n,b,2.0\n\"one, two\",a,1\n");
+    work.write(
+        "new.ndjson",
+        "{\"id\":\"a\",\"x\":1.0,\"y\":\"one, two\"}\n{\"id\":\"b\",\"x\":\"2\",\"y\":null}\n",
+    );
+    assert_eq!(counts(&work, &["old.csv", "new.csv"]), (0, [2, 0, 0, 0]));
+    assert_eq!(counts(&work, &["old.csv", "new.ndjson"]), (0, [2, 0, 0, 0]));
+    work.write("new.csv", "y,id,x\n,b,3\n\"one, two\",a,1\n");
+    assert_eq!(counts(&work, &["old.csv", "new.csv"]), (1, [1, 0, 0, 1]));
+    work.write("new.csv", "y,id,x\n,b,3\n\"one, two\",a\n");
+    let (code, _, said) = run(&work, &["old.csv", "new.csv"]);
+    assert_eq!(code, 2);
+    assert!(said.contains("new.csv") && said.contains("line: 3"), "{said}");
+}
+
+#[test]
+fn fail_on_narrows_what_counts() {
+    let work = Work::new();
+    work.write("old.ndjson", A);
+    work.write("new.ndjson", format!("{A}{B}"));
+    for (kinds, code) in [("added", 1), ("removed,changed", 0), ("merged,split", 0), ("changed,added", 1)] {
+        assert_eq!(run(&work, &["old.ndjson", "new.ndjson", "--fail-on", kinds]).0, code, "{kinds}");
+    }
+    let (code, _, said) = run(&work, &["old.ndjson", "new.ndjson", "--fail-on", "broken"]);
+    assert_eq!(code, 2);
+    assert!(said.contains("added, removed, changed"), "{said}");
+}
+
+#[test]
+fn a_packed_file_that_was_cut_short_is_trouble() {
+    let work = Work::new();
+    let packed = zstd::encode_all(format!("{A}{B}").as_bytes(), 1).unwrap();
+    work.write("old.ndjson.zst", &packed);
+    work.write("new.ndjson.zst", &packed[..packed.len() - 3]);
+    let (code, _, said) = run(&work, &["old.ndjson.zst", "new.ndjson.zst"]);
+    assert_eq!(code, 2);
+    assert!(said.contains("hint: a packed file that was cut short"), "{said}");
+}

@@ -1,0 +1,161 @@
+//! How a comparison is told: four formats, colours, limits; and the recipe for CI.
+
+use std::{
+    env, fs,
+    io::Write,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use serde_json::Value;
+
+use crate::support::{Work, project, project_text};
+
+const FIXTURE: &str = "fixtures/diff/limit";
+
+/// The events of the fixture under the default rules in `now`, and under another limit in `limit-1`.
+fn two_spaces() -> Work {
+    let work = Work::new();
+    for name in ["events.ndjson", "limit.toml"] {
+        work.write(name, project_text(&format!("{FIXTURE}/{name}")));
+    }
+    for (space, flags) in [("now", &[][..]), ("limit-1", &["--config", "limit.toml"])] {
+        let args =
+            [&["ingest", "events.ndjson", "--space", space, "--segment-ids", "sequential", "-q"], flags]
+                .concat();
+        work.program(&args).assert().success();
+        work.program(&["materialize", "--space", space, "-q"]).assert().success();
+    }
+    work
+}
+
+fn diff(work: &Work, flags: &[&str]) -> String {
+    let output = work.program(&[&["diff", "now", "limit-1"], flags].concat()).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    assert_eq!(output.status.code(), Some(1));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test's own files need no wrapper")]
+fn formats_are_as_written_down() {
+    let work = two_spaces();
+    for (name, flags) in [
+        ("people.txt", &[][..]),
+        ("markdown.md", &["--format", "markdown"]),
+        ("summary.json", &["--format", "json"]),
+        ("changes.ndjson", &["--format", "ndjson"]),
+    ] {
+        let mut told = diff(&work, flags);
+        if name == "summary.json" {
+            let value: Value = serde_json::from_str(&told).unwrap();
+            told = format!("{value:#}\n");
+        }
+        let path = project(FIXTURE).join(name);
+        if env::var_os("BLESS").is_some() {
+            assert!(env::var_os("CI").is_none(), "BLESS is for people: CI compares");
+            fs::write(path, told).unwrap();
+        } else {
+            assert_eq!(told, fs::read_to_string(&path).unwrap_or_default(), "{}", path.display());
+        }
+    }
+}
+
+#[test]
+fn json_is_the_format_json() {
+    let work = two_spaces();
+    assert_eq!(diff(&work, &["--json"]), diff(&work, &["--format", "json"]));
+}
+
+#[test]
+fn colours_add_nothing_but_colours() {
+    let work = two_spaces();
+    let plain = diff(&work, &[]);
+    assert!(!plain.contains('\u{1b}'));
+    let mut coloured = diff(&work, &["--color", "always"]);
+    assert!(coloured.contains("\u{1b}[32m") && coloured.contains("\u{1b}[31m"));
+    while let Some(at) = coloured.find('\u{1b}') {
+        let end = at + coloured[at..].find('m').unwrap();
+        coloured.replace_range(at..=end, "");
+    }
+    assert_eq!(coloured, plain);
+}
+
+#[test]
+fn only_summary_has_numbers_and_no_examples() {
+    let work = two_spaces();
+    let told = diff(&work, &["--only-summary"]);
+    assert!(told.contains("\nid_graph ") && told.contains("\n  split "), "{told}");
+    assert!(!told.contains("a2") && !told.contains("->"), "{told}");
+    let summary: Value = serde_json::from_str(&diff(&work, &["--only-summary", "--json"])).unwrap();
+    assert!(summary["tables"][0].get("examples").is_none());
+    assert_eq!(diff(&work, &["--only-summary", "--format", "ndjson"]), "");
+}
+
+#[test]
+fn limit_says_how_many() {
+    let work = two_spaces();
+    let all = diff(&work, &["--format", "ndjson"]);
+    let one = diff(&work, &["--format", "ndjson", "--limit", "1"]);
+    assert!(one.lines().count() < all.lines().count());
+    let lines: Vec<&str> = all.lines().collect();
+    assert!(one.lines().all(|line| lines.contains(&line)), "{one}");
+    let none = diff(&work, &["--limit", "0"]);
+    assert!(!none.contains("  ~ "), "{none}");
+}
+
+#[test]
+fn a_reader_that_had_enough_is_no_trouble() {
+    let work = two_spaces();
+    let mut child = Command::new(assert_cmd::cargo::cargo_bin!("profiles-sync"))
+        .current_dir(work.path(""))
+        .args(["diff", "now", "limit-1", "--format", "ndjson"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    assert_eq!(output.status.code(), Some(1));
+}
+
+/// The shell scripts of a page.
+fn scripts(page: &str) -> Vec<String> {
+    let text = project_text(page);
+    let blocks = text.split("```sh\n").skip(1);
+    blocks.map(|block| block.split("```").next().unwrap().to_owned()).collect()
+}
+
+fn sh(work: &Work, script: &str) -> (i32, String) {
+    let program = Path::new(assert_cmd::cargo::cargo_bin!("profiles-sync")).parent().unwrap().to_owned();
+    let path = format!("{}:{}", program.display(), env::var("PATH").unwrap());
+    let mut child = Command::new("sh")
+        .current_dir(work.path(""))
+        .env("PATH", path)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn the_recipe_for_ci_runs() {
+    let [compare, make] = scripts("docs/ci.md").try_into().unwrap();
+    let work = Work::new();
+    work.write("tests/events/events.ndjson", project_text(&format!("{FIXTURE}/events.ndjson")));
+    assert_eq!(sh(&work, &make), (0, String::new()));
+    let (code, told) = sh(&work, &compare);
+    assert_eq!(code, 0, "{told}");
+    assert!(told.starts_with("tests/golden and "), "{told}");
+    let graph = work.read("tests/golden/id_graph.ndjson").replace("profile_2", "profile_9");
+    work.write("tests/golden/id_graph.ndjson", graph);
+    let (code, told) = sh(&work, &compare);
+    assert_eq!(code, 1);
+    assert!(told.contains("- segment_id profile_9"), "{told}");
+}
