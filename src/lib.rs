@@ -1,6 +1,7 @@
 //! Events are read, parsed, put in order and resolved; what changed is written to raw tables; raw tables are folded into
 //! views; two sets of tables are compared.
 
+pub mod bytes;
 pub mod collections;
 pub mod error;
 pub mod files;

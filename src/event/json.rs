@@ -6,6 +6,8 @@
 
 use std::borrow::Cow;
 
+use crate::bytes::{push_piece, same};
+
 /// What a token is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -394,6 +396,20 @@ impl<'a> Document<'a> {
         &self.text[token.start as usize..token.end as usize]
     }
 
+    /// Appends the bytes of a value as they stand in the text; of a string, what is between the quotes.
+    #[inline]
+    pub fn push_raw(&self, out: &mut Vec<u8>, index: u32) {
+        let token = self.tokens[index as usize];
+        push_piece(out, self.text, token.start as usize, token.end as usize);
+    }
+
+    /// Appends a string as it stands in the text, quotes too.
+    #[inline]
+    pub fn push_quoted(&self, out: &mut Vec<u8>, index: u32) {
+        let token = self.tokens[index as usize];
+        push_piece(out, self.text, token.start as usize - 1, token.end as usize + 1);
+    }
+
     /// What a token is.
     #[must_use]
     pub fn kind(&self, index: u32) -> Kind {
@@ -468,7 +484,7 @@ impl<'a> Document<'a> {
     #[must_use]
     pub fn key_is(&self, name: u32, key: &[u8]) -> bool {
         match self.kind(name) {
-            Kind::Plain => self.raw(name) == key,
+            Kind::Plain => same(self.raw(name), key),
             _ => self.string(name).is_some_and(|text| *text == *key),
         }
     }
@@ -478,13 +494,9 @@ impl<'a> Document<'a> {
     pub fn push_compact(&self, out: &mut Vec<u8>, index: u32) {
         match self.kind(index) {
             Kind::Null | Kind::True | Kind::False | Kind::Integer | Kind::Number => {
-                out.extend_from_slice(self.raw(index));
+                self.push_raw(out, index);
             }
-            Kind::Plain => {
-                out.push(b'"');
-                out.extend_from_slice(self.raw(index));
-                out.push(b'"');
-            }
+            Kind::Plain => self.push_quoted(out, index),
             Kind::Escaped => push_string(out, &unescape(self.raw(index))),
             Kind::Array => {
                 out.push(b'[');

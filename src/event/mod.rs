@@ -7,6 +7,7 @@ pub mod json;
 pub mod order;
 pub mod parse;
 pub mod reject;
+pub mod time_reader;
 pub mod timestamp;
 
 /// The six calls.

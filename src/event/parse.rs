@@ -7,7 +7,8 @@ use super::{
     fields::Fields,
     json::{Document, Kind},
     reject::{Reason, Reject},
-    timestamp::{Millis, TOO_LATE, parse_millis},
+    time_reader::TimeReader,
+    timestamp::{Millis, TOO_LATE},
 };
 use crate::collections::Set;
 
@@ -32,13 +33,29 @@ pub struct Parsed<'a> {
     pub original_timestamp: Option<Millis>,
     /// As sent.
     pub sent_at: Option<Millis>,
+    /// Where times stand in the text as rows have them.
+    pub written: Written,
+}
+
+/// The values of times that stand in the text exactly as rows have them: `timestamp` and `received_at` only where they are
+/// no derived ones.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Written {
+    /// `timestamp`
+    pub timestamp: Option<u32>,
+    /// `receivedAt`
+    pub received_at: Option<u32>,
+    /// `originalTimestamp`
+    pub original_timestamp: Option<u32>,
+    /// `sentAt`
+    pub sent_at: Option<u32>,
 }
 
 /// More top-level traits or properties than this are no event's.
 const MAX_KEYS: usize = 300;
 
 /// Checks an event. The rules stand in the order in which they are reported.
-pub fn parse(doc: Document<'_>, fields: Fields) -> Result<Parsed<'_>, Reject> {
+pub fn parse<'a>(doc: Document<'a>, fields: Fields, times: &mut TimeReader) -> Result<Parsed<'a>, Reject> {
     let call = call_of(doc, fields.call)?;
     let message_id = text(doc, fields.message_id).filter(|id| !id.is_empty());
     if let Some(id) = &message_id
@@ -54,10 +71,12 @@ pub fn parse(doc: Document<'_>, fields: Fields) -> Result<Parsed<'_>, Reject> {
     if call == Call::Group {
         check_group(doc, fields.group_id)?;
     }
-    let original_timestamp = time(doc, fields.original_timestamp);
-    let sent_at = time(doc, fields.sent_at);
-    let (timestamp, received_at) =
-        clocks(time(doc, fields.timestamp), original_timestamp, sent_at, time(doc, fields.received_at))?;
+    let mut written = Written::default();
+    let original_timestamp = time(doc, fields.original_timestamp, times, &mut written.original_timestamp);
+    let sent_at = time(doc, fields.sent_at, times, &mut written.sent_at);
+    let timestamp = time(doc, fields.timestamp, times, &mut written.timestamp);
+    let received_at = time(doc, fields.received_at, times, &mut written.received_at);
+    let (timestamp, received_at) = clocks(timestamp, original_timestamp, sent_at, received_at)?;
     let source_id = text(doc, fields.project_id)
         .filter(|id| !id.is_empty())
         .or_else(|| text(doc, fields.source_id).filter(|id| !id.is_empty()));
@@ -71,6 +90,7 @@ pub fn parse(doc: Document<'_>, fields: Fields) -> Result<Parsed<'_>, Reject> {
         received_at,
         original_timestamp,
         sent_at,
+        written,
     })
 }
 
@@ -147,7 +167,12 @@ fn clocks(
 }
 
 /// A text that reads as a time, or a whole number of milliseconds.
-fn time(doc: Document<'_>, value: Option<u32>) -> Option<Millis> {
+fn time(
+    doc: Document<'_>,
+    value: Option<u32>,
+    times: &mut TimeReader,
+    written: &mut Option<u32>,
+) -> Option<Millis> {
     let value = value?;
     match doc.kind(value) {
         Kind::Integer => {
@@ -156,8 +181,12 @@ fn time(doc: Document<'_>, value: Option<u32>) -> Option<Millis> {
             let far = if digits.starts_with('-') { Millis::MIN } else { Millis::MAX };
             Some(digits.parse().unwrap_or(far))
         }
-        Kind::Plain => parse_millis(doc.raw(value)),
-        _ => parse_millis(&doc.string(value)?),
+        Kind::Plain => {
+            let read = times.read(doc.raw(value))?;
+            *written = read.ours.then_some(value);
+            Some(read.micros.div_euclid(1000))
+        }
+        _ => times.read(&doc.string(value)?).map(|read| read.micros.div_euclid(1000)),
     }
 }
 

@@ -51,6 +51,38 @@ pub struct Extractor {
     scratch: Vec<u8>,
 }
 
+/// Where identifiers may stand in a `context`; of a repeated key the last counts.
+#[derive(Debug, Clone, Copy, Default)]
+struct ContextPlaces {
+    traits: Option<u32>,
+    device: Option<u32>,
+    integrations: Option<u32>,
+    braze: Option<u32>,
+    external_ids: Option<u32>,
+}
+
+impl ContextPlaces {
+    fn read(doc: Document<'_>, context: u32) -> Self {
+        let mut places = Self::default();
+        for (key, value) in doc.members(context) {
+            let key = match doc.kind(key) {
+                Kind::Plain => Cow::Borrowed(doc.raw(key)),
+                _ => doc.string(key).unwrap_or_default(),
+            };
+            let (place, kind) = match key.as_ref() {
+                b"traits" => (&mut places.traits, Kind::Object),
+                b"device" => (&mut places.device, Kind::Object),
+                b"integrations" => (&mut places.integrations, Kind::Object),
+                b"Braze" => (&mut places.braze, Kind::Object),
+                b"externalIds" => (&mut places.external_ids, Kind::Array),
+                _ => continue,
+            };
+            *place = (doc.kind(value) == kind).then_some(value);
+        }
+        places
+    }
+}
+
 /// All entries that block values, in the order of their numbers: those for all types, then those of each type.
 #[must_use]
 pub fn block_entries(rules: &Rules) -> Vec<String> {
@@ -104,19 +136,9 @@ impl Extractor {
         let email =
             fields.traits.filter(|_| parsed.call == Call::Identify).and_then(|t| doc.get(t, b"email"));
         let mut has_email = self.take(doc, email, EMAIL, block);
-        let mut context_traits = None;
-        if let Some(context) = fields.context {
-            for (key, value) in doc.members(context) {
-                let key = match doc.kind(key) {
-                    Kind::Plain => Cow::Borrowed(doc.raw(key)),
-                    _ => doc.string(key).unwrap_or_default(),
-                };
-                if key.as_ref() == b"traits" {
-                    context_traits = (doc.kind(value) == Kind::Object).then_some(value);
-                }
-            }
-            self.take_context(doc, context, block);
-        }
+        let places = fields.context.map(|context| ContextPlaces::read(doc, context)).unwrap_or_default();
+        self.take_context(doc, &places, block);
+        let context_traits = places.traits;
         if let Some(object) = context_traits {
             if !has_email {
                 has_email = self.take(doc, doc.get(object, b"email"), EMAIL, block);
@@ -148,9 +170,9 @@ impl Extractor {
     }
 
     /// The places inside `context` but for its traits.
-    fn take_context(&mut self, doc: Document<'_>, context: u32, block: &mut Block) {
+    fn take_context(&mut self, doc: Document<'_>, places: &ContextPlaces, block: &mut Block) {
         let object = |value: Option<u32>| value.filter(|&v| doc.kind(v) == Kind::Object);
-        if let Some(device) = object(doc.get(context, b"device"))
+        if let Some(device) = places.device
             && let Some(system) = doc.get(device, b"type").and_then(|v| doc.string(v))
         {
             // The iOS type of each place is one further than the Android type.
@@ -169,15 +191,15 @@ impl Extractor {
                 self.take(doc, doc.get(device, b"token"), ANDROID_PUSH_TOKEN + offset, block);
             }
         }
-        if let Some(integrations) = object(doc.get(context, b"integrations"))
+        if let Some(integrations) = places.integrations
             && let Some(analytics) = object(doc.get(integrations, b"Google Analytics"))
         {
             self.take(doc, doc.get(analytics, b"clientId"), GA_CLIENT_ID, block);
         }
-        if let Some(braze) = object(doc.get(context, b"Braze")) {
+        if let Some(braze) = places.braze {
             self.take(doc, doc.get(braze, b"braze_id"), BRAZE_ID, block);
         }
-        if let Some(list) = doc.get(context, b"externalIds").filter(|&v| doc.kind(v) == Kind::Array) {
+        if let Some(list) = places.external_ids {
             for entry in doc.items(list) {
                 self.take_external(doc, entry, block);
             }

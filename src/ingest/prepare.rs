@@ -13,6 +13,7 @@ use crate::{
         json::{Document, Kind, Tape},
         parse::{Parsed, parse, text},
         reject::{self, Position, Reason, Reject},
+        time_reader::TimeReader,
         timestamp::Millis,
     },
     identity::{
@@ -59,6 +60,7 @@ pub struct Preparer {
     extractor: Extractor,
     renderer: RowRenderer,
     rules: Arc<Rules>,
+    times: TimeReader,
     tables: Map<Vec<u8>, u32>,
     sources: Map<Option<Vec<u8>>, u32>,
     scratch: Vec<u8>,
@@ -83,6 +85,7 @@ impl Preparer {
             extractor: Extractor::new(rules, types),
             renderer: RowRenderer::default(),
             rules: Arc::clone(rules),
+            times: TimeReader::default(),
             tables: Map::default(),
             sources: Map::default(),
             scratch: Vec::new(),
@@ -98,6 +101,7 @@ impl Preparer {
         self.renderer.notes = Notes::default();
         let all_utf8 = std::str::from_utf8(&bytes).is_ok();
         let mut tape = std::mem::take(&mut self.tape);
+        let mut times = std::mem::take(&mut self.times);
         let file_start = unit.offset == 0 && bytes.starts_with(b"\xef\xbb\xbf");
         for (number, mut range) in (unit.first_line..).zip(lines(&bytes)) {
             if file_start && range.start == 0 {
@@ -137,7 +141,7 @@ impl Preparer {
                 for (item, value) in (0..).zip(items) {
                     let line = Line { text, span, item, batched: true };
                     let result = if doc.kind(value) == Kind::Object {
-                        parse(doc, Fields::read(doc, value).filled_from(doc, value, &fields))
+                        parse(doc, Fields::read(doc, value).filled_from(doc, value, &fields), &mut times)
                     } else {
                         Err(not_an_object(doc.kind(value)))
                     };
@@ -148,13 +152,14 @@ impl Preparer {
                 }
             } else {
                 let line = Line { text, span, item: 0, batched: false };
-                match parse(doc, fields) {
+                match parse(doc, fields, &mut times) {
                     Ok(parsed) => self.take(&parsed, line, input, &mut prepared),
                     Err(reject) => refuse(&mut prepared, 0, &reject),
                 }
             }
         }
         self.tape = tape;
+        self.times = times;
         prepared.notes = self.renderer.notes;
         prepared.block.lines = bytes;
         prepared

@@ -10,6 +10,7 @@ use hashbrown::HashTable;
 
 use super::names::push_snake_case;
 use crate::{
+    bytes::{Label, same},
     collections::{Hasher, Map},
     event::json::{Document, Kind, unescape},
 };
@@ -82,7 +83,7 @@ pub enum Clash {
 #[derive(Debug, Clone)]
 pub struct Column {
     /// The column's name as it is written: `,"name":`.
-    pub label: Box<[u8]>,
+    pub label: Label,
     /// Which leaf, counted in the order of the payload.
     pub leaf: u32,
     /// Whether the next entry is of the same column, from a later leaf.
@@ -95,7 +96,8 @@ impl Column {
     /// The bare name.
     #[must_use]
     pub fn name(&self) -> &[u8] {
-        &self.label[2..self.label.len() - 2]
+        let text = self.label.text();
+        &text[2..text.len() - 2]
     }
 }
 
@@ -224,7 +226,7 @@ impl Shapes {
         let last = self.nodes[node as usize].last_child;
         if let Some(child) = self.nodes.get(last as usize)
             && child.step == step
-            && *child.key == *key
+            && same(&child.key, key)
         {
             return last;
         }
@@ -327,7 +329,7 @@ fn plan_of(leaves: &[Leaf], payload: Payload) -> Plan {
             _ => b",\"",
         };
         plan.clashes_with_context |= clash == Clash::Context;
-        let label = [front, &name, b"\":"].concat().into();
+        let label = Label::new(&[front, &name, b"\":"].concat());
         plan.columns.push(Column { label, leaf: leaf.leaf, shared_with_next: false, clash });
     }
     plan.columns.sort_by(|a, b| a.name().cmp(b.name()));

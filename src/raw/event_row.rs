@@ -91,7 +91,7 @@ impl RowRenderer {
         let context_plan = parsed.fields.context.map(|context| {
             let plan = self.shapes.plan(doc, context, Payload::Context, &mut self.context_leaves);
             for (column, value) in self.present(doc, &plan, Leaves::Context) {
-                block.arena.extend_from_slice(&plan.columns[column as usize].label);
+                plan.columns[column as usize].label.push(&mut block.arena);
                 push_value(&mut block.arena, &mut self.scratch, doc, value);
             }
             plan
@@ -142,10 +142,18 @@ impl RowRenderer {
             Some(source) => push_string(out, source),
             None => out.extend_from_slice(b"null"),
         });
-        self.push_fixed(arena, "original_timestamp", |out| push_time(out, parsed.original_timestamp));
-        self.push_fixed(arena, "sent_at", |out| push_time(out, parsed.sent_at));
-        self.push_fixed(arena, "received_at", |out| push_time(out, Some(parsed.received_at)));
-        self.push_fixed(arena, "timestamp", |out| push_time(out, Some(parsed.timestamp)));
+        let written = &parsed.written;
+        for (column, written, time) in [
+            ("original_timestamp", written.original_timestamp, parsed.original_timestamp),
+            ("sent_at", written.sent_at, parsed.sent_at),
+            ("received_at", written.received_at, Some(parsed.received_at)),
+            ("timestamp", written.timestamp, Some(parsed.timestamp)),
+        ] {
+            self.push_fixed(arena, column, |out| match written {
+                Some(value) => doc.push_quoted(out, value),
+                None => push_time(out, time),
+            });
+        }
         // Nor is `uuid_ts`.
         self.fixed.push(Span::default());
         debug_assert_eq!(self.fixed.len(), FIXED_COLUMNS.len());
@@ -256,7 +264,7 @@ impl RowRenderer {
 
     fn push_column(&mut self, doc: Document<'_>, column: &Column, value: u32, arena: &mut Vec<u8>) {
         let start = arena.len();
-        arena.extend_from_slice(&column.label);
+        column.label.push(arena);
         let value_start = arena.len();
         push_value(arena, &mut self.scratch, doc, value);
         if let Clash::Fixed(place) = column.clash {
@@ -281,7 +289,7 @@ impl RowRenderer {
             let column = &plan.columns[column as usize];
             let mut text = Vec::new();
             push_value(&mut text, &mut self.scratch, doc, value);
-            let mut label = column.label.to_vec();
+            let mut label = column.label.text().to_vec();
             if column.clash == Clash::Context
                 && let Some(&(_, other)) =
                     beside.iter().find(|&&(place, _)| context.columns[place as usize].label == column.label)
@@ -322,18 +330,14 @@ pub fn has_value(doc: Document<'_>, value: u32) -> bool {
 /// Appends the value of a leaf as a column's: scalars as they are, arrays as their JSON text.
 pub fn push_value(out: &mut Vec<u8>, scratch: &mut Vec<u8>, doc: Document<'_>, value: u32) {
     match doc.kind(value) {
-        Kind::Plain => {
-            out.push(b'"');
-            out.extend_from_slice(doc.raw(value));
-            out.push(b'"');
-        }
+        Kind::Plain => doc.push_quoted(out, value),
         Kind::Escaped => push_string(out, &unescape(doc.raw(value))),
         Kind::Array | Kind::Object => {
             scratch.clear();
             doc.push_compact(scratch, value);
             push_string(out, scratch);
         }
-        _ => out.extend_from_slice(doc.raw(value)),
+        _ => doc.push_raw(out, value),
     }
 }
 

@@ -38,6 +38,7 @@ use crate::{
         json::{Document, Tape},
         parse::parse,
         reject::KEPT_TEXT,
+        time_reader::TimeReader,
         timestamp::{Millis, parse_millis},
     },
     files::Files,
@@ -442,7 +443,8 @@ pub fn line_times(line: &[u8], tape: &mut Tape) -> Option<LineTimes> {
     }
     let doc = Document { text: line, tokens: &tape.tokens };
     let fields = Fields::read(doc, 0);
-    let mut see = |fields| match parse(doc, fields) {
+    let mut reader = TimeReader::default();
+    let mut see = |fields| match parse(doc, fields, &mut reader) {
         Ok(parsed) => {
             times.earliest = times.earliest.min(parsed.received_at);
             times.latest = times.latest.max(parsed.received_at);

@@ -1,0 +1,113 @@
+//! Short pieces of text, copied and compared without a call.
+//!
+//! A row of an event table is put together from a hundred pieces of a dozen bytes each. Handing each to the copying
+//! routine of the C library costs more than the copying: here a fixed number of bytes is copied, which takes an
+//! instruction or two, and what was too much is cut off again.
+
+/// As many bytes as are copied at one go.
+const CHUNK: usize = 32;
+
+/// Appends `text[start..end]`.
+#[inline]
+pub fn push_piece(out: &mut Vec<u8>, text: &[u8], start: usize, end: usize) {
+    if let Some(chunk) = text.get(start..).and_then(|behind| behind.first_chunk::<CHUNK>())
+        && end - start <= CHUNK
+    {
+        let length = out.len() + (end - start);
+        out.extend_from_slice(chunk);
+        out.truncate(length);
+    } else {
+        out.extend_from_slice(&text[start..end]);
+    }
+}
+
+/// Whether two short texts are the same.
+#[inline]
+#[must_use]
+pub fn same(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    let word = |text: &[u8], at: usize| text.get(at..).and_then(|t| t.first_chunk::<8>()).map(|c| u64::from_le_bytes(*c));
+    let mut at = 0;
+    while at + 8 <= a.len() {
+        if word(a, at) != word(b, at) {
+            return false;
+        }
+        at += 8;
+    }
+    if 8 <= a.len() {
+        // The last eight bytes, some of them for the second time.
+        return word(a, a.len() - 8) == word(b, b.len() - 8);
+    }
+    a.iter().zip(b).all(|(a, b)| a == b)
+}
+
+/// A text that is appended often.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Label {
+    /// The text, with zeros behind it up to a whole number of chunks.
+    padded: Box<[u8]>,
+    length: usize,
+}
+
+impl Label {
+    /// Of this text.
+    #[must_use]
+    pub fn new(text: &[u8]) -> Self {
+        let mut padded = text.to_vec();
+        padded.resize(text.len().next_multiple_of(CHUNK), 0);
+        Self { padded: padded.into(), length: text.len() }
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn text(&self) -> &[u8] {
+        &self.padded[..self.length]
+    }
+
+    /// Appends the text.
+    #[inline]
+    pub fn push(&self, out: &mut Vec<u8>) {
+        let length = out.len() + self.length;
+        for chunk in self.padded.as_chunks::<CHUNK>().0 {
+            out.extend_from_slice(chunk);
+        }
+        out.truncate(length);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_of_any_length_at_any_place_are_copied() {
+        let text: Vec<u8> = (0..200).collect();
+        for start in 0..text.len() {
+            for end in start..text.len() {
+                let mut out = vec![1, 2];
+                push_piece(&mut out, &text, start, end);
+                assert_eq!(out, [&[1, 2], &text[start..end]].concat());
+                let mut out = vec![1, 2];
+                Label::new(&text[start..end]).push(&mut out);
+                assert_eq!(out, [&[1, 2], &text[start..end]].concat());
+            }
+        }
+    }
+
+    #[test]
+    fn texts_are_the_same_when_all_their_bytes_are() {
+        let text: Vec<u8> = (0..40).collect();
+        for length in 0..text.len() {
+            let a = &text[..length];
+            assert!(same(a, &a.to_vec()));
+            assert!(!same(a, &text[..=length]));
+            for place in 0..length {
+                let mut b = a.to_vec();
+                b[place] ^= 1;
+                assert!(!same(a, &b), "{length} {place}");
+            }
+        }
+    }
+}
