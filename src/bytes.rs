@@ -28,7 +28,9 @@ pub fn same(a: &[u8], b: &[u8]) -> bool {
     if a.len() != b.len() {
         return false;
     }
-    let word = |text: &[u8], at: usize| text.get(at..).and_then(|t| t.first_chunk::<8>()).map(|c| u64::from_le_bytes(*c));
+    let word = |text: &[u8], at: usize| {
+        text.get(at..).and_then(|t| t.first_chunk::<8>()).map(|c| u64::from_le_bytes(*c))
+    };
     let mut at = 0;
     while at + 8 <= a.len() {
         if word(a, at) != word(b, at) {

@@ -48,6 +48,9 @@ pub enum Error {
     /// The quick look at an input was fooled about the order of its events; the job looks again, thoroughly.
     #[error("the order of the events was misjudged")]
     Misjudged,
+    /// The state cache is not what was written; the job goes on without it.
+    #[error("the state cache is damaged")]
+    StateDamaged,
     /// A signal asked the run to stop before its commit.
     #[error("interrupted, nothing was committed")]
     Interrupted,

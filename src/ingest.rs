@@ -31,6 +31,7 @@ use crate::{
     space::{
         commit::{STATE, Space},
         manifest::{ConfigUsed, Run, RunInput},
+        state::Reading,
     },
     summary::IngestSummary,
 };
@@ -78,12 +79,18 @@ pub fn ingest(options: &IngestOptions, files: &Files, progress: &dyn Progress) -
     let memory = options.memory.unwrap_or_else(default_memory);
     let mut summary = IngestSummary::default();
     let mut look = Look::Quick;
+    let mut reading = Reading::Lazy;
     loop {
         let spill = Spill::new(&space.folder().join(STATE));
         let looked = look_at(&inputs, look, memory, &spill, &space, files, progress, &mut summary)?;
-        match run(&mut space, &rules, &looked, options, files, progress, &mut summary) {
-            Err(Error::Misjudged) if look == Look::Quick => {
-                look = Look::Thorough;
+        match run(&mut space, reading, &rules, &looked, options, files, progress, &mut summary) {
+            Err(again @ (Error::Misjudged | Error::StateDamaged))
+                if look == Look::Quick || reading == Reading::Lazy =>
+            {
+                match again {
+                    Error::Misjudged => look = Look::Thorough,
+                    _ => reading = Reading::Tables,
+                }
                 summary = IngestSummary::default();
                 drop(space);
                 space = Space::open(&options.space, options.wait, files, progress)?;
@@ -189,8 +196,10 @@ fn look_at<'a>(
     Ok(looked)
 }
 
+#[expect(clippy::too_many_arguments, reason = "wiring")]
 fn run(
     space: &mut Space,
+    reading: Reading,
     rules: &Arc<Rules>,
     looked: &Looked<'_>,
     options: &IngestOptions,
@@ -199,9 +208,10 @@ fn run(
     summary: &mut IngestSummary,
 ) -> Result<()> {
     let types = Arc::new(Types::default());
-    let replayed = space.carry_on(&types, progress)?;
+    let n_bytes: u64 = looked.units.iter().map(|unit| unit.length).sum();
+    let replayed = space.carry_on(space.reading_for(n_bytes, reading), &types, progress)?;
     let resolver = Resolver::new(rules, &types, replayed.graph, replayed.trait_names);
-    progress.start("ingesting", Some(looked.units.iter().map(|unit| unit.length).sum()));
+    progress.start("ingesting", Some(n_bytes));
     space.begin()?;
     let mut stage = resolve::Stage::new(resolver, replayed.accepted, space.manifest.uuid_ts, rules, &types);
     pipeline::run(space, looked, rules, &types, &mut stage, files, progress, summary)?;
@@ -227,7 +237,7 @@ fn run(
         filtered: summary.filtered,
         rejected: n_rejected,
     });
-    space.commit(manifest, &stage.state())
+    space.commit(manifest, stage.state())
 }
 
 /// A count as a real number; above 2^53 it is rounded.

@@ -23,7 +23,7 @@ use crate::{
         commit::STATE,
         manifest::{Manifest, TableState},
         replay::{Replayed, replay},
-        state,
+        state::{self, Reading},
         tables::path_of,
     },
 };
@@ -171,10 +171,12 @@ fn check_state(
     files: &Files,
     differences: &mut Vec<String>,
 ) -> Result<()> {
-    let Some(named) = &manifest.state else { return Ok(()) };
-    match state::read(&space.join(STATE), named, types, files)? {
+    if manifest.state.is_empty() {
+        return Ok(());
+    }
+    match state::read(&space.join(STATE), &manifest.state, Reading::Whole, types, files)? {
         // The next run rebuilds it.
-        None => differences.push(format!("the state cache `{}` is missing or damaged", named.name)),
+        None => differences.push("the state cache is missing or damaged".to_owned()),
         Some(cached) => compare(&cached, replayed, differences),
     }
     Ok(())

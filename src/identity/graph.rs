@@ -2,13 +2,20 @@
 //!
 //! A fold over raw rows: creating, merging and mapping are its only changes, whoever asks for them, the resolver or a
 //! replay of the raw tables.
+//!
+//! What earlier runs left need not be here: profiles are *cold* until one of their identifiers is looked up, and are then
+//! fetched whole. So a run costs what it touches, however old the space is.
 
-use std::hash::BuildHasher;
+use std::{fmt, hash::BuildHasher, sync::Arc};
 
 use hashbrown::HashTable;
 
 use super::{traits::ProfileTraits, types::TypeId};
-use crate::{collections::Hasher, event::timestamp::Millis};
+use crate::{
+    collections::{Hasher, key_of},
+    error::{Error, Result},
+    event::timestamp::Millis,
+};
 
 /// A profile's number: the order of creation. Its segment id is [`Graph::segment_id`].
 pub type ProfileId = u32;
@@ -31,9 +38,10 @@ struct Mapped {
     next: u32,
 }
 
-/// A profile. All but `parent` is kept for canonical profiles only.
+/// A profile that is here. All but `id` and `parent` is kept for canonical profiles only.
 #[derive(Debug, Clone)]
 struct Profile {
+    id: ProfileId,
     /// Itself, or towards its canonical profile.
     parent: ProfileId,
     n_identifiers: u32,
@@ -47,6 +55,33 @@ struct Profile {
     /// a large profile that merges many small ones more with each of them.
     merged: Vec<ProfileId>,
     traits: Option<Box<ProfileTraits>>,
+    /// Whether anything of it is not as it was when it was fetched.
+    changed: bool,
+}
+
+/// A canonical profile with all that belongs to it, as it is put away and fetched again.
+#[derive(Debug, Clone, Default)]
+pub struct Cluster {
+    /// The seq of its last raw row.
+    pub last_seq: u64,
+    /// It, then the profiles merged into it.
+    pub segments: Vec<(ProfileId, Box<str>)>,
+    /// What maps to any of them.
+    pub identifiers: Vec<MappedIdentifier>,
+    /// Its traits.
+    pub traits: Option<Box<ProfileTraits>>,
+}
+
+/// Where profiles are that are not here.
+pub trait Cold: fmt::Debug + Send + Sync {
+    /// The profile that an identifier, or a segment id by its [`segment_key`], belongs to.
+    fn cluster(&self, key: u128) -> Result<Option<Cluster>>;
+}
+
+/// The key of a segment id, apart from those of all identifiers.
+#[must_use]
+pub fn segment_key(segment_id: &str) -> u128 {
+    key_of(&[&u64::MAX.to_le_bytes(), segment_id.as_bytes()].concat())
 }
 
 /// A profile as a whole, for those who store or compare it.
@@ -78,6 +113,8 @@ pub struct MappedIdentifier {
 /// All profiles of a space.
 #[derive(Debug, Default)]
 pub struct Graph {
+    /// Where each profile is among those that are here; [`NONE`] for a cold one.
+    slots: Vec<u32>,
     profiles: Vec<Profile>,
     segment_ids: String,
     segment_id_ends: Vec<usize>,
@@ -85,22 +122,103 @@ pub struct Graph {
     identifiers: Vec<Mapped>,
     by_key: HashTable<u32>,
     hasher: Hasher,
+    cold: Option<Arc<dyn Cold>>,
+    trouble: Option<Error>,
 }
 
 impl Graph {
-    /// All profiles, in the order of creation.
+    /// A graph of so many profiles, none of which is here.
+    #[must_use]
+    pub fn cold(n_profiles: u32, cold: Arc<dyn Cold>) -> Self {
+        Self { slots: vec![NONE; n_profiles as usize], cold: Some(cold), ..Self::default() }
+    }
+
+    /// Whether there may be profiles that are not here.
+    #[must_use]
+    pub fn is_cold(&self) -> bool {
+        self.cold.is_some()
+    }
+
+    /// What went wrong with a cold profile. Where something did, nothing that came since counts.
+    pub fn trouble(&mut self) -> Result<()> {
+        self.trouble.take().map_or(Ok(()), Err)
+    }
+
+    /// Takes a cold profile in; one that is here already stays as it is.
+    pub fn warm(&mut self, cluster: Cluster) {
+        let Some(&(root, _)) = cluster.segments.first() else { return };
+        if self.slots[root as usize] != NONE {
+            return;
+        }
+        for (id, segment_id) in &cluster.segments {
+            self.add_profile(*id, root, segment_id);
+        }
+        for identifier in cluster.identifiers {
+            self.map(identifier.key, identifier.type_id, identifier.profile, identifier.timestamp);
+        }
+        let profile = self.profile_mut(root);
+        profile.merged = cluster.segments[1..].iter().map(|&(id, _)| id).collect();
+        profile.last_seq = cluster.last_seq;
+        profile.traits = cluster.traits;
+        profile.changed = false;
+    }
+
+    /// Nothing is cold any more: all profiles were taken in, and all count as changed, to be put away as a whole.
+    pub fn all_here(&mut self) {
+        self.cold = None;
+        for profile in &mut self.profiles {
+            profile.changed = true;
+        }
+    }
+
+    /// The canonical profiles that are not as they were when they were fetched, in the order of creation.
+    pub fn changed(&self) -> impl Iterator<Item = ProfileId> {
+        let here = self.slots.iter().filter_map(|&slot| self.profiles.get(slot as usize));
+        here.filter(|profile| profile.changed && profile.parent == profile.id).map(|profile| profile.id)
+    }
+
+    /// The identifiers of a canonical profile.
+    pub fn identifiers_of(&self, profile: ProfileId) -> impl Iterator<Item = MappedIdentifier> {
+        let mut at = self.profile(profile).first_identifier;
+        std::iter::from_fn(move || {
+            let &Mapped { key, timestamp, profile, type_id, next } = self.identifiers.get(at as usize)?;
+            at = next;
+            Some(MappedIdentifier { key, timestamp, profile, type_id })
+        })
+    }
+
+    fn profile(&self, id: ProfileId) -> &Profile {
+        &self.profiles[self.slots[id as usize] as usize]
+    }
+
+    fn profile_mut(&mut self, id: ProfileId) -> &mut Profile {
+        &mut self.profiles[self.slots[id as usize] as usize]
+    }
+
+    fn fetch(&mut self, key: u128) {
+        let Some(cold) = &self.cold else { return };
+        match cold.cluster(key) {
+            Ok(None) => {}
+            Ok(Some(cluster)) => self.warm(cluster),
+            Err(error) => self.trouble = self.trouble.take().or(Some(error)),
+        }
+    }
+
+    /// All profiles that are here, in the order of creation.
     pub fn profile_states(&self) -> impl Iterator<Item = ProfileState<'_>> {
-        (0..).zip(&self.profiles).map(|(id, profile)| {
+        let here = self.slots.iter().filter_map(|&slot| self.profiles.get(slot as usize));
+        here.map(|profile| {
+            let id = profile.id;
             let mut canonical = id;
-            while self.profiles[canonical as usize].parent != canonical {
-                canonical = self.profiles[canonical as usize].parent;
+            while self.profile(canonical).parent != canonical {
+                canonical = self.profile(canonical).parent;
             }
             let (last_seq, traits) = (profile.last_seq, profile.traits.as_deref());
             ProfileState { segment_id: self.segment_id(id), canonical, last_seq, traits }
         })
     }
 
-    /// All identifiers, in no order that means anything.
+    /// All identifiers that are here, in no order that means anything.
     pub fn mapped_identifiers(&self) -> impl Iterator<Item = MappedIdentifier> {
         self.identifiers.iter().map(|&Mapped { key, timestamp, profile, type_id, .. }| MappedIdentifier {
             key,
@@ -120,10 +238,10 @@ impl Graph {
     /// How many profiles were ever created.
     #[must_use]
     pub fn n_profiles(&self) -> usize {
-        self.profiles.len()
+        self.slots.len()
     }
 
-    /// How many identifiers are mapped.
+    /// How many identifiers are mapped and here.
     #[must_use]
     pub fn n_identifiers(&self) -> usize {
         self.identifiers.len()
@@ -132,25 +250,48 @@ impl Graph {
     /// A profile's segment id.
     #[must_use]
     pub fn segment_id(&self, profile: ProfileId) -> &str {
-        let at = profile as usize;
+        self.text(self.slots[profile as usize])
+    }
+
+    fn text(&self, slot: u32) -> &str {
+        let at = slot as usize;
         let start = if at == 0 { 0 } else { self.segment_id_ends[at - 1] };
         &self.segment_ids[start..self.segment_id_ends[at]]
     }
 
     /// The profile of a segment id.
-    #[must_use]
-    pub fn find_segment_id(&self, segment_id: &str) -> Option<ProfileId> {
+    pub fn find_segment_id(&mut self, segment_id: &str) -> Option<ProfileId> {
         let hash = self.hasher.hash_one(segment_id);
-        self.by_segment_id.find(hash, |&p| self.segment_id(p) == segment_id).copied()
+        let here = |graph: &Self| {
+            graph
+                .by_segment_id
+                .find(hash, |&slot| graph.text(slot) == segment_id)
+                .map(|&slot| graph.profiles[slot as usize].id)
+        };
+        if let Some(profile) = here(self) {
+            return Some(profile);
+        }
+        self.cold.as_ref()?;
+        self.fetch(segment_key(segment_id));
+        here(self)
     }
 
     /// Creates a profile. The segment id must be free.
     pub fn create(&mut self, segment_id: &str) -> ProfileId {
-        let profile = ProfileId::try_from(self.profiles.len()).expect("fewer than 2^32 profiles");
+        let profile = ProfileId::try_from(self.slots.len()).expect("fewer than 2^32 profiles");
+        self.slots.push(NONE);
+        self.add_profile(profile, profile, segment_id);
+        profile
+    }
+
+    fn add_profile(&mut self, id: ProfileId, parent: ProfileId, segment_id: &str) {
+        let slot = u32::try_from(self.profiles.len()).expect("fewer than 2^32 profiles");
+        self.slots[id as usize] = slot;
         self.segment_ids.push_str(segment_id);
         self.segment_id_ends.push(self.segment_ids.len());
         self.profiles.push(Profile {
-            parent: profile,
+            id,
+            parent,
             n_identifiers: 0,
             first_identifier: NONE,
             last_identifier: NONE,
@@ -158,33 +299,44 @@ impl Graph {
             counts: Vec::new(),
             merged: Vec::new(),
             traits: None,
+            changed: true,
         });
         let hash = self.hasher.hash_one(segment_id);
         let (ids, ends, hasher) = (&self.segment_ids, &self.segment_id_ends, &self.hasher);
-        self.by_segment_id.insert_unique(hash, profile, |&p| {
-            let at = p as usize;
+        self.by_segment_id.insert_unique(hash, slot, |&slot| {
+            let at = slot as usize;
             hasher.hash_one(&ids[if at == 0 { 0 } else { ends[at - 1] }..ends[at]])
         });
-        profile
     }
 
     /// The profile that a profile is part of now.
     pub fn canonical(&mut self, profile: ProfileId) -> ProfileId {
         let mut root = profile;
-        while self.profiles[root as usize].parent != root {
-            root = self.profiles[root as usize].parent;
+        loop {
+            let parent = self.profile(root).parent;
+            if parent == root {
+                break;
+            }
+            root = parent;
         }
         let mut at = profile;
         while at != root {
-            at = std::mem::replace(&mut self.profiles[at as usize].parent, root);
+            at = std::mem::replace(&mut self.profile_mut(at).parent, root);
         }
         root
     }
 
     /// The number of a mapped identifier.
-    #[must_use]
-    pub fn find(&self, key: u128) -> Option<u32> {
-        self.by_key.find(hash_of(key), |&i| self.identifiers[i as usize].key == key).copied()
+    pub fn find(&mut self, key: u128) -> Option<u32> {
+        let here = |graph: &Self| {
+            graph.by_key.find(hash_of(key), |&i| graph.identifiers[i as usize].key == key).copied()
+        };
+        let found = here(self);
+        if found.is_some() || self.cold.is_none() {
+            return found;
+        }
+        self.fetch(key);
+        here(self)
     }
 
     /// The profile that an identifier maps to now.
@@ -194,12 +346,13 @@ impl Graph {
 
     /// Maps a new identifier to a profile, under one of its segment ids.
     pub fn map(&mut self, key: u128, type_id: TypeId, segment: ProfileId, timestamp: Millis) {
-        let canonical = self.canonical(segment) as usize;
+        let canonical = self.canonical(segment);
         let number = u32::try_from(self.identifiers.len()).expect("fewer than 2^32 identifiers");
         self.identifiers.push(Mapped { key, timestamp, profile: segment, type_id, next: NONE });
         let identifiers = &self.identifiers;
         self.by_key.insert_unique(hash_of(key), number, |&i| hash_of(identifiers[i as usize].key));
-        let profile = &mut self.profiles[canonical];
+        let profile = self.profile_mut(canonical);
+        profile.changed = true;
         profile.n_identifiers += 1;
         let last = std::mem::replace(&mut profile.last_identifier, number);
         if last == NONE {
@@ -214,13 +367,14 @@ impl Graph {
     /// Merges a canonical profile into another. Traits are the caller's to fold: [`Graph::take_traits`].
     pub fn merge(&mut self, from: ProfileId, into: ProfileId) {
         debug_assert_ne!(from, into);
-        let source = &mut self.profiles[from as usize];
+        let source = self.profile_mut(from);
         source.parent = into;
         let merged = std::mem::take(&mut source.merged);
         let counts = std::mem::take(&mut source.counts);
         let (first, last, n, last_seq) =
             (source.first_identifier, source.last_identifier, source.n_identifiers, source.last_seq);
-        let target = &mut self.profiles[into as usize];
+        let target = self.profile_mut(into);
+        target.changed = true;
         target.last_seq = target.last_seq.max(last_seq);
         target.n_identifiers += n;
         for (type_id, count) in counts {
@@ -241,19 +395,19 @@ impl Graph {
     /// The profiles merged into a canonical one, in no order.
     #[must_use]
     pub fn merged(&self, profile: ProfileId) -> &[ProfileId] {
-        &self.profiles[profile as usize].merged
+        &self.profile(profile).merged
     }
 
     /// How many identifiers a canonical profile has.
     #[must_use]
     pub fn n_identifiers_of(&self, profile: ProfileId) -> u32 {
-        self.profiles[profile as usize].n_identifiers
+        self.profile(profile).n_identifiers
     }
 
     /// How many identifiers of each type a canonical profile has; types in no order.
     #[must_use]
     pub fn counts(&self, profile: ProfileId) -> &[(TypeId, u32)] {
-        &self.profiles[profile as usize].counts
+        &self.profile(profile).counts
     }
 
     /// How many identifiers of a type a canonical profile has.
@@ -266,7 +420,7 @@ impl Graph {
     #[must_use]
     pub fn count_after(&self, profile: ProfileId, type_id: TypeId, after: Millis) -> u32 {
         let mut n = 0;
-        let mut at = self.profiles[profile as usize].first_identifier;
+        let mut at = self.profile(profile).first_identifier;
         while at != NONE {
             let identifier = &self.identifiers[at as usize];
             n += u32::from(identifier.type_id == type_id && after < identifier.timestamp);
@@ -278,30 +432,33 @@ impl Graph {
     /// The seq of the last raw row of a canonical profile, 0 for none.
     #[must_use]
     pub fn last_seq(&self, profile: ProfileId) -> u64 {
-        self.profiles[profile as usize].last_seq
+        self.profile(profile).last_seq
     }
 
     /// Remembers the seq of a raw row.
     pub fn saw_seq(&mut self, profile: ProfileId, seq: u64) {
         let canonical = self.canonical(profile);
-        let last = &mut self.profiles[canonical as usize].last_seq;
-        *last = seq.max(*last);
+        let profile = self.profile_mut(canonical);
+        profile.changed |= profile.last_seq < seq;
+        profile.last_seq = seq.max(profile.last_seq);
     }
 
     /// The traits of a canonical profile.
     #[must_use]
     pub fn traits(&self, profile: ProfileId) -> Option<&ProfileTraits> {
-        self.profiles[profile as usize].traits.as_deref()
+        self.profile(profile).traits.as_deref()
     }
 
     /// The traits of a canonical profile, to be changed; made where there are none.
     pub fn traits_mut(&mut self, profile: ProfileId) -> &mut ProfileTraits {
-        self.profiles[profile as usize].traits.get_or_insert_default()
+        let profile = self.profile_mut(profile);
+        profile.changed = true;
+        profile.traits.get_or_insert_default()
     }
 
     /// Takes the traits of a profile that merges away.
     pub fn take_traits(&mut self, profile: ProfileId) -> Option<Box<ProfileTraits>> {
-        self.profiles[profile as usize].traits.take()
+        self.profile_mut(profile).traits.take()
     }
 }
 

@@ -225,7 +225,7 @@ impl Resolver {
                     identifier: index,
                     refusal: Refusal::Blocked,
                     limited_type: identifier.type_id,
-                    profile: self.graph.find(identifier.key).map(|i| self.graph.profile_of(i)),
+                    profile: profile_of(&mut self.graph, identifier.key),
                     no_room: false,
                 });
                 continue;
@@ -246,7 +246,7 @@ impl Resolver {
             self.candidates.sort_unstable_by(|a, b| a.rank.cmp(&b.rank).then_with(|| value(a).cmp(value(b))));
         }
         for candidate in &mut self.candidates {
-            candidate.profile = self.graph.find(candidate.key).map(|i| self.graph.profile_of(i));
+            candidate.profile = profile_of(&mut self.graph, candidate.key);
         }
     }
 
@@ -449,6 +449,11 @@ impl Resolver {
     fn columns(&self, profile: ProfileId) -> Vec<u32> {
         self.graph.traits(profile).map_or_else(Vec::new, |traits| traits.columns(&self.trait_names).collect())
     }
+}
+
+/// The profile that an identifier maps to now.
+fn profile_of(graph: &mut Graph, key: u128) -> Option<ProfileId> {
+    graph.find(key).map(|identifier| graph.profile_of(identifier))
 }
 
 /// Nanoseconds since 1970 of an event's time, which is neither before 1970 nor after 2285.

@@ -79,7 +79,7 @@ pub(super) fn run(
                 blocks.give(block);
             }
         }
-        resolved = next;
+        resolved = next?;
         for (unit, prepared) in units.iter().zip(prepared?) {
             if prepared.earliest.is_some_and(|earliest| earliest < unit.earliest) {
                 return Err(Error::Misjudged);

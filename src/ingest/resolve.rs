@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
+    error::Result,
     event::{
         block::{Block, Event, Span},
         duplicates::Accepted,
@@ -22,7 +23,7 @@ use crate::{
         profile_traits_updates,
         trigger::Trigger,
     },
-    space::state,
+    space::state::Contents,
     summary::IngestSummary,
 };
 
@@ -124,14 +125,19 @@ impl Stage {
         self.uuid_ts
     }
 
-    /// What the next run needs to carry on, encoded for the state cache.
+    /// What the next run needs to carry on.
     #[must_use]
-    pub fn state(&self) -> Vec<u8> {
-        state::encode(&self.resolver.graph, &self.resolver.trait_names, &self.accepted, &self.types)
+    pub fn state(&self) -> Contents<'_> {
+        Contents {
+            graph: &self.resolver.graph,
+            trait_names: &self.resolver.trait_names,
+            accepted: &self.accepted,
+            types: &self.types,
+        }
     }
 
     /// Resolves events in their order.
-    pub fn resolve(&mut self, released: Released) -> Resolved {
+    pub fn resolve(&mut self, released: Released) -> Result<Resolved> {
         let mut resolved = Resolved { released, ..Resolved::default() };
         if self.types.count() != self.type_names.len() {
             self.type_names = self.types.names();
@@ -141,9 +147,13 @@ impl Stage {
             resolved.released.blocks.iter().map(|b| self.sources_of(b)).collect();
         resolved.outcomes.reserve(resolved.released.places.len());
         let released = std::mem::take(&mut resolved.released);
-        for &place in &released.places {
+        let window = self.rules.dedupe_window;
+        let cold_duplicates = self.accepted.cold_duplicates(&released, window)?;
+        for (number, &place) in released.places.iter().enumerate() {
             let (block, event) = released.event(place);
-            if !self.accepted.accept(event.message_key, event.received_at, self.rules.dedupe_window) {
+            if cold_duplicates.get(number).is_some_and(|&duplicate| duplicate)
+                || !self.accepted.accept(event.message_key, event.received_at, window)
+            {
                 self.n_duplicates += 1;
                 resolved.outcomes.push(Outcome { segment_id: Span::default(), uuid_ts: None });
                 continue;
@@ -165,7 +175,8 @@ impl Stage {
             }
         }
         resolved.released = released;
-        resolved
+        self.resolver.graph.trouble()?;
+        Ok(resolved)
     }
 
     /// The sources of a block: their numbers in the accounts, and what the config knows of them.

@@ -6,7 +6,7 @@ use super::{
     lock::Lock,
     manifest::{MANIFEST, Manifest, TableState},
     replay::{Replayed, replay},
-    state,
+    state::{self, Contents, Reading},
     tables::{Table, path_of},
 };
 use crate::{
@@ -117,7 +117,7 @@ impl Space {
     }
 
     /// Commits: tables and state to the disk, then the folder, then the manifest.
-    pub fn commit(&mut self, mut next: Manifest, state: &[u8]) -> Result<()> {
+    pub fn commit(&mut self, mut next: Manifest, state: Contents<'_>) -> Result<()> {
         for name in ALWAYS {
             self.table(name);
         }
@@ -133,21 +133,38 @@ impl Space {
             }
         }
         let state_folder = self.folder.join(STATE);
-        next.state = Some(state::write(&state_folder, next.runs.len() as u64, state, &self.files)?);
+        // What was read as a whole is written as a whole.
+        let before = if state.graph.is_cold() { &self.manifest.state[..] } else { &[] };
+        next.state = state::write(&state_folder, next.runs.len() as u64, before, state, &self.files)?;
         self.files.sync_folder(&self.folder)?;
         next.write(&self.folder, &self.files)?;
         self.manifest = next;
         self.committed = true;
-        state::sweep(&state_folder, self.manifest.state.as_ref(), &self.files);
+        state::sweep(&state_folder, &self.manifest.state, &self.files);
         Ok(())
     }
 
+    /// How to read the state for a run over so many bytes of events: looking everything up costs more for each event,
+    /// reading all costs something for each entry.
+    #[must_use]
+    pub fn reading_for(&self, n_bytes: u64, reading: Reading) -> Reading {
+        const BYTES_PER_ENTRY: u64 = 50;
+        let n_entries: u64 = self.manifest.state.iter().map(|part| part.entries).sum();
+        match reading {
+            Reading::Lazy if n_entries * BYTES_PER_ENTRY < n_bytes => Reading::Whole,
+            _ => reading,
+        }
+    }
+
     /// What the resolver needs to carry on: from the cache, else from the raw tables.
-    pub fn carry_on(&self, types: &Types, progress: &dyn Progress) -> Result<Replayed> {
-        if let Some(named) = &self.manifest.state {
-            if let Some(state) = state::read(&self.folder.join(STATE), named, types, &self.files)? {
+    pub fn carry_on(&self, reading: Reading, types: &Types, progress: &dyn Progress) -> Result<Replayed> {
+        let named = &self.manifest.state;
+        if !named.is_empty() && reading != Reading::Tables {
+            if let Some(state) = state::read(&self.folder.join(STATE), named, reading, types, &self.files)? {
                 return Ok(state);
             }
+        }
+        if !self.manifest.runs.is_empty() {
             progress.notice("the state cache is missing or damaged: it is rebuilt from the raw tables");
         }
         replay(&self.folder, &self.manifest, types, &self.files, progress)

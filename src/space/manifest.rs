@@ -33,9 +33,9 @@ pub struct Manifest {
     pub config: Option<ConfigUsed>,
     /// The tables, by name.
     pub tables: BTreeMap<String, TableState>,
-    /// The state cache that goes with these tables.
-    #[serde(default)]
-    pub state: Option<StateFile>,
+    /// The parts of the state cache that goes with these tables, oldest first.
+    #[serde(default, rename = "state_parts")]
+    pub state: Vec<StateFile>,
     /// The runs, oldest first.
     pub runs: Vec<Run>,
 }
@@ -114,13 +114,15 @@ fn flat(text: &str) -> BTreeMap<String, String> {
     out
 }
 
-/// A file in the state folder.
+/// A part of the state cache, a file in the state folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateFile {
     /// Its name.
     pub name: String,
-    /// Of its bytes.
+    /// Of its index, which holds the checksums of all its bytes.
     pub digest: String,
+    /// How many messages, identifiers and segment ids stand in it.
+    pub entries: u64,
 }
 
 /// One run that was committed.
@@ -163,7 +165,7 @@ impl Default for Manifest {
             uuid_ts: -1,
             config: None,
             tables: BTreeMap::new(),
-            state: None,
+            state: Vec::new(),
             runs: Vec::new(),
         }
     }

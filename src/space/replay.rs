@@ -91,7 +91,10 @@ fn graph_row(rows: &Rows, replayed: &mut Replayed) -> Result<()> {
     let segment_id = rows.text("segment_id")?;
     let canonical_id = rows.text("canonical_segment_id")?;
     let graph = &mut replayed.graph;
-    let mut find = |id: &str| graph.find_segment_id(id).unwrap_or_else(|| graph.create(id));
+    let mut find = |id: &str| match graph.find_segment_id(id) {
+        Some(profile) => profile,
+        None => graph.create(id),
+    };
     let into = find(&canonical_id);
     let from = find(&segment_id);
     let into = graph.canonical(into);

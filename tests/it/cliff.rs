@@ -81,7 +81,7 @@ fn resolve(events: &Released, rules: &Arc<Rules>, types: &Arc<Types>) -> (Durati
     let mut stage = Stage::new(resolver, Accepted::default(), 0, rules, types);
     let events = Released { blocks: events.blocks.clone(), places: events.places.clone() };
     let start = Instant::now();
-    let rows = stage.resolve(events);
+    let rows = stage.resolve(events).unwrap();
     let took = start.elapsed();
     drop(rows);
     let mut summary = IngestSummary::default();

@@ -73,7 +73,7 @@ pub(crate) fn ingest(rules: &Rules, runs: &[Vec<u8>]) -> Ingested {
         for (_, row) in rejects {
             tables.entry("rejected".to_owned()).or_default().extend(row);
         }
-        let of_run = stage.resolve(waiting.release(None));
+        let of_run = stage.resolve(waiting.release(None)).unwrap();
         for (table, rows) in [
             ("id_graph_updates", &of_run.graph_rows),
             ("external_id_mapping_updates", &of_run.mapping_rows),

@@ -1,0 +1,69 @@
+//! Numbers and texts as bytes: little-endian; lists begin with their length (u64), texts with theirs (u32).
+
+/// Bytes being written.
+#[derive(Debug, Default)]
+pub(super) struct Out(pub(super) Vec<u8>);
+
+impl Out {
+    pub(super) fn u32(&mut self, value: u32) {
+        self.0.extend_from_slice(&value.to_le_bytes());
+    }
+    pub(super) fn u64(&mut self, value: u64) {
+        self.0.extend_from_slice(&value.to_le_bytes());
+    }
+    pub(super) fn i64(&mut self, value: i64) {
+        self.0.extend_from_slice(&value.to_le_bytes());
+    }
+    pub(super) fn u128(&mut self, value: u128) {
+        self.0.extend_from_slice(&value.to_le_bytes());
+    }
+    pub(super) fn text(&mut self, text: &[u8]) {
+        self.length(text.len());
+        self.0.extend_from_slice(text);
+    }
+    /// The length of what is shorter than a line.
+    pub(super) fn length(&mut self, length: usize) {
+        self.u32(u32::try_from(length).expect("fewer than 2^32 of anything that one profile has"));
+    }
+    pub(super) fn list<T>(&mut self, items: &[T], push: impl Fn(&mut Self, &T)) {
+        self.u64(items.len() as u64);
+        for item in items {
+            push(self, item);
+        }
+    }
+}
+
+/// Bytes being read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct In<'a>(pub(super) &'a [u8]);
+
+impl<'a> In<'a> {
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (now, behind) = self.0.split_first_chunk::<N>()?;
+        self.0 = behind;
+        Some(*now)
+    }
+    pub(super) fn u32(&mut self) -> Option<u32> {
+        self.take().map(u32::from_le_bytes)
+    }
+    pub(super) fn u64(&mut self) -> Option<u64> {
+        self.take().map(u64::from_le_bytes)
+    }
+    pub(super) fn i64(&mut self) -> Option<i64> {
+        self.take().map(i64::from_le_bytes)
+    }
+    pub(super) fn u128(&mut self) -> Option<u128> {
+        self.take().map(u128::from_le_bytes)
+    }
+    pub(super) fn text(&mut self) -> Option<&'a [u8]> {
+        let length = self.u32()? as usize;
+        let (now, behind) = self.0.split_at_checked(length)?;
+        self.0 = behind;
+        Some(now)
+    }
+    /// The length of the list that comes next, where so many items of this size can be there.
+    pub(super) fn count(&self, size: u64) -> Option<u64> {
+        let count = u64::from_le_bytes(*self.0.first_chunk()?);
+        (count.checked_mul(size)? <= self.0.len() as u64).then_some(count)
+    }
+}

@@ -1,0 +1,290 @@
+//! One file of the state cache: what one run left, or several together.
+//!
+//! Behind the magic and the version stand the records of profiles; then, sorted by key, where the profile of each
+//! identifier and segment id is; then, sorted by key, when each message arrived; then the index. The file ends with the
+//! place and the checksum of the index, which the manifest knows too. The index holds the checksums of everything else,
+//! so that what is read is known to be what was written, and nothing has to be read for that alone.
+
+use std::{
+    fs::File,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+};
+
+use rayon::prelude::*;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
+
+use super::{
+    encode::{In, Out},
+    record::{self, HEAD},
+    sorted::{BLOCK, Entry, Sorted},
+};
+use crate::{
+    error::{Error, Result},
+    files::{Files, OutFile},
+    identity::{
+        graph::Cluster,
+        traits::{PathId, TraitNames},
+        types::{TypeId, Types},
+    },
+    space::manifest::StateFile,
+};
+
+/// Changes whenever the bytes mean something else.
+const VERSION: u32 = 2;
+const MAGIC: [u8; 8] = *b"psstate\n";
+/// The place of the index and its checksum.
+const FOOT: usize = 24;
+
+/// A part that is open for reading.
+#[derive(Debug)]
+pub(super) struct Part {
+    path: PathBuf,
+    file: File,
+    /// Where the records end.
+    records_end: u64,
+    /// Where the record of an identifier or segment id is.
+    pub(super) places: Sorted,
+    /// When messages were accepted.
+    pub(super) messages: Sorted,
+    type_ids: Vec<TypeId>,
+    paths: Vec<PathId>,
+    /// Profiles ever created.
+    pub(super) n_profiles: u32,
+}
+
+impl Part {
+    /// Opens a part; `None` where it is not what the manifest names.
+    pub(super) fn open(
+        folder: &Path,
+        named: &StateFile,
+        types: &Types,
+        names: &mut TraitNames,
+        files: &Files,
+    ) -> Result<Option<Self>> {
+        let path = folder.join(&named.name);
+        if !path.is_file() {
+            return Ok(None);
+        }
+        let file = files.open(&path)?;
+        let Some(index) = read_index(&file, &path, named)? else { return Ok(None) };
+        Ok(decode_index(&index, path, file, types, names))
+    }
+
+    /// The record at a place.
+    pub(super) fn record(&self, place: u64) -> Result<Cluster> {
+        Ok(self.record_and_length(place)?.0)
+    }
+
+    fn record_and_length(&self, place: u64) -> Result<(Cluster, u64)> {
+        let io = |e| Error::io("read", &self.path, e);
+        let mut first = [0; HEAD];
+        self.file.read_exact_at(&mut first, place).map_err(io)?;
+        let (length, checksum) = record::head(&first);
+        if self.records_end < place + (HEAD + length) as u64 {
+            return Err(Error::StateDamaged);
+        }
+        let mut bytes = vec![0; length];
+        self.file.read_exact_at(&mut bytes, place + HEAD as u64).map_err(io)?;
+        if xxh3_64(&bytes) != checksum {
+            return Err(Error::StateDamaged);
+        }
+        let cluster = record::decode(&bytes, &self.type_ids, &self.paths).ok_or(Error::StateDamaged)?;
+        Ok((cluster, (HEAD + length) as u64))
+    }
+
+    /// All records, in the order in which they stand, read in large pieces.
+    pub(super) fn records(&self, mut each: impl FnMut(u64, Cluster) -> Result<()>) -> Result<()> {
+        const PIECE: usize = 4 << 20;
+        let mut at = START;
+        let mut bytes = Vec::new();
+        while at < self.records_end {
+            let n = (self.records_end - at).min(PIECE as u64);
+            bytes.resize(usize::try_from(n).unwrap_or(PIECE), 0);
+            self.file.read_exact_at(&mut bytes, at).map_err(|e| Error::io("read", &self.path, e))?;
+            let mut rest = &bytes[..];
+            while let Some((first, behind)) = rest.split_first_chunk::<HEAD>() {
+                let (length, checksum) = record::head(first);
+                let Some((body, behind)) = behind.split_at_checked(length) else { break };
+                if xxh3_64(body) != checksum {
+                    return Err(Error::StateDamaged);
+                }
+                let cluster = record::decode(body, &self.type_ids, &self.paths).ok_or(Error::StateDamaged)?;
+                each(at, cluster)?;
+                at += (HEAD + length) as u64;
+                rest = behind;
+            }
+            if rest.len() == bytes.len() {
+                // One record that is larger than a piece.
+                let (cluster, length) = self.record_and_length(at)?;
+                each(at, cluster)?;
+                at += length;
+            }
+        }
+        Ok(())
+    }
+
+    /// Calls `each` with the value of every entry of a key, until it says that it has seen enough.
+    pub(super) fn find(&self, sorted: &Sorted, key: u128, each: impl FnMut(u64) -> bool) -> Result<()> {
+        sorted.find(key, &self.file, &self.path, each)
+    }
+
+    /// All entries of some blocks.
+    pub(super) fn entries(&self, sorted: &Sorted, blocks: std::ops::Range<usize>) -> Result<Vec<Entry>> {
+        let mut entries = Vec::with_capacity(blocks.len() * BLOCK);
+        for block in blocks {
+            sorted.entries(block, &self.file, &self.path, &mut entries)?;
+        }
+        Ok(entries)
+    }
+}
+
+/// Where the records begin.
+const START: u64 = (MAGIC.len() + 4) as u64;
+
+fn read_index(file: &File, path: &Path, named: &StateFile) -> Result<Option<Vec<u8>>> {
+    let io = |e| Error::io("read", path, e);
+    let length = file.metadata().map_err(io)?.len();
+    let mut first = [0; START as usize];
+    let mut foot = [0; FOOT];
+    let Some(foot_at) = length.checked_sub(FOOT as u64).filter(|&at| START <= at) else { return Ok(None) };
+    file.read_exact_at(&mut first, 0).map_err(io)?;
+    file.read_exact_at(&mut foot, foot_at).map_err(io)?;
+    let mut rest = In(&foot);
+    let (Some(index_at), Some(checksum)) = (rest.u64(), rest.u128()) else { return Ok(None) };
+    let ours = first[..MAGIC.len()] == MAGIC && first[MAGIC.len()..] == VERSION.to_le_bytes();
+    let Some(n_bytes) = foot_at.checked_sub(index_at).filter(|_| ours && hex(checksum) == named.digest)
+    else {
+        return Ok(None);
+    };
+    let mut index = vec![0; usize::try_from(n_bytes).unwrap_or(usize::MAX)];
+    file.read_exact_at(&mut index, index_at).map_err(io)?;
+    Ok((xxh3_128(&index) == checksum).then_some(index))
+}
+
+fn decode_index(
+    index: &[u8],
+    path: PathBuf,
+    file: File,
+    types: &Types,
+    names: &mut TraitNames,
+) -> Option<Part> {
+    let mut rest = In(index);
+    let n_profiles = rest.u32()?;
+    let records_end = rest.u64()?;
+    let mut type_ids = Vec::new();
+    for _ in 0..rest.u64()? {
+        type_ids.push(types.id(std::str::from_utf8(rest.text()?).ok()?));
+    }
+    let mut paths = Vec::new();
+    for _ in 0..rest.u64()? {
+        paths.push(names.id(rest.text()?));
+    }
+    let places = Sorted::decode(&mut rest)?;
+    let messages = Sorted::decode(&mut rest)?;
+    rest.0.is_empty().then_some(Part {
+        path,
+        file,
+        records_end,
+        places,
+        messages,
+        type_ids,
+        paths,
+        n_profiles,
+    })
+}
+
+/// Writes a part: records first, then what was said of them and of messages.
+pub(super) struct Writer {
+    out: OutFile,
+    name: String,
+    /// Bytes that wait to go out.
+    pending: Out,
+    /// Bytes that went out.
+    written: u64,
+    places: Vec<Entry>,
+}
+
+/// Bytes go out in blocks of this many.
+const OUT_BYTES: usize = 1 << 20;
+
+impl Writer {
+    pub(super) fn create(folder: &Path, name: String, files: &Files) -> Result<Self> {
+        let out = files.create(&folder.join(&name))?;
+        let mut pending = Out::default();
+        pending.0.extend_from_slice(&MAGIC);
+        pending.u32(VERSION);
+        Ok(Self { out, name, pending, written: 0, places: Vec::new() })
+    }
+
+    /// Appends a record; `keys` lead to it.
+    pub(super) fn record(
+        &mut self,
+        push: impl FnOnce(&mut Out),
+        keys: impl Iterator<Item = u128>,
+    ) -> Result<()> {
+        let place = self.at();
+        push(&mut self.pending);
+        self.places.extend(keys.map(|key| (key, place)));
+        self.relieve()
+    }
+
+    /// Appends messages, each once, and the index; brings all to the disk.
+    pub(super) fn finish(
+        mut self,
+        mut messages: Vec<Entry>,
+        n_profiles: u32,
+        types: &Types,
+        names: &TraitNames,
+    ) -> Result<StateFile> {
+        let records_end = self.at();
+        let mut places = std::mem::take(&mut self.places);
+        let places = self.sorted(&mut places)?;
+        let messages = self.sorted(&mut messages)?;
+        let index_at = self.at();
+        let mut index = Out::default();
+        index.u32(n_profiles);
+        index.u64(records_end);
+        index.list(&types.names(), |out, name| out.text(name.as_bytes()));
+        index.list(&names.paths().collect::<Vec<_>>(), |out, path| out.text(path));
+        places.encode(&mut index);
+        messages.encode(&mut index);
+        let checksum = xxh3_128(&index.0);
+        self.pending.0.extend_from_slice(&index.0);
+        self.pending.u64(index_at);
+        self.pending.u128(checksum);
+        self.flush()?;
+        self.out.sync()?;
+        let n_entries = places.len() + messages.len();
+        Ok(StateFile { name: self.name, digest: hex(checksum), entries: n_entries })
+    }
+
+    fn sorted(&mut self, entries: &mut [Entry]) -> Result<Sorted> {
+        entries.par_sort_unstable();
+        let mut sorted = Sorted::begin(self.at());
+        for block in entries.chunks(BLOCK) {
+            sorted.add(block, &mut self.pending.0);
+            self.relieve()?;
+        }
+        Ok(sorted)
+    }
+
+    fn at(&self) -> u64 {
+        self.written + self.pending.0.len() as u64
+    }
+
+    fn relieve(&mut self) -> Result<()> {
+        if self.pending.0.len() < OUT_BYTES { Ok(()) } else { self.flush() }
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.out.write_all(&self.pending.0)?;
+        self.written += self.pending.0.len() as u64;
+        self.pending.0.clear();
+        Ok(())
+    }
+}
+
+fn hex(checksum: u128) -> String {
+    format!("{checksum:032x}")
+}

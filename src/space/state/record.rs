@@ -1,0 +1,119 @@
+//! A canonical profile with all that belongs to it, as bytes.
+//!
+//! Types and trait paths are numbers of the part that the record stands in. A record begins with its length (u32) and the
+//! checksum of what follows (u64).
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::encode::{In, Out};
+use crate::identity::{
+    graph::{Cluster, Graph, MappedIdentifier, ProfileId},
+    traits::{Cell, PathId, ProfileTraits, SetAt, Trait},
+    types::TypeId,
+};
+
+/// Bytes before a record: its length and its checksum.
+pub(super) const HEAD: usize = 12;
+
+/// Appends the record of a canonical profile that is in the graph.
+pub(super) fn encode(graph: &Graph, profile: ProfileId, out: &mut Out) {
+    let segments = std::iter::once(profile).chain(graph.merged(profile).iter().copied());
+    let traits = graph.traits(profile).map_or(&[][..], |traits| &traits.traits);
+    push(
+        out,
+        graph.last_seq(profile),
+        (1 + graph.merged(profile).len(), segments.map(|segment| (segment, graph.segment_id(segment)))),
+        (graph.n_identifiers_of(profile) as usize, graph.identifiers_of(profile)),
+        traits,
+    );
+}
+
+/// Appends the record of one that was fetched.
+pub(super) fn encode_cluster(cluster: &Cluster, out: &mut Out) {
+    push(
+        out,
+        cluster.last_seq,
+        (cluster.segments.len(), cluster.segments.iter().map(|(id, text)| (*id, &**text))),
+        (cluster.identifiers.len(), cluster.identifiers.iter().copied()),
+        cluster.traits.as_ref().map_or(&[][..], |traits| &traits.traits),
+    );
+}
+
+fn push<'a>(
+    out: &mut Out,
+    last_seq: u64,
+    segments: (usize, impl Iterator<Item = (ProfileId, &'a str)>),
+    identifiers: (usize, impl Iterator<Item = MappedIdentifier>),
+    traits: &[Trait],
+) {
+    let start = out.0.len();
+    out.0.extend_from_slice(&[0; HEAD]);
+    out.u64(last_seq);
+    out.length(segments.0);
+    for (id, text) in segments.1 {
+        out.u32(id);
+        out.text(text.as_bytes());
+    }
+    out.length(identifiers.0);
+    for identifier in identifiers.1 {
+        out.u128(identifier.key);
+        out.i64(identifier.timestamp);
+        out.u32(identifier.profile);
+        out.u32(identifier.type_id);
+    }
+    out.length(traits.len());
+    for one in traits {
+        out.u32(one.name);
+        out.i64(one.at.timestamp);
+        out.i64(one.at.uuid_ts);
+        out.u64(one.at.seq);
+        out.length(one.cells.len());
+        for cell in &one.cells {
+            out.u32(cell.path);
+            out.text(&cell.value);
+        }
+    }
+    seal(out, start);
+}
+
+/// Writes length and checksum of the record that began at a place.
+fn seal(out: &mut Out, start: usize) {
+    let body = &out.0[start + HEAD..];
+    let length = u32::try_from(body.len()).expect("a record is shorter than 4 GiB");
+    let checksum = xxh3_64(body);
+    out.0[start..start + 4].copy_from_slice(&length.to_le_bytes());
+    out.0[start + 4..start + HEAD].copy_from_slice(&checksum.to_le_bytes());
+}
+
+/// Length and checksum of a record.
+pub(super) fn head(bytes: &[u8; HEAD]) -> (usize, u64) {
+    let [a, b, c, d, checksum @ ..] = *bytes;
+    (u32::from_le_bytes([a, b, c, d]) as usize, u64::from_le_bytes(checksum))
+}
+
+/// Decodes a record behind its head; `type_ids` and `paths` are today's numbers of the part's types and paths.
+pub(super) fn decode(bytes: &[u8], type_ids: &[TypeId], paths: &[PathId]) -> Option<Cluster> {
+    let mut rest = In(bytes);
+    let mut cluster = Cluster { last_seq: rest.u64()?, ..Cluster::default() };
+    for _ in 0..rest.u32()? {
+        let id = rest.u32()?;
+        cluster.segments.push((id, std::str::from_utf8(rest.text()?).ok()?.into()));
+    }
+    for _ in 0..rest.u32()? {
+        let (key, timestamp, profile) = (rest.u128()?, rest.i64()?, rest.u32()?);
+        let type_id = *type_ids.get(rest.u32()? as usize)?;
+        cluster.identifiers.push(MappedIdentifier { key, timestamp, profile, type_id });
+    }
+    let mut traits = Vec::new();
+    for _ in 0..rest.u32()? {
+        let name = *paths.get(rest.u32()? as usize)?;
+        let at = SetAt { timestamp: rest.i64()?, uuid_ts: rest.i64()?, seq: rest.u64()? };
+        let mut cells = Vec::new();
+        for _ in 0..rest.u32()? {
+            cells.push(Cell { path: *paths.get(rest.u32()? as usize)?, value: rest.text()?.into() });
+        }
+        traits.push(Trait { name, at, cells: cells.into() });
+    }
+    cluster.traits = (!traits.is_empty()).then(|| Box::new(ProfileTraits { traits }));
+    (rest.0.is_empty() && !cluster.segments.is_empty()).then_some(cluster)
+}
