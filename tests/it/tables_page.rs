@@ -54,7 +54,7 @@ fn sections() -> BTreeMap<String, Section> {
         let mut section = Section { text: text.to_owned(), columns: Vec::new() };
         let rows = text.lines().skip_while(|line| *line != "| column | type | meaning | example |").skip(2);
         for row in rows.take_while(|line| line.starts_with('|')) {
-            let cells: Vec<_> = row.trim_matches('|').split(" | ").map(|cell| cell.trim()).collect();
+            let cells: Vec<_> = row.trim_matches('|').split(" | ").map(str::trim).collect();
             assert_eq!(cells.len(), 4, "{row}");
             let bare = |cell: &str| cell.trim_matches('`').to_owned();
             section.columns.push((bare(cells[0]), cells[1].to_owned(), bare(cells[3])));
