@@ -2,7 +2,7 @@
 //!
 //! Forms that are filled in before anybody has logged in, so that profiles with traits merge later, one after the other;
 //! traits that are removed, whole objects among them; traits told late, when newer ones are known; devices that tell in the
-//! same millisecond; traits that are a number here and a text there.
+//! same millisecond; traits that are a number here and a text there; two traits that want one column.
 
 use super::{
     CITIES, Device, FIRST_NAMES, PLANS, Shop, Visit, context,
@@ -86,6 +86,10 @@ impl Shop {
             let (city, country, _) = CITIES[self.random.index(CITIES.len())];
             traits.raw("address", format_args!(r#"{{"city":"{city}","country":"{country}"}}"#));
         }
+        if self.random.per_mille(100.0) {
+            // Another trait that wants the column of the address.
+            traits.text("address_city", CITIES[self.random.index(CITIES.len())].0);
+        }
         let height = self.random.below(200);
         match self.random.below(4) {
             0 => traits.raw("gardenSize", format_args!("{height}.5")),
@@ -99,7 +103,7 @@ impl Shop {
 
     fn removals(&mut self) -> String {
         let mut traits = Object::new();
-        for name in ["address", "plan", "nickname", "gardenSize", "loyaltyPoints", "tags"] {
+        for name in ["address", "address_city", "plan", "nickname", "gardenSize", "loyaltyPoints", "tags"] {
             if self.random.per_mille(400.0) {
                 traits.raw(name, "null");
             }

@@ -43,7 +43,7 @@ fn the_views_of_100_000_events_are_those_of_plain_sql() {
 
     let situations = work.rows("sql-space/situations.ndjson");
     let situations = situations[0].as_object().unwrap();
-    assert_eq!(situations.len(), 6, "{situations:?}");
+    assert_eq!(situations.len(), 7, "{situations:?}");
     for (what, count) in situations {
         assert!(OFTEN < count.as_u64().unwrap(), "{what}: {count}");
     }

@@ -43,4 +43,12 @@ SELECT
             GROUP BY ALL
             HAVING count(*) > 1
         )
-    ) AS shared_seqs
+    ) AS shared_seqs,
+    -- Traits that want one column.
+    (
+        SELECT count(*)
+        FROM (
+            SELECT segment_id, seq, unnest(json_keys(__trait_seqs)) AS path FROM profile_traits_updates
+        )
+        WHERE path = 'address_city'
+    ) AS shared_columns
