@@ -10,7 +10,7 @@
 # the disk. Nothing is taken away from the SQL: it is that of tests/it/duckdb, which the tests hold to the same rows, on all
 # cores and with all the memory DuckDB asks for.
 #
-# To be fair to the other side: a third to a half of DuckDB's time goes into reading and writing NDJSON. A warehouse that
+# To be fair to the other side: more than half of DuckDB's time goes into reading and writing NDJSON. A warehouse that
 # has the raw tables loaded and keeps the views as tables of its own skips that, and comes closer than these figures say.
 # The time to load and to export is part of what a user with files has to pay, and no part of what a user with a warehouse
 # has to pay again.
