@@ -4,6 +4,7 @@
 //! send batches. So a dump holds what real ones hold: merges, late events, exact duplicates, blocked values, missing
 //! message ids, numbers where text was meant.
 
+mod changes;
 mod text;
 
 use std::{
@@ -24,12 +25,20 @@ pub(crate) struct Knobs {
     pub(crate) days: u64,
     /// Per cent of lines that are no usable event.
     pub(crate) malformed: f64,
+    /// Per cent of events in which people change what they said of themselves.
+    pub(crate) changes: f64,
 }
 
 /// Writes the dump.
 pub(crate) fn write(knobs: Knobs, out: &mut dyn Write) -> io::Result<()> {
     let step = (knobs.days.max(1) * DAY / knobs.events.max(1)).max(1);
-    let mut shop = Shop { random: Random(knobs.seed), people: Vec::new(), visits: Vec::new(), now: START };
+    let mut shop = Shop {
+        random: Random(knobs.seed),
+        people: Vec::new(),
+        visits: Vec::new(),
+        now: START,
+        changes: knobs.changes,
+    };
     let mut held: VecDeque<(u64, String)> = VecDeque::new();
     let mut written = 0;
     while written < knobs.events {
@@ -127,12 +136,17 @@ struct Shop {
     people: Vec<Person>,
     visits: Vec<Visit>,
     now: u64,
+    changes: f64,
 }
 
 impl Shop {
     /// The next line: most often one event, now and then a batch of a server.
     fn line(&mut self) -> String {
         let visit = self.visit();
+        // Without the knob no die is cast, so that older dumps stay what they are.
+        if 0.0 < self.changes && self.random.per_mille(10.0 * self.changes) {
+            return self.change_of_mind(&visit);
+        }
         if self.device(&visit) == Device::Server && self.random.per_mille(500.0) {
             let sent = self.now;
             let items: Vec<_> = (0..2 + self.random.below(2)).map(|_| self.event(&visit, true)).collect();

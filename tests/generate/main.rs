@@ -13,12 +13,13 @@ use std::{
 use dump::Knobs;
 
 const USAGE: &str = "\
-usage: generate [--events N] [--seed N] [--days N] [--malformed PERCENT]
+usage: generate [--events N] [--seed N] [--days N] [--malformed PERCENT] [--changes PERCENT]
 
   --events N           about so many events (300)
   --seed N             another seed, another dump (1)
   --days N             spread over so many days (60)
-  --malformed PERCENT  so many lines that are no usable event (0)";
+  --malformed PERCENT  so many lines that are no usable event (0)
+  --changes PERCENT    so many events in which people change their traits (0)";
 
 fn main() -> ExitCode {
     let Some(knobs) = knobs() else {
@@ -36,7 +37,7 @@ fn main() -> ExitCode {
 }
 
 fn knobs() -> Option<Knobs> {
-    let mut knobs = Knobs { events: 300, seed: 1, days: 60, malformed: 0.0 };
+    let mut knobs = Knobs { events: 300, seed: 1, days: 60, malformed: 0.0, changes: 0.0 };
     let mut arguments = env::args().skip(1);
     while let Some(flag) = arguments.next() {
         let value = arguments.next()?;
@@ -45,6 +46,7 @@ fn knobs() -> Option<Knobs> {
             "--seed" => knobs.seed = value.parse().ok()?,
             "--days" => knobs.days = value.parse().ok()?,
             "--malformed" => knobs.malformed = value.parse().ok()?,
+            "--changes" => knobs.changes = value.parse().ok()?,
             _ => return None,
         }
     }

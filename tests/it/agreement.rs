@@ -62,7 +62,7 @@ fn without_detail(rows: &[u8]) -> Vec<u8> {
 fn on_made_up_dumps() {
     for seed in 300..330 {
         let mut bytes = Vec::new();
-        dump::write(Knobs { events: 150, seed, days: 5, malformed: 2.0 }, &mut bytes).unwrap();
+        dump::write(Knobs { events: 150, seed, days: 5, malformed: 2.0, changes: 10.0 }, &mut bytes).unwrap();
         agree(&format!("seed {seed}"), &bytes);
     }
 }

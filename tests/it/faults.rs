@@ -133,7 +133,7 @@ fn copy(from: &Path, to: &Path) {
 /// Consecutive slices of a dump, cut by the time of arrival.
 fn slices(folder: &Path, seed: u64, events: u64, n: usize) -> (PathBuf, Vec<PathBuf>) {
     let mut bytes = Vec::new();
-    dump::write(Knobs { events, seed, days: 20, malformed: 0.01 }, &mut bytes).unwrap();
+    dump::write(Knobs { events, seed, days: 20, malformed: 0.01, changes: 0.0 }, &mut bytes).unwrap();
     let all = folder.join("all.ndjson");
     write(&all, &bytes);
     let text = String::from_utf8_lossy(&bytes).into_owned();

@@ -8,6 +8,7 @@ mod cliff;
 mod config;
 mod diff;
 mod documents;
+mod duckdb;
 mod failures;
 mod faults;
 mod golden;
@@ -21,6 +22,7 @@ mod sample;
 mod scanner;
 mod stages;
 mod support;
+mod tables_page;
 mod twin;
 mod verify;
 

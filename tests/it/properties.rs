@@ -17,7 +17,7 @@ const SEEDS: std::ops::Range<u64> = 100..106;
 
 fn lines(seed: u64) -> Vec<String> {
     let mut bytes = Vec::new();
-    dump::write(Knobs { events: 400, seed, days: 40, malformed: 0.0 }, &mut bytes).unwrap();
+    dump::write(Knobs { events: 400, seed, days: 40, malformed: 0.0, changes: 0.0 }, &mut bytes).unwrap();
     String::from_utf8(bytes).unwrap().lines().map(str::to_owned).collect()
 }
 

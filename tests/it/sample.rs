@@ -7,7 +7,7 @@ use crate::{
     support::{Work, project, project_text},
 };
 
-const SHIPPED: Knobs = Knobs { events: 300, seed: 52, days: 3, malformed: 0.0 };
+const SHIPPED: Knobs = Knobs { events: 300, seed: 52, days: 3, malformed: 0.0, changes: 0.0 };
 
 /// A dump as text.
 fn text(knobs: Knobs) -> String {

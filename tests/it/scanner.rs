@@ -16,7 +16,7 @@ fn serde_reads(text: &str) -> bool {
 #[test]
 fn changed_bytes_are_judged_alike() {
     let mut bytes = Vec::new();
-    dump::write(Knobs { events: 60, seed: 3, days: 20, malformed: 0.0 }, &mut bytes).unwrap();
+    dump::write(Knobs { events: 60, seed: 3, days: 20, malformed: 0.0, changes: 0.0 }, &mut bytes).unwrap();
     let dump = String::from_utf8(bytes).unwrap();
     let mut lines: Vec<&str> = dump.lines().collect();
     lines.extend([

@@ -10,7 +10,7 @@ use crate::{
 fn space() -> Work {
     let work = Work::new();
     let mut bytes = Vec::new();
-    dump::write(Knobs { events: 300, seed: 5, days: 20, malformed: 0.02 }, &mut bytes).unwrap();
+    dump::write(Knobs { events: 300, seed: 5, days: 20, malformed: 0.02, changes: 0.0 }, &mut bytes).unwrap();
     work.write("events.ndjson", bytes);
     work.program(&["ingest", "events.ndjson", "--space", "space", "-q"]).assert().success();
     work

@@ -1,0 +1,102 @@
+#!/usr/bin/env bash
+# Times `materialize` against plain DuckDB SQL that makes the same views of the same raw tables.
+#
+# usage: tests/bench/materialize.sh [SPACE | EVENTS]
+#
+# SPACE is a space, EVENTS a dump that is ingested first; with neither, a dump of 1,000,000 events is made up.
+#
+# Both read the raw tables as NDJSON files and write the views as NDJSON files, whole commands from start to end, one after
+# the other in turn, five times; the median counts. Before each round the files are read once, so that neither waits for
+# the disk. Nothing is taken away from the SQL: it is that of tests/it/duckdb, which the tests hold to the same rows, on all
+# cores and with all the memory DuckDB asks for.
+#
+# To be fair to the other side: more than half of DuckDB's time goes into reading and writing NDJSON. A warehouse that
+# has the raw tables loaded and keeps the views as tables of its own skips that, and comes closer than these figures say.
+# The time to load and to export is part of what a user with files has to pay, and no part of what a user with a warehouse
+# has to pay again.
+#
+# Needs cargo, python3 with venv, and GNU time (Debian: `apt-get install time python3-venv`).
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+project=$PWD
+bench=$project/target/bench
+rounds=5
+duckdb=$(sed -n 's/^const VERSION: &str = "\(.*\)";$/\1/p' tests/it/duckdb.rs)
+mkdir -p "$bench"
+
+cargo build --release --quiet
+program=$project/target/release/profiles-sync
+
+input=${1:-}
+if [[ -z $input ]]; then
+    input=$bench/events.ndjson
+    cargo run --release --quiet --example generate -- --events 1000000 --days 60 --changes 2 >"$input"
+fi
+if [[ -f $input/manifest.json ]]; then
+    space=$(cd "$input" && pwd)
+else
+    space=$bench/space
+    rm -rf "$space"
+    "$program" ingest "$input" --space "$space"
+fi
+
+environment=$bench/duckdb-$duckdb
+if ! "$environment/bin/python" -c 'import duckdb' 2>"$bench/python.log"; then
+    python3 -m venv --clear "$environment"
+    "$environment/bin/python" -m pip install --quiet --disable-pip-version-check "duckdb==$duckdb"
+fi
+
+# Views are made anew, where the program could also bring older ones up to date.
+full=()
+if "$program" materialize --help | grep -q -- '--full'; then
+    full=(--full)
+fi
+
+# Runs a command; appends its seconds and peak kilobytes to a file.
+timed() {
+    local figures=$1
+    shift
+    /usr/bin/time --output="$figures" --append --format='%e %M' "$@" 2>"$bench/said.log"
+}
+
+# The median of a column of a file.
+median() { awk -v column="$2" '{ print $column }' "$1" | sort -g | sed -n "$((rounds / 2 + 1))p"; }
+
+compare() {
+    local title=$1
+    shift
+    local views=("$@") queries=() view
+    for view in "${views[@]}"; do
+        queries+=("$project/tests/it/duckdb/views/$view.sql")
+    done
+    rm -rf "$bench"/{ours,theirs}{,.figures}
+    for ((round = 0; round < rounds; round++)); do
+        cat "$space"/{id_graph,external_id_mapping,profile_traits}_updates.ndjson >/dev/null
+        timed "$bench/ours.figures" "$program" materialize --space "$space" --out "$bench/ours" \
+            --views "$(IFS=,; echo "${views[*]}")" "${full[@]}"
+        (
+            cd "$space"
+            timed "$bench/theirs.figures" "$environment/bin/python" "$project/tests/it/duckdb/run.py" \
+                "$bench/theirs" --setup "$project/tests/it/duckdb/raw.sql" "${queries[@]}"
+        )
+    done
+    for view in "${views[@]}"; do
+        if [[ $(wc -l <"$bench/ours/$view.ndjson") != $(wc -l <"$bench/theirs/$view.ndjson") ]]; then
+            echo "$view: the two have different numbers of rows" >&2
+            exit 1
+        fi
+    done
+    awk -v title="$title" \
+        -v ours="$(median "$bench/ours.figures" 1)" -v theirs="$(median "$bench/theirs.figures" 1)" \
+        -v our_memory="$(median "$bench/ours.figures" 2)" -v their_memory="$(median "$bench/theirs.figures" 2)" '
+        BEGIN {
+            print title
+            printf "  profiles-sync  %6.2f s  %6.0f MB\n", ours, our_memory / 1024
+            printf "  DuckDB         %6.2f s  %6.0f MB\n", theirs, their_memory / 1024
+            printf "  %.1f times as fast, with %.2f of the memory\n", theirs / ours, our_memory / their_memory
+        }'
+}
+
+echo "DuckDB $duckdb, $(nproc) cores, raw tables of $(cat "$space"/*_updates.ndjson | wc -c | awk '{ printf "%.0f", $1 / 1e6 }') MB, medians of $rounds"
+compare "six views" id_graph external_id_mapping profile_traits user_traits user_identifiers profile_merges
+compare "id_graph, external_id_mapping, profile_traits" id_graph external_id_mapping profile_traits

@@ -1,0 +1,84 @@
+//! A second opinion: DuckDB reads the tables that the program wrote.
+//!
+//! It comes from PyPI into an environment of its own below `target/`, made once. Where that is not possible these tests say
+//! so and do nothing; in CI they fail.
+
+mod parity;
+mod queries;
+
+use std::{
+    env, fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+};
+
+use crate::support::project;
+
+/// The version from PyPI.
+const VERSION: &str = "2.0.0";
+
+/// A Python that has DuckDB.
+struct DuckDb {
+    python: &'static Path,
+}
+
+impl DuckDb {
+    /// Finds or makes it; `None` where that is not possible, which must not happen in CI.
+    fn find() -> Option<Self> {
+        static PYTHON: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+        match PYTHON.get_or_init(find_or_make) {
+            Ok(python) => Some(Self { python }),
+            Err(error) => {
+                assert!(env::var_os("CI").is_none(), "DuckDB is needed in CI: {error}");
+                // Past the capturing of what tests print.
+                let message = format!("SKIPPED: a test that needs DuckDB from PyPI: {error}\n");
+                io::stderr().write_all(message.as_bytes()).unwrap();
+                None
+            }
+        }
+    }
+
+    /// Runs queries over the tables in a folder, each into `OUT/NAME.ndjson`.
+    fn run(&self, folder: &Path, out: &Path, flags: &[&str], queries: &[PathBuf]) {
+        let mut command = Command::new(self.python);
+        command.current_dir(folder).arg(project("tests/it/duckdb/run.py")).arg(out).args(queries).args(flags);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+fn find_or_make() -> Result<PathBuf, String> {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let environment = target.join(format!("duckdb-{VERSION}"));
+    let python = environment.join("bin/python");
+    if is_usable(&python) {
+        return Ok(python);
+    }
+    // Made beside and renamed, so that what was interrupted is not taken for whole.
+    let beside = tempfile::Builder::new().prefix("duckdb-").tempdir_in(target).unwrap();
+    run(Command::new("python3").args(["-m", "venv"]).arg(beside.path()))?;
+    let package = format!("duckdb=={VERSION}");
+    let flags = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+    run(Command::new(beside.path().join("bin/python")).args(flags).arg(package))?;
+    let _ = fs::remove_dir_all(&environment);
+    #[expect(clippy::disallowed_methods, reason = "a test's own files need no wrapper")]
+    let renamed = fs::rename(beside.path(), &environment);
+    // Another process may have been faster.
+    if is_usable(&python) { Ok(python) } else { Err(format!("it does not run: {renamed:?}")) }
+}
+
+fn is_usable(python: &Path) -> bool {
+    let code = format!("import duckdb; assert duckdb.__version__ == '{VERSION}'");
+    Command::new(python).args(["-c", &code]).output().is_ok_and(|output| output.status.success())
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = [output.stdout, output.stderr].concat();
+    Err(format!("{command:?}: {}", String::from_utf8_lossy(&said).trim()))
+}

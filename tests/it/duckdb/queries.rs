@@ -1,0 +1,66 @@
+//! The queries in `docs/tables.md` run, and give what `fixtures/queries` holds.
+//!
+//! `BLESS=1 cargo test queries` rewrites what is expected; the change is then read like any other.
+
+use std::{env, fs};
+
+use super::DuckDb;
+use crate::support::{Work, project, project_text, tree};
+
+/// The heading of each query as the name of a file, and its SQL.
+fn queries(page: &str) -> Vec<(String, &str)> {
+    let (_, section) = page.split_once("\n## Queries\n").unwrap();
+    let mut queries = Vec::new();
+    for text in section.split("\n### ").skip(1) {
+        let (heading, text) = text.split_once('\n').unwrap();
+        let mut blocks = text.split("```sql\n").skip(1);
+        let sql = blocks.next().and_then(|block| block.split_once("```"));
+        let (sql, _) = sql.unwrap_or_else(|| panic!("{heading}: no query"));
+        assert!(blocks.next().is_none(), "{heading}: two queries");
+        queries.push((heading.to_lowercase().replace(' ', "-"), sql));
+    }
+    queries
+}
+
+/// The arguments of the command with which the page makes its space.
+fn arguments(page: &str) -> Vec<&str> {
+    let (_, command) = page.split_once("```sh\ncargo run --release -- ").unwrap();
+    command.lines().next().unwrap().split(' ').collect()
+}
+
+#[test]
+fn the_queries_of_the_docs_run_and_give_what_is_expected() {
+    let Some(duckdb) = DuckDb::find() else { return };
+    let page = project_text("docs/tables.md");
+    let work = Work::new();
+    for input in ["fixtures/sample/events.ndjson", "fixtures/cases/second-chance/in/events.ndjson"] {
+        work.write(input, project_text(input));
+    }
+    work.program(&arguments(&page)).assert().success();
+    let queries = queries(&page);
+    assert!(!queries.is_empty());
+    let paths: Vec<_> =
+        queries.iter().map(|(name, sql)| work.write(&format!("sql/{name}.sql"), sql)).collect();
+    duckdb.run(&work.path("target/queries"), &work.path("out"), &[], &paths);
+
+    let actual = tree::read(&work.path("out"));
+    for (path, rows) in &actual {
+        assert!(!rows.is_empty(), "{}: a query that finds nothing shows nothing", path.display());
+    }
+    let folder = project("fixtures/queries");
+    let mut expected = tree::read(&folder);
+    expected.retain(|path, _| path.extension().is_some_and(|extension| extension == "ndjson"));
+    if env::var_os("BLESS").is_some() {
+        assert!(env::var_os("CI").is_none(), "BLESS is for people: CI compares");
+        for path in expected.keys() {
+            fs::remove_file(folder.join(path)).unwrap();
+        }
+        for (path, rows) in &actual {
+            #[expect(clippy::disallowed_methods, reason = "a test's own files need no wrapper")]
+            fs::write(folder.join(path), rows).unwrap();
+        }
+        return;
+    }
+    let differences = tree::differences(&expected, &actual);
+    assert!(differences.is_empty(), "fixtures/queries/\n{differences}");
+}

@@ -1,0 +1,168 @@
+//! `docs/tables.md` names every table and every fixed column that the program writes, in their order, and no other.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+};
+
+use profiles_sync::event::{
+    json::{Document, Tape},
+    reject::Reason,
+};
+use serde_json::Value;
+
+use crate::support::{
+    Work, project, project_text,
+    tree::{self, Tree},
+};
+
+/// Nothing that has columns of its own but one trait, so that all others are fixed; and a row for every table.
+const EVENTS: &str = r#"
+{"type":"page","messageId":"m1","userId":"u1","anonymousId":"null","name":"Home","category":"shop","timestamp":"2026-01-05T10:01:00Z"}
+{"type":"screen","messageId":"m2","userId":"u1","name":"Checkout","category":"shop","timestamp":"2026-01-05T10:02:00Z"}
+{"type":"identify","messageId":"m3","userId":"u1","traits":{"one_trait":7},"timestamp":"2026-01-05T10:03:00Z"}
+{"type":"track","messageId":"m4","userId":"u1","event":"Order Completed","timestamp":"2026-01-05T10:04:00Z"}
+{"type":"group","messageId":"m5","userId":"u1","groupId":"g1","timestamp":"2026-01-05T10:05:00Z"}
+{"type":"alias","messageId":"m6","userId":"u1","previousId":"a1","timestamp":"2026-01-05T10:06:00Z"}
+{"type":"identify","messageId":"m7","anonymousId":"a2","traits":{"one_trait":8},"timestamp":"2026-01-05T10:07:00Z"}
+{"type":"page","messageId":"m8","userId":"u1","anonymousId":"a2","name":"Home","timestamp":"2026-01-05T10:08:00Z"}
+no event
+"#;
+const TRAIT: &str = "one_trait";
+
+/// Headings of the page that stand for tables, as no table is called so.
+const EVERY_EVENT_TABLE: &str = "Every event table";
+const OWN_TABLES: &str = "One table for each track event name";
+const EVENT_TABLES: [&str; 7] = ["identifies", "pages", "screens", "groups", "aliases", "tracks", OWN_TABLES];
+
+/// What the page says of a table.
+#[derive(Debug, Default)]
+struct Section {
+    text: String,
+    /// Name, type, example.
+    columns: Vec<(String, String, String)>,
+}
+
+/// The sections of the page that describe a table, by its name.
+fn sections() -> BTreeMap<String, Section> {
+    let page = project_text("docs/tables.md");
+    let (tables, _) = page.split_once("\n## Queries\n").unwrap();
+    let mut sections = BTreeMap::new();
+    for text in tables.split("\n### ").skip(1) {
+        let text = text.split("\n## ").next().unwrap();
+        let (heading, text) = text.split_once('\n').unwrap();
+        let mut section = Section { text: text.to_owned(), columns: Vec::new() };
+        let rows = text.lines().skip_while(|line| *line != "| column | type | meaning | example |").skip(2);
+        for row in rows.take_while(|line| line.starts_with('|')) {
+            let cells: Vec<_> = row.trim_matches('|').split(" | ").map(str::trim).collect();
+            assert_eq!(cells.len(), 4, "{row}");
+            let bare = |cell: &str| cell.trim_matches('`').to_owned();
+            section.columns.push((bare(cells[0]), cells[1].to_owned(), bare(cells[3])));
+        }
+        assert!(!section.columns.is_empty(), "{heading}");
+        let former = sections.insert(heading.trim_matches('`').to_owned(), section);
+        assert!(former.is_none(), "{heading}");
+    }
+    sections
+}
+
+/// The space that the events give.
+fn space() -> Tree {
+    let work = Work::new();
+    work.write("in/events.ndjson", EVENTS);
+    work.program(&["ingest", "in", "--space", "space", "--materialize"]).assert().success();
+    tree::read(&work.path("space"))
+}
+
+/// The columns of a row in their order.
+fn columns(row: &str) -> Vec<String> {
+    let mut tape = Tape::default();
+    tape.read(row.as_bytes()).unwrap();
+    let document = Document { text: row.as_bytes(), tokens: &tape.tokens };
+    let name = |key| String::from_utf8(document.string(key).unwrap().into_owned()).unwrap();
+    document.members(0).map(|(key, _)| name(key)).collect()
+}
+
+/// The heading under which a table is described.
+fn heading(table: &str) -> &str {
+    if table == "order_completed" { OWN_TABLES } else { table }
+}
+
+/// The fixed columns that the page gives a table; those of traits and properties have a `*`.
+fn fixed(sections: &BTreeMap<String, Section>, heading: &str) -> Vec<String> {
+    let common = EVENT_TABLES.contains(&heading).then_some(EVERY_EVENT_TABLE);
+    let columns = common.into_iter().chain([heading]).flat_map(|heading| &sections[heading].columns);
+    columns.map(|column| column.0.clone()).filter(|name| !name.contains('*')).collect()
+}
+
+#[test]
+fn the_page_on_tables_names_every_column_and_no_other() {
+    let sections = sections();
+    let mut headings = BTreeSet::from([EVERY_EVENT_TABLE.to_owned()]);
+    for (path, bytes) in space() {
+        let table = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let text = String::from_utf8(bytes).unwrap();
+        let heading = heading(&table);
+        assert!(sections.contains_key(heading), "docs/tables.md has no section `{heading}`");
+        assert!(!text.is_empty(), "{table} has no row");
+        for row in text.lines() {
+            let mut actual = columns(row);
+            actual.retain(|name| name != TRAIT);
+            assert_eq!(fixed(&sections, heading), actual, "{table}");
+        }
+        headings.insert(heading.to_owned());
+    }
+    assert_eq!(headings, sections.keys().cloned().collect());
+}
+
+#[test]
+fn the_page_on_tables_says_of_each_its_grain_key_order_and_joins() {
+    for (heading, section) in sections() {
+        for what in ["Grain", "Key", "Order", "Join"] {
+            let alone = format!("\n- {what}: ");
+            let together = "\n- Grain, key, order and join: as every event table";
+            assert!(section.text.contains(&alone) || section.text.contains(together), "{heading}: {what}");
+        }
+    }
+}
+
+#[test]
+fn the_examples_on_tables_stand_in_golden_tables() {
+    let mut tables: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    let mut add = |tree: Tree| {
+        for (path, bytes) in tree {
+            let table = path.file_stem().unwrap().to_str().unwrap();
+            let rows = String::from_utf8(bytes).unwrap();
+            let rows = rows.lines().map(|row| serde_json::from_str::<Value>(row).unwrap());
+            tables.entry(heading(table).to_owned()).or_default().extend(rows);
+        }
+    };
+    add(space());
+    for case in fs::read_dir(project("fixtures/cases")).unwrap() {
+        add(tree::read(&case.unwrap().path().join("out")));
+    }
+    for (heading, section) in sections() {
+        let names = if heading == EVERY_EVENT_TABLE { EVENT_TABLES.to_vec() } else { vec![heading.as_str()] };
+        let rows: Vec<&Value> = names.iter().flat_map(|name| &tables[*name]).collect();
+        for (column, kind, example) in section.columns.iter().filter(|column| !column.0.contains('*')) {
+            let is_example = |value: &Value| match (value, kind.as_str()) {
+                (Value::String(text), "time") => text == example && text.len() == 24,
+                (Value::String(text), "fine time") => text == example && text.len() == 27,
+                (Value::String(text), "seq") => text == example && text.len() == 19,
+                (Value::String(text), "text") => text == example,
+                (Value::Number(number), "number") => number.to_string() == *example,
+                _ => false,
+            };
+            assert!(rows.iter().any(|row| is_example(&row[column])), "{heading}: {column} {kind} {example}");
+        }
+    }
+}
+
+#[test]
+fn the_page_on_tables_explains_every_reason_of_a_reject() {
+    let text = &sections()["rejected"].text;
+    let (_, reasons) = text.split_once("| reason |").unwrap();
+    let explained: Vec<_> =
+        reasons.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    assert_eq!(explained, Reason::ALL.map(Reason::word));
+}
