@@ -94,7 +94,13 @@ impl Side {
         let metadata = fs::metadata(path).map_err(|e| {
             let missing = e.kind() == io::ErrorKind::NotFound;
             let error = Error::io("read", path, e);
-            if missing { error.hint("give two table files, or two folders of tables") } else { error }
+            match missing {
+                true if path == Path::new("-") => error.hint(
+                    "the standard input cannot be compared, as tables are read more than once: write it to a file first",
+                ),
+                true => error.hint("give two table files, or two folders of tables"),
+                false => error,
+            }
         })?;
         let mut tables = BTreeMap::new();
         if !metadata.is_dir() {
@@ -241,7 +247,15 @@ fn file_name(path: &Path) -> String {
 
 /// Takes down what of a file counts and how it is packed.
 fn look(path: &Path, format: Format, committed: Option<u64>, files: &Files) -> Result<TableFile> {
-    let io = |e| Error::io("read", path, e);
+    let io = |e: io::Error| {
+        let pipe = e.kind() == io::ErrorKind::NotSeekable;
+        let error = Error::io("read", path, e);
+        if pipe {
+            error.hint("tables are read more than once, which a pipe cannot be: write it to a file first")
+        } else {
+            error
+        }
+    };
     let mut file = files.open(path)?;
     let first = first_bytes(&mut file).map_err(io)?;
     let size = file.metadata().map_err(io)?.len();
