@@ -120,12 +120,13 @@ pub fn compare<'a>(
     }
     for (name, b) in rest_new {
         let name = new.string(name).unwrap_or_default();
-        let stands = match &maps {
-            Some((of_old, _)) => of_old.contains_key(&name),
-            None => old.members(0).any(|(other, _)| old.key_is(other, &name)),
+        let a = match &maps {
+            Some((of_old, _)) => of_old.get(&name).copied(),
+            None => present(old, &name, typing),
         };
-        if !stands && !is_null(new, b, typing) {
-            changed.push(Changed { name, old: None, new: Some(b) });
+        let b = Some(b).filter(|b| !is_null(new, *b, typing));
+        if differs(old, a, new, b, typing) {
+            changed.push(Changed { name, old: a, new: b });
         }
     }
     changed.retain_mut(|column| {

@@ -7,6 +7,7 @@
 use std::{
     collections::BTreeMap,
     fs, io,
+    os::unix::fs::FileTypeExt,
     path::{Path, PathBuf},
 };
 
@@ -247,16 +248,13 @@ fn file_name(path: &Path) -> String {
 
 /// Takes down what of a file counts and how it is packed.
 fn look(path: &Path, format: Format, committed: Option<u64>, files: &Files) -> Result<TableFile> {
-    let io = |e: io::Error| {
-        let pipe = e.kind() == io::ErrorKind::NotSeekable;
-        let error = Error::io("read", path, e);
-        if pipe {
-            error.hint("tables are read more than once, which a pipe cannot be: write it to a file first")
-        } else {
-            error
-        }
-    };
+    let io = |e| Error::io("read", path, e);
     let mut file = files.open(path)?;
+    let kind = file.metadata().map_err(io)?.file_type();
+    if kind.is_fifo() || kind.is_socket() {
+        return Err(Error::file(path, "is a pipe, but tables are read more than once")
+            .hint("write it to a file first"));
+    }
     let first = first_bytes(&mut file).map_err(io)?;
     let size = file.metadata().map_err(io)?.len();
     let bytes = committed.unwrap_or(size);
