@@ -148,7 +148,7 @@ fn what_makes_no_sense_is_refused_with_its_line_and_a_way_out() {
 fn a_config_that_is_not_utf_8_is_refused_with_its_line() {
     let error = config::read(b"[identity]\nblocked = [\"caf\xe9\"]\n", Path::new("rules.toml")).unwrap_err();
     assert_eq!(error.to_string(), "rules.toml:2: the config is not UTF-8");
-    assert_eq!(error.hint_text().as_deref(), Some("save it as UTF-8"));
+    assert_eq!(error.hint_text(), Some("save it as UTF-8"));
     config::read(b"\xef\xbb\xbfdedupe_window_days = 3\r\n", Path::new("rules.toml")).unwrap();
 }
 
