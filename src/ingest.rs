@@ -117,10 +117,7 @@ pub fn load_rules(options: &IngestOptions, files: &Files) -> Result<Rules> {
     };
     let mut rules = match text {
         None => Rules::default(),
-        Some(bytes) => {
-            let text = String::from_utf8(bytes).map_err(|_| Error::file(path, "the config is not UTF-8"))?;
-            config::parse(&text, path)?
-        }
+        Some(bytes) => config::read(&bytes, path)?,
     };
     if let Some(style) = options.segment_ids {
         rules.segment_ids = style;

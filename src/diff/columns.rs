@@ -25,6 +25,9 @@ pub fn globs(patterns: &[String], flag: &str) -> Result<GlobSet> {
     set.build().map_err(|e| Error::Refused(format!("{flag}: {e}")))
 }
 
+/// So many columns of two rows are looked through one by one.
+const FEW_COLUMNS: usize = 48;
+
 /// Which columns of a table do not count. Remembers what it was asked.
 #[derive(Debug, Clone)]
 pub struct Ignored {
@@ -101,24 +104,37 @@ pub fn compare<'a>(
             }
         }
     };
+    // Few columns are found faster by looking through them than by a map.
+    let few = rest_old.len().max(rest_new.len()) <= FEW_COLUMNS;
+    let maps = (!few).then(|| (by_name(old, typing), by_name(new, typing)));
+    for (name, a) in rest_old {
+        let name = old.string(name).unwrap_or_default();
+        let a = Some(a).filter(|a| !is_null(old, *a, typing));
+        let b = match &maps {
+            Some((_, of_new)) => of_new.get(&name).copied(),
+            None => present(new, &name, typing),
+        };
+        if differs(old, a, new, b, typing) {
+            changed.push(Changed { name, old: a, new: b });
+        }
+    }
+    for (name, b) in rest_new {
+        let name = new.string(name).unwrap_or_default();
+        let a = match &maps {
+            Some((of_old, _)) => of_old.get(&name).copied(),
+            None => present(old, &name, typing),
+        };
+        let b = Some(b).filter(|b| !is_null(new, *b, typing));
+        if differs(old, a, new, b, typing) {
+            changed.push(Changed { name, old: a, new: b });
+        }
+    }
     changed.retain_mut(|column| {
         // Of a repeated key the last value counts; and only here, where rows differ, is it worth a look.
         column.old = present(old, &column.name, typing);
         column.new = present(new, &column.name, typing);
         differs(old, column.old, new, column.new, typing)
     });
-    if !(rest_old.is_empty() && rest_new.is_empty()) {
-        let names_old = rest_old.iter().map(|(name, _)| old.string(*name).unwrap_or_default());
-        let names_new = rest_new.iter().map(|(name, _)| new.string(*name).unwrap_or_default());
-        let names: Vec<Cow<'a, [u8]>> = names_old.chain(names_new).collect();
-        let (by_name_old, by_name_new) = (by_name(old, typing), by_name(new, typing));
-        for name in names {
-            let (a, b) = (by_name_old.get(&name).copied(), by_name_new.get(&name).copied());
-            if differs(old, a, new, b, typing) {
-                changed.push(Changed { name, old: a, new: b });
-            }
-        }
-    }
     changed.retain(|column| !ignored.contains(&column.name));
     changed.sort_by(|a, b| a.name.cmp(&b.name));
     changed.dedup_by(|a, b| a.name == b.name);

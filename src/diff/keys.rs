@@ -57,13 +57,16 @@ pub struct NoRow {
     pub message: &'static str,
 }
 
+/// What is wrong with a line that is no JSON.
+pub const NOT_JSON: &str = "is not JSON";
+
 /// Checks that a line is a row and leaves its tokens on the tape.
 pub fn read_row(tape: &mut Tape, line: &[u8]) -> Result<(), NoRow> {
     if std::str::from_utf8(line).is_err() {
         return Err(NoRow { message: "is not UTF-8" });
     }
     match tape.read(line) {
-        Err(_) => Err(NoRow { message: "is not JSON" }),
+        Err(_) => Err(NoRow { message: NOT_JSON }),
         Ok(()) if tape.tokens[0].kind != Kind::Object => Err(NoRow { message: "is no JSON object" }),
         Ok(()) => Ok(()),
     }

@@ -10,11 +10,15 @@ use crate::error::Result;
 use super::{
     identity::watch::Watcher,
     judge::{Judge, Line, TableRules, Twice},
-    keys::{KeyFinder, read_row},
+    keys::{Key, KeyFinder, NOT_JSON, read_row},
     meter::Meter,
     outcome::{NEW, OLD, Outcome},
+    records::Run,
     rows::{Place, Rows},
 };
+
+/// So many bytes of changes are kept before they are put aside.
+const MANY_RECORDS: usize = 1 << 20;
 
 /// The keys of a part: from the first up to and without the second; an empty first key is the beginning of the table.
 #[derive(Debug, Clone, Default)]
@@ -25,19 +29,19 @@ pub struct Bounds {
     pub to: Option<Vec<u8>>,
 }
 
-/// Joins two parts. `None` where one is not in order.
+/// Joins two parts. `None` where one is not in order. Many changes go to `run` as they come, where there is one.
 pub fn merge(
     old: Rows<'_>,
     new: Rows<'_>,
     rules: &TableRules,
     bounds: &Bounds,
+    mut run: Option<&mut Run>,
     meter: &Meter<'_>,
 ) -> Result<Option<Outcome>> {
     let mut join = Join {
         judge: Judge::new(rules),
         watcher: rules.watch.as_ref().map(Watcher::new),
-        finder: KeyFinder::new(&rules.key),
-        sides: [Cursor::new(old), Cursor::new(new)],
+        sides: [Cursor::new(old, &rules.key), Cursor::new(new, &rules.key)],
         last: Last::default(),
         key: Vec::new(),
     };
@@ -46,6 +50,13 @@ pub fn merge(
         n_steps = n_steps.wrapping_add(1);
         if n_steps.is_multiple_of(4096) {
             meter.passed(join.take_passed())?;
+            let records = &mut join.judge.outcome.records;
+            if let Some(run) = &mut run
+                && MANY_RECORDS < records.len()
+            {
+                run.append(records)?;
+                records.clear();
+            }
         }
         match join.step()? {
             Step::On => {}
@@ -71,7 +82,6 @@ enum Step {
 struct Join<'a> {
     judge: Judge<'a>,
     watcher: Option<Watcher<'a>>,
-    finder: KeyFinder<'a>,
     sides: [Cursor<'a>; 2],
     last: Last,
     /// The key being joined.
@@ -81,6 +91,8 @@ struct Join<'a> {
 /// A side: its lines, the key of the present one where it is known, and the gathered rows of one key.
 struct Cursor<'a> {
     rows: Rows<'a>,
+    /// Of its own, as the sides may be written in two ways.
+    finder: KeyFinder<'a>,
     key: Vec<u8>,
     known: bool,
     gathered: Vec<u8>,
@@ -105,8 +117,8 @@ impl Join<'_> {
                 return Ok(self.same_line());
             }
         }
-        let has_old = self.sides[OLD].find_key(OLD, &mut self.finder, &mut self.judge)?;
-        let has_new = self.sides[NEW].find_key(NEW, &mut self.finder, &mut self.judge)?;
+        let has_old = self.sides[OLD].find_key(OLD, &mut self.judge)?;
+        let has_new = self.sides[NEW].find_key(NEW, &mut self.judge)?;
         let order = match (has_old, has_new) {
             (true, true) => self.sides[OLD].key.cmp(&self.sides[NEW].key),
             (true, false) => Ordering::Less,
@@ -122,7 +134,7 @@ impl Join<'_> {
                 continue;
             }
             cursor.gather();
-            while cursor.find_key(side, &mut self.finder, &mut self.judge)? && cursor.key == self.key {
+            while cursor.find_key(side, &mut self.judge)? && cursor.key == self.key {
                 cursor.gather();
             }
         }
@@ -157,7 +169,7 @@ impl Join<'_> {
             Ok(())
         } else {
             old.key.clear();
-            self.finder.push_quick(&mut old.key, old.rows.line())
+            old.finder.push_quick(&mut old.key, old.rows.line())
         };
         let mut step = Step::On;
         if found.is_ok() && !cut_short(&old.rows) {
@@ -169,7 +181,7 @@ impl Join<'_> {
                 step = Step::OutOfOrder;
             }
         } else {
-            let message = found.err().map_or("is not JSON", |no_row| no_row.message);
+            let message = found.err().map_or(NOT_JSON, |no_row| no_row.message);
             self.judge.odd(OLD, old.present(), message);
             self.judge.odd(NEW, new.present(), message);
         }
@@ -192,15 +204,16 @@ pub fn cut_short(rows: &Rows<'_>) -> bool {
 }
 
 impl<'a> Cursor<'a> {
-    fn new(rows: Rows<'a>) -> Self {
-        Self { rows, key: Vec::new(), known: false, gathered: Vec::new(), lines: Vec::new() }
+    fn new(rows: Rows<'a>, key: &'a Key) -> Self {
+        let finder = KeyFinder::new(key);
+        Self { rows, finder, key: Vec::new(), known: false, gathered: Vec::new(), lines: Vec::new() }
     }
 
     /// Finds the key of the present row, if there is one; lines that are no rows are passed over.
-    fn find_key(&mut self, side: usize, finder: &mut KeyFinder<'a>, judge: &mut Judge<'a>) -> Result<bool> {
+    fn find_key(&mut self, side: usize, judge: &mut Judge<'a>) -> Result<bool> {
         while !self.known && self.rows.fill()? {
             self.key.clear();
-            match finder.push_quick(&mut self.key, self.rows.line()) {
+            match self.finder.push_quick(&mut self.key, self.rows.line()) {
                 Ok(()) => self.known = true,
                 Err(no_row) => {
                     judge.odd(side, self.present(), no_row.message);

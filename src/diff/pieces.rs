@@ -61,7 +61,7 @@ pub fn merge_in_pieces(
             .map(|piece| {
                 let old = old.rows(piece.old.clone(), BLOCK);
                 let new = new.rows(piece.new.clone(), BLOCK);
-                merge(old, new, rules, &piece.bounds, meter)
+                merge(old, new, rules, &piece.bounds, None, meter)
             })
             .collect::<Result<_>>()?;
         for mut part in parts {

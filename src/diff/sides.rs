@@ -7,6 +7,7 @@
 use std::{
     collections::BTreeMap,
     fs, io,
+    os::unix::fs::FileTypeExt,
     path::{Path, PathBuf},
 };
 
@@ -94,7 +95,13 @@ impl Side {
         let metadata = fs::metadata(path).map_err(|e| {
             let missing = e.kind() == io::ErrorKind::NotFound;
             let error = Error::io("read", path, e);
-            if missing { error.hint("give two table files, or two folders of tables") } else { error }
+            match missing {
+                true if path == Path::new("-") => error.hint(
+                    "the standard input cannot be compared, as tables are read more than once: write it to a file first",
+                ),
+                true => error.hint("give two table files, or two folders of tables"),
+                false => error,
+            }
         })?;
         let mut tables = BTreeMap::new();
         if !metadata.is_dir() {
@@ -243,6 +250,11 @@ fn file_name(path: &Path) -> String {
 fn look(path: &Path, format: Format, committed: Option<u64>, files: &Files) -> Result<TableFile> {
     let io = |e| Error::io("read", path, e);
     let mut file = files.open(path)?;
+    let kind = file.metadata().map_err(io)?.file_type();
+    if kind.is_fifo() || kind.is_socket() {
+        return Err(Error::file(path, "is a pipe, but tables are read more than once")
+            .hint("write it to a file first"));
+    }
     let first = first_bytes(&mut file).map_err(io)?;
     let size = file.metadata().map_err(io)?.len();
     let bytes = committed.unwrap_or(size);

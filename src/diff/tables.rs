@@ -22,7 +22,7 @@ use super::{
         watch::Watch,
     },
     judge::TableRules,
-    keys::{self, Key, KeyFinder, read_row},
+    keys::{self, Key, KeyFinder, NOT_JSON, read_row},
     merge::{Bounds, merge},
     meter::Meter,
     outcome::{NEW, OLD, OddLine, Outcome},
@@ -237,10 +237,10 @@ fn compare(
                 .map(|(outcome, run)| (outcome, vec![run]))
         }
         (Way::Pieces | Way::Merge, _) => {
-            match merge(rows(OLD), rows(NEW), rules, &Bounds::default(), meter)? {
+            let mut run = Run::default();
+            match merge(rows(OLD), rows(NEW), rules, &Bounds::default(), Some(&mut run), meter)? {
                 None => None,
                 Some(mut outcome) => {
-                    let mut run = Run::default();
                     run.append(&std::mem::take(&mut outcome.records))?;
                     Some((outcome, vec![run]))
                 }
@@ -342,7 +342,7 @@ fn name_odd_lines(
     let name = |odd: &OddLine| -> Result<NamedLine> {
         let table = pair.sides[odd.side].expect("the line came from this table");
         let (path, line) = line_number(table, odd.place, files)?;
-        let message = if odd.unfinished {
+        let message = if odd.unfinished && odd.message == NOT_JSON {
             format!("{} and has no end: it is half written", odd.message)
         } else {
             odd.message.to_owned()

@@ -11,7 +11,7 @@ use crate::{collections::key_of, error::Result};
 use super::{
     judge::{Judge, Line, TableRules},
     key_tally::{KeyTally, Met},
-    keys::KeyFinder,
+    keys::{KeyFinder, NOT_JSON},
     merge::cut_short,
     meter::Meter,
     outcome::{NEW, OLD, Outcome},
@@ -35,7 +35,7 @@ pub fn walk(
         sides: [old, new],
         renaming,
         judge: Judge::new(rules),
-        finder: KeyFinder::new(&rules.key),
+        finders: [OLD, NEW].map(|_| KeyFinder::new(&rules.key)),
         tally: KeyTally::new(memory / 4),
         pending: Pending::new(rules, memory / 2),
         key: Vec::new(),
@@ -61,7 +61,8 @@ struct Walk<'a> {
     sides: [Rows<'a>; 2],
     renaming: Option<&'a Renaming>,
     judge: Judge<'a>,
-    finder: KeyFinder<'a>,
+    /// One a side, as these may be written in two ways.
+    finders: [KeyFinder<'a>; 2],
     tally: KeyTally,
     pending: Pending<'a>,
     key: Vec<u8>,
@@ -106,12 +107,12 @@ impl Walk<'_> {
     fn same_line(&mut self) -> Result<()> {
         self.key.clear();
         let [old, new] = &mut self.sides;
-        let found = self.finder.push_quick(&mut self.key, old.line());
+        let found = self.finders[OLD].push_quick(&mut self.key, old.line());
         if found.is_ok() && !cut_short(old) {
             self.judge.outcome.same += 1;
             self.tally.push(key_of(&self.key), Met::Both)?;
         } else {
-            let message = found.err().map_or("is not JSON", |no_row| no_row.message);
+            let message = found.err().map_or(NOT_JSON, |no_row| no_row.message);
             for (side, rows) in [(OLD, &*old), (NEW, &*new)] {
                 let (place, unfinished) = (rows.place(), rows.unfinished());
                 self.judge.odd(side, Line { bytes: rows.line(), place, unfinished }, message);
@@ -130,7 +131,7 @@ impl Walk<'_> {
         }
         self.key.clear();
         // What waited has a key.
-        if self.finder.push_quick(&mut self.key, &line).is_ok() {
+        if self.finders[side].push_quick(&mut self.key, &line).is_ok() {
             self.tally.push(key_of(&self.key), if side == OLD { Met::Old } else { Met::New })?;
         }
         drop(line);
@@ -145,9 +146,9 @@ impl Walk<'_> {
         let line = renamed(rows, side, self.renaming);
         self.key.clear();
         let found = if cut_short(rows) {
-            Err("is not JSON")
+            Err(NOT_JSON)
         } else {
-            self.finder.push_quick(&mut self.key, &line).map_err(|no_row| no_row.message)
+            self.finders[side].push_quick(&mut self.key, &line).map_err(|no_row| no_row.message)
         };
         match found {
             Ok(()) => {

@@ -103,6 +103,15 @@ fn wrong(place: Range<usize>, message: impl Into<String>, hint: impl Into<String
     Wrong { place: Some(place), message: message.into(), hint: hint.into() }
 }
 
+/// Reads the bytes of a config file.
+pub fn read(bytes: &[u8], path: &Path) -> Result<Rules> {
+    let text = std::str::from_utf8(bytes).map_err(|e| {
+        let line = 1 + memchr::memchr_iter(b'\n', &bytes[..e.valid_up_to()]).count();
+        Error::line(path, line as u64, "the config is not UTF-8").hint("save it as UTF-8")
+    })?;
+    parse(text, path)
+}
+
 /// Reads a config. `path` is named in errors.
 pub fn parse(text: &str, path: &Path) -> Result<Rules> {
     let file: std::result::Result<File, Wrong> = toml::from_str(text).map_err(|e| Wrong {
@@ -335,6 +344,10 @@ fn cap(value: &Spanned<i64>, least: i64, what: &str) -> std::result::Result<u32,
 /// A hint for an error of the TOML reader.
 fn hint_for(message: &str, at: &str) -> String {
     let expected: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    // An unquoted dot makes a table in a table.
+    if let ["id" | "idfa" | "push_token", "limit", ..] = *expected {
+        return "types with a dot are written in quotes: `[identity.types.\"android.id\"]`".to_owned();
+    }
     if message.starts_with("unknown field") || message.starts_with("unknown variant") {
         let given = expected.first().copied().unwrap_or(at);
         if let Some(near) = nearest(given, expected.iter().skip(1).copied()) {

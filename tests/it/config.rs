@@ -19,7 +19,7 @@ const SEE_PRINTED: &str =
     "`profiles-sync ingest --print-config` prints a config with every key and its default";
 
 /// Configs that make no sense; what is said, from the line on; and the hint.
-const REFUSALS: [(&str, &str, &str); 30] = [
+const REFUSALS: [(&str, &str, &str); 31] = [
     (
         "dedupe_windows_days = 3",
         "1: unknown field `dedupe_windows_days`, expected one of `segment_ids`, `dedupe_window_days`, `identity`, `drop`, `sources`, `sync`",
@@ -28,6 +28,11 @@ const REFUSALS: [(&str, &str, &str); 30] = [
     ("\n\n[indentity]\n", "3: unknown field `indentity`", "did you mean `identity`?"),
     ("[identity.types.email]\nlimits = 3", "2: unknown field `limits`", "did you mean `limit`?"),
     ("[identity.types.email]\nwindow = \"dayly\"", "2: unknown variant `dayly`", "did you mean `daily`?"),
+    (
+        "[identity.types.ios.push_token]\nlimit = 2",
+        "1: unknown field `push_token`",
+        "types with a dot are written in quotes: `[identity.types.\"android.id\"]`",
+    ),
     ("[[drop]]\nevents = [\"x\"]", "2: unknown field `events`", "did you mean `event`?"),
     ("[sources.s1]\nlabel = \"x\"", "2: unknown field `label`", SEE_PRINTED),
     ("[sync]\nexclude_table = []", "2: unknown field `exclude_table`", "did you mean `exclude_tables`?"),
@@ -137,6 +142,14 @@ fn what_makes_no_sense_is_refused_with_its_line_and_a_way_out() {
             "{text}\n{told}"
         );
     }
+}
+
+#[test]
+fn a_config_that_is_not_utf_8_is_refused_with_its_line() {
+    let error = config::read(b"[identity]\nblocked = [\"caf\xe9\"]\n", Path::new("rules.toml")).unwrap_err();
+    assert_eq!(error.to_string(), "rules.toml:2: the config is not UTF-8");
+    assert_eq!(error.hint_text(), Some("save it as UTF-8"));
+    config::read(b"\xef\xbb\xbfdedupe_window_days = 3\r\n", Path::new("rules.toml")).unwrap();
 }
 
 /// The lines of the fenced blocks of a kind in the page on identity.
@@ -319,7 +332,7 @@ fn a_config_that_is_missing_or_wrong_ends_the_run_before_it_begins() {
             "error: `missing.toml`: no such config file\nhint: give one with `--config FILE`\n",
         );
         refused(&work, &args("wrong.toml"), "error: wrong.toml:2: unknown field `max_merge`");
-        refused(&work, &args("latin.toml"), "error: `latin.toml`: the config is not UTF-8");
+        refused(&work, &args("latin.toml"), "error: latin.toml:1: the config is not UTF-8\nhint: ");
     }
 }
 

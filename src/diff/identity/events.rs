@@ -63,6 +63,7 @@ pub fn explain(
         };
         read_graph(side, interest, files, &mut take)?;
         read_mappings(side, interest, files, &mut take)?;
+        read_violations(side, interest, files, &mut take)?;
     }
     Ok(effects
         .into_iter()
@@ -136,46 +137,55 @@ fn read_mappings(
     files: &Files,
     take: &mut dyn FnMut(Vec<usize>, Effect),
 ) -> Result<()> {
-    if let Some(mappings) = side.tables.get("external_id_mapping_updates") {
-        let columns = ["external_id_type", "external_id_value"];
-        read_identifiers(mappings, columns, interest, files, &mut |stories, identifier, row| {
-            let segment_id = shown(row, "segment_id").unwrap_or_default();
-            let text = format!("mapped {identifier} to {segment_id}");
-            take(stories, effect(row, "triggering_event_id", text));
-        })?;
-    }
-    if let Some(violations) = side.tables.get("identity_violations") {
-        read_identifiers(violations, ["type", "value"], interest, files, &mut |stories, identifier, row| {
-            let column = |name| shown(row, name).unwrap_or_default();
-            let why = match shown(row, "rule").as_deref() {
-                Some("limit") => {
-                    format!("limit of {}: {} {}", column("limit_type"), column("limit"), column("window"))
-                }
-                Some("blocked") => format!("blocked by {}", column("blocked_by")),
-                other => other.unwrap_or("a rule").replace('_', " "),
-            };
-            take(stories, effect(row, "message_id", format!("left out {identifier} ({why})")));
-        })?;
-    }
-    Ok(())
-}
-
-fn read_identifiers(
-    table: &crate::diff::sides::Table,
-    columns: [&str; 2],
-    interest: &Interest,
-    files: &Files,
-    take: &mut dyn FnMut(Vec<usize>, String, &RawRow<'_>),
-) -> Result<()> {
-    let key = key(&columns);
+    let Some(mappings) = side.tables.get("external_id_mapping_updates") else { return Ok(()) };
+    let key = key(&["external_id_type", "external_id_value"]);
     let mut parts = Vec::new();
-    each_row(table, files, &mut |row| {
+    each_row(mappings, files, &mut |row| {
         parts.clear();
         key.push(&mut parts, row.doc);
         if let Some(stories) = interest.identifiers.get(&key_of(&parts)) {
-            let [type_name, value] = columns.map(|column| shown(&row, column).unwrap_or_default());
-            take(stories.clone(), format!("{type_name} {value}"), &row);
+            let column = |name| shown(&row, name).unwrap_or_default();
+            let [type_name, value] = ["external_id_type", "external_id_value"].map(column);
+            let text = format!("mapped {type_name} {value} to {}", column("segment_id"));
+            take(stories.clone(), effect(&row, "triggering_event_id", text));
         }
+    })
+}
+
+/// Why an identifier was left out may be the whole story, be it about an identifier of the story or not: the profile
+/// that it belongs to counts too.
+fn read_violations(
+    side: &Side,
+    interest: &Interest,
+    files: &Files,
+    take: &mut dyn FnMut(Vec<usize>, Effect),
+) -> Result<()> {
+    let Some(violations) = side.tables.get("identity_violations") else { return Ok(()) };
+    let key = key(&["type", "value"]);
+    let mut parts = Vec::new();
+    each_row(violations, files, &mut |row| {
+        parts.clear();
+        key.push(&mut parts, row.doc);
+        let mut stories: Vec<usize> =
+            interest.identifiers.get(&key_of(&parts)).into_iter().flatten().copied().collect();
+        if let Some(id) = row.text("segment_id") {
+            stories.extend(interest.segment_ids.get(&key_of(&id)).into_iter().flatten());
+        }
+        if stories.is_empty() {
+            return;
+        }
+        stories.sort_unstable();
+        stories.dedup();
+        let column = |name| shown(&row, name).unwrap_or_default();
+        let why = match shown(&row, "rule").as_deref() {
+            Some("limit") => {
+                format!("limit of {}: {} {}", column("limit_type"), column("limit"), column("window"))
+            }
+            Some("blocked") => format!("blocked by {}", column("blocked_by")),
+            other => other.unwrap_or("a rule").replace('_', " "),
+        };
+        let text = format!("left out {} {} ({why})", column("type"), column("value"));
+        take(stories, effect(&row, "message_id", text));
     })
 }
 

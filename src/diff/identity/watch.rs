@@ -83,7 +83,8 @@ impl Watched {
 pub struct Watcher<'a> {
     watch: &'a Watch,
     of_same: KeyFinder<'a>,
-    of_other: KeyFinder<'a>,
+    /// One a side, as these may be written in two ways.
+    of_other: [KeyFinder<'a>; 2],
     found: [Vec<u8>; 2],
     /// What was taken down so far.
     pub watched: Watched,
@@ -96,7 +97,7 @@ impl<'a> Watcher<'a> {
         Self {
             watch,
             of_same: KeyFinder::new(&watch.profile),
-            of_other: KeyFinder::new(&watch.whole),
+            of_other: [OLD, NEW].map(|_| KeyFinder::new(&watch.whole)),
             found: Default::default(),
             watched: Watched { texts: Some(Map::default()), ..Watched::default() },
         }
@@ -141,7 +142,7 @@ impl<'a> Watcher<'a> {
     fn read(&mut self, side: usize, line: &[u8]) -> Option<(u128, u128)> {
         let found = &mut self.found[side];
         found.clear();
-        self.of_other.push_quick(found, line).ok()?;
+        self.of_other[side].push_quick(found, line).ok()?;
         let (first, rest) = split_part(found);
         let profile = key_of(&text_of(first)?);
         match self.watch.kind {

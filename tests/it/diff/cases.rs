@@ -108,6 +108,30 @@ fn a_half_written_last_line_is_named() {
 }
 
 #[test]
+fn a_last_line_that_is_whole_but_no_row_is_not_called_half_written() {
+    let work = Work::new();
+    work.write("old.json", "[{\"id\":\"a\"}]");
+    work.write("new.json", A);
+    let (code, out, said) = run(&work, &["old.json", "new.json"]);
+    assert_eq!(code, 2);
+    assert!(out.contains("old.json:1 is no JSON object\n"), "{out}");
+    assert!(!said.contains("half written"), "{said}");
+}
+
+#[test]
+fn the_standard_input_and_pipes_are_refused_with_a_way_out() {
+    let work = Work::new();
+    work.write("old.ndjson", A);
+    for path in ["-", "/dev/stdin"] {
+        let output =
+            work.program(&["diff", "old.ndjson", path]).write_stdin(A.repeat(1000)).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), &*output.stdout), (Some(2), &b""[..]), "{said}");
+        assert!(said.contains("write it to a file first"), "{said}");
+    }
+}
+
+#[test]
 fn a_line_that_is_no_row_is_named_wherever_it_stands() {
     let work = Work::new();
     for (line, message) in [("[1]", "is no JSON object"), ("{\"id\":", "is not JSON")] {

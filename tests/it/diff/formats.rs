@@ -120,6 +120,24 @@ fn a_reader_that_had_enough_is_no_trouble() {
     assert_eq!(output.status.code(), Some(1));
 }
 
+#[test]
+#[cfg(target_os = "linux")]
+fn an_output_that_cannot_be_written_is_trouble_in_every_format() {
+    let work = two_spaces();
+    for format in ["people", "markdown", "json", "ndjson"] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = Command::new(assert_cmd::cargo::cargo_bin!("profiles-sync"))
+            .current_dir(work.path(""))
+            .args(["diff", "now", "limit-1", "--format", format])
+            .stdout(full)
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{format}: {said}");
+        assert!(said.starts_with("error: "), "{format}: {said}");
+    }
+}
+
 /// The shell scripts of a page.
 fn scripts(page: &str) -> Vec<String> {
     let text = project_text(page);

@@ -312,3 +312,28 @@ fn the_events_that_made_the_difference_are_told() {
     assert!(of_old[0].effects[0].starts_with("merged use_"), "{of_old:?}");
     assert!(of_new.is_empty());
 }
+
+#[test]
+fn why_an_identifier_of_the_profile_was_left_out_is_told() {
+    let work = Work::new();
+    let events = [
+        ("m1", r#""type":"identify","anonymousId":"a1","traits":{"email":"jane@example.com"}"#),
+        ("m2", r#""type":"identify","anonymousId":"a1","traits":{"email":"kim@example.com"}"#),
+    ];
+    let old = space(&work, "old", &events, &["--segment-ids", "sequential"]);
+    work.write("limit.toml", "[identity.types.email]\nlimit = 1\n");
+    let new = space(&work, "new", &events, &["--segment-ids", "sequential", "--config", "limit.toml"]);
+    let (comparison, _) = compare(&options(&old, &new));
+    let most = &comparison.identity.unwrap().most_changed[0];
+    // What moved is the second address; what was left out is the browser, which stayed.
+    assert_eq!(most.identifiers.len(), 1);
+    assert_eq!(most.identifiers[0].value, "kim@example.com");
+    let [of_old, of_new] = &most.events;
+    assert_eq!(of_old[0].effects, ["mapped email kim@example.com to profile_1"]);
+    let expected = [
+        "created profile_2",
+        "left out anonymous_id a1 (limit of email: 1 ever)",
+        "mapped email kim@example.com to profile_2",
+    ];
+    assert_eq!(of_new[0].effects, expected);
+}

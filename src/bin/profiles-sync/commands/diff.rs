@@ -9,6 +9,7 @@ use profiles_sync::{
         fail_on::fails,
         report::{json, markdown, people},
     },
+    error::Error,
     files::Files,
 };
 
@@ -27,7 +28,9 @@ pub(crate) fn run(args: &DiffArgs, console: &Console) -> Result<Exit> {
     let files = Files::real();
     let comparison = on_threads(args.threads, || {
         let mut out = io::BufWriter::with_capacity(1 << 16, &mut changes);
-        diff(&options, &files, console, &mut out)
+        let comparison = diff(&options, &files, console, &mut out)?;
+        out.flush().map_err(|e| Error::io("write to", "the standard output", e))?;
+        Ok::<_, Error>(comparison)
     })??;
     console.end_step();
     let examples = !args.only_summary;
