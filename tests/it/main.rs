@@ -23,6 +23,7 @@ mod stages;
 mod support;
 mod twin;
 mod verify;
+mod views;
 
 #[path = "../generate/dump.rs"]
 mod dump;
