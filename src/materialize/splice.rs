@@ -133,16 +133,17 @@ impl<'a> Splicing<'a, '_> {
         let (mut low, mut high) = (0, lines.len());
         let mut step = 1 << 10;
         while low < high {
-            let middle = if low + step < high { low + step } else { usize::midpoint(low, high) };
+            let near = low.saturating_add(step);
+            let middle = if near < high { near } else { usize::midpoint(low, high) };
             let start = memchr::memrchr(b'\n', &lines[low..middle]).map_or(low, |end| low + end + 1);
             let end = middle + memchr::memchr(b'\n', &lines[middle..])? + 1;
             self.keys.encode(&lines[start..end - 1], &mut scratch)?;
             if is_before(&scratch) {
                 low = end;
-                step *= 2;
+                step = step.saturating_mul(2);
             } else {
                 high = start;
-                step = usize::MAX / 2;
+                step = usize::MAX;
             }
         }
         self.scratch = scratch;

@@ -67,7 +67,8 @@ pub(super) fn update<'a>(
         return Ok(None);
     }
     let mut n_known = 0;
-    let mut tables: BTreeMap<&str, Vec<Source>> = BTreeMap::new();
+    // A table without a row is there all the same: views are made of it.
+    let mut tables: BTreeMap<&str, Vec<Source>> = base.raw.keys().map(|&table| (table, Vec::new())).collect();
     for (&table, (source, _)) in &raw.tables {
         let mut rows = Vec::new();
         if let Some(source) = raw.reflected(table)? {
