@@ -51,7 +51,6 @@ use crate::{
 
 /// Where the raw tables are, and which views to write where.
 #[derive(Debug, Clone)]
-#[expect(clippy::struct_excessive_bools, reason = "one for each switch, as asked")]
 pub struct MaterializeOptions {
     /// A space, or with `raw` a folder of raw tables as a warehouse exports them.
     pub raw: PathBuf,
@@ -154,7 +153,8 @@ fn run(
     let rules = choose::rules(options, manifest.as_ref(), files)?;
     let mut summary = MaterializeSummary::default();
     let views = choose::views(options, &tables, &rules, &mut summary)?;
-    let job = Job { options, tables: &tables, views: &views, columns: &Columns::new(&rules), files, progress };
+    let job =
+        Job { options, tables: &tables, views: &views, columns: &Columns::new(&rules), files, progress };
     let record = manifest.as_ref().filter(|_| in_place).map(|manifest| Record::of(manifest, &job));
     if let Some(record) = &record {
         record.tell_age(&views, progress);
@@ -204,7 +204,7 @@ struct Job<'a> {
     progress: &'a dyn Progress,
 }
 
-impl<'a> Job<'a> {
+impl Job<'_> {
     /// Makes the views; nothing is staged where those that are there are up to date.
     fn make(
         &self,

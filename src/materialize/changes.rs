@@ -59,7 +59,7 @@ impl<'a> Changes<'a> {
         result
     }
 
-    /// Writes what changes in these views; says how many lines. Where nothing is staged nothing changes.
+    /// Writes what changes in these views; says how many lines. What is not staged stays as it is.
     pub(super) fn write(
         &mut self,
         folder: &Path,
@@ -69,9 +69,10 @@ impl<'a> Changes<'a> {
         progress: &dyn Progress,
     ) -> Result<u64> {
         let mut n_changes = 0;
-        for &view in views.iter().filter(|_| staged.is_some()) {
+        for &view in views {
             let path = path_of(folder, view.name());
-            let new = Source::open(&Part { path: beside(&path), committed: None }, files)?;
+            let Some(replacement) = staged.and_then(|staged| staged.replacement_of(&path)) else { continue };
+            let new = Source::open(&Part { path: replacement, committed: None }, files)?;
             let old = if path.exists() {
                 Source::open(&Part { path, committed: None }, files)?
             } else {

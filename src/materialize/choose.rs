@@ -59,10 +59,10 @@ pub(super) fn views(
     let mut views = Vec::new();
     let mut missing = Vec::new();
     for view in View::ALL {
-        let named = options.views.iter().any(|name| name == view.name());
+        let is_asked = options.views.iter().any(|name| name == view.name());
         let selected = rules.tables.has(view.name());
         // What is named is wanted, whatever the config says.
-        if !named && (!selected || !options.views.is_empty()) {
+        if !is_asked && (!selected || !options.views.is_empty()) {
             if !selected && options.views.is_empty() {
                 summary.views_not_selected.push(view.name().to_owned());
             }

@@ -9,6 +9,9 @@ use crate::{
     view::View,
 };
 
+/// What takes columns out of rows; see [`crate::table::write::Polish`].
+type OwnedPolish<'a> = Box<dyn Fn(&str, &mut Vec<u8>) + Sync + 'a>;
+
 /// What is left of the rows of views.
 pub(super) struct Columns {
     rules: Rules,
@@ -33,7 +36,7 @@ impl Columns {
     }
 
     /// Takes out of rows what is not selected; `None` where everything is.
-    pub(super) fn polish(&self) -> Option<Box<dyn Fn(&str, &mut Vec<u8>) + Sync + '_>> {
+    pub(super) fn polish(&self) -> Option<OwnedPolish<'_>> {
         if self.rules.columns.all() {
             return None;
         }

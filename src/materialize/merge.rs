@@ -15,11 +15,7 @@ use crate::{
 const OUT_BYTES: usize = 1 << 19;
 
 /// Merges the runs of each view. No two runs have a row of the same key.
-pub(super) fn merge(
-    views: &[View],
-    runs: Vec<Run>,
-    staging: &Staging<'_>,
-) -> Result<Vec<(View, Written)>> {
+pub(super) fn merge(views: &[View], runs: Vec<Run>, staging: &Staging<'_>) -> Result<Vec<(View, Written)>> {
     let mut of_views: Vec<(View, Vec<Cursor>)> = views.iter().map(|&view| (view, Vec::new())).collect();
     for run in runs {
         if let Some((_, cursors)) = of_views.iter_mut().find(|(view, _)| view.name() == run.view) {

@@ -37,16 +37,17 @@ const MOST_PARTS: u64 = 256;
 /// About the memory that folding a file takes.
 pub(super) fn memory_needed(part: &Part) -> u64 {
     let length = part.committed.or_else(|| Some(part.path.metadata().ok()?.len())).unwrap_or_default();
-    let packed = part.path.extension().is_some_and(|extension| {
-        ["gz", "zst"].iter().any(|known| extension.eq_ignore_ascii_case(known))
-    });
+    let packed = part
+        .path
+        .extension()
+        .is_some_and(|extension| ["gz", "zst"].iter().any(|known| extension.eq_ignore_ascii_case(known)));
     // Of plain rows less than a third is kept; what is packed is unpacked into memory.
     if packed { 10 * length } else { length / 3 }
 }
 
 /// Folds part by part.
-pub(super) fn fold<'a>(
-    job: &Job<'a>,
+pub(super) fn fold(
+    job: &Job<'_>,
     memory: u64,
     recorded: bool,
     summary: &mut MaterializeSummary,
@@ -137,7 +138,8 @@ impl Parts {
             let (pieces, n_rows) = cutting.cut(sources, &superseded, |line, clean, reader| {
                 let row = reader.read(line, clean)?;
                 let operation = row.text(1)?;
-                let is_removed = operation.is_some_and(|operation| operation.eq_ignore_ascii_case(b"removed"));
+                let is_removed =
+                    operation.is_some_and(|operation| operation.eq_ignore_ascii_case(b"removed"));
                 let part = if is_removed {
                     removed.store(true, std::sync::atomic::Ordering::Relaxed);
                     0
@@ -284,9 +286,8 @@ impl Cutting<'_> {
             let mut rows: Vec<(u128, u64, i64, u64)> = Vec::new();
             let mut take = |bytes: &[u8]| {
                 rows.extend(bytes.as_chunks::<40>().0.iter().map(|row| {
-                    let number = |at: usize| {
-                        u64::from_le_bytes(*row[at..].first_chunk().expect("a row has 40 bytes"))
-                    };
+                    let number =
+                        |at: usize| u64::from_le_bytes(*row[at..].first_chunk().expect("a row has 40 bytes"));
                     let key = u128::from(number(0)) | u128::from(number(8)) << 64;
                     (key, number(16), number(24).cast_signed(), number(32))
                 }));

@@ -93,7 +93,8 @@ impl Record {
             (same && state.as_of.is_none() && state.plain).then_some(state)
         };
         let merges = state_of(View::ProfileMerges)?;
-        let views = job.views.iter().map(|&view| Some((view, state_of(view)?))).collect::<Option<Vec<_>>>()?;
+        let views =
+            job.views.iter().map(|&view| Some((view, state_of(view)?))).collect::<Option<Vec<_>>>()?;
         // The two views of identifiers vouch for each other.
         let has = |wanted: View| views.iter().any(|(view, _)| *view == wanted);
         if has(View::ExternalIdMapping) != has(View::UserIdentifiers) {

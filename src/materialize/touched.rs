@@ -51,9 +51,8 @@ impl Touched {
             named.into_iter().flatten().for_each(|name| touched.add(name));
         }
         let most = FEW.max(usize::try_from(n_merges / 4).unwrap_or(usize::MAX));
-        let groups = map_blocks(std::slice::from_ref(merges), BLOCK_BYTES, meter, |block| {
-            Ok(touched.groups(block))
-        })?;
+        let groups =
+            map_blocks(std::slice::from_ref(merges), BLOCK_BYTES, meter, |block| Ok(touched.groups(block)))?;
         let Some(groups) = groups.into_iter().collect::<Option<Vec<_>>>() else { return Ok(None) };
         // A profile that goes on in the next block is one all the same.
         let mut last: Option<(Vec<u8>, bool)> = None;

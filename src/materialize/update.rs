@@ -38,8 +38,8 @@ use crate::{
 const FEW_BYTES: u64 = 4 << 20;
 
 /// Brings views up to date; `None` where that cannot be done for sure.
-pub(super) fn update<'a>(
-    job: &Job<'a>,
+pub(super) fn update(
+    job: &Job<'_>,
     base: &Base<'_>,
     summary: &mut MaterializeSummary,
 ) -> Result<Option<(Made, Option<Staged>)>> {
@@ -97,7 +97,9 @@ pub(super) fn update<'a>(
         return Ok(None);
     }
     meter.start("updating views", None);
-    let Some((views, staged)) = old.splice(job, &folds, &touched, n_known, &meter)? else { return Ok(None) };
+    let Some((views, staged)) = old.splice(job, &folds, &touched, (n_known, &raw), &meter)? else {
+        return Ok(None);
+    };
     summary.fold = Fold::Incremental;
     summary.bytes = folds.n_bytes;
     summary.rows_read =
@@ -105,6 +107,9 @@ pub(super) fn update<'a>(
     let profiles = base.merges.profiles + folds.n_survivors() - touched.n_profiles.min(base.merges.profiles);
     Ok(Some((Made { views, profiles, plain: true }, Some(staged))))
 }
+
+/// The views as they are now, and those of them that were written.
+type Updated = (Vec<(View, Written)>, Staged);
 
 /// The views that are there, opened.
 struct Old<'b> {
@@ -150,14 +155,14 @@ impl<'b> Old<'b> {
     }
 
     /// Writes the views with the rows of touched profiles replaced. `None` where a file is not as it was written.
-    fn splice<'a>(
+    fn splice(
         &self,
-        job: &Job<'a>,
+        job: &Job<'_>,
         folds: &Folds,
         touched: &Touched,
-        n_known: u64,
+        (n_known, raw): (u64, &Raw),
         meter: &Meter<'_>,
-    ) -> Result<Option<(Vec<(View, Written)>, Staged)>> {
+    ) -> Result<Option<Updated>> {
         let polish = job.columns.polish();
         let way = Way { files: job.files, meter, polish: polish.as_deref(), digests: true };
         let spill = Spill::new(&job.options.raw.join(STATE));
@@ -167,6 +172,10 @@ impl<'b> Old<'b> {
                 .views
                 .par_iter()
                 .map(|(view, state, source)| {
+                    if !raw.has_more_for(*view) {
+                        let is_whole = digest_of(source, meter)? == state.digest;
+                        return Ok(is_whole.then(|| (*view, written(state))));
+                    }
                     let n_new = n_rows.iter().find(|(other, _)| other == view).map_or(0, |(_, new)| new.rows);
                     let run = runs.iter().find(|run| run.view == view.name());
                     let rows = run.map(take).transpose()?.unwrap_or_default();
@@ -225,6 +234,12 @@ impl Raw {
 
     fn n_new_bytes(&self) -> u64 {
         self.tables.values().map(|(source, reflected)| source.length() - reflected).sum()
+    }
+
+    /// Whether there are new rows of which a view is made.
+    fn has_more_for(&self, view: View) -> bool {
+        let tables = view.tables().iter().filter_map(|table| self.tables.get(table));
+        tables.into_iter().any(|(source, reflected)| *reflected < source.length())
     }
 
     /// The new rows, by table.

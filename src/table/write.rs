@@ -142,6 +142,12 @@ fn sync_all(written: Receiver<OutFile>) -> Result<()> {
 }
 
 impl Staged {
+    /// Where a view is that replaces the one of a path; `None` where that one stays.
+    #[must_use]
+    pub fn replacement_of(&self, path: &Path) -> Option<PathBuf> {
+        self.paths.iter().any(|staged| staged == path).then(|| beside(path))
+    }
+
     /// Gives the views their names, each in one step.
     pub fn put_in_place(&self) -> Result<()> {
         // What is replaced is freed with its last handle. Where the rename held that, it would keep the folder locked for

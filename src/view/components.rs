@@ -38,7 +38,9 @@ impl Components {
             Ok(pairs)
         };
         each_block(sources, block_bytes, meter, parse, |pairs| {
-            pairs.into_iter().for_each(|(one, other)| components.connect(one, other));
+            for (one, other) in pairs {
+                components.connect(one, other);
+            }
             Ok(())
         })?;
         Ok(components)
@@ -91,7 +93,11 @@ mod tests {
             for other in 0..100 {
                 let together = [7, 8, 9, 20, 30];
                 let expected = one == other || together.contains(&one) && together.contains(&other);
-                assert_eq!(components.of(&names[one]) == components.of(&names[other]), expected, "{one} {other}");
+                assert_eq!(
+                    components.of(&names[one]) == components.of(&names[other]),
+                    expected,
+                    "{one} {other}"
+                );
             }
         }
     }

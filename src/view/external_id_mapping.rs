@@ -11,7 +11,9 @@ use crate::{
 
 /// Writes the view.
 pub fn write(folds: &Folds, staging: &Staging<'_>) -> Result<Written> {
-    let Folds { graph, segments, identifiers: Some(identifiers), .. } = folds else { return Ok(Written::default()) };
+    let Folds { graph, segments, identifiers: Some(identifiers), .. } = folds else {
+        return Ok(Written::default());
+    };
     let sorted = identifiers.sorted_by_hash();
     staging.write_one("external_id_mapping", sorted.len(), CHUNK_ROWS, |range, page| {
         let some = &sorted[range];

@@ -86,7 +86,9 @@ impl KeyReader {
         let n_columns = self.columns.len();
         let parts = self.parts(line)?;
         key.clear();
-        parts[..n_columns].iter().for_each(|part| push_part(key, part));
+        for part in &parts[..n_columns] {
+            push_part(key, part);
+        }
         Some(())
     }
 }
@@ -117,7 +119,9 @@ mod tests {
             for b in texts.iter().flat_map(|a| texts.map(|b| [*a, b])) {
                 let encode = |texts: [&[u8]; 2]| {
                     let mut key = Vec::new();
-                    texts.iter().for_each(|text| push_part(&mut key, text));
+                    for text in texts {
+                        push_part(&mut key, text);
+                    }
                     key
                 };
                 assert_eq!(encode(a).cmp(&encode(b)), a.cmp(&b), "{a:?} {b:?}");
@@ -135,7 +139,9 @@ mod tests {
             let parts = reader.parts(row.as_bytes()).unwrap();
             assert_eq!(parts.each_ref().map(|part| &**part), [&b"h"[..], b"t", b"\"v"]);
         }
-        for row in ["", "[]", "{}", r#"{"external_id_hash":"h","external_id_type":"t","external_id_value":7}"#] {
+        for row in
+            ["", "[]", "{}", r#"{"external_id_hash":"h","external_id_type":"t","external_id_value":7}"#]
+        {
             assert!(reader.parts(row.as_bytes()).is_none(), "{row}");
         }
         let mut reader = KeyReader::new(View::ProfileMerges);

@@ -11,7 +11,9 @@ use crate::{
 
 /// Writes the view.
 pub fn write(folds: &Folds, staging: &Staging<'_>) -> Result<Written> {
-    let Folds { graph, segments, ranks, identifiers: Some(identifiers), .. } = folds else { return Ok(Written::default()) };
+    let Folds { graph, segments, ranks, identifiers: Some(identifiers), .. } = folds else {
+        return Ok(Written::default());
+    };
     let sorted = identifiers.sorted_by_profile(graph, ranks);
     staging.write_one("user_identifiers", sorted.len(), CHUNK_ROWS, |range, page| {
         for &identifier in &sorted[range] {

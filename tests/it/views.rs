@@ -83,13 +83,19 @@ fn applied(old: &BTreeMap<&'static str, String>, changes: &str) -> BTreeMap<&'st
         let change: BTreeMap<String, Value> = serde_json::from_str(line).unwrap();
         let view = View::ALL.into_iter().find(|view| view.name() == change["view"]).unwrap();
         let columns: Vec<_> = change["key"].as_object().unwrap().keys().map(String::as_str).collect();
-        assert!(view.key().iter().all(|column| columns.contains(column)) && columns.len() == view.key().len());
+        assert!(
+            view.key().iter().all(|column| columns.contains(column)) && columns.len() == view.key().len()
+        );
         let (of_view, key) = (rows.get_mut(view.name()).unwrap(), key(view, &change["key"]));
         match change["change"].as_str().unwrap() {
             "upsert" => {
                 // The row as it stands in the view: its text is what the test compares.
                 let row = line.split_once(",\"row\":").unwrap().1.strip_suffix('}').unwrap();
-                assert_ne!(of_view.insert(key, row.to_owned()).as_deref(), Some(row), "nothing changed: {line}");
+                assert_ne!(
+                    of_view.insert(key, row.to_owned()).as_deref(),
+                    Some(row),
+                    "nothing changed: {line}"
+                );
             }
             "delete" => {
                 assert!(of_view.remove(&key).is_some() && change["row"].is_null(), "was not there: {line}");
@@ -97,7 +103,8 @@ fn applied(old: &BTreeMap<&'static str, String>, changes: &str) -> BTreeMap<&'st
             other => panic!("{other}"),
         }
     }
-    let views = rows.into_iter().map(|(view, rows)| (view, rows.values().map(|row| row.clone() + "\n").collect()));
+    let views =
+        rows.into_iter().map(|(view, rows)| (view, rows.values().map(|row| row.clone() + "\n").collect()));
     views.collect()
 }
 
@@ -124,13 +131,13 @@ fn assert_same(
 fn check_splits(random: &mut Random, lines: &[String], config: Option<&Path>, what: &str) -> [usize; 2] {
     let work = folder();
     let space = work.path().join("space");
-    let [full, parts, changes_file] =
-        ["full", "parts", "changes.ndjson"].map(|name| work.path().join(name));
+    let [full, parts, changes_file] = ["full", "parts", "changes.ndjson"].map(|name| work.path().join(name));
     let mut rest = lines;
     let [mut n_incremental, mut n_times] = [0; 2];
     let mut is_first = true;
     while !rest.is_empty() {
-        let n_lines = if random.chance(50) { random.from(1, rest.len().min(4)) } else { random.from(1, rest.len()) };
+        let n_lines =
+            if random.chance(50) { random.from(1, rest.len().min(4)) } else { random.from(1, rest.len()) };
         let (now, later) = rest.split_at(n_lines);
         rest = later;
         add(&space, now, config);
@@ -167,7 +174,8 @@ fn random_splits_of_random_events_give_the_views_of_one_full_fold_whichever_way(
         let config = config::make(&mut random);
         let path = work.path().join("config.toml");
         write(&path, config.text.as_bytes());
-        let lines: Vec<_> = events::make(&mut random).iter().map(crate::random::value::Value::to_text).collect();
+        let lines: Vec<_> =
+            events::make(&mut random).iter().map(crate::random::value::Value::to_text).collect();
         let with_config = random.chance(60).then_some(&*path);
         let more = check_splits(&mut random, &lines, with_config, &format!("seed {seed}"));
         counts = [counts[0] + more[0], counts[1] + more[1]];
@@ -203,7 +211,8 @@ fn outdated(work: &Path) -> std::path::PathBuf {
 fn views_that_are_not_as_they_were_written_are_folded_anew() {
     let work = folder();
     let expected = work.path().join("expected");
-    for mishap in ["none", "missing", "longer", "other bytes", "as of", "other program", "grown back", "part"] {
+    for mishap in ["none", "missing", "longer", "other bytes", "as of", "other program", "grown back", "part"]
+    {
         let space = outdated(work.path());
         let in_space = MaterializeOptions::of_space(&space);
         let identifiers = path(&space, View::UserIdentifiers);
@@ -213,7 +222,9 @@ fn views_that_are_not_as_they_were_written_are_folded_anew() {
             "missing" => Files::real().remove_file(&identifiers).unwrap(),
             "longer" => write(&identifiers, &[&bytes[..], b"{}\n"].concat()),
             "other bytes" => write(&identifiers, &[&b"X"[..], &bytes[1..]].concat()),
-            "as of" => drop(run(&MaterializeOptions { as_of: Some(1_800_000_000_000_000), ..in_space.clone() })),
+            "as of" => {
+                drop(run(&MaterializeOptions { as_of: Some(1_800_000_000_000_000), ..in_space.clone() }));
+            }
             "other program" => {
                 manifest.views.values_mut().for_each(|view| view.made_by = "0.0.1/1".to_owned());
                 manifest.write(&space, &Files::real()).unwrap();
@@ -274,8 +285,11 @@ fn changes_are_told_from_no_views_to_another_folder_at_another_time_and_of_some_
     let space = outdated(work.path());
     let changes_file = work.path().join("changes.ndjson");
     let out = work.path().join("out");
-    let into_out =
-        MaterializeOptions { out: out.clone(), changes: Some(changes_file.clone()), ..MaterializeOptions::of_space(&space) };
+    let into_out = MaterializeOptions {
+        out: out.clone(),
+        changes: Some(changes_file.clone()),
+        ..MaterializeOptions::of_space(&space)
+    };
     let middle = Manifest::read(&space, &Files::real()).unwrap().unwrap().uuid_ts - 5 * 86_400_000_000;
     let some = vec!["id_graph".to_owned(), "user_traits".to_owned()];
     for options in [

@@ -17,7 +17,10 @@ fn a_view_that_the_config_leaves_out_is_not_written_unless_it_is_named() {
     let work = folder();
     let space = outdated(work.path());
     let config = work.path().join("rules.toml");
-    write(&config, b"[sync]\ntables = [\"*_traits\", \"*_updates\", \"id_graph\"]\nexclude_tables = [\"user_*\"]\n");
+    write(
+        &config,
+        b"[sync]\ntables = [\"*_traits\", \"*_updates\", \"id_graph\"]\nexclude_tables = [\"user_*\"]\n",
+    );
     let out = work.path().join("out");
     let options = MaterializeOptions {
         out: out.clone(),

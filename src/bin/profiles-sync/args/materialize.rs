@@ -42,7 +42,6 @@ Examples:
     after_long_help = MATERIALIZE_HELP,
     args_override_self = true
 )]
-#[expect(clippy::struct_excessive_bools, reason = "one for each switch, as typed")]
 pub(crate) struct MaterializeArgs {
     /// The space to read, and to write unless --out is given
     ///
