@@ -3,6 +3,7 @@
 mod crashes;
 mod runs_beside;
 mod selection;
+mod told;
 
 use std::{collections::BTreeMap, fs, path::Path};
 

@@ -50,7 +50,7 @@ pub(crate) struct MaterializeArgs {
     #[arg(long, value_name = "DIR", required_unless_present = "raw", conflicts_with = "raw")]
     #[arg(help_heading = "Input")]
     pub(crate) space: Option<PathBuf>,
-    /// Raw tables as a warehouse exports them, instead of a space
+    /// Raw tables as exported by a warehouse, not a space
     ///
     /// A folder of raw tables from elsewhere, such as a warehouse's export: `TABLE.ndjson`, `.json` or `.jsonl`, plain or
     /// with `.gz` or `.zst`, or a folder `TABLE/` of such files. Column names may be in any case, columns may be missing.
@@ -111,13 +111,13 @@ pub(crate) struct MaterializeArgs {
     /// Without this flag a missing raw table is an error. With it, the views that need it are left out and named.
     #[arg(long, help_heading = "Output")]
     pub(crate) partial: bool,
-    /// Write what changes in the views there to a file; `-` is stdout
+    /// Write what changes in the views; `-` is stdout
     ///
     /// Writes one JSON object a line for every row that comes, changes or goes: `view`, `change` (`upsert` or `delete`), `key` and
     /// `row`. Applied to the views that are there they give the new ones. `-` is the standard output.
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(crate) changes: Option<PathBuf>,
-    /// Wait so long for another run on the space to end
+    /// Wait so long for another run to end
     ///
     /// One run at a time makes the views of a space, and none puts them in place while another adds to the space. By default
     /// a second one fails at once; with this flag it waits so many seconds for the first to end.
