@@ -54,14 +54,14 @@ pub(super) fn update(
         }
         return Ok(made.map(|made| (made, None)));
     }
-    if FEW_BYTES.max(raw.n_bytes() / 2) < raw.n_new_bytes() {
+    let memory = job.options.memory.unwrap_or_else(default_memory);
+    if FEW_BYTES.max(raw.n_bytes() / 2).min(memory / 3) < raw.n_new_bytes() {
         return Ok(None);
     }
     meter.start("looking for touched profiles", Some(old.merges.length() + raw.n_bytes()));
     let behind = raw.behind()?;
     let new: Vec<&[Source]> = behind.values().map(std::slice::from_ref).collect();
     let Some(touched) = Touched::find(&new, &old.merges, base.merges.rows, &meter)? else { return Ok(None) };
-    let memory = job.options.memory.unwrap_or_else(default_memory);
     let share = raw.n_bytes() / (1 + base.merges.rows) * touched.texts().len() as u64;
     if memory / 3 < share {
         return Ok(None);
