@@ -2,7 +2,7 @@
 //!
 //! A raw table is a list of [`find::Part`]s, opened as [`source::Source`]s, cut into blocks of whole lines that are
 //! parsed on all cores ([`blocks`]), each line a [`row::Row`] of the columns asked for. Rows too large to keep are found
-//! again by their place ([`reread`]). [`write`] is the way out.
+//! again by their place ([`reread`]). [`mod@write`] is the way out.
 
 pub mod blocks;
 pub mod clock;
