@@ -27,9 +27,12 @@ pub mod tables;
 pub mod values;
 pub mod walk;
 
-use std::{io::Write, path::PathBuf};
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+};
 
-use crate::{error::Result, files::Files, progress::Progress};
+use crate::{error::Result, files::Files, materialize::stale_views, progress::Progress};
 
 use self::{
     columns::globs,
@@ -130,6 +133,9 @@ pub fn diff(
     progress: &dyn Progress,
     changes: &mut dyn Write,
 ) -> Result<Comparison> {
+    for folder in [&options.old, &options.new] {
+        tell_stale_views(folder, files, progress);
+    }
     let mut sides = Side::open_both(&options.old, &options.new, files)?;
     let wanted = globs(&options.tables, "--tables")?;
     for side in &mut sides {
@@ -172,6 +178,21 @@ pub fn diff(
     }
     let sides = [&options.old, &options.new].map(|path| path.display().to_string());
     Ok(Comparison { sides, sameness, tables, identity })
+}
+
+/// Says of a space which of its views are older than its raw tables.
+fn tell_stale_views(folder: &Path, files: &Files, progress: &dyn Progress) {
+    // A manifest that cannot be read is none of this job's business.
+    if folder.is_dir()
+        && let Ok((stale, run)) = stale_views(folder, files)
+    {
+        for (view, of_run) in stale {
+            progress.notice(&format!(
+                "`{view}` in `{}` is of run {of_run}, the raw tables are of run {run}: `profiles-sync materialize` brings it up to date",
+                folder.display()
+            ));
+        }
+    }
 }
 
 /// Whether it is worth asking for other ids: all profiles have the same identifiers, some another id, and all tables

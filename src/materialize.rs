@@ -1,27 +1,51 @@
 //! The job `materialize`: raw tables in, views out.
+//!
+//! Views that are there and known to reflect an earlier state of the same raw tables are brought up to date; else all is
+//! folded anew, in memory or, where the raw tables are too large for it, in parts.
+
+mod changes;
+mod choose;
+mod columns;
+mod merge;
+mod parts;
+mod record;
+mod splice;
+mod touched;
+mod update;
 
 use std::{
+    io::Write,
     path::{Path, PathBuf},
     time::Instant,
 };
 
+pub use self::record::stale_views;
+use self::{
+    changes::Changes,
+    columns::Columns,
+    record::{Made, Record},
+};
 use crate::{
     error::{Error, Result},
     files::Files,
+    ingest::default_memory,
     progress::Progress,
     space::{
+        commit::STATE,
+        lock::Lock,
         manifest::{MANIFEST, Manifest},
         tables::path_of,
     },
-    summary::MaterializeSummary,
+    summary::{Fold, MaterializeSummary},
     table::{
         blocks::Meter,
         find::{Part, RawTable, raw_tables},
-        write::stage,
+        source::Source,
+        write::{Staged, Way, stage},
     },
     view::{
-        RAW_TABLES, View, external_id_mapping, folds::Folds, id_graph, profile_merges, trait_views,
-        user_identifiers,
+        RAW_TABLES, View,
+        folds::{Folds, Sources},
     },
 };
 
@@ -34,12 +58,54 @@ pub struct MaterializeOptions {
     pub space: bool,
     /// Where the views go.
     pub out: PathBuf,
-    /// Only these views; all six where empty.
+    /// Only these views; where empty all that the config selects.
     pub views: Vec<String>,
     /// Only rows with a `uuid_ts` up to this time, in microseconds.
     pub as_of: Option<i64>,
     /// Write the views that can be written when a raw table is missing.
     pub partial: bool,
+    /// The config file, for its selective sync; else that in the space, else the rules of the last run.
+    pub config: Option<PathBuf>,
+    /// Fold everything anew, whatever views are there.
+    pub full: bool,
+    /// About how many bytes of memory the fold may take; by default half of the machine's, at most 4 GiB.
+    pub memory: Option<u64>,
+    /// Write what changes in the views that are there to this file.
+    pub changes: Option<PathBuf>,
+    /// Wait so many seconds for another run that writes to the same space.
+    pub wait: u64,
+}
+
+impl MaterializeOptions {
+    /// All views of a space, in the space.
+    #[must_use]
+    pub fn of_space(space: &Path) -> Self {
+        Self { space: true, ..Self::of_export(space, space) }
+    }
+
+    /// All views of a folder of raw tables, in another folder.
+    #[must_use]
+    pub fn of_export(raw: &Path, out: &Path) -> Self {
+        Self {
+            raw: raw.to_owned(),
+            space: false,
+            out: out.to_owned(),
+            views: Vec::new(),
+            as_of: None,
+            partial: false,
+            config: None,
+            full: false,
+            memory: None,
+            changes: None,
+            wait: 0,
+        }
+    }
+
+    /// Whether the views go to the space that they are made of.
+    fn is_in_place(&self) -> bool {
+        let same = || Some(self.raw.canonicalize().ok()? == self.out.canonicalize().ok()?);
+        self.space && (self.raw == self.out || same().unwrap_or(false))
+    }
 }
 
 /// Folds the raw tables into views. Each view is replaced in one step. Runs on the present rayon pool.
@@ -48,115 +114,133 @@ pub fn materialize(
     files: &Files,
     progress: &dyn Progress,
 ) -> Result<MaterializeSummary> {
+    match &options.changes {
+        None => run(options, files, progress, None),
+        Some(path) => Changes::to_file(path, files, |changes| run(options, files, progress, Some(changes))),
+    }
+}
+
+/// The same, and writes what changes in the views that are there to `out`, before they are replaced.
+pub fn materialize_telling(
+    options: &MaterializeOptions,
+    files: &Files,
+    progress: &dyn Progress,
+    out: &mut dyn Write,
+) -> Result<MaterializeSummary> {
+    run(options, files, progress, Some(&mut Changes::to_stream(out)))
+}
+
+fn run(
+    options: &MaterializeOptions,
+    files: &Files,
+    progress: &dyn Progress,
+    changes: Option<&mut Changes<'_>>,
+) -> Result<MaterializeSummary> {
     let start = Instant::now();
-    let tables = if options.space {
-        space_tables(&options.raw, files)?
+    let in_place = options.is_in_place();
+    let state = options.raw.join(STATE);
+    let _alone = if in_place && Manifest::read(&options.raw, files)?.is_some() {
+        files.create_folder(&state)?;
+        Some(Lock::take_views(&state, options.wait, progress)?)
     } else {
-        raw_tables(&options.raw, &RAW_TABLES)?
+        None
     };
+    let manifest = if options.space { Some(read_manifest(&options.raw, files)?) } else { None };
+    let tables = match &manifest {
+        Some(manifest) => space_tables(&options.raw, manifest),
+        None => raw_tables(&options.raw, &RAW_TABLES)?,
+    };
+    let rules = choose::rules(options, manifest.as_ref(), files)?;
     let mut summary = MaterializeSummary::default();
-    let views = choose(options, &tables, &mut summary)?;
-    write_views(&tables, &views, options, files, progress, &mut summary)?;
+    let views = choose::views(options, &tables, &rules, &mut summary)?;
+    let job =
+        Job { options, tables: &tables, views: &views, columns: &Columns::new(&rules), files, progress };
+    let record = manifest.as_ref().filter(|_| in_place).map(|manifest| Record::of(manifest, &job));
+    if let Some(record) = &record {
+        record.tell_age(&views, progress);
+    }
+    let (made, staged) = job.make(record.as_ref(), &mut summary)?;
+    if let Some(changes) = changes {
+        progress.start("comparing views", None);
+        summary.changes = Some(changes.write(&options.out, &views, staged.as_ref(), files, progress)?);
+    }
+    if let Some(staged) = staged {
+        match record {
+            Some(record) => record.commit(&made, &staged, options, files, progress)?,
+            None => staged.put_in_place()?,
+        }
+    }
+    summary.rows = made.views.iter().map(|(view, written)| (view.name().to_owned(), written.rows)).collect();
+    summary.profiles = made.profiles;
     summary.seconds = start.elapsed().as_secs_f64();
     Ok(summary)
 }
 
+fn read_manifest(space: &Path, files: &Files) -> Result<Manifest> {
+    Manifest::read(space, files)?.ok_or_else(|| {
+        Error::file(space, format!("there is no `{MANIFEST}`, so this is no space"))
+            .hint("ingest into it first, or pass a folder of raw tables with `--raw`")
+    })
+}
+
 /// The raw tables of a space: of each as much as is committed.
-fn space_tables(space: &Path, files: &Files) -> Result<Vec<RawTable>> {
-    let Some(manifest) = Manifest::read(space, files)? else {
-        return Err(Error::file(space, format!("there is no `{MANIFEST}`, so this is no space"))
-            .hint("ingest into it first, or pass a folder of raw tables with `--raw`"));
-    };
+fn space_tables(space: &Path, manifest: &Manifest) -> Vec<RawTable> {
     let parts = |name: &str| match manifest.tables.get(name) {
         Some(table) if 0 < table.bytes => {
             vec![Part { path: path_of(space, name), committed: Some(table.bytes) }]
         }
         _ => Vec::new(),
     };
-    Ok(RAW_TABLES.iter().map(|&name| RawTable { name, parts: parts(name) }).collect())
+    RAW_TABLES.iter().map(|&name| RawTable { name, parts: parts(name) }).collect()
 }
 
-/// The views to write: those asked for, without those that lack a raw table.
-fn choose(
-    options: &MaterializeOptions,
-    tables: &[RawTable],
-    summary: &mut MaterializeSummary,
-) -> Result<Vec<View>> {
-    let names = View::ALL.map(View::name).join("`, `");
-    for name in &options.views {
-        if !View::ALL.iter().any(|view| view.name() == name) {
-            return Err(
-                Error::Refused(format!("there is no view `{name}`")).hint(format!("views are `{names}`"))
-            );
-        }
-    }
-    let asked =
-        |view: &View| options.views.is_empty() || options.views.iter().any(|name| name == view.name());
-    let mut views = Vec::new();
-    let mut missing = Vec::new();
-    for view in View::ALL.into_iter().filter(asked) {
-        let needs = |&&needed: &&&str| !tables.iter().any(|table| table.name == needed);
-        match view.tables().iter().find(needs) {
-            Some(&table) => {
-                summary.views_left_out.insert(view.name().to_owned(), table.to_owned());
-                missing.push(table);
-            }
-            None => views.push(view),
-        }
-    }
-    missing.sort_unstable();
-    missing.dedup();
-    if missing.is_empty() || options.partial && !views.is_empty() {
-        return Ok(views);
-    }
-    let costs = missing.iter().map(|&table| {
-        let views = summary.views_left_out.iter().filter(|(_, needed)| *needed == table);
-        let views: Vec<_> = views.map(|(view, _)| view.as_str()).collect();
-        format!("`{table}` is missing, without which there is no `{}`", views.join("`, `"))
-    });
-    let error = Error::file(&options.raw, costs.collect::<Vec<_>>().join("; "));
-    Err(if views.is_empty() {
-        error.hint("a raw table is `TABLE.ndjson`, `.json` or `.jsonl`, also with `.gz` or `.zst`, or a folder `TABLE`")
-    } else {
-        error.hint("pass `--partial` to write the other views")
-    })
+/// What all ways of making views need.
+struct Job<'a> {
+    options: &'a MaterializeOptions,
+    tables: &'a [RawTable],
+    views: &'a [View],
+    columns: &'a Columns,
+    files: &'a Files,
+    progress: &'a dyn Progress,
 }
 
-/// Folds, then writes every view.
-fn write_views(
-    tables: &[RawTable],
-    views: &[View],
-    options: &MaterializeOptions,
-    files: &Files,
-    progress: &dyn Progress,
-    summary: &mut MaterializeSummary,
-) -> Result<()> {
-    let meter = Meter::new(progress);
-    let folds = Folds::read(tables, views, options.as_of, files, &meter)?;
-    meter.start("writing views", None);
-    let rows = stage(files, &options.out, &meter, |staging| {
-        let (of_traits, others) = rayon::join(
-            || trait_views::write(views, &folds, staging),
-            || -> Result<Vec<(View, u64)>> {
-                let mut rows = Vec::new();
-                for &view in views {
-                    rows.extend(match view {
-                        View::ProfileTraits | View::UserTraits => None,
-                        View::IdGraph => Some((view, id_graph::write(&folds, staging)?)),
-                        View::ProfileMerges => Some((view, profile_merges::write(&folds, staging)?)),
-                        View::ExternalIdMapping => Some((view, external_id_mapping::write(&folds, staging)?)),
-                        View::UserIdentifiers => Some((view, user_identifiers::write(&folds, staging)?)),
-                    });
-                }
-                Ok(rows)
-            },
-        );
-        Ok([of_traits?, others?].concat())
-    })?;
-    summary.rows = rows.into_iter().map(|(view, n_rows)| (view.name().to_owned(), n_rows)).collect();
-    summary.rows_read =
-        folds.rows_read().into_iter().map(|(table, n_rows)| (table.to_owned(), n_rows)).collect();
-    summary.bytes = folds.n_bytes;
-    summary.profiles = folds.n_survivors();
-    Ok(())
+impl Job<'_> {
+    /// Makes the views; nothing is staged where those that are there are up to date.
+    fn make(
+        &self,
+        record: Option<&Record>,
+        summary: &mut MaterializeSummary,
+    ) -> Result<(Made, Option<Staged>)> {
+        if let Some(base) = record.and_then(|record| record.base(self))
+            && let Some(made) = update::update(self, &base, summary)?
+        {
+            return Ok(made);
+        }
+        let bytes = self.tables.iter().flat_map(|table| &table.parts).map(parts::memory_needed).sum::<u64>();
+        let memory = self.options.memory.unwrap_or_else(default_memory);
+        let (made, staged) = if bytes <= memory {
+            summary.fold = Fold::Full;
+            self.fold(record.is_some(), summary)?
+        } else {
+            summary.fold = Fold::Partitioned;
+            parts::fold(self, memory, record.is_some(), summary)?
+        };
+        Ok((made, Some(staged)))
+    }
+
+    /// Folds everything in memory.
+    fn fold(&self, recorded: bool, summary: &mut MaterializeSummary) -> Result<(Made, Staged)> {
+        let meter = Meter::new(self.progress);
+        let sources = Sources::open(self.tables, self.views, |part| Source::open(part, self.files))?;
+        meter.start("reading raw tables", Some(sources.n_bytes()));
+        let folds = Folds::read(sources, self.options.as_of, &meter)?;
+        meter.start("writing views", None);
+        let polish = self.columns.polish();
+        let way = Way { files: self.files, meter: &meter, polish: polish.as_deref(), digests: recorded };
+        let (views, staged) = stage(way, &self.options.out, |staging| folds.write(self.views, staging))?;
+        summary.rows_read =
+            folds.rows_read().into_iter().map(|(table, n_rows)| (table.to_owned(), n_rows)).collect();
+        summary.bytes = folds.n_bytes;
+        Ok((Made { views, profiles: folds.n_survivors(), plain: folds.is_plain() }, staged))
+    }
 }

@@ -69,6 +69,29 @@ pub struct MaterializeSummary {
     pub rows: BTreeMap<String, u64>,
     /// Views not written, and the raw table each would have needed.
     pub views_left_out: BTreeMap<String, String>,
+    /// Views not written because the config leaves them out.
+    pub views_not_selected: Vec<String>,
+    /// How it went about it; the views are the same whichever way.
+    pub fold: Fold,
+    /// Changes told, where they were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub changes: Option<u64>,
     /// Wall seconds.
     pub seconds: f64,
+}
+
+/// How views were made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Fold {
+    /// All raw rows were folded, in memory.
+    #[default]
+    Full,
+    /// All raw rows were folded, part by part.
+    Partitioned,
+    /// The profiles that new raw rows touch were folded, and replaced in the views that were there.
+    Incremental,
+    /// The views that were there reflect all raw rows, and stay.
+    Current,
 }

@@ -15,6 +15,7 @@ pub struct ColumnFilter {
     pub table: bool,
     name: String,
     columns: Option<Selection>,
+    always: &'static [&'static str],
     kept: Map<Vec<u8>, bool>,
     tape: Tape,
     scratch: Vec<u8>,
@@ -24,7 +25,14 @@ impl ColumnFilter {
     /// The filter of a table.
     #[must_use]
     pub fn new(table: &str, rules: &Rules) -> Self {
+        Self::keeping(&[], table, rules)
+    }
+
+    /// The same, with columns that are written whatever is selected.
+    #[must_use]
+    pub fn keeping(always: &'static [&'static str], table: &str, rules: &Rules) -> Self {
         Self {
+            always,
             table: rules.tables.has(table),
             name: table.to_owned(),
             columns: (!rules.columns.all()).then(|| rules.columns.clone()),
@@ -63,7 +71,8 @@ impl ColumnFilter {
                 kept
             } else {
                 let full = format!("{}.{}", self.name, String::from_utf8_lossy(name));
-                let kept = self.columns.as_ref().is_none_or(|columns| columns.has(&full));
+                let selected = self.columns.as_ref().is_none_or(|columns| columns.has(&full));
+                let kept = selected || self.always.iter().any(|column| column.as_bytes() == name);
                 self.kept.insert(name.to_owned(), kept);
                 kept
             };

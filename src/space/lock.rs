@@ -2,7 +2,7 @@
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
-    io::{Read, Write},
+    io::{Read, Seek, SeekFrom, Write},
     path::Path,
     time::{Duration, Instant},
 };
@@ -21,10 +21,39 @@ pub struct Lock {
 /// The file in the state folder.
 pub const LOCK: &str = "lock";
 
+/// The file that a run holds which makes the views of the space, from its first look at them to its end.
+const VIEWS_LOCK: &str = "views-lock";
+
+/// How a run names itself that only puts views in place, which takes no time: whoever meets it waits.
+const BRIEF: &str = "materialize, ";
+
+/// So many seconds.
+const BRIEF_WAIT: u64 = 10;
+
 impl Lock {
     /// Takes the lock of a state folder, waiting up to `wait` seconds for the one who has it.
     pub fn take(state: &Path, wait: u64, progress: &dyn Progress) -> Result<Self> {
-        let path = state.join(LOCK);
+        Self::take_file(state, LOCK, "", wait, progress)
+    }
+
+    /// The same for a moment only.
+    pub fn take_briefly(state: &Path, wait: u64, progress: &dyn Progress) -> Result<Self> {
+        Self::take_file(state, LOCK, BRIEF, wait, progress)
+    }
+
+    /// Keeps other runs from making views of the space, and no run from adding to its raw tables.
+    pub fn take_views(state: &Path, wait: u64, progress: &dyn Progress) -> Result<Self> {
+        Self::take_file(state, VIEWS_LOCK, "", wait, progress)
+    }
+
+    fn take_file(
+        state: &Path,
+        name: &str,
+        holds_it: &str,
+        wait: u64,
+        progress: &dyn Progress,
+    ) -> Result<Self> {
+        let path = state.join(name);
         let io = |intent| {
             let path = path.clone();
             move |e| Error::io(intent, path, e)
@@ -49,11 +78,13 @@ impl Lock {
             }
             let mut holder = String::new();
             // Who holds it is told as far as it can be read.
-            let _ = file.read_to_string(&mut holder);
+            let _ = file.seek(SeekFrom::Start(0)).and_then(|_| file.read_to_string(&mut holder));
+            let wait = if holder.starts_with(BRIEF) { wait.max(BRIEF_WAIT) } else { wait };
             let holder = if holder.trim().is_empty() { "another run" } else { holder.trim() };
             if Duration::from_secs(wait) <= since.elapsed() {
                 let space = state.parent().unwrap_or(state).display();
-                return Err(Error::Refused(format!("the space `{space}` is being written by {holder}"))
+                let what = if name == VIEWS_LOCK { "the views of the space" } else { "the space" };
+                return Err(Error::Refused(format!("{what} `{space}` is being written by {holder}"))
                     .hint("wait for it to end, or give `--wait SECONDS`"));
             }
             if !told {
@@ -62,8 +93,13 @@ impl Lock {
             }
             std::thread::sleep(Duration::from_millis(100));
         }
-        let holder = format!("process {} since {}", std::process::id(), started());
-        file.set_len(0).and_then(|()| file.write_all(holder.as_bytes())).map_err(io("write"))?;
+        let holder = format!("{holds_it}process {} since {}", std::process::id(), started());
+        let mut write = || {
+            file.set_len(0)?;
+            file.seek(SeekFrom::Start(0))?;
+            file.write_all(holder.as_bytes())
+        };
+        write().map_err(io("write"))?;
         Ok(Self { file })
     }
 }

@@ -36,6 +36,9 @@ pub struct Manifest {
     /// The parts of the state cache that goes with these tables, oldest first.
     #[serde(default, rename = "state_parts")]
     pub state: Vec<StateFile>,
+    /// The views in the space, by name: which raw tables each reflects. A view that is not named here may be anything.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub views: BTreeMap<String, ViewState>,
     /// The runs, oldest first.
     pub runs: Vec<Run>,
 }
@@ -51,6 +54,41 @@ pub struct TableState {
     pub digest: String,
     /// The digest behind the last whole piece, from which it is taken up again.
     pub link: String,
+}
+
+/// A view as it was written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ViewState {
+    /// Rows.
+    pub rows: u64,
+    /// Bytes.
+    pub bytes: u64,
+    /// Of these bytes, as [`crate::read::digest`] takes it.
+    pub digest: String,
+    /// The number of the last run in the raw tables that it reflects.
+    pub run: u64,
+    /// The raw tables that it reflects, by name.
+    pub raw: BTreeMap<String, RawState>,
+    /// Only rows up to this time, in microseconds, where it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub as_of: Option<Micros>,
+    /// The program that wrote it.
+    pub made_by: String,
+    /// The columns that were selected, as the config has it.
+    pub columns: String,
+    /// Profiles that are not merged away.
+    pub profiles: u64,
+    /// Whether no identifier has more rows than one.
+    pub plain: bool,
+}
+
+/// A raw table as a view reflects it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RawState {
+    /// Committed bytes.
+    pub bytes: u64,
+    /// Of these bytes.
+    pub digest: String,
 }
 
 /// The rules that a run went by.
@@ -166,6 +204,7 @@ impl Default for Manifest {
             config: None,
             tables: BTreeMap::new(),
             state: Vec::new(),
+            views: BTreeMap::new(),
             runs: Vec::new(),
         }
     }

@@ -99,25 +99,62 @@ pub fn map_blocks<T: Send>(
     meter: &Meter<'_>,
     parse: impl Fn(Block<'_>) -> Result<T, (usize, Problem)> + Sync,
 ) -> Result<Vec<T>> {
-    let mut blocks = Vec::new();
-    for (index, source) in sources.iter().enumerate() {
-        blocks.extend((0..source.length().div_ceil(block_bytes)).map(|block| (index, block)));
-    }
-    let buffers: Mutex<Vec<Vec<u8>>> = Mutex::default();
-    let parse_block = |&(index, number): &(usize, u64)| -> Result<T> {
-        let source = &sources[index];
-        let start = number * block_bytes;
-        let mut buffer = lock(&buffers).pop().unwrap_or_default();
-        let (offset, text) = read_block(source, start, block_bytes, &mut buffer)?;
-        meter.advance(block_bytes.min(source.length() - start))?;
-        let parsed = look(text).and_then(|clean| parse(Block { source: small(index), offset, text, clean }));
-        let result = parsed.map_err(|(at, problem)| line_error(source, offset + at as u64, &problem));
-        lock(&buffers).push(buffer);
-        result
-    };
+    let buffers = Mutex::default();
+    let blocks = cut(sources, block_bytes);
     // All results are awaited, so that of several bad lines the first one is reported.
-    let results: Vec<Result<T>> = blocks.par_iter().map(parse_block).collect();
+    let results: Vec<Result<T>> = blocks
+        .par_iter()
+        .map(|&block| parse_block(sources, block, block_bytes, meter, &buffers, &parse))
+        .collect();
     results.into_iter().collect()
+}
+
+/// The same for what does not fit the memory all at once: results are taken in the order of the lines as they come.
+pub fn each_block<T: Send>(
+    sources: &[Source],
+    block_bytes: u64,
+    meter: &Meter<'_>,
+    parse: impl Fn(Block<'_>) -> Result<T, (usize, Problem)> + Sync,
+    mut take: impl FnMut(T) -> Result<()>,
+) -> Result<()> {
+    let buffers = Mutex::default();
+    for batch in cut(sources, block_bytes).chunks(4 * rayon::current_num_threads()) {
+        let results: Vec<Result<T>> = batch
+            .par_iter()
+            .map(|&block| parse_block(sources, block, block_bytes, meter, &buffers, &parse))
+            .collect();
+        for result in results {
+            take(result?)?;
+        }
+    }
+    Ok(())
+}
+
+/// The blocks of files: which file, and the number of the block in it.
+fn cut(sources: &[Source], block_bytes: u64) -> Vec<(usize, u64)> {
+    let blocks = |(index, source): (usize, &Source)| {
+        (0..source.length().div_ceil(block_bytes)).map(move |block| (index, block))
+    };
+    sources.iter().enumerate().flat_map(blocks).collect()
+}
+
+fn parse_block<T>(
+    sources: &[Source],
+    (index, number): (usize, u64),
+    block_bytes: u64,
+    meter: &Meter<'_>,
+    buffers: &Mutex<Vec<Vec<u8>>>,
+    parse: impl Fn(Block<'_>) -> Result<T, (usize, Problem)>,
+) -> Result<T> {
+    let source = &sources[index];
+    let start = number * block_bytes;
+    let mut buffer = lock(buffers).pop().unwrap_or_default();
+    let (offset, text) = read_block(source, start, block_bytes, &mut buffer)?;
+    meter.advance(block_bytes.min(source.length() - start))?;
+    let parsed = look(text).and_then(|clean| parse(Block { source: small(index), offset, text, clean }));
+    let result = parsed.map_err(|(at, problem)| line_error(source, offset + at as u64, &problem));
+    lock(buffers).push(buffer);
+    result
 }
 
 /// A panic of another thread ends the run anyway; it must not be covered by a second one here.

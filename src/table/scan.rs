@@ -183,6 +183,12 @@ fn marks(bytes: &[u8; 16]) -> u8 {
     bytes.iter().fold(0, |found, &byte| found | u8::from(byte == b'"') | u8::from(byte == b'\\'))
 }
 
+/// The value that begins at a byte; `None` where it is in another style.
+#[must_use]
+pub fn value_from(line: &[u8], at: usize) -> Option<Value> {
+    value_at(line, at).map(|(value, _)| value)
+}
+
 /// The value that begins at a byte, and where what follows it begins.
 fn value_at(line: &[u8], at: usize) -> Option<(Value, usize)> {
     let value = |kind, start, end, behind| Some((Value { start, end, kind }, behind));

@@ -4,7 +4,7 @@
 
 use std::{
     fs::File,
-    io::Read,
+    io::{self, Read},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
@@ -31,8 +31,23 @@ enum Content {
 }
 
 impl Source {
-    /// Opens a file, and unpacks it where it is packed.
+    /// Opens a file, and unpacks it into memory where it is packed.
     pub fn open(part: &Part, files: &Files) -> Result<Self> {
+        Self::open_by(part, files, None)
+    }
+
+    /// The same, but what is packed goes to a nameless file in a folder: it may be larger than the memory.
+    pub fn open_large(part: &Part, files: &Files, folder: &Path) -> Result<Self> {
+        Self::open_by(part, files, Some(folder))
+    }
+
+    /// Rows in memory, as if they stood in a file of this name.
+    #[must_use]
+    pub fn of_bytes(path: &Path, bytes: Vec<u8>) -> Self {
+        Self { path: path.to_owned(), length: bytes.len() as u64, content: Content::Unpacked(bytes) }
+    }
+
+    fn open_by(part: &Part, files: &Files, folder: Option<&Path>) -> Result<Self> {
         let path = &part.path;
         let file = files.open(path)?;
         let length = file.metadata().map_err(|e| Error::io("read", path, e))?.len();
@@ -45,11 +60,20 @@ impl Source {
         if Packing::of(&first) == Packing::Plain {
             return Ok(Self { path: path.clone(), length: committed, content: Content::Plain(file) });
         }
-        let mut bytes = Vec::new();
-        let unpacked = unpack(first, rest).and_then(|mut all| all.read_to_end(&mut bytes));
-        unpacked.map_err(|e| Error::io("unpack", path, e))?;
-        let length = bytes.len() as u64;
-        Ok(Self { path: path.clone(), length, content: Content::Unpacked(bytes) })
+        let error = |e| Error::io("unpack", path, e);
+        let mut all = unpack(first, rest).map_err(error)?;
+        let Some(folder) = folder else {
+            let mut bytes = Vec::new();
+            all.read_to_end(&mut bytes).map_err(error)?;
+            return Ok(Self::of_bytes(path, bytes));
+        };
+        let mut spill = || -> io::Result<_> {
+            let mut file = tempfile::tempfile_in(folder)?;
+            let length = io::copy(&mut all, &mut file)?;
+            Ok((file, length))
+        };
+        let (file, length) = spill().map_err(error)?;
+        Ok(Self { path: path.clone(), length, content: Content::Plain(file) })
     }
 
     /// The file as it was given.

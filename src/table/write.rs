@@ -1,4 +1,5 @@
-//! Views on their way out: rendered in chunks on all cores, written in order, put in place together at the end.
+//! Views on their way out: rendered in chunks on all cores, written in order, put in place together at the end; or put
+//! away as runs, to be merged into views.
 //!
 //! While one batch of chunks is written the next is rendered. Files are synced by a thread of their own, since that is
 //! mostly waiting. Nothing gets its final name before everything is on the disk.
@@ -20,6 +21,10 @@ use super::blocks::Meter;
 use crate::{
     error::{Error, Result},
     files::{Files, OutFile, beside},
+    read::{
+        digest::Digest,
+        spill::{Spill, Spilled},
+    },
 };
 
 /// Rows of one view, rendered.
@@ -37,62 +42,164 @@ pub const CHUNK_ROWS: usize = 2048;
 /// More chunks than these are not rendered ahead, however many cores there are.
 const MAX_BATCH_CHUNKS: usize = 64;
 
-/// Views that are being written into a folder and have not got their names yet.
-pub struct Staging<'a> {
-    files: &'a Files,
-    folder: &'a Path,
-    meter: &'a Meter<'a>,
-    written: Sender<OutFile>,
-    paths: Mutex<Vec<PathBuf>>,
+/// Changes the rows of a view on their way out: how columns are left out.
+pub type Polish<'a> = &'a (dyn Fn(&str, &mut Vec<u8>) + Sync);
+
+/// What the writing of views has in common.
+#[derive(Clone, Copy)]
+pub struct Way<'a> {
+    /// The file system.
+    pub files: &'a Files,
+    /// Told of bytes written.
+    pub meter: &'a Meter<'a>,
+    /// Applied to the rows of every page.
+    pub polish: Option<Polish<'a>>,
+    /// Whether digests are taken of what is written.
+    pub digests: bool,
 }
 
-/// Lets `work` write views into a folder. Where it succeeds they replace those that are there, each in one step;
-/// else everything stays as it was.
+/// Views that are being written and have not got their names yet, or runs of rows that are to be merged into views.
+pub struct Staging<'a> {
+    way: Way<'a>,
+    target: Target<'a>,
+}
+
+enum Target<'a> {
+    /// Files beside those that they will replace.
+    Views { folder: &'a Path, written: Sender<OutFile>, paths: Mutex<Vec<PathBuf>> },
+    /// Rows that are read back.
+    Runs { spill: &'a Spill, runs: Mutex<Vec<Run>> },
+}
+
+/// What was written of a view.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Rows.
+    pub rows: u64,
+    /// Bytes.
+    pub bytes: u64,
+    /// Of the bytes, where it was asked for.
+    pub digest: String,
+}
+
+/// Rows of a view in the order of its key, put away in pieces of whole lines.
+#[derive(Debug)]
+pub struct Run {
+    /// The view.
+    pub view: String,
+    /// The pieces.
+    pub pieces: Vec<Spilled>,
+}
+
+/// Views on the disk, beside those that they replace once they are put in place. Gone where they are not.
+#[derive(Debug)]
+pub struct Staged {
+    files: Files,
+    folder: PathBuf,
+    paths: Vec<PathBuf>,
+}
+
+/// Lets `work` write views into a folder, beside those that are there.
 pub fn stage<T>(
-    files: &Files,
+    way: Way<'_>,
     folder: &Path,
-    meter: &Meter<'_>,
     work: impl FnOnce(&Staging<'_>) -> Result<T>,
-) -> Result<T> {
-    files.create_folder(folder)?;
+) -> Result<(T, Staged)> {
+    way.files.create_folder(folder)?;
     let (written, to_sync) = mpsc::channel();
-    let staging = Staging { files, folder, meter, written, paths: Mutex::default() };
+    let staging = Staging { way, target: Target::Views { folder, written, paths: Mutex::default() } };
     let (result, paths) = thread::scope(|scope| {
         let syncing = scope.spawn(|| sync_all(to_sync));
         let result = work(&staging);
-        let Staging { paths, written, .. } = staging;
-        drop(written);
-        let paths = paths.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let paths = match staging.target {
+            Target::Views { paths, written, .. } => {
+                drop(written);
+                paths.into_inner().unwrap_or_else(PoisonError::into_inner)
+            }
+            Target::Runs { .. } => Vec::new(),
+        };
         let synced = syncing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         (result.and_then(|value| synced.map(|()| value)), paths)
     });
-    let result = result.and_then(|value| put_in_place(files, folder, &paths).map(|()| value));
-    if result.is_err() {
-        for path in &paths {
-            // The first error is the one to tell; a leftover is overwritten by the next run.
-            let _ = files.remove_file(&beside(path));
-        }
-    }
-    result
+    let staged = Staged { files: way.files.clone(), folder: folder.to_owned(), paths };
+    result.map(|value| (value, staged))
+}
+
+/// Lets `work` write runs.
+pub fn runs<T>(
+    way: Way<'_>,
+    spill: &Spill,
+    work: impl FnOnce(&Staging<'_>) -> Result<T>,
+) -> Result<(T, Vec<Run>)> {
+    let staging = Staging { way, target: Target::Runs { spill, runs: Mutex::default() } };
+    let value = work(&staging)?;
+    let Target::Runs { runs, .. } = staging.target else { return Ok((value, Vec::new())) };
+    Ok((value, runs.into_inner().unwrap_or_else(PoisonError::into_inner)))
 }
 
 fn sync_all(written: Receiver<OutFile>) -> Result<()> {
     written.into_iter().try_for_each(|out| out.sync())
 }
 
-fn put_in_place(files: &Files, folder: &Path, paths: &[PathBuf]) -> Result<()> {
-    // What is replaced is freed with its last handle. Where the rename held that, it would keep the folder locked for as
-    // long as a large file takes; this way all are freed at once, after the last rename.
-    let replaced: Vec<Option<File>> = paths.iter().map(|path| files.open(path).ok()).collect();
-    for path in paths {
-        files.rename(&beside(path), path)?;
+impl Staged {
+    /// Where a view is that replaces the one of a path; `None` where that one stays.
+    #[must_use]
+    pub fn replacement_of(&self, path: &Path) -> Option<PathBuf> {
+        self.paths.iter().any(|staged| staged == path).then(|| beside(path))
     }
-    replaced.into_par_iter().for_each(drop);
-    files.sync_folder(folder)
+
+    /// Gives the views their names, each in one step.
+    pub fn put_in_place(&self) -> Result<()> {
+        // What is replaced is freed with its last handle. Where the rename held that, it would keep the folder locked for
+        // as long as a large file takes; this way all are freed at once, after the last rename.
+        let replaced: Vec<Option<File>> = self.paths.iter().map(|path| self.files.open(path).ok()).collect();
+        for path in &self.paths {
+            self.files.rename(&beside(path), path)?;
+        }
+        replaced.into_par_iter().for_each(drop);
+        self.files.sync_folder(&self.folder)
+    }
 }
 
-impl Staging<'_> {
-    /// Writes a view of `n_items` items, so many at a time; says how many rows it has.
+/// The first error is the one to tell; a leftover is overwritten by the next run.
+impl Drop for Staged {
+    fn drop(&mut self) {
+        for path in self.paths.iter().map(|path| beside(path)).filter(|path| path.exists()) {
+            let _ = self.files.remove_file(&path);
+        }
+    }
+}
+
+impl<'a> Staging<'a> {
+    /// Opens a view for writing.
+    pub fn open(&self, view: &str) -> Result<ViewOut<'a>> {
+        let digest = self.way.digests.then(Digest::default);
+        let sink = match &self.target {
+            Target::Runs { spill, .. } => Sink::Run(spill, Vec::new()),
+            Target::Views { folder, paths, .. } => {
+                let path = folder.join(format!("{view}.ndjson"));
+                let out = self.way.files.create(&beside(&path));
+                lock(paths).push(path);
+                Sink::File(out?)
+            }
+        };
+        Ok(ViewOut { view: view.to_owned(), sink, digest, n_bytes: 0 })
+    }
+
+    /// Ends the writing of a view.
+    pub fn close(&self, out: ViewOut<'_>, rows: u64) -> Result<Written> {
+        let ViewOut { view, sink, digest, n_bytes } = out;
+        match (sink, &self.target) {
+            (Sink::File(out), Target::Views { written, .. }) => {
+                written.send(out).map_err(|_| Error::Refused("the syncing thread ended early".into()))?;
+            }
+            (Sink::Run(_, pieces), Target::Runs { runs, .. }) => lock(runs).push(Run { view, pieces }),
+            _ => unreachable!("what a staging opened is closed by it"),
+        }
+        Ok(Written { rows, bytes: n_bytes, digest: digest.map(|digest| digest.hex()).unwrap_or_default() })
+    }
+
+    /// Writes a view of `n_items` items, so many at a time.
     ///
     /// `render` appends the rows of the items in a range.
     pub fn write_one(
@@ -101,15 +208,15 @@ impl Staging<'_> {
         n_items: usize,
         chunk_items: usize,
         render: impl Fn(Range<usize>, &mut Page) + Sync,
-    ) -> Result<u64> {
-        let n_rows = self.write(&[view], n_items, chunk_items, |range, pages| {
+    ) -> Result<Written> {
+        let written = self.write(&[view], n_items, chunk_items, |range, pages| {
             render(range, &mut pages[0]);
             Ok(())
-        });
-        Ok(n_rows?[0])
+        })?;
+        Ok(written.into_iter().next().unwrap_or_default())
     }
 
-    /// Writes views that come from one fold over `n_items` items, so many at a time; says how many rows each has.
+    /// Writes views that come from one fold over `n_items` items, so many at a time.
     ///
     /// `render` appends the rows of the items in a range to a page for each view.
     pub fn write(
@@ -118,14 +225,8 @@ impl Staging<'_> {
         n_items: usize,
         chunk_items: usize,
         render: impl Fn(Range<usize>, &mut [Page]) -> Result<()> + Sync,
-    ) -> Result<Vec<u64>> {
-        let mut outs = Vec::new();
-        for view in views {
-            let path = self.folder.join(format!("{view}.ndjson"));
-            let out = self.files.create(&beside(&path));
-            self.paths.lock().unwrap_or_else(PoisonError::into_inner).push(path);
-            outs.push(out?);
-        }
+    ) -> Result<Vec<Written>> {
+        let mut outs = views.iter().map(|view| self.open(view)).collect::<Result<Vec<_>>>()?;
         let n_chunks = n_items.div_ceil(chunk_items);
         let batch_chunks = (4 * rayon::current_num_threads()).min(MAX_BATCH_CHUNKS);
         let pages = || -> Vec<Vec<Page>> {
@@ -140,7 +241,11 @@ impl Staging<'_> {
                         page.bytes.clear();
                     }
                     let start = (first + place).min(n_chunks) * chunk_items;
-                    render(start.min(n_items)..(start + chunk_items).min(n_items), pages)
+                    render(start.min(n_items)..(start + chunk_items).min(n_items), pages)?;
+                    if let Some(polish) = self.way.polish {
+                        views.iter().zip(pages).for_each(|(view, page)| polish(view, &mut page.bytes));
+                    }
+                    Ok(())
                 })
                 .collect();
             results.into_iter().collect()
@@ -153,19 +258,58 @@ impl Staging<'_> {
                 || write_batch(&writing, &mut outs),
                 || render_batch(first + batch_chunks, &mut rendered),
             );
-            self.meter.advance(written?)?;
+            self.way.meter.advance(written?)?;
             next?;
         }
-        for out in outs {
-            self.written.send(out).map_err(|_| Error::Refused("the syncing thread ended early".into()))?;
-        }
-        Ok((0..views.len())
-            .map(|view| {
-                let pages = rendered.iter().chain(&writing);
-                pages.map(|pages| pages[view].rows).sum()
-            })
-            .collect())
+        let rows = |view: usize| {
+            let pages = rendered.iter().chain(&writing);
+            pages.map(|pages| pages[view].rows).sum()
+        };
+        outs.into_iter().enumerate().map(|(view, out)| self.close(out, rows(view))).collect()
     }
+}
+
+/// A view being written.
+pub struct ViewOut<'a> {
+    view: String,
+    sink: Sink<'a>,
+    digest: Option<Digest>,
+    n_bytes: u64,
+}
+
+enum Sink<'a> {
+    File(OutFile),
+    Run(&'a Spill, Vec<Spilled>),
+}
+
+/// About the bytes of a piece of a run: one of each run is in memory while they are merged.
+const PIECE_BYTES: usize = 1 << 16;
+
+impl ViewOut<'_> {
+    /// Writes whole lines.
+    pub fn write(&mut self, lines: &[u8]) -> Result<()> {
+        self.n_bytes += lines.len() as u64;
+        if let Some(digest) = &mut self.digest {
+            digest.update(lines);
+        }
+        match &mut self.sink {
+            Sink::File(out) => out.write_all(lines),
+            Sink::Run(spill, pieces) => {
+                let mut rest = lines;
+                while !rest.is_empty() {
+                    let end = memchr::memchr(b'\n', &rest[PIECE_BYTES.min(rest.len())..]);
+                    let end = end.map_or(rest.len(), |end| PIECE_BYTES + end + 1);
+                    pieces.push(spill.put(&rest[..end])?);
+                    rest = &rest[end..];
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Appends a text as JSON that has no character to escape.
@@ -177,12 +321,12 @@ pub fn push_plain(out: &mut Vec<u8>, text: &[u8]) {
 }
 
 /// Writes the pages of a batch; says how many bytes.
-fn write_batch(batch: &[Vec<Page>], outs: &mut [OutFile]) -> Result<u64> {
+fn write_batch(batch: &[Vec<Page>], outs: &mut [ViewOut<'_>]) -> Result<u64> {
     let mut n_bytes = 0;
     for pages in batch {
         for (page, out) in pages.iter().zip(&mut *outs) {
             if !page.bytes.is_empty() {
-                out.write_all(&page.bytes)?;
+                out.write(&page.bytes)?;
                 n_bytes += page.bytes.len() as u64;
             }
         }

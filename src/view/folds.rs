@@ -5,21 +5,25 @@
 use rayon::prelude::*;
 
 use super::{
-    View,
+    View, external_id_mapping,
     graph::Graph,
+    id_graph,
     identifiers::{IdentifierRows, Identifiers},
+    profile_merges,
     segments::{Segment, Segments, ranks},
+    trait_views,
     traits::{Traits, TraitsRows},
+    user_identifiers,
 };
 use crate::{
     error::Result,
     event::timestamp::Micros,
-    files::Files,
     raw::{external_id_mapping_updates, id_graph_updates, profile_traits_updates},
     table::{
         blocks::{BLOCK_BYTES, Meter},
-        find::RawTable,
+        find::{Part, RawTable},
         source::Source,
+        write::{Staging, Written},
     },
 };
 
@@ -43,33 +47,56 @@ pub struct Folds {
     n_profiles: u32,
 }
 
-impl Folds {
-    /// Reads the raw tables that the views need, as they stood at a time.
-    pub fn read(
+/// The raw tables that views need, opened.
+#[derive(Debug, Default)]
+pub struct Sources {
+    /// `id_graph_updates`, which all need.
+    pub graph: Vec<Source>,
+    /// `external_id_mapping_updates`, where a view needs it.
+    pub identifiers: Option<Vec<Source>>,
+    /// `profile_traits_updates`, where a view needs it.
+    pub traits: Option<Vec<Source>>,
+}
+
+impl Sources {
+    /// Opens what the views need.
+    pub fn open(
         tables: &[RawTable],
         views: &[View],
-        as_of: Option<Micros>,
-        files: &Files,
-        meter: &Meter<'_>,
+        open: impl Fn(&Part) -> Result<Source> + Sync,
     ) -> Result<Self> {
         let open = |name: &str| -> Result<Option<Vec<Source>>> {
             let needed = views.iter().any(|view| view.tables().contains(&name));
             let Some(table) = tables.iter().find(|table| needed && table.name == name) else {
                 return Ok(None);
             };
-            let sources: Vec<_> = table.parts.par_iter().map(|part| Source::open(part, files)).collect();
+            let sources: Vec<_> = table.parts.par_iter().map(&open).collect();
             sources.into_iter().collect::<Result<_>>().map(Some)
         };
-        let of_graph = open(id_graph_updates::TABLE)?.unwrap_or_default();
-        let of_identifiers = open(external_id_mapping_updates::TABLE)?;
-        let of_traits = open(profile_traits_updates::TABLE)?;
-        let all = of_graph.iter().chain(of_identifiers.iter().flatten()).chain(of_traits.iter().flatten());
-        let n_bytes = all.map(Source::length).sum();
-        meter.start("reading raw tables", Some(n_bytes));
+        Ok(Self {
+            graph: open(id_graph_updates::TABLE)?.unwrap_or_default(),
+            identifiers: open(external_id_mapping_updates::TABLE)?,
+            traits: open(profile_traits_updates::TABLE)?,
+        })
+    }
 
-        let (graph, mut segments) = Graph::read(&of_graph, BLOCK_BYTES, as_of, meter)?;
-        let traits = of_traits.map(|sources| TraitsRows::read(sources, BLOCK_BYTES, as_of, meter, &segments));
-        let identifiers = of_identifiers
+    /// Bytes, after decompression.
+    #[must_use]
+    pub fn n_bytes(&self) -> u64 {
+        let all = self.graph.iter().chain(self.identifiers.iter().flatten());
+        all.chain(self.traits.iter().flatten()).map(Source::length).sum()
+    }
+}
+
+impl Folds {
+    /// Reads raw tables as they stood at a time.
+    pub fn read(sources: Sources, as_of: Option<Micros>, meter: &Meter<'_>) -> Result<Self> {
+        let n_bytes = sources.n_bytes();
+        let (graph, mut segments) = Graph::read(&sources.graph, BLOCK_BYTES, as_of, meter)?;
+        let traits =
+            sources.traits.map(|sources| TraitsRows::read(sources, BLOCK_BYTES, as_of, meter, &segments));
+        let identifiers = sources
+            .identifiers
             .map(|sources| IdentifierRows::read(&sources, BLOCK_BYTES, as_of, meter, &segments));
         let (mut traits, mut identifiers) = (traits.transpose()?, identifiers.transpose()?);
         if let Some(traits) = &mut traits {
@@ -85,6 +112,33 @@ impl Folds {
         );
         let ranks = ranks(&sorted);
         Ok(Self { graph, segments, sorted, ranks, identifiers, traits, n_bytes, n_profiles })
+    }
+
+    /// Whether every row of identifiers maps another one: then rows of other profiles never decide over one.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.identifiers.as_ref().is_none_or(|identifiers| identifiers.n_mapped() == identifiers.n_rows())
+    }
+
+    /// Writes views.
+    pub fn write(&self, views: &[View], staging: &Staging<'_>) -> Result<Vec<(View, Written)>> {
+        let (of_traits, others) = rayon::join(
+            || trait_views::write(views, self, staging),
+            || -> Result<Vec<(View, Written)>> {
+                let mut written = Vec::new();
+                for &view in views {
+                    written.extend(match view {
+                        View::ProfileTraits | View::UserTraits => None,
+                        View::IdGraph => Some((view, id_graph::write(self, staging)?)),
+                        View::ProfileMerges => Some((view, profile_merges::write(self, staging)?)),
+                        View::ExternalIdMapping => Some((view, external_id_mapping::write(self, staging)?)),
+                        View::UserIdentifiers => Some((view, user_identifiers::write(self, staging)?)),
+                    });
+                }
+                Ok(written)
+            },
+        );
+        Ok([of_traits?, others?].concat())
     }
 
     /// All profiles ever created, by the text of their `segment_id`. One that only identifiers know is none.

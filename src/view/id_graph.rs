@@ -6,11 +6,11 @@
 use super::folds::Folds;
 use crate::{
     error::Result,
-    table::write::{CHUNK_ROWS, Staging},
+    table::write::{CHUNK_ROWS, Staging, Written},
 };
 
-/// Writes the view; says how many rows it has.
-pub fn write(folds: &Folds, staging: &Staging<'_>) -> Result<u64> {
+/// Writes the view.
+pub fn write(folds: &Folds, staging: &Staging<'_>) -> Result<Written> {
     let Folds { graph, segments, sorted, .. } = folds;
     staging.write_one("id_graph", sorted.len(), CHUNK_ROWS, |range, page| {
         for &segment in &sorted[range] {

@@ -139,6 +139,12 @@ impl Identifiers {
         self.n_rows
     }
 
+    /// Identifiers that are mapped.
+    #[must_use]
+    pub fn n_mapped(&self) -> u64 {
+        self.rows.len() as u64
+    }
+
     /// Touches all that the rows of some identifiers are made of. Ordered by hash they lie anywhere in memory; here the waits
     /// for it overlap, while rendering would take them one after the other.
     pub fn fetch(&self, some: &[&Identifier], graph: &Graph, segments: &Segments) {

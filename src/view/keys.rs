@@ -20,6 +20,11 @@ impl Keys {
         Self { keys: Vec::with_capacity(n_keys), table: HashTable::with_capacity(n_keys) }
     }
 
+    /// The key of a number.
+    pub(super) fn key(&self, number: u32) -> u128 {
+        self.keys[number as usize]
+    }
+
     /// The number of a key, if it was met.
     pub(super) fn find(&self, key: u128) -> Option<u32> {
         self.table.find(hash(key), |&number| self.keys[number as usize] == key).copied()

@@ -5,6 +5,7 @@
 //! its traits of them. The files named like views render their rows. A profile's rows depend on the raw rows of the
 //! segment ids merged into it and on nothing else.
 
+pub mod components;
 pub mod external_id_mapping;
 pub mod folds;
 pub mod graph;
@@ -16,6 +17,7 @@ mod keys;
 pub mod present;
 pub mod profile_merges;
 pub mod profile_traits;
+pub mod row_key;
 pub mod segments;
 pub mod snapshot;
 mod trait_seqs;
@@ -68,6 +70,19 @@ impl View {
             Self::UserTraits => "user_traits",
             Self::UserIdentifiers => "user_identifiers",
             Self::ProfileMerges => "profile_merges",
+        }
+    }
+
+    /// The columns of its key: its rows stand in their order, byte-wise.
+    #[must_use]
+    pub fn key(self) -> &'static [&'static str] {
+        match self {
+            Self::IdGraph => &["segment_id"],
+            Self::ExternalIdMapping => &["external_id_hash", "external_id_type", "external_id_value"],
+            Self::ProfileTraits => &["canonical_segment_id"],
+            Self::UserTraits => &["canonical_segment_id", "name"],
+            Self::UserIdentifiers => &["canonical_segment_id", "type", "value"],
+            Self::ProfileMerges => &["canonical_segment_id", "segment_id"],
         }
     }
 

@@ -8,11 +8,11 @@ use rayon::prelude::*;
 use super::{folds::Folds, segments::Segment};
 use crate::{
     error::Result,
-    table::write::{CHUNK_ROWS, Staging},
+    table::write::{CHUNK_ROWS, Staging, Written},
 };
 
-/// Writes the view; says how many rows it has.
-pub fn write(folds: &Folds, staging: &Staging<'_>) -> Result<u64> {
+/// Writes the view.
+pub fn write(folds: &Folds, staging: &Staging<'_>) -> Result<Written> {
     let Folds { graph, segments, .. } = folds;
     let sorted = sorted(folds);
     staging.write_one("profile_merges", sorted.len(), CHUNK_ROWS, |range, page| {

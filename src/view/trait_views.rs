@@ -14,14 +14,14 @@ use super::{
 };
 use crate::{
     error::Result,
-    table::write::{Page, Staging},
+    table::write::{Page, Staging, Written},
 };
 
 /// Profiles folded at a time: together about half a megabyte of rows.
 const CHUNK_PROFILES: usize = 128;
 
-/// Writes those of the two views that are asked for; says how many rows each has.
-pub fn write(views: &[View], folds: &Folds, staging: &Staging<'_>) -> Result<Vec<(View, u64)>> {
+/// Writes those of the two views that are asked for.
+pub fn write(views: &[View], folds: &Folds, staging: &Staging<'_>) -> Result<Vec<(View, Written)>> {
     let Folds { graph, segments, traits: Some(traits), .. } = folds else { return Ok(Vec::new()) };
     let both = [View::ProfileTraits, View::UserTraits];
     let wanted: Vec<View> = both.into_iter().filter(|view| views.contains(view)).collect();
@@ -44,6 +44,6 @@ pub fn write(views: &[View], folds: &Folds, staging: &Staging<'_>) -> Result<Vec
         Ok(())
     };
     let names: Vec<&str> = wanted.iter().map(|view| view.name()).collect();
-    let n_rows = staging.write(&names, profiles.len(), CHUNK_PROFILES, render)?;
-    Ok(wanted.into_iter().zip(n_rows).collect())
+    let written = staging.write(&names, profiles.len(), CHUNK_PROFILES, render)?;
+    Ok(wanted.into_iter().zip(written).collect())
 }

@@ -6,12 +6,14 @@
 use super::folds::Folds;
 use crate::{
     error::Result,
-    table::write::{CHUNK_ROWS, Staging},
+    table::write::{CHUNK_ROWS, Staging, Written},
 };
 
-/// Writes the view; says how many rows it has.
-pub fn write(folds: &Folds, staging: &Staging<'_>) -> Result<u64> {
-    let Folds { graph, segments, ranks, identifiers: Some(identifiers), .. } = folds else { return Ok(0) };
+/// Writes the view.
+pub fn write(folds: &Folds, staging: &Staging<'_>) -> Result<Written> {
+    let Folds { graph, segments, ranks, identifiers: Some(identifiers), .. } = folds else {
+        return Ok(Written::default());
+    };
     let sorted = identifiers.sorted_by_profile(graph, ranks);
     staging.write_one("user_identifiers", sorted.len(), CHUNK_ROWS, |range, page| {
         for &identifier in &sorted[range] {

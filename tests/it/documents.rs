@@ -52,7 +52,9 @@ fn the_page_on_the_command_line_names_every_flag_and_no_other() {
         let help = String::from_utf8(assert.get_output().stdout.clone()).unwrap();
         known.extend(flags(&help));
     }
-    known.extend(["--no-json", "--no-materialize", "--no-only-summary", "--no-quiet"].map(str::to_owned));
+    known.extend(
+        ["--no-full", "--no-json", "--no-materialize", "--no-only-summary", "--no-quiet"].map(str::to_owned),
+    );
     assert_eq!(flags(&page), known);
 }
 

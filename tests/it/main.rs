@@ -25,6 +25,7 @@ mod support;
 mod tables_page;
 mod twin;
 mod verify;
+mod views;
 
 #[path = "../generate/dump.rs"]
 mod dump;

@@ -30,14 +30,7 @@ fn write_file(path: &Path, bytes: impl AsRef<[u8]>) {
 type Tables = BTreeMap<String, String>;
 
 fn options(raw: &Path, out: &Path) -> MaterializeOptions {
-    MaterializeOptions {
-        raw: raw.to_owned(),
-        space: false,
-        out: out.to_owned(),
-        views: Vec::new(),
-        as_of: None,
-        partial: false,
-    }
+    MaterializeOptions::of_export(raw, out)
 }
 
 fn run(options: &MaterializeOptions) -> Result<MaterializeSummary> {

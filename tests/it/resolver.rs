@@ -171,14 +171,7 @@ impl World {
         if !space.join("manifest.json").exists() {
             return BTreeMap::new();
         }
-        let views = MaterializeOptions {
-            raw: space.clone(),
-            space: true,
-            out: space.clone(),
-            views: Vec::new(),
-            as_of: None,
-            partial: false,
-        };
+        let views = MaterializeOptions::of_space(&space);
         materialize(&views, &files, &Silent).unwrap();
         let names = names_in(&space);
         let tables = names.iter().filter_map(|name| Some((name.strip_suffix(".ndjson")?.to_owned(), name)));

@@ -1,16 +1,19 @@
 //! What was typed, checked but not yet acted on. The help, the man page and the completions come from here too.
 
 mod diff;
+mod materialize;
 
 use std::{env, ffi::OsString, path::PathBuf};
 
 use clap::{
-    ArgAction, Args, ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
-    builder::PossibleValuesParser, error::ErrorKind,
+    Args, ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind,
 };
 use profiles_sync::{identity::rules::SegmentIdStyle, ingest::MaxRejects};
 
-pub(crate) use self::diff::{DiffArgs, DiffFormat};
+pub(crate) use self::{
+    diff::{DiffArgs, DiffFormat},
+    materialize::MaterializeArgs,
+};
 use crate::values;
 
 /// Everything that was typed.
@@ -44,7 +47,11 @@ impl Command {
 impl Command {
     /// Whether the standard output gets data as the job goes.
     pub(crate) fn writes_data(&self) -> bool {
-        matches!(self, Self::Diff(args) if args.format() == DiffFormat::Ndjson)
+        match self {
+            Self::Diff(args) => args.format() == DiffFormat::Ndjson,
+            Self::Materialize(args) => args.tells(),
+            _ => false,
+        }
     }
 }
 
@@ -61,6 +68,10 @@ pub(crate) fn parse() -> Result<LowArgs, clap::Error> {
         (Some(kind), None) => Ok(LowArgs { color: program.color, command: Command::Generate(kind) }),
         (None, Some(SubcommandArgs::Ingest(args))) => {
             Ok(LowArgs { color: program.color, command: Command::Ingest(args) })
+        }
+        (None, Some(SubcommandArgs::Materialize(args))) if args.tells() && args.messages.json => {
+            let message = "--changes - and --json both print on the standard output; give --changes a file";
+            Err(command.error(ErrorKind::ArgumentConflict, message))
         }
         (None, Some(SubcommandArgs::Materialize(args))) => {
             Ok(LowArgs { color: program.color, command: Command::Materialize(args) })
@@ -278,97 +289,6 @@ pub(crate) struct IngestArgs {
     #[command(flatten)]
     pub(crate) messages: Messages,
 }
-
-const MATERIALIZE_HELP: &str = "\
-Memory:
-  Grows with the identifiers, profiles and traits of the raw tables, about the
-  size of their present values; the event tables are not read.
-
-Exit codes:
-  0    did it
-  2    could not; the views are as they were, and the message says why
-  130  interrupted by Ctrl-C; the views are as they were
-  143  interrupted by SIGTERM; the views are as they were
-
-Examples:
-  The views as they stood at the end of a quarter, beside the present ones:
-    profiles-sync materialize --space out --as-of 2026-04-01 --out out/q1
-  The views of a warehouse's export that lacks a table:
-    profiles-sync materialize --raw export --out views --partial";
-
-/// Fold the raw tables into the views
-///
-/// Folds the raw tables into the views: `id_graph`, `external_id_mapping`, `profile_traits`, `user_traits`,
-/// `user_identifiers` and `profile_merges`, one NDJSON file each, sorted by key. The views depend on the raw tables alone. Each view is
-/// replaced in one step.
-#[derive(Debug, Args)]
-#[command(
-    override_usage = "profiles-sync materialize [OPTIONS] --space <DIR>\n       \
-        profiles-sync materialize [OPTIONS] --raw <DIR> --out <DIR>",
-    after_long_help = MATERIALIZE_HELP,
-    args_override_self = true
-)]
-pub(crate) struct MaterializeArgs {
-    /// The space to read, and to write unless --out is given
-    ///
-    /// The folder that `profiles-sync ingest` wrote. Only what was committed is read. The views go there too, unless
-    /// --out names another folder.
-    #[arg(long, value_name = "DIR", required_unless_present = "raw", conflicts_with = "raw")]
-    #[arg(help_heading = "Input")]
-    pub(crate) space: Option<PathBuf>,
-    /// Raw tables as a warehouse exports them, instead of a space
-    ///
-    /// A folder of raw tables from elsewhere, such as a warehouse's export: `TABLE.ndjson`, `.json` or `.jsonl`, plain or
-    /// with `.gz` or `.zst`, or a folder `TABLE/` of such files. Column names may be in any case, columns may be missing.
-    #[arg(long, value_name = "DIR", requires = "out", help_heading = "Input")]
-    pub(crate) raw: Option<PathBuf>,
-    /// Only rows up to this time, by their `uuid_ts`
-    ///
-    /// Leaves out rows whose `uuid_ts` is later than T, so that the views come out as they stood then. T is a time such as
-    /// 2026-01-31T12:00:00Z; a date alone is its midnight in UTC.
-    #[arg(long, value_name = "T", value_parser = values::as_of, help_heading = "Input")]
-    pub(crate) as_of: Option<i64>,
-    /// Work on N threads, by default on all cores
-    ///
-    /// How many threads fold and write. The result is the same with any number. By default one per core.
-    #[arg(long, value_name = "N", value_parser = values::threads, help_heading = "Input")]
-    pub(crate) threads: Option<usize>,
-    /// The folder of the views; made where it is missing
-    ///
-    /// Where the views go. Needed with --raw; with --space the views go to the space without it.
-    #[arg(long, value_name = "DIR", help_heading = "Output")]
-    pub(crate) out: Option<PathBuf>,
-    /// Only these views, separated by commas
-    ///
-    /// Writes only the views named, separated by commas; the others stay as they are.
-    #[arg(
-        long,
-        value_name = "VIEWS",
-        value_delimiter = ',',
-        value_parser = PossibleValuesParser::new(VIEWS),
-        hide_possible_values = true,
-        action = ArgAction::Set,
-        num_args = 1,
-        help_heading = "Output"
-    )]
-    pub(crate) views: Vec<String>,
-    /// Write what can be written when a raw table is missing
-    ///
-    /// Without this flag a missing raw table is an error. With it, the views that need it are left out and named.
-    #[arg(long, help_heading = "Output")]
-    pub(crate) partial: bool,
-    #[command(flatten)]
-    pub(crate) messages: Messages,
-}
-
-const VIEWS: [&str; 6] = [
-    "id_graph",
-    "external_id_mapping",
-    "profile_traits",
-    "user_traits",
-    "user_identifiers",
-    "profile_merges",
-];
 
 /// What is said, and in which form.
 #[derive(Debug, Clone, Copy, Default, Args)]

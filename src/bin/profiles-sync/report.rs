@@ -1,10 +1,10 @@
 //! What a run did, for the person who reads it at 7 a.m., and as JSON for the machine that reads it before.
 
-use std::{collections::BTreeMap, fmt::Write};
+use std::{collections::BTreeMap, fmt::Write, path::Path};
 
 use profiles_sync::{
     ingest::IngestOptions,
-    summary::{IngestSummary, MaterializeSummary},
+    summary::{Fold, IngestSummary, MaterializeSummary},
     verify::Verified,
 };
 use serde::Serialize;
@@ -99,20 +99,51 @@ pub(crate) fn ingested(summary: &IngestSummary, options: &IngestOptions) -> Stri
 /// The summary of a materialize.
 pub(crate) fn materialized(summary: &MaterializeSummary) -> String {
     let read: u64 = summary.rows_read.values().sum();
-    let mut text = format!(
-        "materialized {} from {} ({}) in {}",
-        count(summary.profiles, "profile"),
-        count(read, "row"),
-        bytes(summary.bytes),
-        seconds(summary.seconds),
-    );
+    let mut text = match summary.fold {
+        Fold::Current => format!(
+            "the views of {} reflect all raw rows, checked in {}",
+            count(summary.profiles, "profile"),
+            seconds(summary.seconds),
+        ),
+        Fold::Incremental => format!(
+            "brought the views of {} up to date from {} ({}) in {}",
+            count(summary.profiles, "profile"),
+            count(read, "row"),
+            bytes(summary.bytes),
+            seconds(summary.seconds),
+        ),
+        _ => format!(
+            "materialized {} from {} ({}) in {}",
+            count(summary.profiles, "profile"),
+            count(read, "row"),
+            bytes(summary.bytes),
+            seconds(summary.seconds),
+        ),
+    };
     let mut lines = Lines::new(&mut text);
-    lines.number("rows written", summary.rows.values().sum());
+    let rows = if summary.fold == Fold::Current { "rows" } else { "rows written" };
+    lines.number(rows, summary.rows.values().sum());
     lines.tables(&summary.rows);
+    if let Some(changes) = summary.changes {
+        lines.number("changes told", changes);
+    }
+    for view in &summary.views_not_selected {
+        let _ = write!(text, "\nleft out `{view}`: the config does not select it");
+    }
     for (view, table) in &summary.views_left_out {
         let _ = write!(text, "\nleft out `{view}`: it needs the raw table `{table}`");
     }
     text
+}
+
+/// What to do about views that do not reflect all of a space.
+pub(crate) fn stale(views: &[(String, u64)], space: &Path) -> String {
+    let names: Vec<_> = views.iter().map(|(view, _)| view.as_str()).collect();
+    format!(
+        "the views do not reflect this yet: `{}`; run `profiles-sync materialize --space {}`",
+        names.join("`, `"),
+        space.display()
+    )
 }
 
 /// Lines of a name and a number under the headline.

@@ -5,7 +5,7 @@ use profiles_sync::{
     files::Files,
     identity::config,
     ingest::{IngestOptions, ingest, load_rules},
-    materialize::{MaterializeOptions, materialize},
+    materialize::{MaterializeOptions, materialize, stale_views},
     summary::{IngestSummary, MaterializeSummary},
     verify::verify,
 };
@@ -37,6 +37,12 @@ pub(crate) fn run(args: &IngestArgs, console: &Console) -> Result<Exit> {
             console.say(&report::ingested(&ingested, &options));
         }
         let views = if args.materialize { Some(views(&options, &files, console)?) } else { None };
+        if views.is_none() && !options.dry_run {
+            let (stale, _) = stale_views(&options.space, &files)?;
+            if !stale.is_empty() {
+                console.say(&report::stale(&stale, &options.space));
+            }
+        }
         Ok((ingested, views))
     })??;
     match views {
@@ -87,12 +93,10 @@ fn options(args: &IngestArgs) -> IngestOptions {
 fn views(options: &IngestOptions, files: &Files, console: &Console) -> Result<MaterializeSummary> {
     let again = format!("run `profiles-sync materialize --space {}`", options.space.display());
     let options = MaterializeOptions {
-        raw: options.space.clone(),
-        space: true,
-        out: options.space.clone(),
-        views: Vec::new(),
-        as_of: None,
-        partial: false,
+        config: options.config.clone(),
+        memory: options.memory,
+        wait: options.wait,
+        ..MaterializeOptions::of_space(&options.space)
     };
     materialize(&options, files, console).map_err(|error| {
         let told = if error.interrupted() {

@@ -1,9 +1,14 @@
 //! `materialize`: raw tables into views.
 
+use std::{
+    io::{self, Write},
+    path::Path,
+};
+
 use anyhow::Result;
 use profiles_sync::{
     files::Files,
-    materialize::{MaterializeOptions, materialize},
+    materialize::{MaterializeOptions, materialize, materialize_telling},
 };
 
 use crate::{
@@ -17,7 +22,14 @@ use crate::{
 /// Runs the subcommand.
 pub(crate) fn run(args: &MaterializeArgs, console: &Console) -> Result<Exit> {
     let options = options(args);
-    let summary = on_threads(args.threads, || materialize(&options, &Files::real(), console))??;
+    let files = Files::real();
+    let summary = on_threads(args.threads, || {
+        if args.tells() {
+            materialize_telling(&options, &files, console, &mut Data(console))
+        } else {
+            materialize(&options, &files, console)
+        }
+    })??;
     if args.messages.json {
         print_json(&summary, console)?;
     } else {
@@ -28,14 +40,32 @@ pub(crate) fn run(args: &MaterializeArgs, console: &Console) -> Result<Exit> {
 }
 
 fn options(args: &MaterializeArgs) -> MaterializeOptions {
-    let raw = args.space.clone().or_else(|| args.raw.clone());
-    let out = args.out.clone().or_else(|| args.space.clone());
+    let raw = args.space.as_ref().or(args.raw.as_ref()).expect("clap requires --space or --raw");
+    let out = args.out.as_ref().or(args.space.as_ref()).expect("clap requires --out with --raw");
     MaterializeOptions {
-        raw: raw.expect("clap requires --space or --raw"),
         space: args.space.is_some(),
-        out: out.expect("clap requires --out with --raw"),
         views: args.views.clone(),
         as_of: args.as_of,
         partial: args.partial,
+        config: args.config.clone(),
+        full: args.full,
+        memory: args.memory,
+        changes: args.changes.clone().filter(|path| path != Path::new("-")),
+        wait: args.wait,
+        ..MaterializeOptions::of_export(raw, out)
+    }
+}
+
+/// The standard output.
+struct Data<'a>(&'a Console);
+
+impl Write for Data<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.data(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }

@@ -1,0 +1,94 @@
+//! Runs of rows merged into views, each sorted by its key.
+
+use std::{cmp::Reverse, collections::BinaryHeap};
+
+use rayon::prelude::*;
+
+use crate::{
+    error::{Error, Result},
+    read::spill::Spilled,
+    table::write::{Run, Staging, Written},
+    view::{View, row_key::KeyReader},
+};
+
+/// Bytes that go out at a time.
+const OUT_BYTES: usize = 1 << 19;
+
+/// Merges the runs of each view. No two runs have a row of the same key.
+pub(super) fn merge(views: &[View], runs: Vec<Run>, staging: &Staging<'_>) -> Result<Vec<(View, Written)>> {
+    let mut of_views: Vec<(View, Vec<Cursor>)> = views.iter().map(|&view| (view, Vec::new())).collect();
+    for run in runs {
+        if let Some((_, cursors)) = of_views.iter_mut().find(|(view, _)| view.name() == run.view) {
+            cursors.push(Cursor::new(run.pieces));
+        }
+    }
+    let merged: Vec<Result<_>> = of_views
+        .into_par_iter()
+        .map(|(view, cursors)| Ok((view, merge_one(view, cursors, staging)?)))
+        .collect();
+    merged.into_iter().collect()
+}
+
+fn merge_one(view: View, mut cursors: Vec<Cursor>, staging: &Staging<'_>) -> Result<Written> {
+    let mut keys = KeyReader::new(view);
+    let mut out = staging.open(view.name())?;
+    let mut heap = BinaryHeap::with_capacity(cursors.len());
+    for (number, cursor) in cursors.iter_mut().enumerate() {
+        let mut key = Vec::new();
+        if cursor.next(&mut keys, &mut key)? {
+            heap.push(Reverse((key, number)));
+        }
+    }
+    let mut lines = Vec::with_capacity(OUT_BYTES);
+    let mut n_rows = 0;
+    while let Some(mut first) = heap.peek_mut() {
+        let Reverse((key, number)) = &mut *first;
+        let cursor = &mut cursors[*number];
+        lines.extend_from_slice(cursor.line());
+        n_rows += 1;
+        if OUT_BYTES <= lines.len() {
+            out.write(&lines)?;
+            lines.clear();
+        }
+        if !cursor.next(&mut keys, key)? {
+            std::collections::binary_heap::PeekMut::pop(first);
+        }
+    }
+    out.write(&lines)?;
+    staging.close(out, n_rows)
+}
+
+/// A run, line by line.
+struct Cursor {
+    pieces: std::vec::IntoIter<Spilled>,
+    bytes: Vec<u8>,
+    /// The present line.
+    line: std::ops::Range<usize>,
+}
+
+impl Cursor {
+    fn new(pieces: Vec<Spilled>) -> Self {
+        Self { pieces: pieces.into_iter(), bytes: Vec::new(), line: 0..0 }
+    }
+
+    fn line(&self) -> &[u8] {
+        &self.bytes[self.line.clone()]
+    }
+
+    /// Steps to the next line and reads its key; whether there is one.
+    fn next(&mut self, keys: &mut KeyReader, key: &mut Vec<u8>) -> Result<bool> {
+        let read_back = |e| Error::io("read back", "rows", e);
+        if self.line.end == self.bytes.len() {
+            let Some(piece) = self.pieces.next() else { return Ok(false) };
+            piece.take(&mut self.bytes).map_err(read_back)?;
+            self.line = 0..0;
+        }
+        let start = self.line.end;
+        let rest = &self.bytes[start..];
+        let length = memchr::memchr(b'\n', rest).map_or(rest.len(), |end| end + 1);
+        self.line = start..start + length;
+        let line = self.line();
+        keys.encode(&line[..line.len() - 1], key).expect("rows of a run were written as rows of the view");
+        Ok(true)
+    }
+}

@@ -1,0 +1,152 @@
+//! A sorted view with some of its rows replaced: read once from front to end, and written anew.
+//!
+//! Rows are looked for inside a block by halving, so that a block in which nothing changes costs a copy and its digest.
+
+use crate::{
+    error::Result,
+    read::digest::Digest,
+    table::{source::Source, write::ViewOut},
+    view::row_key::KeyReader,
+};
+
+/// Rows of a key, or of all keys that begin with it, that take the place of those that are there.
+pub(super) struct Edit {
+    /// Encoded.
+    pub(super) key: Vec<u8>,
+    /// Where its rows are, among all that are new.
+    pub(super) rows: std::ops::Range<usize>,
+}
+
+/// What became of a view.
+pub(super) struct Spliced {
+    /// Rows that went.
+    pub(super) n_removed: u64,
+    /// The digest of what was there.
+    pub(super) digest: String,
+}
+
+/// Bytes read at a time.
+const BLOCK_BYTES: usize = 1 << 20;
+
+/// Writes a view with edits, which stand in the order of their keys; `keys` reads as much of a row's key as they have.
+///
+/// `None` where a line is no row of the view.
+pub(super) fn splice(
+    old: &Source,
+    new_rows: &[u8],
+    edits: &[Edit],
+    keys: &mut KeyReader,
+    out: &mut ViewOut<'_>,
+) -> Result<Option<Spliced>> {
+    let mut splicing =
+        Splicing { new_rows, edits, keys, out, waiting: Vec::new(), n_removed: 0, scratch: Vec::new() };
+    let mut digest = Digest::default();
+    let mut block = Vec::new();
+    let mut at = 0;
+    while at < old.length() {
+        let n_kept = block.len();
+        let n_read = usize::try_from(old.length() - at).map_or(BLOCK_BYTES, |rest| rest.min(BLOCK_BYTES));
+        block.resize(n_kept + n_read, 0);
+        old.read_at(&mut block[n_kept..], at)?;
+        digest.update(&block[n_kept..]);
+        at += n_read as u64;
+        let Some(end) = memchr::memrchr(b'\n', &block[n_kept..]) else { continue };
+        let end = n_kept + end + 1;
+        if splicing.take(&block[..end])?.is_none() {
+            return Ok(None);
+        }
+        block.drain(..end);
+    }
+    if !block.is_empty() {
+        return Ok(None);
+    }
+    while let Some(edit) = splicing.edits.first() {
+        splicing.insert(edit)?;
+    }
+    let Splicing { waiting, n_removed, out, .. } = splicing;
+    out.write(&waiting)?;
+    Ok(Some(Spliced { n_removed, digest: digest.hex() }))
+}
+
+struct Splicing<'a, 'o> {
+    new_rows: &'a [u8],
+    /// Those to come.
+    edits: &'a [Edit],
+    keys: &'a mut KeyReader,
+    out: &'a mut ViewOut<'o>,
+    /// Rows on their way out.
+    waiting: Vec<u8>,
+    n_removed: u64,
+    scratch: Vec<u8>,
+}
+
+impl<'a> Splicing<'a, '_> {
+    /// Takes whole lines of the old view. `None` where one is no row.
+    fn take(&mut self, mut lines: &[u8]) -> Result<Option<()>> {
+        while let Some(edit) = self.edits.first() {
+            let Some(start) = self.first_not_below(lines, &edit.key) else { return Ok(None) };
+            self.write(&lines[..start])?;
+            lines = &lines[start..];
+            let Some(end) = self.first_above(lines, &edit.key) else { return Ok(None) };
+            self.n_removed += memchr::memchr_iter(b'\n', &lines[..end]).count() as u64;
+            lines = &lines[end..];
+            if lines.is_empty() {
+                // The next lines may be of the same key.
+                return Ok(Some(()));
+            }
+            self.insert(edit)?;
+        }
+        self.write(lines)?;
+        Ok(Some(()))
+    }
+
+    fn insert(&mut self, edit: &'a Edit) -> Result<()> {
+        self.edits = &self.edits[1..];
+        self.write(&self.new_rows[edit.rows.clone()])
+    }
+
+    fn write(&mut self, lines: &[u8]) -> Result<()> {
+        if BLOCK_BYTES <= self.waiting.len() + lines.len() {
+            self.out.write(&self.waiting)?;
+            self.waiting.clear();
+            if BLOCK_BYTES / 2 <= lines.len() {
+                return self.out.write(lines);
+            }
+        }
+        self.waiting.extend_from_slice(lines);
+        Ok(())
+    }
+
+    /// Where the lines begin whose key is not below this one.
+    fn first_not_below(&mut self, lines: &[u8], key: &[u8]) -> Option<usize> {
+        self.halve(lines, |other| other < key)
+    }
+
+    /// Where the lines begin whose key is above this one.
+    fn first_above(&mut self, lines: &[u8], key: &[u8]) -> Option<usize> {
+        self.halve(lines, |other| other <= key)
+    }
+
+    fn halve(&mut self, lines: &[u8], is_before: impl Fn(&[u8]) -> bool) -> Option<usize> {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        // The lines before `low` are before the place, those from `high` on behind it. Mostly the place is not far.
+        let (mut low, mut high) = (0, lines.len());
+        let mut step = 1 << 10;
+        while low < high {
+            let near = low.saturating_add(step);
+            let middle = if near < high { near } else { usize::midpoint(low, high) };
+            let start = memchr::memrchr(b'\n', &lines[low..middle]).map_or(low, |end| low + end + 1);
+            let end = middle + memchr::memchr(b'\n', &lines[middle..])? + 1;
+            self.keys.encode(&lines[start..end - 1], &mut scratch)?;
+            if is_before(&scratch) {
+                low = end;
+                step = step.saturating_mul(2);
+            } else {
+                high = start;
+                step = usize::MAX;
+            }
+        }
+        self.scratch = scratch;
+        Some(low)
+    }
+}

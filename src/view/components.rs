@@ -1,0 +1,104 @@
+//! Segment ids that ever had to do with each other: parts of the raw tables that are folded one without the other.
+//!
+//! Takes about 30 bytes a segment id, whatever else the tables hold.
+
+use super::keys::Keys;
+use crate::{
+    collections::key_of,
+    error::Result,
+    raw::id_graph_updates::TABLE,
+    table::{
+        blocks::{Meter, Problem, each_block, rows},
+        row::RowReader,
+        small,
+        source::Source,
+    },
+};
+
+/// Which segment ids the graph connects.
+#[derive(Debug, Default)]
+pub struct Components {
+    keys: Keys,
+    /// Of each number another one in its component; its own where it stands for all of them.
+    parents: Vec<u32>,
+}
+
+impl Components {
+    /// Reads all rows of `id_graph_updates`, whenever they came to be.
+    pub fn read(sources: &[Source], block_bytes: u64, meter: &Meter<'_>) -> Result<Self> {
+        let mut components = Self::default();
+        let parse = |block: crate::table::blocks::Block<'_>| {
+            let mut reader = RowReader::new(["segment_id", "canonical_segment_id"]);
+            let mut pairs = Vec::with_capacity(block.n_rows_about());
+            for (at, line) in rows(block.text) {
+                let row = reader.read(line, block.clean).map_err(|problem| (at, problem))?;
+                let pair = || -> Result<_, Problem> { Ok((key_of(&row.name(0)?), key_of(&row.name(1)?))) };
+                pairs.push(pair().map_err(|problem| (at, problem))?);
+            }
+            Ok(pairs)
+        };
+        each_block(sources, block_bytes, meter, parse, |pairs| {
+            for (one, other) in pairs {
+                components.connect(one, other);
+            }
+            Ok(())
+        })?;
+        Ok(components)
+    }
+
+    /// Something that is the same for all segment ids of a component and only for them, as far as 128 bits tell.
+    #[must_use]
+    pub fn of(&self, segment_id: &[u8]) -> u128 {
+        let key = key_of(segment_id);
+        let Some(mut at) = self.keys.find(key) else { return key };
+        while self.parents[at as usize] != at {
+            at = self.parents[at as usize];
+        }
+        self.keys.key(at)
+    }
+
+    fn connect(&mut self, one: u128, other: u128) {
+        let (one, other) = (self.root(one), self.root(other));
+        // The one met first stands for both; that keeps the roads short, since a survivor is older.
+        self.parents[one.max(other) as usize] = one.min(other);
+    }
+
+    fn root(&mut self, key: u128) -> u32 {
+        let (mut at, is_new) = self.keys.meet(key);
+        if is_new {
+            debug_assert_eq!(at, small(self.parents.len()), "{TABLE}: numbers are given one by one");
+            self.parents.push(at);
+        }
+        while self.parents[at as usize] != at {
+            let up = self.parents[self.parents[at as usize] as usize];
+            self.parents[at as usize] = up;
+            at = up;
+        }
+        at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_is_connected_over_others_is_in_one_component() {
+        let mut components = Components::default();
+        let names: Vec<Vec<u8>> = (0..100).map(|number| format!("use_{number}").into_bytes()).collect();
+        for (one, other) in [(5, 5), (7, 8), (9, 8), (20, 30), (30, 7)] {
+            components.connect(key_of(&names[one]), key_of(&names[other]));
+        }
+        for one in 0..100 {
+            for other in 0..100 {
+                let together = [7, 8, 9, 20, 30];
+                let expected = one == other || together.contains(&one) && together.contains(&other);
+                assert_eq!(
+                    components.of(&names[one]) == components.of(&names[other]),
+                    expected,
+                    "{one} {other}"
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Whatever fails while views are made, each is old or new, and the manifest claims nothing that is not there.
+
+use std::{
+    fs, io,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use profiles_sync::{
+    files::{Change, Fault, Files},
+    materialize::{MaterializeOptions, materialize},
+    progress::Silent,
+    read::digest::Digest,
+    space::manifest::Manifest,
+    view::View,
+};
+
+use super::{folder, outdated, path, run, views, write};
+
+/// From the k-th change on the file system fails: once, or for good as after a power cut.
+struct FailAt {
+    at: usize,
+    for_good: bool,
+    n_changes: AtomicUsize,
+}
+
+impl Fault for FailAt {
+    fn before(&self, _: Change, _: &Path) -> io::Result<()> {
+        let n_changes = self.n_changes.fetch_add(1, Ordering::Relaxed);
+        if n_changes == self.at || self.for_good && self.at < n_changes {
+            return Err(io::Error::other("the disk is full"));
+        }
+        Ok(())
+    }
+}
+
+/// Every view that the manifest claims is there, as it says.
+fn assert_claims_hold(space: &Path, what: &str) {
+    let manifest = Manifest::read(space, &Files::real()).unwrap().unwrap();
+    for (name, claimed) in &manifest.views {
+        let bytes = fs::read(space.join(format!("{name}.ndjson"))).unwrap_or_default();
+        let mut digest = Digest::default();
+        digest.update(&bytes);
+        assert_eq!((claimed.bytes, &claimed.digest), (bytes.len() as u64, &digest.hex()), "{what}: `{name}`");
+    }
+}
+
+#[test]
+fn whatever_fails_each_view_is_old_or_new_and_claimed_only_as_it_is() {
+    let work = folder();
+    let space = outdated(work.path());
+    let old = views(&space);
+    let manifest = fs::read(space.join("manifest.json")).unwrap();
+    for full in [false, true] {
+        let options = MaterializeOptions {
+            full,
+            changes: Some(work.path().join("changes.ndjson")),
+            ..MaterializeOptions::of_space(&space)
+        };
+        let expected = work.path().join("expected");
+        run(&MaterializeOptions { out: expected.clone(), ..options.clone() });
+        let new = views(&expected);
+        assert_ne!(old, new);
+        for for_good in [false, true] {
+            let mut at = 0;
+            loop {
+                for view in View::ALL {
+                    write(&path(&space, view), old[view.name()].as_bytes());
+                }
+                write(&space.join("manifest.json"), &manifest);
+                let fault = Arc::new(FailAt { at, for_good, n_changes: AtomicUsize::new(0) });
+                let result = materialize(&options, &Files::with_fault(fault.clone()), &Silent);
+                let what = format!("change {at}, for good: {for_good}, full: {full}");
+                for (view, rows) in views(&space) {
+                    assert!(rows == old[view] || rows == new[view], "{what}: {view}");
+                }
+                assert_claims_hold(&space, &what);
+                if fault.n_changes.load(Ordering::Relaxed) <= at {
+                    result.unwrap();
+                    break;
+                }
+                run(&MaterializeOptions { changes: None, ..options.clone() });
+                assert!(views(&space) == new, "{what}: the run after it");
+                at += 1;
+            }
+            assert!(25 < at, "{at}");
+        }
+    }
+}
