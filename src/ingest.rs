@@ -226,6 +226,7 @@ fn run(
         duplicates: summary.duplicates,
         filtered: summary.filtered,
         rejected: n_rejected,
+        ..Run::default()
     });
     space.commit(manifest, &stage.state())
 }

@@ -16,6 +16,7 @@ pub mod space;
 pub mod table;
 pub mod view;
 
+pub mod backfill;
 pub mod ingest;
 pub mod materialize;
 pub mod verify;

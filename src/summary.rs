@@ -72,3 +72,35 @@ pub struct MaterializeSummary {
     /// Wall seconds.
     pub seconds: f64,
 }
+
+/// What a backfill of profiles did.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct ProfilesSummary {
+    /// The tables of the state that were read.
+    pub tables_used: Vec<String>,
+    /// What is lost for want of the others.
+    pub tables_missing: BTreeMap<String, String>,
+    /// Whether this state was adopted before, so that nothing was done.
+    pub adopted_before: bool,
+    /// Profiles adopted.
+    pub profiles: u64,
+    /// Segment ids adopted that were merged into them.
+    pub merged: u64,
+    /// Identifiers adopted, by type.
+    pub identifiers: BTreeMap<String, u64>,
+    /// Traits adopted.
+    pub traits: u64,
+    /// Profiles and segment ids that were known.
+    pub profiles_known: u64,
+    /// Identifiers that were known.
+    pub identifiers_known: u64,
+    /// Traits that were known.
+    pub traits_known: u64,
+    /// Rows of the state that were set aside, by reason.
+    pub conflicts: BTreeMap<String, u64>,
+    /// Rows added, by table.
+    pub rows: BTreeMap<String, u64>,
+    /// Wall seconds.
+    pub seconds: f64,
+}

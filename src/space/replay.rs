@@ -8,7 +8,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{manifest::Manifest, tables::path_of};
+use super::{
+    manifest::{Job, Manifest},
+    tables::path_of,
+};
 use crate::{
     collections::{Map, key_of},
     error::{Error, Result},
@@ -49,9 +52,25 @@ pub fn replay(
     progress: &dyn Progress,
 ) -> Result<Replayed> {
     let mut replayed = Replayed::default();
+    if manifest.runs.iter().any(|run| run.job == Job::BackfillProfiles) {
+        create_adopted(Rows::open(folder, id_graph_updates::TABLE, manifest, files)?, &mut replayed.graph)?;
+    }
     replay_profiles(folder, manifest, types, files, progress, &mut replayed)?;
     replay_messages(folder, manifest, files, progress, &mut replayed.accepted)?;
     Ok(replayed)
+}
+
+/// Adopted profiles are older than live ones, wherever their rows stand. No event triggered those.
+fn create_adopted(mut rows: Rows, graph: &mut Graph) -> Result<()> {
+    while rows.fill()? {
+        let segment_id = rows.text("segment_id")?;
+        let inferred = rows.optional("timestamp").is_none() && rows.optional("triggering_event_id").is_none();
+        if inferred && graph.find_segment_id(&segment_id).is_none() {
+            graph.create(&segment_id);
+        }
+        rows.advance();
+    }
+    Ok(())
 }
 
 fn replay_profiles(

@@ -1,5 +1,6 @@
 //! What was typed, checked but not yet acted on. The help, the man page and the completions come from here too.
 
+mod backfill;
 mod diff;
 
 use std::{env, ffi::OsString, path::PathBuf};
@@ -10,7 +11,10 @@ use clap::{
 };
 use profiles_sync::{identity::rules::SegmentIdStyle, ingest::MaxRejects};
 
-pub(crate) use self::diff::{DiffArgs, DiffFormat};
+pub(crate) use self::{
+    backfill::{BackfillArgs, BackfillWhat, ProfilesArgs},
+    diff::{DiffArgs, DiffFormat},
+};
 use crate::values;
 
 /// Everything that was typed.
@@ -25,6 +29,7 @@ pub(crate) struct LowArgs {
 pub(crate) enum Command {
     Ingest(IngestArgs),
     Materialize(MaterializeArgs),
+    Backfill(BackfillArgs),
     Diff(DiffArgs),
     Generate(Generate),
 }
@@ -35,6 +40,7 @@ impl Command {
         match self {
             Self::Ingest(args) => args.messages,
             Self::Materialize(args) => args.messages,
+            Self::Backfill(args) => args.messages(),
             Self::Diff(args) => args.messages,
             Self::Generate(_) => Messages::default(),
         }
@@ -64,6 +70,9 @@ pub(crate) fn parse() -> Result<LowArgs, clap::Error> {
         }
         (None, Some(SubcommandArgs::Materialize(args))) => {
             Ok(LowArgs { color: program.color, command: Command::Materialize(args) })
+        }
+        (None, Some(SubcommandArgs::Backfill(args))) => {
+            Ok(LowArgs { color: program.color, command: Command::Backfill(args) })
         }
         (None, Some(SubcommandArgs::Diff(args))) => {
             Ok(LowArgs { color: program.color, command: Command::Diff(args) })
@@ -153,6 +162,7 @@ struct Program {
 enum SubcommandArgs {
     Ingest(IngestArgs),
     Materialize(MaterializeArgs),
+    Backfill(BackfillArgs),
     Diff(DiffArgs),
 }
 
