@@ -1,14 +1,19 @@
 //! The job `backfill`: a space begins with what a team already has, or takes in what it lacked.
 //!
-//! [`profiles`] infers raw rows from a current state. Each of its rows is new, known, or a conflict, and nothing that is
-//! known is changed.
+//! [`profiles`] infers raw rows from a current state: each of its rows is new, known, or a conflict, and nothing that is known
+//! is changed. [`events`] writes rows of event tables. [`raw`] takes the raw tables of an export as the history of a space.
 
 pub mod adopt;
 pub mod conflicts;
+pub mod event_tables;
+pub mod events;
 pub mod inferred;
+pub mod raw;
+pub mod raw_rows;
 pub mod reorder;
 pub mod state;
 pub mod state_rows;
+pub mod tables_of;
 
 use std::{path::PathBuf, time::Instant};
 

@@ -30,9 +30,11 @@ use crate::{
     },
     space::{
         commit::{STATE, Space},
+        event_rows::Backfilled,
         manifest::{ConfigUsed, Run, RunInput},
     },
     summary::IngestSummary,
+    table::blocks::Meter,
 };
 
 /// How many rejected lines a run bears.
@@ -200,11 +202,13 @@ fn run(
 ) -> Result<()> {
     let types = Arc::new(Types::default());
     let replayed = space.carry_on(&types, progress)?;
+    let meter = Meter::new(progress);
+    let backfilled = Backfilled::read(space.folder(), &space.manifest, rules.dedupe_window, files, &meter)?;
     let resolver = Resolver::new(rules, &types, replayed.graph, replayed.trait_names);
     progress.start("ingesting", Some(looked.units.iter().map(|unit| unit.length).sum()));
     space.begin()?;
     let mut stage = resolve::Stage::new(resolver, replayed.accepted, space.manifest.uuid_ts, rules, &types);
-    pipeline::run(space, looked, rules, &types, &mut stage, files, progress, summary)?;
+    pipeline::run(space, looked, &backfilled, rules, &types, &mut stage, files, progress, summary)?;
     stage.finish(summary);
     let n_rejected: u64 = summary.rejected.values().sum();
     if 0 < summary.lines && summary.events == 0 {
@@ -237,7 +241,7 @@ fn real(count: u64) -> f64 {
     count as f64
 }
 
-fn check_rejects(most: Option<MaxRejects>, n_rejected: u64, n_lines: u64) -> Result<()> {
+pub(crate) fn check_rejects(most: Option<MaxRejects>, n_rejected: u64, n_lines: u64) -> Result<()> {
     let (too_many, most) = match most {
         None => return Ok(()),
         Some(MaxRejects::Lines(most)) => (most < n_rejected, format!("{most}")),

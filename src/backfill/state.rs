@@ -11,6 +11,7 @@ use std::{collections::BTreeMap, path::Path};
 use super::{
     conflicts::{Conflict, Reason, RowOf},
     state_rows::{StateRow, StateRows, Wanted, read},
+    tables_of::{input, take_in},
 };
 use crate::{
     collections::Map,
@@ -25,14 +26,9 @@ use crate::{
         traits::{PathId, TraitNames},
     },
     raw::names::snake_case,
-    read::digest::{Digest, PIECE},
+    read::digest::Digest,
     space::manifest::RunInput,
-    table::{
-        blocks::Meter,
-        clock::Clock,
-        find::raw_tables,
-        source::{Source, as_size},
-    },
+    table::{blocks::Meter, clock::Clock, find::raw_tables, source::Source},
     view::segments::{Segment, Segments},
 };
 
@@ -183,7 +179,11 @@ impl State {
         let mut claims = Claims::default();
         for (place, range) in (0_u8..).zip(ranges) {
             let Some(range) = range else { continue };
-            state.used.push(digest_of(TABLES[usize::from(place)], &state.sources[range.clone()], meter)?);
+            let (mut digest, mut bytes) = (Digest::default(), 0);
+            for source in &state.sources[range.clone()] {
+                bytes += take_in(&mut digest, source, meter)?;
+            }
+            state.used.push(input(TABLES[usize::from(place)], &digest, bytes));
             state.read_table(place, range, &mut claims, meter)?;
         }
         state.newest = state.newest.or(state.newest_timestamp);
@@ -514,22 +514,4 @@ fn cost_of(table: &str, there: &impl Fn(&str) -> bool) -> &'static str {
         _ if there("user_traits") => "numbers, booleans and lists in traits come back as text",
         _ => "there are no traits",
     }
-}
-
-/// The digest of a table over all of its files.
-fn digest_of(table: &str, sources: &[Source], meter: &Meter<'_>) -> Result<RunInput> {
-    let mut digest = Digest::default();
-    let mut bytes = 0;
-    for source in sources {
-        let mut offset = 0;
-        while offset < source.length() {
-            let mut piece = vec![0; as_size((source.length() - offset).min(PIECE))];
-            source.read_at(&mut piece, offset)?;
-            digest.update(&piece);
-            offset += piece.len() as u64;
-            meter.advance(piece.len() as u64)?;
-        }
-        bytes += source.length();
-    }
-    Ok(RunInput { name: table.to_owned(), digest: digest.hex(), source: None, bytes, lines: 0 })
 }

@@ -192,6 +192,12 @@ impl Graph {
         self.canonical(self.identifiers[identifier as usize].profile)
     }
 
+    /// The profile that an identifier was first mapped to; it may have merged since.
+    #[must_use]
+    pub fn first_profile_of(&self, identifier: u32) -> ProfileId {
+        self.identifiers[identifier as usize].profile
+    }
+
     /// Maps a new identifier to a profile, under one of its segment ids.
     pub fn map(&mut self, key: u128, type_id: TypeId, segment: ProfileId, timestamp: Millis) {
         let canonical = self.canonical(segment) as usize;

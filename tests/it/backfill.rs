@@ -1,6 +1,8 @@
 //! `backfill`: what is taken in is what was there, nothing is doubled or overwritten, and runs go on from it.
 
+mod events;
 mod profiles;
+mod raw;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -12,7 +12,15 @@ use serde_json::Value;
 use crate::support::{Work, program};
 
 const LINE: &str = r#"{"type":"page","messageId":"m1","userId":"u1","timestamp":"2026-01-05T10:00:00Z"}"#;
-const COMMANDS: [&[&str]; 5] = [&[], &["ingest"], &["materialize"], &["backfill", "profiles"], &["diff"]];
+const COMMANDS: [&[&str]; 7] = [
+    &[],
+    &["ingest"],
+    &["materialize"],
+    &["backfill", "profiles"],
+    &["backfill", "events"],
+    &["backfill", "raw"],
+    &["diff"],
+];
 
 fn with_events() -> Work {
     let work = Work::new();

@@ -12,7 +12,7 @@ use clap::{
 use profiles_sync::{identity::rules::SegmentIdStyle, ingest::MaxRejects};
 
 pub(crate) use self::{
-    backfill::{BackfillArgs, BackfillWhat, ProfilesArgs},
+    backfill::{BackfillArgs, BackfillWhat, EventsArgs, ProfilesArgs, RawArgs},
     diff::{DiffArgs, DiffFormat},
 };
 use crate::values;
