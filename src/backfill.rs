@@ -8,6 +8,7 @@ pub mod conflicts;
 pub mod event_tables;
 pub mod events;
 pub mod inferred;
+pub mod merges;
 pub mod raw;
 pub mod raw_rows;
 pub mod reorder;

@@ -10,6 +10,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use super::{
     conflicts::{Conflict, Reason, RowOf},
+    merges::{Claim, Claims},
     state_rows::{StateRow, StateRows, Wanted, read},
     tables_of::{input, take_in},
 };
@@ -130,24 +131,6 @@ pub struct State {
     by_key: Map<u128, u32>,
     by_trait: Map<(Segment, PathId), u32>,
     newest_timestamp: Option<Micros>,
-}
-
-/// What a row says of a segment id.
-#[derive(Debug, Clone, Copy)]
-struct Claim {
-    canonical: Segment,
-    clock: Clock,
-    row: RowOf,
-}
-
-/// Claims while tables are read.
-#[derive(Debug, Default)]
-struct Claims {
-    first: Vec<Option<Claim>>,
-    /// Those that came too late, to be compared when all is known.
-    other: Vec<(Segment, Segment, RowOf)>,
-    /// Other rows of an identifier: its number, whose it is by them.
-    identifiers: Vec<(u32, Segment, RowOf)>,
 }
 
 impl State {
@@ -373,113 +356,6 @@ impl State {
     fn saw(&mut self, clock: &Clock) {
         self.newest = self.newest.max(clock.uuid_ts()).max(clock.received_at());
         self.newest_timestamp = self.newest_timestamp.max(clock.timestamp());
-    }
-
-    /// Follows merges to their end, and compares what came twice.
-    fn resolve(&mut self, mut claims: Claims) -> Result<()> {
-        claims.first.resize(self.segments.len() as usize, None);
-        let canonicals = self.follow(&claims.first)?;
-        let none: Age = (None, 0, None, None);
-        for (claim, &canonical) in claims.first.iter().zip(&canonicals) {
-            self.profiles.push(Profile {
-                canonical,
-                age: claim.map_or(none, |claim| age(&claim.clock)),
-                received_at: claim.and_then(|claim| claim.clock.received_at()),
-                row: claim.map(|claim| claim.row),
-            });
-        }
-        for (segment, canonical, row) in claims.other {
-            let known = canonicals[segment as usize];
-            if canonicals[canonical as usize] != known {
-                let detail = format!(
-                    "\"{}\" is part of \"{}\" in another row of the state",
-                    self.segment_id(segment),
-                    self.segment_id(known)
-                );
-                self.conflicts.push(Conflict { row, reason: Reason::StateDisagrees, detail });
-            }
-        }
-        for (number, segment, row) in claims.identifiers {
-            let identifier = self.identifiers[number as usize];
-            let known = canonicals[identifier.segment as usize];
-            if canonicals[segment as usize] != known {
-                let detail = format!(
-                    "{} \"{}\" belongs to \"{}\" in another row of the state",
-                    self.type_names[identifier.kind as usize],
-                    String::from_utf8_lossy(self.value(&identifier)),
-                    self.segment_id(known)
-                );
-                self.conflicts.push(Conflict { row, reason: Reason::StateDisagrees, detail });
-            }
-        }
-        for identifier in &mut self.identifiers {
-            identifier.segment = canonicals[identifier.segment as usize];
-        }
-        for one in &mut self.traits {
-            one.segment = canonicals[one.segment as usize];
-        }
-        self.date_profiles(none);
-        Ok(())
-    }
-
-    /// A profile whose row has no clocks, or that has no row, is as old as the first thing known of it.
-    fn date_profiles(&mut self, none: Age) {
-        let mut first: Vec<Option<Age>> = vec![None; self.profiles.len()];
-        let identifiers = self.identifiers.iter().map(|i| (i.segment, age(&i.clock)));
-        for (segment, age) in identifiers.chain(self.traits.iter().map(|t| (t.segment, age(&t.clock)))) {
-            let first = &mut first[segment as usize];
-            *first = Some(first.map_or(age, |first| first.min(age)));
-        }
-        for (profile, first) in self.profiles.iter_mut().zip(first) {
-            if profile.age == none {
-                profile.age = first.unwrap_or(none);
-            }
-        }
-    }
-
-    /// What each segment id is in the end.
-    fn follow(&self, claims: &[Option<Claim>]) -> Result<Vec<Segment>> {
-        let next = |at: Segment| claims[at as usize].map_or(at, |claim| claim.canonical);
-        let mut canonicals: Vec<Option<Segment>> = vec![None; claims.len()];
-        for first in 0..self.segments.len() {
-            let mut path = vec![first];
-            let mut at = first;
-            let end = loop {
-                if let Some(known) = canonicals[at as usize] {
-                    break known;
-                }
-                let to = next(at);
-                if to == at {
-                    break at;
-                }
-                if path.contains(&to) {
-                    path.push(to);
-                    let names: Vec<&str> = path.iter().map(|&segment| self.segment_id(segment)).collect();
-                    let message = format!("the state merges in a circle: `{}`", names.join("` -> `"));
-                    return Err(Error::Refused(message).hint("correct the row of one of these segment ids"));
-                }
-                path.push(to);
-                at = to;
-            };
-            for segment in path {
-                canonicals[segment as usize] = Some(end);
-            }
-        }
-        Ok((0..).zip(canonicals).map(|(segment, end)| end.unwrap_or(segment)).collect())
-    }
-}
-
-impl Claims {
-    fn put(&mut self, segment: Segment, claim: Claim) {
-        let at = segment as usize;
-        if self.first.len() <= at {
-            self.first.resize(at + 1, None);
-        }
-        match &mut self.first[at] {
-            Some(first) if first.canonical == claim.canonical => {}
-            Some(_) => self.other.push((segment, claim.canonical, claim.row)),
-            none => *none = Some(claim),
-        }
     }
 }
 

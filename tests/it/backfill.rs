@@ -1,6 +1,8 @@
 //! `backfill`: what is taken in is what was there, nothing is doubled or overwritten, and runs go on from it.
 
 mod events;
+mod faults;
+mod guide;
 mod profiles;
 mod raw;
 

@@ -355,3 +355,25 @@ fn what_is_no_state_is_refused() {
     assert!(said.contains("`a` -> `b` -> `a`"), "{said}");
     assert!(!work.path("space/manifest.json").exists());
 }
+
+#[test]
+fn limits_count_adopted_identifiers_for_ever_but_in_no_sliding_window() {
+    for (window, is_full) in [("ever", true), ("daily", false), ("annually", false)] {
+        let work = Work::new();
+        let emails = ["1", "2"].map(|n| mapping("use_a", "email", &format!("{n}@shop.example")));
+        work.write(
+            "state/user_identifiers.ndjson",
+            rows(&emails) + &rows(&[mapping("use_a", "user_id", "jane")]),
+        );
+        run(&work, &["backfill", "profiles", "state", "--space", "space"]);
+        work.write(
+            "space/profiles-sync.toml",
+            format!("[identity.types.email]\nlimit = 2\nwindow = \"{window}\"\n"),
+        );
+        work.write("more.ndjson", JANE.replace("\"plan\"", "\"email\"").replace("pro", "3@shop.example"));
+        run(&work, &["ingest", "more.ndjson", "--space", "space"]);
+        assert_whole(&work, "space");
+        let identifiers = meaning(&work, "space")[0].len();
+        assert_eq!(identifiers, if is_full { 3 } else { 4 }, "{window}");
+    }
+}
