@@ -324,7 +324,7 @@ impl Adopter<'_> {
         let state = self.state;
         let mut segments: Vec<Segment> = (0..)
             .zip(&state.profiles)
-            .filter(|(segment, profile)| wanted(*segment, profile.canonical))
+            .filter(|(segment, profile)| profile.counts && wanted(*segment, profile.canonical))
             .map(|(segment, _)| segment)
             .collect();
         segments.sort_by(|&a, &b| {

@@ -59,16 +59,19 @@ impl State {
                 age: claim.map_or(none, |claim| age(&claim.clock)),
                 received_at: claim.and_then(|claim| claim.clock.received_at()),
                 row: claim.map(|claim| claim.row),
+                counts: false,
             });
         }
         for (segment, canonical, row) in claims.other {
             let known = canonicals[segment as usize];
             if canonicals[canonical as usize] != known {
-                let detail = format!(
-                    "\"{}\" is part of \"{}\" in another row of the state",
-                    self.segment_id(segment),
-                    self.segment_id(known)
-                );
+                let what = if known == segment {
+                    "a profile of its own".to_owned()
+                } else {
+                    format!("part of \"{}\"", self.segment_id(known))
+                };
+                let segment_id = self.segment_id(segment);
+                let detail = format!("\"{segment_id}\" is {what} in another row of the state");
                 self.conflicts.push(Conflict { row, reason: Reason::StateDisagrees, detail });
             }
         }
@@ -91,8 +94,19 @@ impl State {
         for one in &mut self.traits {
             one.segment = canonicals[one.segment as usize];
         }
+        self.choose(&claims.first);
         self.date_profiles(none);
         Ok(())
+    }
+
+    /// A segment id that is named only where another row says something else is none of the state's.
+    fn choose(&mut self, claims: &[Option<Claim>]) {
+        let claimed =
+            (0..).zip(claims).filter_map(|(segment, claim)| Some([segment, claim.as_ref()?.canonical]));
+        let held = self.identifiers.iter().map(|i| i.segment).chain(self.traits.iter().map(|t| t.segment));
+        for segment in claimed.flatten().chain(held) {
+            self.profiles[segment as usize].counts = true;
+        }
     }
 
     /// A profile whose row has no clocks, or that has no row, is as old as the first thing known of it.

@@ -64,6 +64,8 @@ pub struct Profile {
     pub received_at: Option<Micros>,
     /// The row that says so; none for a segment id that only other tables know.
     pub row: Option<RowOf>,
+    /// Whether it is named by a row that was not set aside.
+    pub counts: bool,
 }
 
 /// An identifier of the state.

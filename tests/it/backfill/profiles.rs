@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::{VIEWS, assert_whole, export, meaning, refused, run, slices, tables, told, view};
-use crate::support::Work;
+use crate::{invariants::Watch, support::Work};
 
 const SEEDS: std::ops::Range<u64> = 300..304;
 const OF_WAREHOUSE: [&str; 3] = ["user_identifiers", "user_traits", "profile_merges"];
@@ -104,6 +104,7 @@ fn runs_go_on_as_in_the_space_that_never_moved() {
             }
             run(&work, &["ingest", "second.ndjson", "--space", "old"]);
             assert_whole(&work, "new");
+            Watch::default().after_run(&work.path("new"));
             let [old, new] = ["old", "new"].map(|space| meaning(&work, space));
             assert!(60 < old[0].len(), "{}", old[0].len());
             assert_eq!(old[..3], new[..3], "seed {seed}, {views:?}");
@@ -376,4 +377,20 @@ fn limits_count_adopted_identifiers_for_ever_but_in_no_sliding_window() {
         let identifiers = meaning(&work, "space")[0].len();
         assert_eq!(identifiers, if is_full { 3 } else { 4 }, "{window}");
     }
+}
+
+#[test]
+fn merges_are_also_told_by_profile_traits_alone() {
+    let work = Work::new();
+    work.write(
+        "state/external_id_mapping.ndjson",
+        r#"{"canonical_segment_id":"use_a","external_id_type":"email","external_id_value":"a"}"#,
+    );
+    let old = json!({"canonical_segment_id": "use_b", "plan": "old", "merged_to": "use_a"});
+    let survivor = json!({"canonical_segment_id": "use_a", "plan": "pro", "merged_to": null});
+    work.write("state/profile_traits.ndjson", rows(&[old, survivor]));
+    run(&work, &["backfill", "profiles", "state", "--space", "space", "--strict"]);
+    let [_, merges, traits, _] = meaning(&work, "space");
+    assert_eq!(merges, ["use_a", "use_b"].map(|id| format!("\"use_a\" \"{id}\"")).into());
+    assert_eq!(traits, BTreeSet::from([r#""use_a" "plan" "pro""#.to_owned()]));
 }
