@@ -18,6 +18,7 @@ use rayon::prelude::*;
 pub use crate::identity::rules::SegmentIdStyle;
 use crate::{
     error::{Error, Result},
+    event::timestamp::Millis,
     files::Files,
     identity::{config, resolver::Resolver, rules::Rules, types::Types},
     progress::Progress,
@@ -124,7 +125,7 @@ pub fn load_rules(options: &IngestOptions, files: &Files) -> Result<Rules> {
 }
 
 /// So many bytes of small inputs stay in memory between the look and the reading.
-const KEPT: u64 = 32 << 20;
+pub(crate) const KEPT: u64 = 32 << 20;
 
 /// Half of the machine's memory, or of what this process may have of it, at most 4 GiB.
 #[must_use]
@@ -203,7 +204,9 @@ fn run(
     let types = Arc::new(Types::default());
     let replayed = space.carry_on(&types, progress)?;
     let meter = Meter::new(progress);
-    let backfilled = Backfilled::read(space.folder(), &space.manifest, rules.dedupe_window, files, &meter)?;
+    let earliest = looked.units.iter().map(|unit| unit.earliest).min().unwrap_or(Millis::MAX);
+    let window = rules.dedupe_window;
+    let backfilled = Backfilled::read(space.folder(), &space.manifest, window, earliest, files, &meter)?;
     let resolver = Resolver::new(rules, &types, replayed.graph, replayed.trait_names);
     progress.start("ingesting", Some(looked.units.iter().map(|unit| unit.length).sum()));
     space.begin()?;

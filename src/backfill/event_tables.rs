@@ -119,7 +119,7 @@ impl EventTables {
         let (targets, by_name) = (Vec::new(), Map::default());
         let mut tables = Self { targets, by_name, chosen: chosen.to_vec(), rules: Arc::clone(rules) };
         for call in Call::ALL {
-            tables.target(call.table().as_bytes(), space);
+            tables.target(call.table().as_bytes(), space)?;
         }
         let committed: Vec<(String, u64)> = (space.manifest.tables.iter())
             .filter(|(name, _)| is_event_table(name))
@@ -128,7 +128,7 @@ impl EventTables {
         let meter = Meter::new(progress);
         meter.start("reading tables", Some(committed.iter().map(|(_, bytes)| bytes).sum()));
         for (name, bytes) in committed {
-            if let Some(target) = tables.target(name.as_bytes(), space) {
+            if let Some(target) = tables.target(name.as_bytes(), space)? {
                 let there = EventRows::read(space.folder(), &name, &[(0, bytes)], within, files, &meter)?;
                 tables.targets[target as usize].there = there;
             }
@@ -137,13 +137,22 @@ impl EventTables {
     }
 
     /// The place of a table among the targets, where it is wanted.
-    fn target(&mut self, name: &[u8], space: &mut Space) -> Option<u32> {
+    fn target(&mut self, name: &[u8], space: &mut Space) -> Result<Option<u32>> {
         if let Some(&known) = self.by_name.get(name) {
-            return known;
+            return Ok(known);
         }
         let text = String::from_utf8_lossy(name).into_owned();
         let chosen = self.chosen.is_empty() || self.chosen.contains(&text);
-        let target = (chosen && self.rules.tables.has(&text)).then(|| {
+        let is_wanted = chosen && self.rules.tables.has(&text);
+        let has = |column: &str| self.rules.columns.has(&format!("{text}.{column}"));
+        if is_wanted && !has("id") && !has("event_id") {
+            let error = format!(
+                "the config leaves `id` and `event_id` of `{text}` out, so that its rows cannot be told apart"
+            );
+            return Err(Error::Refused(error)
+                .hint("let the config's [sync] have one of them, or name other tables with `--tables`"));
+        }
+        let target = is_wanted.then(|| {
             self.targets.push(Target {
                 number: space.table(&text),
                 call: Call::ALL.into_iter().find(|call| call.table() == text),
@@ -153,7 +162,7 @@ impl EventTables {
             u32::try_from(self.targets.len() - 1).expect("fewer than 2^32 tables")
         });
         self.by_name.insert(name.into(), target);
-        target
+        Ok(target)
     }
 
     /// Whether another call of the same message is there, so that this one is a duplicate.
@@ -166,18 +175,24 @@ impl EventTables {
     }
 
     /// In which tables an event lacks a row.
-    pub fn missing(&mut self, block: &Block, event: &Event, window: Millis, space: &mut Space) -> Missing {
-        let call = self.target(event.call.table().as_bytes(), space);
+    pub fn missing(
+        &mut self,
+        block: &Block,
+        event: &Event,
+        window: Millis,
+        space: &mut Space,
+    ) -> Result<Missing> {
+        let call = self.target(event.call.table().as_bytes(), space)?;
         let own = match event.own_table {
             NO_TABLE => None,
-            number => self.target(&block.tables[number as usize], space),
+            number => self.target(&block.tables[number as usize], space)?,
         };
         let lacks = |target: &u32| {
             let there = &self.targets[*target as usize].there;
             !there.has(event.message_key, event.received_at, window)
         };
         let not_wanted = call.is_none() && own.is_none();
-        Missing { call: call.filter(lacks), own: own.filter(lacks), not_wanted }
+        Ok(Missing { call: call.filter(lacks), own: own.filter(lacks), not_wanted })
     }
 
     /// A list of rows to be filled.

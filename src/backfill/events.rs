@@ -24,7 +24,7 @@ use crate::{
         types::{Types, ranks},
     },
     ingest::{
-        IngestOptions, MaxRejects, check_rejects, default_memory, load_rules,
+        IngestOptions, KEPT, MaxRejects, check_rejects, default_memory, load_rules,
         pipeline::{Spare, count, note, step_length},
         prepare::{Prepared, Preparer},
     },
@@ -134,6 +134,7 @@ pub fn events(options: &EventsOptions, files: &Files, progress: &dyn Progress) -
         ranks: Vec::new(),
         window,
         uuid_ts: space.manifest.uuid_ts,
+        newest: None,
         met: EventRows::default(),
         tables,
         summary: EventsSummary::default(),
@@ -189,6 +190,7 @@ fn commit(
         duplicates: job.summary.duplicates,
         filtered: counted.filtered,
         rejected: counted.rejected.values().sum(),
+        newest: job.newest,
         written: space.bytes_added(),
         ..Run::default()
     });
@@ -213,9 +215,13 @@ fn look_at(
     counted: &mut IngestSummary,
 ) -> Result<Looked> {
     progress.start("looking", None);
-    let scanner = Scanner::new(Look::Thorough, memory / 4, spill, files, progress);
+    let packed = Scanner::new(Look::Thorough, memory / 4, spill, files, progress);
+    let plain = Scanner::new(Look::Thorough, KEPT.min(memory / 8), spill, files, progress);
     let numbered: Vec<(u32, &Input)> = (0..).zip(inputs).collect();
-    let scan = |(number, input): (u32, &Input)| scanner.scan(number, input, &|_| false);
+    let scan = |(number, input): (u32, &Input)| -> Result<Scanned> {
+        let scanner = if inputs::packed(input, files)? { &packed } else { &plain };
+        scanner.scan(number, input, &|_| false)
+    };
     let seen: Vec<Scanned> = numbered.into_par_iter().map(scan).collect::<Result<_>>()?;
     let mut looked = Looked { read: Vec::new(), units: Vec::new(), newest: None };
     for (input, Scanned { digest, bytes, n_lines, units }) in inputs.iter().zip(seen) {
@@ -238,6 +244,8 @@ struct Backfill<'a> {
     ranks: Vec<u32>,
     window: Window,
     uuid_ts: Micros,
+    /// When the newest event arrived that was written.
+    newest: Option<Millis>,
     /// The events of this run: of duplicates the first one counts.
     met: EventRows,
     tables: EventTables,
@@ -325,13 +333,14 @@ impl<'a> Backfill<'a> {
                 self.summary.duplicates += 1;
                 continue;
             }
-            let missing = self.tables.missing(block, event, dedupe, space);
+            let missing = self.tables.missing(block, event, dedupe, space)?;
             if missing.is_empty() {
                 self.summary.not_wanted += u64::from(missing.not_wanted);
                 self.summary.known += u64::from(!missing.not_wanted);
                 continue;
             }
             self.uuid_ts = (event.received_at * 1000).max(self.uuid_ts + 1);
+            self.newest = self.newest.max(Some(event.received_at));
             let segment_id = self.segment_id(block, event);
             self.summary.written += 1;
             self.summary.unresolved += u64::from(segment_id.is_empty());

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 use hashbrown::HashTable;
 
 use super::{
-    manifest::{Job, Manifest},
+    manifest::{Job, Manifest, Run},
     tables::path_of,
 };
 use crate::{
@@ -81,11 +81,13 @@ pub fn is_event_table(name: &str) -> bool {
     of_call || name != RESOLVED && !BUILT_IN_TABLES.contains(&name)
 }
 
-/// Of each event table, the bytes that backfills of events wrote.
+/// Of each event table, the bytes that backfills of events wrote, but for those of which no event arrived at a time or later.
 #[must_use]
-pub fn backfilled(manifest: &Manifest) -> BTreeMap<&str, Vec<(u64, u64)>> {
+pub fn backfilled(manifest: &Manifest, since: Millis) -> BTreeMap<&str, Vec<(u64, u64)>> {
     let mut ranges: BTreeMap<&str, Vec<(u64, u64)>> = BTreeMap::new();
-    for run in manifest.runs.iter().filter(|run| run.job == Job::BackfillEvents) {
+    let is_wanted =
+        |run: &&Run| run.job == Job::BackfillEvents && run.newest.is_none_or(|newest| since <= newest);
+    for run in manifest.runs.iter().filter(is_wanted) {
         for (table, range) in &run.written {
             ranges.entry(table).or_default().push(*range);
         }
@@ -101,16 +103,18 @@ pub struct Backfilled {
 }
 
 impl Backfilled {
-    /// Reads those of a space; two events of one message `window` apart or less are one.
+    /// Reads those of a space that may be duplicates of events that arrived at `earliest` or later; two events of one
+    /// message `window` apart or less are one.
     pub fn read(
         folder: &Path,
         manifest: &Manifest,
         window: Millis,
+        earliest: Millis,
         files: &Files,
         meter: &Meter<'_>,
     ) -> Result<Self> {
         let mut by_table = BTreeMap::new();
-        let ranges = backfilled(manifest);
+        let ranges = backfilled(manifest, earliest.saturating_sub(window));
         if !ranges.is_empty() {
             meter.start("reading tables", None);
         }

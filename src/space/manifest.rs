@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     collections::{Set, key_of},
     error::{Error, Result},
-    event::timestamp::Micros,
+    event::timestamp::{Micros, Millis},
     files::Files,
     identity::{config, rules::Rules},
 };
@@ -177,6 +177,9 @@ pub struct Run {
     /// Rows of a state that were set aside.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub conflicts: u64,
+    /// When the newest event arrived that a backfill of events wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest: Option<Millis>,
     /// Of a backfill of events or raw tables: which bytes of which table it wrote, from the first to behind the last.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub written: BTreeMap<String, (u64, u64)>,

@@ -21,7 +21,7 @@ use crate::{
         Call,
         duplicates::Accepted,
         json::{Document, Kind, Tape},
-        timestamp::{Micros, parse_micros, parse_millis},
+        timestamp::{Micros, Millis, parse_micros, parse_millis},
     },
     files::Files,
     identity::{
@@ -225,7 +225,7 @@ fn replay_messages(
     let with_tracks = by_call.contains(&Call::Track.table());
     let own = manifest.tables.keys().map(String::as_str);
     let own = own.filter(|t| *t == RESOLVED || !with_tracks && !BUILT_IN_TABLES.contains(t));
-    let backfilled = event_rows::backfilled(manifest);
+    let backfilled = event_rows::backfilled(manifest, Millis::MIN);
     for table in by_call.iter().copied().chain(own) {
         let ranges = backfilled.get(table).map_or(&[][..], Vec::as_slice);
         let mut rows = Rows::open(folder, table, manifest, files)?;

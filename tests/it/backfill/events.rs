@@ -181,6 +181,9 @@ fn what_is_no_event_table_and_what_is_no_dump_is_refused() {
     work.write("off.toml", "[sync]\nexclude_tables = [\"pages\"]\n");
     let said = refused(&work, &[&backfill[..], &["--tables", "pages", "--config", "off.toml"]].concat());
     assert!(said.contains("leaves `pages` out"), "{said}");
+    work.write("off.toml", "[sync]\nexclude_columns = [\"*.id\", \"*.event_id\"]\n");
+    let said = refused(&work, &[&backfill[..], &["--config", "off.toml"]].concat());
+    assert!(said.contains("cannot be told apart"), "{said}");
     let said = refused(&work, &[&backfill[..], &["--max-rejects", "0"]].concat());
     assert!(said.contains("1 of 2 lines rejected"), "{said}");
     work.write("dump.ndjson", "no event\n");
