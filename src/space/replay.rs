@@ -32,7 +32,7 @@ use crate::{
     },
     progress::Progress,
     raw::{external_id_mapping_updates, id_graph_updates, names::BUILT_IN_TABLES, profile_traits_updates},
-    table::blocks::Meter,
+    table::{blocks::Meter, find::Part, source::Source},
 };
 
 /// What the resolver and the memory of messages were at the last commit.
@@ -355,7 +355,11 @@ impl Rows {
     }
 
     fn wrong(&self, message: &str) -> Error {
-        Error::line(&self.path, self.number, message).hint(
+        // Lines are counted from the first that was read here.
+        let part = Part { path: self.path.clone(), committed: None };
+        let source = (self.start != 0).then(|| Source::open(&part, &Files::real()));
+        let line = source.and_then(|source| source.and_then(|source| source.line_number(self.start)).ok());
+        Error::line(&self.path, line.unwrap_or(self.number), message).hint(
             "the table was changed by something else; restore it from a backup, or ingest into a new space",
         )
     }

@@ -220,3 +220,27 @@ fn what_cannot_be_read_is_named_in_the_export() {
         assert!(!work.path(&format!("space/{table}.ndjson")).exists());
     }
 }
+
+#[test]
+fn a_row_that_was_damaged_behind_adopted_ones_is_named_by_its_line() {
+    let work = Work::new();
+    work.write(
+        "export/external_id_mapping_updates.json",
+        "{\"external_id_type\":\"email\",\"external_id_value\":\"x\",\"segment_id\":\"use_a\"}\n",
+    );
+    let summary = told(&work, &["backfill", "raw", "export", "--space", "space"]);
+    assert_eq!(summary["as_views"], true);
+    work.write("live.ndjson", live(1));
+    run(&work, &["ingest", "live.ndjson", "--space", "space"]);
+    let table = work.read("space/external_id_mapping_updates.ndjson");
+    let last = table.lines().count();
+    let (before, row) = table.trim_end().rsplit_once('\n').unwrap();
+    work.write(
+        "space/external_id_mapping_updates.ndjson",
+        format!("{before}\n{}\n", row.replace("\"external_id_type\"", "\"external_id_typo\"")),
+    );
+    fs::remove_dir_all(work.path("space/.state")).unwrap();
+    work.write("more.ndjson", live(2));
+    let said = refused(&work, &["ingest", "more.ndjson", "--space", "space", "-q"]);
+    assert!(said.contains(&format!("external_id_mapping_updates.ndjson:{last}: ")), "{said}");
+}
