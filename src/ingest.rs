@@ -18,6 +18,7 @@ use rayon::prelude::*;
 pub use crate::identity::rules::SegmentIdStyle;
 use crate::{
     error::{Error, Result},
+    event::timestamp::Millis,
     files::Files,
     identity::{config, resolver::Resolver, rules::Rules, types::Types},
     progress::Progress,
@@ -30,10 +31,12 @@ use crate::{
     },
     space::{
         commit::{STATE, Space},
+        event_rows::Backfilled,
         manifest::{ConfigUsed, Run, RunInput},
         state::Reading,
     },
     summary::IngestSummary,
+    table::blocks::Meter,
 };
 
 /// How many rejected lines a run bears.
@@ -126,7 +129,7 @@ pub fn load_rules(options: &IngestOptions, files: &Files) -> Result<Rules> {
 }
 
 /// So many bytes of small inputs stay in memory between the look and the reading.
-const KEPT: u64 = 32 << 20;
+pub(crate) const KEPT: u64 = 32 << 20;
 
 /// Half of the machine's memory, or of what this process may have of it, at most 4 GiB.
 #[must_use]
@@ -207,11 +210,15 @@ fn run(
     let types = Arc::new(Types::default());
     let n_bytes: u64 = looked.units.iter().map(|unit| unit.length).sum();
     let replayed = space.carry_on(space.reading_for(n_bytes, reading), &types, progress)?;
+    let meter = Meter::new(progress);
+    let earliest = looked.units.iter().map(|unit| unit.earliest).min().unwrap_or(Millis::MAX);
+    let window = rules.dedupe_window;
+    let backfilled = Backfilled::read(space.folder(), &space.manifest, window, earliest, files, &meter)?;
     let resolver = Resolver::new(rules, &types, replayed.graph, replayed.trait_names);
     progress.start("ingesting", Some(n_bytes));
     space.begin()?;
     let mut stage = resolve::Stage::new(resolver, replayed.accepted, space.manifest.uuid_ts, rules, &types);
-    pipeline::run(space, looked, rules, &types, &mut stage, files, progress, summary)?;
+    pipeline::run(space, looked, &backfilled, rules, &types, &mut stage, files, progress, summary)?;
     stage.finish(summary);
     let n_rejected: u64 = summary.rejected.values().sum();
     if 0 < summary.lines && summary.events == 0 {
@@ -233,6 +240,7 @@ fn run(
         duplicates: summary.duplicates,
         filtered: summary.filtered,
         rejected: n_rejected,
+        ..Run::default()
     });
     space.commit(manifest, stage.state())
 }
@@ -243,7 +251,7 @@ fn real(count: u64) -> f64 {
     count as f64
 }
 
-fn check_rejects(most: Option<MaxRejects>, n_rejected: u64, n_lines: u64) -> Result<()> {
+pub(crate) fn check_rejects(most: Option<MaxRejects>, n_rejected: u64, n_lines: u64) -> Result<()> {
     let (too_many, most) = match most {
         None => return Ok(()),
         Some(MaxRejects::Lines(most)) => (most < n_rejected, format!("{most}")),

@@ -1,5 +1,5 @@
 //! Events are read, parsed, put in order and resolved; what changed is written to raw tables; raw tables are folded into
-//! views; two sets of tables are compared.
+//! views; what a team already has is taken in; two sets of tables are compared.
 
 pub mod bytes;
 pub mod collections;
@@ -13,12 +13,15 @@ pub mod read;
 pub mod event;
 pub mod identity;
 pub mod raw;
-pub mod space;
 pub mod table;
 pub mod view;
+
+pub mod space;
 
 pub mod ingest;
 pub mod materialize;
 pub mod verify;
+
+pub mod backfill;
 
 pub mod diff;

@@ -95,3 +95,100 @@ pub enum Fold {
     /// The views that were there reflect all raw rows, and stay.
     Current,
 }
+
+/// What a backfill of profiles did.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct ProfilesSummary {
+    /// The tables of the state that were read.
+    pub tables_used: Vec<String>,
+    /// What is lost for want of the others.
+    pub tables_missing: BTreeMap<String, String>,
+    /// Whether this state was adopted before, so that nothing was done.
+    pub adopted_before: bool,
+    /// Profiles adopted.
+    pub profiles: u64,
+    /// Segment ids adopted that were merged into them.
+    pub merged: u64,
+    /// Identifiers adopted, by type.
+    pub identifiers: BTreeMap<String, u64>,
+    /// Traits adopted.
+    pub traits: u64,
+    /// Profiles and segment ids that were known.
+    pub profiles_known: u64,
+    /// Identifiers that were known.
+    pub identifiers_known: u64,
+    /// Traits that were known.
+    pub traits_known: u64,
+    /// Rows of the state that were set aside, by reason.
+    pub conflicts: BTreeMap<String, u64>,
+    /// Rows added, by table.
+    pub rows: BTreeMap<String, u64>,
+    /// Wall seconds.
+    pub seconds: f64,
+}
+
+/// What a backfill of events did. Every event read is filtered out, outside the window, a duplicate, in no table that is
+/// wanted, there already, or written.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct EventsSummary {
+    /// Input files read.
+    pub files: u64,
+    /// Bytes of the lines read, after decompression.
+    pub bytes: u64,
+    /// Lines that are not blank.
+    pub lines: u64,
+    /// Well-formed events.
+    pub events: u64,
+    /// Events that a drop filter took out.
+    pub filtered: u64,
+    /// Rejected lines (and batch items) by reason; they are not written anywhere.
+    pub rejected: BTreeMap<String, u64>,
+    /// From when events were taken in.
+    pub since: Option<String>,
+    /// Until when.
+    pub until: Option<String>,
+    /// Events that arrived earlier or later.
+    pub outside_window: u64,
+    /// Events of a message that was met before.
+    pub duplicates: u64,
+    /// Events that have no row in any of the tables that are wanted.
+    pub not_wanted: u64,
+    /// Events whose rows were all there.
+    pub known: u64,
+    /// Events that got a row.
+    pub written: u64,
+    /// Of these, without a profile.
+    pub unresolved: u64,
+    /// Things left out of tables or put under another name, by kind.
+    pub notes: BTreeMap<String, u64>,
+    /// Rows added, by table.
+    pub rows: BTreeMap<String, u64>,
+    /// Wall seconds.
+    pub seconds: f64,
+}
+
+/// What a backfill of raw tables did.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct RawSummary {
+    /// What is lost for want of a table.
+    pub tables_missing: BTreeMap<String, String>,
+    /// Tables in the folder that are no raw tables and were not adopted.
+    pub tables_passed_over: Vec<String>,
+    /// Whether these tables were adopted before, so that nothing was done.
+    pub adopted_before: bool,
+    /// Whether profiles go on from what views of the tables show, because a replay of the rows would say something else.
+    pub as_views: bool,
+    /// Profiles ever created.
+    pub profiles: u64,
+    /// Identifiers mapped.
+    pub identifiers: u64,
+    /// Messages that event tables remember.
+    pub messages: u64,
+    /// Rows added, by table.
+    pub rows: BTreeMap<String, u64>,
+    /// Wall seconds.
+    pub seconds: f64,
+}

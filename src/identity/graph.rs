@@ -328,20 +328,29 @@ impl Graph {
 
     /// The number of a mapped identifier.
     pub fn find(&mut self, key: u128) -> Option<u32> {
-        let here = |graph: &Self| {
-            graph.by_key.find(hash_of(key), |&i| graph.identifiers[i as usize].key == key).copied()
-        };
-        let found = here(self);
+        let found = self.find_here(key);
         if found.is_some() || self.cold.is_none() {
             return found;
         }
         self.fetch(key);
-        here(self)
+        self.find_here(key)
+    }
+
+    /// The number of a mapped identifier that is here.
+    #[must_use]
+    pub fn find_here(&self, key: u128) -> Option<u32> {
+        self.by_key.find(hash_of(key), |&i| self.identifiers[i as usize].key == key).copied()
     }
 
     /// The profile that an identifier maps to now.
     pub fn profile_of(&mut self, identifier: u32) -> ProfileId {
         self.canonical(self.identifiers[identifier as usize].profile)
+    }
+
+    /// The profile that an identifier was first mapped to; it may have merged since.
+    #[must_use]
+    pub fn first_profile_of(&self, identifier: u32) -> ProfileId {
+        self.identifiers[identifier as usize].profile
     }
 
     /// Maps a new identifier to a profile, under one of its segment ids.

@@ -27,7 +27,7 @@ use crate::{
     progress::Progress,
     raw::event_row::Notes,
     read::unit::Unit,
-    space::commit::Space,
+    space::{commit::Space, event_rows::Backfilled},
     summary::IngestSummary,
 };
 
@@ -39,6 +39,7 @@ const STEP: u64 = 16 << 20;
 pub(super) fn run(
     space: &mut Space,
     looked: &Looked<'_>,
+    backfilled: &Backfilled,
     rules: &Arc<Rules>,
     types: &Arc<Types>,
     stage: &mut Stage,
@@ -69,7 +70,7 @@ pub(super) fn run(
         let done = units.is_empty() && now.places.is_empty() && before.outcomes.is_empty();
         let (prepared, (next, assembled)) = rayon::join(
             || units.par_iter().map(prepare).collect::<Result<Vec<Prepared>>>(),
-            || rayon::join(|| stage.resolve(now), || assemble(space, &before, rules, files)),
+            || rayon::join(|| stage.resolve(now), || assemble(space, &before, backfilled, rules, files)),
         );
         assembled?;
         for block in before.released.blocks {
@@ -109,7 +110,7 @@ pub(super) fn run(
 }
 
 /// Things that are dear to make and can be used again. Locked for a moment, once a unit.
-struct Spare<T>(Mutex<Vec<T>>);
+pub(crate) struct Spare<T>(Mutex<Vec<T>>);
 
 impl<T> Default for Spare<T> {
     fn default() -> Self {
@@ -118,16 +119,17 @@ impl<T> Default for Spare<T> {
 }
 
 impl<T> Spare<T> {
-    fn take(&self) -> Option<T> {
+    pub(crate) fn take(&self) -> Option<T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
 
-    fn give(&self, thing: T) {
+    pub(crate) fn give(&self, thing: T) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(thing);
     }
 }
 
-fn step_length(units: &[Unit]) -> usize {
+/// How many of the units to come make a step.
+pub(crate) fn step_length(units: &[Unit]) -> usize {
     let mut bytes = 0;
     let full = units.iter().position(|unit| {
         bytes += unit.length;
@@ -136,7 +138,7 @@ fn step_length(units: &[Unit]) -> usize {
     full.map_or(units.len(), |last| last + 1)
 }
 
-fn count(prepared: &Prepared, summary: &mut IngestSummary) {
+pub(crate) fn count(prepared: &Prepared, summary: &mut IngestSummary) {
     summary.lines += prepared.n_lines;
     summary.events += prepared.n_events;
     summary.filtered += prepared.n_filtered;
@@ -145,7 +147,7 @@ fn count(prepared: &Prepared, summary: &mut IngestSummary) {
     }
 }
 
-fn note(notes: Notes, summary: &mut IngestSummary) {
+pub(crate) fn note(notes: Notes, summary: &mut IngestSummary) {
     for (name, n) in [
         ("columns_without_name", notes.columns_without_name),
         ("columns_given_twice", notes.columns_given_twice),

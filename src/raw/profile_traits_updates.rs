@@ -37,7 +37,6 @@ impl TraitRows {
         gone_columns: &[u32],
         names: &mut TraitNames,
     ) {
-        names.sort();
         out.push(b'{');
         trigger.push_id(out, TABLE, segment_id.as_bytes());
         out.extend_from_slice(b",\"segment_id\":");
@@ -50,6 +49,18 @@ impl TraitRows {
         trigger.push_name(out);
         trigger.push_type(out);
         trigger.push_source(out);
+        self.push_snapshot(out, traits, gone_columns, names);
+    }
+
+    /// Appends the end of a row: `__trait_seqs`, the traits and the line end.
+    pub fn push_snapshot(
+        &mut self,
+        out: &mut Vec<u8>,
+        traits: &ProfileTraits,
+        gone_columns: &[u32],
+        names: &mut TraitNames,
+    ) {
+        names.sort();
         self.push_seqs(out, traits, names);
         self.columns.clear();
         for (place, one) in (0..).zip(&traits.traits) {

@@ -1,6 +1,9 @@
 //! Opening a space, appending to it, and committing: all of a run or nothing.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use super::{
     lock::Lock,
@@ -175,6 +178,13 @@ impl Space {
     pub fn rows_added(&self) -> Vec<(String, u64)> {
         let rows = self.names.iter().cloned().zip(self.tables.iter().map(Table::rows_added));
         rows.filter(|(_, n)| 0 < *n).collect()
+    }
+
+    /// Where in each table the bytes added since the last commit begin and end.
+    #[must_use]
+    pub fn bytes_added(&self) -> BTreeMap<String, (u64, u64)> {
+        let bytes = self.names.iter().cloned().zip(self.tables.iter().map(Table::bytes_added));
+        bytes.filter(|(_, (start, end))| start < end).collect()
     }
 
     /// The folder.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     collections::{Set, key_of},
     error::{Error, Result},
-    event::timestamp::Micros,
+    event::timestamp::{Micros, Millis},
     files::Files,
     identity::{config, rules::Rules},
 };
@@ -163,9 +163,39 @@ pub struct StateFile {
     pub entries: u64,
 }
 
+/// What a run was.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Job {
+    /// Events became rows and profiles.
+    #[default]
+    Ingest,
+    /// A current state was adopted.
+    BackfillProfiles,
+    /// Events became rows of event tables, and nothing else.
+    BackfillEvents,
+    /// Raw tables were adopted.
+    BackfillRaw,
+}
+
+impl Job {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "so it is called")]
+    fn is_ingest(&self) -> bool {
+        *self == Self::Ingest
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "so it is called")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 /// One run that was committed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
+    /// What it was.
+    #[serde(default, skip_serializing_if = "Job::is_ingest")]
+    pub job: Job,
     /// What it read.
     pub inputs: Vec<RunInput>,
     /// The digest of the rules it went by.
@@ -178,6 +208,21 @@ pub struct Run {
     pub filtered: u64,
     /// Lines rejected.
     pub rejected: u64,
+    /// Running numbers given to inferred rows.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub inferred: u64,
+    /// Profiles that were adopted, merged ones too.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub adopted: u64,
+    /// Rows of a state that were set aside.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub conflicts: u64,
+    /// When the newest event arrived that a backfill of events wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest: Option<Millis>,
+    /// Of a backfill of events or raw tables: which bytes of which table it wrote, from the first to behind the last.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub written: BTreeMap<String, (u64, u64)>,
 }
 
 /// One input of a run.
@@ -238,7 +283,8 @@ impl Manifest {
     /// Digest and source of all inputs ever ingested.
     #[must_use]
     pub fn known_inputs(&self) -> Set<(String, Option<String>)> {
-        self.runs.iter().flat_map(|run| &run.inputs).map(|i| (i.digest.clone(), i.source.clone())).collect()
+        let ingested = self.runs.iter().filter(|run| run.job == Job::Ingest);
+        ingested.flat_map(|run| &run.inputs).map(|i| (i.digest.clone(), i.source.clone())).collect()
     }
 }
 

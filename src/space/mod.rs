@@ -1,6 +1,8 @@
 //! A space: the folder that holds the tables of one profiles space, and what is committed of them.
 
+pub mod adopted;
 pub mod commit;
+pub mod event_rows;
 pub mod lock;
 pub mod manifest;
 pub mod replay;

@@ -4,11 +4,16 @@
 //! graph, then identifiers, then traits. The memory of accepted messages comes from the event tables.
 
 use std::{
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
 };
 
-use super::{manifest::Manifest, tables::path_of};
+use super::{
+    adopted,
+    event_rows::{self, RESOLVED},
+    manifest::{Job, Manifest, Run},
+    tables::path_of,
+};
 use crate::{
     collections::{Map, key_of},
     error::{Error, Result},
@@ -16,7 +21,7 @@ use crate::{
         Call,
         duplicates::Accepted,
         json::{Document, Kind, Tape},
-        timestamp::{Micros, parse_micros, parse_millis},
+        timestamp::{Micros, Millis, parse_micros, parse_millis},
     },
     files::Files,
     identity::{
@@ -27,6 +32,7 @@ use crate::{
     },
     progress::Progress,
     raw::{external_id_mapping_updates, id_graph_updates, names::BUILT_IN_TABLES, profile_traits_updates},
+    table::{blocks::Meter, find::Part, source::Source},
 };
 
 /// What the resolver and the memory of messages were at the last commit.
@@ -49,9 +55,32 @@ pub fn replay(
     progress: &dyn Progress,
 ) -> Result<Replayed> {
     let mut replayed = Replayed::default();
+    let as_views = manifest.runs.iter().find(|run| run.job == Job::BackfillRaw && !run.written.is_empty());
+    if let Some(run) = as_views {
+        let tables = adopted::tables(folder, &run.written);
+        replayed = adopted::fold(&tables, types, files, &Meter::new(progress))?;
+    }
+    let may_have_inferred = |run: &Run| matches!(run.job, Job::BackfillProfiles | Job::BackfillRaw);
+    if manifest.runs.iter().any(may_have_inferred) {
+        create_adopted(folder, manifest, files, &mut replayed.graph)?;
+    }
     replay_profiles(folder, manifest, types, files, progress, &mut replayed)?;
     replay_messages(folder, manifest, files, progress, &mut replayed.accepted)?;
     Ok(replayed)
+}
+
+/// Adopted profiles are older than live ones, wherever their rows stand. No event triggered those.
+pub fn create_adopted(folder: &Path, manifest: &Manifest, files: &Files, graph: &mut Graph) -> Result<()> {
+    let mut rows = Rows::open(folder, id_graph_updates::TABLE, manifest, files)?;
+    while rows.fill()? {
+        let segment_id = rows.text("segment_id")?;
+        let inferred = rows.optional("timestamp").is_none() && rows.optional("triggering_event_id").is_none();
+        if inferred && graph.find_segment_id(&segment_id).is_none() {
+            graph.create(&segment_id);
+        }
+        rows.advance();
+    }
+    Ok(())
 }
 
 fn replay_profiles(
@@ -185,7 +214,8 @@ fn profile(rows: &Rows, graph: &mut Graph) -> Result<ProfileId> {
         .ok_or_else(|| rows.wrong(&format!("segment id \"{segment_id}\" is not in `id_graph_updates`")))
 }
 
-/// Messages stand in the table of their call; a track event's own table is asked only where `tracks` is not written.
+/// Messages stand in the table of their call; a track event's own table is asked only where `tracks` is not written. What a
+/// backfill of events wrote was never accepted, until an ingest says so in a table of its own.
 fn replay_messages(
     folder: &Path,
     manifest: &Manifest,
@@ -195,12 +225,18 @@ fn replay_messages(
 ) -> Result<()> {
     let by_call: Vec<&str> =
         Call::ALL.into_iter().map(Call::table).filter(|t| manifest.tables.contains_key(*t)).collect();
-    let own: Vec<&str> =
-        manifest.tables.keys().map(String::as_str).filter(|t| !BUILT_IN_TABLES.contains(t)).collect();
-    let tables = if by_call.contains(&Call::Track.table()) { by_call } else { [by_call, own].concat() };
-    for table in tables {
+    let with_tracks = by_call.contains(&Call::Track.table());
+    let own = manifest.tables.keys().map(String::as_str);
+    let own = own.filter(|t| *t == RESOLVED || !with_tracks && !BUILT_IN_TABLES.contains(t));
+    let backfilled = event_rows::backfilled(manifest, Millis::MIN);
+    for table in by_call.iter().copied().chain(own) {
+        let ranges = backfilled.get(table).map_or(&[][..], Vec::as_slice);
         let mut rows = Rows::open(folder, table, manifest, files)?;
         while rows.fill()? {
+            if ranges.iter().any(|&(from, to)| from <= rows.start && rows.start < to) {
+                rows.advance();
+                continue;
+            }
             // A column that selective sync leaves out cannot be remembered by.
             if let (Some(id), Some(received_at)) = (rows.optional("id"), rows.optional("received_at")) {
                 let received_at = parse_millis(received_at.as_bytes());
@@ -223,6 +259,8 @@ struct Rows {
     line: Vec<u8>,
     tape: Tape,
     number: u64,
+    /// Where the row begins in the table.
+    start: u64,
     filled: bool,
     ended: bool,
 }
@@ -230,9 +268,16 @@ struct Rows {
 impl Rows {
     fn open(folder: &Path, table: &str, manifest: &Manifest, files: &Files) -> Result<Self> {
         let path = path_of(folder, table);
+        // Rows that were folded as views are come before all others.
+        let as_views = manifest.runs.iter().filter(|run| run.job == Job::BackfillRaw);
+        let start = as_views.filter_map(|run| run.written.get(table)).map(|range| range.1).max().unwrap_or(0);
         let reader: Box<dyn BufRead> = match manifest.tables.get(table) {
-            Some(state) => Box::new(BufReader::with_capacity(1 << 20, files.open(&path)?.take(state.bytes))),
-            None => Box::new(std::io::empty()),
+            Some(state) if start < state.bytes => {
+                let mut file = files.open(&path)?;
+                file.seek(SeekFrom::Start(start)).map_err(|e| Error::io("read", &path, e))?;
+                Box::new(BufReader::with_capacity(1 << 20, file.take(state.bytes - start)))
+            }
+            _ => Box::new(std::io::empty()),
         };
         Ok(Self {
             path,
@@ -240,6 +285,7 @@ impl Rows {
             line: Vec::new(),
             tape: Tape::default(),
             number: 0,
+            start,
             filled: false,
             ended: false,
         })
@@ -250,6 +296,7 @@ impl Rows {
         if self.filled || self.ended {
             return Ok(self.filled);
         }
+        self.start += self.line.len() as u64;
         self.line.clear();
         self.reader.read_until(b'\n', &mut self.line).map_err(|e| Error::io("read", &self.path, e))?;
         self.number += 1;
@@ -311,7 +358,11 @@ impl Rows {
     }
 
     fn wrong(&self, message: &str) -> Error {
-        Error::line(&self.path, self.number, message).hint(
+        // Lines are counted from the first that was read here.
+        let part = Part { path: self.path.clone(), committed: None };
+        let source = (self.start != 0).then(|| Source::open(&part, &Files::real()));
+        let line = source.and_then(|source| source.and_then(|source| source.line_number(self.start)).ok());
+        Error::line(&self.path, line.unwrap_or(self.number), message).hint(
             "the table was changed by something else; restore it from a backup, or ingest into a new space",
         )
     }

@@ -72,6 +72,12 @@ impl Table {
         self.rows - self.committed.rows
     }
 
+    /// Where the bytes appended since the last commit begin and end.
+    #[must_use]
+    pub fn bytes_added(&self) -> (u64, u64) {
+        (self.committed.bytes, self.bytes + self.pending.len() as u64)
+    }
+
     /// Lets all rows go out.
     pub fn flush(&mut self, files: &Files) -> Result<()> {
         if self.pending.is_empty() {

@@ -141,6 +141,24 @@ impl Clock {
         self.seq
     }
 
+    /// When the row came to be for the space; `None` where it does not say.
+    #[must_use]
+    pub fn uuid_ts(&self) -> Option<Micros> {
+        there(self.uuid_ts)
+    }
+
+    /// When the event happened; `None` where the row does not say.
+    #[must_use]
+    pub fn timestamp(&self) -> Option<Micros> {
+        there(self.timestamp)
+    }
+
+    /// When the event arrived; `None` where the row does not say.
+    #[must_use]
+    pub fn received_at(&self) -> Option<Micros> {
+        there(self.received_at)
+    }
+
     /// Appends `"seq":...,"received_at":...,"uuid_ts":...,"timestamp":...`.
     pub fn push_all(&self, out: &mut Vec<u8>) {
         self.push_seq(out);
@@ -170,6 +188,10 @@ impl Clock {
         push_seq(out, self.seq - 1);
         out.push(b'"');
     }
+}
+
+fn there(time: Micros) -> Option<Micros> {
+    (time != NO_TIME).then_some(time)
 }
 
 fn push_milliseconds(out: &mut Vec<u8>, micros: Micros) {

@@ -28,26 +28,42 @@ pub struct RawTable {
     pub parts: Vec<Part>,
 }
 
+/// The names of all tables in a folder, in lower case and in order.
+pub fn table_names(folder: &Path) -> Result<Vec<String>> {
+    let mut names: Vec<String> =
+        list(folder)?.iter().filter_map(|path| stem(path)).map(str::to_ascii_lowercase).collect();
+    names.sort_unstable();
+    names.dedup();
+    Ok(names)
+}
+
 /// Finds the raw tables of these names in a folder; one that is not there is left out.
 pub fn raw_tables(folder: &Path, names: &[&'static str]) -> Result<Vec<RawTable>> {
     let entries = list(folder)?;
     let mut tables = Vec::new();
     for &name in names {
-        let mut parts = Vec::new();
-        let mut found = false;
-        for path in &entries {
-            if !stem(path).is_some_and(|stem| stem.eq_ignore_ascii_case(name)) {
-                continue;
-            }
-            found = true;
-            if path.is_dir() { files_below(path, &mut parts)? } else { parts.push(path.clone()) }
-        }
-        if found {
-            let parts = parts.into_iter().map(|path| Part { path, committed: None }).collect();
-            tables.push(RawTable { name, parts });
-        }
+        tables.extend(parts_among(&entries, name)?.map(|parts| RawTable { name, parts }));
     }
     Ok(tables)
+}
+
+/// Finds the files of one table in a folder; `None` where it is not there.
+pub fn parts_of(folder: &Path, name: &str) -> Result<Option<Vec<Part>>> {
+    parts_among(&list(folder)?, name)
+}
+
+fn parts_among(entries: &[PathBuf], name: &str) -> Result<Option<Vec<Part>>> {
+    let mut parts = Vec::new();
+    let mut found = false;
+    for path in entries {
+        if !stem(path).is_some_and(|stem| stem.eq_ignore_ascii_case(name)) {
+            continue;
+        }
+        found = true;
+        if path.is_dir() { files_below(path, &mut parts)? } else { parts.push(path.clone()) }
+    }
+    let parts = parts.into_iter().map(|path| Part { path, committed: None }).collect();
+    Ok(found.then_some(parts))
 }
 
 /// The entries of a folder in path order, hidden ones left out.

@@ -4,7 +4,7 @@ use std::{borrow::Cow, cell::Cell};
 
 use super::{
     blocks::{Problem, ROW_HINT},
-    clock::{Clock, ClockReader},
+    clock::{Clock, ClockReader, RawValue},
     scan::{Scanner, Value},
 };
 use crate::event::json::{Document, JsonError, Kind, Tape, unescape};
@@ -155,6 +155,12 @@ impl<'a, const N: usize> Row<'a, N> {
                 hint: TABLE_HINT,
             }),
         }
+    }
+
+    /// What stands in a column, whatever it is; `None` for null.
+    #[must_use]
+    pub fn value(&self, column: usize) -> Option<RawValue<'a>> {
+        self.values[column].map(|value| (value.kind, raw(self.line, value)))
     }
 
     /// The text of a column without which the row says nothing; it may be empty.

@@ -156,6 +156,12 @@ impl Identifiers {
         std::hint::black_box(touched);
     }
 
+    /// Its type and its value.
+    #[must_use]
+    pub fn texts(&self, identifier: &Identifier) -> (&[u8], &[u8]) {
+        (self.kind(identifier), self.value(identifier))
+    }
+
     /// Appends its type as JSON.
     pub fn push_kind(&self, out: &mut Vec<u8>, identifier: &Identifier) {
         push_string(out, self.kind(identifier));

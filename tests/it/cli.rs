@@ -12,7 +12,15 @@ use serde_json::Value;
 use crate::support::{Work, program};
 
 const LINE: &str = r#"{"type":"page","messageId":"m1","userId":"u1","timestamp":"2026-01-05T10:00:00Z"}"#;
-const COMMANDS: [&[&str]; 4] = [&[], &["ingest"], &["materialize"], &["diff"]];
+const COMMANDS: [&[&str]; 7] = [
+    &[],
+    &["ingest"],
+    &["materialize"],
+    &["backfill", "profiles"],
+    &["backfill", "events"],
+    &["backfill", "raw"],
+    &["diff"],
+];
 
 fn with_events() -> Work {
     let work = Work::new();
@@ -69,7 +77,7 @@ fn long_help_is_a_manual() {
 fn completions_and_the_man_page_know_every_flag() {
     for kind in ["man", "bash", "zsh", "fish"] {
         let text = stdout(&["--generate", kind]).replace('\\', "");
-        for flag in ["max-rejects", "segment-ids", "as-of", "partial", "quiet"] {
+        for flag in ["max-rejects", "segment-ids", "as-of", "partial", "strict", "quiet"] {
             assert!(text.contains(flag), "{kind}: {flag}");
         }
     }

@@ -47,7 +47,15 @@ fn the_summary_in_the_readme_is_what_the_program_says() {
 fn the_page_on_the_command_line_names_every_flag_and_no_other() {
     let page = project_text("docs/cli.md");
     let mut known = BTreeSet::new();
-    for command in [&[][..], &["ingest"], &["materialize"], &["diff"]] {
+    for command in [
+        &[][..],
+        &["ingest"],
+        &["materialize"],
+        &["backfill", "profiles"],
+        &["backfill", "events"],
+        &["backfill", "raw"],
+        &["diff"],
+    ] {
         let assert = program().args(command).arg("--help").assert().success();
         let help = String::from_utf8(assert.get_output().stdout.clone()).unwrap();
         known.extend(flags(&help));

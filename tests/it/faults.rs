@@ -29,7 +29,7 @@ use tempfile::TempDir;
 use crate::dump::{self, Knobs};
 
 /// A folder in memory where there is one: thousands of syncs are to be waited for.
-fn folder() -> TempDir {
+pub(crate) fn folder() -> TempDir {
     let memory = Path::new("/dev/shm");
     if memory.is_dir() { tempfile::tempdir_in(memory).unwrap() } else { tempfile::tempdir().unwrap() }
 }
@@ -51,21 +51,21 @@ impl Random {
 
 /// What happens at the k-th change.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Mishap {
+pub(crate) enum Mishap {
     /// The disk is full just then.
     Full,
     /// The process is gone: nothing it would still do happens.
     Gone,
 }
 
-struct Countdown {
+pub(crate) struct Countdown {
     at: u64,
     mishap: Mishap,
-    n_changes: AtomicU64,
+    pub(crate) n_changes: AtomicU64,
 }
 
 impl Countdown {
-    fn new(at: u64, mishap: Mishap) -> Arc<Self> {
+    pub(crate) fn new(at: u64, mishap: Mishap) -> Arc<Self> {
         Arc::new(Self { at, mishap, n_changes: AtomicU64::new(0) })
     }
 }
@@ -93,12 +93,12 @@ fn options(input: &Path, space: &Path) -> IngestOptions {
     }
 }
 
-fn run(input: &Path, space: &Path, files: &Files) -> Result<(), Error> {
+pub(crate) fn run(input: &Path, space: &Path, files: &Files) -> Result<(), Error> {
     ingest(&options(input, space), files, &Silent).map(drop)
 }
 
 /// The committed bytes of all tables; none where nothing is committed.
-fn committed(space: &Path) -> BTreeMap<String, Vec<u8>> {
+pub(crate) fn committed(space: &Path) -> BTreeMap<String, Vec<u8>> {
     let Some(manifest) = Manifest::read(space, &Files::real()).unwrap() else { return BTreeMap::new() };
     let tables = manifest.tables.into_iter().map(|(name, state)| {
         let mut bytes = fs::read(space.join(format!("{name}.ndjson"))).unwrap();
@@ -108,7 +108,7 @@ fn committed(space: &Path) -> BTreeMap<String, Vec<u8>> {
     tables.collect()
 }
 
-fn assert_whole(space: &Path, what: &str) {
+pub(crate) fn assert_whole(space: &Path, what: &str) {
     let verified = verify(space, &Files::real(), &Silent).unwrap();
     assert!(verified.differences.is_empty(), "{what}: {:?}", verified.differences);
 }
@@ -117,7 +117,7 @@ fn write(path: &Path, bytes: &[u8]) {
     Files::real().create(path).unwrap().write_all(bytes).unwrap();
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
@@ -131,7 +131,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// Consecutive slices of a dump, cut by the time of arrival.
-fn slices(folder: &Path, seed: u64, events: u64, n: usize) -> (PathBuf, Vec<PathBuf>) {
+pub(crate) fn slices(folder: &Path, seed: u64, events: u64, n: usize) -> (PathBuf, Vec<PathBuf>) {
     let mut bytes = Vec::new();
     dump::write(Knobs { events, seed, days: 20, malformed: 0.01, changes: 0.0 }, &mut bytes).unwrap();
     let all = folder.join("all.ndjson");

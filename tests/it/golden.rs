@@ -23,6 +23,9 @@ macro_rules! cases {
 
 cases! {
     as_of "as-of"
+    backfill_conflicts "backfill-conflicts"
+    backfill_empty_timestamp "backfill-empty-timestamp"
+    backfill_events_then_ingest "backfill-events-then-ingest"
     batch_envelope "batch-envelope"
     blocked_by_config "blocked-by-config"
     blocked_identifier "blocked-identifier"

@@ -1,7 +1,7 @@
 //! Raw tables in, views out: a warehouse's oddities one by one, then all of them at random against a plain twin.
 
-mod random;
-mod twin;
+pub(crate) mod random;
+pub(crate) mod twin;
 
 use std::{
     collections::BTreeMap,

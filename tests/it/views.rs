@@ -190,7 +190,7 @@ fn random_splits_of_random_events_give_the_views_of_one_full_fold_whichever_way(
 fn random_splits_of_made_up_dumps_give_the_views_of_one_full_fold_whichever_way() {
     for seed in 0..6 {
         let mut bytes = Vec::new();
-        dump::write(Knobs { events: 600, seed, days: 30, malformed: 0.0 }, &mut bytes).unwrap();
+        dump::write(Knobs { events: 600, seed, days: 30, malformed: 0.0, changes: 0.0 }, &mut bytes).unwrap();
         let lines: Vec<String> = String::from_utf8(bytes).unwrap().lines().map(str::to_owned).collect();
         check_splits(&mut Random(seed), &lines, None, &format!("seed {seed}"));
     }
@@ -200,7 +200,7 @@ fn random_splits_of_made_up_dumps_give_the_views_of_one_full_fold_whichever_way(
 fn outdated(work: &Path) -> std::path::PathBuf {
     let space = work.join("space");
     let mut bytes = Vec::new();
-    dump::write(Knobs { events: 500, seed: 77, days: 10, malformed: 0.0 }, &mut bytes).unwrap();
+    dump::write(Knobs { events: 500, seed: 77, days: 10, malformed: 0.0, changes: 0.0 }, &mut bytes).unwrap();
     let lines: Vec<String> = String::from_utf8(bytes).unwrap().lines().map(str::to_owned).collect();
     add(&space, &lines[..450], None);
     run(&MaterializeOptions::of_space(&space));

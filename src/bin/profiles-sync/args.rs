@@ -1,5 +1,6 @@
 //! What was typed, checked but not yet acted on. The help, the man page and the completions come from here too.
 
+mod backfill;
 mod diff;
 mod materialize;
 
@@ -11,6 +12,7 @@ use clap::{
 use profiles_sync::{identity::rules::SegmentIdStyle, ingest::MaxRejects};
 
 pub(crate) use self::{
+    backfill::{BackfillArgs, BackfillWhat, EventsArgs, ProfilesArgs, RawArgs},
     diff::{DiffArgs, DiffFormat},
     materialize::MaterializeArgs,
 };
@@ -28,6 +30,7 @@ pub(crate) struct LowArgs {
 pub(crate) enum Command {
     Ingest(IngestArgs),
     Materialize(MaterializeArgs),
+    Backfill(BackfillArgs),
     Diff(DiffArgs),
     Generate(Generate),
 }
@@ -38,6 +41,7 @@ impl Command {
         match self {
             Self::Ingest(args) => args.messages,
             Self::Materialize(args) => args.messages,
+            Self::Backfill(args) => args.messages(),
             Self::Diff(args) => args.messages,
             Self::Generate(_) => Messages::default(),
         }
@@ -75,6 +79,9 @@ pub(crate) fn parse() -> Result<LowArgs, clap::Error> {
         }
         (None, Some(SubcommandArgs::Materialize(args))) => {
             Ok(LowArgs { color: program.color, command: Command::Materialize(args) })
+        }
+        (None, Some(SubcommandArgs::Backfill(args))) => {
+            Ok(LowArgs { color: program.color, command: Command::Backfill(args) })
         }
         (None, Some(SubcommandArgs::Diff(args))) => {
             Ok(LowArgs { color: program.color, command: Command::Diff(args) })
@@ -164,6 +171,7 @@ struct Program {
 enum SubcommandArgs {
     Ingest(IngestArgs),
     Materialize(MaterializeArgs),
+    Backfill(BackfillArgs),
     Diff(DiffArgs),
 }
 

@@ -28,6 +28,7 @@ fn run(args: &LowArgs) -> Exit {
     let done = match &args.command {
         Command::Ingest(command) => commands::ingest::run(command, &console),
         Command::Materialize(command) => commands::materialize::run(command, &console),
+        Command::Backfill(command) => commands::backfill::run(command, &console),
         Command::Diff(command) => commands::diff::run(command, &console),
         Command::Generate(kind) => commands::generate::run(*kind, &console),
     };

@@ -1,5 +1,7 @@
 //! What a run did, for the person who reads it at 7 a.m., and as JSON for the machine that reads it before.
 
+pub(crate) mod backfill;
+
 use std::{collections::BTreeMap, fmt::Write, path::Path};
 
 use profiles_sync::{

@@ -56,6 +56,15 @@ pub struct Contents<'a> {
     pub types: &'a Types,
 }
 
+impl<'a> Contents<'a> {
+    /// All that was replayed.
+    #[must_use]
+    pub fn of(replayed: &'a Replayed, types: &'a Types) -> Self {
+        let Replayed { graph, trait_names, accepted } = replayed;
+        Self { graph, trait_names, accepted, types }
+    }
+}
+
 /// Reads the state that the manifest names; `None` where it cannot be used.
 pub fn read(
     folder: &Path,

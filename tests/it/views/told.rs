@@ -13,7 +13,7 @@ use crate::{
 /// A folder with a space that has no views yet, and a dump that was not ingested.
 fn work() -> Work {
     let mut bytes = Vec::new();
-    dump::write(Knobs { events: 300, seed: 5, days: 5, malformed: 0.0 }, &mut bytes).unwrap();
+    dump::write(Knobs { events: 300, seed: 5, days: 5, malformed: 0.0, changes: 0.0 }, &mut bytes).unwrap();
     let work = Work::new();
     let half = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n').nth(150).unwrap().0 + 1;
     work.write("first.ndjson", &bytes[..half]);

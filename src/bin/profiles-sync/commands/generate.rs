@@ -45,6 +45,11 @@ fn man(command: Command, out: &mut Vec<u8>) -> Result<()> {
     for subcommand in command.get_subcommands() {
         writeln!(out, ".SH {}", subcommand.get_name().to_uppercase())?;
         push_sections(out, &Man::new(subcommand.clone()), ".SS")?;
+        for inner in subcommand.get_subcommands() {
+            let title = format!("{} {}", subcommand.get_name(), inner.get_name()).to_uppercase();
+            writeln!(out, ".SH {title}")?;
+            push_sections(out, &Man::new(inner.clone()), ".SS")?;
+        }
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! One file per subcommand: typed arguments become an options struct, the library does the work, the console
 //! tells what came of it.
 
+pub(crate) mod backfill;
 pub(crate) mod diff;
 pub(crate) mod generate;
 pub(crate) mod ingest;

@@ -1,0 +1,389 @@
+//! `backfill events`: rows for event tables from dumps, resolved against the graph as it stands, which they do not change.
+//!
+//! As in an ingest, events are read unit by unit in the order of arrival; while units are parsed and rendered on all cores, the
+//! events before them go to their tables. An event gets the segment id that its highest-ranked known identifier was first
+//! mapped to. A row that is there already, in whatever way it came, is not written again.
+
+use std::{path::PathBuf, sync::Arc, time::Instant};
+
+use chrono::{DateTime, Months};
+use rayon::prelude::*;
+
+use super::event_tables::EventTables;
+use crate::{
+    error::{Error, Result},
+    event::{
+        block::{Block, Event},
+        order::{Released, Waiting},
+        timestamp::{Micros, Millis, push_micros},
+    },
+    files::Files,
+    identity::{
+        graph::Graph,
+        rules::Rules,
+        types::{Types, ranks},
+    },
+    ingest::{
+        IngestOptions, KEPT, MaxRejects, check_rejects, default_memory, load_rules,
+        pipeline::{Spare, count, note, step_length},
+        prepare::{Prepared, Preparer},
+    },
+    progress::Progress,
+    raw::event_row::Notes,
+    read::{
+        inputs::{self, Input},
+        plan::plan,
+        scan::{Look, Scanned, Scanner},
+        spill::Spill,
+        unit::Unit,
+    },
+    space::{
+        commit::{STATE, Space},
+        event_rows::EventRows,
+        manifest::{ConfigUsed, Job, Run, RunInput},
+        replay::Replayed,
+        state::{Contents, Reading},
+    },
+    summary::{EventsSummary, IngestSummary},
+};
+
+/// Which events to take in, and where to.
+#[derive(Debug, Clone)]
+pub struct EventsOptions {
+    /// Files and folders; `-` is the standard input.
+    pub inputs: Vec<PathBuf>,
+    /// The space; made where it is missing.
+    pub space: PathBuf,
+    /// The config file; else `profiles-sync.toml` in the space, where there is one.
+    pub config: Option<PathBuf>,
+    /// Only events that arrived then or later; by default two months before the newest one.
+    pub since: Option<Micros>,
+    /// Only events that arrived then or earlier.
+    pub until: Option<Micros>,
+    /// Only these tables; all where empty.
+    pub tables: Vec<String>,
+    /// Above it the run fails and nothing is committed.
+    pub max_rejects: Option<MaxRejects>,
+    /// About how many bytes of memory the events of the run may take.
+    pub memory: Option<u64>,
+    /// Do everything but the commit.
+    pub dry_run: bool,
+    /// Wait so many seconds for another run to end.
+    pub wait: u64,
+}
+
+/// The default window.
+const MONTHS: u32 = 2;
+
+/// From when to when events arrived that are taken in, both included.
+#[derive(Debug, Clone, Copy)]
+struct Window {
+    since: Micros,
+    until: Micros,
+}
+
+impl Window {
+    fn of(options: &EventsOptions, newest: Option<Millis>) -> Self {
+        let newest = newest.map(|newest| newest * 1000);
+        let until = options.until.or(newest).unwrap_or(Micros::MAX);
+        let end = newest.map_or(until, |newest| newest.min(until));
+        let since = options.since.unwrap_or_else(|| months_before(end));
+        Self { since, until }
+    }
+
+    fn has(self, received_at: Millis) -> bool {
+        (self.since..=self.until).contains(&(received_at * 1000))
+    }
+}
+
+/// So many months before a time, on the last day of a month that is too short.
+fn months_before(time: Micros) -> Micros {
+    let before =
+        DateTime::from_timestamp_micros(time).and_then(|time| time.checked_sub_months(Months::new(MONTHS)));
+    before.map_or(Micros::MIN, |before| before.timestamp_micros())
+}
+
+/// Takes the rows of events in. Nothing is committed unless all went well. Runs on the present rayon pool.
+pub fn events(options: &EventsOptions, files: &Files, progress: &dyn Progress) -> Result<EventsSummary> {
+    let started = Instant::now();
+    let inputs = inputs::list(&options.inputs, &options.space, &mut |text| progress.notice(text))?;
+    let rules = Arc::new(load_rules(&for_rules(options), files)?);
+    let mut space = Space::open(&options.space, options.wait, files, progress)?;
+    let memory = options.memory.unwrap_or_else(default_memory);
+    let spill = Spill::new(&space.folder().join(STATE));
+    let mut counted = IngestSummary::default();
+    let mut looked = look_at(&inputs, memory, &spill, files, progress, &mut counted)?;
+    let window = Window::of(options, looked.newest);
+    looked.units = plan(looked.units, &inputs, memory / 6, &spill, files, progress)?;
+    let types = Arc::new(Types::default());
+    let replayed = space.carry_on(Reading::Whole, &types, progress)?;
+    if replayed.graph.n_profiles() == 0 {
+        progress.notice("the space has no profiles, so that no event will find one");
+    }
+    let within = (
+        window.since.saturating_sub(rules.dedupe_window * 1000),
+        window.until.saturating_add(rules.dedupe_window * 1000),
+    );
+    let tables = EventTables::read(&mut space, &options.tables, &rules, within, files, progress)?;
+    progress.start("backfilling", Some(looked.units.iter().map(|unit| unit.length).sum()));
+    space.begin()?;
+    let mut job = Backfill {
+        graph: &replayed.graph,
+        rules: &rules,
+        types: &types,
+        ranks: Vec::new(),
+        window,
+        uuid_ts: space.manifest.uuid_ts,
+        newest: None,
+        met: EventRows::default(),
+        tables,
+        summary: EventsSummary::default(),
+    };
+    job.run(&mut space, &inputs, &looked.units, files, progress, &mut counted)?;
+    job.finish(&mut counted, &looked);
+    check(options, &counted)?;
+    job.summary.rows = space.rows_added().into_iter().collect();
+    if !options.dry_run && !job.summary.rows.is_empty() {
+        commit(&mut space, &job, looked.read, &counted, &replayed)?;
+    }
+    let mut summary = job.summary;
+    summary.seconds = started.elapsed().as_secs_f64();
+    Ok(summary)
+}
+
+/// The part of the options that names the rules.
+fn for_rules(options: &EventsOptions) -> IngestOptions {
+    IngestOptions {
+        inputs: Vec::new(),
+        space: options.space.clone(),
+        config: options.config.clone(),
+        segment_ids: None,
+        max_rejects: None,
+        memory: None,
+        dry_run: true,
+        wait: 0,
+    }
+}
+
+fn check(options: &EventsOptions, counted: &IngestSummary) -> Result<()> {
+    if 0 < counted.lines && counted.events == 0 {
+        return Err(Error::Refused(format!("{} lines, but not one event", counted.lines))
+            .hint("give a dump of events: one JSON object a line, with a \"type\" of identify, track, page, screen, group or alias"));
+    }
+    check_rejects(options.max_rejects, counted.rejected.values().sum(), counted.lines)
+}
+
+fn commit(
+    space: &mut Space,
+    job: &Backfill<'_>,
+    inputs: Vec<RunInput>,
+    counted: &IngestSummary,
+    replayed: &Replayed,
+) -> Result<()> {
+    let mut manifest = space.manifest.clone();
+    manifest.uuid_ts = job.uuid_ts;
+    manifest.runs.push(Run {
+        job: Job::BackfillEvents,
+        inputs,
+        config: ConfigUsed::of(job.rules).digest,
+        accepted: job.summary.written,
+        duplicates: job.summary.duplicates,
+        filtered: counted.filtered,
+        rejected: counted.rejected.values().sum(),
+        newest: job.newest,
+        written: space.bytes_added(),
+        ..Run::default()
+    });
+    space.commit(manifest, Contents::of(replayed, job.types))
+}
+
+/// The inputs as they were looked at.
+struct Looked {
+    read: Vec<RunInput>,
+    units: Vec<Unit>,
+    newest: Option<Millis>,
+}
+
+/// Looks at all inputs, thoroughly: the window hangs on the newest event.
+fn look_at(
+    inputs: &[Input],
+    memory: u64,
+    spill: &Spill,
+    files: &Files,
+    progress: &dyn Progress,
+    counted: &mut IngestSummary,
+) -> Result<Looked> {
+    progress.start("looking", None);
+    let packed = Scanner::new(Look::Thorough, memory / 4, spill, files, progress);
+    let plain = Scanner::new(Look::Thorough, KEPT.min(memory / 8), spill, files, progress);
+    let numbered: Vec<(u32, &Input)> = (0..).zip(inputs).collect();
+    let scan = |(number, input): (u32, &Input)| -> Result<Scanned> {
+        let scanner = if inputs::packed(input, files)? { &packed } else { &plain };
+        scanner.scan(number, input, &|_| false)
+    };
+    let seen: Vec<Scanned> = numbered.into_par_iter().map(scan).collect::<Result<_>>()?;
+    let mut looked = Looked { read: Vec::new(), units: Vec::new(), newest: None };
+    for (input, Scanned { digest, bytes, n_lines, units }) in inputs.iter().zip(seen) {
+        counted.files += 1;
+        counted.bytes += bytes;
+        let source = input.source.clone();
+        looked.read.push(RunInput { name: input.name(), digest, source, bytes, lines: n_lines });
+        let latest = units.iter().map(|unit| unit.latest).filter(|&latest| latest != Millis::MIN).max();
+        looked.newest = looked.newest.max(latest);
+        looked.units.extend(units);
+    }
+    Ok(looked)
+}
+
+/// The run, with what it carries from event to event.
+struct Backfill<'a> {
+    graph: &'a Graph,
+    rules: &'a Arc<Rules>,
+    types: &'a Arc<Types>,
+    ranks: Vec<u32>,
+    window: Window,
+    uuid_ts: Micros,
+    /// When the newest event arrived that was written.
+    newest: Option<Millis>,
+    /// The events of this run: of duplicates the first one counts.
+    met: EventRows,
+    tables: EventTables,
+    summary: EventsSummary,
+}
+
+impl<'a> Backfill<'a> {
+    fn run(
+        &mut self,
+        space: &mut Space,
+        inputs: &[Input],
+        units: &[Unit],
+        files: &Files,
+        progress: &dyn Progress,
+        counted: &mut IngestSummary,
+    ) -> Result<()> {
+        let (rules, types) = (self.rules, self.types);
+        let workers = Spare::default();
+        let prepare = |unit: &Unit| -> Result<Prepared> {
+            let mut block = Block::default();
+            unit.read(&mut block.lines, files)?;
+            let mut worker: Preparer = workers.take().unwrap_or_else(|| Preparer::new(rules, types));
+            let prepared = worker.prepare(unit, &inputs[unit.input as usize], block);
+            workers.give(worker);
+            Ok(prepared)
+        };
+        let mut waiting = Waiting::default();
+        let mut released = Released::default();
+        let mut notes = Notes::default();
+        let mut rest = units;
+        loop {
+            let (now, behind) = rest.split_at(step_length(rest));
+            let done = now.is_empty() && released.places.is_empty();
+            let before = std::mem::take(&mut released);
+            let (prepared, taken) = rayon::join(
+                || now.par_iter().map(prepare).collect::<Result<Vec<Prepared>>>(),
+                || self.take(space, &before, files),
+            );
+            taken?;
+            for (unit, prepared) in now.iter().zip(prepared?) {
+                if prepared.earliest.is_some_and(|earliest| earliest < unit.earliest) {
+                    return Err(Error::Misjudged);
+                }
+                count(&prepared, counted);
+                notes.add(prepared.notes);
+                waiting.add(prepared.block);
+                progress.advance(unit.length);
+            }
+            rest = behind;
+            released = waiting.release(rest.first().map(|unit| unit.earliest));
+            if progress.interrupted() {
+                return Err(Error::Interrupted);
+            }
+            if done {
+                break;
+            }
+        }
+        note(notes, counted);
+        Ok(())
+    }
+
+    /// Writes the rows of events, in order, as far as they are wanted and not there.
+    fn take(&mut self, space: &mut Space, released: &Released, files: &Files) -> Result<()> {
+        if self.ranks.len() != self.types.count() {
+            self.ranks = ranks(&self.types.names(), &self.rules.order);
+        }
+        let dedupe = self.rules.dedupe_window;
+        let mut rows = self.tables.rows();
+        for &place in &released.places {
+            let (block, event) = released.event(place);
+            if event.received_at * 1000 < self.window.since.saturating_sub(dedupe * 1000) {
+                self.summary.outside_window += 1;
+                continue;
+            }
+            // The first of duplicates counts, also where it is outside the window.
+            let known = self.met.has(event.message_key, event.received_at, dedupe);
+            if !known {
+                self.met.insert(event.message_key, event.received_at);
+            }
+            if !self.window.has(event.received_at) {
+                self.summary.outside_window += 1;
+                continue;
+            }
+            if known || self.tables.has_other_call(event, dedupe) {
+                self.summary.duplicates += 1;
+                continue;
+            }
+            let missing = self.tables.missing(block, event, dedupe, space)?;
+            if missing.is_empty() {
+                self.summary.not_wanted += u64::from(missing.not_wanted);
+                self.summary.known += u64::from(!missing.not_wanted);
+                continue;
+            }
+            self.uuid_ts = (event.received_at * 1000).max(self.uuid_ts + 1);
+            self.newest = self.newest.max(Some(event.received_at));
+            let segment_id = self.segment_id(block, event);
+            self.summary.written += 1;
+            self.summary.unresolved += u64::from(segment_id.is_empty());
+            rows.push(missing, place, segment_id, self.uuid_ts);
+        }
+        self.tables.write(&rows, released, space, files)
+    }
+
+    /// The segment id that the highest-ranked of an event's known identifiers was first mapped to; empty for none.
+    fn segment_id(&self, block: &Block, event: &Event) -> &'a str {
+        let graph = self.graph;
+        let (start, end) = event.identifiers;
+        let identifiers = &block.identifiers[start as usize..end as usize];
+        let known =
+            identifiers.iter().filter(|identifier| identifier.blocked_by == 0).filter_map(|identifier| {
+                let number = graph.find_here(identifier.key)?;
+                let rank = self.ranks[identifier.type_id as usize];
+                Some(((rank, identifier.value.of(&block.arena)), number))
+            });
+        let first = known.min_by_key(|(order, _)| *order);
+        first.map_or("", |(_, number)| graph.segment_id(graph.first_profile_of(number)))
+    }
+
+    fn finish(&mut self, counted: &mut IngestSummary, looked: &Looked) {
+        let summary = &mut self.summary;
+        summary.files = counted.files;
+        summary.bytes = counted.bytes;
+        summary.lines = counted.lines;
+        summary.events = counted.events;
+        summary.filtered = counted.filtered;
+        summary.rejected = counted.rejected.clone();
+        summary.notes = std::mem::take(&mut counted.notes);
+        if looked.newest.is_some() {
+            summary.since = told(self.window.since);
+            summary.until = told(self.window.until);
+        }
+    }
+}
+
+/// A time as it is written in tables; none at the ends of time.
+fn told(time: Micros) -> Option<String> {
+    (time != Micros::MIN && time != Micros::MAX).then(|| {
+        let mut text = Vec::new();
+        push_micros(&mut text, time);
+        String::from_utf8_lossy(&text).into_owned()
+    })
+}

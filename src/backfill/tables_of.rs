@@ -1,0 +1,132 @@
+//! The tables of an export that are adopted: the three raw profile tables, and event tables as far as they can be told.
+
+use std::{borrow::Cow, collections::BTreeMap, path::Path};
+
+use crate::{
+    error::{Error, Result},
+    event::Call,
+    files::Files,
+    raw::{external_id_mapping_updates, id_graph_updates, names::BUILT_IN_TABLES, profile_traits_updates},
+    read::digest::{Digest, PIECE},
+    space::{
+        manifest::{Manifest, RunInput},
+        tables::path_of,
+    },
+    table::{
+        blocks::{Meter, rows},
+        find::{Part, RawTable, parts_of, table_names},
+        row::RowReader,
+        source::{Source, as_size},
+    },
+    view::RAW_TABLES,
+};
+
+/// What is in a folder.
+#[derive(Debug, Default)]
+pub struct Export {
+    /// The tables to adopt, by name.
+    pub tables: Vec<(String, Vec<Part>)>,
+    /// The raw profile tables among them; those that are missing stand here without a file.
+    pub raw: Vec<RawTable>,
+    /// What is lost for want of a table.
+    pub missing: BTreeMap<String, String>,
+    /// Tables that are not adopted.
+    pub passed_over: Vec<String>,
+}
+
+impl Export {
+    /// Looks through a folder. Of a space of ours as much as is committed.
+    pub fn find(folder: &Path, files: &Files) -> Result<Self> {
+        let mut export = Self::default();
+        let manifest = Manifest::read(folder, files)?;
+        let found = |name: &str| -> Result<Option<Vec<Part>>> {
+            match &manifest {
+                Some(manifest) => Ok(manifest.tables.get(name).map(|table| {
+                    let part = Part { path: path_of(folder, name), committed: Some(table.bytes) };
+                    if 0 < table.bytes { vec![part] } else { Vec::new() }
+                })),
+                None => parts_of(folder, name),
+            }
+        };
+        for name in RAW_TABLES {
+            let parts = found(name)?;
+            if parts.is_none() {
+                export.missing.insert(name.to_owned(), cost_of(name).to_owned());
+            }
+            export.raw.push(RawTable { name, parts: parts.clone().unwrap_or_default() });
+            export.tables.push((name.to_owned(), parts.unwrap_or_default()));
+        }
+        if export.missing.contains_key(external_id_mapping_updates::TABLE) {
+            let error =
+                "there is no `external_id_mapping_updates`, without which no event would find a profile";
+            return Err(Error::file(folder, error).hint(
+                "a raw table is `TABLE.ndjson`, `.json` or `.jsonl`, also with `.gz` or `.zst`, or a folder `TABLE`",
+            ));
+        }
+        let names = match &manifest {
+            Some(manifest) => manifest.tables.keys().cloned().collect(),
+            None => table_names(folder)?,
+        };
+        for name in names.into_iter().filter(|name| !RAW_TABLES.contains(&name.as_str())) {
+            let parts = found(&name)?.unwrap_or_default();
+            if is_of_events(&name, &parts, files)? {
+                export.tables.push((name, parts));
+            } else {
+                export.passed_over.push(name);
+            }
+        }
+        Ok(export)
+    }
+}
+
+/// Whether a table is one of events: those of a call by their name, a track event's own by its column `event`.
+fn is_of_events(name: &str, parts: &[Part], files: &Files) -> Result<bool> {
+    if Call::ALL.into_iter().any(|call| call.table() == name) {
+        return Ok(true);
+    }
+    if BUILT_IN_TABLES.contains(&name) {
+        return Ok(false);
+    }
+    let mut reader = RowReader::new(["event", "event_text"]);
+    for part in parts {
+        let source = Source::open(part, files)?;
+        let mut head = vec![0; as_size(source.length().min(HEAD))];
+        source.read_at(&mut head, 0)?;
+        if let Some((_, line)) = rows(&head).next() {
+            let row = reader.read(line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line), false);
+            let event = row.ok().and_then(|row| row.text(0).ok().flatten().map(Cow::into_owned));
+            return Ok(event.is_some_and(|event| event.eq_ignore_ascii_case(name.as_bytes())));
+        }
+    }
+    Ok(false)
+}
+
+/// So many bytes of a table are read to see what it is.
+const HEAD: u64 = 1 << 20;
+
+fn cost_of(table: &str) -> &'static str {
+    match table {
+        id_graph_updates::TABLE => "segment ids that were merged are profiles of their own",
+        profile_traits_updates::TABLE => "there are no traits",
+        _ => "no event would find a profile",
+    }
+}
+
+/// Takes a file into a digest; says how many bytes it has.
+pub fn take_in(digest: &mut Digest, source: &Source, meter: &Meter<'_>) -> Result<u64> {
+    let mut offset = 0;
+    while offset < source.length() {
+        let mut piece = vec![0; as_size((source.length() - offset).min(PIECE))];
+        source.read_at(&mut piece, offset)?;
+        digest.update(&piece);
+        offset += piece.len() as u64;
+        meter.advance(piece.len() as u64)?;
+    }
+    Ok(offset)
+}
+
+/// A table as it is listed among the inputs of a run.
+#[must_use]
+pub fn input(table: &str, digest: &Digest, bytes: u64) -> RunInput {
+    RunInput { name: table.to_owned(), digest: digest.hex(), source: None, bytes, lines: 0 }
+}

@@ -1,0 +1,114 @@
+//! What a backfill did, for people.
+
+use std::fmt::Write;
+
+use profiles_sync::{
+    backfill::{ProfilesOptions, events::EventsOptions, raw::RawOptions},
+    summary::{EventsSummary, ProfilesSummary, RawSummary},
+};
+
+use super::{Lines, bytes, count, seconds};
+
+/// The summary of a backfill of profiles.
+pub(crate) fn profiles(summary: &ProfilesSummary, options: &ProfilesOptions) -> String {
+    let mut text = format!(
+        "{} {} from {} into {} in {}",
+        if options.dry_run { "would adopt" } else { "adopted" },
+        count(summary.profiles, "profile"),
+        options.state.display(),
+        options.space.display(),
+        seconds(summary.seconds),
+    );
+    if summary.adopted_before {
+        return text;
+    }
+    let mut lines = Lines::new(&mut text);
+    lines.number("merged segment ids adopted", summary.merged);
+    lines.number("identifiers adopted", summary.identifiers.values().sum());
+    lines.indented(&summary.identifiers);
+    lines.number("traits adopted", summary.traits);
+    let known = summary.profiles_known + summary.identifiers_known + summary.traits_known;
+    lines.number("rows known already", known);
+    lines.number("conflicts", summary.conflicts.values().sum());
+    lines.indented(&summary.conflicts);
+    lines.number(if options.dry_run { "rows not added" } else { "rows added" }, summary.rows.values().sum());
+    lines.tables(&summary.rows);
+    let _ = write!(text, "\nread `{}`", summary.tables_used.join("`, `"));
+    for (table, cost) in &summary.tables_missing {
+        let _ = write!(text, "\nwithout `{table}`: {cost}");
+    }
+    if !summary.conflicts.is_empty() && !options.dry_run {
+        let path = options.space.join("backfill_conflicts.ndjson");
+        let _ = write!(text, "\nrows set aside, each with its reason, are in {}", path.display());
+    }
+    text
+}
+
+/// The summary of a backfill of events.
+pub(crate) fn events(summary: &EventsSummary, options: &EventsOptions) -> String {
+    let mut text = format!(
+        "{} {} of {} ({}) from {} into {} in {}",
+        if options.dry_run { "would backfill" } else { "backfilled" },
+        count(summary.written, "event"),
+        count(summary.events, "event"),
+        bytes(summary.bytes),
+        count(summary.files, "file"),
+        options.space.display(),
+        seconds(summary.seconds),
+    );
+    if let Some(since) = &summary.since {
+        let until = summary.until.as_deref().unwrap_or("the end");
+        let _ = write!(text, "\nreceived from {since} to {until}");
+    }
+    let mut lines = Lines::new(&mut text);
+    lines.number("outside the window", summary.outside_window);
+    lines.number("there already", summary.known);
+    lines.number("duplicates", summary.duplicates);
+    if 0 < summary.not_wanted {
+        lines.number("in no table that is wanted", summary.not_wanted);
+    }
+    if 0 < summary.filtered {
+        lines.number("filtered out", summary.filtered);
+    }
+    lines.number("rejected lines", summary.rejected.values().sum());
+    lines.indented(&summary.rejected);
+    lines.number("unresolved events", summary.unresolved);
+    if !summary.notes.is_empty() {
+        lines.number("notes on names and values", summary.notes.values().sum());
+        lines.indented(&summary.notes);
+    }
+    lines.number(if options.dry_run { "rows not added" } else { "rows added" }, summary.rows.values().sum());
+    lines.tables(&summary.rows);
+    text
+}
+
+/// The summary of a backfill of raw tables.
+pub(crate) fn raw(summary: &RawSummary, options: &RawOptions) -> String {
+    let mut text = format!(
+        "{} {} from {} into {} in {}",
+        if options.dry_run { "would adopt" } else { "adopted" },
+        count(summary.rows.values().sum(), "row"),
+        options.raw.display(),
+        options.space.display(),
+        seconds(summary.seconds),
+    );
+    if summary.adopted_before {
+        return text;
+    }
+    let mut lines = Lines::new(&mut text);
+    lines.number("profiles", summary.profiles);
+    lines.number("identifiers", summary.identifiers);
+    lines.number("messages known", summary.messages);
+    lines.number(if options.dry_run { "rows not added" } else { "rows added" }, summary.rows.values().sum());
+    lines.tables(&summary.rows);
+    if summary.as_views {
+        text.push_str("\nprofiles go on from what the views of these tables show");
+    }
+    for (table, cost) in &summary.tables_missing {
+        let _ = write!(text, "\nwithout `{table}`: {cost}");
+    }
+    if !summary.tables_passed_over.is_empty() {
+        let _ = write!(text, "\nnot adopted: `{}`", summary.tables_passed_over.join("`, `"));
+    }
+    text
+}

@@ -1,0 +1,183 @@
+//! What the resolver needs to carry on from raw tables that a warehouse wrote: what views show of them.
+//!
+//! Such tables may lack clocks, `__trait_seqs` or recursive entries, and take identifiers out again. What they mean is what
+//! their views say, so that is what the resolver begins with: which profile a segment id is, whose an identifier is, which
+//! traits a profile has and when they were set. What views do not show is not known either: traits that were removed, and
+//! which columns are parts of one trait.
+
+use std::{collections::BTreeMap, path::Path};
+
+use super::{replay::Replayed, tables::path_of};
+use crate::{
+    collections::{Map, key_of},
+    error::Result,
+    event::timestamp::Micros,
+    files::Files,
+    identity::{
+        extract::identifier_key,
+        graph::{NO_TIME, ProfileId},
+        traits::{Cell, SetAt, Trait, column_of},
+        types::Types,
+    },
+    table::{
+        blocks::{BLOCK_BYTES, Block, Meter, Problem, map_blocks, rows},
+        clock::Clock,
+        find::{Part, RawTable},
+        row::RowReader,
+        source::Source,
+    },
+    view::{
+        RAW_TABLES, View,
+        folds::{Folds, Sources},
+        present::Folder,
+        segments::Segment,
+    },
+};
+
+/// The raw tables of a space as far as they were adopted: `written` says how many bytes of each.
+#[must_use]
+pub fn tables(folder: &Path, written: &BTreeMap<String, (u64, u64)>) -> Vec<RawTable> {
+    let parts = |name: &str| match written.get(name) {
+        Some(&(_, end)) if 0 < end => vec![Part { path: path_of(folder, name), committed: Some(end) }],
+        _ => Vec::new(),
+    };
+    RAW_TABLES.iter().map(|&name| RawTable { name, parts: parts(name) }).collect()
+}
+
+/// Folds raw tables as their views do.
+pub fn fold(tables: &[RawTable], types: &Types, files: &Files, meter: &Meter<'_>) -> Result<Replayed> {
+    let sources = Sources::open(tables, &View::ALL, |part| Source::open(part, files))?;
+    let folds = Folds::read(sources, None, meter)?;
+    let ages = Ages::read(tables, files, meter)?;
+    let mut replayed = Replayed::default();
+    let profiles = create(&folds, &ages, &mut replayed);
+    map(&folds, &profiles, types, &mut replayed);
+    set_traits(&folds, &profiles, &mut replayed)?;
+    Ok(replayed)
+}
+
+/// Creates all profiles, the oldest first, and merges them. Their numbers, by segment id.
+fn create(folds: &Folds, ages: &Ages, replayed: &mut Replayed) -> Vec<ProfileId> {
+    let mut in_order = folds.sorted.clone();
+    in_order.sort_by_key(|&segment| ages.of(folds.segments.text(segment)).first);
+    let mut profiles: Vec<ProfileId> = vec![0; in_order.len()];
+    let graph = &mut replayed.graph;
+    for &segment in &in_order {
+        let segment_id = String::from_utf8_lossy(folds.segments.text(segment));
+        profiles[segment as usize] = graph.create(&segment_id);
+    }
+    for &segment in &in_order {
+        let canonical = folds.graph.canonical(segment);
+        let (from, into) = (profiles[segment as usize], profiles[canonical as usize]);
+        if from != into {
+            graph.merge(from, into);
+        }
+        graph.saw_seq(into, ages.of(folds.segments.text(segment)).last_seq);
+    }
+    profiles
+}
+
+fn map(folds: &Folds, profiles: &[ProfileId], types: &Types, replayed: &mut Replayed) {
+    let Some(identifiers) = &folds.identifiers else { return };
+    let mut scratch = Vec::new();
+    for identifier in identifiers.sorted_by_hash() {
+        let (kind, value) = identifiers.texts(identifier);
+        let kind = String::from_utf8_lossy(kind).to_lowercase();
+        let key = identifier_key(&mut scratch, &kind, value);
+        if replayed.graph.find(key).is_none() {
+            let timestamp = identifier.clock.timestamp().map_or(NO_TIME, |time| time.div_euclid(1000));
+            replayed.graph.map(key, types.id(&kind), profiles[identifier.segment as usize], timestamp);
+        }
+    }
+}
+
+fn set_traits(folds: &Folds, profiles: &[ProfileId], replayed: &mut Replayed) -> Result<()> {
+    let Some(traits) = &folds.traits else { return Ok(()) };
+    let Replayed { graph, trait_names, .. } = replayed;
+    let all: Vec<Segment> = folds.profiles();
+    let mut folder = Folder::default();
+    for some in all.chunks(CHUNK_PROFILES) {
+        folder.fold(traits, &folds.graph, some, true, |profile, rows, present| {
+            if present.is_empty() {
+                return;
+            }
+            let put = |one: &crate::view::present::Present<'_>| {
+                let clock = &rows[one.set_by].clock;
+                let name = trait_names.id(&path_of_column(one.name));
+                let at = SetAt {
+                    timestamp: clock.timestamp().map_or(NO_TIME, |time| time.div_euclid(1000)),
+                    uuid_ts: clock.uuid_ts().unwrap_or(Micros::MIN),
+                    seq: clock.seq().saturating_sub(1),
+                };
+                Trait { name, at, cells: Box::new([Cell { path: name, value: one.json.into() }]) }
+            };
+            // A name that JSON escapes is no trait of an event, and stays in the history.
+            let traits = present.iter().filter(|one| one.is_plain).map(put).collect();
+            graph.traits_mut(profiles[profile as usize]).traits = traits;
+        })?;
+    }
+    Ok(())
+}
+
+/// Profiles folded at a time.
+const CHUNK_PROFILES: usize = 128;
+
+/// The path whose column this is: without the `_` that a name has in front which is taken.
+fn path_of_column(column: &[u8]) -> Vec<u8> {
+    match column.strip_prefix(b"_") {
+        Some(name) if column_of(name) == column => name.to_vec(),
+        _ => column.to_vec(),
+    }
+}
+
+/// How old a segment id is, and its newest `seq`.
+#[derive(Debug, Clone, Copy)]
+struct Age {
+    /// `uuid_ts`, `seq`, and the place of the row among all.
+    first: (Option<Micros>, u64, u64),
+    last_seq: u64,
+}
+
+/// The ages of all segment ids, by their keys.
+#[derive(Debug, Default)]
+struct Ages(Map<u128, Age>);
+
+impl Ages {
+    fn read(tables: &[RawTable], files: &Files, meter: &Meter<'_>) -> Result<Self> {
+        let mut ages = Self::default();
+        let mut place = 0;
+        for table in tables {
+            let sources: Vec<Source> =
+                table.parts.iter().map(|part| Source::open(part, files)).collect::<Result<_>>()?;
+            for (key, clock) in map_blocks(&sources, BLOCK_BYTES, meter, parse)?.into_iter().flatten() {
+                place += 1;
+                let new = Age {
+                    first: (clock.uuid_ts(), clock.seq(), place),
+                    last_seq: clock.seq().saturating_sub(1),
+                };
+                let age = ages.0.entry(key).or_insert(new);
+                age.first = age.first.min(new.first);
+                age.last_seq = age.last_seq.max(new.last_seq);
+            }
+        }
+        Ok(ages)
+    }
+
+    /// A segment id that only others name as theirs is as young as can be.
+    fn of(&self, segment_id: &[u8]) -> Age {
+        let young = Age { first: (Some(Micros::MAX), u64::MAX, u64::MAX), last_seq: 0 };
+        self.0.get(&key_of(segment_id)).copied().unwrap_or(young)
+    }
+}
+
+fn parse(block: Block<'_>) -> Result<Vec<(u128, Clock)>, (usize, Problem)> {
+    let mut reader = RowReader::new(["segment_id"]);
+    let mut found = Vec::new();
+    for (at, line) in rows(block.text) {
+        let row = reader.read(line, block.clean).map_err(|problem| (at, problem))?;
+        if let Some(segment_id) = row.text(0).map_err(|problem| (at, problem))? {
+            found.push((key_of(&segment_id), row.clock));
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,193 @@
+//! `backfill events`: rows of event tables, and nothing else.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::{RAW, assert_whole, meaning, refused, run, slices, tables, told};
+use crate::support::Work;
+
+const SEEDS: std::ops::Range<u64> = 400..403;
+
+/// Everything that has ever been, as far as these tests know.
+const ALWAYS: &str = "1970-01-02";
+
+/// The rows of the event tables by table, without what depends on when they were written.
+fn event_rows(work: &Work, space: &str) -> BTreeMap<String, Vec<String>> {
+    let event_tables = tables(work, space).into_keys().filter(|name| {
+        !RAW.contains(&name.as_str())
+            && !name.starts_with('_')
+            && !["rejected", "identity_violations"].contains(&name.as_str())
+    });
+    let rows = |name: &String| -> Vec<String> { super::view(work, space, name, &["segment_id", "uuid_ts"]) };
+    event_tables.map(|name| (name.clone(), rows(&name))).collect()
+}
+
+#[test]
+fn a_table_switched_on_late_gets_the_rows_it_would_have_had() {
+    for seed in SEEDS {
+        let work = Work::new();
+        slices(&work, seed);
+        run(&work, &["ingest", "first.ndjson", "second.ndjson", "--space", "all"]);
+        work.write("off.toml", "[sync]\nexclude_tables = [\"pages\", \"order_completed\"]\n");
+        run(&work, &["ingest", "first.ndjson", "second.ndjson", "--space", "late", "--config", "off.toml"]);
+        let before = tables(&work, "late");
+        assert!(!before.contains_key("pages"));
+        let backfill = ["backfill", "events", "first.ndjson", "second.ndjson", "--space", "late"];
+        let told =
+            told(&work, &[&backfill[..], &["--tables", "pages,order_completed", "--since", ALWAYS]].concat());
+        assert_eq!(event_rows(&work, "all"), event_rows(&work, "late"), "seed {seed}");
+        assert!(0 < told["not_wanted"].as_u64().unwrap());
+        let after = tables(&work, "late");
+        for (name, text) in &before {
+            assert!(after[name] == *text, "{name} is as it was");
+        }
+        assert_whole(&work, "late");
+        // All tables at once: all rows are there.
+        run(&work, &[&backfill[..], &["--since", ALWAYS]].concat());
+        assert!(after == tables(&work, "late"));
+    }
+}
+
+#[test]
+fn overlapping_windows_before_and_between_runs_double_nothing() {
+    let work = Work::new();
+    slices(&work, 410);
+    run(&work, &["ingest", "first.ndjson", "second.ndjson", "--space", "all"]);
+    let windows = [["2026-03-01", "2026-03-20"], ["2026-03-10", "2026-03-25"], ["1970-01-02", "2030-01-01"]];
+    for [since, until] in windows {
+        let args =
+            ["backfill", "events", "first.ndjson", "--space", "space", "--since", since, "--until", until];
+        work.program(&args).arg("-q").assert().success();
+        assert_whole(&work, "space");
+    }
+    // Events whose rows are there are resolved like any other, and their rows stay.
+    run(&work, &["ingest", "first.ndjson", "--space", "space"]);
+    assert_whole(&work, "space");
+    run(&work, &["backfill", "events", "second.ndjson", "--space", "space", "--since", ALWAYS]);
+    let graph = RAW.map(|table| work.read(&format!("space/{table}.ndjson")));
+    run(&work, &["backfill", "events", "second.ndjson", "--space", "space", "--since", ALWAYS]);
+    assert!(graph == RAW.map(|table| work.read(&format!("space/{table}.ndjson"))));
+    run(&work, &["ingest", "second.ndjson", "--space", "space"]);
+    assert_whole(&work, "space");
+    assert_eq!(event_rows(&work, "all"), event_rows(&work, "space"));
+    assert_eq!(meaning(&work, "all"), meaning(&work, "space"));
+
+    // Now they are accepted messages: another cut of the dump adds nothing, with the cache or without.
+    let text = work.read("first.ndjson") + "\n" + &work.read("second.ndjson");
+    work.write("again.ndjson", text.lines().rev().collect::<Vec<_>>().join("\n"));
+    let before = tables(&work, "space");
+    std::fs::remove_dir_all(work.path("space/.state")).unwrap();
+    let assert = work.program(&["ingest", "again.ndjson", "--space", "space", "--json"]).assert().success();
+    let summary: Value = serde_json::from_slice(&assert.get_output().stdout).unwrap();
+    assert_eq!(summary["accepted"], 0);
+    assert!(before == tables(&work, "space"));
+    assert_whole(&work, "space");
+}
+
+#[test]
+fn the_clock_of_the_space_goes_on() {
+    let work = Work::new();
+    slices(&work, 420);
+    run(&work, &["ingest", "second.ndjson", "--space", "space"]);
+    run(&work, &["backfill", "events", "first.ndjson", "--space", "space", "--since", ALWAYS]);
+    let clocks: Vec<String> = work
+        .rows("space/pages.ndjson")
+        .iter()
+        .map(|row| row["uuid_ts"].as_str().unwrap().to_owned())
+        .collect();
+    assert!(clocks.is_sorted_by(|a, b| a < b), "{clocks:?}");
+}
+
+fn event(id: &str, received: &str, rest: &Value) -> String {
+    let mut event = json!({"type": "page", "messageId": id, "receivedAt": received, "timestamp": received});
+    event.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+    format!("{event}\n")
+}
+
+#[test]
+fn an_event_gets_the_segment_id_that_its_identifier_was_first_mapped_to() {
+    let work = Work::new();
+    let lines = [
+        event("m1", "2026-01-01T00:00:00Z", &json!({"userId": "u"})),
+        event("m2", "2026-01-02T00:00:00Z", &json!({"anonymousId": "a"})),
+        event("m3", "2026-01-03T00:00:00Z", &json!({"anonymousId": "a", "userId": "u"})),
+    ];
+    work.write("events.ndjson", lines.concat());
+    run(&work, &["ingest", "events.ndjson", "--space", "space", "--segment-ids", "sequential"]);
+    let old = [
+        event("o1", "2026-01-01T00:00:00Z", &json!({"anonymousId": "a"})),
+        event("o2", "2026-01-01T00:00:01Z", &json!({"anonymousId": "a", "userId": "u"})),
+        event("o3", "2026-01-01T00:00:02Z", &json!({"anonymousId": "b", "userId": "null"})),
+        event("m2", "2026-01-02T00:00:00Z", &json!({"anonymousId": "a"})),
+    ];
+    work.write("old.ndjson", old.concat() + "no event\n");
+    let summary = told(&work, &["backfill", "events", "old.ndjson", "--space", "space"]);
+    assert_eq!([&summary["written"], &summary["known"], &summary["unresolved"]], [3, 1, 1]);
+    assert_eq!(summary["rejected"], json!({"not_json": 1}));
+    let rows = work.rows("space/pages.ndjson");
+    let stamped: Vec<_> = rows[3..].iter().map(|row| row["segment_id"].clone()).collect();
+    assert_eq!(stamped, [json!("profile_2"), json!("profile_1"), Value::Null]);
+    assert!(work.rows("space/rejected.ndjson").is_empty());
+    assert_whole(&work, "space");
+}
+
+#[test]
+fn the_default_window_is_the_two_months_before_the_newest_event() {
+    let work = Work::new();
+    let times =
+        ["2025-12-28T09:59:59.999Z", "2025-12-28T10:00:00Z", "2026-01-15T00:00:00Z", "2026-02-28T10:00:00Z"];
+    let lines: Vec<String> =
+        (1..).zip(times).map(|(n, time)| event(&format!("m{n}"), time, &json!({"userId": "u"}))).collect();
+    work.write("dump.ndjson", lines.concat());
+    let window = |flags: &[&str]| -> Vec<String> {
+        std::fs::remove_dir_all(work.path("space")).ok();
+        run(&work, &[&["backfill", "events", "dump.ndjson", "--space", "space"], flags].concat());
+        work.rows("space/pages.ndjson").iter().map(|row| row["id"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(window(&[]), ["m2", "m3", "m4"]);
+    assert_eq!(window(&["--until", "2026-02-28T09:59:59.999Z"]), ["m1", "m2", "m3"]);
+    assert_eq!(window(&["--until", "2026-02-27"]), ["m1", "m2", "m3"]);
+    assert_eq!(window(&["--since", "2026-01-01", "--until", "2026-02-01"]), ["m3"]);
+    work.write("dump.ndjson", lines.concat() + &event("m5", "2026-03-15T00:00:00Z", &json!({})));
+    assert_eq!(window(&[]), ["m3", "m4", "m5"]);
+}
+
+#[test]
+fn of_duplicates_the_first_counts_also_outside_the_window_and_in_another_table() {
+    let work = Work::new();
+    let lines = [
+        event("m1", "2026-01-01T00:00:00Z", &json!({"userId": "u"})),
+        event("m1", "2026-01-20T00:00:00Z", &json!({"userId": "u"})),
+        event("m1", "2026-03-20T00:00:00Z", &json!({"userId": "u"})),
+        event("m1", "2026-03-21T00:00:00Z", &json!({"userId": "u", "type": "track", "event": "x"})),
+    ];
+    work.write("dump.ndjson", lines.concat());
+    let backfill = ["backfill", "events", "dump.ndjson", "--space", "space", "--since", "2026-01-10"];
+    let summary = told(&work, &backfill);
+    assert_eq!([&summary["written"], &summary["duplicates"], &summary["outside_window"]], [1, 2, 1]);
+    work.write("dump.ndjson", lines[3].clone());
+    let summary = told(&work, &backfill);
+    assert_eq!([&summary["written"], &summary["duplicates"]], [0, 1]);
+}
+
+#[test]
+fn what_is_no_event_table_and_what_is_no_dump_is_refused() {
+    let work = Work::new();
+    work.write("dump.ndjson", event("m1", "2026-01-01T00:00:00Z", &json!({"userId": "u"})) + "no event\n");
+    let backfill = ["backfill", "events", "dump.ndjson", "--space", "space"];
+    let said = refused(&work, &[&backfill[..], &["--tables", "id_graph"]].concat());
+    assert!(said.contains("`id_graph` is no event table"), "{said}");
+    work.write("off.toml", "[sync]\nexclude_tables = [\"pages\"]\n");
+    let said = refused(&work, &[&backfill[..], &["--tables", "pages", "--config", "off.toml"]].concat());
+    assert!(said.contains("leaves `pages` out"), "{said}");
+    work.write("off.toml", "[sync]\nexclude_columns = [\"*.id\", \"*.event_id\"]\n");
+    let said = refused(&work, &[&backfill[..], &["--config", "off.toml"]].concat());
+    assert!(said.contains("cannot be told apart"), "{said}");
+    let said = refused(&work, &[&backfill[..], &["--max-rejects", "0"]].concat());
+    assert!(said.contains("1 of 2 lines rejected"), "{said}");
+    work.write("dump.ndjson", "no event\n");
+    let said = refused(&work, &backfill);
+    assert!(said.contains("not one event"), "{said}");
+    assert!(!work.path("space/manifest.json").exists());
+}

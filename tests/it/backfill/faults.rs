@@ -1,0 +1,106 @@
+//! Whatever happens to a backfill, the space is as before it or as after it, and running again gives the same bytes.
+
+use std::{fs, path::Path, sync::atomic::Ordering};
+
+use profiles_sync::{
+    backfill::{
+        ProfilesOptions,
+        events::{EventsOptions, events},
+        profiles,
+        raw::{RawOptions, raw},
+    },
+    error::Error,
+    files::Files,
+    materialize::{MaterializeOptions, materialize},
+    progress::Silent,
+};
+
+use crate::faults::{Countdown, Mishap, assert_whole, committed, copy, folder, run, slices};
+
+/// Lets every change of a job to a copy of a space fail, one after the other; `before` may be missing.
+fn every_change_fails(work: &Path, before: &Path, job: impl Fn(&Path, &Files) -> Result<(), Error>) {
+    let start = |space: &Path| {
+        fs::remove_dir_all(space).ok();
+        if before.exists() {
+            copy(before, space);
+        }
+    };
+    let after = work.join("after");
+    start(&after);
+    job(&after, &Files::real()).unwrap();
+    let (old, new) = (committed(before), committed(&after));
+    assert_ne!(old, new);
+    let mut n_points = 0;
+    for mishap in [Mishap::Full, Mishap::Gone] {
+        for k in 0.. {
+            let space = work.join("space");
+            start(&space);
+            let fault = Countdown::new(k, mishap);
+            let result = job(&space, &Files::with_fault(fault.clone()));
+            if fault.n_changes.load(Ordering::Relaxed) <= k {
+                result.unwrap();
+                break;
+            }
+            n_points += 1;
+            let found = committed(&space);
+            assert!(found == old || found == new, "{mishap:?} at change {k}: neither old nor new");
+            assert!(
+                result.is_err() || found == new,
+                "{mishap:?} at change {k}: told ok, nothing is committed"
+            );
+            if !found.is_empty() {
+                assert_whole(&space, &format!("{mishap:?} at change {k}"));
+            }
+            job(&space, &Files::real()).unwrap();
+            assert_eq!(committed(&space), new, "{mishap:?} at change {k}: the run after it");
+            assert_whole(&space, &format!("after {mishap:?} at change {k}"));
+        }
+    }
+    assert!(30 < n_points, "only {n_points} points");
+}
+
+#[test]
+fn the_kth_change_fails_for_every_k_of_each_kind_of_backfill() {
+    let work = folder();
+    let (all, files) = slices(work.path(), 21, 300, 2);
+    let [first, second] = files.as_slice() else { panic!("two slices") };
+    let old = work.path().join("old");
+    run(first, &old, &Files::real()).unwrap();
+    let live = work.path().join("live");
+    run(second, &live, &Files::real()).unwrap();
+    let state = work.path().join("state");
+    let views = MaterializeOptions { out: state.clone(), ..MaterializeOptions::of_space(&old) };
+    materialize(&views, &Files::real(), &Silent).unwrap();
+
+    // With conflicts: in the other space, who is known by both is somebody else.
+    every_change_fails(work.path(), &live, |space, files| {
+        let options = ProfilesOptions {
+            state: state.clone(),
+            space: space.to_owned(),
+            strict: false,
+            dry_run: false,
+            wait: 0,
+        };
+        profiles(&options, files, &Silent).map(drop)
+    });
+    every_change_fails(work.path(), &live, |space, files| {
+        let options = EventsOptions {
+            inputs: vec![all.clone()],
+            space: space.to_owned(),
+            config: None,
+            since: Some(0),
+            until: None,
+            tables: Vec::new(),
+            max_rejects: None,
+            memory: Some(1 << 20),
+            dry_run: false,
+            wait: 0,
+        };
+        events(&options, files, &Silent).map(drop)
+    });
+    every_change_fails(work.path(), &work.path().join("nothing"), |space, files| {
+        let options =
+            RawOptions { raw: old.clone(), space: space.to_owned(), strict: true, dry_run: false, wait: 0 };
+        raw(&options, files, &Silent).map(drop)
+    });
+}
