@@ -15,6 +15,7 @@ mod faults;
 mod golden;
 mod invariants;
 mod materialize;
+mod nights;
 mod properties;
 mod random;
 mod rejects;
