@@ -209,7 +209,10 @@ fn run(
 ) -> Result<()> {
     let types = Arc::new(Types::default());
     let n_bytes: u64 = looked.units.iter().map(|unit| unit.length).sum();
-    let replayed = space.carry_on(space.reading_for(n_bytes, reading), &types, progress)?;
+    let mut replayed = space.carry_on(space.reading_for(n_bytes, reading), &types, progress)?;
+    // Room at once for a message a line: a table that grows needs twice as much while it does.
+    let n_lines: u64 = looked.read.iter().map(|input| input.lines).sum();
+    replayed.accepted.reserve(usize::try_from(n_lines).unwrap_or_default());
     let meter = Meter::new(progress);
     let earliest = looked.units.iter().map(|unit| unit.earliest).min().unwrap_or(Millis::MAX);
     let window = rules.dedupe_window;

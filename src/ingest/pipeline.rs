@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// Bytes of the units of one step.
-const STEP: u64 = 16 << 20;
+const STEP: u64 = 8 << 20;
 
 /// Runs all units through the stages.
 #[expect(clippy::too_many_arguments, reason = "wiring")]

@@ -151,7 +151,7 @@ impl Space {
     /// reading all costs something for each entry.
     #[must_use]
     pub fn reading_for(&self, n_bytes: u64, reading: Reading) -> Reading {
-        const BYTES_PER_ENTRY: u64 = 50;
+        const BYTES_PER_ENTRY: u64 = 200;
         let n_entries: u64 = self.manifest.state.iter().map(|part| part.entries).sum();
         match reading {
             Reading::Lazy if n_entries * BYTES_PER_ENTRY < n_bytes => Reading::Whole,

@@ -172,9 +172,19 @@ fn write_part(
         let keys = keys.chain(graph.identifiers_of(profile).map(|identifier| identifier.key));
         writer.record(|out| record::encode(graph, profile, out), keys)?;
     }
-    let messages = accepted.messages().map(|(key, received_at)| (key, as_value(received_at))).collect();
-    writer.finish(messages, n_profiles, types, trait_names)
+    writer.places()?;
+    // Sorting all at once would take as much memory again as they have: one range of keys after the other.
+    let n_ranges = (accepted.count() / SORTED_AT_ONCE + 1) as u128;
+    for range in 0..n_ranges {
+        let in_range = |(key, _): &(u128, Millis)| ((key >> 64) * n_ranges) >> 64 == range;
+        let messages = accepted.messages().filter(in_range);
+        writer.messages(messages.map(|(key, received_at)| (key, as_value(received_at))).collect())?;
+    }
+    writer.finish(n_profiles, types, trait_names)
 }
+
+/// So many messages are sorted at once.
+const SORTED_AT_ONCE: usize = 1 << 21;
 
 /// Puts parts together.
 fn merge(
@@ -195,10 +205,12 @@ fn merge(
         let keys = segments.chain(cluster.identifiers.iter().map(|identifier| identifier.key));
         writer.record(|out| record::encode_cluster(&cluster, out), keys)
     })?;
+    writer.places()?;
     let mut messages: Vec<Entry> =
         Vec::with_capacity(usize::try_from(parts.n_messages()).unwrap_or_default());
     parts.messages(|key, received_at| messages.push((key, as_value(received_at))))?;
-    writer.finish(messages, n_profiles, contents.types, &names)
+    writer.messages(messages)?;
+    writer.finish(n_profiles, contents.types, &names)
 }
 
 /// Removes all states but the one in force. What cannot be removed now is removed by a later run.

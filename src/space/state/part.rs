@@ -202,7 +202,13 @@ pub(super) struct Writer {
     pending: Out,
     /// Bytes that went out.
     written: u64,
-    places: Vec<Entry>,
+    /// Where the record of each key is, before they are sorted.
+    unsorted: Vec<Entry>,
+    records_end: u64,
+    places: Sorted,
+    /// Messages that do not fill a block yet.
+    rest: Vec<Entry>,
+    messages: Option<Sorted>,
 }
 
 /// Bytes go out in blocks of this many.
@@ -214,7 +220,17 @@ impl Writer {
         let mut pending = Out::default();
         pending.0.extend_from_slice(&MAGIC);
         pending.u32(VERSION);
-        Ok(Self { out, name, pending, written: 0, places: Vec::new() })
+        Ok(Self {
+            out,
+            name,
+            pending,
+            written: 0,
+            unsorted: Vec::new(),
+            records_end: 0,
+            places: Sorted::default(),
+            rest: Vec::new(),
+            messages: None,
+        })
     }
 
     /// Appends a record; `keys` lead to it.
@@ -225,29 +241,51 @@ impl Writer {
     ) -> Result<()> {
         let place = self.at();
         push(&mut self.pending);
-        self.places.extend(keys.map(|key| (key, place)));
+        self.unsorted.extend(keys.map(|key| (key, place)));
         self.relieve()
     }
 
-    /// Appends messages, each once, and the index; brings all to the disk.
-    pub(super) fn finish(
-        mut self,
-        mut messages: Vec<Entry>,
-        n_profiles: u32,
-        types: &Types,
-        names: &TraitNames,
-    ) -> Result<StateFile> {
-        let records_end = self.at();
-        let mut places = std::mem::take(&mut self.places);
-        let places = self.sorted(&mut places)?;
-        let messages = self.sorted(&mut messages)?;
+    /// No more records come: appends where they are.
+    pub(super) fn places(&mut self) -> Result<()> {
+        self.records_end = self.at();
+        let mut unsorted = std::mem::take(&mut self.unsorted);
+        unsorted.par_sort_unstable();
+        let mut places = Sorted::begin(self.at());
+        for block in unsorted.chunks(BLOCK) {
+            places.add(block, &mut self.pending.0);
+            self.relieve()?;
+        }
+        self.places = places;
+        Ok(())
+    }
+
+    /// Appends messages, in no order, whose keys are behind those of all before.
+    pub(super) fn messages(&mut self, mut entries: Vec<Entry>) -> Result<()> {
+        entries.par_sort_unstable();
+        let mut rest = std::mem::take(&mut self.rest);
+        rest.append(&mut entries);
+        let mut messages = self.messages.take().unwrap_or_else(|| Sorted::begin(self.at()));
+        let (blocks, behind) = rest.as_chunks::<BLOCK>();
+        for block in blocks {
+            messages.add(block, &mut self.pending.0);
+            self.relieve()?;
+        }
+        self.rest = behind.to_vec();
+        self.messages = Some(messages);
+        Ok(())
+    }
+
+    /// Appends the index; brings all to the disk.
+    pub(super) fn finish(mut self, n_profiles: u32, types: &Types, names: &TraitNames) -> Result<StateFile> {
+        let mut messages = self.messages.take().unwrap_or_else(|| Sorted::begin(self.at()));
+        messages.add(&self.rest, &mut self.pending.0);
         let index_at = self.at();
         let mut index = Out::default();
         index.u32(n_profiles);
-        index.u64(records_end);
+        index.u64(self.records_end);
         index.list(&types.names(), |out, name| out.text(name.as_bytes()));
         index.list(&names.paths().collect::<Vec<_>>(), |out, path| out.text(path));
-        places.encode(&mut index);
+        self.places.encode(&mut index);
         messages.encode(&mut index);
         let checksum = xxh3_128(&index.0);
         self.pending.0.extend_from_slice(&index.0);
@@ -255,18 +293,8 @@ impl Writer {
         self.pending.u128(checksum);
         self.flush()?;
         self.out.sync()?;
-        let n_entries = places.len() + messages.len();
+        let n_entries = self.places.len() + messages.len();
         Ok(StateFile { name: self.name, digest: hex(checksum), entries: n_entries })
-    }
-
-    fn sorted(&mut self, entries: &mut [Entry]) -> Result<Sorted> {
-        entries.par_sort_unstable();
-        let mut sorted = Sorted::begin(self.at());
-        for block in entries.chunks(BLOCK) {
-            sorted.add(block, &mut self.pending.0);
-            self.relieve()?;
-        }
-        Ok(sorted)
     }
 
     fn at(&self) -> u64 {
