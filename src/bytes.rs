@@ -103,7 +103,8 @@ mod tests {
         let text: Vec<u8> = (0..40).collect();
         for length in 0..text.len() {
             let a = &text[..length];
-            assert!(same(a, &a.to_vec()));
+            let copy = a.to_vec();
+            assert!(same(a, &copy));
             assert!(!same(a, &text[..=length]));
             for place in 0..length {
                 let mut b = a.to_vec();

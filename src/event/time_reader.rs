@@ -49,7 +49,9 @@ impl TimeReader {
         let (hour, minute, second) = (number(&[h1, h2])?, number(&[m1, m2])?, number(&[s1, s2])?);
         let (micros, ours) = match *fraction {
             [b'.', a, b, c, b'Z'] => (number(&[a, b, c])? * 1000, true),
-            [b'.', a, b, c, d, e, f, b'Z'] => (number(&[a, b, c, d, e, f])?, false),
+            [b'.', ref micros @ .., b'Z'] => {
+                (number(micros.first_chunk::<6>().filter(|_| micros.len() == 6)?)?, false)
+            }
             _ => return None,
         };
         // Later hours are no times, and second 60 is best left to those who know what it means.

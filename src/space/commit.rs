@@ -162,10 +162,11 @@ impl Space {
     /// What the resolver needs to carry on: from the cache, else from the raw tables.
     pub fn carry_on(&self, reading: Reading, types: &Types, progress: &dyn Progress) -> Result<Replayed> {
         let named = &self.manifest.state;
-        if !named.is_empty() && reading != Reading::Tables {
-            if let Some(state) = state::read(&self.folder.join(STATE), named, reading, types, &self.files)? {
-                return Ok(state);
-            }
+        if !named.is_empty()
+            && reading != Reading::Tables
+            && let Some(state) = state::read(&self.folder.join(STATE), named, reading, types, &self.files)?
+        {
+            return Ok(state);
         }
         if !self.manifest.runs.is_empty() {
             progress.notice("the state cache is missing or damaged: it is rebuilt from the raw tables");

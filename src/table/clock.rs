@@ -4,6 +4,7 @@ use super::blocks::Problem;
 use crate::{
     event::{
         json::{Kind, unescape},
+        time_reader::TimeReader,
         timestamp::{Micros, parse_micros, push_micros, push_millis},
     },
     raw::trigger::push_seq,
@@ -27,13 +28,10 @@ const SEQ_HINT: &str = "`seq` is a whole number of at most 19 digits, or text of
 const TIME_HINT: &str =
     "write times as RFC 3339, as `YYYY-MM-DD HH:MM:SS[.f]`, or as a number of milliseconds";
 
-/// Reads clocks. Neighbours mostly share their day, whose date is read once.
+/// Reads clocks.
 #[derive(Debug, Default)]
 pub struct ClockReader {
-    /// `2022-05-02T`
-    date: [u8; 11],
-    /// When it begins.
-    midnight: Micros,
+    times: TimeReader,
 }
 
 /// A value that is no null: what it is, and its bytes as they stand, of a string without the quotes.
@@ -54,7 +52,7 @@ impl ClockReader {
     fn time(&mut self, value: Option<RawValue<'_>>, name: &str) -> Result<Micros, Problem> {
         let time = match value {
             None | Some((Kind::Plain | Kind::Escaped, b"")) => Some(NO_TIME),
-            Some((Kind::Plain, text)) => self.of_this_day(text).or_else(|| self.of_any_day(text)),
+            Some((Kind::Plain, text)) => self.times.read(text).map(|time| time.micros),
             Some((Kind::Escaped, text)) => parse_micros(&unescape(text)),
             Some((Kind::Integer, digits)) => {
                 let millis = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse::<i64>().ok());
@@ -67,53 +65,6 @@ impl ClockReader {
             hint: TIME_HINT,
         })
     }
-
-    /// A time in our spelling on the day met last.
-    fn of_this_day(&self, text: &[u8]) -> Option<Micros> {
-        let (date, time) = text.split_first_chunk::<11>()?;
-        if *date != self.date {
-            return None;
-        }
-        let (clock, fraction) = time.split_first_chunk::<8>()?;
-        let [h1, h2, b':', m1, m2, b':', s1, s2] = *clock else { return None };
-        let (hour, minute, second) = (number(&[h1, h2])?, number(&[m1, m2])?, number(&[s1, s2])?);
-        let micros = match fraction {
-            [b'.', digits @ .., b'Z'] => {
-                match (digits.first_chunk::<3>()?, digits.get(3..)?.first_chunk::<3>()) {
-                    (millis, None) if digits.len() == 3 => number(millis)? * 1000,
-                    (millis, Some(micros)) if digits.len() == 6 => number(millis)? * 1000 + number(micros)?,
-                    _ => return None,
-                }
-            }
-            _ => return None,
-        };
-        // Later hours are no times, and second 60 is best left to those who know what it means.
-        let in_range = hour < 24 && minute < 60 && second < 60;
-        in_range.then(|| self.midnight + ((hour * 60 + minute) * 60 + second) * 1_000_000 + micros)
-    }
-
-    fn of_any_day(&mut self, text: &[u8]) -> Option<Micros> {
-        let micros = parse_micros(text)?;
-        if let Some((date, _)) = text.split_first_chunk::<11>()
-            && let Some(midnight) = parse_micros(&date[..10])
-            && date[10] == b'T'
-        {
-            self.date = *date;
-            self.midnight = midnight;
-        }
-        Some(micros)
-    }
-}
-
-fn number<const N: usize>(digits: &[u8; N]) -> Option<i64> {
-    let mut number = 0;
-    let mut largest = 0;
-    for digit in digits {
-        let digit = digit.wrapping_sub(b'0');
-        largest = largest.max(digit);
-        number = number * 10 + i64::from(digit);
-    }
-    (largest < 10).then_some(number)
 }
 
 impl Clock {

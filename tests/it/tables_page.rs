@@ -71,6 +71,12 @@ fn space() -> Tree {
     let work = Work::new();
     work.write("in/events.ndjson", EVENTS);
     work.program(&["ingest", "in", "--space", "space", "--materialize"]).assert().success();
+    // Who is known as somebody else is set aside.
+    let state = [("user_id", "u1"), ("email", "new@example.com")].map(|(kind, value)| {
+        format!("{{\"canonical_segment_id\":\"use_other\",\"type\":\"{kind}\",\"value\":\"{value}\"}}\n")
+    });
+    work.write("state/user_identifiers.ndjson", state.concat());
+    work.program(&["backfill", "profiles", "state", "--space", "space"]).assert().success();
     tree::read(&work.path("space"))
 }
 

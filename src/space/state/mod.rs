@@ -106,12 +106,12 @@ fn open(
     folder: &Path,
     named: &[StateFile],
     types: &Types,
-    names: &mut TraitNames,
+    trait_names: &mut TraitNames,
     files: &Files,
 ) -> Result<Option<Parts>> {
     let mut parts = Vec::new();
     for part in named {
-        match Part::open(folder, part, types, names, files)? {
+        match Part::open(folder, part, types, trait_names, files)? {
             Some(part) => parts.push(part),
             None => return Ok(None),
         }
@@ -196,8 +196,8 @@ fn merge(
     files: &Files,
 ) -> Result<StateFile> {
     // Its own numbers of paths: those of `contents` are not to be changed any more.
-    let mut names = TraitNames::default();
-    let parts = open(folder, named, contents.types, &mut names, files)?;
+    let mut trait_names = TraitNames::default();
+    let parts = open(folder, named, contents.types, &mut trait_names, files)?;
     let parts = parts.ok_or(crate::error::Error::StateDamaged)?;
     let mut writer = Writer::create(folder, name, files)?;
     parts.clusters(|cluster: Cluster| {
@@ -210,7 +210,7 @@ fn merge(
         Vec::with_capacity(usize::try_from(parts.n_messages()).unwrap_or_default());
     parts.messages(|key, received_at| messages.push((key, as_value(received_at))))?;
     writer.messages(messages)?;
-    writer.finish(n_profiles, contents.types, &names)
+    writer.finish(n_profiles, contents.types, &trait_names)
 }
 
 /// Removes all states but the one in force. What cannot be removed now is removed by a later run.

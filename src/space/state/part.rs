@@ -59,7 +59,7 @@ impl Part {
         folder: &Path,
         named: &StateFile,
         types: &Types,
-        names: &mut TraitNames,
+        trait_names: &mut TraitNames,
         files: &Files,
     ) -> Result<Option<Self>> {
         let path = folder.join(&named.name);
@@ -68,7 +68,7 @@ impl Part {
         }
         let file = files.open(&path)?;
         let Some(index) = read_index(&file, &path, named)? else { return Ok(None) };
-        Ok(decode_index(&index, path, file, types, names))
+        Ok(decode_index(&index, path, file, types, trait_names))
     }
 
     /// The record at a place.
@@ -140,12 +140,13 @@ impl Part {
 }
 
 /// Where the records begin.
-const START: u64 = (MAGIC.len() + 4) as u64;
+const START: u64 = START_BYTES as u64;
+const START_BYTES: usize = MAGIC.len() + 4;
 
 fn read_index(file: &File, path: &Path, named: &StateFile) -> Result<Option<Vec<u8>>> {
     let io = |e| Error::io("read", path, e);
     let length = file.metadata().map_err(io)?.len();
-    let mut first = [0; START as usize];
+    let mut first = [0; START_BYTES];
     let mut foot = [0; FOOT];
     let Some(foot_at) = length.checked_sub(FOOT as u64).filter(|&at| START <= at) else { return Ok(None) };
     file.read_exact_at(&mut first, 0).map_err(io)?;
@@ -167,7 +168,7 @@ fn decode_index(
     path: PathBuf,
     file: File,
     types: &Types,
-    names: &mut TraitNames,
+    trait_names: &mut TraitNames,
 ) -> Option<Part> {
     let mut rest = In(index);
     let n_profiles = rest.u32()?;
@@ -178,7 +179,7 @@ fn decode_index(
     }
     let mut paths = Vec::new();
     for _ in 0..rest.u64()? {
-        paths.push(names.id(rest.text()?));
+        paths.push(trait_names.id(rest.text()?));
     }
     let places = Sorted::decode(&mut rest)?;
     let messages = Sorted::decode(&mut rest)?;
@@ -276,7 +277,12 @@ impl Writer {
     }
 
     /// Appends the index; brings all to the disk.
-    pub(super) fn finish(mut self, n_profiles: u32, types: &Types, names: &TraitNames) -> Result<StateFile> {
+    pub(super) fn finish(
+        mut self,
+        n_profiles: u32,
+        types: &Types,
+        trait_names: &TraitNames,
+    ) -> Result<StateFile> {
         let mut messages = self.messages.take().unwrap_or_else(|| Sorted::begin(self.at()));
         messages.add(&self.rest, &mut self.pending.0);
         let index_at = self.at();
@@ -284,7 +290,7 @@ impl Writer {
         index.u32(n_profiles);
         index.u64(self.records_end);
         index.list(&types.names(), |out, name| out.text(name.as_bytes()));
-        index.list(&names.paths().collect::<Vec<_>>(), |out, path| out.text(path));
+        index.list(&trait_names.paths().collect::<Vec<_>>(), |out, path| out.text(path));
         self.places.encode(&mut index);
         messages.encode(&mut index);
         let checksum = xxh3_128(&index.0);

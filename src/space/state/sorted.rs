@@ -138,7 +138,6 @@ fn entry(bytes: &[u8]) -> Entry {
     (key, value)
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the upper half")]
 fn high(key: u128) -> u64 {
     (key >> 64) as u64
 }
