@@ -16,6 +16,7 @@ mod golden;
 mod invariants;
 mod materialize;
 mod nights;
+mod pinned;
 mod properties;
 mod random;
 mod rejects;
