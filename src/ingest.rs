@@ -224,11 +224,7 @@ fn run(
     pipeline::run(space, looked, &backfilled, rules, &types, &mut stage, files, progress, summary)?;
     stage.finish(summary);
     let n_rejected: u64 = summary.rejected.values().sum();
-    if 0 < summary.lines && summary.events == 0 {
-        return Err(Error::Refused(format!("{} lines, but not one event", summary.lines))
-            .hint("give a dump of events: one JSON object a line, with a \"type\" of identify, track, page, screen, group or alias"));
-    }
-    check_rejects(options.max_rejects, n_rejected, summary.lines)?;
+    check_lines(options.max_rejects, summary)?;
     summary.rows = space.rows_added().into_iter().collect();
     if options.dry_run || looked.read.is_empty() {
         return Ok(());
@@ -254,7 +250,18 @@ fn real(count: u64) -> f64 {
     count as f64
 }
 
-pub(crate) fn check_rejects(most: Option<MaxRejects>, n_rejected: u64, n_lines: u64) -> Result<()> {
+/// A run needs events, and bears so many rejects.
+pub(crate) fn check_lines(most: Option<MaxRejects>, counted: &IngestSummary) -> Result<()> {
+    let n_lines = counted.lines;
+    if 0 < n_lines && counted.events == 0 {
+        let lines = if n_lines == 1 { "line" } else { "lines" };
+        return Err(Error::Refused(format!("{n_lines} {lines}, but not one event"))
+            .hint("give a dump of events: one JSON object a line, with a \"type\" of identify, track, page, screen, group or alias"));
+    }
+    check_rejects(most, counted.rejected.values().sum(), n_lines)
+}
+
+fn check_rejects(most: Option<MaxRejects>, n_rejected: u64, n_lines: u64) -> Result<()> {
     let (too_many, most) = match most {
         None => return Ok(()),
         Some(MaxRejects::Lines(most)) => (most < n_rejected, format!("{most}")),

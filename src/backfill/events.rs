@@ -24,7 +24,7 @@ use crate::{
         types::{Types, ranks},
     },
     ingest::{
-        IngestOptions, KEPT, MaxRejects, check_rejects, default_memory, load_rules,
+        IngestOptions, KEPT, MaxRejects, check_lines, default_memory, load_rules,
         pipeline::{Spare, count, note, step_length},
         prepare::{Prepared, Preparer},
     },
@@ -141,7 +141,7 @@ pub fn events(options: &EventsOptions, files: &Files, progress: &dyn Progress) -
     };
     job.run(&mut space, &inputs, &looked.units, files, progress, &mut counted)?;
     job.finish(&mut counted, &looked);
-    check(options, &counted)?;
+    check_lines(options.max_rejects, &counted)?;
     job.summary.rows = space.rows_added().into_iter().collect();
     if !options.dry_run && !job.summary.rows.is_empty() {
         commit(&mut space, &job, looked.read, &counted, &replayed)?;
@@ -163,14 +163,6 @@ fn for_rules(options: &EventsOptions) -> IngestOptions {
         dry_run: true,
         wait: 0,
     }
-}
-
-fn check(options: &EventsOptions, counted: &IngestSummary) -> Result<()> {
-    if 0 < counted.lines && counted.events == 0 {
-        return Err(Error::Refused(format!("{} lines, but not one event", counted.lines))
-            .hint("give a dump of events: one JSON object a line, with a \"type\" of identify, track, page, screen, group or alias"));
-    }
-    check_rejects(options.max_rejects, counted.rejected.values().sum(), counted.lines)
 }
 
 fn commit(
