@@ -87,20 +87,15 @@ pub fn ingest(options: &IngestOptions, files: &Files, progress: &dyn Progress) -
         let spill = Spill::new(&space.folder().join(STATE));
         let looked = look_at(&inputs, look, memory, &spill, &space, files, progress, &mut summary)?;
         match run(&mut space, reading, &rules, &looked, options, files, progress, &mut summary) {
-            Err(again @ (Error::Misjudged | Error::StateDamaged))
-                if look == Look::Quick || reading == Reading::Lazy =>
-            {
-                match again {
-                    Error::Misjudged => look = Look::Thorough,
-                    _ => reading = Reading::Tables,
-                }
-                summary = IngestSummary::default();
-                drop(space);
-                space = Space::open(&options.space, options.wait, files, progress)?;
-            }
+            // Once more, and then with what cannot be fooled or damaged.
+            Err(Error::Misjudged) if look == Look::Quick => look = Look::Thorough,
+            Err(Error::StateDamaged) if reading == Reading::Lazy => reading = Reading::Tables,
             Err(error) => return Err(error),
             Ok(()) => break,
         }
+        summary = IngestSummary::default();
+        drop(space);
+        space = Space::open(&options.space, options.wait, files, progress)?;
     }
     summary.seconds = started.elapsed().as_secs_f64();
     summary.events_per_second = real(summary.events) / summary.seconds.max(1e-9);
