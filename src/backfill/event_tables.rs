@@ -15,7 +15,7 @@ use crate::{
     },
     files::Files,
     identity::rules::Rules,
-    ingest::{assemble::push_row, select::ColumnFilter},
+    ingest::select::ColumnFilter,
     progress::Progress,
     space::{
         commit::Space,
@@ -234,7 +234,8 @@ fn push_rows(
         let (block, event) = released.event(row.place);
         let out = table.pending();
         let start = out.len();
-        push_row(out, block, event, row.segment_id.of(segment_ids), row.uuid_ts, row.own);
+        let segment_id = row.segment_id.of(segment_ids);
+        event.row.push(out, &block.rows.read(), segment_id, row.uuid_ts, row.own);
         filter.apply(out, start);
         table.added(1, files)?;
     }

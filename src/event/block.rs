@@ -1,6 +1,6 @@
 //! What parsing leaves of a block of lines: everything the later stages need, and nothing to parse again.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::{Call, timestamp::Millis};
 use crate::{identity::types::TypeId, raw::columns::Plan};
@@ -62,17 +62,17 @@ pub struct Traits {
     pub values: (u32, u32),
 }
 
-/// The rows of an event but for `segment_id` and `uuid_ts`, rendered.
-///
-/// A row is `{"segment_id":` SEGMENT `head` `UUID_TS` `tail` `}`; an event's own table has `payload` behind `tail`.
+/// Where in [`Block::rows`] the row of an event stands, with room where `segment_id` and `uuid_ts` will be.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Row {
-    /// From the column `id` to the opening quote of `uuid_ts`.
-    pub head: Span,
-    /// From the closing quote of `uuid_ts` to the last column of the table that all calls of this kind share.
-    pub tail: Span,
-    /// The properties of a track call, which stand in its own table only.
-    pub payload: Span,
+    /// The opening brace.
+    pub start: u32,
+    /// The room for `uuid_ts`, in quotes.
+    pub clock: u32,
+    /// Behind the last column of the table that all calls of this kind share.
+    pub shared_end: u32,
+    /// Behind the line feed: what is between is the payload of the event's own table and the closing brace.
+    pub end: u32,
 }
 
 /// No table of its own.
@@ -109,6 +109,28 @@ pub struct Event {
     pub row: Row,
 }
 
+/// Rendered rows. What the resolver knows is put into them while other events of the block still wait, so they have a lock
+/// of their own; nobody ever waits for it, as only the last stage takes it.
+#[derive(Debug, Default)]
+pub struct Rows(RwLock<Vec<u8>>);
+
+impl Rows {
+    /// The rows of a block that is being made.
+    pub fn get_mut(&mut self) -> &mut Vec<u8> {
+        self.0.get_mut().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The rows, to be read.
+    pub fn read(&self) -> RwLockReadGuard<'_, Vec<u8>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The rows, to be completed.
+    pub fn write(&self) -> RwLockWriteGuard<'_, Vec<u8>> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// The events of a block of lines.
 #[derive(Debug, Default)]
 pub struct Block {
@@ -116,6 +138,8 @@ pub struct Block {
     pub lines: Vec<u8>,
     /// What spans point into.
     pub arena: Vec<u8>,
+    /// The rows of all events.
+    pub rows: Rows,
     /// The events in the order of the lines.
     pub events: Vec<Event>,
     /// The identifiers of all events.
@@ -133,8 +157,9 @@ pub struct Block {
 impl Block {
     /// Forgets what it holds and keeps the memory.
     pub fn clear(&mut self) {
-        self.lines.clear();
+        // The lines stay: they are read over, and room that holds something need not be zeroed.
         self.arena.clear();
+        self.rows.get_mut().clear();
         self.events.clear();
         self.identifiers.clear();
         self.traits.clear();

@@ -270,6 +270,12 @@ fn plain_run(text: &[u8], mut at: usize) -> usize {
     at
 }
 
+/// Whether a text stands in JSON as it is.
+#[must_use]
+pub fn is_plain(text: &[u8]) -> bool {
+    plain_run(text, 0) == text.len()
+}
+
 /// Checks the escape that begins at `at`, with the second half of a surrogate pair; where it ends.
 fn escape(text: &[u8], at: usize) -> Result<usize, JsonError> {
     match text.get(at + 1) {
@@ -526,7 +532,20 @@ impl<'a> Document<'a> {
     /// The members of an object with repeated keys folded: the last value, in the place of the first.
     #[must_use]
     pub fn distinct_members(&self, index: u32) -> Vec<(u32, u32)> {
-        let mut distinct: Vec<(u32, u32)> = Vec::new();
+        const FEW: usize = 16;
+        let mut distinct: Vec<(u32, u32)> = self.members(index).collect();
+        // Few are compared with each other, if they may be alike.
+        if distinct.len() <= FEW {
+            let differ = |a: u32, b: u32| {
+                self.kind(a) == Kind::Plain && self.kind(b) == Kind::Plain && !same(self.raw(a), self.raw(b))
+            };
+            let all_differ =
+                (1..distinct.len()).all(|n| distinct[..n].iter().all(|&(a, _)| differ(a, distinct[n].0)));
+            if all_differ {
+                return distinct;
+            }
+        }
+        distinct.clear();
         let mut places: crate::collections::Map<Cow<'a, [u8]>, usize> = crate::collections::Map::default();
         for (key, value) in self.members(index) {
             let name = self.string(key).unwrap_or_default();

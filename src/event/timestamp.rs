@@ -122,49 +122,44 @@ fn offset_seconds(rest: &[u8]) -> Option<i64> {
 
 /// Appends a time as RFC 3339 UTC with milliseconds: `2022-05-02T14:01:00.000Z`.
 pub fn push_millis(out: &mut Vec<u8>, millis: Millis) {
-    push_seconds(out, millis.div_euclid(1000));
-    let fraction = millis.rem_euclid(1000);
-    out.extend_from_slice(&[b'.', digit(fraction / 100), digit(fraction / 10), digit(fraction), b'Z']);
+    let mut text = *b"YYYY-MM-DDThh:mm:ss.fffZ";
+    write_seconds(&mut text, millis.div_euclid(1000));
+    write_number(&mut text[20..23], millis.rem_euclid(1000));
+    out.extend_from_slice(&text);
 }
 
 /// Appends a time as RFC 3339 UTC with microseconds: `2022-05-02T14:01:00.000000Z`.
 pub fn push_micros(out: &mut Vec<u8>, micros: Micros) {
-    push_seconds(out, micros.div_euclid(1_000_000));
-    let fraction = micros.rem_euclid(1_000_000);
-    out.push(b'.');
-    for place in [100_000, 10_000, 1000, 100, 10, 1] {
-        out.push(digit(fraction / place));
-    }
-    out.push(b'Z');
+    out.extend_from_slice(&micros_text(micros));
 }
 
-fn push_seconds(out: &mut Vec<u8>, seconds: i64) {
+/// A time as [`push_micros`] writes it.
+#[must_use]
+pub fn micros_text(micros: Micros) -> [u8; 27] {
+    let mut text = *b"YYYY-MM-DDThh:mm:ss.ffffffZ";
+    write_seconds(&mut text, micros.div_euclid(1_000_000));
+    write_number(&mut text[20..26], micros.rem_euclid(1_000_000));
+    text
+}
+
+fn write_seconds(text: &mut [u8], seconds: i64) {
     let days = i32::try_from(seconds.div_euclid(DAY_SECONDS)).unwrap_or(i32::MAX / 2);
     let date = NaiveDate::from_num_days_from_ce_opt(days.saturating_add(EPOCH_DAY)).unwrap_or(NaiveDate::MAX);
-    let (year, month, day) = (i64::from(date.year()), i64::from(date.month()), i64::from(date.day()));
     let second = seconds.rem_euclid(DAY_SECONDS);
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    out.extend_from_slice(&[
-        digit(year / 1000),
-        digit(year / 100),
-        digit(year / 10),
-        digit(year),
-        b'-',
-        digit(month / 10),
-        digit(month),
-        b'-',
-        digit(day / 10),
-        digit(day),
-        b'T',
-        digit(hour / 10),
-        digit(hour),
-        b':',
-        digit(minute / 10),
-        digit(minute),
-        b':',
-        digit(second / 10),
-        digit(second),
-    ]);
+    write_number(&mut text[..4], i64::from(date.year()));
+    write_number(&mut text[5..7], i64::from(date.month()));
+    write_number(&mut text[8..10], i64::from(date.day()));
+    write_number(&mut text[11..13], second / 3600);
+    write_number(&mut text[14..16], second / 60 % 60);
+    write_number(&mut text[17..19], second % 60);
+}
+
+/// The last digits of a number, as many as there is room for.
+fn write_number(text: &mut [u8], mut number: i64) {
+    for place in text.iter_mut().rev() {
+        *place = digit(number);
+        number = number.div_euclid(10);
+    }
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "one decimal digit")]

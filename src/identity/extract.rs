@@ -293,9 +293,13 @@ fn n_entries(blocked: &Blocked) -> u32 {
 
 /// The number of the entry that blocks a value, counted as in [`block_entries`].
 fn entry_number(blocked: &Blocked, value: &str) -> Option<u32> {
-    // Most values are longer than any exact entry; only the others are worth lower-casing.
-    let exact = blocked.exact.iter().any(|e| value.len() <= e.len() * 3).then(|| value.to_lowercase());
-    let place = exact.and_then(|lower| blocked.exact.iter().position(|e| *e == lower)).or_else(|| {
+    let exact = if value.is_ascii() {
+        blocked.exact.iter().position(|e| e.eq_ignore_ascii_case(value))
+    } else {
+        let lower = value.to_lowercase();
+        blocked.exact.iter().position(|e| *e == lower)
+    };
+    let place = exact.or_else(|| {
         blocked.patterns.iter().position(|p| p.is_match(value)).map(|place| blocked.exact.len() + place)
     })?;
     u32::try_from(place).ok()

@@ -1,5 +1,7 @@
 //! Third stage: rows get their segment id and clock and go to their tables, each table by itself, on all cores.
 
+use std::{io::IoSlice, sync::RwLockReadGuard};
+
 use rayon::prelude::*;
 
 use super::{
@@ -10,9 +12,7 @@ use crate::{
     error::Result,
     event::{
         Call,
-        block::{Block, Event, NO_TABLE},
-        json::push_string,
-        timestamp::{Micros, push_micros},
+        block::{Event, NO_TABLE, Row},
     },
     files::Files,
     identity::rules::Rules,
@@ -67,6 +67,8 @@ pub fn assemble(
     for (table, rows) in raw {
         raw_of_table[table] = Some(rows);
     }
+    complete(resolved);
+    let rows: Vec<Rows<'_>> = resolved.released.blocks.iter().map(|block| block.rows.read()).collect();
     let tables = space.tables();
     tables.par_iter_mut().zip(lists).zip(raw_of_table).zip(filters).try_for_each(
         |(((table, list), raw), mut filter)| {
@@ -81,7 +83,7 @@ pub fn assemble(
                 }
                 table.added(raw.n_rows, files)?;
             }
-            push_rows(table, &list, resolved, filter.as_mut(), files)
+            append_rows(table, &list, resolved, &rows, filter.as_mut(), files)
         },
     )?;
     space.relieve()
@@ -129,48 +131,94 @@ fn rows_by_table(
     lists
 }
 
-fn push_rows(
+/// The rows of one block.
+type Rows<'a> = RwLockReadGuard<'a, Vec<u8>>;
+
+/// Fills segment ids and clocks into the rows, where there is room for them.
+fn complete(resolved: &Resolved) {
+    let released = &resolved.released;
+    let mut by_block: Vec<Vec<u32>> = vec![Vec::new(); released.blocks.len()];
+    for (event, place) in (0..).zip(&released.places) {
+        by_block[place.block as usize].push(event);
+    }
+    released.blocks.par_iter().zip(by_block).for_each(|(block, events)| {
+        let mut rows = block.rows.write();
+        for event in events {
+            let outcome = &resolved.outcomes[event as usize];
+            let segment_id = outcome.segment_id.of(&resolved.segment_ids);
+            if let Some(uuid_ts) = outcome.uuid_ts
+                && Row::has_room_for(segment_id)
+            {
+                let of_event = released.places[event as usize].event;
+                block.events[of_event as usize].row.complete(&mut rows, segment_id, uuid_ts);
+            }
+        }
+    });
+}
+
+/// So many bytes of rows are worth to be written from where they are, instead of being gathered first.
+const WORTH_A_WRITE: usize = 1 << 17;
+
+/// Appends the rows of a list: many together from where they were rendered, few by way of the table's block.
+fn append_rows(
     table: &mut Table,
     list: &[RowOf],
     resolved: &Resolved,
+    rows: &[Rows<'_>],
     mut filter: Option<&mut ColumnFilter>,
     files: &Files,
 ) -> Result<()> {
-    for row in list {
-        let outcome = &resolved.outcomes[row.event as usize];
-        let (block, event) = resolved.released.event(resolved.released.places[row.event as usize]);
-        let Some(uuid_ts) = outcome.uuid_ts else { continue };
-        let out = table.pending();
-        let start = out.len();
-        push_row(out, block, event, outcome.segment_id.of(&resolved.segment_ids), uuid_ts, row.own);
-        if let Some(filter) = &mut filter {
-            filter.apply(out, start);
+    let find = |row: &RowOf| -> (&Event, &[u8], &[u8]) {
+        let place = resolved.released.places[row.event as usize];
+        let (_, event) = resolved.released.event(place);
+        let segment_id = resolved.outcomes[row.event as usize].segment_id.of(&resolved.segment_ids);
+        (event, rows[place.block as usize].as_slice(), segment_id)
+    };
+    let push = |out: &mut Vec<u8>, row: &RowOf| {
+        if let Some(uuid_ts) = resolved.outcomes[row.event as usize].uuid_ts {
+            let (event, rows, segment_id) = find(row);
+            event.row.push(out, rows, segment_id, uuid_ts, row.own);
         }
-        table.added(1, files)?;
+    };
+    let all_columns = filter.as_ref().is_none_or(|filter| filter.keeps_all());
+    let room = |row: &RowOf| {
+        let row = find(row).0.row;
+        (row.end - row.start) as usize
+    };
+    if !all_columns || list.iter().map(room).sum::<usize>() < WORTH_A_WRITE {
+        for row in list {
+            let out = table.pending();
+            let start = out.len();
+            push(out, row);
+            if let Some(filter) = &mut filter {
+                filter.apply(out, start);
+            }
+            table.added(1, files)?;
+        }
+        return Ok(());
     }
-    Ok(())
-}
-
-/// Appends a row of an event, to its own table with its payload; an empty segment id is none.
-pub fn push_row(
-    out: &mut Vec<u8>,
-    block: &Block,
-    event: &Event,
-    segment_id: &[u8],
-    uuid_ts: Micros,
-    own: bool,
-) {
-    out.extend_from_slice(b"{\"segment_id\":");
-    if segment_id.is_empty() {
-        out.extend_from_slice(b"null");
-    } else {
-        push_string(out, segment_id);
+    // Rows that there was no room in, of unresolved events above all.
+    let mut others = Vec::new();
+    let mut ends = Vec::new();
+    for row in list.iter().filter(|row| !Row::has_room_for(find(row).2)) {
+        push(&mut others, row);
+        ends.push(others.len());
     }
-    out.extend_from_slice(event.row.head.of(&block.arena));
-    push_micros(out, uuid_ts);
-    out.extend_from_slice(event.row.tail.of(&block.arena));
-    if own {
-        out.extend_from_slice(event.row.payload.of(&block.arena));
+    let mut start = 0;
+    let mut ends = ends.into_iter();
+    let mut pieces = Vec::with_capacity(2 * list.len());
+    for row in list {
+        let (event, rows, segment_id) = find(row);
+        if Row::has_room_for(segment_id) {
+            let (row, end) = event.row.pieces(rows, row.own);
+            pieces.push(IoSlice::new(row));
+            if !end.is_empty() {
+                pieces.push(IoSlice::new(end));
+            }
+        } else if let Some(end) = ends.next() {
+            pieces.push(IoSlice::new(&others[start..end]));
+            start = end;
+        }
     }
-    out.extend_from_slice(b"}\n");
+    table.append(&mut pieces, list.len() as u64, files)
 }

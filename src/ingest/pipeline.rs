@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// Bytes of the units of one step.
-const STEP: u64 = 8 << 20;
+const STEP: u64 = 4 << 20;
 
 /// Runs all units through the stages.
 #[expect(clippy::too_many_arguments, reason = "wiring")]
@@ -60,26 +60,34 @@ pub(super) fn run(
     let mut waiting = Waiting::default();
     let mut released = Released::default();
     let mut resolved = Resolved::default();
+    let mut used_up = Resolved::default();
     let mut rejects = Rejects::default();
     let mut notes = Notes::default();
     let mut rest = looked.units.as_slice();
     loop {
         let (units, behind) = rest.split_at(step_length(rest));
         let now = std::mem::take(&mut released);
-        let before = std::mem::take(&mut resolved);
+        let mut before = std::mem::take(&mut resolved);
+        let over = std::mem::take(&mut used_up);
         let done = units.is_empty() && now.places.is_empty() && before.outcomes.is_empty();
         let (prepared, (next, assembled)) = rayon::join(
             || units.par_iter().map(prepare).collect::<Result<Vec<Prepared>>>(),
-            || rayon::join(|| stage.resolve(now), || assemble(space, &before, backfilled, rules, files)),
+            || {
+                rayon::join(
+                    || stage.resolve(now, over),
+                    || assemble(space, &before, backfilled, rules, files),
+                )
+            },
         );
         assembled?;
-        for block in before.released.blocks {
+        for block in before.released.blocks.drain(..) {
             // The last of those who hold a block hands it back.
             if let Ok(mut block) = Arc::try_unwrap(block) {
                 block.clear();
                 blocks.give(block);
             }
         }
+        used_up = before;
         resolved = next?;
         for (unit, prepared) in units.iter().zip(prepared?) {
             if prepared.earliest.is_some_and(|earliest| earliest < unit.earliest) {

@@ -64,6 +64,21 @@ pub struct Resolved {
     pub violation_rows: RawRows,
 }
 
+impl Resolved {
+    /// Forgets what it holds and keeps the memory.
+    fn clear(&mut self) {
+        self.released = Released::default();
+        self.outcomes.clear();
+        self.segment_ids.clear();
+        for rows in
+            [&mut self.graph_rows, &mut self.mapping_rows, &mut self.trait_rows, &mut self.violation_rows]
+        {
+            rows.bytes.clear();
+            rows.n_rows = 0;
+        }
+    }
+}
+
 /// A source of a block.
 struct SourceOf {
     number: u32,
@@ -136,17 +151,15 @@ impl Stage {
         }
     }
 
-    /// Resolves events in their order.
-    pub fn resolve(&mut self, released: Released) -> Result<Resolved> {
-        let mut resolved = Resolved { released, ..Resolved::default() };
+    /// Resolves events in their order; over what `resolved` holds.
+    pub fn resolve(&mut self, released: Released, mut resolved: Resolved) -> Result<Resolved> {
+        resolved.clear();
         if self.types.count() != self.type_names.len() {
             self.type_names = self.types.names();
         }
         self.resolver.learn_types();
-        let sources: Vec<Vec<SourceOf>> =
-            resolved.released.blocks.iter().map(|b| self.sources_of(b)).collect();
-        resolved.outcomes.reserve(resolved.released.places.len());
-        let released = std::mem::take(&mut resolved.released);
+        let sources: Vec<Vec<SourceOf>> = released.blocks.iter().map(|b| self.sources_of(b)).collect();
+        resolved.outcomes.reserve(released.places.len());
         let window = self.rules.dedupe_window;
         let cold_duplicates = self.accepted.cold_duplicates(&released, window)?;
         for (number, &place) in released.places.iter().enumerate() {

@@ -1,5 +1,5 @@
 //! The rows of event tables: rendered while the event is parsed, but for `segment_id` and `uuid_ts`, which only the
-//! resolver knows.
+//! resolver knows. They have room for both, which is filled in later: mostly a row is written from where it was rendered.
 //!
 //! Column order: the fixed columns, `context_*` by name, the call's own columns, payload columns by name.
 
@@ -12,9 +12,9 @@ use crate::{
     event::{
         Call,
         block::{Block, NO_TABLE, Row, Span, position},
-        json::{Document, Kind, push_string, unescape},
+        json::{Document, Kind, is_plain, push_string, unescape},
         parse::{Parsed, text},
-        timestamp::{Millis, push_millis},
+        timestamp::{Micros, Millis, micros_text, push_micros, push_millis},
     },
 };
 
@@ -41,8 +41,59 @@ impl Notes {
     }
 }
 
+const SEGMENT_ID: &[u8] = b"{\"segment_id\":";
+const ROW_END: &[u8] = b"}\n";
+/// Segment ids are mostly of this length.
+const SEGMENT_ID_ROOM: usize = 31;
+/// `uuid_ts` always is.
+const CLOCK_ROOM: usize = 27;
+
 /// A name of more characters than this is no table's.
 const MAX_TABLE_NAME: usize = 200;
+
+impl Row {
+    /// Whether a row has room for this segment id.
+    #[must_use]
+    pub fn has_room_for(segment_id: &[u8]) -> bool {
+        segment_id.len() == SEGMENT_ID_ROOM && is_plain(segment_id)
+    }
+
+    /// Fills in what the resolver knows; only for a segment id that there is room for.
+    pub fn complete(self, rows: &mut [u8], segment_id: &[u8], uuid_ts: Micros) {
+        let room = self.start as usize + SEGMENT_ID.len() + 1;
+        rows[room..room + SEGMENT_ID_ROOM].copy_from_slice(segment_id);
+        let room = self.clock as usize + 1;
+        rows[room..room + CLOCK_ROOM].copy_from_slice(&micros_text(uuid_ts));
+    }
+
+    /// A completed row in the two pieces that it is written in: for the event's own table with its payload, else without.
+    #[must_use]
+    pub fn pieces(self, rows: &[u8], own: bool) -> (&[u8], &[u8]) {
+        let (start, shared_end, end) = (self.start as usize, self.shared_end as usize, self.end as usize);
+        // Without a payload in between, the row is in one piece.
+        if own || shared_end + ROW_END.len() == end {
+            (&rows[start..end], &[])
+        } else {
+            (&rows[start..shared_end], ROW_END)
+        }
+    }
+
+    /// Appends a row, completed or not, with any segment id; an empty one is none.
+    pub fn push(self, out: &mut Vec<u8>, rows: &[u8], segment_id: &[u8], uuid_ts: Micros, own: bool) {
+        out.extend_from_slice(SEGMENT_ID);
+        if segment_id.is_empty() {
+            out.extend_from_slice(b"null");
+        } else {
+            push_string(out, segment_id);
+        }
+        let clock = self.clock as usize;
+        out.extend_from_slice(&rows[self.start as usize + SEGMENT_ID.len() + 2 + SEGMENT_ID_ROOM..=clock]);
+        push_micros(out, uuid_ts);
+        let end = if own { self.end as usize - ROW_END.len() } else { self.shared_end as usize };
+        out.extend_from_slice(&rows[clock + 1 + CLOCK_ROOM..end]);
+        out.extend_from_slice(ROW_END);
+    }
+}
 
 /// A track event's own table, kept by the event's name.
 #[derive(Debug, Clone)]
@@ -75,7 +126,7 @@ impl RowRenderer {
         (plan, &self.leaves)
     }
 
-    /// Renders the row of an event into the arena of its block. `tables` finds the number of an own table.
+    /// Renders the row of an event into its block. `tables` finds the number of an own table.
     pub fn render(
         &mut self,
         parsed: &Parsed<'_>,
@@ -85,20 +136,19 @@ impl RowRenderer {
         tables: &mut Map<Vec<u8>, u32>,
     ) -> (Row, u32) {
         let doc = parsed.doc;
-        let head = self.push_head(parsed, message_id, source, &mut block.arena);
-        let start = block.arena.len();
-        block.arena.push(b'"');
+        let rows = block.rows.get_mut();
+        let start = position(rows.len());
+        let clock = self.push_head(parsed, message_id, source, rows);
         let context_plan = parsed.fields.context.map(|context| {
             let plan = self.shapes.plan(doc, context, Payload::Context, &mut self.context_leaves);
             for (column, value) in self.present(doc, &plan, Leaves::Context) {
-                plan.columns[column as usize].label.push(&mut block.arena);
-                push_value(&mut block.arena, &mut self.scratch, doc, value);
+                plan.columns[column as usize].label.push(rows);
+                push_value(rows, &mut self.scratch, doc, value);
             }
             plan
         });
-        let own_table = self.push_own(parsed, block, tables);
-        let mut tail = Span::since(&block.arena, start);
-        let start = block.arena.len();
+        let own_table = self.push_own(parsed, rows, &mut block.tables, tables);
+        let mut shared_end = position(rows.len());
         let payload = match parsed.call {
             Call::Identify => parsed.fields.traits.map(|t| (t, Payload::Traits)),
             Call::Page | Call::Screen => parsed.fields.properties.map(|p| (p, Payload::PageProperties)),
@@ -110,35 +160,35 @@ impl RowRenderer {
             && (parsed.call != Call::Track || own_table != NO_TABLE)
         {
             let plan = self.shapes.plan(doc, object, kind, &mut self.leaves);
-            self.push_payload(doc, &plan, context_plan.as_deref(), &mut block.arena);
+            self.push_payload(doc, &plan, context_plan.as_deref(), rows);
         }
-        let mut payload = Span::since(&block.arena, start);
         if parsed.call != Call::Track {
-            tail.end = payload.end;
-            payload = Span::default();
+            shared_end = position(rows.len());
         }
-        (Row { head, tail, payload }, own_table)
+        rows.extend_from_slice(ROW_END);
+        (Row { start, clock, shared_end, end: position(rows.len()) }, own_table)
     }
 
-    /// The fixed columns from `id` to the opening quote of `uuid_ts`.
+    /// The fixed columns from `segment_id` to `uuid_ts`, with room for these two. Says where that for `uuid_ts` is.
     fn push_head(
         &mut self,
         parsed: &Parsed<'_>,
         message_id: &[u8],
         source: Option<&[u8]>,
-        arena: &mut Vec<u8>,
-    ) -> Span {
+        rows: &mut Vec<u8>,
+    ) -> u32 {
         let doc = parsed.doc;
-        let start = arena.len();
         self.fixed.clear();
         // `segment_id` is not known yet.
         self.fixed.push(Span::default());
+        rows.extend_from_slice(SEGMENT_ID);
+        rows.extend_from_slice(&[b'"'; 2 + SEGMENT_ID_ROOM]);
         for column in ["id", "event_id"] {
-            self.push_fixed(arena, column, |out| push_string(out, message_id));
+            self.push_fixed(rows, column, |out| push_string(out, message_id));
         }
-        self.push_fixed(arena, "anonymous_id", |out| push_text(out, doc, parsed.fields.anonymous_id));
-        self.push_fixed(arena, "user_id", |out| push_text(out, doc, parsed.fields.user_id));
-        self.push_fixed(arena, "event_source_id", |out| match source {
+        self.push_fixed(rows, "anonymous_id", |out| push_text(out, doc, parsed.fields.anonymous_id));
+        self.push_fixed(rows, "user_id", |out| push_text(out, doc, parsed.fields.user_id));
+        self.push_fixed(rows, "event_source_id", |out| match source {
             Some(source) => push_string(out, source),
             None => out.extend_from_slice(b"null"),
         });
@@ -149,7 +199,7 @@ impl RowRenderer {
             ("received_at", written.received_at, Some(parsed.received_at)),
             ("timestamp", written.timestamp, Some(parsed.timestamp)),
         ] {
-            self.push_fixed(arena, column, |out| match written {
+            self.push_fixed(rows, column, |out| match written {
                 Some(value) => doc.push_quoted(out, value),
                 None => push_time(out, time),
             });
@@ -157,8 +207,10 @@ impl RowRenderer {
         // Nor is `uuid_ts`.
         self.fixed.push(Span::default());
         debug_assert_eq!(self.fixed.len(), FIXED_COLUMNS.len());
-        arena.extend_from_slice(b",\"uuid_ts\":\"");
-        Span::since(arena, start)
+        push_label(rows, "uuid_ts");
+        let clock = position(rows.len());
+        rows.extend_from_slice(&[b'"'; 2 + CLOCK_ROOM]);
+        clock
     }
 
     fn push_fixed(&mut self, arena: &mut Vec<u8>, column: &str, push: impl FnOnce(&mut Vec<u8>)) {
@@ -169,19 +221,24 @@ impl RowRenderer {
     }
 
     /// The call's own columns; for a track call, its own table too.
-    fn push_own(&mut self, parsed: &Parsed<'_>, block: &mut Block, tables: &mut Map<Vec<u8>, u32>) -> u32 {
+    fn push_own(
+        &mut self,
+        parsed: &Parsed<'_>,
+        rows: &mut Vec<u8>,
+        names: &mut Vec<Box<[u8]>>,
+        tables: &mut Map<Vec<u8>, u32>,
+    ) -> u32 {
         let doc = parsed.doc;
         let fields = &parsed.fields;
-        let arena = &mut block.arena;
         match parsed.call {
             Call::Identify => {}
             Call::Page | Call::Screen => {
-                self.push_fixed(arena, "name", |out| push_text(out, doc, fields.name));
-                self.push_fixed(arena, "category", |out| push_text(out, doc, fields.category));
+                self.push_fixed(rows, "name", |out| push_text(out, doc, fields.name));
+                self.push_fixed(rows, "category", |out| push_text(out, doc, fields.category));
             }
-            Call::Group => self.push_fixed(arena, "group_id", |out| push_text(out, doc, fields.group_id)),
+            Call::Group => self.push_fixed(rows, "group_id", |out| push_text(out, doc, fields.group_id)),
             Call::Alias => {
-                self.push_fixed(arena, "previous_id", |out| push_text(out, doc, fields.previous_id));
+                self.push_fixed(rows, "previous_id", |out| push_text(out, doc, fields.previous_id));
             }
             Call::Track => {
                 let table = text(doc, fields.event).map(|name| self.own_table(&name)).unwrap_or_default();
@@ -190,15 +247,15 @@ impl RowRenderer {
                     NO_TABLE
                 } else {
                     *tables.entry_ref(&*table).or_insert_with(|| {
-                        block.tables.push(table.clone());
-                        position(block.tables.len() - 1)
+                        names.push(table.clone());
+                        position(names.len() - 1)
                     })
                 };
-                self.push_fixed(arena, "event", |out| match number {
+                self.push_fixed(rows, "event", |out| match number {
                     NO_TABLE => out.extend_from_slice(b"null"),
                     _ => push_string(out, &table),
                 });
-                self.push_fixed(arena, "event_text", |out| push_text(out, doc, fields.event));
+                self.push_fixed(rows, "event_text", |out| push_text(out, doc, fields.event));
                 return number;
             }
         }

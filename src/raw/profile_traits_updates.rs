@@ -4,7 +4,7 @@
 //! full snapshot of the canonical profile; a column of its previous snapshot that is gone stands once more as `null`.
 //! `__trait_seqs` says when each value was last set: JSON text of seq by path, a removed trait by its name alone.
 
-use super::trigger::{Trigger, push_seq};
+use super::trigger::{SEQ_DIGITS, Trigger, seq_digits};
 use crate::{
     event::json::{push_escaped, push_string},
     identity::traits::{ProfileTraits, TraitNames},
@@ -23,7 +23,6 @@ pub struct TraitRows {
     columns: Vec<(u32, u32, Option<CellPlace>)>,
     /// Alphabetical place of the path, its number, seq.
     seqs: Vec<(u32, u32, u64)>,
-    text: Vec<u8>,
 }
 
 impl TraitRows {
@@ -96,21 +95,27 @@ impl TraitRows {
             }
         }
         self.seqs.sort_unstable();
-        self.text.clear();
-        for &(_, path, seq) in &self.seqs {
-            self.text.push(if self.text.is_empty() { b'{' } else { b',' });
-            self.text.push(b'"');
-            self.text.extend_from_slice(names.path(path));
-            self.text.extend_from_slice(b"\":\"");
-            push_seq(&mut self.text, seq);
-            self.text.push(b'"');
-        }
-        if self.text.is_empty() {
-            self.text.push(b'{');
-        }
-        self.text.push(b'}');
+        // JSON inside a JSON text: the quotes inside are escaped.
         out.extend_from_slice(b",\"__trait_seqs\":\"");
-        push_escaped(out, &self.text);
+        let mut before = b'{';
+        let mut last: Option<(u64, [u8; SEQ_DIGITS])> = None;
+        for &(_, path, seq) in &self.seqs {
+            out.push(before);
+            before = b',';
+            out.extend_from_slice(b"\\\"");
+            push_escaped(out, names.path(path));
+            out.extend_from_slice(b"\\\":\\\"");
+            // Traits of one call have one seq.
+            let digits =
+                last.filter(|&(of, _)| of == seq).map_or_else(|| seq_digits(seq), |(_, digits)| digits);
+            last = Some((seq, digits));
+            out.extend_from_slice(&digits);
+            out.extend_from_slice(b"\\\"");
+        }
+        if self.seqs.is_empty() {
+            out.push(b'{');
+        }
+        out.push(b'}');
         out.push(b'"');
     }
 }

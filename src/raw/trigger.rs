@@ -114,13 +114,22 @@ pub fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
-/// Appends a seq: 19 digits, so that text order is number order.
+/// Digits of a seq: of any number, so that text order is number order.
+pub const SEQ_DIGITS: usize = 19;
+
+/// Appends a seq.
 pub fn push_seq(out: &mut Vec<u8>, seq: u64) {
-    let mut digits = [b'0'; 19];
+    out.extend_from_slice(&seq_digits(seq));
+}
+
+/// A seq as it is written.
+#[must_use]
+pub fn seq_digits(seq: u64) -> [u8; SEQ_DIGITS] {
+    let mut digits = [b'0'; SEQ_DIGITS];
     let mut rest = seq;
     for digit in digits.iter_mut().rev() {
         *digit += u8::try_from(rest % 10).expect("one decimal digit");
         rest /= 10;
     }
-    out.extend_from_slice(&digits);
+    digits
 }

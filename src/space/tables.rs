@@ -1,6 +1,7 @@
 //! Tables being appended to: rows gather in large blocks, files are opened when a block goes out.
 
 use std::{
+    io::IoSlice,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
@@ -13,7 +14,7 @@ use crate::{
 };
 
 /// A block of this many bytes goes out.
-const BLOCK: usize = 1 << 20;
+const BLOCK: usize = 1 << 18;
 
 /// A table's file in a folder.
 #[must_use]
@@ -66,6 +67,21 @@ impl Table {
         if self.pending.len() < BLOCK { Ok(()) } else { self.flush(files) }
     }
 
+    /// Appends whole rows from where they are, without gathering them first.
+    pub fn append(&mut self, pieces: &mut [IoSlice<'_>], rows: u64, files: &Files) -> Result<()> {
+        self.flush(files)?;
+        self.rows += rows;
+        let (digest, out) = self.begin(files)?;
+        let mut bytes = 0;
+        for piece in &*pieces {
+            digest.update(piece);
+            bytes += piece.len() as u64;
+        }
+        out.write_pieces(pieces)?;
+        self.bytes += bytes;
+        Ok(())
+    }
+
     /// Rows appended since the last commit.
     #[must_use]
     pub fn rows_added(&self) -> u64 {
@@ -83,20 +99,27 @@ impl Table {
         if self.pending.is_empty() {
             return Ok(());
         }
-        let mut digest = match self.digest.take() {
+        let pending = std::mem::take(&mut self.pending);
+        let (digest, out) = self.begin(files)?;
+        digest.update(&pending);
+        out.write_all(&pending)?;
+        self.bytes += pending.len() as u64;
+        self.pending = pending;
+        self.pending.clear();
+        Ok(())
+    }
+
+    /// The digest and the file, both behind the last byte that went out.
+    fn begin(&mut self, files: &Files) -> Result<(&mut Digest, &mut OutFile)> {
+        let digest = match self.digest.take() {
             Some(digest) => digest,
             None => self.resume(files)?,
         };
-        digest.update(&self.pending);
-        self.digest = Some(digest);
-        let out = match &mut self.out {
+        let out = match self.out.take() {
             Some(out) => out,
-            None => self.out.insert(files.append_after(&self.path, self.bytes)?),
+            None => files.append_after(&self.path, self.bytes)?,
         };
-        out.write_all(&self.pending)?;
-        self.bytes += self.pending.len() as u64;
-        self.pending.clear();
-        Ok(())
+        Ok((self.digest.insert(digest), self.out.insert(out)))
     }
 
     /// Closes the file until the next block, where there are more tables than files may be open.

@@ -14,7 +14,10 @@ use profiles_sync::{
         order::{Released, Waiting},
     },
     identity::{config, graph::Graph, resolver::Resolver, rules::Rules, traits::TraitNames, types::Types},
-    ingest::{prepare::Preparer, resolve::Stage},
+    ingest::{
+        prepare::Preparer,
+        resolve::{Resolved, Stage},
+    },
     read::{
         inputs::Input,
         unit::{Place, Unit},
@@ -81,7 +84,7 @@ fn resolve(events: &Released, rules: &Arc<Rules>, types: &Arc<Types>) -> (Durati
     let mut stage = Stage::new(resolver, Accepted::default(), 0, rules, types);
     let events = Released { blocks: events.blocks.clone(), places: events.places.clone() };
     let start = Instant::now();
-    let rows = stage.resolve(events).unwrap();
+    let rows = stage.resolve(events, Resolved::default()).unwrap();
     let took = start.elapsed();
     drop(rows);
     let mut summary = IngestSummary::default();

@@ -7,7 +7,6 @@ use profiles_sync::{
         block::{Block, NO_TABLE},
         duplicates::Accepted,
         order::Waiting,
-        timestamp::push_micros,
     },
     identity::{graph::Graph, resolver::Resolver, rules::Rules, traits::TraitNames, types::Types},
     ingest::{
@@ -73,7 +72,7 @@ pub(crate) fn ingest(rules: &Rules, runs: &[Vec<u8>]) -> Ingested {
         for (_, row) in rejects {
             tables.entry("rejected".to_owned()).or_default().extend(row);
         }
-        let of_run = stage.resolve(waiting.release(None)).unwrap();
+        let of_run = stage.resolve(waiting.release(None), Resolved::default()).unwrap();
         for (table, rows) in [
             ("id_graph_updates", &of_run.graph_rows),
             ("external_id_mapping_updates", &of_run.mapping_rows),
@@ -97,20 +96,13 @@ fn push_event_rows(resolved: &Resolved, tables: &mut BTreeMap<String, Vec<u8>>) 
     for (place, outcome) in resolved.released.places.iter().zip(&resolved.outcomes) {
         let Some(uuid_ts) = outcome.uuid_ts else { continue };
         let (block, event) = resolved.released.event(*place);
-        let mut row = b"{\"segment_id\":".to_vec();
-        match outcome.segment_id.of(&resolved.segment_ids) {
-            b"" => row.extend(b"null"),
-            segment_id => row.extend([b"\"", segment_id, b"\""].concat()),
-        }
-        row.extend(event.row.head.of(&block.arena));
-        push_micros(&mut row, uuid_ts);
-        row.extend(event.row.tail.of(&block.arena));
-        let shared = [row.as_slice(), b"}\n"].concat();
-        tables.entry(event.call.table().to_owned()).or_default().extend(shared);
+        let segment_id = outcome.segment_id.of(&resolved.segment_ids);
+        let rows = block.rows.read();
+        let table = tables.entry(event.call.table().to_owned()).or_default();
+        event.row.push(table, &rows, segment_id, uuid_ts, false);
         if event.own_table != NO_TABLE {
             let table = String::from_utf8_lossy(&block.tables[event.own_table as usize]).into_owned();
-            let own = [row.as_slice(), event.row.payload.of(&block.arena), b"}\n"].concat();
-            tables.entry(table).or_default().extend(own);
+            event.row.push(tables.entry(table).or_default(), &rows, segment_id, uuid_ts, true);
         }
     }
 }
