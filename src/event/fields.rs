@@ -61,32 +61,28 @@ impl Fields {
 
     fn set(&mut self, doc: Document<'_>, key: &[u8], value: u32) {
         let kind = doc.kind(value);
-        let place = match key {
-            b"type" => &mut self.call,
-            b"messageId" => &mut self.message_id,
-            b"anonymousId" => &mut self.anonymous_id,
-            b"userId" => &mut self.user_id,
-            b"context" => &mut self.context,
-            b"traits" => &mut self.traits,
-            b"properties" => &mut self.properties,
-            b"event" => &mut self.event,
-            b"name" => &mut self.name,
-            b"category" => &mut self.category,
-            b"groupId" => &mut self.group_id,
-            b"previousId" => &mut self.previous_id,
-            b"timestamp" => &mut self.timestamp,
-            b"originalTimestamp" => &mut self.original_timestamp,
-            b"sentAt" => &mut self.sent_at,
-            b"receivedAt" => &mut self.received_at,
-            b"projectId" => &mut self.project_id,
-            b"sourceId" => &mut self.source_id,
-            b"batch" => &mut self.batch,
+        let (any, object, array) = (kind != Kind::Null, kind == Kind::Object, kind == Kind::Array);
+        let (place, usable) = match key {
+            b"type" => (&mut self.call, any),
+            b"messageId" => (&mut self.message_id, any),
+            b"anonymousId" => (&mut self.anonymous_id, any),
+            b"userId" => (&mut self.user_id, any),
+            b"context" => (&mut self.context, object),
+            b"traits" => (&mut self.traits, object),
+            b"properties" => (&mut self.properties, object),
+            b"event" => (&mut self.event, any),
+            b"name" => (&mut self.name, any),
+            b"category" => (&mut self.category, any),
+            b"groupId" => (&mut self.group_id, any),
+            b"previousId" => (&mut self.previous_id, any),
+            b"timestamp" => (&mut self.timestamp, any),
+            b"originalTimestamp" => (&mut self.original_timestamp, any),
+            b"sentAt" => (&mut self.sent_at, any),
+            b"receivedAt" => (&mut self.received_at, any),
+            b"projectId" => (&mut self.project_id, any),
+            b"sourceId" => (&mut self.source_id, any),
+            b"batch" => (&mut self.batch, array),
             _ => return,
-        };
-        let usable = match key {
-            b"context" | b"traits" | b"properties" => kind == Kind::Object,
-            b"batch" => kind == Kind::Array,
-            _ => kind != Kind::Null,
         };
         *place = usable.then_some(value);
     }

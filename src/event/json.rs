@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 
+use super::marks::{Marks, plain_run};
 use crate::bytes::{push_piece, same};
 
 /// What a token is.
@@ -62,6 +63,7 @@ pub struct Tape {
     /// The tokens, the outermost value first.
     pub tokens: Vec<Token>,
     open: Vec<u32>,
+    marks: Marks,
 }
 
 impl Tape {
@@ -69,6 +71,10 @@ impl Tape {
     pub fn read(&mut self, text: &[u8]) -> Result<(), JsonError> {
         self.tokens.clear();
         self.open.clear();
+        if u32::try_from(text.len()).is_err() {
+            return Err(JsonError { at: 0, message: "4 GiB of text or more" });
+        }
+        self.marks.read(text);
         let mut at = skip_space(text, 0);
         'value: loop {
             // A value begins at `at`.
@@ -133,6 +139,7 @@ impl Tape {
         }
     }
 
+    #[inline]
     fn push(&mut self, kind: Kind, start: usize, end: usize) {
         let next = position(self.tokens.len() + 1);
         self.tokens.push(Token { start: position(start), end: position(end), next, kind });
@@ -157,6 +164,7 @@ impl Tape {
     }
 
     /// A key, its colon and the white space behind it.
+    #[inline]
     fn key(&mut self, text: &[u8], at: usize) -> Result<usize, JsonError> {
         if text.get(at) != Some(&b'"') {
             return Err(JsonError { at, message: "expected a key in quotes" });
@@ -168,20 +176,27 @@ impl Tape {
         Ok(skip_space(text, at + 1))
     }
 
+    /// A string; most have no escapes in them.
+    #[inline]
     fn string(&mut self, text: &[u8], quote: usize) -> Result<usize, JsonError> {
         let start = quote + 1;
-        let mut at = plain_run(text, start);
-        let mut kind = Kind::Plain;
+        let at = self.marks.next(start);
+        if text.get(at) == Some(&b'"') {
+            self.push(Kind::Plain, start, at);
+            return Ok(at + 1);
+        }
+        self.escaped_string(text, start, at)
+    }
+
+    #[inline(never)]
+    fn escaped_string(&mut self, text: &[u8], start: usize, mut at: usize) -> Result<usize, JsonError> {
         loop {
             match text.get(at) {
                 Some(b'"') => {
-                    self.push(kind, start, at);
+                    self.push(Kind::Escaped, start, at);
                     return Ok(at + 1);
                 }
-                Some(b'\\') => {
-                    kind = Kind::Escaped;
-                    at = plain_run(text, escape(text, at)?);
-                }
+                Some(b'\\') => at = self.marks.next(escape(text, at)?),
                 Some(_) => return Err(JsonError { at, message: "a control character stands in a string" }),
                 None => return Err(JsonError { at, message: "the text ends inside a string" }),
             }
@@ -218,12 +233,18 @@ impl Tape {
     }
 }
 
-/// Lines are at most 16 MiB, and blocks of lines little more.
+/// Whether texts are short enough is asked once, before.
+#[expect(clippy::cast_possible_truncation, reason = "asked before")]
 fn position(at: usize) -> u32 {
-    u32::try_from(at).expect("a block of lines is shorter than 4 GiB")
+    at as u32
 }
 
+#[inline]
 fn skip_space(text: &[u8], mut at: usize) -> usize {
+    // Mostly there is none.
+    if text.get(at).is_some_and(|&byte| b' ' < byte) {
+        return at;
+    }
     while let Some(b' ' | b'\t' | b'\r' | b'\n') = text.get(at) {
         at += 1;
     }
@@ -240,34 +261,6 @@ fn skip_digits(text: &[u8], mut at: usize) -> usize {
 fn some_digits(text: &[u8], at: usize) -> Result<usize, JsonError> {
     let end = skip_digits(text, at);
     if at < end { Ok(end) } else { Err(JsonError { at, message: "expected a digit" }) }
-}
-
-/// Where the next quote, backslash or control character stands: eight bytes at a time.
-fn plain_run(text: &[u8], mut at: usize) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGHS: u64 = 0x8080_8080_8080_8080;
-    while let Some(chunk) = text.get(at..at + 8).and_then(|bytes| bytes.first_chunk::<8>()) {
-        let word = u64::from_le_bytes(*chunk);
-        let quote = word ^ (ONES * 0x22);
-        let backslash = word ^ (ONES * 0x5c);
-        let special = (quote.wrapping_sub(ONES) & !quote)
-            | (backslash.wrapping_sub(ONES) & !backslash)
-            | (word.wrapping_sub(ONES * 0x20) & !word);
-        let special = special & HIGHS;
-        if special != 0 {
-            // A borrow can only raise false marks above a true one, so the lowest mark is true.
-            return at + (special.trailing_zeros() / 8) as usize;
-        }
-        at += 8;
-    }
-    while let Some(&byte) = text.get(at)
-        && byte != b'"'
-        && byte != b'\\'
-        && 0x20 <= byte
-    {
-        at += 1;
-    }
-    at
 }
 
 /// Whether a text stands in JSON as it is.

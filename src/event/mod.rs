@@ -4,6 +4,7 @@ pub mod block;
 pub mod duplicates;
 pub mod fields;
 pub mod json;
+pub mod marks;
 pub mod order;
 pub mod parse;
 pub mod reject;

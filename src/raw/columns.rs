@@ -143,17 +143,48 @@ enum Step {
     Exit,
 }
 
+/// A key as it stands in a line.
+#[derive(Clone, Copy)]
+struct Key<'a> {
+    text: &'a [u8],
+    front: Front,
+}
+
+impl<'a> Key<'a> {
+    fn of(doc: Document<'a>, key: u32) -> Self {
+        let token = doc.tokens[key as usize];
+        let (start, end) = (token.start as usize, token.end as usize);
+        Self { text: &doc.text[start..end], front: front_of(doc.text, start, end) }
+    }
+}
+
 #[derive(Debug)]
 struct Node {
     parent: u32,
     step: Step,
     key: Box<[u8]>,
+    /// Decides on most keys: the first bytes of the key.
+    front: Front,
     /// The child met last: mostly the next one too.
     last_child: u32,
     plan: Option<Arc<Plan>>,
 }
 
 const NONE: u32 = u32::MAX;
+
+/// The first 16 bytes of a key as a number, zeros behind a shorter one.
+type Front = u128;
+const FRONT: usize = 16;
+
+/// Of the key `text[start..end]`: what stands behind it is cut off again.
+fn front_of(text: &[u8], start: usize, end: usize) -> Front {
+    let Some(chunk) = text.get(start..).and_then(|behind| behind.first_chunk::<FRONT>()) else {
+        let key = &text[start..end];
+        return (0..).zip(key).fold(0, |front, (place, &byte)| front | Front::from(byte) << (8 * place));
+    };
+    let front = Front::from_le_bytes(*chunk);
+    if end - start < FRONT { front & !(Front::MAX << (8 * (end - start))) } else { front }
+}
 
 /// Keys that are ever new (ids as keys) must not fill the memory: above this many nodes the tree starts anew.
 const MAX_NODES: usize = 1 << 17;
@@ -185,6 +216,7 @@ impl Shapes {
                     parent: NONE,
                     step: Step::Enter,
                     key: Box::default(),
+                    front: 0,
                     last_child: NONE,
                     plan: None,
                 };
@@ -208,11 +240,11 @@ impl Shapes {
         while at < end {
             let value = at + 1;
             let token = doc.tokens[value as usize];
-            let key = doc.raw(at);
+            let key = Key::of(doc, at);
             if token.kind == Kind::Object && value + 1 < token.next {
                 node = self.step(node, Step::Enter, key);
                 node = self.walk(doc, value, node, leaves);
-                node = self.step(node, Step::Exit, b"");
+                node = self.step(node, Step::Exit, Key { text: b"", front: 0 });
             } else {
                 leaves.push(value);
                 node = self.step(node, Step::Leaf, key);
@@ -222,14 +254,22 @@ impl Shapes {
         node
     }
 
-    fn step(&mut self, node: u32, step: Step, key: &[u8]) -> u32 {
+    fn step(&mut self, node: u32, step: Step, key: Key<'_>) -> u32 {
         let last = self.nodes[node as usize].last_child;
         if let Some(child) = self.nodes.get(last as usize)
             && child.step == step
-            && same(&child.key, key)
+            && child.front == key.front
+            && child.key.len() == key.text.len()
+            && (key.text.len() <= FRONT || same(&child.key, key.text))
         {
             return last;
         }
+        self.other_step(node, step, key)
+    }
+
+    /// A step to another child than the last time.
+    #[inline(never)]
+    fn other_step(&mut self, node: u32, step: Step, Key { text: key, front }: Key<'_>) -> u32 {
         let hash = self.hasher.hash_one((node, step as u8, key));
         let nodes = &self.nodes;
         let same = |&child: &u32| {
@@ -239,7 +279,14 @@ impl Shapes {
         let found = self.children.find(hash, same).copied();
         let child = found.unwrap_or_else(|| {
             let child = u32::try_from(self.nodes.len()).expect("the tree of shapes is bounded");
-            self.nodes.push(Node { parent: node, step, key: key.into(), last_child: NONE, plan: None });
+            self.nodes.push(Node {
+                parent: node,
+                step,
+                key: key.into(),
+                front,
+                last_child: NONE,
+                plan: None,
+            });
             let (nodes, hasher) = (&self.nodes, &self.hasher);
             self.children.insert_unique(hash, child, |&child| {
                 let child = &nodes[child as usize];

@@ -110,6 +110,8 @@ pub struct RowRenderer {
     context_leaves: Vec<u32>,
     own_tables: Map<Vec<u8>, OwnTable>,
     scratch: Vec<u8>,
+    /// Columns with their values, of the payload in hand.
+    present: Vec<(u32, u32)>,
     /// The rendered values of the fixed and own columns of the present row.
     fixed: Vec<Span>,
     /// What was left out or renamed since the start.
@@ -141,10 +143,12 @@ impl RowRenderer {
         let clock = self.push_head(parsed, message_id, source, rows);
         let context_plan = parsed.fields.context.map(|context| {
             let plan = self.shapes.plan(doc, context, Payload::Context, &mut self.context_leaves);
-            for (column, value) in self.present(doc, &plan, Leaves::Context) {
+            let present = self.present(doc, &plan, Leaves::Context);
+            for &(column, value) in &present {
                 plan.columns[column as usize].label.push(rows);
                 push_value(rows, &mut self.scratch, doc, value);
             }
+            self.present = present;
             plan
         });
         let own_table = self.push_own(parsed, rows, &mut block.tables, tables);
@@ -183,41 +187,52 @@ impl RowRenderer {
         self.fixed.push(Span::default());
         rows.extend_from_slice(SEGMENT_ID);
         rows.extend_from_slice(&[b'"'; 2 + SEGMENT_ID_ROOM]);
-        for column in ["id", "event_id"] {
-            self.push_fixed(rows, column, |out| push_string(out, message_id));
-        }
-        self.push_fixed(rows, "anonymous_id", |out| push_text(out, doc, parsed.fields.anonymous_id));
-        self.push_fixed(rows, "user_id", |out| push_text(out, doc, parsed.fields.user_id));
-        self.push_fixed(rows, "event_source_id", |out| match source {
+        self.push_fixed(rows, b",\"id\":", |out| push_string(out, message_id));
+        let id = self.fixed[1];
+        self.push_fixed(rows, b",\"event_id\":", |out| {
+            out.extend_from_within(id.start as usize..id.end as usize);
+        });
+        self.push_fixed(rows, b",\"anonymous_id\":", |out| push_text(out, doc, parsed.fields.anonymous_id));
+        self.push_fixed(rows, b",\"user_id\":", |out| push_text(out, doc, parsed.fields.user_id));
+        self.push_fixed(rows, b",\"event_source_id\":", |out| match source {
             Some(source) => push_string(out, source),
             None => out.extend_from_slice(b"null"),
         });
         let written = &parsed.written;
-        for (column, written, time) in [
-            ("original_timestamp", written.original_timestamp, parsed.original_timestamp),
-            ("sent_at", written.sent_at, parsed.sent_at),
-            ("received_at", written.received_at, Some(parsed.received_at)),
-            ("timestamp", written.timestamp, Some(parsed.timestamp)),
-        ] {
-            self.push_fixed(rows, column, |out| match written {
-                Some(value) => doc.push_quoted(out, value),
-                None => push_time(out, time),
-            });
-        }
+        let push_time = |out: &mut Vec<u8>, written: Option<u32>, time| match written {
+            Some(value) => doc.push_quoted(out, value),
+            None => push_time(out, time),
+        };
+        self.push_fixed(rows, b",\"original_timestamp\":", |out| {
+            push_time(out, written.original_timestamp, parsed.original_timestamp);
+        });
+        self.push_fixed(rows, b",\"sent_at\":", |out| push_time(out, written.sent_at, parsed.sent_at));
+        self.push_fixed(rows, b",\"received_at\":", |out| {
+            push_time(out, written.received_at, Some(parsed.received_at));
+        });
+        self.push_fixed(rows, b",\"timestamp\":", |out| {
+            push_time(out, written.timestamp, Some(parsed.timestamp));
+        });
         // Nor is `uuid_ts`.
         self.fixed.push(Span::default());
         debug_assert_eq!(self.fixed.len(), FIXED_COLUMNS.len());
-        push_label(rows, "uuid_ts");
+        rows.extend_from_slice(b",\"uuid_ts\":");
         let clock = position(rows.len());
         rows.extend_from_slice(&[b'"'; 2 + CLOCK_ROOM]);
         clock
     }
 
-    fn push_fixed(&mut self, arena: &mut Vec<u8>, column: &str, push: impl FnOnce(&mut Vec<u8>)) {
-        push_label(arena, column);
-        let start = arena.len();
-        push(arena);
-        self.fixed.push(Span::since(arena, start));
+    /// A column by its label, whose length is known beforehand: so it is copied without a call.
+    fn push_fixed<const N: usize>(
+        &mut self,
+        rows: &mut Vec<u8>,
+        label: &[u8; N],
+        push: impl FnOnce(&mut Vec<u8>),
+    ) {
+        rows.extend_from_slice(label);
+        let start = rows.len();
+        push(rows);
+        self.fixed.push(Span::since(rows, start));
     }
 
     /// The call's own columns; for a track call, its own table too.
@@ -233,12 +248,14 @@ impl RowRenderer {
         match parsed.call {
             Call::Identify => {}
             Call::Page | Call::Screen => {
-                self.push_fixed(rows, "name", |out| push_text(out, doc, fields.name));
-                self.push_fixed(rows, "category", |out| push_text(out, doc, fields.category));
+                self.push_fixed(rows, b",\"name\":", |out| push_text(out, doc, fields.name));
+                self.push_fixed(rows, b",\"category\":", |out| push_text(out, doc, fields.category));
             }
-            Call::Group => self.push_fixed(rows, "group_id", |out| push_text(out, doc, fields.group_id)),
+            Call::Group => {
+                self.push_fixed(rows, b",\"group_id\":", |out| push_text(out, doc, fields.group_id));
+            }
             Call::Alias => {
-                self.push_fixed(rows, "previous_id", |out| push_text(out, doc, fields.previous_id));
+                self.push_fixed(rows, b",\"previous_id\":", |out| push_text(out, doc, fields.previous_id));
             }
             Call::Track => {
                 let table = text(doc, fields.event).map(|name| self.own_table(&name)).unwrap_or_default();
@@ -251,11 +268,11 @@ impl RowRenderer {
                         position(names.len() - 1)
                     })
                 };
-                self.push_fixed(rows, "event", |out| match number {
+                self.push_fixed(rows, b",\"event\":", |out| match number {
                     NO_TABLE => out.extend_from_slice(b"null"),
                     _ => push_string(out, &table),
                 });
-                self.push_fixed(rows, "event_text", |out| push_text(out, doc, fields.event));
+                self.push_fixed(rows, b",\"event_text\":", |out| push_text(out, doc, fields.event));
                 return number;
             }
         }
@@ -282,13 +299,14 @@ impl RowRenderer {
     }
 
     /// The columns of a plan that have a value in this payload, with the value's token: of a column that several keys
-    /// give, the last.
+    /// give, the last. Lent out: to be given back to `self.present`.
     fn present(&mut self, doc: Document<'_>, plan: &Plan, leaves: Leaves) -> Vec<(u32, u32)> {
         let leaves = match leaves {
             Leaves::Context => &self.context_leaves,
             Leaves::Payload => &self.leaves,
         };
-        let mut present = Vec::with_capacity(plan.columns.len());
+        let mut present = std::mem::take(&mut self.present);
+        present.clear();
         let mut shared_value: Option<u32> = None;
         for (place, column) in plan.columns.iter().enumerate() {
             let value = leaves[column.leaf as usize];
@@ -314,9 +332,11 @@ impl RowRenderer {
             self.push_payload_beside_context(doc, plan, context, arena);
             return;
         }
-        for (column, value) in self.present(doc, plan, Leaves::Payload) {
+        let present = self.present(doc, plan, Leaves::Payload);
+        for &(column, value) in &present {
             self.push_column(doc, &plan.columns[column as usize], value, arena);
         }
+        self.present = present;
     }
 
     fn push_column(&mut self, doc: Document<'_>, column: &Column, value: u32, arena: &mut Vec<u8>) {
@@ -400,9 +420,15 @@ pub fn push_value(out: &mut Vec<u8>, scratch: &mut Vec<u8>, doc: Document<'_>, v
 
 /// Appends a text as JSON, numbers as text too; `null` where it is empty or none.
 pub fn push_text(out: &mut Vec<u8>, doc: Document<'_>, value: Option<u32>) {
-    match text(doc, value).filter(|text| !text.is_empty()) {
-        Some(text) => push_string(out, &text),
-        None => out.extend_from_slice(b"null"),
+    match value {
+        // As most texts stand in the line they may stand in a row.
+        Some(value) if doc.kind(value) == Kind::Plain && !doc.raw(value).is_empty() => {
+            doc.push_quoted(out, value);
+        }
+        _ => match text(doc, value).filter(|text| !text.is_empty()) {
+            Some(text) => push_string(out, &text),
+            None => out.extend_from_slice(b"null"),
+        },
     }
 }
 
@@ -418,10 +444,4 @@ fn push_time(out: &mut Vec<u8>, time: Option<Millis>) {
         }
         None => out.extend_from_slice(b"null"),
     }
-}
-
-fn push_label(out: &mut Vec<u8>, column: &str) {
-    out.extend_from_slice(b",\"");
-    out.extend_from_slice(column.as_bytes());
-    out.extend_from_slice(b"\":");
 }
