@@ -16,6 +16,9 @@ use crate::{
 /// A block of this many bytes goes out.
 const BLOCK: usize = 1 << 18;
 
+/// So many bytes are written at one go from where they are.
+const HANDFUL: usize = 1 << 16;
+
 /// A table's file in a folder.
 #[must_use]
 pub fn path_of(folder: &Path, table: &str) -> PathBuf {
@@ -73,11 +76,20 @@ impl Table {
         self.rows += rows;
         let (digest, out) = self.begin(files)?;
         let mut bytes = 0;
-        for piece in &*pieces {
-            digest.update(piece);
-            bytes += piece.len() as u64;
+        let mut rest = pieces;
+        while !rest.is_empty() {
+            // What the digest has just read is still at hand when it is written.
+            let mut together = 0;
+            let end = rest.iter().position(|piece| {
+                together += piece.len();
+                HANDFUL <= together
+            });
+            let (now, later) = rest.split_at_mut(end.map_or(rest.len(), |last| last + 1));
+            now.iter().for_each(|piece| digest.update(piece));
+            out.write_pieces(now)?;
+            bytes += together as u64;
+            rest = later;
         }
-        out.write_pieces(pieces)?;
         self.bytes += bytes;
         Ok(())
     }
