@@ -236,7 +236,10 @@ fn run(
         rejected: n_rejected,
         ..Run::default()
     });
-    space.commit(manifest, stage.state())
+    space.commit(manifest, stage.state())?;
+    // Giving back a million small pieces takes its time, and nobody has to wait for it.
+    rayon::spawn(move || drop(stage));
+    Ok(())
 }
 
 /// A count as a real number; above 2^53 it is rounded.

@@ -85,7 +85,9 @@ impl Table {
                 HANDFUL <= together
             });
             let (now, later) = rest.split_at_mut(end.map_or(rest.len(), |last| last + 1));
-            now.iter().for_each(|piece| digest.update(piece));
+            for piece in &*now {
+                digest.update(piece);
+            }
             out.write_pieces(now)?;
             bytes += together as u64;
             rest = later;
