@@ -13,8 +13,9 @@ use crate::{
     identity::{
         config,
         graph::{Graph, MappedIdentifier},
+        packed_traits::PackedTraits,
         rules::{Rules, Window},
-        traits::{ProfileTraits, TraitNames},
+        traits::{SetAt, TraitNames},
         types::Types,
     },
     progress::Progress,
@@ -184,9 +185,9 @@ fn check_state(
 
 /// Names where a state and a replay differ.
 fn compare(cached: &Replayed, replayed: &Replayed, differences: &mut Vec<String>) {
-    let profiles = |state: &Replayed| -> Vec<(String, u32, u64, BTreeMap<String, String>)> {
+    let profiles = |state: &Replayed| -> Vec<(String, u32, u64, TraitsByName)> {
         let of = state.graph.profile_states().map(|p| {
-            let canonical = p.traits.map(|t| traits_of(t, &state.trait_names)).unwrap_or_default();
+            let canonical = traits_of(p.traits, &state.trait_names);
             (p.segment_id.to_owned(), p.canonical, p.last_seq, canonical)
         });
         of.collect()
@@ -230,18 +231,20 @@ fn compare(cached: &Replayed, replayed: &Replayed, differences: &mut Vec<String>
     }
 }
 
-/// Traits by name, spelled out.
-fn traits_of(traits: &ProfileTraits, names: &TraitNames) -> BTreeMap<String, String> {
+/// Traits by name: when each was set, and its values, spelled out.
+type TraitsByName = BTreeMap<String, (SetAt, Vec<String>)>;
+
+fn traits_of(traits: &PackedTraits, names: &TraitNames) -> TraitsByName {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let mut out = BTreeMap::new();
-    for one in &traits.traits {
-        let mut cells: Vec<String> = one
-            .cells
-            .iter()
-            .map(|cell| format!("{}={}", text(names.path(cell.path)), text(&cell.value)))
-            .collect();
-        cells.sort();
-        out.insert(text(names.path(one.name)), format!("{:?} {}", one.at, cells.join(" ")));
+    let mut out: TraitsByName = BTreeMap::new();
+    for one in traits.values() {
+        let (_, values) = out.entry(text(names.path(one.name))).or_insert((one.at, Vec::new()));
+        if !one.value.is_empty() {
+            values.push(format!("{}={}", text(names.path(one.path)), text(one.value)));
+        }
+    }
+    for (_, values) in out.values_mut() {
+        values.sort();
     }
     out
 }

@@ -15,7 +15,8 @@ use crate::{
     files::Files,
     identity::{
         graph::{NO_TIME, ProfileId},
-        traits::{Cell, SetAt, Trait},
+        packed_traits::PackedValue,
+        traits::{ProfileTraits, SetAt},
         types::{TypeId, Types},
     },
     progress::Progress,
@@ -271,24 +272,25 @@ impl Adopter<'_> {
         let name = trait_names.id(path);
         let column = trait_names.column(name);
         let told = || String::from_utf8_lossy(path).into_owned();
-        let traits = graph.traits(profile).map_or(&[][..], |traits| &traits.traits);
-        let held = traits.iter().flat_map(|held| &held.cells);
-        if let Some(cell) = held.into_iter().find(|cell| trait_names.column(cell.path) == column) {
-            if *cell.value == *self.state.json(one) {
+        let traits = graph.traits(profile);
+        let is_held =
+            |held: &PackedValue<'_>| !held.value.is_empty() && trait_names.column(held.path) == column;
+        if let Some(held) = traits.values().find(is_held) {
+            if *held.value == *self.state.json(one) {
                 adopted.known[2] += 1;
             } else {
                 let detail = format!(
                     "trait `{}` of \"{}\" is {} here, not {}",
                     told(),
                     graph.segment_id(profile),
-                    String::from_utf8_lossy(&cell.value),
+                    String::from_utf8_lossy(held.value),
                     String::from_utf8_lossy(self.state.json(one))
                 );
                 adopted.set_aside(Some(one.row), Reason::TraitDiffers, detail);
             }
             return false;
         }
-        if traits.iter().any(|held| held.name == name) {
+        if traits.values().any(|held| held.name == name) {
             let detail = format!(
                 "trait `{}` of \"{}\" was removed here, or has parts",
                 told(),
@@ -306,16 +308,17 @@ impl Adopter<'_> {
         // A snapshot counts where it is the newest of its profile: behind the rows of one that lived here before.
         let row = Inferred { seq: next.seq.max(graph.last_seq(profile) + 1), ..next };
         let at = SetAt { timestamp: NO_TIME, uuid_ts: row.uuid_ts, seq: row.seq };
+        let mut traits = ProfileTraits::default();
+        traits.unpack(graph.traits(profile));
         for one in new {
             let name = trait_names.id(self.state.trait_names.path(one.name));
-            let cells = Box::new([Cell { path: name, value: self.state.json(one).into() }]);
-            graph.traits_mut(profile).put(Trait { name, at, cells }, trait_names);
+            traits.put(name, at, self.state.json(one), trait_names);
         }
+        graph.set_traits(profile, traits.pack());
         graph.saw_seq(profile, row.seq);
         let table = self.space.table(profile_traits_updates::TABLE);
         let out = self.space.tables()[table].pending();
-        let traits = graph.traits(profile).expect("its traits were set just now");
-        push_traits_row(out, &row, graph.segment_id(profile), traits, trait_names, rows);
+        push_traits_row(out, &row, graph.segment_id(profile), &traits, trait_names, rows);
         self.added(table, next.seq)
     }
 

@@ -17,7 +17,7 @@ use crate::{
     error::{Error, Result},
     event::timestamp::{Micros, Millis},
     files::Files,
-    identity::{graph::Graph, types::Types},
+    identity::{graph::Graph, packed_traits::PackedTraits, types::Types},
     progress::Progress,
     read::{
         digest::Digest,
@@ -279,12 +279,11 @@ fn profiles(state: &Replayed) -> Shown<'_> {
     let all: Vec<_> = state.graph.profile_states().collect();
     let shown = all.iter().enumerate().map(|(number, profile)| {
         let mut traits = BTreeMap::new();
-        let own = profile.traits.filter(|_| profile.canonical as usize == number);
-        for one in own.iter().flat_map(|traits| &traits.traits) {
-            for cell in &one.cells {
-                let column = names.column_name(names.column(cell.path));
-                traits.insert(column, (&*cell.value, one.at.timestamp));
-            }
+        let own = (profile.canonical as usize == number).then_some(profile.traits);
+        let values = own.into_iter().flat_map(PackedTraits::values);
+        for one in values.filter(|one| !one.value.is_empty()) {
+            let column = names.column_name(names.column(one.path));
+            traits.insert(column, (one.value, one.at.timestamp));
         }
         (profile.segment_id, (all[profile.canonical as usize].segment_id, traits))
     });

@@ -25,9 +25,7 @@ pub fn adopted_first(graph: &Graph, first_live: usize, first_new: usize) -> Grap
         // What merged away has nothing of its own any more.
         if profile == canonical {
             reordered.saw_seq(profile, state.last_seq);
-            if let Some(traits) = state.traits {
-                *reordered.traits_mut(profile) = traits.clone();
-            }
+            reordered.set_traits(profile, state.traits.clone());
         }
     }
     for (old, state) in states.iter().enumerate() {

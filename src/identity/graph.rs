@@ -10,7 +10,7 @@ use std::{fmt, hash::BuildHasher, sync::Arc};
 
 use hashbrown::HashTable;
 
-use super::{traits::ProfileTraits, types::TypeId};
+use super::{packed_traits::PackedTraits, types::TypeId};
 use crate::{
     collections::{Hasher, key_of},
     error::{Error, Result},
@@ -54,7 +54,7 @@ struct Profile {
     /// The profiles that map to it, itself left out, in the order in which they came to it: keeping them sorted would cost
     /// a large profile that merges many small ones more with each of them.
     merged: Vec<ProfileId>,
-    traits: Option<Box<ProfileTraits>>,
+    traits: PackedTraits,
     /// Whether anything of it is not as it was when it was fetched.
     changed: bool,
 }
@@ -69,7 +69,7 @@ pub struct Cluster {
     /// What maps to any of them.
     pub identifiers: Vec<MappedIdentifier>,
     /// Its traits.
-    pub traits: Option<Box<ProfileTraits>>,
+    pub traits: PackedTraits,
 }
 
 /// Where profiles are that are not here.
@@ -94,7 +94,7 @@ pub struct ProfileState<'a> {
     /// The seq of the last raw row of a canonical profile.
     pub last_seq: u64,
     /// The traits of a canonical profile.
-    pub traits: Option<&'a ProfileTraits>,
+    pub traits: &'a PackedTraits,
 }
 
 /// An identifier that is mapped, for those who store or compare it.
@@ -213,7 +213,7 @@ impl Graph {
             while self.profile(canonical).parent != canonical {
                 canonical = self.profile(canonical).parent;
             }
-            let (last_seq, traits) = (profile.last_seq, profile.traits.as_deref());
+            let (last_seq, traits) = (profile.last_seq, &profile.traits);
             ProfileState { segment_id: self.segment_id(id), canonical, last_seq, traits }
         })
     }
@@ -298,7 +298,7 @@ impl Graph {
             last_seq: 0,
             counts: Vec::new(),
             merged: Vec::new(),
-            traits: None,
+            traits: PackedTraits::default(),
             changed: true,
         });
         let hash = self.hasher.hash_one(segment_id);
@@ -454,20 +454,20 @@ impl Graph {
 
     /// The traits of a canonical profile.
     #[must_use]
-    pub fn traits(&self, profile: ProfileId) -> Option<&ProfileTraits> {
-        self.profile(profile).traits.as_deref()
+    pub fn traits(&self, profile: ProfileId) -> &PackedTraits {
+        &self.profile(profile).traits
     }
 
-    /// The traits of a canonical profile, to be changed; made where there are none.
-    pub fn traits_mut(&mut self, profile: ProfileId) -> &mut ProfileTraits {
+    /// Gives a canonical profile other traits.
+    pub fn set_traits(&mut self, profile: ProfileId, traits: PackedTraits) {
         let profile = self.profile_mut(profile);
         profile.changed = true;
-        profile.traits.get_or_insert_default()
+        profile.traits = traits;
     }
 
     /// Takes the traits of a profile that merges away.
-    pub fn take_traits(&mut self, profile: ProfileId) -> Option<Box<ProfileTraits>> {
-        self.profile_mut(profile).traits.take()
+    pub fn take_traits(&mut self, profile: ProfileId) -> PackedTraits {
+        std::mem::take(&mut self.profile_mut(profile).traits)
     }
 }
 

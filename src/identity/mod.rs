@@ -4,6 +4,7 @@ pub mod account;
 pub mod config;
 pub mod extract;
 pub mod graph;
+pub mod packed_traits;
 pub mod resolver;
 pub mod rules;
 pub mod segment_id;

@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use super::{
     graph::{Graph, ProfileId},
+    packed_traits::PackedTraits,
     rules::{Limit, Rules, SegmentIdStyle},
     segment_id::ksuid,
-    traits::{SetAt, TraitNames},
+    traits::{ProfileTraits, SetAt, TraitNames},
     types::{TypeId, Types, ranks},
 };
 use crate::{
@@ -126,6 +127,8 @@ pub struct Resolver {
     pub graph: Graph,
     /// The paths of all traits.
     pub trait_names: TraitNames,
+    /// The traits of the present event's profile, where the event changes them.
+    pub traits: ProfileTraits,
     rules: Arc<Rules>,
     types: Arc<Types>,
     ranks: Vec<u32>,
@@ -141,6 +144,7 @@ impl Resolver {
         Self {
             graph,
             trait_names,
+            traits: ProfileTraits::default(),
             rules: Arc::clone(rules),
             types: Arc::clone(types),
             ranks: Vec::new(),
@@ -185,7 +189,8 @@ impl Resolver {
         let canonical = self.settle(block, event, changes);
         let mut previous_columns = Vec::new();
         if event.traits.is_some() || !changes.merges.is_empty() {
-            previous_columns = self.columns(canonical);
+            self.traits.unpack(self.graph.traits(canonical));
+            previous_columns = self.traits.columns(&self.trait_names).collect();
         }
         self.merge(canonical, changes);
         self.map(event.timestamp, canonical, n_left, changes);
@@ -352,17 +357,18 @@ impl Resolver {
 
     /// Merges what is to be merged, traits too.
     fn merge(&mut self, canonical: ProfileId, changes: &mut Changes) {
-        let mut others = Vec::new();
+        let mut others: Vec<PackedTraits> = Vec::new();
         for merge in &changes.merges {
             let from = merge.from;
             self.graph.merge(from, canonical);
-            if let Some(traits) = self.graph.take_traits(from) {
-                changes.traits |= traits.has_value();
+            let traits = self.graph.take_traits(from);
+            if !traits.is_empty() {
+                changes.traits |= traits.values().any(|one| !one.value.is_empty());
                 others.push(traits);
             }
         }
         if !others.is_empty() {
-            self.graph.traits_mut(canonical).merge(others, &self.trait_names);
+            self.traits.merge(&others, &self.trait_names);
         }
     }
 
@@ -432,22 +438,18 @@ impl Resolver {
             && !plan.traits.is_empty()
         {
             changes.traits = true;
-            self.graph.traits_mut(canonical).apply(plan, &values, at, &mut self.trait_names);
+            self.traits.apply(plan, &values, at, &mut self.trait_names);
         } else if changes.merges.is_empty() {
             return;
         }
-        let mut present = self.columns(canonical);
+        self.graph.set_traits(canonical, self.traits.pack());
+        let mut present: Vec<u32> = self.traits.columns(&self.trait_names).collect();
         present.sort_unstable();
         let n_previous = previous.len();
         previous.retain(|column| present.binary_search(column).is_err());
         // Columns came where more are present than stayed.
         changes.traits |= !previous.is_empty() || n_previous - previous.len() < present.len();
         changes.gone_columns = previous;
-    }
-
-    /// The columns of a profile's snapshot.
-    fn columns(&self, profile: ProfileId) -> Vec<u32> {
-        self.graph.traits(profile).map_or_else(Vec::new, |traits| traits.columns(&self.trait_names).collect())
     }
 }
 

@@ -4,8 +4,9 @@
 //! whose leaves are cells of their own; or it was removed, which is remembered with its time, so that a late identify
 //! brings nothing back.
 
-use std::{cmp::Reverse, collections::BTreeMap};
+use std::{cmp::Reverse, collections::BTreeMap, ops::Range};
 
+use super::packed_traits::{PackedTraits, PackedValue, Packer};
 use crate::{
     collections::Map,
     event::timestamp::{Micros, Millis},
@@ -26,31 +27,40 @@ pub struct SetAt {
     pub seq: u64,
 }
 
-/// One leaf of a trait.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cell {
-    /// Its path.
-    pub path: PathId,
-    /// Its value as JSON.
-    pub value: Box<[u8]>,
+/// One value of a trait, or a trait that was removed.
+#[derive(Debug, Clone, Copy)]
+struct Item {
+    name: PathId,
+    path: PathId,
+    at: SetAt,
+    /// Its value as JSON; empty for a removed trait.
+    start: u32,
+    end: u32,
 }
 
-/// One trait.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trait {
-    /// Its name, a path of one part.
-    pub name: PathId,
-    /// When it was set or removed.
-    pub at: SetAt,
-    /// Its leaves; none where it was removed.
-    pub cells: Box<[Cell]>,
+impl Item {
+    fn removed(name: PathId, at: SetAt) -> Self {
+        Self { name, path: name, at, start: 0, end: 0 }
+    }
+
+    fn has_value(&self) -> bool {
+        self.start < self.end
+    }
+
+    fn clock(&self) -> (Millis, Micros) {
+        (self.at.timestamp, self.at.uuid_ts)
+    }
 }
 
-/// The traits of one profile, in no order.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// The traits of one profile while they are worked on; [`PackedTraits`] at rest. To be used again and again.
+#[derive(Debug, Clone, Default)]
 pub struct ProfileTraits {
-    /// Each name once.
-    pub traits: Vec<Trait>,
+    /// Those of a trait stand together.
+    items: Vec<Item>,
+    /// The values, and some that are none any more.
+    bytes: Vec<u8>,
+    /// Scratch space.
+    packed: Vec<u8>,
 }
 
 /// Columns of `profile_traits_updates` and `profile_traits` that are no traits.
@@ -185,56 +195,147 @@ fn places<'a>(names: impl Iterator<Item = &'a [u8]>) -> Vec<u32> {
 }
 
 impl ProfileTraits {
-    /// Whether a trait has a value.
+    /// Takes the traits of a profile in place of those that are here.
+    pub fn unpack(&mut self, packed: &PackedTraits) {
+        self.items.clear();
+        self.bytes.clear();
+        self.unpack_more(packed);
+    }
+
+    fn unpack_more(&mut self, packed: &PackedTraits) {
+        let base = self.bytes.len();
+        self.bytes.extend_from_slice(packed.bytes());
+        let mut values = packed.values();
+        while let Some(PackedValue { name, at, path, value }) = values.next() {
+            let end = place(base + values.place());
+            let start = end - place(value.len());
+            self.items.push(Item { name, path, at, start, end });
+        }
+    }
+
+    /// The same traits at rest.
+    pub fn pack(&mut self) -> PackedTraits {
+        self.items.sort_by_key(|item| item.at);
+        let mut out = Packer::new(std::mem::take(&mut self.packed));
+        for together in self.items.chunk_by(|a, b| a.at == b.at) {
+            out.clock(together[0].at, together.len() as u64);
+            for item in together {
+                out.value(item.name, item.path, self.value_of(item));
+            }
+        }
+        self.packed = out.into_bytes();
+        PackedTraits::from(&*self.packed)
+    }
+
+    fn value_of(&self, item: &Item) -> &[u8] {
+        &self.bytes[item.start as usize..item.end as usize]
+    }
+
+    /// All values, those of a trait together.
+    pub fn values(&self) -> impl Iterator<Item = PackedValue<'_>> {
+        self.items.iter().map(|item| PackedValue {
+            name: item.name,
+            at: item.at,
+            path: item.path,
+            value: self.value_of(item),
+        })
+    }
+
+    /// One of the values, as counted by [`ProfileTraits::values`].
     #[must_use]
-    pub fn has_value(&self) -> bool {
-        self.traits.iter().any(|t| !t.cells.is_empty())
+    pub fn value(&self, number: usize) -> &[u8] {
+        self.value_of(&self.items[number])
     }
 
     /// The columns of the present snapshot, by their numbers, in no order.
     pub fn columns<'a>(&'a self, names: &'a TraitNames) -> impl Iterator<Item = u32> + 'a {
-        self.traits.iter().flat_map(|t| &t.cells).map(|cell| names.column(cell.path))
+        self.items.iter().filter(|item| item.has_value()).map(|item| names.column(item.path))
+    }
+
+    /// Adds what stands in a snapshot, a trait's values one behind the other; an empty one for a removed trait.
+    pub fn push(&mut self, one: PackedValue<'_>) {
+        let PackedValue { name, path, at, value } = one;
+        match self.items.last() {
+            Some(last) if last.name == name && value.is_empty() => return,
+            Some(last) if last.name == name && !last.has_value() => drop(self.items.pop()),
+            _ => {}
+        }
+        let item = self.keep(name, path, at, value);
+        self.items.push(item);
+    }
+
+    fn keep(&mut self, name: PathId, path: PathId, at: SetAt, value: &[u8]) -> Item {
+        let start = place(self.bytes.len());
+        self.bytes.extend_from_slice(value);
+        Item { name, path, at, start, end: place(self.bytes.len()) }
+    }
+
+    /// Sets a trait to a scalar, unless what is there is newer.
+    pub fn put(&mut self, name: PathId, at: SetAt, value: &[u8], names: &TraitNames) {
+        let item = self.keep(name, name, at, value);
+        self.settle(name, at, &[item], names);
     }
 
     /// Sets or removes a trait, unless what is there is newer. A column belongs to one trait: the new one takes it from
     /// any other that is not newer.
-    pub fn put(&mut self, new: Trait, names: &TraitNames) {
-        let place = self.traits.iter().position(|t| t.name == new.name);
-        if let Some(place) = place
-            && self.newer(place, &new)
+    fn settle(&mut self, name: PathId, at: SetAt, values: &[Item], names: &TraitNames) {
+        if let Some(held) = self.held(name)
+            && (at.timestamp, at.uuid_ts) < self.items[held].clock()
         {
             return;
         }
-        let contested = new.cells.iter().any(|c| names.columns[names.column(c.path) as usize].contested);
-        let new = if contested { self.take_columns(new, names) } else { new };
-        match place {
-            Some(place) => self.traits[place] = new,
-            None => self.traits.push(new),
+        let contested = values.iter().any(|item| names.columns[names.column(item.path) as usize].contested);
+        let won;
+        let mut values = values;
+        if contested {
+            won = self.take_columns(name, at, values.to_vec(), names);
+            values = &won;
+        }
+        let removed = [Item::removed(name, at)];
+        if values.is_empty() {
+            values = &removed;
+        }
+        match (self.held(name), values) {
+            (Some(held), [value]) if self.items.get(held + 1).is_none_or(|next| next.name != name) => {
+                self.items[held] = *value;
+            }
+            (None, _) => self.items.extend_from_slice(values),
+            _ => {
+                self.items.retain(|item| item.name != name);
+                self.items.extend_from_slice(values);
+            }
         }
     }
 
-    fn newer(&self, place: usize, new: &Trait) -> bool {
-        let at = self.traits[place].at;
-        (new.at.timestamp, new.at.uuid_ts) < (at.timestamp, at.uuid_ts)
+    /// Where a trait begins.
+    fn held(&self, name: PathId) -> Option<usize> {
+        self.items.iter().position(|item| item.name == name)
     }
 
     /// Settles columns that more than one trait wants. A trait that loses all its columns stays as a removed one, with
     /// its time.
-    fn take_columns(&mut self, mut new: Trait, names: &TraitNames) -> Trait {
-        let mut cells: Vec<Cell> = std::mem::take(&mut new.cells).into_vec();
-        let wants =
-            |cell: &Cell, list: &[Cell]| list.iter().any(|c| names.column(c.path) == names.column(cell.path));
-        for other in self.traits.iter_mut().filter(|t| t.name != new.name) {
-            if new.at.timestamp < other.at.timestamp {
-                let theirs = &other.cells;
-                cells.retain(|cell| !wants(cell, theirs));
-            } else if other.cells.iter().any(|cell| wants(cell, &cells)) {
-                let mut theirs = std::mem::take(&mut other.cells).into_vec();
-                theirs.retain(|cell| !wants(cell, &cells));
-                other.cells = theirs.into();
+    fn take_columns(&mut self, name: PathId, at: SetAt, mut new: Vec<Item>, names: &TraitNames) -> Vec<Item> {
+        let wants = |item: &Item, list: &[Item]| {
+            let same =
+                |other: &Item| other.has_value() && names.column(other.path) == names.column(item.path);
+            item.has_value() && list.iter().any(same)
+        };
+        let mut items = Vec::with_capacity(self.items.len());
+        for other in self.items.chunk_by(|a, b| a.name == b.name) {
+            let before = items.len();
+            if other[0].name == name {
+                items.extend_from_slice(other);
+            } else if at.timestamp < other[0].at.timestamp {
+                new.retain(|item| !wants(item, other));
+                items.extend_from_slice(other);
+            } else {
+                items.extend(other.iter().filter(|item| !wants(item, &new)));
+                if items.len() == before {
+                    items.push(Item::removed(other[0].name, other[0].at));
+                }
             }
         }
-        new.cells = cells.into();
+        self.items = items;
         new
     }
 
@@ -252,9 +353,10 @@ impl ProfileTraits {
         if plan.traits.iter().any(|group| 1 < group.keys.len()) {
             winners.sort_by_key(|(place, ..)| *place);
         }
+        let mut items: Vec<Item> = Vec::new();
         for (_, name, leaves) in winners {
             let name = names.id(name);
-            let mut cells: Vec<Cell> = Vec::with_capacity(leaves.len());
+            items.clear();
             for leaf in leaves {
                 let value = values[leaf.leaf as usize];
                 if value.is_empty() {
@@ -262,32 +364,40 @@ impl ProfileTraits {
                 }
                 let path = names.id(&leaf.path);
                 let column = names.column(path);
-                cells.retain(|cell| names.column(cell.path) != column);
-                cells.push(Cell { path, value: value.into() });
+                items.retain(|item| names.column(item.path) != column);
+                items.push(self.keep(name, path, at, value));
             }
-            self.put(Trait { name, at, cells: cells.into() }, names);
+            self.settle(name, at, &items, names);
         }
     }
 
     /// Folds the traits of profiles that merge into this one: per trait the newest value, then columns settled in the
     /// order of setting.
-    pub fn merge(&mut self, others: Vec<Box<ProfileTraits>>, names: &TraitNames) {
-        let mut newest: BTreeMap<PathId, Trait> = BTreeMap::new();
-        let all =
-            std::mem::take(&mut self.traits).into_iter().chain(others.into_iter().flat_map(|o| o.traits));
-        for candidate in all {
-            match newest.get(&candidate.name) {
-                Some(t)
-                    if (candidate.at.timestamp, candidate.at.uuid_ts) <= (t.at.timestamp, t.at.uuid_ts) => {}
-                _ => {
-                    newest.insert(candidate.name, candidate);
+    pub fn merge(&mut self, others: &[PackedTraits], names: &TraitNames) {
+        let mut newest: BTreeMap<PathId, Range<usize>> = BTreeMap::new();
+        let mut start = 0;
+        for other in std::iter::once(None).chain(others.iter().map(Some)) {
+            if let Some(packed) = other {
+                self.unpack_more(packed);
+            }
+            for one in self.items[start..].chunk_by(|a, b| a.name == b.name) {
+                let range = start..start + one.len();
+                start = range.end;
+                match newest.get(&one[0].name) {
+                    Some(held) if one[0].clock() <= self.items[held.start].clock() => {}
+                    _ => drop(newest.insert(one[0].name, range)),
                 }
             }
         }
-        let mut in_order: Vec<Trait> = newest.into_values().collect();
-        in_order.sort_by_key(|t| Reverse((t.at.timestamp, t.at.uuid_ts)));
+        let all = std::mem::take(&mut self.items);
+        let mut in_order: Vec<&[Item]> = newest.into_values().map(|range| &all[range]).collect();
+        in_order.sort_by_key(|one| Reverse(one[0].clock()));
         while let Some(next) = in_order.pop() {
-            self.put(next, names);
+            self.settle(next[0].name, next[0].at, next, names);
         }
     }
+}
+
+fn place(bytes: usize) -> u32 {
+    u32::try_from(bytes).expect("traits of a profile are shorter than 4 GiB")
 }

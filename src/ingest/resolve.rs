@@ -231,14 +231,12 @@ impl Stage {
             out.n_rows += 1;
         }
         if changes.traits {
-            let empty = crate::identity::traits::ProfileTraits::default();
-            let traits = graph.traits(canonical).unwrap_or(&empty);
             let out = &mut resolved.trait_rows;
             self.trait_rows.push_row(
                 &mut out.bytes,
                 &trigger,
                 graph.segment_id(canonical),
-                traits,
+                &self.resolver.traits,
                 &changes.gone_columns,
                 &mut self.resolver.trait_names,
             );

@@ -13,14 +13,11 @@ use crate::{
 /// The table's name.
 pub const TABLE: &str = "profile_traits_updates";
 
-/// Which trait, and which cell of it.
-type CellPlace = (u32, u32);
-
 /// Renders rows; keeps its scratch space.
 #[derive(Debug, Default)]
 pub struct TraitRows {
-    /// Alphabetical place of the column, its number, its cell (`None` for one that is gone).
-    columns: Vec<(u32, u32, Option<CellPlace>)>,
+    /// Alphabetical place of the column, its number, its value among all (`None` for one that is gone).
+    columns: Vec<(u32, u32, Option<u32>)>,
     /// Alphabetical place of the path, its number, seq.
     seqs: Vec<(u32, u32, u64)>,
 }
@@ -62,11 +59,9 @@ impl TraitRows {
         names.sort();
         self.push_seqs(out, traits, names);
         self.columns.clear();
-        for (place, one) in (0..).zip(&traits.traits) {
-            for (cell, value) in (0..).zip(&one.cells) {
-                let column = names.column(value.path);
-                self.columns.push((names.column_place(column), column, Some((place, cell))));
-            }
+        for (number, one) in (0..).zip(traits.values()).filter(|(_, one)| !one.value.is_empty()) {
+            let column = names.column(one.path);
+            self.columns.push((names.column_place(column), column, Some(number)));
         }
         self.columns.extend(gone_columns.iter().map(|&column| (names.column_place(column), column, None)));
         self.columns.sort_unstable();
@@ -75,9 +70,7 @@ impl TraitRows {
             out.extend_from_slice(names.column_name(column));
             out.extend_from_slice(b"\":");
             match value {
-                Some((place, cell)) => {
-                    out.extend_from_slice(&traits.traits[place as usize].cells[cell as usize].value);
-                }
+                Some(number) => out.extend_from_slice(traits.value(number as usize)),
                 None => out.extend_from_slice(b"null"),
             }
         }
@@ -86,14 +79,8 @@ impl TraitRows {
 
     fn push_seqs(&mut self, out: &mut Vec<u8>, traits: &ProfileTraits, names: &TraitNames) {
         self.seqs.clear();
-        for one in &traits.traits {
-            if one.cells.is_empty() {
-                self.seqs.push((names.path_place(one.name), one.name, one.at.seq));
-            }
-            for cell in &one.cells {
-                self.seqs.push((names.path_place(cell.path), cell.path, one.at.seq));
-            }
-        }
+        // A removed trait stands by its name, which is its path.
+        self.seqs.extend(traits.values().map(|one| (names.path_place(one.path), one.path, one.at.seq)));
         self.seqs.sort_unstable();
         // JSON inside a JSON text: the quotes inside are escaped.
         out.extend_from_slice(b",\"__trait_seqs\":\"");

@@ -16,7 +16,8 @@ use crate::{
     identity::{
         extract::identifier_key,
         graph::{NO_TIME, ProfileId},
-        traits::{Cell, SetAt, Trait, column_of},
+        packed_traits::PackedValue,
+        traits::{ProfileTraits, SetAt, column_of},
         types::Types,
     },
     table::{
@@ -101,7 +102,9 @@ fn set_traits(folds: &Folds, profiles: &[ProfileId], replayed: &mut Replayed) ->
             if present.is_empty() {
                 return;
             }
-            let put = |one: &crate::view::present::Present<'_>| {
+            let mut traits = ProfileTraits::default();
+            // A name that JSON escapes is no trait of an event, and stays in the history.
+            for one in present.iter().filter(|one| one.is_plain) {
                 let clock = &rows[one.set_by].clock;
                 let name = trait_names.id(&path_of_column(one.name));
                 let at = SetAt {
@@ -109,11 +112,9 @@ fn set_traits(folds: &Folds, profiles: &[ProfileId], replayed: &mut Replayed) ->
                     uuid_ts: clock.uuid_ts().unwrap_or(Micros::MIN),
                     seq: clock.seq().saturating_sub(1),
                 };
-                Trait { name, at, cells: Box::new([Cell { path: name, value: one.json.into() }]) }
-            };
-            // A name that JSON escapes is no trait of an event, and stays in the history.
-            let traits = present.iter().filter(|one| one.is_plain).map(put).collect();
-            graph.traits_mut(profiles[profile as usize]).traits = traits;
+                traits.push(PackedValue { name, at, path: name, value: one.json });
+            }
+            graph.set_traits(profiles[profile as usize], traits.pack());
         })?;
     }
     Ok(())

@@ -27,7 +27,8 @@ use crate::{
     identity::{
         extract::identifier_key,
         graph::{Graph, NO_TIME, ProfileId},
-        traits::{Cell, SetAt, Trait, TraitNames, column_of},
+        packed_traits::PackedValue,
+        traits::{ProfileTraits, SetAt, TraitNames, column_of},
         types::Types,
     },
     progress::Progress,
@@ -131,8 +132,12 @@ fn graph_row(rows: &Rows, replayed: &mut Replayed) -> Result<()> {
     if graph.canonical(from) != into {
         let from = graph.canonical(from);
         graph.merge(from, into);
-        if let Some(traits) = graph.take_traits(from) {
-            graph.traits_mut(into).merge(vec![traits], &replayed.trait_names);
+        let theirs = graph.take_traits(from);
+        if !theirs.is_empty() {
+            let mut traits = ProfileTraits::default();
+            traits.unpack(graph.traits(into));
+            traits.merge(&[theirs], &replayed.trait_names);
+            graph.set_traits(into, traits.pack());
         }
     }
     graph.saw_seq(into, rows.seq()?);
@@ -166,17 +171,15 @@ fn trait_row(rows: &Rows, uuid_ts: Micros, replayed: &mut Replayed) -> Result<()
     tape.read(seqs.as_bytes()).map_err(|_| rows.wrong("\"__trait_seqs\" is not JSON"))?;
     let doc = Document { text: seqs.as_bytes(), tokens: &tape.tokens };
     let names = &mut replayed.trait_names;
-    let known: Map<u32, SetAt> = match replayed.graph.traits(profile) {
-        Some(traits) => traits.traits.iter().map(|t| (t.name, t.at)).collect(),
-        None => Map::default(),
-    };
+    let known: Map<u32, SetAt> =
+        replayed.graph.traits(profile).values().map(|one| (one.name, one.at)).collect();
     let nested: Vec<Vec<u8>> = doc
         .members(0)
         .map(|(path, _)| doc.raw(path))
         .filter(|path| path.contains(&b'.'))
         .map(column_of)
         .collect();
-    let mut traits: Vec<Trait> = Vec::new();
+    let mut traits = ProfileTraits::default();
     for (path, set) in doc.members(0) {
         let path = doc.raw(path);
         let set: u64 =
@@ -192,17 +195,12 @@ fn trait_row(rows: &Rows, uuid_ts: Micros, replayed: &mut Replayed) -> Result<()
         // A bare name beside a path of the same column is a removed trait: the value is the path's.
         let removed = !path.contains(&b'.') && nested.contains(&column);
         let value = rows.column(&column).filter(|_| !removed);
-        let cell = value.map(|value| Cell { path: path_id, value: value.into() });
-        match traits.last_mut().filter(|t| t.name == name) {
-            Some(last) => {
-                let mut cells = std::mem::take(&mut last.cells).into_vec();
-                cells.extend(cell);
-                last.cells = cells.into();
-            }
-            None => traits.push(Trait { name, at, cells: cell.into_iter().collect() }),
-        }
+        let value = value.unwrap_or_default();
+        // A removed trait stands by its name alone.
+        let path = if value.is_empty() { name } else { path_id };
+        traits.push(PackedValue { name, at, path, value });
     }
-    replayed.graph.traits_mut(profile).traits = traits;
+    replayed.graph.set_traits(profile, traits.pack());
     replayed.graph.saw_seq(profile, seq);
     Ok(())
 }

@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// Changes whenever the bytes mean something else.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 const MAGIC: [u8; 8] = *b"psstate\n";
 /// The place of the index and its checksum.
 const FOOT: usize = 24;

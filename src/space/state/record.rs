@@ -8,7 +8,8 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::encode::{In, Out};
 use crate::identity::{
     graph::{Cluster, Graph, MappedIdentifier, ProfileId},
-    traits::{Cell, PathId, ProfileTraits, SetAt, Trait},
+    packed_traits::PackedTraits,
+    traits::PathId,
     types::TypeId,
 };
 
@@ -18,13 +19,12 @@ pub(super) const HEAD: usize = 12;
 /// Appends the record of a canonical profile that is in the graph.
 pub(super) fn encode(graph: &Graph, profile: ProfileId, out: &mut Out) {
     let segments = std::iter::once(profile).chain(graph.merged(profile).iter().copied());
-    let traits = graph.traits(profile).map_or(&[][..], |traits| &traits.traits);
     push(
         out,
         graph.last_seq(profile),
         (1 + graph.merged(profile).len(), segments.map(|segment| (segment, graph.segment_id(segment)))),
         (graph.n_identifiers_of(profile) as usize, graph.identifiers_of(profile)),
-        traits,
+        graph.traits(profile),
     );
 }
 
@@ -35,7 +35,7 @@ pub(super) fn encode_cluster(cluster: &Cluster, out: &mut Out) {
         cluster.last_seq,
         (cluster.segments.len(), cluster.segments.iter().map(|(id, text)| (*id, &**text))),
         (cluster.identifiers.len(), cluster.identifiers.iter().copied()),
-        cluster.traits.as_ref().map_or(&[][..], |traits| &traits.traits),
+        &cluster.traits,
     );
 }
 
@@ -44,7 +44,7 @@ fn push<'a>(
     last_seq: u64,
     segments: (usize, impl Iterator<Item = (ProfileId, &'a str)>),
     identifiers: (usize, impl Iterator<Item = MappedIdentifier>),
-    traits: &[Trait],
+    traits: &PackedTraits,
 ) {
     let start = out.0.len();
     out.0.extend_from_slice(&[0; HEAD]);
@@ -61,18 +61,7 @@ fn push<'a>(
         out.u32(identifier.profile);
         out.u32(identifier.type_id);
     }
-    out.length(traits.len());
-    for one in traits {
-        out.u32(one.name);
-        out.i64(one.at.timestamp);
-        out.i64(one.at.uuid_ts);
-        out.u64(one.at.seq);
-        out.length(one.cells.len());
-        for cell in &one.cells {
-            out.u32(cell.path);
-            out.text(&cell.value);
-        }
-    }
+    out.0.extend_from_slice(traits.bytes());
     seal(out, start);
 }
 
@@ -104,16 +93,6 @@ pub(super) fn decode(bytes: &[u8], type_ids: &[TypeId], paths: &[PathId]) -> Opt
         let type_id = *type_ids.get(rest.u32()? as usize)?;
         cluster.identifiers.push(MappedIdentifier { key, timestamp, profile, type_id });
     }
-    let mut traits = Vec::new();
-    for _ in 0..rest.u32()? {
-        let name = *paths.get(rest.u32()? as usize)?;
-        let at = SetAt { timestamp: rest.i64()?, uuid_ts: rest.i64()?, seq: rest.u64()? };
-        let mut cells = Vec::new();
-        for _ in 0..rest.u32()? {
-            cells.push(Cell { path: *paths.get(rest.u32()? as usize)?, value: rest.text()?.into() });
-        }
-        traits.push(Trait { name, at, cells: cells.into() });
-    }
-    cluster.traits = (!traits.is_empty()).then(|| Box::new(ProfileTraits { traits }));
-    (rest.0.is_empty() && !cluster.segments.is_empty()).then_some(cluster)
+    cluster.traits = PackedTraits::read(rest.0, paths)?;
+    (!cluster.segments.is_empty()).then_some(cluster)
 }
