@@ -16,7 +16,7 @@ use crate::{
         packed_traits::PackedTraits,
         rules::{Rules, Window},
         traits::{SetAt, TraitNames},
-        types::Types,
+        types::{TypeId, Types},
     },
     progress::Progress,
     read::digest::{Digest, PIECE},
@@ -148,7 +148,11 @@ fn check_rules(
             differences
                 .push(format!("profile \"{segment_id}\" has {n_merged} merged profiles, over the cap"));
         }
-        for &(type_id, n) in graph.counts(id) {
+        let mut counts: BTreeMap<TypeId, u32> = BTreeMap::new();
+        for type_id in graph.identifiers_of(id).map(|identifier| identifier.type_id) {
+            *counts.entry(type_id).or_default() += 1;
+        }
+        for (type_id, n) in counts {
             let name = &names[type_id as usize];
             if over_limit(&rules, name, n) {
                 differences.push(format!("profile \"{segment_id}\" has {n} of `{name}`, over its limit"));

@@ -12,7 +12,7 @@ use hashbrown::HashTable;
 
 use super::{packed_traits::PackedTraits, types::TypeId};
 use crate::{
-    collections::{Hasher, key_of},
+    collections::{Hasher, Key, key_of},
     error::{Error, Result},
     event::timestamp::Millis,
 };
@@ -28,7 +28,7 @@ const NONE: u32 = u32::MAX;
 /// An identifier that is mapped.
 #[derive(Debug, Clone, Copy)]
 struct Mapped {
-    key: u128,
+    key: Key,
     /// The `timestamp` of its mapping.
     timestamp: Millis,
     /// The profile it was mapped to; that one may have merged since.
@@ -36,6 +36,13 @@ struct Mapped {
     type_id: TypeId,
     /// The next identifier of the same canonical profile.
     next: u32,
+}
+
+impl Mapped {
+    fn identifier(&self) -> MappedIdentifier {
+        let Self { key, timestamp, profile, type_id, .. } = *self;
+        MappedIdentifier { key: key.whole(), timestamp, profile, type_id }
+    }
 }
 
 /// A profile that is here. All but `id` and `parent` is kept for canonical profiles only.
@@ -49,15 +56,24 @@ struct Profile {
     last_identifier: u32,
     /// The seq of the last raw row written for it.
     last_seq: u64,
-    /// How many identifiers of each type.
-    counts: Vec<(TypeId, u32)>,
-    /// The profiles that map to it, itself left out, in the order in which they came to it: keeping them sorted would cost
-    /// a large profile that merges many small ones more with each of them.
-    merged: Vec<ProfileId>,
     traits: PackedTraits,
+    more: Option<Box<More>>,
     /// Whether anything of it is not as it was when it was fetched.
     changed: bool,
 }
+
+/// What only a profile has that is more than a few identifiers.
+#[derive(Debug, Clone, Default)]
+struct More {
+    /// The profiles that map to it, itself left out, in the order in which they came to it: keeping them sorted would cost
+    /// a large profile that merges many small ones more with each of them.
+    merged: Vec<ProfileId>,
+    /// How many identifiers of each type, where there are more than [`FEW`].
+    counts: Vec<(TypeId, u32)>,
+}
+
+/// So many identifiers are counted when it is asked for.
+const FEW: u32 = 8;
 
 /// A canonical profile with all that belongs to it, as it is put away and fetched again.
 #[derive(Debug, Clone, Default)]
@@ -157,7 +173,10 @@ impl Graph {
             self.map(identifier.key, identifier.type_id, identifier.profile, identifier.timestamp);
         }
         let profile = self.profile_mut(root);
-        profile.merged = cluster.segments[1..].iter().map(|&(id, _)| id).collect();
+        if 1 < cluster.segments.len() {
+            let merged = &mut profile.more.get_or_insert_default().merged;
+            merged.extend(cluster.segments[1..].iter().map(|&(id, _)| id));
+        }
         profile.last_seq = cluster.last_seq;
         profile.traits = cluster.traits;
         profile.changed = false;
@@ -181,9 +200,9 @@ impl Graph {
     pub fn identifiers_of(&self, profile: ProfileId) -> impl Iterator<Item = MappedIdentifier> {
         let mut at = self.profile(profile).first_identifier;
         std::iter::from_fn(move || {
-            let &Mapped { key, timestamp, profile, type_id, next } = self.identifiers.get(at as usize)?;
-            at = next;
-            Some(MappedIdentifier { key, timestamp, profile, type_id })
+            let mapped = self.identifiers.get(at as usize)?;
+            at = mapped.next;
+            Some(mapped.identifier())
         })
     }
 
@@ -220,19 +239,14 @@ impl Graph {
 
     /// All identifiers that are here, in no order that means anything.
     pub fn mapped_identifiers(&self) -> impl Iterator<Item = MappedIdentifier> {
-        self.identifiers.iter().map(|&Mapped { key, timestamp, profile, type_id, .. }| MappedIdentifier {
-            key,
-            timestamp,
-            profile,
-            type_id,
-        })
+        self.identifiers.iter().map(Mapped::identifier)
     }
 
     /// Makes room for identifiers to come.
     pub fn reserve_identifiers(&mut self, additional: usize) {
         self.identifiers.reserve(additional);
         let identifiers = &self.identifiers;
-        self.by_key.reserve(additional, |&i| hash_of(identifiers[i as usize].key));
+        self.by_key.reserve(additional, |&i| identifiers[i as usize].key.hash());
     }
 
     /// How many profiles were ever created.
@@ -296,9 +310,8 @@ impl Graph {
             first_identifier: NONE,
             last_identifier: NONE,
             last_seq: 0,
-            counts: Vec::new(),
-            merged: Vec::new(),
             traits: PackedTraits::default(),
+            more: None,
             changed: true,
         });
         let hash = self.hasher.hash_one(segment_id);
@@ -339,7 +352,8 @@ impl Graph {
     /// The number of a mapped identifier that is here.
     #[must_use]
     pub fn find_here(&self, key: u128) -> Option<u32> {
-        self.by_key.find(hash_of(key), |&i| self.identifiers[i as usize].key == key).copied()
+        let key = Key::from(key);
+        self.by_key.find(key.hash(), |&i| self.identifiers[i as usize].key == key).copied()
     }
 
     /// The profile that an identifier maps to now.
@@ -357,9 +371,10 @@ impl Graph {
     pub fn map(&mut self, key: u128, type_id: TypeId, segment: ProfileId, timestamp: Millis) {
         let canonical = self.canonical(segment);
         let number = u32::try_from(self.identifiers.len()).expect("fewer than 2^32 identifiers");
+        let key = Key::from(key);
         self.identifiers.push(Mapped { key, timestamp, profile: segment, type_id, next: NONE });
         let identifiers = &self.identifiers;
-        self.by_key.insert_unique(hash_of(key), number, |&i| hash_of(identifiers[i as usize].key));
+        self.by_key.insert_unique(key.hash(), number, |&i| identifiers[i as usize].key.hash());
         let profile = self.profile_mut(canonical);
         profile.changed = true;
         profile.n_identifiers += 1;
@@ -367,30 +382,53 @@ impl Graph {
         if last == NONE {
             profile.first_identifier = number;
         }
-        add_count(&mut profile.counts, type_id, 1);
+        let n = profile.n_identifiers;
+        if FEW + 1 < n {
+            add_count(&mut profile.more.get_or_insert_default().counts, type_id, 1);
+        }
         if last != NONE {
             self.identifiers[last as usize].next = number;
         }
+        if n == FEW + 1 {
+            self.count_all(canonical);
+        }
+    }
+
+    /// Begins to keep count of a profile's identifiers, which have become many.
+    fn count_all(&mut self, profile: ProfileId) {
+        let mut counts = Vec::new();
+        for identifier in self.identifiers_of(profile) {
+            add_count(&mut counts, identifier.type_id, 1);
+        }
+        self.profile_mut(profile).more.get_or_insert_default().counts = counts;
     }
 
     /// Merges a canonical profile into another. Traits are the caller's to fold: [`Graph::take_traits`].
     pub fn merge(&mut self, from: ProfileId, into: ProfileId) {
         debug_assert_ne!(from, into);
+        let counts = [from, into].map(|profile| self.n_identifiers_of(profile));
+        if FEW < counts[0] + counts[1] {
+            for (profile, n) in [from, into].into_iter().zip(counts) {
+                if n <= FEW {
+                    self.count_all(profile);
+                }
+            }
+        }
         let source = self.profile_mut(from);
         source.parent = into;
-        let merged = std::mem::take(&mut source.merged);
-        let counts = std::mem::take(&mut source.counts);
+        let more = source.more.take().unwrap_or_default();
         let (first, last, n, last_seq) =
             (source.first_identifier, source.last_identifier, source.n_identifiers, source.last_seq);
         let target = self.profile_mut(into);
         target.changed = true;
         target.last_seq = target.last_seq.max(last_seq);
         target.n_identifiers += n;
-        for (type_id, count) in counts {
-            add_count(&mut target.counts, type_id, count);
+        let of_target = target.more.get_or_insert_default();
+        of_target.merged.push(from);
+        of_target.merged.extend(more.merged);
+        for (type_id, count) in more.counts {
+            add_count(&mut of_target.counts, type_id, count);
         }
-        target.merged.push(from);
-        target.merged.extend(merged);
         if first != NONE {
             let end = std::mem::replace(&mut target.last_identifier, last);
             if end == NONE {
@@ -404,7 +442,7 @@ impl Graph {
     /// The profiles merged into a canonical one, in no order.
     #[must_use]
     pub fn merged(&self, profile: ProfileId) -> &[ProfileId] {
-        &self.profile(profile).merged
+        self.profile(profile).more.as_ref().map_or(&[], |more| &more.merged)
     }
 
     /// How many identifiers a canonical profile has.
@@ -413,16 +451,30 @@ impl Graph {
         self.profile(profile).n_identifiers
     }
 
-    /// How many identifiers of each type a canonical profile has; types in no order.
-    #[must_use]
-    pub fn counts(&self, profile: ProfileId) -> &[(TypeId, u32)] {
-        &self.profile(profile).counts
+    /// The types of a canonical profile's identifiers, in no order; one may come more than once.
+    pub fn types(&self, profile: ProfileId) -> impl Iterator<Item = TypeId> {
+        let counts = self.counts(profile);
+        let few = counts.is_none().then(|| self.identifiers_of(profile));
+        let counted = counts.into_iter().flatten().map(|&(type_id, _)| type_id);
+        counted.chain(few.into_iter().flatten().map(|identifier| identifier.type_id))
     }
 
     /// How many identifiers of a type a canonical profile has.
     #[must_use]
     pub fn count(&self, profile: ProfileId, type_id: TypeId) -> u32 {
-        self.counts(profile).iter().find(|(t, _)| *t == type_id).map_or(0, |&(_, n)| n)
+        match self.counts(profile) {
+            Some(counts) => counts.iter().find(|(t, _)| *t == type_id).map_or(0, |&(_, n)| n),
+            None => {
+                self.identifiers_of(profile).map(|identifier| u32::from(identifier.type_id == type_id)).sum()
+            }
+        }
+    }
+
+    /// How many identifiers of each type a profile of many has.
+    fn counts(&self, profile: ProfileId) -> Option<&[(TypeId, u32)]> {
+        let profile = self.profile(profile);
+        let more = profile.more.as_ref().filter(|_| FEW < profile.n_identifiers)?;
+        Some(&more.counts)
     }
 
     /// How many identifiers of a type a canonical profile got after a time.
@@ -476,10 +528,4 @@ fn add_count(counts: &mut Vec<(TypeId, u32)>, type_id: TypeId, n: u32) {
         Some((_, count)) => *count += n,
         None => counts.push((type_id, n)),
     }
-}
-
-/// Keys are hashes already.
-#[expect(clippy::cast_possible_truncation, reason = "half of a 128-bit hash is a hash")]
-fn hash_of(key: u128) -> u64 {
-    key as u64
 }

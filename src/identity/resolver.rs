@@ -272,10 +272,10 @@ impl Resolver {
         }
         let several = 1 < self.found.len();
         let of_event = new.iter().filter(|c| c.profile.is_none()).map(|c| c.type_id);
-        let held = self.found.iter().filter(|_| several).flat_map(|&p| self.graph.counts(p));
+        let held = self.found.iter().filter(|_| several).flat_map(|&p| self.graph.types(p));
         // Of several limits the one of the highest rank is told.
         let limited = of_event
-            .chain(held.map(|&(type_id, _)| type_id))
+            .chain(held)
             .filter(|&type_id| self.breaks_limit(type_id, new, timestamp))
             .min_by_key(|&type_id| self.ranks[type_id as usize]);
         if let Some(type_id) = limited {
