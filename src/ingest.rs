@@ -33,7 +33,7 @@ use crate::{
         commit::{STATE, Space},
         event_rows::Backfilled,
         manifest::{ConfigUsed, Run, RunInput},
-        state::Reading,
+        state::{DiskShelves, Reading},
     },
     summary::IngestSummary,
     table::blocks::Meter,
@@ -205,9 +205,11 @@ fn run(
     let types = Arc::new(Types::default());
     let n_bytes: u64 = looked.units.iter().map(|unit| unit.length).sum();
     let mut replayed = space.carry_on(space.reading_for(n_bytes, reading), &types, progress)?;
-    // Room at once for a message a line: a table that grows needs twice as much while it does.
     let n_lines: u64 = looked.read.iter().map(|input| input.lines).sum();
-    replayed.accepted.reserve(usize::try_from(n_lines).unwrap_or_default());
+    let n_lines = usize::try_from(n_lines).unwrap_or_default();
+    let shelves = DiskShelves::new(&space.folder().join(STATE));
+    let memory = options.memory.unwrap_or_else(default_memory);
+    replayed.accepted.shelve(Box::new(shelves), memory / 32, n_lines);
     let meter = Meter::new(progress);
     let earliest = looked.units.iter().map(|unit| unit.earliest).min().unwrap_or(Millis::MAX);
     let window = rules.dedupe_window;

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use crate::{
     error::{Error, Result},
-    event::timestamp::Millis,
+    event::duplicates::Message,
     files::Files,
     identity::{
         config,
@@ -182,13 +182,13 @@ fn check_state(
     match state::read(&space.join(STATE), &manifest.state, Reading::Whole, types, files)? {
         // The next run rebuilds it.
         None => differences.push("the state cache is missing or damaged".to_owned()),
-        Some(cached) => compare(&cached, replayed, differences),
+        Some(cached) => compare(&cached, replayed, differences)?,
     }
     Ok(())
 }
 
 /// Names where a state and a replay differ.
-fn compare(cached: &Replayed, replayed: &Replayed, differences: &mut Vec<String>) {
+fn compare(cached: &Replayed, replayed: &Replayed, differences: &mut Vec<String>) -> Result<()> {
     let profiles = |state: &Replayed| -> Vec<(String, u32, u64, TraitsByName)> {
         let of = state.graph.profile_states().map(|p| {
             let canonical = traits_of(p.traits, &state.trait_names);
@@ -223,16 +223,20 @@ fn compare(cached: &Replayed, replayed: &Replayed, differences: &mut Vec<String>
     if identifiers(&cached.graph) != identifiers(&replayed.graph) {
         differences.push("the identifiers in the state cache are not those of the raw tables".to_owned());
     }
-    let messages = |state: &Replayed| -> Vec<(u128, Millis)> {
-        let mut all: Vec<(u128, Millis)> = state.accepted.messages().collect();
-        all.par_sort_unstable();
-        all
+    let messages = |state: &Replayed| -> Result<Vec<Message>> {
+        let mut all: Vec<Message> = Vec::with_capacity(state.accepted.count());
+        state.accepted.sorted(|some| {
+            all.extend_from_slice(some);
+            Ok(())
+        })?;
+        Ok(all)
     };
-    let (of_cache, of_replay) = (messages(cached), messages(replayed));
+    let (of_cache, of_replay) = (messages(cached)?, messages(replayed)?);
     // Event tables that are not synced leave messages that only the cache remembers.
     if of_replay.iter().any(|message| of_cache.binary_search(message).is_err()) {
         differences.push("the state cache has forgotten messages that stand in the event tables".to_owned());
     }
+    Ok(())
 }
 
 /// Traits by name: when each was set, and its values, spelled out.

@@ -3,6 +3,7 @@
 pub mod block;
 pub mod duplicates;
 pub mod fields;
+mod filter;
 pub mod json;
 pub mod marks;
 pub mod order;

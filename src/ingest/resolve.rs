@@ -165,7 +165,7 @@ impl Stage {
         for (number, &place) in released.places.iter().enumerate() {
             let (block, event) = released.event(place);
             if cold_duplicates.get(number).is_some_and(|&duplicate| duplicate)
-                || !self.accepted.accept(event.message_key, event.received_at, window)
+                || !self.accepted.accept(event.message_key, event.received_at, window)?
             {
                 self.n_duplicates += 1;
                 resolved.outcomes.push(Outcome { segment_id: Span::default(), uuid_ts: None });

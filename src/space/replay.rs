@@ -239,7 +239,7 @@ fn replay_messages(
             if let (Some(id), Some(received_at)) = (rows.optional("id"), rows.optional("received_at")) {
                 let received_at = parse_millis(received_at.as_bytes());
                 let received_at = received_at.ok_or_else(|| rows.wrong("\"received_at\" is no time"))?;
-                accepted.remember(key_of(id.as_bytes()), received_at);
+                accepted.remember(key_of(id.as_bytes()), received_at)?;
             }
             if progress.interrupted() {
                 return Err(Error::Interrupted);

@@ -1,10 +1,18 @@
 //! Parts as one: profiles and messages looked up in the newest part that has them.
 
-use super::part::Part;
+use rayon::prelude::*;
+
+use super::{
+    part::Part,
+    shelves::{as_message, as_time},
+};
 use crate::{
     collections::Set,
     error::Result,
-    event::{duplicates::Remembered, timestamp::Millis},
+    event::{
+        duplicates::{Message, Remembered, ranges},
+        timestamp::Millis,
+    },
     identity::graph::{Cluster, Cold, ProfileId},
 };
 
@@ -13,9 +21,6 @@ use crate::{
 pub(super) struct Parts {
     parts: Vec<Part>,
 }
-
-/// So many blocks of entries are read at once.
-const BLOCKS: usize = 1024;
 
 impl Parts {
     pub(super) fn new(parts: Vec<Part>) -> Self {
@@ -51,15 +56,18 @@ impl Parts {
         Ok(())
     }
 
-    /// Calls `each` with every message.
-    pub(super) fn messages(&self, mut each: impl FnMut(u128, Millis)) -> Result<()> {
-        for part in &self.parts {
-            let n_blocks = part.messages.n_blocks();
-            for first in (0..n_blocks).step_by(BLOCKS) {
-                for (key, value) in part.entries(&part.messages, first..n_blocks.min(first + BLOCKS))? {
-                    each(key, as_time(value));
-                }
+    /// Calls `each` with all messages, some at a time, sorted by key.
+    pub(super) fn messages(&self, mut each: impl FnMut(&[Message]) -> Result<()>) -> Result<()> {
+        let mut some = Vec::new();
+        for (first, last) in ranges(usize::try_from(self.n_messages()).unwrap_or(usize::MAX)) {
+            some.clear();
+            for part in &self.parts {
+                part.messages(first, last, |entry| some.push(as_message(entry)))?;
             }
+            if 1 < self.parts.len() {
+                some.par_sort_unstable();
+            }
+            each(&some)?;
         }
         Ok(())
     }
@@ -95,8 +103,4 @@ impl Remembered for Parts {
         }
         Ok(false)
     }
-}
-
-fn as_time(value: u64) -> Millis {
-    Millis::try_from(value).unwrap_or(Millis::MAX)
 }

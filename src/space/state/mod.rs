@@ -10,20 +10,21 @@ mod cold;
 mod encode;
 mod part;
 mod record;
+mod shelves;
 mod sorted;
 
 use std::{path::Path, sync::Arc};
 
+pub use self::shelves::DiskShelves;
 use self::{
     cold::Parts,
     part::{Part, Writer},
-    sorted::Entry,
 };
 use super::{manifest::StateFile, replay::Replayed};
 use crate::{
     collections::Set,
     error::Result,
-    event::{duplicates::Accepted, timestamp::Millis},
+    event::duplicates::Accepted,
     files::Files,
     identity::{
         graph::{Cluster, Graph, segment_key},
@@ -90,7 +91,9 @@ pub fn read(
     });
     let whole = whole.and_then(|()| {
         accepted.reserve(usize::try_from(parts.n_messages()).unwrap_or_default());
-        parts.messages(|key, received_at| accepted.remember(key, received_at))
+        parts.messages(|some| {
+            some.iter().try_for_each(|message| accepted.remember(message.key.whole(), message.received_at))
+        })
     });
     match whole {
         Ok(()) => {
@@ -173,18 +176,9 @@ fn write_part(
         writer.record(|out| record::encode(graph, profile, out), keys)?;
     }
     writer.places()?;
-    // Sorting all at once would take as much memory again as they have: one range of keys after the other.
-    let n_ranges = (accepted.count() / SORTED_AT_ONCE + 1) as u128;
-    for range in 0..n_ranges {
-        let in_range = |(key, _): &(u128, Millis)| ((key >> 64) * n_ranges) >> 64 == range;
-        let messages = accepted.messages().filter(in_range);
-        writer.messages(messages.map(|(key, received_at)| (key, as_value(received_at))).collect())?;
-    }
+    accepted.sorted(|some| writer.messages(some))?;
     writer.finish(n_profiles, types, trait_names)
 }
-
-/// So many messages are sorted at once.
-const SORTED_AT_ONCE: usize = 1 << 21;
 
 /// Puts parts together.
 fn merge(
@@ -206,10 +200,7 @@ fn merge(
         writer.record(|out| record::encode_cluster(&cluster, out), keys)
     })?;
     writer.places()?;
-    let mut messages: Vec<Entry> =
-        Vec::with_capacity(usize::try_from(parts.n_messages()).unwrap_or_default());
-    parts.messages(|key, received_at| messages.push((key, as_value(received_at))))?;
-    writer.messages(messages)?;
+    parts.messages(|some| writer.messages(some))?;
     writer.finish(n_profiles, contents.types, &trait_names)
 }
 
@@ -223,9 +214,4 @@ pub fn sweep(folder: &Path, in_force: &[StateFile], files: &Files) {
             let _ = files.remove_file(&entry.path());
         }
     }
-}
-
-/// Times of messages are not before 1970.
-fn as_value(received_at: Millis) -> u64 {
-    u64::try_from(received_at).unwrap_or_default()
 }

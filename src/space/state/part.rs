@@ -17,10 +17,13 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 use super::{
     encode::{In, Out},
     record::{self, HEAD},
+    shelves::as_entry,
     sorted::{BLOCK, Entry, Sorted},
 };
 use crate::{
+    collections::Key,
     error::{Error, Result},
+    event::duplicates::Message,
     files::{Files, OutFile},
     identity::{
         graph::Cluster,
@@ -129,13 +132,9 @@ impl Part {
         sorted.find(key, &self.file, &self.path, each)
     }
 
-    /// All entries of some blocks.
-    pub(super) fn entries(&self, sorted: &Sorted, blocks: std::ops::Range<usize>) -> Result<Vec<Entry>> {
-        let mut entries = Vec::with_capacity(blocks.len() * BLOCK);
-        for block in blocks {
-            sorted.entries(block, &self.file, &self.path, &mut entries)?;
-        }
-        Ok(entries)
+    /// Calls `each` with all messages from one key to another, both included, in their order.
+    pub(super) fn messages(&self, first: u128, last: u128, each: impl FnMut(Entry)) -> Result<()> {
+        self.messages.range(first, last, &self.file, &self.path, each)
     }
 }
 
@@ -204,11 +203,11 @@ pub(super) struct Writer {
     /// Bytes that went out.
     written: u64,
     /// Where the record of each key is, before they are sorted.
-    unsorted: Vec<Entry>,
+    unsorted: Vec<(Key, u64)>,
     records_end: u64,
     places: Sorted,
     /// Messages that do not fill a block yet.
-    rest: Vec<Entry>,
+    rest: Vec<Message>,
     messages: Option<Sorted>,
 }
 
@@ -242,7 +241,7 @@ impl Writer {
     ) -> Result<()> {
         let place = self.at();
         push(&mut self.pending);
-        self.unsorted.extend(keys.map(|key| (key, place)));
+        self.unsorted.extend(keys.map(|key| (Key::from(key), place)));
         self.relieve()
     }
 
@@ -253,25 +252,30 @@ impl Writer {
         unsorted.par_sort_unstable();
         let mut places = Sorted::begin(self.at());
         for block in unsorted.chunks(BLOCK) {
-            places.add(block, &mut self.pending.0);
+            places.add(block.iter().map(|&(key, place)| (key.whole(), place)), &mut self.pending.0);
             self.relieve()?;
         }
         self.places = places;
         Ok(())
     }
 
-    /// Appends messages, in no order, whose keys are behind those of all before.
-    pub(super) fn messages(&mut self, mut entries: Vec<Entry>) -> Result<()> {
-        entries.par_sort_unstable();
-        let mut rest = std::mem::take(&mut self.rest);
-        rest.append(&mut entries);
+    /// Appends messages, sorted by key, whose keys are behind those of all before.
+    pub(super) fn messages(&mut self, sorted: &[Message]) -> Result<()> {
         let mut messages = self.messages.take().unwrap_or_else(|| Sorted::begin(self.at()));
-        let (blocks, behind) = rest.as_chunks::<BLOCK>();
-        for block in blocks {
-            messages.add(block, &mut self.pending.0);
-            self.relieve()?;
+        // What did not fill a block comes first.
+        let missing = (BLOCK - self.rest.len()).min(sorted.len());
+        let (first, sorted) = sorted.split_at(missing);
+        self.rest.extend_from_slice(first);
+        if self.rest.len() == BLOCK {
+            messages.add(self.rest.iter().map(as_entry), &mut self.pending.0);
+            let (blocks, behind) = sorted.as_chunks::<BLOCK>();
+            for block in blocks {
+                messages.add(block.iter().map(as_entry), &mut self.pending.0);
+                self.relieve()?;
+            }
+            self.rest.clear();
+            self.rest.extend_from_slice(behind);
         }
-        self.rest = behind.to_vec();
         self.messages = Some(messages);
         Ok(())
     }
@@ -284,7 +288,7 @@ impl Writer {
         trait_names: &TraitNames,
     ) -> Result<StateFile> {
         let mut messages = self.messages.take().unwrap_or_else(|| Sorted::begin(self.at()));
-        messages.add(&self.rest, &mut self.pending.0);
+        messages.add(self.rest.iter().map(as_entry), &mut self.pending.0);
         let index_at = self.at();
         let mut index = Out::default();
         index.u32(n_profiles);

@@ -35,25 +35,22 @@ impl Sorted {
     }
 
     /// Encodes the next entries, which are a whole block unless they are the last.
-    pub(super) fn add(&mut self, entries: &[Entry], out: &mut Vec<u8>) {
-        let Some(&(first, _)) = entries.first() else { return };
+    pub(super) fn add(&mut self, entries: impl Iterator<Item = Entry>, out: &mut Vec<u8>) {
         let start = out.len();
+        let mut first = None;
         for (key, value) in entries {
+            first.get_or_insert(key);
             out.extend_from_slice(&key.to_le_bytes());
             out.extend_from_slice(&value.to_le_bytes());
+            self.n_entries += 1;
         }
-        self.n_entries += entries.len() as u64;
+        let Some(first) = first else { return };
         self.blocks.push((high(first), xxh3_64(&out[start..])));
     }
 
     /// How many entries there are.
     pub(super) fn len(&self) -> u64 {
         self.n_entries
-    }
-
-    /// How many blocks.
-    pub(super) fn n_blocks(&self) -> usize {
-        self.blocks.len()
     }
 
     /// Encodes where they are.
@@ -110,11 +107,23 @@ impl Sorted {
         Ok(())
     }
 
-    /// All entries of a block.
-    pub(super) fn entries(&self, block: usize, file: &File, path: &Path, out: &mut Vec<Entry>) -> Result<()> {
+    /// Calls `each` with all entries from one key to another, both included, in their order.
+    pub(super) fn range(
+        &self,
+        first: u128,
+        last: u128,
+        file: &File,
+        path: &Path,
+        mut each: impl FnMut(Entry),
+    ) -> Result<()> {
+        let from = self.blocks.partition_point(|&(start, _)| start < high(first)).saturating_sub(1);
+        let to = self.blocks.partition_point(|&(start, _)| start <= high(last));
         let mut bytes = [0; BLOCK * ENTRY];
-        let n = self.read(block, &mut bytes, file, path)?;
-        out.extend(bytes[..n * ENTRY].chunks_exact(ENTRY).map(entry));
+        for block in from..to {
+            let n = self.read(block, &mut bytes, file, path)?;
+            let entries = bytes[..n * ENTRY].chunks_exact(ENTRY).map(entry);
+            entries.filter(|(key, _)| first <= *key && *key <= last).for_each(&mut each);
+        }
         Ok(())
     }
 

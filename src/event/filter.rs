@@ -1,0 +1,79 @@
+//! A filter of keys: says of a key that it was never added, or that it may have been.
+//!
+//! A key sets eight bits within one line of 64 bytes, so that asking costs one look into memory. With sixteen bits for each
+//! key about one of a thousand that were never added may seem to have been.
+
+use super::duplicates::Message;
+use crate::collections::Key;
+
+const WORDS: usize = 8;
+const KEYS_A_LINE: usize = 32;
+
+/// Keys that were added, as bits.
+#[derive(Debug, Default)]
+pub(super) struct Filter {
+    lines: Vec<[u64; WORDS]>,
+}
+
+impl Filter {
+    /// Empty, for so many keys.
+    pub(super) fn for_keys(n_keys: usize) -> Self {
+        Self { lines: vec![[0; WORDS]; n_keys / KEYS_A_LINE + 1] }
+    }
+
+    /// How many keys it is for.
+    pub(super) fn capacity(&self) -> usize {
+        self.lines.len() * KEYS_A_LINE
+    }
+
+    /// Adds the keys of messages.
+    pub(super) fn add_all(&mut self, messages: &[Message]) {
+        for message in messages {
+            self.add(message.key);
+        }
+    }
+
+    /// Adds a key. Keys that are near each other are near each other here.
+    fn add(&mut self, key: Key) {
+        let line = self.line_of(key);
+        for (word, bits) in self.lines[line].iter_mut().zip(bits_of(key)) {
+            *word |= bits;
+        }
+    }
+
+    /// Whether a key may have been added.
+    pub(super) fn may_hold(&self, key: Key) -> bool {
+        self.lines[self.line_of(key)].iter().zip(bits_of(key)).all(|(word, bits)| word & bits != 0)
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "less than the number of lines")]
+    fn line_of(&self, key: Key) -> usize {
+        ((u128::from(key.high()) * self.lines.len() as u128) >> 64) as usize
+    }
+}
+
+/// One bit of each word.
+fn bits_of(key: Key) -> [u64; WORDS] {
+    let hash = key.hash();
+    std::array::from_fn(|word| 1 << (hash >> (6 * word) & 63))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collections::key_of;
+
+    fn keys(from: u32, to: u32) -> impl Iterator<Item = Key> {
+        (from..to).map(|number| Key::from(key_of(&number.to_le_bytes())))
+    }
+
+    #[test]
+    fn what_was_added_is_held_and_little_else() {
+        let mut filter = Filter::for_keys(100_000);
+        assert!(keys(0, 100_000).all(|key| !filter.may_hold(key)));
+        keys(0, 100_000).for_each(|key| filter.add(key));
+        assert!(keys(0, 100_000).all(|key| filter.may_hold(key)));
+        let wrong = keys(100_000, 200_000).filter(|key| filter.may_hold(*key)).count();
+        assert!(wrong < 500, "{wrong}");
+    }
+}

@@ -1,0 +1,149 @@
+//! Messages of a run that has more than it keeps in memory, in a file without a name, sorted as in a part of the state.
+//!
+//! The file is gone when the run ends, however it ends; what is in it goes to the state when the run commits.
+
+use std::{
+    fs::File,
+    io,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+};
+
+use super::sorted::{BLOCK, Entry, Sorted};
+use crate::{
+    collections::Key,
+    error::{Error, Result},
+    event::{
+        duplicates::{Message, Remembered, Shelves},
+        timestamp::Millis,
+    },
+};
+
+/// Shelves on the disk.
+#[derive(Debug)]
+pub struct DiskShelves {
+    folder: PathBuf,
+    file: Option<File>,
+    end: u64,
+    shelves: Vec<Sorted>,
+}
+
+/// Bytes go out in pieces of this many.
+const OUT_BYTES: usize = 1 << 20;
+
+impl DiskShelves {
+    /// In a file in this folder, made when the first messages come.
+    #[must_use]
+    pub fn new(folder: &Path) -> Self {
+        Self { folder: folder.to_owned(), file: None, end: 0, shelves: Vec::new() }
+    }
+
+    fn write(&mut self, bytes: &mut Vec<u8>) -> Result<()> {
+        let error = |e: io::Error| {
+            Error::io("put messages away in", &self.folder, e)
+                .hint("make room on this disk, or allow more memory with `--memory SIZE`")
+        };
+        let file = match &self.file {
+            Some(file) => file,
+            None => self.file.insert(tempfile::tempfile_in(&self.folder).map_err(error)?),
+        };
+        file.write_all_at(bytes, self.end).map_err(error)?;
+        self.end += bytes.len() as u64;
+        bytes.clear();
+        Ok(())
+    }
+}
+
+impl Shelves for DiskShelves {
+    fn put(&mut self, messages: &[Message]) -> Result<()> {
+        let mut sorted = Sorted::begin(self.end);
+        let mut bytes = Vec::new();
+        for block in messages.chunks(BLOCK) {
+            sorted.add(block.iter().map(as_entry), &mut bytes);
+            if OUT_BYTES <= bytes.len() {
+                self.write(&mut bytes)?;
+            }
+        }
+        self.write(&mut bytes)?;
+        self.shelves.push(sorted);
+        Ok(())
+    }
+
+    fn copy(&self, first: u128, last: u128, out: &mut Vec<Message>) -> Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
+        for shelf in &self.shelves {
+            shelf.range(first, last, file, &self.folder, |entry| out.push(as_message(entry)))?;
+        }
+        Ok(())
+    }
+}
+
+impl Remembered for DiskShelves {
+    fn near(&self, message_key: u128, received_at: Millis, window: Millis) -> Result<bool> {
+        let Some(file) = &self.file else { return Ok(false) };
+        let mut near = false;
+        // What comes twice comes soon.
+        for shelf in self.shelves.iter().rev() {
+            shelf.find(message_key, file, &self.folder, |value| {
+                near = as_time(value).abs_diff(received_at) <= window.unsigned_abs();
+                near
+            })?;
+            if near {
+                break;
+            }
+        }
+        Ok(near)
+    }
+}
+
+/// Times of messages are not before 1970.
+pub(super) fn as_entry(message: &Message) -> Entry {
+    (message.key.whole(), u64::try_from(message.received_at).unwrap_or_default())
+}
+
+pub(super) fn as_message((key, value): Entry) -> Message {
+    Message { key: Key::from(key), received_at: as_time(value) }
+}
+
+pub(super) fn as_time(value: u64) -> Millis {
+    Millis::try_from(value).unwrap_or(Millis::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{collections::key_of, event::duplicates::Accepted};
+
+    #[test]
+    fn shelves_change_nothing_but_the_memory_taken() {
+        let folder = tempfile::tempdir().expect("a folder for temporary files");
+        for foretold in [0, 10_000] {
+            let mut plain = Accepted::default();
+            let mut shelved = Accepted::default();
+            shelved.shelve(Box::new(DiskShelves::new(folder.path())), 0, foretold);
+            // Every message comes several times, now inside the window and now outside.
+            for number in 0..20_000_u64 {
+                let key = key_of(&(number * number % 9973).to_le_bytes());
+                let received_at = Millis::try_from(number).expect("small");
+                let accepted = plain.accept(key, received_at, 3000).expect("nothing is read");
+                assert_eq!(
+                    shelved.accept(key, received_at, 3000).expect("it is there"),
+                    accepted,
+                    "{number}"
+                );
+            }
+            assert_eq!(plain.count(), shelved.count());
+            assert!(5000 < plain.count() && plain.count() < 20_000, "{}", plain.count());
+            let all = |accepted: &Accepted| {
+                let mut all = Vec::new();
+                let each = |some: &[Message]| {
+                    all.extend_from_slice(some);
+                    Ok(())
+                };
+                accepted.sorted(each).expect("it is there");
+                all
+            };
+            assert_eq!(all(&plain), all(&shelved));
+        }
+    }
+}
