@@ -6,6 +6,7 @@
 //!
 //! Where a part is missing, damaged or of another version it is as if there were none.
 
+mod bits;
 mod cold;
 mod encode;
 mod part;

@@ -18,7 +18,7 @@ use super::{
     encode::{In, Out},
     record::{self, HEAD},
     shelves::as_entry,
-    sorted::{BLOCK, Entry, Sorted},
+    sorted::{Entry, Sorted, Sorter},
 };
 use crate::{
     collections::Key,
@@ -206,9 +206,7 @@ pub(super) struct Writer {
     unsorted: Vec<(Key, u64)>,
     records_end: u64,
     places: Sorted,
-    /// Messages that do not fill a block yet.
-    rest: Vec<Message>,
-    messages: Option<Sorted>,
+    messages: Sorter,
 }
 
 /// Bytes go out in blocks of this many.
@@ -228,8 +226,7 @@ impl Writer {
             unsorted: Vec::new(),
             records_end: 0,
             places: Sorted::default(),
-            rest: Vec::new(),
-            messages: None,
+            messages: Sorter::default(),
         })
     }
 
@@ -250,33 +247,22 @@ impl Writer {
         self.records_end = self.at();
         let mut unsorted = std::mem::take(&mut self.unsorted);
         unsorted.par_sort_unstable();
-        let mut places = Sorted::begin(self.at());
-        for block in unsorted.chunks(BLOCK) {
-            places.add(block.iter().map(|&(key, place)| (key.whole(), place)), &mut self.pending.0);
+        let mut places = Sorter::begin(self.at());
+        for (key, place) in unsorted {
+            places.add((key.whole(), place), &mut self.pending.0);
             self.relieve()?;
         }
-        self.places = places;
+        self.places = places.finish(&mut self.pending.0);
+        self.messages = Sorter::begin(self.at());
         Ok(())
     }
 
     /// Appends messages, sorted by key, whose keys are behind those of all before.
     pub(super) fn messages(&mut self, sorted: &[Message]) -> Result<()> {
-        let mut messages = self.messages.take().unwrap_or_else(|| Sorted::begin(self.at()));
-        // What did not fill a block comes first.
-        let missing = (BLOCK - self.rest.len()).min(sorted.len());
-        let (first, sorted) = sorted.split_at(missing);
-        self.rest.extend_from_slice(first);
-        if self.rest.len() == BLOCK {
-            messages.add(self.rest.iter().map(as_entry), &mut self.pending.0);
-            let (blocks, behind) = sorted.as_chunks::<BLOCK>();
-            for block in blocks {
-                messages.add(block.iter().map(as_entry), &mut self.pending.0);
-                self.relieve()?;
-            }
-            self.rest.clear();
-            self.rest.extend_from_slice(behind);
+        for message in sorted {
+            self.messages.add(as_entry(message), &mut self.pending.0);
+            self.relieve()?;
         }
-        self.messages = Some(messages);
         Ok(())
     }
 
@@ -287,8 +273,7 @@ impl Writer {
         types: &Types,
         trait_names: &TraitNames,
     ) -> Result<StateFile> {
-        let mut messages = self.messages.take().unwrap_or_else(|| Sorted::begin(self.at()));
-        messages.add(self.rest.iter().map(as_entry), &mut self.pending.0);
+        let messages = std::mem::take(&mut self.messages).finish(&mut self.pending.0);
         let index_at = self.at();
         let mut index = Out::default();
         index.u32(n_profiles);

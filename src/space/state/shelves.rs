@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::sorted::{BLOCK, Entry, Sorted};
+use super::sorted::{Entry, Sorted, Sorter};
 use crate::{
     collections::Key,
     error::{Error, Result},
@@ -56,16 +56,17 @@ impl DiskShelves {
 
 impl Shelves for DiskShelves {
     fn put(&mut self, messages: &[Message]) -> Result<()> {
-        let mut sorted = Sorted::begin(self.end);
+        let mut filling = Sorter::begin(self.end);
         let mut bytes = Vec::new();
-        for block in messages.chunks(BLOCK) {
-            sorted.add(block.iter().map(as_entry), &mut bytes);
+        for message in messages {
+            filling.add(as_entry(message), &mut bytes);
             if OUT_BYTES <= bytes.len() {
                 self.write(&mut bytes)?;
             }
         }
+        let done = filling.finish(&mut bytes);
         self.write(&mut bytes)?;
-        self.shelves.push(sorted);
+        self.shelves.push(done);
         Ok(())
     }
 

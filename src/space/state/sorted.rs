@@ -1,53 +1,148 @@
 //! Sorted entries on the disk: pairs of a 128-bit key and a number, found by key with one short read.
 //!
-//! Blocks of 170 entries, little-endian, one behind the other; keys may repeat. The index has the first key and the
-//! checksum of each block: 16 bytes for 4 KB. Keys are hashes, so nothing smaller would find them and nothing larger is
-//! needed.
+//! Blocks of 4 KB, one behind the other; keys may repeat. Keys that stand together are alike, and so may numbers be: a
+//! block has its first key and its smallest number whole, and of each entry what is beyond these, in as many bits as the
+//! largest takes. All entries of a block are as wide as each other, so that one is found by halving. The index has the
+//! upper half of the first key and the checksum of each block: 16 bytes for 4 KB.
 
 use std::{fs::File, os::unix::fs::FileExt, path::Path};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::encode::{In, Out};
+use super::{
+    bits::{SLACK, bits, put_bits, width},
+    encode::{In, Out},
+};
 use crate::error::{Error, Result};
 
 /// A key and what it leads to.
 pub(super) type Entry = (u128, u64);
 
-/// Bytes of an entry.
-pub(super) const ENTRY: usize = 24;
-/// Entries of a block.
-pub(super) const BLOCK: usize = 170;
+/// Bytes of a block; the last one may have less.
+const BLOCK: usize = 4096;
+/// Bytes before its entries: the first key, the smallest number, the bits of a key and of a number, how many there are.
+const HEAD: usize = 16 + 8 + 1 + 1 + 2;
 
 /// Where sorted entries are in a file.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Sorted {
     offset: u64,
+    n_bytes: u64,
     n_entries: u64,
     /// The upper half of the first key of each block, and the checksum of its bytes.
     blocks: Vec<(u64, u64)>,
 }
 
-impl Sorted {
+/// Sorted entries being written.
+#[derive(Debug, Default)]
+pub(super) struct Sorter {
+    sorted: Sorted,
+    /// Those of the next block.
+    entries: Vec<Entry>,
+    /// The smallest and the largest number among them.
+    range: (u64, u64),
+}
+
+impl Sorter {
     /// To be written from this place in a file on.
     pub(super) fn begin(offset: u64) -> Self {
-        Self { offset, ..Self::default() }
+        Self { sorted: Sorted { offset, ..Sorted::default() }, ..Self::default() }
     }
 
-    /// Encodes the next entries, which are a whole block unless they are the last.
-    pub(super) fn add(&mut self, entries: impl Iterator<Item = Entry>, out: &mut Vec<u8>) {
-        let start = out.len();
-        let mut first = None;
-        for (key, value) in entries {
-            first.get_or_insert(key);
-            out.extend_from_slice(&key.to_le_bytes());
-            out.extend_from_slice(&value.to_le_bytes());
-            self.n_entries += 1;
+    /// Takes the next entry, whose key is not before that of the last; appends the block behind which it stands.
+    pub(super) fn add(&mut self, (key, value): Entry, out: &mut Vec<u8>) {
+        let mut range = (self.range.0.min(value), self.range.1.max(value));
+        if let Some(&(first, _)) = self.entries.first() {
+            let bits = width(key - first) + width((range.1 - range.0).into());
+            if (BLOCK - HEAD) * 8 < (self.entries.len() + 1) * bits as usize || self.entries.len() == MOST {
+                self.end_block(BLOCK, out);
+            }
         }
-        let Some(first) = first else { return };
-        self.blocks.push((high(first), xxh3_64(&out[start..])));
+        if self.entries.is_empty() {
+            range = (value, value);
+        }
+        self.range = range;
+        self.entries.push((key, value));
     }
 
+    /// No more entries come: appends the last block.
+    pub(super) fn finish(mut self, out: &mut Vec<u8>) -> Sorted {
+        self.end_block(0, out);
+        self.sorted
+    }
+
+    fn end_block(&mut self, least_bytes: usize, out: &mut Vec<u8>) {
+        let (Some(&(first, _)), Some(&(last, _))) = (self.entries.first(), self.entries.last()) else {
+            return;
+        };
+        let (smallest, largest) = self.range;
+        let (of_key, of_value) = (width(last - first), width((largest - smallest).into()));
+        let mut block = [0; BLOCK + SLACK];
+        block[..16].copy_from_slice(&first.to_le_bytes());
+        block[16..24].copy_from_slice(&smallest.to_le_bytes());
+        block[24..26].copy_from_slice(&[of_key, of_value].map(|bits| u8::try_from(bits).unwrap_or(u8::MAX)));
+        block[26..HEAD].copy_from_slice(&u16::try_from(self.entries.len()).unwrap_or(u16::MAX).to_le_bytes());
+        let mut at = HEAD * 8;
+        for (key, value) in &self.entries {
+            put_bits(&mut block, at, of_key, key - first);
+            at += of_key as usize;
+            put_bits(&mut block, at, of_value, (value - smallest).into());
+            at += of_value as usize;
+        }
+        let bytes = &block[..at.div_ceil(8).max(least_bytes)];
+        out.extend_from_slice(bytes);
+        self.sorted.n_bytes += bytes.len() as u64;
+        self.sorted.n_entries += self.entries.len() as u64;
+        self.sorted.blocks.push((high(first), xxh3_64(bytes)));
+        self.entries.clear();
+    }
+}
+
+/// More entries than this are not in a block, however short they are: those of one key and one number take no bits.
+const MOST: usize = 1 << 12;
+
+/// A block that was read.
+struct Block<'a> {
+    bytes: &'a [u8; BLOCK + SLACK],
+    first: u128,
+    smallest: u64,
+    of_key: u32,
+    of_value: u32,
+    len: usize,
+}
+
+impl<'a> Block<'a> {
+    /// `None` where a block of these bytes cannot have been written.
+    fn new(bytes: &'a [u8; BLOCK + SLACK], n_bytes: usize) -> Option<Self> {
+        let mut head = In(bytes);
+        let (first, smallest) = (head.u128()?, head.u64()?);
+        let [of_key, of_value, low, high] = *head.0.first_chunk()?;
+        let (of_key, of_value) = (u32::from(of_key), u32::from(of_value));
+        let len = usize::from(u16::from_le_bytes([low, high]));
+        let n_bits = HEAD * 8 + len * (of_key + of_value) as usize;
+        (of_key <= 128 && of_value <= 64 && n_bits.div_ceil(8) <= n_bytes).then_some(Self {
+            bytes,
+            first,
+            smallest,
+            of_key,
+            of_value,
+            len,
+        })
+    }
+
+    fn key(&self, place: usize) -> u128 {
+        let at = HEAD * 8 + place * (self.of_key + self.of_value) as usize;
+        self.first.wrapping_add(bits(self.bytes, at, self.of_key))
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "a number has no more than 64 bits")]
+    fn value(&self, place: usize) -> u64 {
+        let at = HEAD * 8 + place * (self.of_key + self.of_value) as usize + self.of_key as usize;
+        self.smallest.wrapping_add(bits(self.bytes, at, self.of_value) as u64)
+    }
+}
+
+impl Sorted {
     /// How many entries there are.
     pub(super) fn len(&self) -> u64 {
         self.n_entries
@@ -56,6 +151,7 @@ impl Sorted {
     /// Encodes where they are.
     pub(super) fn encode(&self, out: &mut Out) {
         out.u64(self.offset);
+        out.u64(self.n_bytes);
         out.u64(self.n_entries);
         out.list(&self.blocks, |out, (first, checksum)| {
             out.u64(*first);
@@ -65,14 +161,15 @@ impl Sorted {
 
     /// Decodes where they are.
     pub(super) fn decode(rest: &mut In<'_>) -> Option<Self> {
-        let (offset, n_entries) = (rest.u64()?, rest.u64()?);
+        let (offset, n_bytes, n_entries) = (rest.u64()?, rest.u64()?, rest.u64()?);
         let n_blocks = usize::try_from(rest.count(16)?).ok()?;
         rest.u64()?;
         let mut blocks = Vec::with_capacity(n_blocks);
         for _ in 0..n_blocks {
             blocks.push((rest.u64()?, rest.u64()?));
         }
-        (n_blocks as u64 == n_entries.div_ceil(BLOCK as u64)).then_some(Self { offset, n_entries, blocks })
+        let whole = n_blocks as u64 == n_bytes.div_ceil(BLOCK as u64);
+        whole.then_some(Self { offset, n_bytes, n_entries, blocks })
     }
 
     /// Calls `each` with the value of every entry of a key, until it says that it has seen enough.
@@ -85,21 +182,19 @@ impl Sorted {
     ) -> Result<()> {
         // Entries of the key may begin in the block before the first one that begins with it.
         let first = self.blocks.partition_point(|&(first, _)| first < high(key)).saturating_sub(1);
-        let mut bytes = [0; BLOCK * ENTRY];
-        for block in first..self.blocks.len() {
-            if high(key) < self.blocks[block].0 {
+        let mut bytes = [0; BLOCK + SLACK];
+        for number in first..self.blocks.len() {
+            if high(key) < self.blocks[number].0 {
                 return Ok(());
             }
-            let n = self.read(block, &mut bytes, file, path)?;
-            let at = |place: usize| entry(&bytes[place * ENTRY..]);
-            let (mut from, mut to) = (0, n);
+            let block = self.read(number, &mut bytes, file, path)?;
+            let (mut from, mut to) = (0, block.len);
             while from < to {
                 let middle = usize::midpoint(from, to);
-                if at(middle).0 < key { from = middle + 1 } else { to = middle }
+                if block.key(middle) < key { from = middle + 1 } else { to = middle }
             }
-            for place in from..n {
-                let (found, value) = at(place);
-                if found != key || each(value) {
+            for place in from..block.len {
+                if block.key(place) != key || each(block.value(place)) {
                     return Ok(());
                 }
             }
@@ -118,35 +213,102 @@ impl Sorted {
     ) -> Result<()> {
         let from = self.blocks.partition_point(|&(start, _)| start < high(first)).saturating_sub(1);
         let to = self.blocks.partition_point(|&(start, _)| start <= high(last));
-        let mut bytes = [0; BLOCK * ENTRY];
-        for block in from..to {
-            let n = self.read(block, &mut bytes, file, path)?;
-            let entries = bytes[..n * ENTRY].chunks_exact(ENTRY).map(entry);
-            entries.filter(|(key, _)| first <= *key && *key <= last).for_each(&mut each);
+        let mut bytes = [0; BLOCK + SLACK];
+        for number in from..to {
+            let block = self.read(number, &mut bytes, file, path)?;
+            for place in 0..block.len {
+                let key = block.key(place);
+                if first <= key && key <= last {
+                    each((key, block.value(place)));
+                }
+            }
         }
         Ok(())
     }
 
-    /// Reads a block; says how many entries it has.
-    fn read(&self, block: usize, bytes: &mut [u8; BLOCK * ENTRY], file: &File, path: &Path) -> Result<usize> {
-        let before = (block * BLOCK) as u64;
-        let n = usize::try_from((self.n_entries - before).min(BLOCK as u64)).unwrap_or(BLOCK);
-        let bytes = &mut bytes[..n * ENTRY];
-        file.read_exact_at(bytes, self.offset + before * ENTRY as u64)
-            .map_err(|e| Error::io("read", path, e))?;
-        if xxh3_64(bytes) == self.blocks[block].1 { Ok(n) } else { Err(Error::StateDamaged) }
+    /// Reads a block.
+    fn read<'a>(
+        &self,
+        number: usize,
+        bytes: &'a mut [u8; BLOCK + SLACK],
+        file: &File,
+        path: &Path,
+    ) -> Result<Block<'a>> {
+        let before = (number * BLOCK) as u64;
+        let n = usize::try_from((self.n_bytes - before).min(BLOCK as u64)).unwrap_or(BLOCK);
+        file.read_exact_at(&mut bytes[..n], self.offset + before).map_err(|e| Error::io("read", path, e))?;
+        let as_written = xxh3_64(&bytes[..n]) == self.blocks[number].1;
+        as_written.then(|| Block::new(bytes, n)).flatten().ok_or(Error::StateDamaged)
     }
-}
-
-fn entry(bytes: &[u8]) -> Entry {
-    let key = bytes.first_chunk::<16>().map_or(0, |key| u128::from_le_bytes(*key));
-    let value = bytes
-        .get(16..)
-        .and_then(|rest| rest.first_chunk::<8>())
-        .map_or(0, |value| u64::from_le_bytes(*value));
-    (key, value)
 }
 
 fn high(key: u128) -> u64 {
     (key >> 64) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+    use crate::collections::key_of;
+
+    /// What goes in comes out, all of it and by key.
+    fn check(mut entries: Vec<Entry>) -> u64 {
+        entries.sort_unstable();
+        let mut out = b"before".to_vec();
+        let mut writer = Sorter::begin(6);
+        for entry in &entries {
+            writer.add(*entry, &mut out);
+        }
+        let sorted = writer.finish(&mut out);
+        assert_eq!(out.len() as u64, 6 + sorted.n_bytes);
+        assert_eq!(sorted.len(), entries.len() as u64);
+        let mut encoded = Out::default();
+        sorted.encode(&mut encoded);
+        let sorted = Sorted::decode(&mut In(&encoded.0)).expect("it was encoded just now");
+        let mut file = tempfile::tempfile().expect("a temporary file");
+        file.write_all(&out).expect("room for it");
+        let path = Path::new("sorted");
+        let mut all = Vec::new();
+        sorted.range(0, u128::MAX, &file, path, |entry| all.push(entry)).expect("it is there");
+        assert!(all == entries);
+        for some in entries.chunk_by(|a, b| a.0 == b.0).step_by(entries.len() / 500 + 1) {
+            let key = some[0].0;
+            let mut found = Vec::new();
+            let each = |value| {
+                found.push((key, value));
+                false
+            };
+            sorted.find(key, &file, path, each).expect("it is there");
+            assert!(found == some);
+            let mut found = Vec::new();
+            sorted.range(key, key, &file, path, |entry| found.push(entry)).expect("it is there");
+            assert!(found == some);
+            for other in [key.wrapping_add(1), key.wrapping_sub(1)] {
+                if entries.binary_search_by_key(&other, |entry| entry.0).is_err() {
+                    let nothing = |value| panic!("{other} leads to {value}");
+                    sorted.find(other, &file, path, nothing).expect("it is there");
+                }
+            }
+        }
+        sorted.n_bytes
+    }
+
+    #[test]
+    fn what_goes_in_comes_out() {
+        let hashed = |n: u64| (0..n).map(|number| (key_of(&number.to_le_bytes()), number));
+        check(Vec::new());
+        check(vec![(7, u64::MAX)]);
+        check(vec![(0, 0), (u128::MAX, u64::MAX)]);
+        check(vec![(5, 5); 10_000]);
+        check((0..3000).map(|number| (5, number)).chain((0..3000).map(|number| (number, 7))).collect());
+        check((0..1000).map(|number| (u128::from(number) << 64, u64::MAX - number)).collect());
+        check(hashed(500).map(|(key, value)| (key, value.wrapping_mul(0x9E37_79B9_7F4A_7C15))).collect());
+        check(
+            hashed(300).flat_map(|(key, value)| [(key, value), (key, value + 9), (key, 1 << 60)]).collect(),
+        );
+        // Keys share eight bits with their block, and numbers have sixteen.
+        assert!(check(hashed(60_000).collect()) < 60_000 * 18);
+    }
 }
