@@ -14,6 +14,7 @@ mod failures;
 mod faults;
 mod golden;
 mod invariants;
+mod little_memory;
 mod materialize;
 mod nights;
 mod pinned;
