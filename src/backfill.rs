@@ -22,7 +22,8 @@ use self::{adopt::Adopter, inferred::Clocks, reorder::adopted_first, state::Stat
 use crate::{
     error::Result,
     files::Files,
-    identity::types::Types,
+    identity::{rules::Compression, types::Types},
+    ingest::compression_of,
     progress::Progress,
     space::{
         commit::Space,
@@ -40,6 +41,8 @@ pub struct ProfilesOptions {
     pub state: PathBuf,
     /// The space; made where it is missing.
     pub space: PathBuf,
+    /// How a new space stores its tables; overrides its config.
+    pub compress: Option<Compression>,
     /// A conflict is an error, and nothing is committed.
     pub strict: bool,
     /// Do everything but the commit.
@@ -62,7 +65,8 @@ pub fn profiles(
         tables_missing: std::mem::take(&mut state.missing),
         ..ProfilesSummary::default()
     };
-    let mut space = Space::open(&options.space, options.wait, files, progress)?;
+    let compress = compression_of(&options.space, options.compress, files)?;
+    let mut space = Space::open(&options.space, compress, options.wait, files, progress)?;
     if let Some(n_conflicts) = adopted_before(&space.manifest, Job::BackfillProfiles, &state.used)
         && (n_conflicts == 0 || !options.strict)
     {

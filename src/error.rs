@@ -71,6 +71,17 @@ impl Error {
         Self::Io { intent, path: path.into(), source }
     }
 
+    /// A packed file that cannot be unpacked.
+    pub fn unpack(path: impl Into<PathBuf>, source: io::Error) -> Self {
+        Self::io("unpack", path, source)
+    }
+
+    /// Whether a packed file could not be unpacked.
+    #[must_use]
+    pub fn is_unpacking(&self) -> bool {
+        matches!(self, Self::Io { intent: "unpack", .. })
+    }
+
     /// Something wrong with a whole file or folder.
     pub fn file(path: impl Into<PathBuf>, message: impl Into<String>) -> Self {
         Self::File { path: path.into(), message: message.into() }

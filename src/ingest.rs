@@ -11,11 +11,15 @@ pub mod rejects;
 pub mod resolve;
 pub mod select;
 
-use std::{path::PathBuf, sync::Arc, time::Instant};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
 
 use rayon::prelude::*;
 
-pub use crate::identity::rules::SegmentIdStyle;
+pub use crate::identity::rules::{Compression, SegmentIdStyle};
 use crate::{
     error::{Error, Result},
     event::timestamp::Millis,
@@ -59,6 +63,8 @@ pub struct IngestOptions {
     pub config: Option<PathBuf>,
     /// Overrides the config.
     pub segment_ids: Option<SegmentIdStyle>,
+    /// How a new space stores its tables; overrides the config.
+    pub compress: Option<Compression>,
     /// Above it the run fails and nothing is committed.
     pub max_rejects: Option<MaxRejects>,
     /// About how many bytes of memory the run may take; by default half of the machine's, at most 4 GiB.
@@ -73,8 +79,10 @@ pub struct IngestOptions {
 pub fn ingest(options: &IngestOptions, files: &Files, progress: &dyn Progress) -> Result<IngestSummary> {
     let started = Instant::now();
     let inputs = inputs::list(&options.inputs, &options.space, &mut |text| progress.notice(text))?;
-    let rules = Arc::new(load_rules(options, files)?);
-    let mut space = Space::open(&options.space, options.wait, files, progress)?;
+    let mut rules = load_rules(options, files)?;
+    let mut space = Space::open(&options.space, rules.compress, options.wait, files, progress)?;
+    let compress = space.settle(&mut rules);
+    let rules = Arc::new(rules);
     let config = ConfigUsed::of(&rules);
     for change in config.changes_since(space.manifest.config.as_ref()) {
         progress.notice(&change);
@@ -95,7 +103,7 @@ pub fn ingest(options: &IngestOptions, files: &Files, progress: &dyn Progress) -
         }
         summary = IngestSummary::default();
         drop(space);
-        space = Space::open(&options.space, options.wait, files, progress)?;
+        space = Space::open(&options.space, Some(compress), options.wait, files, progress)?;
     }
     summary.seconds = started.elapsed().as_secs_f64();
     summary.events_per_second = real(summary.events) / summary.seconds.max(1e-9);
@@ -120,7 +128,23 @@ pub fn load_rules(options: &IngestOptions, files: &Files) -> Result<Rules> {
     if let Some(style) = options.segment_ids {
         rules.segment_ids = style;
     }
+    if options.compress.is_some() {
+        rules.compress = options.compress;
+    }
     Ok(rules)
+}
+
+/// How a space is to store its tables, for jobs that need no other rule: as is given, else as its config says.
+pub fn compression_of(
+    space: &Path,
+    given: Option<Compression>,
+    files: &Files,
+) -> Result<Option<Compression>> {
+    let path = space.join(config::CONFIG);
+    match (given, files.read_if_there(&path)?) {
+        (None, Some(bytes)) => Ok(config::read(&bytes, &path)?.compress),
+        (given, _) => Ok(given),
+    }
 }
 
 /// So many bytes of small inputs stay in memory between the look and the reading.

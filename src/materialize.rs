@@ -28,18 +28,20 @@ use self::{
 use crate::{
     error::{Error, Result},
     files::Files,
+    identity::rules::Compression,
     ingest::default_memory,
     progress::Progress,
     space::{
         commit::STATE,
+        cut::tell_twin,
         lock::Lock,
         manifest::{MANIFEST, Manifest},
-        tables::path_of,
+        tables::part_of,
     },
     summary::{Fold, MaterializeSummary},
     table::{
         blocks::Meter,
-        find::{Part, RawTable, raw_tables},
+        find::{RawTable, raw_tables},
         source::Source,
         write::{Staged, Way, stage},
     },
@@ -153,8 +155,9 @@ fn run(
     let rules = choose::rules(options, manifest.as_ref(), files)?;
     let mut summary = MaterializeSummary::default();
     let views = choose::views(options, &tables, &rules, &mut summary)?;
-    let job =
-        Job { options, tables: &tables, views: &views, columns: &Columns::new(&rules), files, progress };
+    let columns = &Columns::new(&rules);
+    let compress = manifest.as_ref().map_or(Compression::None, |manifest| manifest.compress);
+    let job = Job { options, tables: &tables, views: &views, columns, compress, files, progress };
     let record = manifest.as_ref().filter(|_| in_place).map(|manifest| Record::of(manifest, &job));
     if let Some(record) = &record {
         record.tell_age(&views, progress);
@@ -162,12 +165,15 @@ fn run(
     let (made, staged) = job.make(record.as_ref(), &mut summary)?;
     if let Some(changes) = changes {
         progress.start("comparing views", None);
-        summary.changes = Some(changes.write(&options.out, &views, staged.as_ref(), files, progress)?);
+        summary.changes = Some(changes.write(&job, staged.as_ref())?);
     }
     if let Some(staged) = staged {
         match record {
             Some(record) => record.commit(&made, &staged, options, files, progress)?,
             None => staged.put_in_place()?,
+        }
+        if compress == Compression::Zstd {
+            made.views.iter().for_each(|(view, _)| tell_twin(&options.out, view.name(), progress));
         }
     }
     summary.rows = made.views.iter().map(|(view, written)| (view.name().to_owned(), written.rows)).collect();
@@ -187,7 +193,7 @@ fn read_manifest(space: &Path, files: &Files) -> Result<Manifest> {
 fn space_tables(space: &Path, manifest: &Manifest) -> Vec<RawTable> {
     let parts = |name: &str| match manifest.tables.get(name) {
         Some(table) if 0 < table.bytes => {
-            vec![Part { path: path_of(space, name), committed: Some(table.bytes) }]
+            vec![part_of(space, name, table)]
         }
         _ => Vec::new(),
     };
@@ -200,6 +206,8 @@ struct Job<'a> {
     tables: &'a [RawTable],
     views: &'a [View],
     columns: &'a Columns,
+    /// How views are stored: as the tables of the space that they are made of.
+    compress: Compression,
     files: &'a Files,
     progress: &'a dyn Progress,
 }
@@ -211,12 +219,22 @@ impl Job<'_> {
         record: Option<&Record>,
         summary: &mut MaterializeSummary,
     ) -> Result<(Made, Option<Staged>)> {
-        if let Some(base) = record.and_then(|record| record.base(self))
-            && let Some(made) = update::update(self, &base, summary)?
-        {
-            return Ok(made);
+        if let Some(base) = record.and_then(|record| record.base(self)) {
+            match update::update(self, &base, summary) {
+                // A view that is damaged is made anew; a raw table is named by whoever reads all of it.
+                Err(error) if error.is_unpacking() => {}
+                made => {
+                    if let Some(made) = made? {
+                        return Ok(made);
+                    }
+                }
+            }
         }
-        let bytes = self.tables.iter().flat_map(|table| &table.parts).map(parts::memory_needed).sum::<u64>();
+        let needed = self.tables.iter().flat_map(|table| {
+            let of_part = |part| parts::memory_needed(table.name, part);
+            table.parts.iter().map(of_part)
+        });
+        let bytes = needed.sum::<u64>();
         let memory = self.options.memory.unwrap_or_else(default_memory);
         let (made, staged) = if bytes <= memory {
             summary.fold = Fold::Full;
@@ -236,7 +254,13 @@ impl Job<'_> {
         let folds = Folds::read(sources, self.options.as_of, &meter)?;
         meter.start("writing views", None);
         let polish = self.columns.polish();
-        let way = Way { files: self.files, meter: &meter, polish: polish.as_deref(), digests: recorded };
+        let way = Way {
+            files: self.files,
+            meter: &meter,
+            polish: polish.as_deref(),
+            digests: recorded,
+            compress: self.compress,
+        };
         let (views, staged) = stage(way, &self.options.out, |staging| folds.write(self.views, staging))?;
         summary.rows_read =
             folds.rows_read().into_iter().map(|(table, n_rows)| (table.to_owned(), n_rows)).collect();

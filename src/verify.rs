@@ -2,7 +2,7 @@
 //!
 //! Reads only committed bytes and takes no lock, so it may run beside an ingest.
 
-use std::{collections::BTreeMap, fs::File, os::unix::fs::FileExt, path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use rayon::prelude::*;
 
@@ -14,7 +14,7 @@ use crate::{
         config,
         graph::{Graph, MappedIdentifier},
         packed_traits::PackedTraits,
-        rules::{Rules, Window},
+        rules::{Compression, Rules, Window},
         traits::{SetAt, TraitNames},
         types::{TypeId, Types},
     },
@@ -25,8 +25,9 @@ use crate::{
         manifest::{Manifest, TableState},
         replay::{Replayed, replay},
         state::{self, Reading},
-        tables::path_of,
+        tables::{bytes_of, part_of, stands},
     },
+    table::source::Source,
 };
 
 /// What was checked, and what was found wrong: a sentence each, the first ones only.
@@ -88,12 +89,21 @@ fn check_table(
     files: &Files,
     progress: &dyn Progress,
 ) -> Result<Option<String>> {
-    let path = path_of(space, name);
-    let length = std::fs::metadata(&path).map_or(0, |m| m.len());
-    if length < committed.bytes {
-        return Ok(Some(format!("`{name}` has {length} bytes, {} are committed", committed.bytes)));
+    let stands = stands(space, name, committed);
+    let n_committed = bytes_of(committed, stands);
+    let part = part_of(space, name, committed);
+    let length = std::fs::metadata(&part.path).map_or(0, |m| m.len());
+    if length < n_committed {
+        return Ok(Some(format!("`{name}` has {length} bytes, {n_committed} are committed")));
     }
-    let file: File = files.open(&path)?;
+    let damaged = |error: Error| match stands {
+        Compression::None => Err(error),
+        Compression::Zstd => Ok(Some(format!("`{name}` cannot be unpacked: {error}"))),
+    };
+    let source = match Source::open(&part, files) {
+        Ok(source) => source,
+        Err(error) => return damaged(error),
+    };
     let mut digest = Digest::default();
     let (mut offset, mut rows) = (0, 0);
     let mut piece = vec![0; usize::try_from(PIECE).unwrap_or(usize::MAX)];
@@ -102,7 +112,9 @@ fn check_table(
             return Err(Error::Interrupted);
         }
         let n = usize::try_from((committed.bytes - offset).min(PIECE)).unwrap_or(usize::MAX);
-        file.read_exact_at(&mut piece[..n], offset).map_err(|e| Error::io("read", &path, e))?;
+        if let Err(error) = source.read_at(&mut piece[..n], offset) {
+            return damaged(error);
+        }
         digest.update(&piece[..n]);
         rows += memchr::memchr_iter(b'\n', &piece[..n]).count() as u64;
         offset += n as u64;

@@ -11,8 +11,11 @@ use crate::{
     event::json::push_string,
     files::Files,
     read::lines::lines,
-    space::{manifest::Manifest, tables::path_of},
-    table::{reread::Place, source::Source},
+    space::{manifest::Manifest, tables::part_of},
+    table::{
+        reread::Place,
+        source::{Source, as_size},
+    },
 };
 
 /// The table's name.
@@ -110,9 +113,9 @@ pub fn render(
 /// The rows that the table of a space has.
 pub fn known(folder: &std::path::Path, manifest: &Manifest, files: &Files) -> Result<Set<u128>> {
     let Some(committed) = manifest.tables.get(TABLE) else { return Ok(Set::default()) };
-    let path = path_of(folder, TABLE);
-    let mut bytes = files.read_if_there(&path)?.unwrap_or_default();
-    bytes.truncate(usize::try_from(committed.bytes).unwrap_or(usize::MAX));
+    let source = Source::open(&part_of(folder, TABLE, committed), files)?;
+    let mut bytes = vec![0; as_size(source.length())];
+    source.read_at(&mut bytes, 0)?;
     Ok(lines(&bytes).map(|line| key_of(&[&bytes[line], b"\n"].concat())).collect())
 }
 

@@ -129,7 +129,8 @@ impl EventTables {
         meter.start("reading tables", Some(committed.iter().map(|(_, bytes)| bytes).sum()));
         for (name, bytes) in committed {
             if let Some(target) = tables.target(name.as_bytes(), space)? {
-                let there = EventRows::read(space.folder(), &name, &[(0, bytes)], within, files, &meter)?;
+                let (folder, manifest) = (space.folder(), &space.manifest);
+                let there = EventRows::read(folder, manifest, &name, &[(0, bytes)], within, files, &meter)?;
                 tables.targets[target as usize].there = there;
             }
         }

@@ -20,7 +20,7 @@ use crate::{
     files::Files,
     identity::{
         graph::Graph,
-        rules::Rules,
+        rules::{Compression, Rules},
         types::{Types, ranks},
     },
     ingest::{
@@ -56,6 +56,8 @@ pub struct EventsOptions {
     pub space: PathBuf,
     /// The config file; else `profiles-sync.toml` in the space, where there is one.
     pub config: Option<PathBuf>,
+    /// How a new space stores its tables; overrides the config.
+    pub compress: Option<Compression>,
     /// Only events that arrived then or later; by default two months before the newest one.
     pub since: Option<Micros>,
     /// Only events that arrived then or earlier.
@@ -107,8 +109,10 @@ fn months_before(time: Micros) -> Micros {
 pub fn events(options: &EventsOptions, files: &Files, progress: &dyn Progress) -> Result<EventsSummary> {
     let started = Instant::now();
     let inputs = inputs::list(&options.inputs, &options.space, &mut |text| progress.notice(text))?;
-    let rules = Arc::new(load_rules(&for_rules(options), files)?);
-    let mut space = Space::open(&options.space, options.wait, files, progress)?;
+    let mut rules = load_rules(&for_rules(options), files)?;
+    let mut space = Space::open(&options.space, rules.compress, options.wait, files, progress)?;
+    space.settle(&mut rules);
+    let rules = Arc::new(rules);
     let memory = options.memory.unwrap_or_else(default_memory);
     let spill = Spill::new(&space.folder().join(STATE));
     let mut counted = IngestSummary::default();
@@ -158,6 +162,7 @@ fn for_rules(options: &EventsOptions) -> IngestOptions {
         space: options.space.clone(),
         config: options.config.clone(),
         segment_ids: None,
+        compress: options.compress,
         max_rejects: None,
         memory: None,
         dry_run: true,

@@ -17,7 +17,8 @@ use crate::{
     error::{Error, Result},
     event::timestamp::{Micros, Millis},
     files::Files,
-    identity::{graph::Graph, packed_traits::PackedTraits, types::Types},
+    identity::{graph::Graph, packed_traits::PackedTraits, rules::Compression, types::Types},
+    ingest::compression_of,
     progress::Progress,
     read::{
         digest::Digest,
@@ -26,7 +27,7 @@ use crate::{
     space::{
         adopted,
         commit::Space,
-        manifest::{Job, Manifest, Run, TableState},
+        manifest::{Job, Manifest, Run},
         replay::{Replayed, create_adopted, replay},
         state::Contents,
     },
@@ -48,6 +49,8 @@ pub struct RawOptions {
     pub raw: PathBuf,
     /// The space; made where it is missing, and without a run yet.
     pub space: PathBuf,
+    /// How the space stores its tables; overrides its config.
+    pub compress: Option<Compression>,
     /// A table that is missing is an error, and nothing is committed.
     pub strict: bool,
     /// Do everything but the commit.
@@ -72,7 +75,8 @@ pub fn raw(options: &RawOptions, files: &Files, progress: &dyn Progress) -> Resu
         tables_passed_over: export.passed_over.clone(),
         ..RawSummary::default()
     };
-    let mut space = Space::open(&options.space, options.wait, files, progress)?;
+    let compress = compression_of(&options.space, options.compress, files)?;
+    let mut space = Space::open(&options.space, compress, options.wait, files, progress)?;
     meter.start("reading raw tables", None);
     let mut inputs = Vec::new();
     for (name, parts) in &export.tables {
@@ -236,10 +240,7 @@ fn carry_on(
         table.flush(files)?;
     }
     let added = space.bytes_added();
-    let mut manifest = Manifest::default();
-    for (name, &(_, bytes)) in &added {
-        manifest.tables.insert(name.clone(), TableState { bytes, ..TableState::default() });
-    }
+    let mut manifest = Manifest { tables: space.went_out(), ..Manifest::of(space.manifest.compress) };
     let folder = space.folder().to_owned();
     manifest.runs.push(run.clone());
     let types = Types::default();
@@ -248,7 +249,7 @@ fn carry_on(
         return plain.map(|replayed| (replayed, types));
     }
     run.written = added.into_iter().filter(|(name, _)| RAW_TABLES.contains(&name.as_str())).collect();
-    let tables = adopted::tables(&folder, &run.written);
+    let tables = adopted::tables(&folder, &manifest, &run.written);
     let as_views = adopted::fold(&tables, &types, files, &Meter::new(progress))?;
     if let Ok(plain) = plain
         && same(&plain, &as_views)

@@ -10,7 +10,7 @@ use crate::{
     read::digest::{Digest, PIECE},
     space::{
         manifest::{Manifest, RunInput},
-        tables::path_of,
+        tables::part_of,
     },
     table::{
         blocks::{Meter, rows},
@@ -42,8 +42,7 @@ impl Export {
         let found = |name: &str| -> Result<Option<Vec<Part>>> {
             match &manifest {
                 Some(manifest) => Ok(manifest.tables.get(name).map(|table| {
-                    let part = Part { path: path_of(folder, name), committed: Some(table.bytes) };
-                    if 0 < table.bytes { vec![part] } else { Vec::new() }
+                    if 0 < table.bytes { vec![part_of(folder, name, table)] } else { Vec::new() }
                 })),
                 None => parts_of(folder, name),
             }

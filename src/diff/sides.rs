@@ -18,7 +18,11 @@ use crate::{
     files::Files,
     raw::names::BUILT_IN_TABLES,
     read::inputs::{Packing, first_bytes},
-    space::manifest::{MANIFEST, Manifest},
+    space::{
+        manifest::{MANIFEST, Manifest},
+        tables::{bytes_of, stands},
+    },
+    table::find,
 };
 
 use super::keys;
@@ -150,7 +154,11 @@ fn read_folder(
         let committed = match &manifest {
             None => None,
             Some(manifest) => match manifest.tables.get(table) {
-                Some(state) => Some(state.bytes),
+                Some(state) => match find::table_of(&name).map(|(_, stored)| stored) {
+                    // Beside the table's file somebody may have put it unpacked.
+                    Some(stored) if stored != stands(folder, table, state) => continue,
+                    stored => Some(bytes_of(state, stored.unwrap_or_default())),
+                },
                 // Views are folded after the commit, and replaced whole.
                 None if VIEWS.contains(&table) => None,
                 None => continue,

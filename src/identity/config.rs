@@ -9,8 +9,8 @@ use toml::Spanned;
 
 use super::{
     rules::{
-        Blocked, DropRule, Globs, Limit, Normalize, Rules, SegmentIdStyle, Selection, Source, TypeRules,
-        Window, suggested_blocks,
+        Blocked, Compression, DropRule, Globs, Limit, Normalize, Rules, SegmentIdStyle, Selection, Source,
+        TypeRules, Window, suggested_blocks,
     },
     types::KNOWN_TYPES,
 };
@@ -28,6 +28,7 @@ const DAY: Millis = 86_400_000;
 #[serde(deny_unknown_fields, default)]
 struct File {
     segment_ids: Option<SegmentIdStyle>,
+    compress: Option<Compression>,
     dedupe_window_days: Option<Spanned<i64>>,
     identity: Identity,
     drop: Vec<Spanned<Drop>>,
@@ -131,6 +132,7 @@ fn compile(file: File) -> std::result::Result<Rules, Wrong> {
     if let Some(style) = file.segment_ids {
         rules.segment_ids = style;
     }
+    rules.compress = file.compress;
     if let Some(days) = file.dedupe_window_days {
         rules.dedupe_window = number(&days, 0, 36_500, "days")? * DAY;
     }
@@ -391,6 +393,14 @@ pub fn print(rules: &Rules) -> String {
         "\"ksuid\" (derived from the founding event) or \"sequential\" (profile_1, profile_2: for examples).",
         &format!("segment_ids = \"{style}\""),
     );
+    // Tables that are not packed are as they always were, and so is their config.
+    if let Some(Compression::Zstd) = rules.compress {
+        push(
+            &mut out,
+            "\"zstd\" (tables stand as TABLE.ndjson.zst) or \"none\". A space stays with what its first run was given.",
+            "compress = \"zstd\"",
+        );
+    }
     push(
         &mut out,
         "Events of one messageId that arrive at most so many days apart are one event.",

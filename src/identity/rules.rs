@@ -195,6 +195,34 @@ pub enum SegmentIdStyle {
     Sequential,
 }
 
+/// How the tables of a space are stored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compression {
+    /// As they are.
+    #[default]
+    None,
+    /// As zstd frames.
+    Zstd,
+}
+
+impl Compression {
+    /// Whether tables are stored as they are.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        *self == Self::None
+    }
+
+    /// The word for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Zstd => "zstd",
+        }
+    }
+}
+
 /// Everything that can be set.
 #[derive(Debug, Clone)]
 pub struct Rules {
@@ -220,6 +248,8 @@ pub struct Rules {
     pub columns: Selection,
     /// How segment ids are made.
     pub segment_ids: SegmentIdStyle,
+    /// How a new space stores its tables, and how one that is there is to; where nothing is said, as it does.
+    pub compress: Option<Compression>,
 }
 
 /// Blocked for all types unless the config switches them off: exact values.
@@ -241,6 +271,7 @@ impl Default for Rules {
             tables: Selection::default(),
             columns: Selection::default(),
             segment_ids: SegmentIdStyle::Ksuid,
+            compress: None,
         }
     }
 }

@@ -8,14 +8,14 @@ use std::{
     path::Path,
 };
 
+use super::Job;
 use crate::{
     error::{Error, Result},
     event::json::push_string,
     files::{Files, OutFile, beside},
     progress::Progress,
-    space::tables::path_of,
     table::{
-        find::Part,
+        find::{Part, file_of, file_there},
         source::Source,
         write::{Staged, push_plain},
     },
@@ -59,26 +59,25 @@ impl<'a> Changes<'a> {
         result
     }
 
-    /// Writes what changes in these views; says how many lines. What is not staged stays as it is.
-    pub(super) fn write(
-        &mut self,
-        folder: &Path,
-        views: &[View],
-        staged: Option<&Staged>,
-        files: &Files,
-        progress: &dyn Progress,
-    ) -> Result<u64> {
+    /// Writes what changes in the views of a job; says how many lines. What is not staged stays as it is.
+    pub(super) fn write(&mut self, job: &Job<'_>, staged: Option<&Staged>) -> Result<u64> {
+        let Job { files, progress, .. } = *job;
+        let folder = &job.options.out;
         let mut n_changes = 0;
-        for &view in views {
-            let path = path_of(folder, view.name());
+        for &view in job.views {
+            let path = file_of(folder, view.name(), job.compress);
             let Some(replacement) = staged.and_then(|staged| staged.replacement_of(&path)) else { continue };
             let new = Source::open(&Part { path: replacement, committed: None }, files)?;
-            let old = if path.exists() {
-                Source::open(&Part { path, committed: None }, files)?
-            } else {
-                Source::of_bytes(&path, Vec::new())
+            // Of a packed space somebody may have unpacked it.
+            let there = file_there(folder, view.name()).filter(|_| !job.compress.is_none());
+            let tell = || {
+                let old = match there.or_else(|| Some(path.clone()).filter(|path| path.exists())) {
+                    Some(path) => Source::open(&Part { path, committed: None }, files)?,
+                    None => Source::of_bytes(&path, Vec::new()),
+                };
+                self.tell(view, &old, &new, progress)
             };
-            n_changes += self.tell(view, &old, &new, progress)?;
+            n_changes += tell().map_err(|e| if e.is_unpacking() { e.hint(NO_VIEW_HINT) } else { e })?;
         }
         self.flush()?;
         if let Sink::File(out, path) = &self.sink {
@@ -167,6 +166,9 @@ impl<'a> Changes<'a> {
     }
 }
 
+/// The advice where a file that is there is no view.
+const NO_VIEW_HINT: &str = "what changes cannot be told; remove the file, or run it without `--changes`";
+
 /// The rows of a view, a block at a time.
 struct Rows<'a> {
     source: &'a Source,
@@ -252,8 +254,7 @@ impl<'a> Rows<'a> {
         }
         let offset = self.at - self.rest().len() as u64;
         let message = format!("no row of `{}` in the order of its key", view.name());
-        Err(Error::line(self.source.path(), self.source.line_number(offset)?, message)
-            .hint("what changes cannot be told; remove the file, or run it without `--changes`"))
+        Err(Error::line(self.source.path(), self.source.line_number(offset)?, message).hint(NO_VIEW_HINT))
     }
 }
 

@@ -35,14 +35,21 @@ use crate::{
 const MOST_PARTS: u64 = 256;
 
 /// About the memory that folding a file takes.
-pub(super) fn memory_needed(part: &Part) -> u64 {
-    let length = part.committed.or_else(|| Some(part.path.metadata().ok()?.len())).unwrap_or_default();
+pub(super) fn memory_needed(table: &str, part: &Part) -> u64 {
     let packed = part
         .path
         .extension()
         .is_some_and(|extension| ["gz", "zst"].iter().any(|known| extension.eq_ignore_ascii_case(known)));
-    // Of plain rows less than a third is kept; what is packed is unpacked into memory.
-    if packed { 10 * length } else { length / 3 }
+    // Of plain rows less than a third is kept. Of a space's packed tables only that of which rows are read again is
+    // unpacked into memory, of foreign ones each.
+    match part.committed {
+        Some(length) if packed && table == profile_traits_updates::TABLE => length + length / 3,
+        Some(length) => length / 3,
+        None => {
+            let length = part.path.metadata().map_or(0, |metadata| metadata.len());
+            if packed { 10 * length } else { length / 3 }
+        }
+    }
 }
 
 /// Folds part by part.
@@ -66,7 +73,7 @@ pub(super) fn fold(
     let spill = Spill::new(folder);
     let parts = Parts::cut(&sources, n_parts, &spill, options.as_of, &meter, summary)?;
     let polish = job.columns.polish();
-    let way = Way { files, meter: &meter, polish: polish.as_deref(), digests: false };
+    let way = Way { files, meter: &meter, polish: polish.as_deref(), digests: false, compress: job.compress };
     meter.start("folding parts", None);
     let mut made = Made { views: Vec::new(), profiles: 0, plain: parts.is_plain };
     let mut all_runs: Vec<Run> = Vec::new();

@@ -144,6 +144,7 @@ impl Record {
                 rows: written.rows,
                 bytes: written.bytes,
                 digest: written.digest.clone(),
+                stored: written.stored,
                 run: self.run,
                 raw: raw(*view),
                 as_of: options.as_of,

@@ -19,11 +19,11 @@ use crate::{
     ingest::default_memory,
     raw::{external_id_mapping_updates, id_graph_updates, profile_traits_updates},
     read::{digest::Digest, spill::Spill},
-    space::{commit::STATE, manifest::ViewState, tables::path_of},
+    space::{commit::STATE, manifest::ViewState},
     summary::{Fold, MaterializeSummary},
     table::{
         blocks::Meter,
-        find::Part,
+        find::{Part, file_of},
         source::Source,
         write::{Run, Staged, Way, Written, runs, stage},
     },
@@ -121,8 +121,9 @@ impl<'b> Old<'b> {
     /// `None` where a file is missing or has another length than it had.
     fn open(job: &Job<'_>, base: &Base<'b>) -> Result<Option<Self>> {
         let open = |view: View, state: &ViewState| -> Result<Option<Source>> {
-            let path = path_of(&job.options.out, view.name());
-            if path.metadata().map_or(0, |file| file.len()) != state.bytes || !path.is_file() {
+            let path = file_of(&job.options.out, view.name(), job.compress);
+            let length = if job.compress.is_none() { Some(state.bytes) } else { state.stored };
+            if !path.is_file() || path.metadata().ok().map(|file| file.len()) != length {
                 return Ok(None);
             }
             Source::open(&Part { path, committed: None }, job.files).map(Some)
@@ -164,7 +165,8 @@ impl<'b> Old<'b> {
         meter: &Meter<'_>,
     ) -> Result<Option<Updated>> {
         let polish = job.columns.polish();
-        let way = Way { files: job.files, meter, polish: polish.as_deref(), digests: true };
+        let way =
+            Way { files: job.files, meter, polish: polish.as_deref(), digests: true, compress: job.compress };
         let spill = Spill::new(&job.options.raw.join(STATE));
         let (n_rows, runs) = runs(way, &spill, |staging| folds.write(job.views, staging))?;
         let (views, staged) = stage(way, &job.options.out, |staging| {
@@ -215,7 +217,7 @@ impl Raw {
                 [] if reflected == 0 => {}
                 [part] => {
                     let source = Source::open(part, job.files)?;
-                    // A packed table is none of ours.
+                    // A table that is packed in another way than ours is none of ours.
                     if source.in_memory().is_some() || source.length() < reflected {
                         return Ok(None);
                     }
@@ -328,5 +330,5 @@ fn digest_of(source: &Source, meter: &Meter<'_>) -> Result<String> {
 }
 
 fn written(state: &ViewState) -> Written {
-    Written { rows: state.rows, bytes: state.bytes, digest: state.digest.clone() }
+    Written { rows: state.rows, bytes: state.bytes, digest: state.digest.clone(), stored: state.stored }
 }

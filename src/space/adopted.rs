@@ -7,7 +7,7 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use super::{replay::Replayed, tables::path_of};
+use super::{manifest::Manifest, replay::Replayed, tables::part_of};
 use crate::{
     collections::{Map, key_of},
     error::Result,
@@ -37,9 +37,11 @@ use crate::{
 
 /// The raw tables of a space as far as they were adopted: `written` says how many bytes of each.
 #[must_use]
-pub fn tables(folder: &Path, written: &BTreeMap<String, (u64, u64)>) -> Vec<RawTable> {
-    let parts = |name: &str| match written.get(name) {
-        Some(&(_, end)) if 0 < end => vec![Part { path: path_of(folder, name), committed: Some(end) }],
+pub fn tables(folder: &Path, manifest: &Manifest, written: &BTreeMap<String, (u64, u64)>) -> Vec<RawTable> {
+    let parts = |name: &str| match (written.get(name), manifest.tables.get(name)) {
+        (Some(&(_, end)), Some(state)) if 0 < end => {
+            vec![Part { committed: Some(end), ..part_of(folder, name, state) }]
+        }
         _ => Vec::new(),
     };
     RAW_TABLES.iter().map(|&name| RawTable { name, parts: parts(name) }).collect()

@@ -5,21 +5,27 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rayon::prelude::*;
+
 use super::{
+    cut::{cut_back, tell_twin},
     lock::Lock,
     manifest::{MANIFEST, Manifest, TableState},
     replay::{Replayed, replay},
     state::{self, Contents, Reading},
-    tables::{Table, path_of},
+    tables::{Table, bytes_of, stands},
 };
 use crate::{
     collections::Map,
     error::{Error, Result},
     files::Files,
-    identity::types::Types,
+    identity::{
+        rules::{Compression, Rules},
+        types::Types,
+    },
     progress::Progress,
     raw::{external_id_mapping_updates, id_graph_updates, profile_traits_updates},
-    read::digest::Digest,
+    table::find::{file_of, table_of},
 };
 
 /// The folder in a space that holds what is not a table.
@@ -49,7 +55,15 @@ const MAX_PENDING: usize = 96 << 20;
 
 impl Space {
     /// Opens a space, making the folder where it is missing. What a run left behind that did not end is cut off.
-    pub fn open(folder: &Path, wait: u64, files: &Files, progress: &dyn Progress) -> Result<Self> {
+    ///
+    /// A new space stores its tables as is said, or as they are; one that is there must store them so, where it is said.
+    pub fn open(
+        folder: &Path,
+        compress: Option<Compression>,
+        wait: u64,
+        files: &Files,
+        progress: &dyn Progress,
+    ) -> Result<Self> {
         if folder.exists() && !folder.is_dir() {
             return Err(
                 Error::file(folder, "not a folder").hint("give a folder for the space with `--space DIR`")
@@ -60,11 +74,17 @@ impl Space {
             .create_folder(&state)
             .map_err(|e| e.hint("give a folder you may write to with `--space DIR`"))?;
         let lock = Lock::take(&state, wait, progress)?;
-        let manifest = if let Some(manifest) = Manifest::read(folder, files)? {
-            manifest
+        let (manifest, left) = if let Some(manifest) = Manifest::read(folder, files)? {
+            refuse_other_compression(folder, &manifest, compress)?;
+            let left = manifest.compress;
+            (manifest, left)
         } else {
-            refuse_foreign_tables(folder)?;
-            Manifest::default()
+            let compress = compress.unwrap_or_default();
+            let left = left_by_first_run(&state, files)?;
+            if left.is_none() {
+                refuse_foreign_tables(folder, compress)?;
+            }
+            (Manifest::of(compress), left.unwrap_or_default())
         };
         let space = Self {
             folder: folder.to_owned(),
@@ -76,8 +96,16 @@ impl Space {
             committed: true,
             _lock: lock,
         };
-        space.check_lengths()?;
+        space.check_lengths(progress)?;
+        cut_back(folder, &space.manifest, left, files)?;
         Ok(space)
+    }
+
+    /// Makes rules say how the space stores its tables, whoever decided it; and says so.
+    pub fn settle(&self, rules: &mut Rules) -> Compression {
+        let compress = self.manifest.compress;
+        rules.compress = Some(compress).filter(|compress| !compress.is_none());
+        compress
     }
 
     /// The number of a table, opened where it is new.
@@ -85,8 +113,8 @@ impl Space {
         if let Some(&number) = self.by_name.get(name) {
             return number;
         }
-        let committed = self.manifest.tables.get(name).cloned().unwrap_or_default();
-        self.tables.push(Table::new(&self.folder, name, &committed));
+        let committed = self.manifest.tables.get(name);
+        self.tables.push(Table::new(&self.folder, name, committed, self.manifest.compress));
         self.names.push(name.to_owned());
         self.by_name.insert(name.to_owned(), self.tables.len() - 1);
         self.tables.len() - 1
@@ -124,15 +152,13 @@ impl Space {
         for name in ALWAYS {
             self.table(name);
         }
+        self.tables.par_iter_mut().try_for_each(|table| table.flush(&self.files))?;
         for (name, table) in self.names.iter().zip(&mut self.tables) {
             let state = table.finish(&self.files)?;
             if 0 < state.bytes || self.manifest.tables.contains_key(name) {
                 next.tables.insert(name.clone(), state);
             } else if ALWAYS.contains(&name.as_str()) {
-                self.files.append_after(&path_of(&self.folder, name), 0)?.sync()?;
-                let digest = Digest::default().hex();
-                next.tables
-                    .insert(name.clone(), TableState { digest: digest.clone(), link: digest, ..state });
+                next.tables.insert(name.clone(), table.make(&self.files)?);
             }
         }
         let state_folder = self.folder.join(STATE);
@@ -181,6 +207,13 @@ impl Space {
         rows.filter(|(_, n)| 0 < *n).collect()
     }
 
+    /// The tables as a reader finds what went out of them so far, committed or not.
+    #[must_use]
+    pub fn went_out(&self) -> BTreeMap<String, TableState> {
+        let tables = self.names.iter().cloned().zip(self.tables.iter().map(Table::went_out));
+        tables.filter(|(_, state)| 0 < state.bytes).collect()
+    }
+
     /// Where in each table the bytes added since the last commit begin and end.
     #[must_use]
     pub fn bytes_added(&self) -> BTreeMap<String, (u64, u64)> {
@@ -194,20 +227,25 @@ impl Space {
         &self.folder
     }
 
-    /// What the manifest promises must be there; what is there beyond it is cut off.
-    fn check_lengths(&self) -> Result<()> {
+    /// What the manifest promises must be there.
+    fn check_lengths(&self, progress: &dyn Progress) -> Result<()> {
         for (name, state) in &self.manifest.tables {
-            let path = path_of(&self.folder, name);
+            let stands = stands(&self.folder, name, state);
+            let path = file_of(&self.folder, name, stands);
             let length = std::fs::metadata(&path).map_or(0, |m| m.len());
-            if length < state.bytes {
+            let committed = bytes_of(state, stands);
+            if length < committed {
                 return Err(Error::file(
                     &path,
-                    format!("{length} bytes, but the manifest has committed {}", state.bytes),
+                    format!("{length} bytes, but the manifest has committed {committed}"),
                 )
                 .hint("restore the table from a backup, or ingest into a new space"));
             }
+            if stands == Compression::Zstd {
+                tell_twin(&self.folder, name, progress);
+            }
         }
-        cut_back(&self.folder, &self.manifest, &self.files)
+        Ok(())
     }
 }
 
@@ -222,30 +260,11 @@ impl Drop for Space {
         self.tables.clear();
         if let Ok(manifest) = Manifest::read(&self.folder, &self.files) {
             // The next run would do it otherwise.
-            let _ = cut_back(&self.folder, &manifest.unwrap_or_default(), &self.files);
+            let compress = self.manifest.compress;
+            let manifest = manifest.unwrap_or_else(|| Manifest::of(compress));
+            let _ = cut_back(&self.folder, &manifest, compress, &self.files);
         }
     }
-}
-
-/// Cuts tables back to what is committed, and removes tables of which nothing is.
-fn cut_back(folder: &Path, manifest: &Manifest, files: &Files) -> Result<()> {
-    let entries = std::fs::read_dir(folder).map_err(|e| Error::io("read the folder", folder, e))?;
-    for entry in entries {
-        let entry = entry.map_err(|e| Error::io("read the folder", folder, e))?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let Some(table) = name.strip_suffix(".ndjson") else { continue };
-        if is_view(table) {
-            continue;
-        }
-        let path = entry.path();
-        let length = entry.metadata().map_err(|e| Error::io("read", &path, e))?.len();
-        match manifest.tables.get(table) {
-            Some(TableState { bytes, .. }) if length == *bytes => {}
-            Some(TableState { bytes, .. }) => drop(files.append_after(&path, *bytes)?),
-            None => files.remove_file(&path)?,
-        }
-    }
-    Ok(())
 }
 
 /// The six views: pure functions of the tables, replaced whole and never appended to.
@@ -258,21 +277,12 @@ pub const VIEWS: [&str; 6] = [
     "profile_traits",
 ];
 
-fn is_view(table: &str) -> bool {
-    VIEWS.contains(&table)
-}
-
-/// A folder without a manifest must not hold tables of somebody else's.
-fn refuse_foreign_tables(folder: &Path) -> Result<()> {
-    let state = folder.join(STATE);
-    // A first run that was killed leaves tables without a manifest, but with its mark in the state folder.
-    if state.join(FIRST_RUN).exists() {
-        return Ok(());
-    }
+/// A folder without a manifest must not hold tables of somebody else's, plain ones or such as would be written.
+fn refuse_foreign_tables(folder: &Path, compress: Compression) -> Result<()> {
     let entries = std::fs::read_dir(folder).map_err(|e| Error::io("read the folder", folder, e))?;
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        if name.ends_with(".ndjson") {
+        if table_of(&name).is_some_and(|(_, stored)| stored.is_none() || stored == compress) {
             return Err(Error::file(
                 folder,
                 format!("holds `{name}` but no `{MANIFEST}`, so it is no space of ours"),
@@ -283,7 +293,28 @@ fn refuse_foreign_tables(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Stands in the state folder from before a space's first table until it has a manifest.
+/// How a first run that was killed stored tables, which it leaves without a manifest, but with its mark in the state folder.
+fn left_by_first_run(state: &Path, files: &Files) -> Result<Option<Compression>> {
+    let packed = Compression::Zstd;
+    let mark = files.read_if_there(&state.join(FIRST_RUN))?;
+    Ok(mark.map(|mark| if mark == packed.word().as_bytes() { packed } else { Compression::None }))
+}
+
+/// A space stays with what its first run was given.
+fn refuse_other_compression(folder: &Path, manifest: &Manifest, wanted: Option<Compression>) -> Result<()> {
+    let Some(wanted) = wanted.filter(|wanted| *wanted != manifest.compress) else { return Ok(()) };
+    let told = |compression| match compression {
+        Compression::None => "plain",
+        Compression::Zstd => "compressed",
+    };
+    let message = format!("its tables are {}, and cannot become {}", told(manifest.compress), told(wanted));
+    Err(Error::file(folder, message).hint(format!(
+        "leave out `--compress {0}` and `compress = \"{0}\"` in the config, or give a new space with `--space DIR`",
+        wanted.word()
+    )))
+}
+
+/// Stands in the state folder from before a space's first table until it has a manifest, and says how tables are stored.
 const FIRST_RUN: &str = "first-run";
 
 impl Space {
@@ -292,7 +323,11 @@ impl Space {
         self.committed = false;
         if self.manifest.runs.is_empty() {
             let state = self.folder.join(STATE);
-            drop(self.files.create(&state.join(FIRST_RUN))?);
+            let mut mark = self.files.create(&state.join(FIRST_RUN))?;
+            if !self.manifest.compress.is_none() {
+                mark.write_all(self.manifest.compress.word().as_bytes())?;
+                mark.sync()?;
+            }
             self.files.sync_folder(&state)?;
         }
         Ok(())

@@ -6,7 +6,7 @@ use hashbrown::HashTable;
 
 use super::{
     manifest::{Job, Manifest, Run},
-    tables::path_of,
+    tables::part_of,
 };
 use crate::{
     collections::key_of,
@@ -56,6 +56,7 @@ impl EventRows {
     /// Reads the committed rows of a table: those whose bytes lie in one of the ranges, that arrived within a time.
     pub fn read(
         folder: &Path,
+        manifest: &Manifest,
         table: &str,
         ranges: &[(u64, u64)],
         within: (Micros, Micros),
@@ -63,8 +64,11 @@ impl EventRows {
         meter: &Meter<'_>,
     ) -> Result<Self> {
         let mut all = Self::default();
-        let Some(end) = ranges.iter().map(|range| range.1).max() else { return Ok(all) };
-        let part = Part { path: path_of(folder, table), committed: Some(end) };
+        let (Some(end), Some(state)) = (ranges.iter().map(|range| range.1).max(), manifest.tables.get(table))
+        else {
+            return Ok(all);
+        };
+        let part = Part { committed: Some(end), ..part_of(folder, table, state) };
         let source = Source::open(&part, files)?;
         let blocks = map_blocks(&[source], BLOCK_BYTES, meter, |block| parse(block, ranges, within))?;
         for (message_key, received_at) in blocks.into_iter().flatten() {
@@ -120,7 +124,7 @@ impl Backfilled {
         }
         for (table, ranges) in ranges {
             let within = (Micros::MIN, Micros::MAX);
-            let rows = EventRows::read(folder, table, &ranges, within, files, meter)?;
+            let rows = EventRows::read(folder, manifest, table, &ranges, within, files, meter)?;
             by_table.insert(table.to_owned(), rows);
         }
         Ok(Self { by_table, window })

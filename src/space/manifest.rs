@@ -12,20 +12,29 @@ use crate::{
     error::{Error, Result},
     event::timestamp::{Micros, Millis},
     files::Files,
-    identity::{config, rules::Rules},
+    identity::{
+        config,
+        rules::{Compression, Rules},
+    },
 };
 
 /// The file's name in the space.
 pub const MANIFEST: &str = "manifest.json";
 
-/// The format this program writes, and the only one it reads.
+/// The format of a space whose tables are stored as they are.
 pub const FORMAT: u32 = 1;
+
+/// That of a space whose tables are packed: versions that know nothing of it leave such a space alone.
+pub const FORMAT_PACKED: u32 = 2;
 
 /// What is committed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     /// Of this file.
     pub format: u32,
+    /// How new tables and views are stored: as the first run was told.
+    #[serde(default, skip_serializing_if = "Compression::is_none")]
+    pub compress: Compression,
     /// The last `uuid_ts` given, in microseconds; -1 before the first, for time begins at 0.
     pub uuid_ts: Micros,
     /// The rules of the last run.
@@ -54,6 +63,18 @@ pub struct TableState {
     pub digest: String,
     /// The digest behind the last whole piece, from which it is taken up again.
     pub link: String,
+    /// Where the table is packed: how it lies in its file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stored: Option<Stored>,
+}
+
+/// What of a packed table's file is committed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stored {
+    /// Bytes of the file.
+    pub bytes: u64,
+    /// Where the frames behind the last whole piece begin.
+    pub tail: u64,
 }
 
 /// A view as it was written.
@@ -65,6 +86,9 @@ pub struct ViewState {
     pub bytes: u64,
     /// Of these bytes, as [`crate::read::digest`] takes it.
     pub digest: String,
+    /// Bytes of its file, where it is packed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stored: Option<u64>,
     /// The number of the last run in the raw tables that it reflects.
     pub run: u64,
     /// The raw tables that it reflects, by name.
@@ -245,6 +269,7 @@ impl Default for Manifest {
     fn default() -> Self {
         Self {
             format: FORMAT,
+            compress: Compression::None,
             uuid_ts: -1,
             config: None,
             tables: BTreeMap::new(),
@@ -256,6 +281,13 @@ impl Default for Manifest {
 }
 
 impl Manifest {
+    /// That of a new space.
+    #[must_use]
+    pub fn of(compress: Compression) -> Self {
+        let format = if compress.is_none() { FORMAT } else { FORMAT_PACKED };
+        Self { format, compress, ..Self::default() }
+    }
+
     /// Reads the manifest of a space; `None` where the space has none yet.
     pub fn read(space: &Path, files: &Files) -> Result<Option<Self>> {
         let path = space.join(MANIFEST);
@@ -265,9 +297,9 @@ impl Manifest {
         };
         let format: Format =
             serde_json::from_slice(&bytes).map_err(|e| wrong(format!("not a manifest: {e}")))?;
-        if format.format != FORMAT {
+        if ![FORMAT, FORMAT_PACKED].contains(&format.format) {
             return Err(Error::file(&path, format!("written in format {}", format.format)).hint(format!(
-                "this version reads format {FORMAT}; use the version that wrote it, or a new space"
+                "this version reads formats {FORMAT} and {FORMAT_PACKED}; use the version that wrote it, or a new space"
             )));
         }
         serde_json::from_slice(&bytes).map(Some).map_err(|e| wrong(format!("not a manifest: {e}")))

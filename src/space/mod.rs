@@ -2,6 +2,7 @@
 
 pub mod adopted;
 pub mod commit;
+pub mod cut;
 pub mod event_rows;
 pub mod lock;
 pub mod manifest;

@@ -4,7 +4,7 @@
 //! graph, then identifiers, then traits. The memory of accepted messages comes from the event tables.
 
 use std::{
-    io::{BufRead, BufReader, Read, Seek, SeekFrom},
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
 };
 
@@ -12,7 +12,7 @@ use super::{
     adopted,
     event_rows::{self, RESOLVED},
     manifest::{Job, Manifest, Run},
-    tables::path_of,
+    tables::part_of,
 };
 use crate::{
     collections::{Map, key_of},
@@ -33,7 +33,11 @@ use crate::{
     },
     progress::Progress,
     raw::{external_id_mapping_updates, id_graph_updates, names::BUILT_IN_TABLES, profile_traits_updates},
-    table::{blocks::Meter, find::Part, source::Source},
+    table::{
+        blocks::Meter,
+        find::Part,
+        source::{Source, Stream},
+    },
 };
 
 /// What the resolver and the memory of messages were at the last commit.
@@ -58,7 +62,7 @@ pub fn replay(
     let mut replayed = Replayed::default();
     let as_views = manifest.runs.iter().find(|run| run.job == Job::BackfillRaw && !run.written.is_empty());
     if let Some(run) = as_views {
-        let tables = adopted::tables(folder, &run.written);
+        let tables = adopted::tables(folder, manifest, &run.written);
         replayed = adopted::fold(&tables, types, files, &Meter::new(progress))?;
     }
     let may_have_inferred = |run: &Run| matches!(run.job, Job::BackfillProfiles | Job::BackfillRaw);
@@ -265,20 +269,19 @@ struct Rows {
 
 impl Rows {
     fn open(folder: &Path, table: &str, manifest: &Manifest, files: &Files) -> Result<Self> {
-        let path = path_of(folder, table);
+        let state = manifest.tables.get(table).cloned().unwrap_or_default();
+        let part = part_of(folder, table, &state);
         // Rows that were folded as views are come before all others.
         let as_views = manifest.runs.iter().filter(|run| run.job == Job::BackfillRaw);
         let start = as_views.filter_map(|run| run.written.get(table)).map(|range| range.1).max().unwrap_or(0);
-        let reader: Box<dyn BufRead> = match manifest.tables.get(table) {
-            Some(state) if start < state.bytes => {
-                let mut file = files.open(&path)?;
-                file.seek(SeekFrom::Start(start)).map_err(|e| Error::io("read", &path, e))?;
-                Box::new(BufReader::with_capacity(1 << 20, file.take(state.bytes - start)))
-            }
-            _ => Box::new(std::io::empty()),
+        let reader: Box<dyn BufRead> = if start < state.bytes {
+            let stream = Stream::new(Source::open(&part, files)?, start);
+            Box::new(BufReader::with_capacity(1 << 20, stream))
+        } else {
+            Box::new(std::io::empty())
         };
         Ok(Self {
-            path,
+            path: part.path,
             reader,
             line: Vec::new(),
             tape: Tape::default(),

@@ -1,4 +1,7 @@
 //! Tables being appended to: rows gather in large blocks, files are opened when a block goes out.
+//!
+//! The blocks of a packed table are the pieces of its digest, so that its frames end at the same places whoever packs them;
+//! only what is left at the end of a run makes a shorter one.
 
 use std::{
     io::IoSlice,
@@ -6,23 +9,49 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::manifest::TableState;
+use super::manifest::{Stored, TableState};
 use crate::{
     error::{Error, Result},
     files::{Files, OutFile},
+    identity::rules::Compression,
     read::digest::{Digest, PIECE},
+    table::{
+        find::{Part, file_of},
+        frames,
+        source::as_size,
+    },
 };
 
-/// A block of this many bytes goes out.
+/// A block of this many bytes goes out; of a packed table, of one piece.
 const BLOCK: usize = 1 << 18;
 
 /// So many bytes are written at one go from where they are.
 const HANDFUL: usize = 1 << 16;
 
-/// A table's file in a folder.
+/// How the file of a table lies in its folder: as it is committed, or plain where somebody unpacked it.
 #[must_use]
-pub fn path_of(folder: &Path, table: &str) -> PathBuf {
-    folder.join(format!("{table}.ndjson"))
+pub fn stands(folder: &Path, table: &str, committed: &TableState) -> Compression {
+    let is_there = |stored| file_of(folder, table, stored).is_file();
+    match committed.stored {
+        Some(_) if is_there(Compression::Zstd) || !is_there(Compression::None) => Compression::Zstd,
+        _ => Compression::None,
+    }
+}
+
+/// The committed bytes of a table's file, as it stands.
+#[must_use]
+pub fn bytes_of(state: &TableState, stands: Compression) -> u64 {
+    match stands {
+        Compression::None => state.bytes,
+        Compression::Zstd => state.stored.unwrap_or_default().bytes,
+    }
+}
+
+/// The file of a table, and how much of its content is committed.
+#[must_use]
+pub fn part_of(folder: &Path, table: &str, committed: &TableState) -> Part {
+    let path = file_of(folder, table, stands(folder, table, committed));
+    Part { path, committed: Some(committed.bytes) }
 }
 
 /// A table being appended to.
@@ -32,6 +61,8 @@ pub struct Table {
     committed: TableState,
     rows: u64,
     bytes: u64,
+    /// How much of the file there is, where it is packed.
+    stored: Option<Stored>,
     /// Taken up when the first block goes out.
     digest: Option<Digest>,
     pending: Vec<u8>,
@@ -39,14 +70,18 @@ pub struct Table {
 }
 
 impl Table {
-    /// A table as it is committed.
+    /// A table as it is committed; `None` is new, and is stored as it is said.
     #[must_use]
-    pub fn new(folder: &Path, name: &str, committed: &TableState) -> Self {
+    pub fn new(folder: &Path, name: &str, committed: Option<&TableState>, new: Compression) -> Self {
+        let stands = committed.map_or(new, |committed| stands(folder, name, committed));
+        let committed = committed.cloned().unwrap_or_default();
+        let stored = (stands == Compression::Zstd).then(|| committed.stored.unwrap_or_default());
         Self {
-            path: path_of(folder, name),
-            committed: committed.clone(),
+            path: file_of(folder, name, stands),
             rows: committed.rows,
             bytes: committed.bytes,
+            stored,
+            committed,
             digest: None,
             pending: Vec::new(),
             out: None,
@@ -67,11 +102,18 @@ impl Table {
     /// So many rows were appended. Lets the block go out when it is large enough.
     pub fn added(&mut self, rows: u64, files: &Files) -> Result<()> {
         self.rows += rows;
-        if self.pending.len() < BLOCK { Ok(()) } else { self.flush(files) }
+        let block = if self.stored.is_some() { as_size(PIECE) } else { BLOCK };
+        if self.pending.len() < block { Ok(()) } else { self.go_out(false, files) }
     }
 
-    /// Appends whole rows from where they are, without gathering them first.
+    /// Appends whole rows from where they are, without gathering them first; to be packed they must be gathered.
     pub fn append(&mut self, pieces: &mut [IoSlice<'_>], rows: u64, files: &Files) -> Result<()> {
+        if self.stored.is_some() {
+            for piece in &*pieces {
+                self.pending.extend_from_slice(piece);
+            }
+            return self.added(rows, files);
+        }
         self.flush(files)?;
         self.rows += rows;
         let (digest, out) = self.begin(files)?;
@@ -108,18 +150,38 @@ impl Table {
         (self.committed.bytes, self.bytes + self.pending.len() as u64)
     }
 
+    /// Where the bytes that went out would be found again, before they are committed.
+    #[must_use]
+    pub fn went_out(&self) -> TableState {
+        TableState { bytes: self.bytes, stored: self.stored, ..TableState::default() }
+    }
+
     /// Lets all rows go out.
     pub fn flush(&mut self, files: &Files) -> Result<()> {
-        if self.pending.is_empty() {
-            return Ok(());
-        }
-        let pending = std::mem::take(&mut self.pending);
+        if self.pending.is_empty() { Ok(()) } else { self.go_out(true, files) }
+    }
+
+    /// Lets rows go out: of a packed table pieces, and what is behind the last one only where `all` is to go.
+    fn go_out(&mut self, all: bool, files: &Files) -> Result<()> {
+        let mut pending = std::mem::take(&mut self.pending);
+        let packed = match self.stored {
+            Some(_) => {
+                let packed = frames::pack(&pending, self.bytes, all);
+                Some(packed.map_err(|e| Error::io("pack", &self.path, e))?)
+            }
+            None => None,
+        };
+        let n_out = packed.as_ref().map_or(pending.len(), |packed| packed.n_taken);
         let (digest, out) = self.begin(files)?;
-        digest.update(&pending);
-        out.write_all(&pending)?;
-        self.bytes += pending.len() as u64;
+        digest.update(&pending[..n_out]);
+        out.write_all(packed.as_ref().map_or(&pending, |packed| &packed.bytes))?;
+        self.bytes += n_out as u64;
+        if let (Some(stored), Some(packed)) = (&mut self.stored, packed) {
+            stored.tail = packed.n_whole.map_or(stored.tail, |n_whole| stored.bytes + n_whole as u64);
+            stored.bytes += packed.bytes.len() as u64;
+        }
+        pending.drain(..n_out);
         self.pending = pending;
-        self.pending.clear();
         Ok(())
     }
 
@@ -131,9 +193,14 @@ impl Table {
         };
         let out = match self.out.take() {
             Some(out) => out,
-            None => files.append_after(&self.path, self.bytes)?,
+            None => files.append_after(&self.path, self.length())?,
         };
         Ok((self.digest.insert(digest), self.out.insert(out)))
+    }
+
+    /// Bytes of the file so far.
+    fn length(&self) -> u64 {
+        self.stored.map_or(self.bytes, |stored| stored.bytes)
     }
 
     /// Closes the file until the next block, where there are more tables than files may be open.
@@ -151,11 +218,24 @@ impl Table {
         // A file that rested is opened again: syncing brings out what was written through any handle.
         match self.out.take() {
             Some(out) => out.sync()?,
-            None => files.append_after(&self.path, self.bytes)?.sync()?,
+            None => files.append_after(&self.path, self.length())?.sync()?,
         }
         let digest = self.digest.as_ref().map_or_else(Digest::default, Clone::clone);
         let link = format!("{:032x}", digest.link());
-        Ok(TableState { rows: self.rows, bytes: self.bytes, digest: digest.hex(), link })
+        Ok(TableState { rows: self.rows, bytes: self.bytes, digest: digest.hex(), link, stored: self.stored })
+    }
+
+    /// Makes the file of a table without a row.
+    pub fn make(&mut self, files: &Files) -> Result<TableState> {
+        let mut out = files.append_after(&self.path, 0)?;
+        if let Some(stored) = &mut self.stored {
+            let empty = frames::frame(b"").map_err(|e| Error::io("pack", &self.path, e))?;
+            out.write_all(&empty)?;
+            *stored = Stored { bytes: empty.len() as u64, tail: empty.len() as u64 };
+        }
+        out.sync()?;
+        let digest = Digest::default().hex();
+        Ok(TableState { digest: digest.clone(), link: digest, stored: self.stored, ..TableState::default() })
     }
 
     /// The digest of what is committed: the link is that of the whole pieces, the short last piece is read again.
@@ -164,10 +244,21 @@ impl Table {
         let link = u128::from_str_radix(&self.committed.link, 16).unwrap_or_default();
         let mut digest = Digest::resume(link);
         if 0 < tail {
-            let mut bytes = vec![0; usize::try_from(tail).unwrap_or(usize::MAX)];
+            let mut bytes = vec![0; as_size(tail)];
             let file = files.open(&self.path)?;
-            let read = file.read_exact_at(&mut bytes, self.committed.bytes - tail);
-            read.map_err(|e| Error::io("read", &self.path, e))?;
+            match self.stored {
+                None => file
+                    .read_exact_at(&mut bytes, self.committed.bytes - tail)
+                    .map_err(|e| Error::io("read", &self.path, e))?,
+                Some(stored) => {
+                    let mut packed = vec![0; as_size(stored.bytes - stored.tail)];
+                    let read = file.read_exact_at(&mut packed, stored.tail);
+                    read.and_then(|()| frames::unpack(&packed, &mut bytes)).map_err(|e| {
+                        Error::unpack(&self.path, e)
+                            .hint("restore the table from a backup, or ingest into a new space")
+                    })?;
+                }
+            }
             digest.update(&bytes);
         }
         Ok(digest)

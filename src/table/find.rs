@@ -8,14 +8,40 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    identity::rules::Compression,
+};
+
+/// A table's file in a folder, stored as tables of ours are.
+#[must_use]
+pub fn file_of(folder: &Path, table: &str, compression: Compression) -> PathBuf {
+    folder.join(match compression {
+        Compression::None => format!("{table}.ndjson"),
+        Compression::Zstd => format!("{table}.ndjson.zst"),
+    })
+}
+
+/// The file of a table that is there: the packed one where both are.
+#[must_use]
+pub fn file_there(folder: &Path, table: &str) -> Option<PathBuf> {
+    let files = [Compression::Zstd, Compression::None].map(|stored| file_of(folder, table, stored));
+    files.into_iter().find(|path| path.is_file())
+}
+
+/// The table whose file is called so, and how it is stored; `None` where it is none of ours.
+#[must_use]
+pub fn table_of(name: &str) -> Option<(&str, Compression)> {
+    let packed = name.strip_suffix(".ndjson.zst").map(|table| (table, Compression::Zstd));
+    packed.or_else(|| Some((name.strip_suffix(".ndjson")?, Compression::None)))
+}
 
 /// One file of a raw table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
     /// The file.
     pub path: PathBuf,
-    /// How many of its bytes count; all where nothing says so.
+    /// How many bytes of its content, which may be packed, count; all where nothing says so.
     pub committed: Option<u64>,
 }
 
@@ -62,6 +88,13 @@ fn parts_among(entries: &[PathBuf], name: &str) -> Result<Option<Vec<Part>>> {
         found = true;
         if path.is_dir() { files_below(path, &mut parts)? } else { parts.push(path.clone()) }
     }
+    if let Some(pair) = parts.windows(2).find(|pair| is_packed_form(&pair[0], &pair[1])) {
+        return Err(Error::file(
+            &pair[1],
+            format!("holds the table `{name}`, as `{}` does", pair[0].display()),
+        )
+        .hint("leave one of the two in the folder"));
+    }
     let parts = parts.into_iter().map(|path| Part { path, committed: None }).collect();
     Ok(found.then_some(parts))
 }
@@ -90,6 +123,12 @@ fn stem(path: &Path) -> Option<&str> {
     }
     let name = strip_extension(name, &["gz", "zst"]).unwrap_or(name);
     strip_extension(name, &["ndjson", "json", "jsonl"])
+}
+
+/// Whether a file is called as another one that is packed.
+fn is_packed_form(plain: &Path, packed: &Path) -> bool {
+    let [plain, packed] = [plain, packed].map(|path| path.to_str().unwrap_or_default());
+    strip_extension(packed, &["gz", "zst"]) == Some(plain)
 }
 
 fn strip_extension<'a>(name: &'a str, extensions: &[&str]) -> Option<&'a str> {

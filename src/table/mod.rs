@@ -6,7 +6,9 @@
 
 pub mod blocks;
 pub mod clock;
+pub mod extent;
 pub mod find;
+pub mod frames;
 pub mod reread;
 pub mod row;
 pub mod scan;

@@ -1,6 +1,7 @@
 //! One file of a raw table, opened: bytes by their place in it.
 //!
-//! A plain file is read where it lies, as often as needed and from all threads; only a packed one, told by its magic bytes, is kept in memory.
+//! A plain file is read where it lies, as often as needed and from all threads, and so is one that is packed in frames as
+//! ours are; only one that is packed otherwise, told by its magic bytes, is kept in memory.
 
 use std::{
     fs::File,
@@ -9,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::find::Part;
+use super::{find::Part, frames::Frames};
 use crate::{
     error::{Error, Result},
     files::Files,
@@ -27,6 +28,7 @@ pub struct Source {
 #[derive(Debug)]
 enum Content {
     Plain(File),
+    Frames(Frames),
     Unpacked(Vec<u8>),
 }
 
@@ -49,31 +51,35 @@ impl Source {
 
     fn open_by(part: &Part, files: &Files, folder: Option<&Path>) -> Result<Self> {
         let path = &part.path;
+        let error = |e| Error::unpack(path, e);
         let file = files.open(path)?;
-        let length = file.metadata().map_err(|e| Error::io("read", path, e))?.len();
+        let first = first_bytes(&mut &file).map_err(|e| Error::io("read", path, e))?;
+        let (length, content) = match Packing::of(&first) {
+            Packing::Plain => {
+                let length = file.metadata().map_err(|e| Error::io("read", path, e))?.len();
+                (length, Content::Plain(file))
+            }
+            Packing::Zstd if let Some(frames) = Frames::find(&file, part.committed).map_err(error)? => {
+                (frames.length(), Content::Frames(frames))
+            }
+            _ => {
+                let all = unpack(first, file).map_err(error)?;
+                unpack_all(&mut all.take(part.committed.unwrap_or(u64::MAX)), folder).map_err(error)?
+            }
+        };
         let committed = part.committed.unwrap_or(length);
         if length < committed {
             return Err(Error::file(path, format!("{committed} bytes are committed, but it holds {length}")));
         }
-        let mut rest = (&file).take(committed);
-        let first = first_bytes(&mut rest).map_err(|e| Error::io("read", path, e))?;
-        if Packing::of(&first) == Packing::Plain {
-            return Ok(Self { path: path.clone(), length: committed, content: Content::Plain(file) });
-        }
-        let error = |e| Error::io("unpack", path, e);
-        let mut all = unpack(first, rest).map_err(error)?;
-        let Some(folder) = folder else {
-            let mut bytes = Vec::new();
-            all.read_to_end(&mut bytes).map_err(error)?;
-            return Ok(Self::of_bytes(path, bytes));
-        };
-        let mut spill = || -> io::Result<_> {
-            let mut file = tempfile::tempfile_in(folder)?;
-            let length = io::copy(&mut all, &mut file)?;
-            Ok((file, length))
-        };
-        let (file, length) = spill().map_err(error)?;
-        Ok(Self { path: path.clone(), length, content: Content::Plain(file) })
+        Ok(Self { path: path.clone(), length: committed, content })
+    }
+
+    /// The same with all of its content in memory, where it would have to be unpacked for every row that is read again.
+    pub fn into_unpacked(self) -> Result<Self> {
+        let Content::Frames(frames) = &self.content else { return Ok(self) };
+        let mut bytes = frames.read_all().map_err(|e| Error::unpack(&self.path, e))?;
+        bytes.truncate(as_size(self.length));
+        Ok(Self { content: Content::Unpacked(bytes), ..self })
     }
 
     /// The file as it was given.
@@ -92,7 +98,7 @@ impl Source {
     #[must_use]
     pub fn in_memory(&self) -> Option<&[u8]> {
         match &self.content {
-            Content::Plain(_) => None,
+            Content::Plain(_) | Content::Frames(_) => None,
             Content::Unpacked(bytes) => Some(bytes),
         }
     }
@@ -102,6 +108,9 @@ impl Source {
         match &self.content {
             Content::Plain(file) => {
                 file.read_exact_at(out, offset).map_err(|e| Error::io("read", &self.path, e))?;
+            }
+            Content::Frames(frames) => {
+                frames.read_at(out, offset).map_err(|e| Error::unpack(&self.path, e))?;
             }
             Content::Unpacked(bytes) => {
                 let offset = as_size(offset);
@@ -124,6 +133,43 @@ impl Source {
         }
         Ok(line)
     }
+}
+
+/// A source as a stream, from a place on.
+#[derive(Debug)]
+pub struct Stream {
+    source: Source,
+    at: u64,
+}
+
+impl Stream {
+    /// The bytes from a place on.
+    #[must_use]
+    pub fn new(source: Source, at: u64) -> Self {
+        Self { source, at }
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let n_left = usize::try_from(self.source.length.saturating_sub(self.at)).unwrap_or(usize::MAX);
+        let n_bytes = out.len().min(n_left);
+        self.source.read_at(&mut out[..n_bytes], self.at).map_err(io::Error::other)?;
+        self.at += n_bytes as u64;
+        Ok(n_bytes)
+    }
+}
+
+/// Unpacks into memory, or into a nameless file in a folder.
+fn unpack_all(all: &mut impl Read, folder: Option<&Path>) -> io::Result<(u64, Content)> {
+    let Some(folder) = folder else {
+        let mut bytes = Vec::new();
+        all.read_to_end(&mut bytes)?;
+        return Ok((bytes.len() as u64, Content::Unpacked(bytes)));
+    };
+    let mut file = tempfile::tempfile_in(folder)?;
+    let length = io::copy(all, &mut file)?;
+    Ok((length, Content::Plain(file)))
 }
 
 /// A length or place in a file that is held in memory.

@@ -17,10 +17,11 @@ use std::{
 
 use rayon::prelude::*;
 
-use super::blocks::Meter;
+use super::{blocks::Meter, find::file_of, frames};
 use crate::{
     error::{Error, Result},
     files::{Files, OutFile, beside},
+    identity::rules::Compression,
     read::{
         digest::Digest,
         spill::{Spill, Spilled},
@@ -56,6 +57,8 @@ pub struct Way<'a> {
     pub polish: Option<Polish<'a>>,
     /// Whether digests are taken of what is written.
     pub digests: bool,
+    /// How views are stored.
+    pub compress: Compression,
 }
 
 /// Views that are being written and have not got their names yet, or runs of rows that are to be merged into views.
@@ -80,6 +83,8 @@ pub struct Written {
     pub bytes: u64,
     /// Of the bytes, where it was asked for.
     pub digest: String,
+    /// Bytes of its file, where it is packed.
+    pub stored: Option<u64>,
 }
 
 /// Rows of a view in the order of its key, put away in pieces of whole lines.
@@ -177,10 +182,15 @@ impl<'a> Staging<'a> {
         let sink = match &self.target {
             Target::Runs { spill, .. } => Sink::Run(spill, Vec::new()),
             Target::Views { folder, paths, .. } => {
-                let path = folder.join(format!("{view}.ndjson"));
+                let path = file_of(folder, view, self.way.compress);
                 let out = self.way.files.create(&beside(&path));
                 lock(paths).push(path);
-                Sink::File(out?)
+                match self.way.compress {
+                    Compression::None => Sink::File(out?),
+                    Compression::Zstd => {
+                        Sink::Packed(PackedFile { out: out?, waiting: Vec::new(), n_stored: 0 })
+                    }
+                }
             }
         };
         Ok(ViewOut { view: view.to_owned(), sink, digest, n_bytes: 0 })
@@ -189,14 +199,22 @@ impl<'a> Staging<'a> {
     /// Ends the writing of a view.
     pub fn close(&self, out: ViewOut<'_>, rows: u64) -> Result<Written> {
         let ViewOut { view, sink, digest, n_bytes } = out;
+        let mut stored = None;
+        let sync = |out: OutFile, written: &Sender<OutFile>| {
+            written.send(out).map_err(|_| Error::Refused("the syncing thread ended early".into()))
+        };
         match (sink, &self.target) {
-            (Sink::File(out), Target::Views { written, .. }) => {
-                written.send(out).map_err(|_| Error::Refused("the syncing thread ended early".into()))?;
+            (Sink::File(out), Target::Views { written, .. }) => sync(out, written)?,
+            (Sink::Packed(mut packed), Target::Views { written, .. }) => {
+                packed.end(n_bytes)?;
+                stored = Some(packed.n_stored);
+                sync(packed.out, written)?;
             }
             (Sink::Run(_, pieces), Target::Runs { runs, .. }) => lock(runs).push(Run { view, pieces }),
             _ => unreachable!("what a staging opened is closed by it"),
         }
-        Ok(Written { rows, bytes: n_bytes, digest: digest.map(|digest| digest.hex()).unwrap_or_default() })
+        let digest = digest.map(|digest| digest.hex()).unwrap_or_default();
+        Ok(Written { rows, bytes: n_bytes, digest, stored })
     }
 
     /// Writes a view of `n_items` items, so many at a time.
@@ -279,7 +297,50 @@ pub struct ViewOut<'a> {
 
 enum Sink<'a> {
     File(OutFile),
+    Packed(PackedFile),
     Run(&'a Spill, Vec<Spilled>),
+}
+
+/// A file that is packed while it is written.
+struct PackedFile {
+    out: OutFile,
+    /// Content that is not packed yet.
+    waiting: Vec<u8>,
+    n_stored: u64,
+}
+
+/// So much content is packed at a time, on as many cores as it has pieces.
+const PACKED_BYTES: usize = 4 << 20;
+
+impl PackedFile {
+    /// Takes lines behind so many bytes.
+    fn write(&mut self, lines: &[u8], n_before: u64) -> Result<()> {
+        self.waiting.extend_from_slice(lines);
+        if PACKED_BYTES <= self.waiting.len() {
+            self.pack(n_before + lines.len() as u64, false)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Packs what waits, which ends at a place of the view: whole pieces, or all.
+    fn pack(&mut self, end: u64, all: bool) -> Result<()> {
+        let error = |e| Error::io("pack", self.out.path(), e);
+        let packed = frames::pack(&self.waiting, end - self.waiting.len() as u64, all).map_err(error)?;
+        self.out.write_all(&packed.bytes)?;
+        self.n_stored += packed.bytes.len() as u64;
+        self.waiting.drain(..packed.n_taken);
+        Ok(())
+    }
+
+    fn end(&mut self, n_bytes: u64) -> Result<()> {
+        if n_bytes == 0 {
+            let empty = frames::frame(b"").map_err(|e| Error::io("pack", self.out.path(), e))?;
+            self.n_stored = empty.len() as u64;
+            return self.out.write_all(&empty);
+        }
+        if self.waiting.is_empty() { Ok(()) } else { self.pack(n_bytes, true) }
+    }
 }
 
 /// About the bytes of a piece of a run: one of each run is in memory while they are merged.
@@ -288,12 +349,14 @@ const PIECE_BYTES: usize = 1 << 16;
 impl ViewOut<'_> {
     /// Writes whole lines.
     pub fn write(&mut self, lines: &[u8]) -> Result<()> {
+        let n_before = self.n_bytes;
         self.n_bytes += lines.len() as u64;
         if let Some(digest) = &mut self.digest {
             digest.update(lines);
         }
         match &mut self.sink {
             Sink::File(out) => out.write_all(lines),
+            Sink::Packed(packed) => packed.write(lines, n_before),
             Sink::Run(spill, pieces) => {
                 let mut rest = lines;
                 while !rest.is_empty() {

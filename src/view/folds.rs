@@ -93,8 +93,11 @@ impl Folds {
     pub fn read(sources: Sources, as_of: Option<Micros>, meter: &Meter<'_>) -> Result<Self> {
         let n_bytes = sources.n_bytes();
         let (graph, mut segments) = Graph::read(&sources.graph, BLOCK_BYTES, as_of, meter)?;
-        let traits =
-            sources.traits.map(|sources| TraitsRows::read(sources, BLOCK_BYTES, as_of, meter, &segments));
+        // Rows of traits are read again, each by itself.
+        let traits = sources.traits.map(|sources| {
+            let sources = sources.into_iter().map(Source::into_unpacked).collect::<Result<_>>()?;
+            TraitsRows::read(sources, BLOCK_BYTES, as_of, meter, &segments)
+        });
         let identifiers = sources
             .identifiers
             .map(|sources| IdentifierRows::read(&sources, BLOCK_BYTES, as_of, meter, &segments));

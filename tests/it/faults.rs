@@ -19,9 +19,9 @@ use std::{
 use profiles_sync::{
     error::Error,
     files::{Change, Fault, Files},
-    ingest::{IngestOptions, ingest},
+    ingest::{Compression, IngestOptions, ingest},
     progress::Silent,
-    space::manifest::Manifest,
+    space::{manifest::Manifest, tables::part_of},
     verify::verify,
 };
 use tempfile::TempDir;
@@ -80,12 +80,13 @@ impl Fault for Countdown {
     }
 }
 
-fn options(input: &Path, space: &Path) -> IngestOptions {
+fn options(input: &Path, space: &Path, compress: Option<Compression>) -> IngestOptions {
     IngestOptions {
         inputs: vec![input.to_owned()],
         space: space.to_owned(),
         config: None,
         segment_ids: None,
+        compress,
         max_rejects: None,
         memory: Some(64 << 20),
         dry_run: false,
@@ -94,14 +95,25 @@ fn options(input: &Path, space: &Path) -> IngestOptions {
 }
 
 pub(crate) fn run(input: &Path, space: &Path, files: &Files) -> Result<(), Error> {
-    ingest(&options(input, space), files, &Silent).map(drop)
+    ingest(&options(input, space, None), files, &Silent).map(drop)
 }
 
-/// The committed bytes of all tables; none where nothing is committed.
+/// The same into a space whose tables are stored in a way; such that are there already need not be told.
+pub(crate) fn run_as(compress: Compression, input: &Path, space: &Path, files: &Files) -> Result<(), Error> {
+    ingest(&options(input, space, Some(compress)), files, &Silent).map(drop)
+}
+
+/// The committed content of all tables; none where nothing is committed.
 pub(crate) fn committed(space: &Path) -> BTreeMap<String, Vec<u8>> {
     let Some(manifest) = Manifest::read(space, &Files::real()).unwrap() else { return BTreeMap::new() };
     let tables = manifest.tables.into_iter().map(|(name, state)| {
-        let mut bytes = fs::read(space.join(format!("{name}.ndjson"))).unwrap();
+        let part = part_of(space, &name, &state);
+        let mut bytes = fs::read(part.path).unwrap();
+        if let Some(stored) = state.stored {
+            bytes.truncate(usize::try_from(stored.bytes).unwrap());
+            bytes = zstd::decode_all(&bytes[..]).unwrap();
+            assert_eq!(bytes.len() as u64, state.bytes, "{name}");
+        }
         bytes.truncate(usize::try_from(state.bytes).unwrap());
         (name, bytes)
     });
@@ -169,11 +181,20 @@ pub(crate) fn slices(folder: &Path, seed: u64, events: u64, n: usize) -> (PathBu
 
 #[test]
 fn the_kth_change_fails_for_every_k_of_a_small_run() {
+    kth_change_fails(Compression::None);
+}
+
+#[test]
+fn the_kth_change_fails_for_every_k_of_a_small_run_into_packed_tables() {
+    kth_change_fails(Compression::Zstd);
+}
+
+fn kth_change_fails(compress: Compression) {
     let work = folder();
     let (_, files) = slices(work.path(), 13, 600, 2);
     let [first, second] = files.as_slice() else { panic!("two slices") };
     let before = work.path().join("before");
-    run(first, &before, &Files::real()).unwrap();
+    run_as(compress, first, &before, &Files::real()).unwrap();
     let after = work.path().join("after");
     copy(&before, &after);
     run(second, &after, &Files::real()).unwrap();
@@ -216,12 +237,14 @@ fn a_first_run_that_fails_leaves_nothing_that_looks_whole() {
     let (all, _) = slices(work.path(), 8, 40, 1);
     let expected = work.path().join("expected");
     run(&all, &expected, &Files::real()).unwrap();
-    for mishap in [Mishap::Full, Mishap::Gone] {
+    let ways = [Compression::None, Compression::Zstd];
+    for (mishap, compress) in [Mishap::Full, Mishap::Gone].into_iter().flat_map(|m| ways.map(|way| (m, way)))
+    {
         for k in 0.. {
             let space = work.path().join("space");
             fs::remove_dir_all(&space).ok();
             let fault = Countdown::new(k, mishap);
-            let result = run(&all, &space, &Files::with_fault(fault.clone()));
+            let result = run_as(compress, &all, &space, &Files::with_fault(fault.clone()));
             if fault.n_changes.load(Ordering::Relaxed) <= k {
                 result.unwrap();
                 break;
@@ -229,11 +252,16 @@ fn a_first_run_that_fails_leaves_nothing_that_looks_whole() {
             if result.is_err() && mishap == Mishap::Full && committed(&space).is_empty() {
                 let left: Vec<_> =
                     fs::read_dir(&space).into_iter().flatten().flatten().map(|e| e.file_name()).collect();
-                let tables = left.iter().filter(|name| name.to_string_lossy().ends_with(".ndjson")).count();
+                let tables = left.iter().filter(|name| name.to_string_lossy().contains(".ndjson")).count();
                 assert_eq!(tables, 0, "change {k} failed and left {left:?}");
             }
-            run(&all, &space, &Files::real()).unwrap();
+            // Where nothing is committed, the way of storing is still open.
+            let other = if committed(&space).is_empty() { ways[usize::from(k % 2 == 0)] } else { compress };
+            run_as(other, &all, &space, &Files::real()).unwrap();
             assert_eq!(committed(&space), committed(&expected), "{mishap:?} at change {k}");
+            let packed = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().ends_with(".zst");
+            let tables = fs::read_dir(&space).unwrap().flatten().filter(packed).count();
+            assert_eq!(0 < tables, other == Compression::Zstd, "{mishap:?} at change {k} left tables behind");
         }
     }
 }
@@ -248,16 +276,17 @@ fn random_splits_with_crashes_between_give_the_tables_of_one_run() {
         let one = work.path().join("one");
         run(&all, &one, &Files::real()).unwrap();
         let many = work.path().join("many");
+        let compress = if seed % 2 == 0 { Compression::Zstd } else { Compression::None };
         for file in &files {
             for _ in 0..random.below(3) {
                 let mishap = if random.below(2) == 0 { Mishap::Full } else { Mishap::Gone };
                 let fault = Countdown::new(random.below(220), mishap);
-                let _ = run(file, &many, &Files::with_fault(fault));
+                let _ = run_as(compress, file, &many, &Files::with_fault(fault));
             }
             if random.below(4) == 0 {
                 fs::remove_dir_all(many.join(".state")).ok();
             }
-            run(file, &many, &Files::real()).unwrap();
+            run_as(compress, file, &many, &Files::real()).unwrap();
         }
         let (mut one, mut many) = (committed(&one), committed(&many));
         // Rejected lines name their files.
@@ -278,12 +307,14 @@ fn the_program_killed_at_random_moments_loses_and_doubles_nothing() {
     let expected = committed(&expected);
     let space = work.path().join("space");
     let mut random = Random(11);
-    let mut n_killed = 0;
+    let (mut n_killed, mut n_spaces) = (0, 0);
     let mut most = 80;
     while n_killed < 100 * times() {
         let input = if committed(&space).is_empty() { first } else { second };
+        // Every other space is a packed one.
+        let compress = if n_spaces % 2 == 0 { "none" } else { "zstd" };
         let mut child = Command::new(env!("CARGO_BIN_EXE_profiles-sync"))
-            .args(["ingest", "--quiet", "--space"])
+            .args(["ingest", "--quiet", "--compress", compress, "--space"])
             .arg(&space)
             .arg(input)
             .stdin(Stdio::null())
@@ -305,8 +336,10 @@ fn the_program_killed_at_random_moments_loses_and_doubles_nothing() {
         }
         if committed(&space) == expected || n_killed % 10 == 9 {
             fs::remove_dir_all(&space).unwrap();
+            n_spaces += 1;
         }
     }
+    assert!(1 < n_spaces);
     run(first, &space, &Files::real()).unwrap();
     run(second, &space, &Files::real()).unwrap();
     assert!(committed(&space) == expected);

@@ -17,6 +17,7 @@ mod invariants;
 mod little_memory;
 mod materialize;
 mod nights;
+mod packed;
 mod pinned;
 mod properties;
 mod random;

@@ -55,6 +55,7 @@ fn run(folder: &Path, name: &str, lines: &[String], space: &Path, progress: &dyn
         space: space.to_owned(),
         config: None,
         segment_ids: None,
+        compress: None,
         max_rejects: None,
         memory: None,
         dry_run: false,
@@ -69,11 +70,17 @@ fn parts(space: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a test's own files need no wrapper")]
 fn a_hundred_and_twenty_events_night_by_night_give_the_tables_of_one_run() {
     for seed in 400..404 {
         let work = folder();
         let (history, nights) = slices(seed);
         let (one, many) = (work.path().join("one"), work.path().join("many"));
+        if seed % 2 == 0 {
+            // A frame a night in every table.
+            fs::create_dir(&many).unwrap();
+            fs::write(many.join("profiles-sync.toml"), "compress = \"zstd\"\n").unwrap();
+        }
         run(work.path(), "all", &[history.clone(), nights.concat()].concat(), &one, &Silent);
         run(work.path(), "history", &history, &many, &Silent);
         let mut most = 0;

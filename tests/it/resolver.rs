@@ -150,6 +150,7 @@ impl World {
                 space: space.clone(),
                 config: Some(config.clone()),
                 segment_ids: None,
+                compress: None,
                 max_rejects: None,
                 memory: None,
                 dry_run: false,

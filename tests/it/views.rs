@@ -9,11 +9,12 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use profiles_sync::{
     files::Files,
-    ingest::{IngestOptions, ingest},
+    ingest::{Compression, IngestOptions, ingest},
     materialize::{MaterializeOptions, materialize},
     progress::Silent,
     space::manifest::Manifest,
     summary::{Fold, MaterializeSummary},
+    table::find::file_there,
     view::View,
 };
 use serde_json::Value;
@@ -35,6 +36,11 @@ fn write(path: &Path, bytes: &[u8]) {
 }
 
 fn add(space: &Path, lines: &[String], config: Option<&Path>) {
+    add_as(None, space, lines, config);
+}
+
+/// The same into a space whose tables are stored in a way, where it is said.
+fn add_as(compress: Option<Compression>, space: &Path, lines: &[String], config: Option<&Path>) {
     let input = space.with_extension("ndjson");
     write(&input, (lines.join("\n") + "\n").as_bytes());
     let options = IngestOptions {
@@ -42,6 +48,7 @@ fn add(space: &Path, lines: &[String], config: Option<&Path>) {
         space: space.to_owned(),
         config: config.map(Path::to_owned),
         segment_ids: None,
+        compress,
         max_rejects: None,
         memory: None,
         dry_run: false,
@@ -58,14 +65,21 @@ fn run(options: &MaterializeOptions) -> MaterializeSummary {
     materialize(options, &Files::real(), &Silent).unwrap()
 }
 
-/// The views in a folder, by name.
+/// The views in a folder, by name, unpacked.
 fn views(folder: &Path) -> BTreeMap<&'static str, String> {
-    let read = |view: View| Some((view.name(), fs::read_to_string(path(folder, view)).ok()?));
+    let read = |view: View| {
+        let path = path(folder, view);
+        let mut bytes = fs::read(&path).ok()?;
+        if path.extension().is_some_and(|extension| extension == "zst") {
+            bytes = zstd::decode_all(&bytes[..]).unwrap();
+        }
+        Some((view.name(), String::from_utf8(bytes).unwrap()))
+    };
     View::ALL.into_iter().filter_map(read).collect()
 }
 
 fn path(folder: &Path, view: View) -> std::path::PathBuf {
-    folder.join(view.name()).with_extension("ndjson")
+    file_there(folder, view.name()).unwrap_or_else(|| folder.join(view.name()).with_extension("ndjson"))
 }
 
 /// Views with changes applied to them, as whoever reads the changes would do.
@@ -130,6 +144,7 @@ fn assert_same(
 
 /// Ingests parts of a dump one by one, and makes views now and then in all the ways there are.
 fn check_splits(random: &mut Random, lines: &[String], config: Option<&Path>, what: &str) -> [usize; 2] {
+    let compress = if random.chance(50) { Compression::Zstd } else { Compression::None };
     let work = folder();
     let space = work.path().join("space");
     let [full, parts, changes_file] = ["full", "parts", "changes.ndjson"].map(|name| work.path().join(name));
@@ -141,7 +156,7 @@ fn check_splits(random: &mut Random, lines: &[String], config: Option<&Path>, wh
             if random.chance(50) { random.from(1, rest.len().min(4)) } else { random.from(1, rest.len()) };
         let (now, later) = rest.split_at(n_lines);
         rest = later;
-        add(&space, now, config);
+        add_as(Some(compress), &space, now, config);
         if !space.join("manifest.json").exists() || random.chance(25) && !rest.is_empty() {
             continue;
         }
@@ -198,11 +213,16 @@ fn random_splits_of_made_up_dumps_give_the_views_of_one_full_fold_whichever_way(
 
 /// A space with views, and more events than they reflect.
 fn outdated(work: &Path) -> std::path::PathBuf {
+    outdated_as(Compression::None, work)
+}
+
+/// The same whose tables are stored in a way.
+fn outdated_as(compress: Compression, work: &Path) -> std::path::PathBuf {
     let space = work.join("space");
     let mut bytes = Vec::new();
     dump::write(Knobs { events: 500, seed: 77, days: 10, malformed: 0.0, changes: 0.0 }, &mut bytes).unwrap();
     let lines: Vec<String> = String::from_utf8(bytes).unwrap().lines().map(str::to_owned).collect();
-    add(&space, &lines[..450], None);
+    add_as(Some(compress), &space, &lines[..450], None);
     run(&MaterializeOptions::of_space(&space));
     add(&space, &lines[450..], None);
     space
@@ -212,9 +232,20 @@ fn outdated(work: &Path) -> std::path::PathBuf {
 fn views_that_are_not_as_they_were_written_are_folded_anew() {
     let work = folder();
     let expected = work.path().join("expected");
-    for mishap in ["none", "missing", "longer", "other bytes", "as of", "other program", "grown back", "part"]
-    {
-        let space = outdated(work.path());
+    let mishaps = [
+        "none",
+        "missing",
+        "longer",
+        "other bytes",
+        "damaged",
+        "as of",
+        "other program",
+        "grown back",
+        "part",
+    ];
+    let ways = [Compression::None, Compression::Zstd];
+    for (mishap, compress) in mishaps.into_iter().flat_map(|mishap| ways.map(|way| (mishap, way))) {
+        let space = outdated_as(compress, work.path());
         let in_space = MaterializeOptions::of_space(&space);
         let identifiers = path(&space, View::UserIdentifiers);
         let bytes = fs::read(&identifiers).unwrap();
@@ -223,6 +254,12 @@ fn views_that_are_not_as_they_were_written_are_folded_anew() {
             "missing" => Files::real().remove_file(&identifiers).unwrap(),
             "longer" => write(&identifiers, &[&bytes[..], b"{}\n"].concat()),
             "other bytes" => write(&identifiers, &[&b"X"[..], &bytes[1..]].concat()),
+            "damaged" => {
+                let mut bytes = bytes;
+                let middle = bytes.len() / 2;
+                bytes[middle] ^= 0x20;
+                write(&identifiers, &bytes);
+            }
             "as of" => {
                 drop(run(&MaterializeOptions { as_of: Some(1_800_000_000_000_000), ..in_space.clone() }));
             }

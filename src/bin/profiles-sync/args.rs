@@ -9,7 +9,10 @@ use std::{env, ffi::OsString, path::PathBuf};
 use clap::{
     Args, ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind,
 };
-use profiles_sync::{identity::rules::SegmentIdStyle, ingest::MaxRejects};
+use profiles_sync::{
+    identity::rules::{Compression, SegmentIdStyle},
+    ingest::MaxRejects,
+};
 
 pub(crate) use self::{
     backfill::{BackfillArgs, BackfillWhat, EventsArgs, ProfilesArgs, RawArgs},
@@ -264,6 +267,13 @@ pub(crate) struct IngestArgs {
     /// The folder that holds the tables of one profiles space, one NDJSON file each. It is made where it is missing.
     #[arg(long, value_name = "DIR", required_unless_present = "print_config", help_heading = "Output")]
     pub(crate) space: Option<PathBuf>,
+    /// How a new space stores its tables: none or zstd
+    ///
+    /// With `zstd` the tables of a new space, views too, stand packed as `TABLE.ndjson.zst`; by default, or with `none`,
+    /// plain as `TABLE.ndjson`. A space stays with what its first run was given, so that later runs need not be told.
+    /// Overrides the config.
+    #[arg(long, value_enum, value_name = "HOW", hide_possible_values = true, help_heading = "Output")]
+    pub(crate) compress: Option<Compress>,
     /// Then fold the raw tables into the views
     ///
     /// Does what `profiles-sync materialize --space DIR` does, once the events are committed.
@@ -340,6 +350,22 @@ pub(crate) enum Generate {
 pub(crate) enum SegmentIds {
     Ksuid,
     Sequential,
+}
+
+/// How the tables of a space are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Compress {
+    None,
+    Zstd,
+}
+
+impl From<Compress> for Compression {
+    fn from(compress: Compress) -> Self {
+        match compress {
+            Compress::None => Self::None,
+            Compress::Zstd => Self::Zstd,
+        }
+    }
 }
 
 impl From<SegmentIds> for SegmentIdStyle {

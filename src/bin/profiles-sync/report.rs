@@ -2,11 +2,16 @@
 
 pub(crate) mod backfill;
 
-use std::{collections::BTreeMap, fmt::Write, path::Path};
+use std::{
+    collections::BTreeMap,
+    fmt::Write,
+    path::{Path, PathBuf},
+};
 
 use profiles_sync::{
     ingest::IngestOptions,
     summary::{Fold, IngestSummary, MaterializeSummary},
+    table::find::file_there,
     verify::Verified,
 };
 use serde::Serialize;
@@ -90,8 +95,7 @@ pub(crate) fn ingested(summary: &IngestSummary, options: &IngestOptions) -> Stri
             ("identity_violations", "why identifiers were demoted, blocked or capped is in"),
         ] {
             if summary.rows.get(table).is_some_and(|rows| 0 < *rows) {
-                let _ =
-                    write!(text, "\n{what} {}", options.space.join(table).with_extension("ndjson").display());
+                let _ = write!(text, "\n{what} {}", table_file(&options.space, table).display());
             }
         }
     }
@@ -242,6 +246,11 @@ fn seconds(number: f64) -> String {
 )]
 fn whole(number: f64) -> u64 {
     number.round() as u64
+}
+
+/// Where the rows of a table are.
+fn table_file(space: &Path, table: &str) -> PathBuf {
+    file_there(space, table).unwrap_or_else(|| space.join(table).with_extension("ndjson"))
 }
 
 #[cfg(test)]

@@ -11,11 +11,12 @@ use profiles_sync::{
     },
     error::Error,
     files::Files,
+    ingest::Compression,
     materialize::{MaterializeOptions, materialize},
     progress::Silent,
 };
 
-use crate::faults::{Countdown, Mishap, assert_whole, committed, copy, folder, run, slices};
+use crate::faults::{Countdown, Mishap, assert_whole, committed, copy, folder, run_as, slices};
 
 /// Lets every change of a job to a copy of a space fail, one after the other; `before` may be missing.
 fn every_change_fails(work: &Path, before: &Path, job: impl Fn(&Path, &Files) -> Result<(), Error>) {
@@ -61,13 +62,22 @@ fn every_change_fails(work: &Path, before: &Path, job: impl Fn(&Path, &Files) ->
 
 #[test]
 fn the_kth_change_fails_for_every_k_of_each_kind_of_backfill() {
+    kth_change_fails(Compression::None);
+}
+
+#[test]
+fn the_kth_change_fails_for_every_k_of_each_kind_of_backfill_into_packed_tables() {
+    kth_change_fails(Compression::Zstd);
+}
+
+fn kth_change_fails(compress: Compression) {
     let work = folder();
     let (all, files) = slices(work.path(), 21, 300, 2);
     let [first, second] = files.as_slice() else { panic!("two slices") };
     let old = work.path().join("old");
-    run(first, &old, &Files::real()).unwrap();
+    run_as(compress, first, &old, &Files::real()).unwrap();
     let live = work.path().join("live");
-    run(second, &live, &Files::real()).unwrap();
+    run_as(compress, second, &live, &Files::real()).unwrap();
     let state = work.path().join("state");
     let views = MaterializeOptions { out: state.clone(), ..MaterializeOptions::of_space(&old) };
     materialize(&views, &Files::real(), &Silent).unwrap();
@@ -77,6 +87,7 @@ fn the_kth_change_fails_for_every_k_of_each_kind_of_backfill() {
         let options = ProfilesOptions {
             state: state.clone(),
             space: space.to_owned(),
+            compress: None,
             strict: false,
             dry_run: false,
             wait: 0,
@@ -88,6 +99,7 @@ fn the_kth_change_fails_for_every_k_of_each_kind_of_backfill() {
             inputs: vec![all.clone()],
             space: space.to_owned(),
             config: None,
+            compress: None,
             since: Some(0),
             until: None,
             tables: Vec::new(),
@@ -99,8 +111,14 @@ fn the_kth_change_fails_for_every_k_of_each_kind_of_backfill() {
         events(&options, files, &Silent).map(drop)
     });
     every_change_fails(work.path(), &work.path().join("nothing"), |space, files| {
-        let options =
-            RawOptions { raw: old.clone(), space: space.to_owned(), strict: true, dry_run: false, wait: 0 };
+        let options = RawOptions {
+            raw: old.clone(),
+            space: space.to_owned(),
+            compress: Some(compress),
+            strict: true,
+            dry_run: false,
+            wait: 0,
+        };
         raw(&options, files, &Silent).map(drop)
     });
 }

@@ -64,3 +64,38 @@ fn the_queries_of_the_docs_run_and_give_what_is_expected() {
     let differences = tree::differences(&expected, &actual);
     assert!(differences.is_empty(), "fixtures/queries/\n{differences}");
 }
+
+#[test]
+fn the_queries_read_packed_tables_of_several_runs() {
+    let Some(duckdb) = DuckDb::find() else { return };
+    let page = project_text("docs/tables.md");
+    let work = Work::new();
+    let inputs = ["fixtures/sample/events.ndjson", "fixtures/cases/second-chance/in/events.ndjson"];
+    work.write("first.ndjson", project_text(inputs[1]));
+    for input in inputs {
+        work.write(input, project_text(input));
+    }
+    let sqls: Vec<_> = queries(&page)
+        .into_iter()
+        .map(|(name, sql)| work.write(&format!("sql/{name}.sql"), sql.replace(".ndjson'", ".ndjson.zst'")))
+        .collect();
+    // The same events in two runs, so that tables have more frames than one; the views reflect both.
+    let args = arguments(&page);
+    let flags = ["--space", "target/queries", "--compress", "zstd"];
+    work.program(&[&["ingest", "first.ndjson"][..], &flags].concat()).assert().success();
+    work.program(&[&args[..], &["--compress", "zstd"]].concat()).assert().success();
+    duckdb.run(&work.path("target/queries"), &work.path("packed"), &[], &sqls);
+
+    let plain: Vec<_> =
+        queries(&page).iter().map(|(name, sql)| work.write(&format!("sql/{name}.sql"), sql)).collect();
+    let plain_runs: [&[&str]; 2] = [&["ingest", "first.ndjson", "--space", "target/plain"], &args];
+    for run in plain_runs {
+        let run: Vec<&str> =
+            run.iter().map(|&arg| if arg == "target/queries" { "target/plain" } else { arg }).collect();
+        work.program(&run).assert().success();
+    }
+    duckdb.run(&work.path("target/plain"), &work.path("plain"), &[], &plain);
+    let differences = tree::differences(&tree::read(&work.path("plain")), &tree::read(&work.path("packed")));
+    assert!(differences.is_empty(), "{differences}");
+    assert!(!tree::read(&work.path("packed")).is_empty());
+}

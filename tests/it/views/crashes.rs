@@ -11,14 +11,16 @@ use std::{
 
 use profiles_sync::{
     files::{Change, Fault, Files},
+    ingest::Compression,
     materialize::{MaterializeOptions, materialize},
     progress::Silent,
     read::digest::Digest,
     space::manifest::Manifest,
+    table::find::file_there,
     view::View,
 };
 
-use super::{folder, outdated, path, run, views, write};
+use super::{folder, outdated_as, path, run, views, write};
 
 /// From the k-th change on the file system fails: once, or for good as after a power cut.
 struct FailAt {
@@ -40,19 +42,41 @@ impl Fault for FailAt {
 /// Every view that the manifest claims is there, as it says.
 fn assert_claims_hold(space: &Path, what: &str) {
     let manifest = Manifest::read(space, &Files::real()).unwrap().unwrap();
+    let views = views(space);
     for (name, claimed) in &manifest.views {
-        let bytes = fs::read(space.join(format!("{name}.ndjson"))).unwrap_or_default();
+        let bytes = views.get(name.as_str()).map(String::as_bytes).unwrap_or_default();
+        if let Some(stored) = claimed.stored {
+            assert_eq!(
+                fs::metadata(file_there(space, name).unwrap()).unwrap().len(),
+                stored,
+                "{what}: `{name}`"
+            );
+        }
         let mut digest = Digest::default();
-        digest.update(&bytes);
+        digest.update(bytes);
         assert_eq!((claimed.bytes, &claimed.digest), (bytes.len() as u64, &digest.hex()), "{what}: `{name}`");
     }
 }
 
 #[test]
 fn whatever_fails_each_view_is_old_or_new_and_claimed_only_as_it_is() {
+    every_change_fails(Compression::None);
+}
+
+#[test]
+fn whatever_fails_each_packed_view_is_old_or_new_and_claimed_only_as_it_is() {
+    every_change_fails(Compression::Zstd);
+}
+
+fn every_change_fails(compress: Compression) {
     let work = folder();
-    let space = outdated(work.path());
+    let space = outdated_as(compress, work.path());
     let old = views(&space);
+    let files = View::ALL.map(|view| {
+        let path = path(&space, view);
+        let bytes = fs::read(&path).unwrap();
+        (path, bytes)
+    });
     let manifest = fs::read(space.join("manifest.json")).unwrap();
     for full in [false, true] {
         let options = MaterializeOptions {
@@ -67,8 +91,8 @@ fn whatever_fails_each_view_is_old_or_new_and_claimed_only_as_it_is() {
         for for_good in [false, true] {
             let mut at = 0;
             loop {
-                for view in View::ALL {
-                    write(&path(&space, view), old[view.name()].as_bytes());
+                for (path, bytes) in &files {
+                    write(path, bytes);
                 }
                 write(&space.join("manifest.json"), &manifest);
                 let fault = Arc::new(FailAt { at, for_good, n_changes: AtomicUsize::new(0) });

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Subcommand};
 use profiles_sync::ingest::MaxRejects;
 
-use super::Messages;
+use super::{Compress, Messages};
 use crate::values;
 
 const BACKFILL_HELP: &str = "\
@@ -226,6 +226,12 @@ pub(crate) struct Target {
     /// The folder that holds the tables of one profiles space, one NDJSON file each. It is made where it is missing.
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub(crate) space: PathBuf,
+    /// How a new space stores its tables: none or zstd
+    ///
+    /// With `zstd` the tables of a new space, views too, stand packed as `TABLE.ndjson.zst`; by default, or with `none`,
+    /// plain as `TABLE.ndjson`. A space stays with what its first run was given. Overrides the config in the space.
+    #[arg(long, value_enum, value_name = "HOW", hide_possible_values = true, help_heading = "Output")]
+    pub(crate) compress: Option<Compress>,
     /// Do everything but the commit
     ///
     /// Reads and reports as if in earnest, and leaves the space as it is.

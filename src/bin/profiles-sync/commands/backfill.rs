@@ -32,6 +32,7 @@ fn run_profiles(args: &ProfilesArgs, console: &Console) -> Result<Exit> {
     let options = ProfilesOptions {
         state: args.state.clone(),
         space: args.target.space.clone(),
+        compress: args.target.compress.map(Into::into),
         strict: args.strict,
         dry_run: args.target.dry_run,
         wait: args.target.wait,
@@ -51,6 +52,7 @@ fn run_events(args: &EventsArgs, console: &Console) -> Result<Exit> {
         inputs: args.dumps.clone(),
         space: args.target.space.clone(),
         config: args.config.clone(),
+        compress: args.target.compress.map(Into::into),
         since: args.since,
         until: args.until,
         tables: args.tables.clone(),
@@ -73,6 +75,7 @@ fn run_raw(args: &RawArgs, console: &Console) -> Result<Exit> {
     let options = RawOptions {
         raw: args.raw.clone(),
         space: args.target.space.clone(),
+        compress: args.target.compress.map(Into::into),
         strict: args.strict,
         dry_run: args.target.dry_run,
         wait: args.target.wait,

@@ -82,6 +82,7 @@ fn options(args: &IngestArgs) -> IngestOptions {
         space: args.space.clone().unwrap_or_default(),
         config: args.config.clone(),
         segment_ids: args.segment_ids.map(Into::into),
+        compress: args.compress.map(Into::into),
         max_rejects: args.max_rejects,
         memory: args.memory,
         dry_run: args.dry_run,

@@ -7,7 +7,7 @@ use profiles_sync::{
     summary::{EventsSummary, ProfilesSummary, RawSummary},
 };
 
-use super::{Lines, bytes, count, seconds};
+use super::{Lines, bytes, count, seconds, table_file};
 
 /// The summary of a backfill of profiles.
 pub(crate) fn profiles(summary: &ProfilesSummary, options: &ProfilesOptions) -> String {
@@ -38,7 +38,7 @@ pub(crate) fn profiles(summary: &ProfilesSummary, options: &ProfilesOptions) -> 
         let _ = write!(text, "\nwithout `{table}`: {cost}");
     }
     if !summary.conflicts.is_empty() && !options.dry_run {
-        let path = options.space.join("backfill_conflicts.ndjson");
+        let path = table_file(&options.space, "backfill_conflicts");
         let _ = write!(text, "\nrows set aside, each with its reason, are in {}", path.display());
     }
     text

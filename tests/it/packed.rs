@@ -1,0 +1,340 @@
+//! Spaces whose tables are packed: the same content as plain ones, whatever is done with them, and any zstd reads it.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use serde_json::Value;
+
+use crate::{
+    dump::{self, Knobs},
+    support::{
+        Work,
+        tree::{self, Tree},
+    },
+};
+
+/// A dump of made-up events whose larger tables have several pieces, as three files cut between times of arrival.
+fn write_dump(work: &Work, events: u64, seed: u64) {
+    let mut bytes = Vec::new();
+    dump::write(Knobs { events, seed, days: 30, malformed: 1.0, changes: 0.0 }, &mut bytes).unwrap();
+    work.write("all.ndjson", &bytes);
+    let text = String::from_utf8_lossy(&bytes);
+    let day = |line: &&str| -> usize {
+        let value: Value = serde_json::from_str(line).unwrap_or_default();
+        let received = value["receivedAt"].as_str().unwrap_or_default();
+        match received.get(..10).unwrap_or_default() {
+            day if day < "2026-03-25" => 0,
+            day if day < "2026-03-26" => 1,
+            _ => 2,
+        }
+    };
+    for part in 0..3 {
+        let lines: Vec<&str> = text.lines().filter(|line| day(line) == part).collect();
+        assert!(!lines.is_empty());
+        work.write(&format!("{part}.ndjson"), lines.join("\n"));
+    }
+}
+
+fn ok(work: &Work, args: &[&str]) -> String {
+    let output = work.program(args).assert().success();
+    String::from_utf8_lossy(&output.get_output().stderr).into_owned()
+}
+
+fn fails(work: &Work, args: &[&str], told: &[&str]) {
+    let output = work.program(args).assert().code(2).stdout("");
+    let said = String::from_utf8_lossy(&output.get_output().stderr).into_owned();
+    assert!(told.iter().all(|told| said.contains(told)), "{args:?}: {said}");
+}
+
+/// The tables of a folder by their plain names, unpacked; no file may be plain.
+fn unpacked(folder: &Path) -> Tree {
+    let tables = tree::read(folder).into_iter().map(|(path, bytes)| {
+        assert_eq!(path.extension().unwrap(), "zst", "{}", path.display());
+        (path.with_extension(""), zstd::decode_all(&bytes[..]).unwrap())
+    });
+    tables.collect()
+}
+
+fn assert_same(plain: &Path, packed: &Path, what: &str) {
+    let mut trees = [tree::read(plain), unpacked(packed)];
+    for tree in &mut trees {
+        // Rejected lines name their files.
+        tree.remove(Path::new("rejected.ndjson"));
+    }
+    let differences = tree::differences(&trees[0], &trees[1]);
+    assert!(differences.is_empty(), "{what}\n{differences}");
+}
+
+/// What the manifest says of tables and views: bytes of content and digests.
+fn claimed(space: &Path) -> BTreeMap<String, (u64, String)> {
+    let manifest: Value = serde_json::from_slice(&fs::read(space.join("manifest.json")).unwrap()).unwrap();
+    let mut all = BTreeMap::new();
+    for group in ["tables", "views"] {
+        for (name, state) in manifest[group].as_object().into_iter().flatten() {
+            let digest = state["digest"].as_str().unwrap().to_owned();
+            all.insert(name.clone(), (state["bytes"].as_u64().unwrap(), digest));
+        }
+    }
+    all.remove("rejected");
+    all
+}
+
+#[test]
+fn one_run_or_many_on_any_threads_hold_the_content_of_plain_tables() {
+    let work = Work::new();
+    write_dump(&work, 6000, 31);
+    ok(&work, &["ingest", "all.ndjson", "--space", "plain", "--materialize", "-q"]);
+    assert!(1 << 21 < fs::metadata(work.path("plain/tracks.ndjson")).unwrap().len());
+    let one = ["--compress", "zstd", "--materialize", "-q"];
+    let mut packed = Vec::new();
+    for (space, threads, memory) in [("one", "1", "4G"), ("two", "2", "4G"), ("seven", "7", "2M")] {
+        let args = ["ingest", "all.ndjson", "--space", space, "--threads", threads, "--memory", memory];
+        ok(&work, &[&args[..], &one].concat());
+        assert_same(&work.path("plain"), &work.path(space), space);
+        assert_eq!(claimed(&work.path("plain")), claimed(&work.path(space)));
+        packed.push(tree::read(&work.path(space)));
+    }
+    assert!(packed.iter().all(|tree| *tree == packed[0]), "the frames hang on threads or memory");
+    let bytes = |tree: &Tree| tree.values().map(Vec::len).sum::<usize>();
+    assert!(5 * bytes(&packed[0]) < bytes(&tree::read(&work.path("plain"))));
+
+    // Behind the first run the space is as it was made, the state lost at times.
+    for (part, flags) in [("0", &["--compress", "zstd"][..]), ("1", &[]), ("2", &["--compress", "zstd"])] {
+        let file = format!("{part}.ndjson");
+        ok(&work, &[&["ingest", &file, "--space", "many", "--materialize", "-q"], flags].concat());
+        ok(&work, &["ingest", "--verify", "--space", "many", "-q"]);
+        if part == "1" {
+            fs::remove_dir_all(work.path("many/.state")).unwrap();
+        }
+    }
+    assert_same(&work.path("plain"), &work.path("many"), "many");
+    assert_eq!(claimed(&work.path("plain")), claimed(&work.path("many")));
+    ok(&work, &["diff", "plain", "many", "--tables", "[!r]*"]);
+    ok(&work, &["diff", "one", "seven"]);
+}
+
+#[test]
+fn views_are_the_same_whichever_way_they_are_made() {
+    let work = Work::new();
+    write_dump(&work, 3000, 32);
+    for (space, compress) in [("plain", "none"), ("packed", "zstd")] {
+        ok(&work, &["ingest", "0.ndjson", "--space", space, "--compress", compress, "--materialize", "-q"]);
+        ok(&work, &["ingest", "1.ndjson", "--space", space, "-q"]);
+        let changes = format!("{space}.changes");
+        let told = work
+            .program(&["materialize", "--space", space, "--json", "--changes", &changes])
+            .assert()
+            .success();
+        let told: Value = serde_json::from_slice(&told.get_output().stdout).unwrap();
+        assert_eq!(told["fold"], "incremental", "{space}: {told}");
+        let told = ok(&work, &["materialize", "--space", space]);
+        assert!(told.contains("reflect all raw rows"), "{told}");
+    }
+    assert_same(&work.path("plain"), &work.path("packed"), "incremental");
+    assert_eq!(work.read("plain.changes"), work.read("packed.changes"));
+    for (out, flags) in [
+        ("full", &["--full"][..]),
+        ("parts", &["--full", "--memory", "1M", "--threads", "3"]),
+        ("before", &["--as-of", "2026-03-20T12:00:00Z"]),
+        ("some", &["--views", "id_graph,user_traits"]),
+    ] {
+        for space in ["plain", "packed"] {
+            let folder = format!("{out}-{space}");
+            ok(&work, &[&["materialize", "--space", space, "--out", &folder, "-q"], flags].concat());
+        }
+        assert_same(&work.path(&format!("{out}-plain")), &work.path(&format!("{out}-packed")), out);
+    }
+    // A folder of packed tables without their manifest is an export like any other.
+    fs::remove_file(work.path("packed/manifest.json")).unwrap();
+    ok(&work, &["materialize", "--raw", "packed", "--out", "export", "-q"]);
+    let differences =
+        tree::differences(&tree::read(&work.path("full-plain")), &tree::read(&work.path("export")));
+    assert!(differences.is_empty(), "{differences}");
+}
+
+#[test]
+fn backfills_read_and_write_packed_tables() {
+    let work = Work::new();
+    write_dump(&work, 1500, 33);
+    for (space, compress) in [("plain", "none"), ("packed", "zstd")] {
+        ok(&work, &["ingest", "0.ndjson", "--space", space, "--compress", compress, "--materialize", "-q"]);
+    }
+    for (job, source) in [("profiles", "plain"), ("profiles", "packed"), ("raw", "plain"), ("raw", "packed")]
+    {
+        for compress in ["none", "zstd"] {
+            let space = format!("{job}-{source}-{compress}");
+            ok(&work, &["backfill", job, source, "--space", &space, "--compress", compress, "-q"]);
+            ok(&work, &["backfill", job, source, "--space", &space, "-q"]);
+            ok(&work, &["backfill", "events", "0.ndjson", "--space", &space, "--since", "2020-01-01", "-q"]);
+            fs::remove_dir_all(work.path(&format!("{space}/.state"))).unwrap();
+            ok(&work, &["ingest", "1.ndjson", "--space", &space, "--materialize", "-q"]);
+            ok(&work, &["ingest", "--verify", "--space", &space, "-q"]);
+        }
+        let space = |source, compress| work.path(&format!("{job}-{source}-{compress}"));
+        assert_same(&space(source, "none"), &space(source, "zstd"), &format!("{job} {source}"));
+        if source == "packed" {
+            assert_same(&space("plain", "none"), &space("packed", "zstd"), job);
+        }
+    }
+}
+
+#[test]
+fn the_config_says_it_too_and_a_space_stays_as_it_was_made() {
+    let work = Work::new();
+    write_dump(&work, 300, 34);
+    work.write("space/profiles-sync.toml", "compress = \"zstd\"\n");
+    let told = work.program(&["ingest", "--print-config", "--config", "space/profiles-sync.toml"]).assert();
+    assert!(String::from_utf8_lossy(&told.get_output().stdout).contains("\ncompress = \"zstd\"\n"));
+    let told = ok(&work, &["ingest", "0.ndjson", "--space", "space"]);
+    assert!(told.contains(" space/rejected.ndjson.zst"), "{told}");
+    fs::remove_file(work.path("space/profiles-sync.toml")).unwrap();
+    // Nothing changed in the config: the space is what it was.
+    let told = ok(&work, &["ingest", "1.ndjson", "--space", "space"]);
+    assert!(!told.contains("config changed"), "{told}");
+    unpacked(&work.path("space"));
+    let hint = "leave out `--compress none` and `compress = \"none\"` in the config";
+    fails(
+        &work,
+        &["ingest", "2.ndjson", "--space", "space", "--compress", "none"],
+        &["its tables are compressed, and cannot become plain", hint],
+    );
+    ok(&work, &["ingest", "0.ndjson", "--space", "plain", "-q"]);
+    work.write("plain/profiles-sync.toml", "compress = \"zstd\"\n");
+    fails(
+        &work,
+        &["ingest", "1.ndjson", "--space", "plain"],
+        &["its tables are plain, and cannot become compressed"],
+    );
+    fails(&work, &["ingest", "0.ndjson", "--space", "new", "--compress", "gzip"], &["none, zstd"]);
+    work.write("wrong.toml", "\ncompress = \"gzip\"\n");
+    fails(&work, &["ingest", "0.ndjson", "--space", "new", "--config", "wrong.toml"], &["wrong.toml:2"]);
+}
+
+#[test]
+fn tables_that_somebody_unpacked_or_packed_anew() {
+    let work = Work::new();
+    write_dump(&work, 600, 35);
+    for (space, compress) in [("plain", "none"), ("packed", "zstd")] {
+        ok(&work, &["ingest", "0.ndjson", "--space", space, "--compress", compress, "-q"]);
+    }
+    let content = |table: &str| {
+        zstd::decode_all(&fs::read(work.path(&format!("packed/{table}.ndjson.zst"))).unwrap()[..]).unwrap()
+    };
+    // Unpacked beside: the run says that it is not looked at, and leaves it alone.
+    work.write("packed/tracks.ndjson", content("tracks"));
+    // Unpacked in its place: it is the table, and stays plain.
+    work.write("packed/pages.ndjson", content("pages"));
+    fs::remove_file(work.path("packed/pages.ndjson.zst")).unwrap();
+    // Not ours at all.
+    work.write("packed/notes.ndjson", "{}\n");
+    let before = work.read("packed/tracks.ndjson");
+    let told = ok(&work, &["ingest", "1.ndjson", "--space", "packed"]);
+    assert!(told.contains("`packed/tracks.ndjson` is not looked at"), "{told}");
+    ok(&work, &["ingest", "1.ndjson", "--space", "plain", "-q"]);
+    assert_eq!(work.read("packed/tracks.ndjson"), before);
+    assert_eq!(work.read("packed/notes.ndjson"), "{}\n");
+    assert_eq!(work.read("packed/pages.ndjson"), work.read("plain/pages.ndjson"));
+    assert_eq!(claimed(&work.path("packed")), claimed(&work.path("plain")));
+    ok(&work, &["ingest", "--verify", "--space", "packed", "-q"]);
+    ok(&work, &["diff", "plain", "packed"]);
+    ok(&work, &["materialize", "--space", "packed", "-q"]);
+
+    // Packed anew the frames are others, so that nobody knows what of it is committed.
+    let whole = fs::read(work.path("packed/identifies.ndjson.zst")).unwrap();
+    let anew = |level| zstd::bulk::compress(&content("identifies"), level).unwrap();
+    work.write("packed/identifies.ndjson.zst", anew(19));
+    fails(
+        &work,
+        &["ingest", "2.ndjson", "--space", "packed"],
+        &["but the manifest has committed", "restore"],
+    );
+    work.write("packed/identifies.ndjson.zst", anew(-50));
+    assert!(whole.len() < anew(-50).len());
+    fails(&work, &["ingest", "2.ndjson", "--space", "packed"], &["no frame ends at byte", "zstd -d --rm"]);
+    assert_eq!(fs::read(work.path("packed/identifies.ndjson.zst")).unwrap(), anew(-50), "nothing is lost");
+    work.write("packed/identifies.ndjson", content("identifies"));
+    fs::remove_file(work.path("packed/identifies.ndjson.zst")).unwrap();
+    ok(&work, &["ingest", "2.ndjson", "--space", "packed", "-q"]);
+    ok(&work, &["ingest", "2.ndjson", "--space", "plain", "-q"]);
+    assert_eq!(work.read("packed/identifies.ndjson"), work.read("plain/identifies.ndjson"));
+
+    // Without a manifest two files of one table are one too many.
+    work.write("export/id_graph_updates.ndjson", "");
+    work.write("export/id_graph_updates.ndjson.zst", zstd::encode_all(&b""[..], 1).unwrap());
+    fails(
+        &work,
+        &["materialize", "--raw", "export", "--out", "views"],
+        &["holds the table `id_graph_updates`", "leave one of the two"],
+    );
+    fails(&work, &["diff", "export", "plain"], &["holds the table `id_graph_updates`"]);
+}
+
+#[test]
+fn what_a_killed_run_left_is_cut_off_and_damage_is_named() {
+    let work = Work::new();
+    write_dump(&work, 600, 36);
+    for space in ["space", "whole"] {
+        ok(&work, &["ingest", "0.ndjson", "--space", space, "--compress", "zstd", "-q"]);
+    }
+    let path = work.path("space/tracks.ndjson.zst");
+    let committed = fs::read(&path).unwrap();
+    let whole = fs::read(work.path("whole/tracks.ndjson.zst")).unwrap();
+    assert_eq!(committed, whole);
+    // A whole frame, one cut short, zeros of a power cut.
+    for rest in [&whole[..], &whole[..whole.len() / 2], &whole[..3], &[0; 5000]] {
+        work.write("space/tracks.ndjson.zst", [&committed, rest].concat());
+        work.write("space/new_table.ndjson.zst", rest);
+        ok(&work, &["ingest", "--verify", "--space", "space", "-q"]);
+        ok(&work, &["diff", "space", "whole"]);
+        ok(&work, &["ingest", "1.ndjson", "--space", "space", "--dry-run", "-q"]);
+        assert_eq!(fs::read(&path).unwrap(), committed);
+        assert!(!work.path("space/new_table.ndjson.zst").exists());
+    }
+    let mut damaged = committed.clone();
+    let middle = damaged.len() / 2;
+    damaged[middle] ^= 0x40;
+    for bytes in [&damaged[..], &committed[..committed.len() - 1], b""] {
+        work.write("space/tracks.ndjson.zst", bytes);
+        let told = work.program(&["ingest", "--verify", "--space", "space"]).assert().code(1);
+        let told = String::from_utf8_lossy(&told.get_output().stderr).into_owned();
+        assert!(told.contains("`tracks`"), "{told}");
+    }
+    // What is damaged is not appended to.
+    work.write("space/tracks.ndjson.zst", &damaged);
+    fails(
+        &work,
+        &["ingest", "1.ndjson", "--space", "space"],
+        &["could not unpack `space/tracks.ndjson.zst`", "restore the table"],
+    );
+    assert_eq!(fs::read(&path).unwrap(), damaged);
+    fs::remove_file(&path).unwrap();
+    fails(&work, &["ingest", "1.ndjson", "--space", "space"], &["tracks.ndjson.zst", "restore the table"]);
+    work.write("space/tracks.ndjson.zst", &committed);
+    for space in ["space", "whole"] {
+        ok(&work, &["ingest", "1.ndjson", "--space", space, "-q"]);
+    }
+    assert_eq!(tree::read(&work.path("space")), tree::read(&work.path("whole")));
+}
+
+#[test]
+fn packed_files_of_somebody_else_are_left_alone() {
+    let work = Work::new();
+    write_dump(&work, 300, 37);
+    let dump = zstd::encode_all(&fs::read(work.path("0.ndjson")).unwrap()[..], 1).unwrap();
+    work.write("space/0.ndjson.zst", &dump);
+    fails(
+        &work,
+        &["ingest", "0.ndjson", "--space", "space", "--compress", "zstd"],
+        &["holds `0.ndjson.zst` but no `manifest.json`"],
+    );
+    // A first run that fails, and one that does not: plain tables have nothing to do with it.
+    let rejects = ["--max-rejects", "0"];
+    work.write(
+        "wrong.ndjson",
+        "{\"type\":\"track\",\"event\":\"x\",\"userId\":\"u\",\"timestamp\":\"2030-01-01\"}\n[]\n",
+    );
+    fails(&work, &[&["ingest", "wrong.ndjson", "--space", "space"][..], &rejects].concat(), &["rejected"]);
+    ok(&work, &["ingest", "space/0.ndjson.zst", "--space", "space", "-q"]);
+    ok(&work, &["ingest", "1.ndjson", "--space", "space", "-q"]);
+    assert_eq!(fs::read(work.path("space/0.ndjson.zst")).unwrap(), dump);
+    ok(&work, &["ingest", "--verify", "--space", "space", "-q"]);
+}
