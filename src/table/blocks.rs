@@ -4,7 +4,13 @@
 //! first line end and up to the first line end of block `i + 1`. Results come back in the order of the lines, so nothing
 //! depends on the number of threads.
 
-use std::{borrow::Cow, sync::Mutex};
+use std::{
+    borrow::Cow,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
 
 use rayon::prelude::*;
 
@@ -109,6 +115,30 @@ pub fn map_blocks<T: Send>(
     results.into_iter().collect()
 }
 
+/// The same, but the last blocks are parsed first, as far as several cores can keep an order: for those who look for what
+/// is newest. The results are in the order of the lines all the same.
+pub fn map_blocks_backwards<T: Send>(
+    sources: &[Source],
+    block_bytes: u64,
+    meter: &Meter<'_>,
+    parse: impl Fn(Block<'_>) -> Result<T, (usize, Problem)> + Sync,
+) -> Result<Vec<T>> {
+    let buffers = Mutex::default();
+    let blocks = cut(sources, block_bytes);
+    let left = AtomicUsize::new(blocks.len());
+    let take = |_| left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).ok().map(|left| left - 1);
+    let of_one_core = |_| -> Vec<(usize, Result<T>)> {
+        let places = std::iter::repeat_n((), blocks.len()).map_while(take);
+        places
+            .map(|place| (place, parse_block(sources, blocks[place], block_bytes, meter, &buffers, &parse)))
+            .collect()
+    };
+    let cores = (0..rayon::current_num_threads()).into_par_iter().with_max_len(1);
+    let mut results: Vec<_> = cores.flat_map_iter(of_one_core).collect();
+    results.sort_unstable_by_key(|(place, _)| *place);
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
 /// The same for what does not fit the memory all at once: results are taken in the order of the lines as they come.
 pub fn each_block<T: Send>(
     sources: &[Source],
@@ -179,17 +209,35 @@ pub fn line_error(source: &Source, offset: u64, problem: &Problem) -> Error {
 
 /// Whether a text is clean; an error where it is not UTF-8.
 fn look(text: &[u8]) -> Result<bool, (usize, Problem)> {
-    // No early end, and no sum wider than a byte: this way sixteen bytes are looked at in one go.
-    let (mut unclean, mut highest) = (0, 0);
-    for &byte in text {
-        unclean |= u8::from(byte < b' ' && byte != b'\n');
-        highest |= byte;
+    /// Bytes of which is asked at once whether they are ASCII: few are not in most tables.
+    const PIECE: usize = 256;
+    let check = |start: usize, end: usize| {
+        std::str::from_utf8(&text[start..end]).map(|_| ()).map_err(|error| {
+            let valid = start + error.valid_up_to();
+            let at = memchr::memrchr(b'\n', &text[..valid]).map_or(0, |end| end + 1);
+            (at, Problem { message: "the line is not UTF-8".into(), hint: ROW_HINT })
+        })
+    };
+    let mut unclean = 0;
+    // Where the pieces begin that are not ASCII. Between two that are no character is cut.
+    let mut other = None;
+    for (number, piece) in text.chunks(PIECE).enumerate() {
+        // No early end, and no sum wider than a byte: this way sixteen bytes are looked at in one go.
+        let mut highest = 0;
+        for &byte in piece {
+            unclean |= u8::from(byte < b' ' && byte != b'\n');
+            highest |= byte;
+        }
+        if !highest.is_ascii() {
+            other.get_or_insert(number * PIECE);
+        } else if let Some(start) = other.take() {
+            check(start, number * PIECE)?;
+        }
     }
-    let utf8 = if highest.is_ascii() { Ok("") } else { std::str::from_utf8(text) };
-    utf8.map(|_| unclean == 0).map_err(|error| {
-        let at = memchr::memrchr(b'\n', &text[..error.valid_up_to()]).map_or(0, |end| end + 1);
-        (at, Problem { message: "the line is not UTF-8".into(), hint: ROW_HINT })
-    })
+    if let Some(start) = other {
+        check(start, text.len())?;
+    }
+    Ok(unclean == 0)
 }
 
 /// The lines of a block and where they begin in the file.
@@ -257,13 +305,17 @@ mod tests {
     }
 
     fn all_lines(sources: &[Source], block_bytes: u64) -> Vec<(u32, u64, String)> {
-        let blocks = map_blocks(sources, block_bytes, &Meter::new(&Silent), |block| {
+        let lines = |block: Block<'_>| {
             let lines = rows(block.text).map(|(at, line)| {
                 (block.source, block.offset + at as u64, String::from_utf8(line.to_vec()).unwrap())
             });
             Ok(lines.collect::<Vec<_>>())
-        });
-        blocks.unwrap().concat()
+        };
+        let blocks = map_blocks(sources, block_bytes, &Meter::new(&Silent), lines);
+        let blocks = blocks.unwrap();
+        let backwards = map_blocks_backwards(sources, block_bytes, &Meter::new(&Silent), lines).unwrap();
+        assert_eq!(blocks, backwards);
+        blocks.concat()
     }
 
     #[test]
@@ -307,6 +359,24 @@ mod tests {
         let Err(Error::Hinted { error, .. }) = result else { panic!("{result:?}") };
         let Error::Line { path, line, .. } = *error else { panic!("{error:?}") };
         assert_eq!((path.file_name().unwrap().to_str().unwrap(), line), ("0", 3));
+    }
+
+    #[test]
+    fn a_text_is_looked_at_in_pieces_as_it_is_as_a_whole() {
+        let lines: Vec<String> =
+            (0..400).map(|n| "x".repeat(n % 7 * 40) + ["", "\u{e9}", "\u{1f600}"][n % 3]).collect();
+        let text = lines.join("\n").into_bytes();
+        assert_eq!(look(&text), Ok(true));
+        for at in (0..text.len()).step_by(37) {
+            for byte in [7, 0xff] {
+                let mut other = text.clone();
+                other[at] = byte;
+                let line_of = |at: usize| memchr::memrchr(b'\n', &other[..at]).map_or(0, |end| end + 1);
+                let whole = std::str::from_utf8(&other);
+                let expected = whole.map(|_| false).map_err(|error| line_of(error.valid_up_to()));
+                assert_eq!(look(&other).map_err(|(at, _)| at), expected, "{byte} at {at}");
+            }
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The clocks of a row: four columns that all raw tables and most views have, read in any spelling and written in ours.
 
-use super::blocks::Problem;
+use super::{blocks::Problem, clock_text};
 use crate::{
     event::{
         json::{Kind, unescape},
@@ -112,6 +112,16 @@ impl Clock {
 
     /// Appends `"seq":...,"received_at":...,"uuid_ts":...,"timestamp":...`.
     pub fn push_all(&self, out: &mut Vec<u8>) {
+        if self.seq != NO_SEQ
+            && let Some(text) = clock_text::all(self.seq - 1, self.received_at, self.uuid_ts, self.timestamp)
+        {
+            out.extend_from_slice(&text);
+        } else {
+            self.push_all_pieces(out);
+        }
+    }
+
+    fn push_all_pieces(&self, out: &mut Vec<u8>) {
         self.push_seq(out);
         out.push(b',');
         push_time(out, b"\"received_at\":", self.received_at, push_milliseconds);
@@ -123,6 +133,16 @@ impl Clock {
 
     /// Appends `"timestamp":...,"seq":...,"uuid_ts":...`.
     pub fn push_mapping(&self, out: &mut Vec<u8>) {
+        if self.seq != NO_SEQ
+            && let Some(text) = clock_text::mapping(self.seq - 1, self.uuid_ts, self.timestamp)
+        {
+            out.extend_from_slice(&text);
+        } else {
+            self.push_mapping_pieces(out);
+        }
+    }
+
+    fn push_mapping_pieces(&self, out: &mut Vec<u8>) {
         push_time(out, b"\"timestamp\":", self.timestamp, push_milliseconds);
         out.push(b',');
         self.push_seq(out);
@@ -231,6 +251,25 @@ mod tests {
         {
             let times = r#""2022-05-02 14:01:00.123456 UTC","2022-05-02T16:01:00+02:00",1651500060123"#;
             check(&format!("[{seq},{times}]"), expected);
+        }
+    }
+
+    #[test]
+    fn clocks_are_the_same_put_into_a_template_and_piece_by_piece() {
+        let days = (0..2_932_897).step_by(97).chain([0, 58, 59, 60, 365, 789, 11_016, 11_017, 2_932_896]);
+        let times = days.map(|day: i64| day * 86_400_000_000 + day * 1_234_567 % 86_400_000_000);
+        let edges = [-1, 86_399_999_999, 86_400_000_000, 253_402_300_799_999_999, 253_402_300_800_000_000];
+        for time in times.chain(edges) {
+            let seq = time.unsigned_abs().wrapping_mul(7_777_777_777) % 9_999_999_999_999_999_999 + 1;
+            let clock = Clock { seq, uuid_ts: time, timestamp: time + 1, received_at: time / 2 };
+            let (mut all, mut mapping) = (Vec::new(), Vec::new());
+            clock.push_all(&mut all);
+            clock.push_mapping(&mut mapping);
+            let (mut all_pieces, mut mapping_pieces) = (Vec::new(), Vec::new());
+            clock.push_all_pieces(&mut all_pieces);
+            clock.push_mapping_pieces(&mut mapping_pieces);
+            assert_eq!(all, all_pieces, "{clock:?}");
+            assert_eq!(mapping, mapping_pieces, "{clock:?}");
         }
     }
 

@@ -6,6 +6,7 @@
 
 pub mod blocks;
 pub mod clock;
+mod clock_text;
 pub mod extent;
 pub mod find;
 pub mod frames;

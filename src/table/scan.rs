@@ -40,6 +40,8 @@ pub struct Label<C> {
     mask: [u64; HEAD_WORDS],
     /// The length of the last string here: mostly that of the next one, too.
     length: usize,
+    /// The last value here where it is short: often it is the next one, too.
+    last: Short,
     /// What the name means.
     pub class: C,
 }
@@ -67,7 +69,14 @@ impl<C> Label<C> {
         let n_bytes = text.len().min(HEAD_BYTES);
         head[..n_bytes].copy_from_slice(&text[..n_bytes]);
         mask[..n_bytes].fill(0xff);
-        Self { text: text.to_vec(), head: words(&head), mask: words(&mask), length: 0, class }
+        Self {
+            text: text.to_vec(),
+            head: words(&head),
+            mask: words(&mask),
+            length: 0,
+            last: Short::NONE,
+            class,
+        }
     }
 
     /// The bare name, as written.
@@ -84,6 +93,49 @@ impl<C> Label<C> {
             difference |= (first & mask) ^ head;
         }
         difference == 0 && (self.text.len() <= HEAD_BYTES || rest.starts_with(&self.text))
+    }
+}
+
+/// A value of a few bytes whose end is its own, as it stands in a line: compared at one go.
+#[derive(Debug, Clone, Copy)]
+struct Short {
+    bytes: u128,
+    mask: u128,
+    /// Its bytes, of a string with both quotes.
+    length: usize,
+    kind: Kind,
+}
+
+const SHORT_BYTES: usize = 16;
+
+impl Short {
+    /// Equal to nothing.
+    const NONE: Self = Self { bytes: 1, mask: 0, length: 0, kind: Kind::Null };
+
+    fn of(line: &[u8], value: &Value) -> Self {
+        let quotes = match value.kind {
+            Kind::Plain => 1,
+            Kind::Null | Kind::True | Kind::False => 0,
+            _ => return Self::NONE,
+        };
+        let length = value.end - value.start + 2 * quotes;
+        let Some(chunk) = line[value.start - quotes..].first_chunk() else { return Self::NONE };
+        if SHORT_BYTES < length {
+            return Self::NONE;
+        }
+        let mask = u128::MAX >> (8 * (SHORT_BYTES - length));
+        Self { bytes: u128::from_le_bytes(*chunk) & mask, mask, length, kind: value.kind }
+    }
+
+    /// The value and where what follows it begins, where it is the same.
+    fn at(&self, line: &[u8], start: usize) -> Option<(Value, usize)> {
+        let chunk: &[u8; SHORT_BYTES] = line.get(start..)?.first_chunk()?;
+        if u128::from_le_bytes(*chunk) & self.mask != self.bytes {
+            return None;
+        }
+        let quotes = usize::from(self.kind == Kind::Plain);
+        let end = start + self.length;
+        Some((Value { start: start + quotes, end: end - quotes, kind: self.kind }, end))
     }
 }
 
@@ -129,12 +181,15 @@ impl<C> Scanner<C> {
                 each(label, Value { start, end: start + 1, kind });
                 return (line.last() == Some(&b'}')).then_some(());
             }
-            let (value, end) = if is_string(line, start, label.length) {
+            let (value, end) = if let Some(same) = label.last.at(line, start) {
+                same
+            } else if is_string(line, start, label.length) {
                 let end = start + 1 + label.length;
                 (Value { start: start + 1, end, kind: Kind::Plain }, end + 1)
             } else {
                 let (value, end) = value_at(line, start)?;
                 label.length = value.end - value.start;
+                label.last = Short::of(line, &value);
                 (value, end)
             };
             each(label, value);
@@ -297,6 +352,25 @@ mod tests {
             (r#"{"a":"x"}"#, true),
             (r#"{"f":"x"}"#, true),
         ]);
+    }
+
+    #[test]
+    fn a_value_that_begins_like_the_last_one_is_another() {
+        for (last, other) in [
+            ("null", "nullx"),
+            ("\"ab\"", "\"ab\"c\""),
+            ("\"ab\"", "\"abc\""),
+            ("true", "truey"),
+            ("\"\"", "\"\"\""),
+            ("12", "123"),
+            ("\"12345678901234\"", "\"123456789012345\""),
+        ] {
+            let rest = r#","b":"a longer value that ends the row"}"#;
+            let row = |value: &str| format!("{{\"a\":{value}{rest}");
+            let is_json = Tape::default().read(row(other).as_bytes()).is_ok();
+            let (last, other) = (row(last), row(other));
+            check(&[(&last, true), (&last, true), (&other, is_json), (&last, true)]);
+        }
     }
 
     #[test]

@@ -37,8 +37,8 @@ pub struct Page {
     pub rows: u64,
 }
 
-/// Rows rendered at a time where a row is short: about half a megabyte.
-pub const CHUNK_ROWS: usize = 2048;
+/// Rows rendered at a time where a row is short: about a quarter of a megabyte.
+pub const CHUNK_ROWS: usize = 1024;
 
 /// More chunks than these are not rendered ahead, however many cores there are.
 const MAX_BATCH_CHUNKS: usize = 64;

@@ -96,7 +96,7 @@ impl Folds {
         // Rows of traits are read again, each by itself.
         let traits = sources.traits.map(|sources| {
             let sources = sources.into_iter().map(Source::into_unpacked).collect::<Result<_>>()?;
-            TraitsRows::read(sources, BLOCK_BYTES, as_of, meter, &segments)
+            TraitsRows::read(sources, BLOCK_BYTES, as_of, meter, (&segments, &graph))
         });
         let identifiers = sources
             .identifiers

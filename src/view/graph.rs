@@ -5,7 +5,7 @@
 //! way, without the creation row at its end. A segment id without rows is its own profile.
 
 use super::{
-    group::group,
+    group::{group, sort_groups},
     segments::{Segment, Segments},
 };
 use crate::{
@@ -74,10 +74,9 @@ impl Graph {
             }
         }
         let (starts, mut places) = group(segments.len(), rows.iter().map(|row| row.0));
-        for bounds in starts.windows(2) {
-            let places = &mut places[bounds[0] as usize..bounds[1] as usize];
+        sort_groups(&starts, &mut places, &|places: &mut [u32]| {
             places.sort_by_key(|&place| rows[place as usize].1.clock.order());
-        }
+        });
         let mappings = places.into_iter().map(|place| rows[place as usize].1).collect();
         let mut graph = Self { mappings, starts, present: Vec::new(), n_rows };
         graph.present = graph.resolve().map_err(|circle| {

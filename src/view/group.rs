@@ -22,6 +22,27 @@ pub(super) fn group(n_groups: u32, groups: impl Iterator<Item = u32> + Clone) ->
     (starts, places)
 }
 
+/// Lets `sort` put the places of every group in order, on all cores.
+pub(super) fn sort_groups(starts: &[u32], places: &mut [u32], sort: &(impl Fn(&mut [u32]) + Sync)) {
+    /// Fewer places than these are not worth a core of their own.
+    const FEW: usize = 1 << 13;
+    if let (&[first, .., last], true) = (starts, FEW < places.len()) {
+        let middle = starts.partition_point(|&start| (start - first) * 2 < last - first);
+        // One group may be nearly all of them.
+        if 0 < middle && middle + 1 < starts.len() {
+            let (left, right) = places.split_at_mut((starts[middle] - first) as usize);
+            rayon::join(
+                || sort_groups(&starts[..=middle], left, sort),
+                || sort_groups(&starts[middle..], right, sort),
+            );
+            return;
+        }
+    }
+    for bounds in starts.windows(2).filter(|bounds| 1 < bounds[1] - bounds[0]) {
+        sort(&mut places[(bounds[0] - starts[0]) as usize..(bounds[1] - starts[0]) as usize]);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -31,5 +52,19 @@ mod tests {
         let (starts, places) = group(4, [2, 0, 2, 3, 0].into_iter());
         assert_eq!(starts, [0, 2, 2, 4, 5]);
         assert_eq!(places, [1, 4, 0, 2, 3]);
+    }
+
+    #[test]
+    fn groups_are_sorted_each_by_itself_however_large() {
+        for n_groups in [1, 2, 3, 1000, 30_000] {
+            let groups =
+                (0..50_000_u32).map(|row| row.wrapping_mul(2_654_435_761) % n_groups * (row % 3) / 2);
+            let (starts, mut places) = group(n_groups, groups.clone());
+            sort_groups(&starts, &mut places, &|group: &mut [u32]| group.reverse());
+            let numbers: Vec<u32> = groups.collect();
+            let key = |place: u32| (numbers[place as usize], std::cmp::Reverse(place));
+            assert!(places.is_sorted_by_key(|&place| key(place)), "{n_groups}");
+            assert_eq!(places.len(), numbers.len());
+        }
     }
 }

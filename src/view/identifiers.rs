@@ -7,8 +7,9 @@ use std::borrow::Cow;
 
 use super::{
     graph::Graph,
+    group::{group, sort_groups},
     keys::Keys,
-    segments::{Met, NewSegments, Segment, Segments, prefix},
+    segments::{Met, NewSegments, Segment, Segments},
 };
 use crate::{
     error::Result,
@@ -52,6 +53,8 @@ pub struct Identifier {
     hash_length: u32,
     /// Whether value and hash have no character that JSON escapes.
     is_plain: bool,
+    /// Whether the row maps it, or takes it out.
+    is_mapped: bool,
 }
 
 /// The rows of the table as read; segment ids that the graph does not know have no numbers yet.
@@ -63,8 +66,10 @@ pub struct IdentifierRows {
 #[derive(Debug, Default)]
 struct ParsedBlock {
     n_rows: u64,
-    /// The key of the identifier; whether the row maps it or takes it out; the row, whose type is one of the block's yet.
-    rows: Vec<(u128, bool, Identifier)>,
+    /// The key of the identifier of each row.
+    keys: Vec<u128>,
+    /// The rows; their types are those of the block yet.
+    rows: Vec<Identifier>,
     /// The `segment_id` of each row; an empty one where there is none.
     met: Vec<Met>,
     kinds: Vec<Vec<u8>>,
@@ -102,26 +107,27 @@ impl IdentifierRows {
     pub fn fold(self) -> Identifiers {
         let n_rows = self.blocks.iter().map(|block| block.rows.len()).sum();
         let mut keys = Keys::with_capacity(n_rows);
-        let mut rows: Vec<(bool, Identifier)> = Vec::with_capacity(n_rows);
+        let mut rows: Vec<Identifier> = Vec::with_capacity(n_rows);
         let mut identifiers =
             Identifiers { rows: Vec::new(), kinds: Vec::new(), texts: Vec::new(), n_rows: 0 };
         for (number, block) in (0..).zip(self.blocks) {
             let kinds: Vec<u32> =
                 block.kinds.iter().map(|kind| place_of(&mut identifiers.kinds, kind)).collect();
-            for ((key, is_mapped, row), met) in block.rows.into_iter().zip(block.met) {
+            for ((key, row), met) in block.keys.into_iter().zip(block.rows).zip(block.met) {
                 let segment = met.number(&block.numbers);
                 let row = Identifier { segment, kind: kinds[row.kind as usize], block: number, ..row };
                 let (place, is_new) = keys.meet(key);
                 if is_new {
-                    rows.push((is_mapped, row));
-                } else if rows[place as usize].1.clock.order() <= row.clock.order() {
-                    rows[place as usize] = (is_mapped, row);
+                    rows.push(row);
+                } else if rows[place as usize].clock.order() <= row.clock.order() {
+                    rows[place as usize] = row;
                 }
             }
             identifiers.n_rows += block.n_rows;
             identifiers.texts.push(block.texts);
         }
-        identifiers.rows = rows.into_iter().filter_map(|(is_mapped, row)| is_mapped.then_some(row)).collect();
+        rows.retain(|row| row.is_mapped);
+        identifiers.rows = rows;
         identifiers
     }
 }
@@ -194,12 +200,21 @@ impl Identifiers {
     /// All identifiers by hash, type, value.
     #[must_use]
     pub fn sorted_by_hash(&self) -> Vec<&Identifier> {
-        let mut keys: Vec<_> = self.rows.par_iter().map(|row| (prefix(self.hash(row)), row)).collect();
-        keys.par_sort_unstable_by(|a, b| {
-            let texts = |row| (self.hash(row), self.kind(row), self.value(row));
+        let n_rows = small(self.rows.len());
+        let keyed_by = |key: fn(&[u8]) -> Option<u64>| -> Option<Vec<(u64, u32)>> {
+            let keyed = (0..n_rows).into_par_iter();
+            keyed.map(|row| Some((key(self.hash(&self.rows[row as usize]))?, row))).collect()
+        };
+        let keyed = keyed_by(hex_prefix).or_else(|| keyed_by(text_prefix));
+        let mut keyed = keyed.expect("every text has a prefix");
+        keyed.par_sort_unstable_by(|a, b| {
+            let texts = |row: u32| {
+                let row = &self.rows[row as usize];
+                (self.hash(row), self.kind(row), self.value(row))
+            };
             a.0.cmp(&b.0).then_with(|| texts(a.1).cmp(&texts(b.1)))
         });
-        keys.into_iter().map(|(_, row)| row).collect()
+        keyed.into_iter().map(|(_, row)| &self.rows[row as usize]).collect()
     }
 
     /// All identifiers by profile, type, value; `ranks` are the places of segment ids when sorted by text.
@@ -211,13 +226,16 @@ impl Identifiers {
         for (rank, &kind) in (0_u32..).zip(&by_name) {
             kind_ranks[kind as usize] = rank;
         }
-        let key = |row: &Identifier| {
-            let profile = ranks[graph.canonical(row.segment) as usize];
-            (profile, kind_ranks[row.kind as usize])
-        };
-        let mut keys: Vec<_> = self.rows.par_iter().map(|row| (key(row), row)).collect();
-        keys.par_sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| self.value(a.1).cmp(self.value(b.1))));
-        keys.into_iter().map(|(_, row)| row).collect()
+        let profiles = self.rows.iter().map(|row| ranks[graph.canonical(row.segment) as usize]);
+        let (starts, mut places) = group(small(ranks.len()), profiles);
+        sort_groups(&starts, &mut places, &|places: &mut [u32]| {
+            places.sort_unstable_by(|&a, &b| {
+                let (a, b) = (&self.rows[a as usize], &self.rows[b as usize]);
+                let kinds = kind_ranks[a.kind as usize].cmp(&kind_ranks[b.kind as usize]);
+                kinds.then_with(|| self.value(a).cmp(self.value(b)))
+            });
+        });
+        places.into_iter().map(|place| &self.rows[place as usize]).collect()
     }
 }
 
@@ -228,8 +246,12 @@ fn parse(
 ) -> Result<ParsedBlock, (usize, Problem)> {
     let mut reader = RowReader::new(COLUMNS);
     let n_rows = block.n_rows_about();
-    let (rows_room, texts_room) = (Vec::with_capacity(n_rows), Vec::with_capacity(80 * n_rows));
-    let mut parsed = ParsedBlock { rows: rows_room, texts: texts_room, ..ParsedBlock::default() };
+    let mut parsed = ParsedBlock {
+        keys: Vec::with_capacity(n_rows),
+        rows: Vec::with_capacity(n_rows),
+        texts: Vec::with_capacity(80 * n_rows),
+        ..ParsedBlock::default()
+    };
     let mut names = Vec::with_capacity(n_rows);
     let mut key = Vec::new();
     for (at, line) in rows(block.text) {
@@ -259,15 +281,39 @@ fn parse(
                 value_length: small(value.len()),
                 hash_length: small(hash_length),
                 is_plain: row.is_plain(1) && row.is_plain(2),
+                is_mapped: !removed,
             };
             let kind = std::str::from_utf8(&kind).unwrap_or_default();
-            parsed.rows.push((identifier_key(&mut key, kind, &value), !removed, identifier));
+            parsed.keys.push(identifier_key(&mut key, kind, &value));
+            parsed.rows.push(identifier);
             Ok(())
         };
         add().map_err(|problem| (at, problem))?;
     }
     parsed.met = parsed.new.meet_all(segments, &names);
     Ok(parsed)
+}
+
+/// The first sixteen digits of a hash in lower case as a number that compares like them; `None` where it is no such thing.
+fn hex_prefix(hash: &[u8]) -> Option<u64> {
+    let digits: &[u8; 16] = hash.first_chunk()?;
+    let (mut number, mut is_hex) = (0, true);
+    for digit in digits {
+        let is_letter = b'a' <= *digit;
+        let value = digit.wrapping_sub(if is_letter { b'a' - 10 } else { b'0' });
+        is_hex &= value < if is_letter { 16 } else { 10 };
+        number = number << 4 | u64::from(value & 15);
+    }
+    is_hex.then_some(number)
+}
+
+/// The first eight bytes of a text as a number that compares like them.
+#[expect(clippy::unnecessary_wraps, reason = "the other way to a number may fail")]
+fn text_prefix(text: &[u8]) -> Option<u64> {
+    let mut bytes = [0; 8];
+    let n_bytes = text.len().min(8);
+    bytes[..n_bytes].copy_from_slice(&text[..n_bytes]);
+    Some(u64::from_be_bytes(bytes))
 }
 
 /// The place of a type in a short list of them, where it is put if need be.
@@ -277,4 +323,35 @@ fn place_of(kinds: &mut Vec<Vec<u8>>, kind: &[u8]) -> u32 {
         kinds.len() - 1
     });
     small(place)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_compare_as_their_prefixes_do() {
+        let hashes = [
+            "0000000000000000",
+            "0000000000000009f",
+            "000000000000000a",
+            "09ffffffffffffff",
+            "a000000000000000",
+            "ffffffffffffffff",
+        ];
+        assert!(hashes.map(|hash| hex_prefix(hash.as_bytes()).unwrap()).is_sorted());
+        for hash in [
+            "",
+            "000000000000000",
+            "000000000000000A",
+            "00000000000000:0",
+            "g000000000000000",
+            "`000000000000000",
+            "/000000000000000",
+        ] {
+            assert_eq!(hex_prefix(hash.as_bytes()), None, "{hash}");
+        }
+        let texts = ["", "a", "a\u{1}", "ab", "abcdefgh", "b"];
+        assert!(texts.map(|text| text_prefix(text.as_bytes())).is_sorted());
+    }
 }

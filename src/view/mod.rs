@@ -13,6 +13,7 @@ pub mod group;
 pub mod history;
 pub mod id_graph;
 pub mod identifiers;
+mod kept;
 mod keys;
 pub mod present;
 pub mod profile_merges;

@@ -3,7 +3,7 @@
 //! Every row is a full snapshot, and a merge that brings traits in writes one for the survivor. So the newest row of a
 //! profile, over all segment ids merged into it, is its present state, and `__trait_seqs` in it says which row set each
 //! trait: the one of that profile or of one merged into it that has this `seq`. That is the road of nearly every profile
-//! in tables of ours: one row is read, whatever stands before it.
+//! in tables of ours: one row counts, whatever stands before it, and mostly its traits were kept when it was first read.
 //!
 //! A warehouse's export may lack both. Where `__trait_seqs` is missing, or a merge wrote no snapshot, all rows of the
 //! profile are read and [`super::history`] says what became of them. Both roads give the same values where both can be
@@ -69,8 +69,11 @@ impl Folder {
         self.texts.clear();
         for &profile in profiles {
             let rows = traits.rows_of(profile);
-            for row in &rows[rows.len() - needed(rows)..] {
-                self.texts.want(row.place);
+            let n_needed = needed(rows);
+            if 1 < n_needed || traits.kept(profile).is_none() {
+                for row in &rows[rows.len() - n_needed..] {
+                    self.texts.want(row.place);
+                }
             }
         }
         traits.load(&mut self.texts)?;
@@ -78,6 +81,17 @@ impl Folder {
         for &profile in profiles {
             let rows = traits.rows_of(profile);
             let n_needed = needed(rows);
+            if n_needed == 1
+                && let Some(kept) = traits.kept(profile)
+            {
+                if let Some(present) = kept.present(rows, with_clocks) {
+                    each(profile, rows, &present);
+                    continue;
+                }
+                self.read_all(traits, rows)?;
+                each(profile, rows, &history::present(rows, &self.snapshots[..rows.len()], graph));
+                continue;
+            }
             let read = &rows[rows.len() - n_needed..];
             // A row that is alone set all it has.
             let with_seqs = 1 < rows.len() && (with_clocks || 1 < n_needed);
@@ -155,7 +169,7 @@ fn newest_is_all(rows: &[TraitsRow], graph: &Graph, with_clocks: bool) -> bool {
 }
 
 /// The row with a `seq`. Where there is but one, it set all there is.
-fn row_of_seq(rows: &[TraitsRow], seq: u64) -> Option<usize> {
+pub(super) fn row_of_seq(rows: &[TraitsRow], seq: u64) -> Option<usize> {
     match (rows.len(), seq) {
         (1, _) => Some(0),
         (_, NO_SEQ) => None,

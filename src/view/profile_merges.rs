@@ -3,9 +3,7 @@
 //! Grain: a `segment_id` that `id_graph_updates` knows. Key and order: `canonical_segment_id`, `segment_id`. The clocks
 //! are those of the row that set the mapping.
 
-use rayon::prelude::*;
-
-use super::{folds::Folds, segments::Segment};
+use super::{folds::Folds, group::group, segments::Segment};
 use crate::{
     error::Result,
     table::write::{CHUNK_ROWS, Staging, Written},
@@ -33,9 +31,11 @@ pub fn write(folds: &Folds, staging: &Staging<'_>) -> Result<Written> {
 
 /// The segment ids in the order of the view.
 fn sorted(folds: &Folds) -> Vec<Segment> {
-    let Folds { graph, ranks, .. } = folds;
-    let mut sorted: Vec<Segment> = (0..graph.n_segments()).collect();
-    let key = |&segment: &Segment| (ranks[graph.canonical(segment) as usize], ranks[segment as usize]);
-    sorted.par_sort_unstable_by_key(key);
-    sorted
+    let Folds { graph, ranks, segments, .. } = folds;
+    let known: Vec<Segment> =
+        folds.sorted.iter().copied().filter(|&segment| segment < graph.n_segments()).collect();
+    // Those of a profile stay in the order of their texts.
+    let profiles = known.iter().map(|&segment| ranks[graph.canonical(segment) as usize]);
+    let (_, places) = group(segments.len(), profiles);
+    places.into_iter().map(|place| known[place as usize]).collect()
 }

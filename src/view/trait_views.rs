@@ -17,8 +17,8 @@ use crate::{
     table::write::{Page, Staging, Written},
 };
 
-/// Profiles folded at a time: together about half a megabyte of rows.
-const CHUNK_PROFILES: usize = 128;
+/// Profiles folded at a time: together about a quarter of a megabyte of rows.
+const CHUNK_PROFILES: usize = 64;
 
 /// Writes those of the two views that are asked for.
 pub fn write(views: &[View], folds: &Folds, staging: &Staging<'_>) -> Result<Vec<(View, Written)>> {

@@ -1,11 +1,13 @@
 //! The rows of `profile_traits_updates` by profile.
 //!
-//! Rows stay in their files: of each only clocks and place are kept in memory, and the text is read again when its profile
-//! is rendered. The traits in rows of ours, which stand behind all that is needed here, are looked at only then.
+//! Rows stay in their files: of each only clocks and place are kept in memory, and of one that may be the newest of its
+//! profile its traits (see [`super::kept`]). Any other row is read again where it matters; the traits in rows of ours, which
+//! stand behind all that is needed here, are looked at only then.
 
 use super::{
     graph::Graph,
-    group::group,
+    group::{group, sort_groups},
+    kept::{Keeper, Kept, KeptBlock, KeptRows, Newest},
     segments::{Met, NewSegments, Segment, Segments},
     trait_seqs::TRAIT_SEQS,
 };
@@ -13,12 +15,12 @@ use crate::{
     error::{Error, Result},
     event::{json::JsonError, timestamp::Micros},
     table::{
-        blocks::{Block, Meter, Problem, line_error, map_blocks, rows},
+        blocks::{Block, Meter, Problem, line_error, map_blocks_backwards, rows},
         clock::Clock,
         reread::{Place, RowTexts},
         row::{RowReader, not_json},
         small,
-        source::Source,
+        source::{Source, as_size},
     },
 };
 
@@ -49,6 +51,7 @@ struct ParsedBlock {
     /// The `segment_id` of each row.
     met: Vec<Met>,
     new: NewSegments,
+    kept: KeptBlock,
 }
 
 /// The rows of the table by profile.
@@ -58,6 +61,7 @@ pub struct Traits {
     /// Rows of one profile together, oldest first.
     rows: Vec<TraitsRow>,
     starts: Vec<u32>,
+    kept: KeptRows,
     n_rows: u64,
 }
 
@@ -68,9 +72,12 @@ impl TraitsRows {
         block_bytes: u64,
         as_of: Option<Micros>,
         meter: &Meter<'_>,
-        segments: &Segments,
+        (segments, graph): (&Segments, &Graph),
     ) -> Result<Self> {
-        let blocks = map_blocks(&sources, block_bytes, meter, |block| parse(block, as_of, segments))?;
+        let newest = Newest::new(graph, sources.iter().map(Source::length).sum());
+        let blocks = map_blocks_backwards(&sources, block_bytes, meter, |block| {
+            parse(block, as_of, segments, Keeper::new(&newest, graph))
+        })?;
         Ok(Self { sources, blocks })
     }
 
@@ -88,18 +95,22 @@ impl TraitsRows {
     #[must_use]
     pub fn fold(self, graph: &Graph, n_segments: u32) -> Traits {
         let mut rows = Vec::with_capacity(self.blocks.iter().map(|block| block.rows.len()).sum());
+        let mut kept = Vec::with_capacity(self.blocks.len());
         let mut n_rows = 0;
         for block in self.blocks {
             n_rows += block.n_rows;
             rows.extend(block.rows);
+            kept.push(block.kept);
         }
         let (starts, mut places) = group(n_segments, rows.iter().map(|row| graph.canonical(row.segment)));
-        for bounds in starts.windows(2) {
-            let places = &mut places[bounds[0] as usize..bounds[1] as usize];
+        sort_groups(&starts, &mut places, &|places: &mut [u32]| {
             places.sort_by_key(|&place| rows[place as usize].clock.order());
-        }
+        });
         let rows = places.into_iter().map(|place| rows[place as usize]).collect();
-        Traits { sources: self.sources, rows, starts, n_rows }
+        let mut traits = Traits { sources: self.sources, rows, starts, kept: KeptRows::default(), n_rows };
+        let kept = KeptRows::new(kept, graph, n_segments, |profile| traits.rows_of(profile).last());
+        traits.kept = kept;
+        traits
     }
 }
 
@@ -107,6 +118,7 @@ fn parse(
     block: Block<'_>,
     as_of: Option<Micros>,
     segments: &Segments,
+    mut keeper: Keeper<'_>,
 ) -> Result<ParsedBlock, (usize, Problem)> {
     let mut reader = RowReader::until_last(["segment_id", TRAIT_SEQS]);
     let mut parsed = ParsedBlock { rows: Vec::with_capacity(block.n_rows_about()), ..ParsedBlock::default() };
@@ -132,6 +144,15 @@ fn parse(
         parsed.rows.push(row);
     }
     parsed.met = parsed.new.meet_all(segments, &names);
+    if block.clean {
+        for (row, met) in parsed.rows.iter().zip(&parsed.met).rev() {
+            if let Met::Known(segment) = *met {
+                let start = as_size(row.place.offset - block.offset);
+                keeper.meet(&block.text[start..start + row.place.length as usize], segment, row);
+            }
+        }
+    }
+    parsed.kept = keeper.into_block();
     Ok(parsed)
 }
 
@@ -149,6 +170,11 @@ impl Traits {
             (Some(&start), Some(&end)) => &self.rows[start as usize..end as usize],
             _ => &[],
         }
+    }
+
+    /// What was kept of the newest row of a profile.
+    pub(super) fn kept(&self, profile: Segment) -> Option<Kept<'_>> {
+        self.kept.of(profile)
     }
 
     /// Reads the texts of rows.
