@@ -32,6 +32,15 @@ const TIME_HINT: &str =
 #[derive(Debug, Default)]
 pub struct ClockReader {
     times: TimeReader,
+    minute: Minute,
+}
+
+/// The minute met last: the times of a row, and those of its neighbours, mostly share it.
+#[derive(Debug, Default)]
+struct Minute {
+    /// `2022-05-02T14:01:`
+    text: [u8; 17],
+    start: Micros,
 }
 
 /// A value that is no null: what it is, and its bytes as they stand, of a string without the quotes.
@@ -52,7 +61,7 @@ impl ClockReader {
     fn time(&mut self, value: Option<RawValue<'_>>, name: &str) -> Result<Micros, Problem> {
         let time = match value {
             None | Some((Kind::Plain | Kind::Escaped, b"")) => Some(NO_TIME),
-            Some((Kind::Plain, text)) => self.times.read(text).map(|time| time.micros),
+            Some((Kind::Plain, text)) => self.micros(text),
             Some((Kind::Escaped, text)) => parse_micros(&unescape(text)),
             Some((Kind::Integer, digits)) => {
                 let millis = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse::<i64>().ok());
@@ -65,6 +74,67 @@ impl ClockReader {
             hint: TIME_HINT,
         })
     }
+}
+
+impl ClockReader {
+    #[inline]
+    fn micros(&mut self, text: &[u8]) -> Option<Micros> {
+        if let Some((minute, rest)) = text.split_first_chunk::<17>()
+            && *minute == self.minute.text
+            && let Some(micros) = seconds(rest)
+        {
+            return Some(self.minute.start + micros);
+        }
+        let time = self.times.read(text)?.micros;
+        if let Some((minute, rest)) = text.split_first_chunk::<17>()
+            && let [.., b'T', _, _, b':', _, _, b':'] = minute
+            && let Some(micros) = seconds(rest)
+        {
+            self.minute = Minute { text: *minute, start: time - micros };
+        }
+        Some(time)
+    }
+}
+
+/// The microseconds in `00.000Z` or `00.000000Z`. Second 60 is none, it has another minute's time.
+#[inline]
+fn seconds(text: &[u8]) -> Option<Micros> {
+    let (second, fraction) = text.split_first_chunk::<2>()?;
+    let second = digits(second)?;
+    let micros = match *fraction {
+        [b'.', a, b, c, b'Z'] => digits(&[a, b, c])? * 1000,
+        [b'.', a, b, c, d, e, f, b'Z'] => digits(&[a, b, c, d, e, f])?,
+        _ => return None,
+    };
+    (second < 60).then_some(second * 1_000_000 + micros)
+}
+
+#[inline]
+fn digits<const N: usize>(text: &[u8; N]) -> Option<i64> {
+    let (mut number, mut largest) = (0, 0);
+    for digit in text {
+        let digit = digit.wrapping_sub(b'0');
+        largest = largest.max(digit);
+        number = number * 10 + i64::from(digit);
+    }
+    (largest < 10).then_some(number)
+}
+
+/// Eight digits at once: each step puts neighbours together.
+#[inline]
+fn eight_digits(text: &[u8; 8]) -> Option<u64> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const PAIRS: u64 = 0x0000_00ff_0000_00ff;
+    let word = u64::from_le_bytes(*text);
+    let high = |word: u64| word & (ONES * 0xf0);
+    if high(word) != ONES * 0x30 || high(word.wrapping_add(ONES * 6)) != ONES * 0x30 {
+        return None;
+    }
+    let word = word - ONES * 0x30;
+    let word = word * 10 + (word >> 8);
+    let first = (word & PAIRS).wrapping_mul(100 + (1_000_000 << 32));
+    let second = (word >> 16 & PAIRS).wrapping_mul(1 + (10_000 << 32));
+    Some(first.wrapping_add(second) >> 32)
 }
 
 impl Clock {
@@ -193,8 +263,13 @@ fn read_seq(value: RawValue<'_>) -> Result<u64, Problem> {
 /// no such thing.
 #[must_use]
 pub fn seq_of(text: &[u8]) -> Option<u64> {
-    if text.len() == SEQ_DIGITS && text.iter().all(u8::is_ascii_digit) {
-        return Some(text.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0')) + 1);
+    if text.len() == SEQ_DIGITS
+        && let Some((first, rest)) = text.split_first_chunk::<8>()
+        && let Some((second, rest)) = rest.split_first_chunk::<8>()
+        && let Some(last) = rest.first_chunk::<3>().and_then(digits)
+        && let (Some(first), Some(second)) = (eight_digits(first), eight_digits(second))
+    {
+        return Some((first * 100_000_000 + second) * 1000 + last.unsigned_abs() + 1);
     }
     let text = text.trim_ascii();
     // Some warehouses export whole numbers of a decimal type as `123.0`.
@@ -301,6 +376,13 @@ mod tests {
         for text in [
             "2022-05-02T14:01:00.123Z",
             "2022-05-02T14:01:00.123456Z",
+            "2022-05-02T14:01:59.12345Z",
+            "2022-05-02T14:01:60.123Z",
+            "2022-05-02T14:01:61.123Z",
+            "2022-05-02T14:01:5x.123Z",
+            "2022-05-02T14:01:",
+            "2022-05-02t14:01:05.123Z",
+            "2022-05-02T14:02:00.999Z",
             "2022-05-02T23:59:59.999Z",
             "2022-05-02T24:00:00.000Z",
             "2022-05-02T23:60:00.000Z",
@@ -318,6 +400,22 @@ mod tests {
             for _ in 0..2 {
                 let time = reader.time(Some((Kind::Plain, text.as_bytes())), "timestamp").ok();
                 assert_eq!(time, parse_micros(text.as_bytes()), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_seq_is_read_digit_by_digit_and_eight_at_once() {
+        for text in
+            ["0000000000000000000", "1714521645419000123", "9999999999999999999", "1234567890123456789"]
+        {
+            assert_eq!(seq_of(text.as_bytes()), text.parse::<u64>().ok().map(|seq| seq + 1), "{text}");
+            for (place, other) in
+                (0..text.len()).flat_map(|place| [b'/', b':', b'x', 0xb0].map(|other| (place, other)))
+            {
+                let mut text = text.as_bytes().to_vec();
+                text[place] = other;
+                assert_eq!(seq_of(&text), None, "{text:?}");
             }
         }
     }

@@ -18,8 +18,8 @@ const TABLE_HINT: &str = "is this the raw table that its file name says?";
 #[derive(Debug)]
 pub struct RowReader<const N: usize> {
     columns: [&'static str; N],
-    /// Whether the last column ends a row, once all others were found.
-    last_ends: bool,
+    /// Where the last column ends a row, once all others were found: what columns beside those asked for are of no interest.
+    last_ends: Option<fn(&[u8]) -> bool>,
     scanner: Scanner<Column>,
     tape: Tape,
     clocks: ClockReader,
@@ -33,6 +33,8 @@ pub struct Row<'a, const N: usize> {
     line: &'a [u8],
     columns: [&'static str; N],
     values: [Option<Value>; N],
+    /// Where the value of the last column begins, where it ended the row and nothing of interest stands before it.
+    tail: Option<usize>,
 }
 
 /// Which column a name is.
@@ -41,6 +43,8 @@ enum Column {
     Clock(usize),
     Asked(usize),
     Other,
+    /// Another one, which may be of interest to the caller.
+    Unknown,
 }
 
 impl<const N: usize> RowReader<N> {
@@ -48,14 +52,15 @@ impl<const N: usize> RowReader<N> {
     #[must_use]
     pub fn new(columns: [&'static str; N]) -> Self {
         let (scanner, tape, clocks) = (Scanner::default(), Tape::default(), ClockReader::default());
-        Self { columns, last_ends: false, scanner, tape, clocks }
+        Self { columns, last_ends: None, scanner, tape, clocks }
     }
 
     /// The same, for rows that are read a second time if they matter: once the last column is met and all others were, the
-    /// rest of the row is not looked at. The value of that column is not read either, only whether it is null.
+    /// rest of the row is not looked at. The value of that column is not read either, only whether it is null. Columns of
+    /// which `is_other` says so are of no interest in front of it.
     #[must_use]
-    pub fn until_last(columns: [&'static str; N]) -> Self {
-        Self { last_ends: true, ..Self::new(columns) }
+    pub fn until_last(columns: [&'static str; N], is_other: fn(&[u8]) -> bool) -> Self {
+        Self { last_ends: Some(is_other), ..Self::new(columns) }
     }
 
     /// Reads a line. `clean` says that there is no control character in it.
@@ -64,6 +69,7 @@ impl<const N: usize> RowReader<N> {
         let mut clock = [None; 4];
         let mut values = [None; N];
         // A bit for every column that is still to be found, but for the last.
+        let (mut is_known, mut tail) = (true, None);
         let missing = Cell::new((1_u32 << (CLOCK_COLUMNS.len() + N - 1)) - 1);
         // Of a repeated name the last value counts, so that a second walk needs no clean start.
         let mut put = |column: Column, value: Value| {
@@ -78,11 +84,16 @@ impl<const N: usize> RowReader<N> {
                     CLOCK_COLUMNS.len() + place
                 }
                 Column::Other => return,
+                Column::Unknown => {
+                    is_known = false;
+                    return;
+                }
             };
+            tail = value.filter(|_| place + 1 == N + CLOCK_COLUMNS.len()).map(|value| value.start);
             missing.set(missing.get() & !(1 << place));
         };
         let is_last = |column: &Column| match column {
-            Column::Asked(place) => *last_ends && *place + 1 == N && missing.get() == 0,
+            Column::Asked(place) => last_ends.is_some() && *place + 1 == N && missing.get() == 0,
             _ => false,
         };
         let classify = |name: &[u8]| {
@@ -90,7 +101,10 @@ impl<const N: usize> RowReader<N> {
             let asked = columns.iter().position(|column| is_name(column)).map(Column::Asked);
             asked.or(CLOCK_COLUMNS.iter().position(|column| is_name(column)).map(Column::Clock))
         };
-        let classify = |name: &[u8]| classify(name).unwrap_or(Column::Other);
+        let classify = |name: &[u8]| {
+            let is_other = last_ends.is_none_or(|is_other| is_other(name));
+            classify(name).unwrap_or(if is_other { Column::Other } else { Column::Unknown })
+        };
         let plain = if clean {
             scanner.scan(line, classify, is_last, |label, value| put(label.class, value))
         } else {
@@ -104,7 +118,8 @@ impl<const N: usize> RowReader<N> {
             }
         }
         let clock = clocks.read(clock.map(|value| value.map(|value| (value.kind, raw(line, value)))))?;
-        Ok(Row { clock, line, columns: *columns, values })
+        let tail = tail.filter(|_| plain.is_some() && is_known && last_ends.is_some() && missing.get() == 0);
+        Ok(Row { clock, line, columns: *columns, values, tail })
     }
 }
 
@@ -135,6 +150,12 @@ impl<'a, const N: usize> Row<'a, N> {
     #[must_use]
     pub fn has(&self, column: usize) -> bool {
         self.values[column].is_some()
+    }
+
+    /// Where the value of the last column begins, where it ended the row and nothing of interest stands before it.
+    #[must_use]
+    pub fn tail(&self) -> Option<usize> {
+        self.tail
     }
 
     /// Whether the text of a column has no character that JSON escapes.
@@ -203,7 +224,7 @@ mod tests {
 
     #[test]
     fn behind_the_last_column_nothing_is_read_once_all_others_were_found() {
-        let mut reader = RowReader::until_last(["segment_id", "__trait_seqs"]);
+        let mut reader = RowReader::until_last(["segment_id", "__trait_seqs"], |name| name == b"id");
         let clocks = r#""seq":"1","timestamp":null,"received_at":null,"uuid_ts":null"#;
         for (line, has_seqs) in [
             (format!(r#"{{"segment_id":"s",{clocks},"__trait_seqs":"x","a":nonsense}}"#), true),
@@ -214,6 +235,17 @@ mod tests {
         ] {
             let row = reader.read(line.as_bytes(), true).unwrap();
             assert_eq!((&*row.name(0).unwrap(), row.has(1)), (&b"s"[..], has_seqs), "{line}");
+        }
+        for (line, has_tail) in [
+            (format!(r#"{{"id":1,"segment_id":"s",{clocks},"__trait_seqs":"x","a":nonsense}}"#), true),
+            (format!(r#"{{"a":1,"segment_id":"s",{clocks},"__trait_seqs":"x","a":nonsense}}"#), false),
+            (format!(r#"{{"segment_id":"s","__trait_seqs":"x",{clocks}}}"#), false),
+            (format!(r#"{{"segment_id":"s",{clocks},"__trait_seqs":null}}"#), false),
+            (format!(r#"{{"segment_id":"s",{clocks}}}"#), false),
+            (format!(r#"{{"segment_id" :"s",{clocks},"__trait_seqs":"x"}}"#), false),
+        ] {
+            let tail = reader.read(line.as_bytes(), true).unwrap().tail();
+            assert_eq!(tail, has_tail.then(|| line.find("\"x\"").unwrap()), "{line}");
         }
         let line = format!(r#"{{{clocks},"__trait_seqs":"x","segment_id":nonsense}}"#);
         assert!(reader.read(line.as_bytes(), true).is_err());

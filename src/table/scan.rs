@@ -160,15 +160,26 @@ impl<C> Scanner<C> {
         line: &[u8],
         classify: impl Fn(&[u8]) -> C,
         is_last: impl Fn(&C) -> bool,
-        mut each: impl FnMut(&Label<C>, Value),
+        each: impl FnMut(&Label<C>, Value),
     ) -> Option<()> {
         if line.first() != Some(&b'{') {
             return None;
         }
+        self.scan_from(line, 0, classify, is_last, each)
+    }
+
+    /// The same for the members from a byte on, where a brace or a comma must stand.
+    pub fn scan_from(
+        &mut self,
+        line: &[u8],
+        mut at: usize,
+        classify: impl Fn(&[u8]) -> C,
+        is_last: impl Fn(&C) -> bool,
+        mut each: impl FnMut(&Label<C>, Value),
+    ) -> Option<()> {
         if MAX_LABELS < self.labels.len() {
             self.labels.clear();
         }
-        let mut at = 0;
         let mut place = 0;
         loop {
             if !self.labels.get(place).is_some_and(|label| label.starts(&line[at..])) {
@@ -288,7 +299,8 @@ fn value_at(line: &[u8], at: usize) -> Option<(Value, usize)> {
 }
 
 /// Where the next quote or backslash stands: eight bytes at a time.
-fn string_end(line: &[u8], mut at: usize) -> Option<usize> {
+#[must_use]
+pub fn string_end(line: &[u8], mut at: usize) -> Option<usize> {
     const ONES: u64 = 0x0101_0101_0101_0101;
     while let Some(chunk) = line.get(at..).and_then(|rest| rest.first_chunk()) {
         let word = u64::from_le_bytes(*chunk);

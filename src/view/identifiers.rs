@@ -21,7 +21,7 @@ use crate::{
         clock::Clock,
         row::RowReader,
         small,
-        source::Source,
+        source::{Source, as_size},
         write::push_plain,
     },
 };
@@ -78,6 +78,9 @@ struct ParsedBlock {
     /// The numbers of the new segment ids.
     numbers: Vec<Segment>,
 }
+
+/// More rows than these are sorted on all cores.
+const MANY: usize = 1 << 14;
 
 const COLUMNS: [&str; 5] =
     ["external_id_type", "external_id_value", "external_id_hash", "segment_id", "__operation"];
@@ -206,15 +209,27 @@ impl Identifiers {
             keyed.map(|row| Some((key(self.hash(&self.rows[row as usize]))?, row))).collect()
         };
         let keyed = keyed_by(hex_prefix).or_else(|| keyed_by(text_prefix));
-        let mut keyed = keyed.expect("every text has a prefix");
-        keyed.par_sort_unstable_by(|a, b| {
+        let keyed = keyed.expect("every text has a prefix");
+        // Hashes are spread evenly: counted out by their first digits, few are left to compare.
+        let n_buckets = n_rows.next_power_of_two().max(4) / 2;
+        let bucket = |key: u64| small(as_size(key >> (64 - n_buckets.trailing_zeros())));
+        let (starts, mut places) = group(n_buckets, keyed.iter().map(|&(key, _)| bucket(key)));
+        let compare = |a: u32, b: u32| {
             let texts = |row: u32| {
                 let row = &self.rows[row as usize];
                 (self.hash(row), self.kind(row), self.value(row))
             };
+            let (a, b) = (&keyed[a as usize], &keyed[b as usize]);
             a.0.cmp(&b.0).then_with(|| texts(a.1).cmp(&texts(b.1)))
+        };
+        sort_groups(&starts, &mut places, &|places: &mut [u32]| {
+            if MANY < places.len() {
+                places.par_sort_unstable_by(|&a, &b| compare(a, b));
+            } else {
+                places.sort_unstable_by(|&a, &b| compare(a, b));
+            }
         });
-        keyed.into_iter().map(|(_, row)| &self.rows[row as usize]).collect()
+        places.into_iter().map(|place| &self.rows[keyed[place as usize].1 as usize]).collect()
     }
 
     /// All identifiers by profile, type, value; `ranks` are the places of segment ids when sorted by text.

@@ -85,17 +85,31 @@ impl<'a> Keeper<'a> {
     }
 
     /// Keeps what a row says, where it may be the newest of its profile.
-    pub(super) fn meet(&mut self, line: &[u8], segment: Segment, row: &TraitsRow) {
+    ///
+    /// Of a row of ours `tail` says where the value of `__trait_seqs` begins.
+    pub(super) fn meet(&mut self, line: &[u8], tail: Option<usize>, segment: Segment, row: &TraitsRow) {
         let Self { newest, graph, reader, snapshot, kept } = self;
-        if !row.with_seqs
-            || !newest.may_be(graph.canonical(segment), row.clock.seq())
-            || reader.read(line, true, snapshot).is_err()
-            || snapshot.traits().iter().any(|one| !one.is_plain)
+        if !row.with_seqs || !newest.may_be(graph.canonical(segment), row.clock.seq()) {
+            return;
+        }
+        let is_ours = tail.is_some_and(|start| reader.read_ours(line, start, snapshot).is_some());
+        if !is_ours
+            && (reader.read(line, true, snapshot).is_err()
+                || snapshot.traits().iter().any(|one| !one.is_plain))
         {
             return;
         }
         let start = kept.texts.len();
-        for one in snapshot.traits() {
+        let verbatim = snapshot.verbatim();
+        if let Some(texts) = verbatim {
+            kept.texts.extend_from_slice(texts);
+            let (base, traits) = (small(start), snapshot.traits().iter());
+            kept.traits.extend(traits.map(|one| {
+                let (name, json) = Snapshot::ends(one);
+                KeptTrait { name: base + name, json: base + json, seq: one.seq }
+            }));
+        }
+        for one in snapshot.traits().iter().filter(|_| verbatim.is_none()) {
             kept.texts.extend_from_slice(b",\"");
             kept.texts.extend_from_slice(snapshot.name(one));
             kept.texts.push(b'"');
@@ -176,6 +190,12 @@ pub(super) struct Kept<'a> {
 }
 
 impl<'a> Kept<'a> {
+    /// Touches all that is read of it later: the waits for several overlap.
+    pub(super) fn touch(&self) -> u64 {
+        let byte = self.block_texts.get(self.start).copied().unwrap_or_default();
+        self.traits.first().map_or(0, |one| one.seq) ^ u64::from(byte)
+    }
+
     /// The traits, where this is the newest row of these; `None` where it is not known which row set one of them.
     pub(super) fn present(&self, rows: &[TraitsRow], with_clocks: bool) -> Option<Vec<Present<'a>>> {
         let mut start = self.start;

@@ -3,13 +3,13 @@
 //! A column is a trait unless it is a fixed column of the table, one that `profile_traits` needs for itself, or a
 //! warehouse's bookkeeping. Names are compared in lower case; a null is no trait.
 
-use super::trait_seqs::{TRAIT_SEQS, TraitSeqs};
+use super::trait_seqs::{self, TRAIT_SEQS, TraitSeqs};
 use crate::{
     event::json::{Document, JsonError, Kind, Tape, push_string, unescape},
     identity::traits::column_of,
     table::{
         clock::NO_SEQ,
-        scan::{Scanner, Value},
+        scan::{Label, Scanner, Value},
         small,
     },
 };
@@ -19,6 +19,8 @@ use crate::{
 pub struct Snapshot {
     texts: Vec<u8>,
     traits: Vec<Trait>,
+    /// Whether the texts are `,"name":json` for each trait and nothing else.
+    is_verbatim: bool,
 }
 
 /// A trait as a row has it.
@@ -40,12 +42,14 @@ pub struct Trait {
 pub struct SnapshotReader {
     scanner: Scanner<Column>,
     tape: Tape,
+    /// When the traits of the row at hand were set: where in the row a path stands, and its `seq`.
+    seqs: Vec<(usize, usize, u64)>,
 }
 
 /// What a column is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Column {
-    Trait,
+    Trait { is_lower: bool },
     Seqs,
     Other,
 }
@@ -53,8 +57,8 @@ enum Column {
 impl SnapshotReader {
     /// Reads a row that was found to be one before; of `__trait_seqs` only where `with_seqs`.
     pub fn read(&mut self, line: &[u8], with_seqs: bool, into: &mut Snapshot) -> Result<(), JsonError> {
-        let Self { scanner, tape } = self;
-        let Snapshot { texts, traits } = into;
+        let Self { scanner, tape, .. } = self;
+        let Snapshot { texts, traits, .. } = into;
         texts.clear();
         traits.clear();
         let mut seqs = None;
@@ -63,8 +67,8 @@ impl SnapshotReader {
             column_of_name,
             |_| false,
             |label, value| match label.class {
-                Column::Trait => {
-                    let name = push_name(texts, label.name());
+                Column::Trait { is_lower } => {
+                    let name = push_name(texts, label.name(), is_lower);
                     push_value(texts, line, value);
                     traits.push(Trait::new(name, true, texts, value.kind));
                 }
@@ -80,8 +84,8 @@ impl SnapshotReader {
             for (key, value) in document.members(0) {
                 let written = document.string(key).unwrap_or_default();
                 match column_of_name(&written) {
-                    Column::Trait => {
-                        let name = push_name(texts, &written);
+                    Column::Trait { is_lower } => {
+                        let name = push_name(texts, &written, is_lower);
                         document.push_compact(texts, value);
                         let is_plain = document.kind(key) == Kind::Plain;
                         traits.push(Trait::new(name, is_plain, texts, document.kind(value)));
@@ -91,17 +95,75 @@ impl SnapshotReader {
                 }
             }
         }
+        into.is_verbatim = false;
         into.put_in_order();
         if let Some(value) = seqs.filter(|_| with_seqs) {
             TraitSeqs::new(into).read(&line[value.start..value.end], value.kind, tape);
         }
         Ok(())
     }
+
+    /// The same for a row as this program writes it, of which all in front of `__trait_seqs` is known; the value of that
+    /// column begins at `start`. `None` where the row is not of this kind after all.
+    pub(super) fn read_ours(&mut self, line: &[u8], start: usize, into: &mut Snapshot) -> Option<()> {
+        let Self { scanner, seqs, .. } = self;
+        let Snapshot { texts, traits, is_verbatim } = into;
+        let end = trait_seqs::find_ours(line, start, seqs)?;
+        texts.clear();
+        traits.clear();
+        texts.extend_from_slice(line.get(end..line.len() - 1)?);
+        *is_verbatim = true;
+        let mut is_ours = true;
+        let mut before = (0, 0);
+        let each = |label: &Label<Column>, value: Value| {
+            let quote = usize::from(matches!(value.kind, Kind::Plain | Kind::Escaped));
+            let json = (value.start - quote, value.end + quote);
+            // Between name and value stand a quote and a colon.
+            let name = (json.0 - 2 - label.name().len(), json.0 - 2);
+            is_ours &= label.class == Column::Trait { is_lower: true }
+                && line[before.0..before.1] < line[name.0..name.1];
+            before = name;
+            let in_texts = |(from, to): (usize, usize)| (small(from - end), small(to - end));
+            let json = match value.kind {
+                Kind::Null => {
+                    *is_verbatim = false;
+                    return;
+                }
+                Kind::Escaped => {
+                    *is_verbatim = false;
+                    let start = texts.len();
+                    push_value(texts, line, value);
+                    (small(start), small(texts.len()))
+                }
+                _ => in_texts(json),
+            };
+            let name = in_texts(name);
+            traits.push(Trait {
+                name,
+                json,
+                kind: value.kind,
+                is_plain: true,
+                seq: NO_SEQ,
+                is_nested: false,
+            });
+        };
+        if end + 1 < line.len() {
+            scanner.scan_from(line, end, column_of_name, |_| false, each)?;
+        }
+        if !is_ours || line.last() != Some(&b'}') {
+            return None;
+        }
+        let mut of_traits = TraitSeqs::new(into);
+        for &(start, end, seq) in &*seqs {
+            of_traits.set(&line[start..end], seq);
+        }
+        Some(())
+    }
 }
 
 impl Snapshot {
     fn put_in_order(&mut self) {
-        let Self { texts, traits } = self;
+        let Self { texts, traits, .. } = self;
         let name = |one: &Trait| &texts[one.name.0 as usize..one.name.1 as usize];
         if !traits.is_sorted_by(|a, b| name(a) < name(b)) {
             traits.sort_by(|a, b| name(a).cmp(name(b)));
@@ -141,6 +203,16 @@ impl Snapshot {
         &self.texts[one.json.0 as usize..one.json.1 as usize]
     }
 
+    /// `,"name":json` for each trait, where its texts are that and nothing else.
+    pub(super) fn verbatim(&self) -> Option<&[u8]> {
+        self.is_verbatim.then_some(&self.texts)
+    }
+
+    /// Where in that text a trait has the end of its name, quote and all, and that of its value.
+    pub(super) fn ends(one: &Trait) -> (u32, u32) {
+        (one.name.1 + 1, one.json.1)
+    }
+
     /// The place of the trait of a name.
     #[must_use]
     pub fn find(&self, name: &[u8]) -> Option<usize> {
@@ -150,6 +222,7 @@ impl Snapshot {
 
 fn column_of_name(name: &[u8]) -> Column {
     // A name that a trait cannot have is that of a fixed column.
+    let is_lower = !name.iter().any(u8::is_ascii_uppercase);
     let name = name.to_ascii_lowercase();
     let is_bookkeeping = || BOOKKEEPING.iter().any(|prefix| name.starts_with(prefix));
     if name == TRAIT_SEQS.as_bytes() {
@@ -157,8 +230,13 @@ fn column_of_name(name: &[u8]) -> Column {
     } else if name.starts_with(b"__") || column_of(&name) != name || is_bookkeeping() {
         Column::Other
     } else {
-        Column::Trait
+        Column::Trait { is_lower }
     }
+}
+
+/// Whether a column is no trait.
+pub(super) fn is_no_trait(name: &[u8]) -> bool {
+    !matches!(column_of_name(name), Column::Trait { .. })
 }
 
 /// Columns that loaders add to tables they copy.
@@ -177,10 +255,12 @@ impl Trait {
     }
 }
 
-fn push_name(texts: &mut Vec<u8>, name: &[u8]) -> (u32, u32) {
+fn push_name(texts: &mut Vec<u8>, name: &[u8], is_lower: bool) -> (u32, u32) {
     let start = texts.len();
     texts.extend_from_slice(name);
-    texts[start..].make_ascii_lowercase();
+    if !is_lower {
+        texts[start..].make_ascii_lowercase();
+    }
     (small(start), small(texts.len()))
 }
 
@@ -209,6 +289,67 @@ mod tests {
         let expected: Vec<_> =
             expected.iter().map(|&(name, json, seq)| (name.to_owned(), json.to_owned(), seq)).collect();
         assert_eq!(traits, expected, "{line}");
+    }
+
+    #[test]
+    fn rows_of_ours_are_read_from_the_tail_as_they_are_from_the_start() {
+        let seq = |number: u64| format!(r#"\\"{number:019}\\""#);
+        let seqs = |paths: &[(&str, u64)]| {
+            let members: Vec<_> =
+                paths.iter().map(|(path, at)| format!(r#"\\"{path}\\":{}"#, seq(*at))).collect();
+            format!(r#""{{{}}}""#, members.join(","))
+        };
+        let three = seqs(&[("address.city", 5), ("gone", 8), ("plan", 6), ("visits", 5)]);
+        let mut reader = SnapshotReader::default();
+        for (seqs, traits, is_ours) in [
+            (&*three, r#","address_city":"Bonn","plan":"pro","visits":7"#, Some(true)),
+            (&three, r#","plan":"\"pro\"","visits":[1]"#, None),
+            (&three, r#","plan":"\"pro\"","visits":-1.50"#, Some(false)),
+            (&three, r#","address_city":null,"plan":true"#, Some(false)),
+            (&three, r#","plan":1,"address_city":2"#, None),
+            (&three, r#","plan":1,"plan":2"#, None),
+            (&three, r#","Plan":1"#, None),
+            (&three, r#","_fivetran_id":1,"plan":1"#, None),
+            (&three, "", Some(true)),
+            (&three, r#","x":1"#, Some(true)),
+            (&three, r#","x" :1"#, None),
+            (&seqs(&[("address.city", 5), ("address_city", 7)]), r#","address_city":1"#, Some(true)),
+            (r#""{}""#, r#","x":1"#, None),
+            (r#""{\\"x\\":\\"5\\"}""#, r#","x":1"#, None),
+            (r#""{\\"x\\":5}""#, r#","x":1"#, None),
+            (r#"{"x":5}"#, r#","x":1"#, None),
+        ] {
+            let head = r#"{"id":"r","__trait_seqs":"#;
+            let line = format!("{head}{seqs}{traits}}}");
+            let (mut whole, mut ours) = (Snapshot::default(), Snapshot::default());
+            reader.read(line.as_bytes(), true, &mut whole).unwrap();
+            let read = reader.read_ours(line.as_bytes(), head.len(), &mut ours);
+            assert_eq!(read.map(|()| ours.verbatim().is_some()), is_ours, "{line}");
+            if read.is_some() {
+                let all = |snapshot: &Snapshot| -> Vec<_> {
+                    let traits = snapshot.traits().iter();
+                    traits
+                        .map(|one| {
+                            (
+                                snapshot.name(one).to_vec(),
+                                snapshot.json(one).to_vec(),
+                                one.seq,
+                                one.kind,
+                                one.is_plain,
+                            )
+                        })
+                        .collect()
+                };
+                assert_eq!(all(&ours), all(&whole), "{line}");
+            }
+            for cut in head.len() + 1..line.len() {
+                assert_eq!(
+                    reader.read_ours(&line.as_bytes()[..cut], head.len(), &mut ours),
+                    None,
+                    "{line} {cut}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -6,9 +6,13 @@
 
 use super::snapshot::Snapshot;
 use crate::{
+    bytes::same,
     event::json::{Document, Kind, Tape, unescape},
     identity::traits::column_of,
-    table::clock::{NO_SEQ, seq_of},
+    table::{
+        clock::{NO_SEQ, seq_of},
+        scan::string_end,
+    },
 };
 
 /// The column.
@@ -67,8 +71,20 @@ impl<'a> TraitSeqs<'a> {
         }
     }
 
-    fn set(&mut self, path: &[u8], seq: u64) {
+    pub(super) fn set(&mut self, path: &[u8], seq: u64) {
         let snapshot = &mut *self.snapshot;
+        if let Some(next) = snapshot.traits_mut().get_mut(self.next)
+            && !next.is_nested
+            && next.seq < seq
+        {
+            // No column has a dot in its name.
+            let next = *next;
+            if same(snapshot.name(&next), path) {
+                snapshot.traits_mut()[self.next].seq = seq;
+                self.next += 1;
+                return;
+            }
+        }
         let place = match snapshot.traits().get(self.next) {
             Some(next) if is_path_of(snapshot.name(next), path) => self.next,
             _ => match snapshot.find(&column_of(path)) {
@@ -82,6 +98,29 @@ impl<'a> TraitSeqs<'a> {
         if (one.is_nested, one.seq) < newer {
             (one.is_nested, one.seq) = newer;
         }
+    }
+}
+
+/// Finds paths and their `seq` in the value of the column that begins at a byte of a row, text as this program writes it;
+/// says where the value ends. `None` where it is not.
+pub(super) fn find_ours(line: &[u8], start: usize, seqs: &mut Vec<(usize, usize, u64)>) -> Option<usize> {
+    let behind = |at: usize, text: &[u8]| line.get(at..)?.starts_with(text).then_some(at + text.len());
+    let mut at = behind(start, br#""{\""#)?;
+    let mut last = (&[b' '; 19], NO_SEQ);
+    seqs.clear();
+    loop {
+        let end_of_path = string_end(line, at)?;
+        let start_of_seq = behind(end_of_path, br#"\":\""#)?;
+        let digits: &[u8; 19] = line[start_of_seq..].first_chunk()?;
+        if digits != last.0 {
+            last = (digits, seq_of(digits).filter(|_| digits.iter().all(u8::is_ascii_digit))?);
+        }
+        seqs.push((at, end_of_path, last.1));
+        at = behind(start_of_seq + digits.len(), br#"\""#)?;
+        if let Some(end) = behind(at, br#"}""#) {
+            return Some(end);
+        }
+        at = behind(at, br#",\""#)?;
     }
 }
 

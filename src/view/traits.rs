@@ -9,6 +9,7 @@ use super::{
     group::{group, sort_groups},
     kept::{Keeper, Kept, KeptBlock, KeptRows, Newest},
     segments::{Met, NewSegments, Segment, Segments},
+    snapshot::is_no_trait,
     trait_seqs::TRAIT_SEQS,
 };
 use crate::{
@@ -120,9 +121,10 @@ fn parse(
     segments: &Segments,
     mut keeper: Keeper<'_>,
 ) -> Result<ParsedBlock, (usize, Problem)> {
-    let mut reader = RowReader::until_last(["segment_id", TRAIT_SEQS]);
+    let mut reader = RowReader::until_last(["segment_id", TRAIT_SEQS], is_no_trait);
     let mut parsed = ParsedBlock { rows: Vec::with_capacity(block.n_rows_about()), ..ParsedBlock::default() };
     let mut names = Vec::with_capacity(parsed.rows.capacity());
+    let mut tails = Vec::with_capacity(parsed.rows.capacity());
     for (at, line) in rows(block.text) {
         let row = reader.read(line, block.clean).map_err(|problem| (at, problem))?;
         parsed.n_rows += 1;
@@ -131,6 +133,7 @@ fn parse(
             continue;
         }
         names.push(segment);
+        tails.push(row.tail());
         let row = TraitsRow {
             segment: 0,
             clock: row.clock,
@@ -145,10 +148,10 @@ fn parse(
     }
     parsed.met = parsed.new.meet_all(segments, &names);
     if block.clean {
-        for (row, met) in parsed.rows.iter().zip(&parsed.met).rev() {
+        for ((row, met), &tail) in parsed.rows.iter().zip(&parsed.met).zip(&tails).rev() {
             if let Met::Known(segment) = *met {
                 let start = as_size(row.place.offset - block.offset);
-                keeper.meet(&block.text[start..start + row.place.length as usize], segment, row);
+                keeper.meet(&block.text[start..start + row.place.length as usize], tail, segment, row);
             }
         }
     }
