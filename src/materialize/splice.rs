@@ -28,6 +28,9 @@ pub(super) struct Spliced {
 /// Bytes read at a time.
 const BLOCK_BYTES: usize = 1 << 20;
 
+/// Fewer bytes than these wait for others before they are written.
+const FEW_BYTES: usize = 1 << 15;
+
 /// Writes a view with edits, which stand in the order of their keys; `keys` reads as much of a row's key as they have.
 ///
 /// `None` where a line is no row of the view.
@@ -106,12 +109,14 @@ impl<'a> Splicing<'a, '_> {
     }
 
     fn write(&mut self, lines: &[u8]) -> Result<()> {
-        if BLOCK_BYTES <= self.waiting.len() + lines.len() {
+        // What is not small is not worth a copy.
+        let is_large = FEW_BYTES <= lines.len();
+        if !self.waiting.is_empty() && (is_large || BLOCK_BYTES <= self.waiting.len() + lines.len()) {
             self.out.write(&self.waiting)?;
             self.waiting.clear();
-            if BLOCK_BYTES / 2 <= lines.len() {
-                return self.out.write(lines);
-            }
+        }
+        if is_large {
+            return self.out.write(lines);
         }
         self.waiting.extend_from_slice(lines);
         Ok(())

@@ -9,7 +9,7 @@ use crate::{
     error::{Error, Result},
     event::json::{Document, Kind, Tape, unescape},
     table::{
-        blocks::{BLOCK_BYTES, Block, Meter, map_blocks, rows},
+        blocks::{BLOCK_BYTES, Block, Meter, map_blocks, map_unseen_blocks, rows},
         scan::{Scanner, Value, value_from},
         source::Source,
     },
@@ -121,7 +121,7 @@ impl Touched {
 
     /// The rows of a raw table that are of one of them, in their order.
     pub(super) fn rows_of(&self, source: &Source, meter: &Meter<'_>) -> Result<Vec<u8>> {
-        let kept = map_blocks(std::slice::from_ref(source), BLOCK_BYTES, meter, |block| {
+        let kept = map_unseen_blocks(std::slice::from_ref(source), BLOCK_BYTES, meter, |block| {
             let mut finder = Finder::default();
             let mut kept = Vec::new();
             for (_, line) in rows(block.text) {
@@ -130,7 +130,7 @@ impl Touched {
                     kept.push(b'\n');
                 }
             }
-            Ok(kept)
+            kept
         })?;
         Ok(kept.concat())
     }

@@ -110,7 +110,24 @@ pub fn map_blocks<T: Send>(
     // All results are awaited, so that of several bad lines the first one is reported.
     let results: Vec<Result<T>> = blocks
         .par_iter()
-        .map(|&block| parse_block(sources, block, block_bytes, meter, &buffers, &parse))
+        .map(|&block| parse_block(sources, block, block_bytes, meter, &buffers, look_and(&parse)))
+        .collect();
+    results.into_iter().collect()
+}
+
+/// The same without a look at the text: it may be no UTF-8, and nothing is known to be clean. For those who pick rows that
+/// are looked at later.
+pub fn map_unseen_blocks<T: Send>(
+    sources: &[Source],
+    block_bytes: u64,
+    meter: &Meter<'_>,
+    parse: impl Fn(Block<'_>) -> T + Sync,
+) -> Result<Vec<T>> {
+    let buffers = Mutex::default();
+    let blocks = cut(sources, block_bytes);
+    let results: Vec<Result<T>> = blocks
+        .par_iter()
+        .map(|&block| parse_block(sources, block, block_bytes, meter, &buffers, |block| Ok(parse(block))))
         .collect();
     results.into_iter().collect()
 }
@@ -130,7 +147,9 @@ pub fn map_blocks_backwards<T: Send>(
     let of_one_core = |_| -> Vec<(usize, Result<T>)> {
         let places = std::iter::repeat_n((), blocks.len()).map_while(take);
         places
-            .map(|place| (place, parse_block(sources, blocks[place], block_bytes, meter, &buffers, &parse)))
+            .map(|place| {
+                (place, parse_block(sources, blocks[place], block_bytes, meter, &buffers, look_and(&parse)))
+            })
             .collect()
     };
     let cores = (0..rayon::current_num_threads()).into_par_iter().with_max_len(1);
@@ -151,7 +170,7 @@ pub fn each_block<T: Send>(
     for batch in cut(sources, block_bytes).chunks(4 * rayon::current_num_threads()) {
         let results: Vec<Result<T>> = batch
             .par_iter()
-            .map(|&block| parse_block(sources, block, block_bytes, meter, &buffers, &parse))
+            .map(|&block| parse_block(sources, block, block_bytes, meter, &buffers, look_and(&parse)))
             .collect();
         for result in results {
             take(result?)?;
@@ -181,10 +200,17 @@ fn parse_block<T>(
     let mut buffer = lock(buffers).pop().unwrap_or_default();
     let (offset, text) = read_block(source, start, block_bytes, &mut buffer)?;
     meter.advance(block_bytes.min(source.length() - start))?;
-    let parsed = look(text).and_then(|clean| parse(Block { source: small(index), offset, text, clean }));
+    let parsed = parse(Block { source: small(index), offset, text, clean: false });
     let result = parsed.map_err(|(at, problem)| line_error(source, offset + at as u64, &problem));
     lock(buffers).push(buffer);
     result
+}
+
+/// Looks at the text of a block before it is parsed.
+fn look_and<T>(
+    parse: &impl Fn(Block<'_>) -> Result<T, (usize, Problem)>,
+) -> impl Fn(Block<'_>) -> Result<T, (usize, Problem)> {
+    |block| parse(Block { clean: look(block.text)?, ..block })
 }
 
 /// A panic of another thread ends the run anyway; it must not be covered by a second one here.

@@ -5,7 +5,7 @@
 //! way, without the creation row at its end. A segment id without rows is its own profile.
 
 use super::{
-    group::{group, sort_groups},
+    group::gather,
     segments::{Segment, Segments},
 };
 use crate::{
@@ -73,11 +73,7 @@ impl Graph {
                 start = end;
             }
         }
-        let (starts, mut places) = group(segments.len(), rows.iter().map(|row| row.0));
-        sort_groups(&starts, &mut places, &|places: &mut [u32]| {
-            places.sort_by_key(|&place| rows[place as usize].1.clock.order());
-        });
-        let mappings = places.into_iter().map(|place| rows[place as usize].1).collect();
+        let (starts, mappings) = gather(segments.len(), rows.iter().copied(), |row| row.clock.order());
         let mut graph = Self { mappings, starts, present: Vec::new(), n_rows };
         graph.present = graph.resolve().map_err(|circle| {
             let names: Vec<_> =

@@ -22,8 +22,38 @@ pub(super) fn group(n_groups: u32, groups: impl Iterator<Item = u32> + Clone) ->
     (starts, places)
 }
 
+/// Rows put together by their group: for each of `n_groups` where its rows begin, and one entry more; and the rows, those
+/// of a group in the order in which they came, then sorted by a key that is the same for rows whose order is to stay.
+pub(super) fn gather<T: Copy + Send, K: Ord>(
+    n_groups: u32,
+    rows: impl Iterator<Item = (u32, T)> + Clone,
+    key: impl Fn(&T) -> K + Sync,
+) -> (Vec<u32>, Vec<T>) {
+    let mut starts = vec![0_u32; n_groups as usize + 1];
+    let mut n_rows = 0;
+    let mut first = None;
+    for (number, row) in rows.clone() {
+        starts[number as usize + 1] += 1;
+        n_rows += 1;
+        first.get_or_insert(row);
+    }
+    for place in 1..starts.len() {
+        starts[place] += starts[place - 1];
+    }
+    let Some(first) = first else { return (starts, Vec::new()) };
+    let mut next = starts.clone();
+    let mut gathered = vec![first; n_rows];
+    for (number, row) in rows {
+        let slot = &mut next[number as usize];
+        gathered[*slot as usize] = row;
+        *slot += 1;
+    }
+    sort_groups(&starts, &mut gathered, &|rows: &mut [T]| rows.sort_by_key(&key));
+    (starts, gathered)
+}
+
 /// Lets `sort` put the places of every group in order, on all cores.
-pub(super) fn sort_groups(starts: &[u32], places: &mut [u32], sort: &(impl Fn(&mut [u32]) + Sync)) {
+pub(super) fn sort_groups<T: Send>(starts: &[u32], places: &mut [T], sort: &(impl Fn(&mut [T]) + Sync)) {
     /// Fewer places than these are not worth a core of their own.
     const FEW: usize = 1 << 13;
     if let (&[first, .., last], true) = (starts, FEW < places.len()) {
@@ -52,6 +82,16 @@ mod tests {
         let (starts, places) = group(4, [2, 0, 2, 3, 0].into_iter());
         assert_eq!(starts, [0, 2, 2, 4, 5]);
         assert_eq!(places, [1, 4, 0, 2, 3]);
+    }
+
+    #[test]
+    fn rows_are_gathered_and_sorted_by_their_key() {
+        let rows = [(2, 'e', 1), (0, 'b', 0), (2, 'd', 0), (3, 'f', 0), (0, 'a', -1), (0, 'c', 0)];
+        let (starts, gathered) =
+            gather(4, rows.iter().map(|&(group, name, key)| (group, (name, key))), |row| row.1);
+        assert_eq!(starts, [0, 3, 3, 5, 6]);
+        assert_eq!(gathered.iter().map(|row| row.0).collect::<String>(), "abcdef");
+        assert_eq!(gather(2, [].iter().copied(), |row: &u8| *row), (vec![0, 0, 0], vec![]));
     }
 
     #[test]

@@ -28,11 +28,16 @@ use crate::{
 use rayon::prelude::*;
 
 /// The newest row of each identifier that is mapped.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Identifiers {
-    rows: Vec<Identifier>,
+    /// Of each the block and the row in it.
+    places: Vec<(u32, u32)>,
     /// The types there are.
     kinds: Vec<Vec<u8>>,
+    /// The same as JSON.
+    kinds_json: Vec<Vec<u8>>,
+    /// All rows, by block.
+    rows: Vec<Vec<Identifier>>,
     /// Values and hashes, by block.
     texts: Vec<Vec<u8>>,
     n_rows: u64,
@@ -110,28 +115,34 @@ impl IdentifierRows {
     pub fn fold(self) -> Identifiers {
         let n_rows = self.blocks.iter().map(|block| block.rows.len()).sum();
         let mut keys = Keys::with_capacity(n_rows);
-        let mut rows: Vec<Identifier> = Vec::with_capacity(n_rows);
-        let mut identifiers =
-            Identifiers { rows: Vec::new(), kinds: Vec::new(), texts: Vec::new(), n_rows: 0 };
-        for (number, block) in (0..).zip(self.blocks) {
-            let kinds: Vec<u32> =
-                block.kinds.iter().map(|kind| place_of(&mut identifiers.kinds, kind)).collect();
-            for ((key, row), met) in block.keys.into_iter().zip(block.rows).zip(block.met) {
-                let segment = met.number(&block.numbers);
-                let row = Identifier { segment, kind: kinds[row.kind as usize], block: number, ..row };
-                let (place, is_new) = keys.meet(key);
+        let mut identifiers = Identifiers::default();
+        let Identifiers { places, rows, kinds: all_kinds, .. } = &mut identifiers;
+        places.reserve(n_rows);
+        let mut n_rows = 0;
+        let mut texts = Vec::with_capacity(self.blocks.len());
+        for (number, mut block) in (0..).zip(self.blocks) {
+            let kinds: Vec<u32> = block.kinds.iter().map(|kind| place_of(all_kinds, kind)).collect();
+            for (row, met) in block.rows.iter_mut().zip(block.met) {
+                row.segment = met.number(&block.numbers);
+                row.kind = kinds[row.kind as usize];
+                row.block = number;
+            }
+            rows.push(block.rows);
+            let order = |(block, place): (u32, u32)| rows[block as usize][place as usize].clock.order();
+            for (place, key) in (0..).zip(block.keys) {
+                let (known, is_new) = keys.meet(key);
                 if is_new {
-                    rows.push(row);
-                } else if rows[place as usize].clock.order() <= row.clock.order() {
-                    rows[place as usize] = row;
+                    places.push((number, place));
+                } else if order(places[known as usize]) <= order((number, place)) {
+                    places[known as usize] = (number, place);
                 }
             }
-            identifiers.n_rows += block.n_rows;
-            identifiers.texts.push(block.texts);
+            n_rows += block.n_rows;
+            texts.push(block.texts);
         }
-        rows.retain(|row| row.is_mapped);
-        identifiers.rows = rows;
-        identifiers
+        places.retain(|&(block, place)| rows[block as usize][place as usize].is_mapped);
+        identifiers.kinds_json = json_of(&identifiers.kinds);
+        Identifiers { texts, n_rows, ..identifiers }
     }
 }
 
@@ -151,7 +162,16 @@ impl Identifiers {
     /// Identifiers that are mapped.
     #[must_use]
     pub fn n_mapped(&self) -> u64 {
-        self.rows.len() as u64
+        self.places.len() as u64
+    }
+
+    fn at(&self, number: u32) -> &Identifier {
+        let (block, place) = self.places[number as usize];
+        &self.rows[block as usize][place as usize]
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Identifier> + Clone {
+        self.places.iter().map(|&(block, place)| &self.rows[block as usize][place as usize])
     }
 
     /// Touches all that the rows of some identifiers are made of. Ordered by hash they lie anywhere in memory; here the waits
@@ -173,7 +193,7 @@ impl Identifiers {
 
     /// Appends its type as JSON.
     pub fn push_kind(&self, out: &mut Vec<u8>, identifier: &Identifier) {
-        push_string(out, self.kind(identifier));
+        out.extend_from_slice(&self.kinds_json[identifier.kind as usize]);
     }
 
     /// Appends its value as JSON.
@@ -203,10 +223,10 @@ impl Identifiers {
     /// All identifiers by hash, type, value.
     #[must_use]
     pub fn sorted_by_hash(&self) -> Vec<&Identifier> {
-        let n_rows = small(self.rows.len());
+        let n_rows = small(self.places.len());
         let keyed_by = |key: fn(&[u8]) -> Option<u64>| -> Option<Vec<(u64, u32)>> {
             let keyed = (0..n_rows).into_par_iter();
-            keyed.map(|row| Some((key(self.hash(&self.rows[row as usize]))?, row))).collect()
+            keyed.map(|row| Some((key(self.hash(self.at(row)))?, row))).collect()
         };
         let keyed = keyed_by(hex_prefix).or_else(|| keyed_by(text_prefix));
         let keyed = keyed.expect("every text has a prefix");
@@ -216,7 +236,7 @@ impl Identifiers {
         let (starts, mut places) = group(n_buckets, keyed.iter().map(|&(key, _)| bucket(key)));
         let compare = |a: u32, b: u32| {
             let texts = |row: u32| {
-                let row = &self.rows[row as usize];
+                let row = self.at(row);
                 (self.hash(row), self.kind(row), self.value(row))
             };
             let (a, b) = (&keyed[a as usize], &keyed[b as usize]);
@@ -229,7 +249,7 @@ impl Identifiers {
                 places.sort_unstable_by(|&a, &b| compare(a, b));
             }
         });
-        places.into_iter().map(|place| &self.rows[keyed[place as usize].1 as usize]).collect()
+        places.into_iter().map(|place| self.at(keyed[place as usize].1)).collect()
     }
 
     /// All identifiers by profile, type, value; `ranks` are the places of segment ids when sorted by text.
@@ -241,16 +261,16 @@ impl Identifiers {
         for (rank, &kind) in (0_u32..).zip(&by_name) {
             kind_ranks[kind as usize] = rank;
         }
-        let profiles = self.rows.iter().map(|row| ranks[graph.canonical(row.segment) as usize]);
+        let profiles = self.all().map(|row| ranks[graph.canonical(row.segment) as usize]);
         let (starts, mut places) = group(small(ranks.len()), profiles);
         sort_groups(&starts, &mut places, &|places: &mut [u32]| {
             places.sort_unstable_by(|&a, &b| {
-                let (a, b) = (&self.rows[a as usize], &self.rows[b as usize]);
+                let (a, b) = (self.at(a), self.at(b));
                 let kinds = kind_ranks[a.kind as usize].cmp(&kind_ranks[b.kind as usize]);
                 kinds.then_with(|| self.value(a).cmp(self.value(b)))
             });
         });
-        places.into_iter().map(|place| &self.rows[place as usize]).collect()
+        places.into_iter().map(|place| self.at(place)).collect()
     }
 }
 
@@ -307,6 +327,15 @@ fn parse(
     }
     parsed.met = parsed.new.meet_all(segments, &names);
     Ok(parsed)
+}
+
+fn json_of(kinds: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let json = |kind: &Vec<u8>| {
+        let mut json = Vec::new();
+        push_string(&mut json, kind);
+        json
+    };
+    kinds.iter().map(json).collect()
 }
 
 /// The first sixteen digits of a hash in lower case as a number that compares like them; `None` where it is no such thing.

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use super::keys::Keys;
 use crate::{
+    bytes::same,
     collections::key_of,
     event::json::push_string,
     table::{small, write::push_plain},
@@ -114,7 +115,19 @@ impl NewSegments {
     /// overlap.
     #[must_use]
     pub fn meet_all(&mut self, known: &Segments, texts: &[Cow<'_, [u8]>]) -> Vec<Met> {
-        texts.iter().map(|text| self.meet(known, text)).collect()
+        let mut last: Option<(&[u8], Met)> = None;
+        let meet = |text| {
+            // Rows of one event are neighbours and mostly have it in common.
+            if let Some((before, met)) = last
+                && same(before, text)
+            {
+                return met;
+            }
+            let met = self.meet(known, text);
+            last = Some((text, met));
+            met
+        };
+        texts.iter().map(|text| &**text).map(meet).collect()
     }
 
     fn meet(&mut self, known: &Segments, text: &[u8]) -> Met {

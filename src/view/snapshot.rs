@@ -293,10 +293,10 @@ mod tests {
 
     #[test]
     fn rows_of_ours_are_read_from_the_tail_as_they_are_from_the_start() {
-        let seq = |number: u64| format!(r#"\\"{number:019}\\""#);
+        let seq = |number: u64| format!(r#"\"{number:019}\""#);
         let seqs = |paths: &[(&str, u64)]| {
             let members: Vec<_> =
-                paths.iter().map(|(path, at)| format!(r#"\\"{path}\\":{}"#, seq(*at))).collect();
+                paths.iter().map(|(path, at)| format!(r#"\"{path}\":{}"#, seq(*at))).collect();
             format!(r#""{{{}}}""#, members.join(","))
         };
         let three = seqs(&[("address.city", 5), ("gone", 8), ("plan", 6), ("visits", 5)]);
@@ -315,8 +315,8 @@ mod tests {
             (&three, r#","x" :1"#, None),
             (&seqs(&[("address.city", 5), ("address_city", 7)]), r#","address_city":1"#, Some(true)),
             (r#""{}""#, r#","x":1"#, None),
-            (r#""{\\"x\\":\\"5\\"}""#, r#","x":1"#, None),
-            (r#""{\\"x\\":5}""#, r#","x":1"#, None),
+            (r#""{\"x\":\"5\"}""#, r#","x":1"#, None),
+            (r#""{\"x\":5}""#, r#","x":1"#, None),
             (r#"{"x":5}"#, r#","x":1"#, None),
         ] {
             let head = r#"{"id":"r","__trait_seqs":"#;

@@ -6,7 +6,7 @@
 
 use super::{
     graph::Graph,
-    group::{group, sort_groups},
+    group::gather,
     kept::{Keeper, Kept, KeptBlock, KeptRows, Newest},
     segments::{Met, NewSegments, Segment, Segments},
     snapshot::is_no_trait,
@@ -95,19 +95,11 @@ impl TraitsRows {
     /// Puts the rows of each profile together.
     #[must_use]
     pub fn fold(self, graph: &Graph, n_segments: u32) -> Traits {
-        let mut rows = Vec::with_capacity(self.blocks.iter().map(|block| block.rows.len()).sum());
-        let mut kept = Vec::with_capacity(self.blocks.len());
-        let mut n_rows = 0;
-        for block in self.blocks {
-            n_rows += block.n_rows;
-            rows.extend(block.rows);
-            kept.push(block.kept);
-        }
-        let (starts, mut places) = group(n_segments, rows.iter().map(|row| graph.canonical(row.segment)));
-        sort_groups(&starts, &mut places, &|places: &mut [u32]| {
-            places.sort_by_key(|&place| rows[place as usize].clock.order());
-        });
-        let rows = places.into_iter().map(|place| rows[place as usize]).collect();
+        let rows = self.blocks.iter().flat_map(|block| &block.rows);
+        let rows = rows.map(|row| (graph.canonical(row.segment), *row));
+        let (starts, rows) = gather(n_segments, rows, |row| row.clock.order());
+        let n_rows = self.blocks.iter().map(|block| block.n_rows).sum();
+        let kept = self.blocks.into_iter().map(|block| block.kept).collect();
         let mut traits = Traits { sources: self.sources, rows, starts, kept: KeptRows::default(), n_rows };
         let kept = KeptRows::new(kept, graph, n_segments, |profile| traits.rows_of(profile).last());
         traits.kept = kept;
