@@ -73,14 +73,14 @@ impl<const N: usize> RowReader<N> {
         let missing = Cell::new((1_u32 << (CLOCK_COLUMNS.len() + N - 1)) - 1);
         // Of a repeated name the last value counts, so that a second walk needs no clean start.
         let mut put = |column: Column, value: Value| {
-            let value = Some(value).filter(|value| value.kind != Kind::Null);
+            let is_there = value.kind != Kind::Null;
             let place = match column {
                 Column::Clock(place) => {
-                    clock[place] = value;
+                    clock[place] = if is_there { Some(value) } else { None };
                     place
                 }
                 Column::Asked(place) => {
-                    values[place] = value;
+                    values[place] = if is_there { Some(value) } else { None };
                     CLOCK_COLUMNS.len() + place
                 }
                 Column::Other => return,
@@ -89,7 +89,7 @@ impl<const N: usize> RowReader<N> {
                     return;
                 }
             };
-            tail = value.filter(|_| place + 1 == N + CLOCK_COLUMNS.len()).map(|value| value.start);
+            tail = (is_there && place + 1 == N + CLOCK_COLUMNS.len()).then_some(value.start);
             missing.set(missing.get() & !(1 << place));
         };
         let is_last = |column: &Column| match column {

@@ -19,6 +19,15 @@ pub struct Value {
     pub kind: Kind,
 }
 
+impl Value {
+    /// Of the bytes from `start` up to `end`, with the quotes of a string.
+    #[inline]
+    fn new(start: usize, end: usize, kind: Kind) -> Self {
+        let quote = usize::from(matches!(kind, Kind::Plain | Kind::Escaped));
+        Self { start: start + quote, end: end - quote, kind }
+    }
+}
+
 impl From<Token> for Value {
     fn from(token: Token) -> Self {
         Self { start: token.start as usize, end: token.end as usize, kind: token.kind }
@@ -127,15 +136,11 @@ impl Short {
         Self { bytes: u128::from_le_bytes(*chunk) & mask, mask, length, kind: value.kind }
     }
 
-    /// The value and where what follows it begins, where it is the same.
-    fn at(&self, line: &[u8], start: usize) -> Option<(Value, usize)> {
-        let chunk: &[u8; SHORT_BYTES] = line.get(start..)?.first_chunk()?;
-        if u128::from_le_bytes(*chunk) & self.mask != self.bytes {
-            return None;
-        }
-        let quotes = usize::from(self.kind == Kind::Plain);
-        let end = start + self.length;
-        Some((Value { start: start + quotes, end: end - quotes, kind: self.kind }, end))
+    /// Whether the value at a byte is the same.
+    #[inline]
+    fn is_at(&self, line: &[u8], start: usize) -> bool {
+        let chunk = line.get(start..).and_then(|rest| rest.first_chunk::<SHORT_BYTES>());
+        chunk.is_some_and(|chunk| u128::from_le_bytes(*chunk) & self.mask == self.bytes)
     }
 }
 
@@ -192,18 +197,18 @@ impl<C> Scanner<C> {
                 each(label, Value { start, end: start + 1, kind });
                 return (line.last() == Some(&b'}')).then_some(());
             }
-            let (value, end) = if let Some(same) = label.last.at(line, start) {
-                same
+            let (end, kind) = if label.last.is_at(line, start) {
+                (start + label.last.length, label.last.kind)
             } else if is_string(line, start, label.length) {
-                let end = start + 1 + label.length;
-                (Value { start: start + 1, end, kind: Kind::Plain }, end + 1)
+                (start + label.length + 2, Kind::Plain)
             } else {
-                let (value, end) = value_at(line, start)?;
+                let (end, kind) = value_at(line, start)?;
+                let value = Value::new(start, end, kind);
                 label.length = value.end - value.start;
                 label.last = Short::of(line, &value);
-                (value, end)
+                (end, kind)
             };
-            each(label, value);
+            each(label, Value::new(start, end, kind));
             place += 1;
             at = end;
             match line.get(at) {
@@ -252,16 +257,12 @@ fn marks(bytes: &[u8; 16]) -> u8 {
 /// The value that begins at a byte; `None` where it is in another style.
 #[must_use]
 pub fn value_from(line: &[u8], at: usize) -> Option<Value> {
-    value_at(line, at).map(|(value, _)| value)
+    value_at(line, at).map(|(behind, kind)| Value::new(at, behind, kind))
 }
 
-/// The value that begins at a byte, and where what follows it begins.
-fn value_at(line: &[u8], at: usize) -> Option<(Value, usize)> {
-    let value = |kind, start, end, behind| Some((Value { start, end, kind }, behind));
-    let word = |text: &[u8], kind| {
-        let end = at + text.len();
-        if line[at..].starts_with(text) { value(kind, at, end, end) } else { None }
-    };
+/// Where what follows the value that begins at a byte begins, and what the value is. Two words: they come back in registers.
+fn value_at(line: &[u8], at: usize) -> Option<(usize, Kind)> {
+    let word = |text: &[u8], kind| line[at..].starts_with(text).then_some((at + text.len(), kind));
     match line.get(at)? {
         b'"' => {
             let mut kind = Kind::Plain;
@@ -273,7 +274,7 @@ fn value_at(line: &[u8], at: usize) -> Option<(Value, usize)> {
                 kind = Kind::Escaped;
                 end = string_end(line, end + 2)?;
             }
-            value(kind, at + 1, end, end + 1)
+            Some((end + 1, kind))
         }
         b'n' => word(b"null", Kind::Null),
         b't' => word(b"true", Kind::True),
@@ -288,11 +289,10 @@ fn value_at(line: &[u8], at: usize) -> Option<(Value, usize)> {
                 return None;
             }
             if line.get(end) != Some(&b'.') {
-                return value(Kind::Integer, at, end, end);
+                return Some((end, Kind::Integer));
             }
             let n_places = digits(end + 1);
-            let end = end + 1 + n_places;
-            if n_places == 0 { None } else { value(Kind::Number, at, end, end) }
+            if n_places == 0 { None } else { Some((end + 1 + n_places, Kind::Number)) }
         }
         _ => None,
     }

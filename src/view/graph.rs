@@ -73,7 +73,8 @@ impl Graph {
                 start = end;
             }
         }
-        let (starts, mappings) = gather(segments.len(), rows.iter().copied(), |row| row.clock.order());
+        let (starts, mappings) =
+            gather(segments.len(), rows.iter().copied(), |rows| rows.sort_by_key(|row| row.clock.order()));
         let mut graph = Self { mappings, starts, present: Vec::new(), n_rows };
         graph.present = graph.resolve().map_err(|circle| {
             let names: Vec<_> =

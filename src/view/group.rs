@@ -23,11 +23,11 @@ pub(super) fn group(n_groups: u32, groups: impl Iterator<Item = u32> + Clone) ->
 }
 
 /// Rows put together by their group: for each of `n_groups` where its rows begin, and one entry more; and the rows, those
-/// of a group in the order in which they came, then sorted by a key that is the same for rows whose order is to stay.
-pub(super) fn gather<T: Copy + Send, K: Ord>(
+/// of a group sorted by `sort`, which is given them in the order in which they came.
+pub(super) fn gather<T: Copy + Send>(
     n_groups: u32,
     rows: impl Iterator<Item = (u32, T)> + Clone,
-    key: impl Fn(&T) -> K + Sync,
+    sort: impl Fn(&mut [T]) + Sync,
 ) -> (Vec<u32>, Vec<T>) {
     let mut starts = vec![0_u32; n_groups as usize + 1];
     let mut n_rows = 0;
@@ -48,7 +48,7 @@ pub(super) fn gather<T: Copy + Send, K: Ord>(
         gathered[*slot as usize] = row;
         *slot += 1;
     }
-    sort_groups(&starts, &mut gathered, &|rows: &mut [T]| rows.sort_by_key(&key));
+    sort_groups(&starts, &mut gathered, &sort);
     (starts, gathered)
 }
 
@@ -88,10 +88,12 @@ mod tests {
     fn rows_are_gathered_and_sorted_by_their_key() {
         let rows = [(2, 'e', 1), (0, 'b', 0), (2, 'd', 0), (3, 'f', 0), (0, 'a', -1), (0, 'c', 0)];
         let (starts, gathered) =
-            gather(4, rows.iter().map(|&(group, name, key)| (group, (name, key))), |row| row.1);
+            gather(4, rows.iter().map(|&(group, name, key)| (group, (name, key))), |rows| {
+                rows.sort_by_key(|row| row.1)
+            });
         assert_eq!(starts, [0, 3, 3, 5, 6]);
         assert_eq!(gathered.iter().map(|row| row.0).collect::<String>(), "abcdef");
-        assert_eq!(gather(2, [].iter().copied(), |row: &u8| *row), (vec![0, 0, 0], vec![]));
+        assert_eq!(gather(2, [].iter().copied(), |rows: &mut [u8]| rows.sort()), (vec![0, 0, 0], vec![]));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use super::{
     graph::Graph,
-    group::{group, sort_groups},
+    group::{gather, group, sort_groups},
     keys::Keys,
     segments::{Met, NewSegments, Segment, Segments},
 };
@@ -175,14 +175,18 @@ impl Identifiers {
     }
 
     /// Touches all that the rows of some identifiers are made of. Ordered by hash they lie anywhere in memory; here the waits
-    /// for it overlap, while rendering would take them one after the other.
+    /// for it overlap, while rendering would take them one after the other. So that they do, what one wait leads to is
+    /// touched only after all others of its kind.
     pub fn fetch(&self, some: &[&Identifier], graph: &Graph, segments: &Segments) {
-        let touched = some.iter().fold(0, |touched, identifier| {
-            let profile = segments.text(graph.canonical(identifier.segment));
-            let first = |text: &[u8]| text.first().copied().unwrap_or_default();
-            touched ^ first(profile) ^ first(self.value(identifier)) ^ first(self.hash(identifier))
+        let first = |text: &[u8]| text.first().copied().unwrap_or_default();
+        let rows: Vec<Segment> = some.iter().map(|identifier| identifier.segment).collect();
+        let texts = some.iter().fold(0, |touched, identifier| {
+            touched ^ first(self.value(identifier)) ^ first(self.hash(identifier))
         });
-        std::hint::black_box(touched);
+        let profiles: Vec<Segment> = rows.into_iter().map(|segment| graph.canonical(segment)).collect();
+        let profiles =
+            profiles.into_iter().fold(0, |touched, profile| touched ^ first(segments.text(profile)));
+        std::hint::black_box((texts, profiles));
     }
 
     /// Its type and its value.
@@ -233,23 +237,22 @@ impl Identifiers {
         // Hashes are spread evenly: counted out by their first digits, few are left to compare.
         let n_buckets = n_rows.next_power_of_two().max(4) / 2;
         let bucket = |key: u64| small(as_size(key >> (64 - n_buckets.trailing_zeros())));
-        let (starts, mut places) = group(n_buckets, keyed.iter().map(|&(key, _)| bucket(key)));
-        let compare = |a: u32, b: u32| {
+        let compare = |a: &(u64, u32), b: &(u64, u32)| {
             let texts = |row: u32| {
                 let row = self.at(row);
                 (self.hash(row), self.kind(row), self.value(row))
             };
-            let (a, b) = (&keyed[a as usize], &keyed[b as usize]);
             a.0.cmp(&b.0).then_with(|| texts(a.1).cmp(&texts(b.1)))
         };
-        sort_groups(&starts, &mut places, &|places: &mut [u32]| {
-            if MANY < places.len() {
-                places.par_sort_unstable_by(|&a, &b| compare(a, b));
+        let keyed = keyed.iter().map(|keyed| (bucket(keyed.0), *keyed));
+        let (_, sorted) = gather(n_buckets, keyed, |keyed| {
+            if MANY < keyed.len() {
+                keyed.par_sort_unstable_by(compare);
             } else {
-                places.sort_unstable_by(|&a, &b| compare(a, b));
+                keyed.sort_unstable_by(compare);
             }
         });
-        places.into_iter().map(|place| self.at(keyed[place as usize].1)).collect()
+        sorted.into_iter().map(|(_, row)| self.at(row)).collect()
     }
 
     /// All identifiers by profile, type, value; `ranks` are the places of segment ids when sorted by text.

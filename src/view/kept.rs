@@ -192,8 +192,13 @@ pub(super) struct Kept<'a> {
 impl<'a> Kept<'a> {
     /// Touches all that is read of it later: the waits for several overlap.
     pub(super) fn touch(&self) -> u64 {
-        let byte = self.block_texts.get(self.start).copied().unwrap_or_default();
-        self.traits.first().map_or(0, |one| one.seq) ^ u64::from(byte)
+        /// Bytes that come from memory together.
+        const LINE: usize = 64;
+        let Some(last) = self.traits.last() else { return 0 };
+        let traits = self.traits.iter().step_by(LINE / size_of::<KeptTrait>());
+        let texts = self.block_texts[self.start..last.json as usize].iter().step_by(LINE);
+        traits.fold(0, |touched, one| touched ^ one.seq)
+            ^ texts.fold(0, |touched, &byte| touched ^ u64::from(byte))
     }
 
     /// The traits, where this is the newest row of these; `None` where it is not known which row set one of them.

@@ -115,26 +115,23 @@ impl NewSegments {
     /// overlap.
     #[must_use]
     pub fn meet_all(&mut self, known: &Segments, texts: &[Cow<'_, [u8]>]) -> Vec<Met> {
-        let mut last: Option<(&[u8], Met)> = None;
-        let meet = |text| {
+        let mut last: (&[u8], u128) = (b"", key_of(b""));
+        let keys = texts.iter().map(|text| {
             // Rows of one event are neighbours and mostly have it in common.
-            if let Some((before, met)) = last
-                && same(before, text)
-            {
-                return met;
+            if !same(last.0, text) {
+                last = (text, key_of(text));
             }
-            let met = self.meet(known, text);
-            last = Some((text, met));
-            met
+            last.1
+        });
+        let keys: Vec<u128> = keys.collect();
+        let found: Vec<Option<Segment>> = keys.iter().map(|&key| known.keys.find(key)).collect();
+        let meet = |((text, key), known): ((&Cow<'_, [u8]>, u128), Option<Segment>)| {
+            known.map_or_else(|| self.meet(key, text), Met::Known)
         };
-        texts.iter().map(|text| &**text).map(meet).collect()
+        texts.iter().zip(keys).zip(found).map(meet).collect()
     }
 
-    fn meet(&mut self, known: &Segments, text: &[u8]) -> Met {
-        let key = key_of(text);
-        if let Some(segment) = known.keys.find(key) {
-            return Met::Known(segment);
-        }
+    fn meet(&mut self, key: u128, text: &[u8]) -> Met {
         let (place, is_new) = self.keys.meet(key);
         if is_new {
             self.texts.extend_from_slice(text);

@@ -97,7 +97,7 @@ impl TraitsRows {
     pub fn fold(self, graph: &Graph, n_segments: u32) -> Traits {
         let rows = self.blocks.iter().flat_map(|block| &block.rows);
         let rows = rows.map(|row| (graph.canonical(row.segment), *row));
-        let (starts, rows) = gather(n_segments, rows, |row| row.clock.order());
+        let (starts, rows) = gather(n_segments, rows, |rows| rows.sort_by_key(|row| row.clock.order()));
         let n_rows = self.blocks.iter().map(|block| block.n_rows).sum();
         let kept = self.blocks.into_iter().map(|block| block.kept).collect();
         let mut traits = Traits { sources: self.sources, rows, starts, kept: KeptRows::default(), n_rows };
