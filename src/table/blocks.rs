@@ -143,7 +143,7 @@ pub fn map_blocks_backwards<T: Send>(
     let buffers = Mutex::default();
     let blocks = cut(sources, block_bytes);
     let left = AtomicUsize::new(blocks.len());
-    let take = |_| left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).ok().map(|left| left - 1);
+    let take = |()| left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).ok().map(|left| left - 1);
     let of_one_core = |_| -> Vec<(usize, Result<T>)> {
         let places = std::iter::repeat_n((), blocks.len()).map_while(take);
         places

@@ -102,8 +102,8 @@ fn seconds(text: &[u8]) -> Option<Micros> {
     let (second, fraction) = text.split_first_chunk::<2>()?;
     let second = digits(second)?;
     let micros = match *fraction {
-        [b'.', a, b, c, b'Z'] => digits(&[a, b, c])? * 1000,
-        [b'.', a, b, c, d, e, f, b'Z'] => digits(&[a, b, c, d, e, f])?,
+        [b'.', ref millis @ .., b'Z'] if millis.len() == 3 => digits(millis.first_chunk::<3>()?)? * 1000,
+        [b'.', ref micros @ .., b'Z'] if micros.len() == 6 => digits(micros.first_chunk::<6>()?)?,
         _ => return None,
     };
     (second < 60).then_some(second * 1_000_000 + micros)
@@ -122,10 +122,10 @@ fn digits<const N: usize>(text: &[u8; N]) -> Option<i64> {
 
 /// Eight digits at once: each step puts neighbours together.
 #[inline]
-fn eight_digits(text: &[u8; 8]) -> Option<u64> {
+fn eight_digits(text: [u8; 8]) -> Option<u64> {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const PAIRS: u64 = 0x0000_00ff_0000_00ff;
-    let word = u64::from_le_bytes(*text);
+    let word = u64::from_le_bytes(text);
     let high = |word: u64| word & (ONES * 0xf0);
     if high(word) != ONES * 0x30 || high(word.wrapping_add(ONES * 6)) != ONES * 0x30 {
         return None;
@@ -267,7 +267,7 @@ pub fn seq_of(text: &[u8]) -> Option<u64> {
         && let Some((first, rest)) = text.split_first_chunk::<8>()
         && let Some((second, rest)) = rest.split_first_chunk::<8>()
         && let Some(last) = rest.first_chunk::<3>().and_then(digits)
-        && let (Some(first), Some(second)) = (eight_digits(first), eight_digits(second))
+        && let (Some(first), Some(second)) = (eight_digits(*first), eight_digits(*second))
     {
         return Some((first * 100_000_000 + second) * 1000 + last.unsigned_abs() + 1);
     }
