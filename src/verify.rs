@@ -75,7 +75,14 @@ pub fn verify(space: &Path, files: &Files, progress: &dyn Progress) -> Result<Ve
         verified.identifiers = replayed.graph.n_identifiers() as u64;
         verified.messages = replayed.accepted.count() as u64;
         check_rules(&replayed.graph, &manifest, &types, &mut verified.differences)?;
-        check_state(space, &manifest, &replayed, &types, files, &mut verified.differences)?;
+        let state = space.join(STATE);
+        if state::is_of_earlier_version(&state, &manifest.state, files) {
+            progress.notice(
+                "the state cache is of an earlier version of this program: the next run rebuilds it from the raw tables",
+            );
+        } else {
+            check_state(&state, &manifest, &replayed, &types, files, &mut verified.differences)?;
+        }
     }
     verified.differences.truncate(NAMED);
     Ok(verified)
@@ -181,7 +188,7 @@ fn over_limit(rules: &Rules, type_name: &str, n: u32) -> bool {
 }
 
 fn check_state(
-    space: &Path,
+    state: &Path,
     manifest: &Manifest,
     replayed: &Replayed,
     types: &Types,
@@ -191,7 +198,7 @@ fn check_state(
     if manifest.state.is_empty() {
         return Ok(());
     }
-    match state::read(&space.join(STATE), &manifest.state, Reading::Whole, types, files)? {
+    match state::read(state, &manifest.state, Reading::Whole, types, files)? {
         // The next run rebuilds it.
         None => differences.push("the state cache is missing or damaged".to_owned()),
         Some(cached) => compare(&cached, replayed, differences)?,

@@ -252,16 +252,20 @@ impl ProfileTraits {
         self.items.iter().filter(|item| item.has_value()).map(|item| names.column(item.path))
     }
 
-    /// Adds what stands in a snapshot, a trait's values one behind the other; an empty one for a removed trait.
+    /// Adds what stands in a snapshot; an empty value for a removed trait. Where values of a trait stand apart or have
+    /// other clocks, as in tables of somebody else's, they are put together, under the clock of the first.
     pub fn push(&mut self, one: PackedValue<'_>) {
         let PackedValue { name, path, at, value } = one;
-        match self.items.last() {
-            Some(last) if last.name == name && value.is_empty() => return,
-            Some(last) if last.name == name && !last.has_value() => drop(self.items.pop()),
-            _ => {}
+        let Some(last) = self.items.iter().rposition(|item| item.name == name) else {
+            let item = self.keep(name, path, at, value);
+            return self.items.push(item);
+        };
+        if value.is_empty() {
+            return;
         }
-        let item = self.keep(name, path, at, value);
-        self.items.push(item);
+        let before = self.items[last];
+        let item = self.keep(name, path, before.at, value);
+        if before.has_value() { self.items.insert(last + 1, item) } else { self.items[last] = item }
     }
 
     fn keep(&mut self, name: PathId, path: PathId, at: SetAt, value: &[u8]) -> Item {

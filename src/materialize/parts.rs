@@ -40,7 +40,7 @@ pub(super) fn memory_needed(table: &str, part: &Part) -> u64 {
         .path
         .extension()
         .is_some_and(|extension| ["gz", "zst"].iter().any(|known| extension.eq_ignore_ascii_case(known)));
-    // Of plain rows less than a third is kept. Of a space's packed tables only that of which rows are read again is
+    // Of rows less than a third is kept. Of a space's packed tables only that of which rows may be read again is
     // unpacked into memory, of foreign ones each.
     match part.committed {
         Some(length) if packed && table == profile_traits_updates::TABLE => length + length / 3,

@@ -195,7 +195,12 @@ impl Space {
             return Ok(state);
         }
         if !self.manifest.runs.is_empty() {
-            progress.notice("the state cache is missing or damaged: it is rebuilt from the raw tables");
+            let why = if state::is_of_earlier_version(&self.folder.join(STATE), named, &self.files) {
+                "of an earlier version of this program"
+            } else {
+                "missing or damaged"
+            };
+            progress.notice(&format!("the state cache is {why}: it is rebuilt from the raw tables"));
         }
         replay(&self.folder, &self.manifest, types, &self.files, progress)
     }

@@ -93,11 +93,9 @@ impl Folds {
     pub fn read(sources: Sources, as_of: Option<Micros>, meter: &Meter<'_>) -> Result<Self> {
         let n_bytes = sources.n_bytes();
         let (graph, mut segments) = Graph::read(&sources.graph, BLOCK_BYTES, as_of, meter)?;
-        // Rows of traits are read again, each by itself.
-        let traits = sources.traits.map(|sources| {
-            let sources = sources.into_iter().map(Source::into_unpacked).collect::<Result<_>>()?;
-            TraitsRows::read(sources, BLOCK_BYTES, as_of, meter, (&segments, &graph))
-        });
+        let traits = sources
+            .traits
+            .map(|sources| TraitsRows::read(sources, BLOCK_BYTES, as_of, meter, (&segments, &graph)));
         let identifiers = sources
             .identifiers
             .map(|sources| IdentifierRows::read(&sources, BLOCK_BYTES, as_of, meter, &segments));
@@ -113,6 +111,7 @@ impl Folds {
             || identifiers.map(IdentifierRows::fold),
             || (traits.map(|rows| rows.fold(&graph, segments.len())), segments.sorted()),
         );
+        let traits = traits.map(|traits| traits.unpacked(&graph)).transpose()?;
         let ranks = ranks(&sorted);
         Ok(Self { graph, segments, sorted, ranks, identifiers, traits, n_bytes, n_profiles })
     }

@@ -162,7 +162,7 @@ fn present_alone<'a>(
 }
 
 /// Whether the newest row of a profile says everything that is asked.
-fn newest_is_all(rows: &[TraitsRow], graph: &Graph, with_clocks: bool) -> bool {
+pub(super) fn newest_is_all(rows: &[TraitsRow], graph: &Graph, with_clocks: bool) -> bool {
     let Some((newest, before)) = rows.split_last() else { return false };
     let mut other_segments = before.iter().filter(|row| row.segment != newest.segment);
     // Two profiles may have a `seq` in common; which row set a trait is then not a matter of `seq` alone.

@@ -8,6 +8,7 @@ use super::{
     graph::Graph,
     group::gather,
     kept::{Keeper, Kept, KeptBlock, KeptRows, Newest},
+    present::newest_is_all,
     segments::{Met, NewSegments, Segment, Segments},
     snapshot::is_no_trait,
     trait_seqs::TRAIT_SEQS,
@@ -151,6 +152,9 @@ fn parse(
     Ok(parsed)
 }
 
+/// Profiles whose rows are read again where they lie, also in packed files.
+const FEW: usize = 64;
+
 impl Traits {
     /// Rows read.
     #[must_use]
@@ -170,6 +174,19 @@ impl Traits {
     /// What was kept of the newest row of a profile.
     pub(super) fn kept(&self, profile: Segment) -> Option<Kept<'_>> {
         self.kept.of(profile)
+    }
+
+    /// Unpacks packed files where many rows are to be read again, of which each would unpack a piece of its file.
+    pub fn unpacked(mut self, graph: &Graph) -> Result<Self> {
+        let is_read_again = |profile: &Segment| {
+            let rows = self.rows_of(*profile);
+            !rows.is_empty() && (self.kept(*profile).is_none() || !newest_is_all(rows, graph, true))
+        };
+        let n_again = (0..small(self.starts.len())).filter(is_read_again).count();
+        if FEW < n_again {
+            self.sources = self.sources.into_iter().map(Source::into_unpacked).collect::<Result<_>>()?;
+        }
+        Ok(self)
     }
 
     /// Reads the texts of rows.

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
+use profiles_sync::table::frames;
 use serde_json::Value;
 
 use crate::{
@@ -149,6 +150,40 @@ fn views_are_the_same_whichever_way_they_are_made() {
     let differences =
         tree::differences(&tree::read(&work.path("full-plain")), &tree::read(&work.path("export")));
     assert!(differences.is_empty(), "{differences}");
+}
+
+#[test]
+fn rows_that_are_read_again_are_found_in_packed_tables() {
+    let work = Work::new();
+    write_dump(&work, 3000, 38);
+    ok(&work, &["ingest", "all.ndjson", "--space", "space", "-q"]);
+    // Without it no row says all of its profile.
+    let rows: Vec<String> = (work.rows("space/profile_traits_updates.ndjson").into_iter())
+        .map(|mut row| {
+            row.as_object_mut().unwrap().remove("__trait_seqs");
+            format!("{row}\n")
+        })
+        .collect();
+    for n_rows in [40, rows.len()] {
+        let traits = rows[..n_rows].concat();
+        for table in ["id_graph_updates", "external_id_mapping_updates"] {
+            for folder in ["plain", "packed"] {
+                let bytes = work.read(&format!("space/{table}.ndjson"));
+                work.write(&format!("{folder}/{table}.ndjson"), bytes);
+            }
+        }
+        let (head, rest) = traits.as_bytes().split_at(traits.len() / 3);
+        let pack = |bytes, place| frames::pack(bytes, place, true).unwrap().bytes;
+        let packed = [pack(head, 0), pack(rest, head.len() as u64)].concat();
+        work.write("plain/profile_traits_updates.ndjson", &traits);
+        work.write("packed/profile_traits_updates.ndjson.zst", packed);
+        for folder in ["plain", "packed"] {
+            ok(&work, &["materialize", "--raw", folder, "--out", &format!("views-{folder}"), "-q"]);
+        }
+        let views = ["views-plain", "views-packed"].map(|folder| tree::read(&work.path(folder)));
+        let differences = tree::differences(&views[0], &views[1]);
+        assert!(differences.is_empty() && views[0].len() == 6, "{n_rows} rows: {differences}");
+    }
 }
 
 #[test]

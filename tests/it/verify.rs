@@ -48,6 +48,12 @@ fn a_changed_byte_a_cut_table_and_a_damaged_cache_are_named() {
     damage("space/.state/resolver-1", b"psstate\n and then something else");
     let told = work.program(&["ingest", "--verify", "--space", "space"]).assert().code(1);
     assert!(String::from_utf8_lossy(&told.get_output().stderr).contains("missing or damaged"));
+    let mut earlier = b"psstate\n".to_vec();
+    earlier.extend([2, 0, 0, 0]);
+    earlier.resize(200, 0);
+    damage("space/.state/resolver-1", &earlier);
+    let told = work.program(&["ingest", "--verify", "--space", "space"]).assert().success();
+    assert!(String::from_utf8_lossy(&told.get_output().stderr).contains("of an earlier version"));
     // The next run says so, rebuilds it, and all is well again.
     work.write(
         "more.ndjson",

@@ -106,6 +106,12 @@ pub fn read(
     }
 }
 
+/// Whether the state that the manifest names was written by an earlier version of this program.
+#[must_use]
+pub fn is_of_earlier_version(folder: &Path, named: &[StateFile], files: &Files) -> bool {
+    named.iter().any(|part| part::is_of_earlier_version(&folder.join(&part.name), files))
+}
+
 fn open(
     folder: &Path,
     named: &[StateFile],

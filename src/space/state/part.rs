@@ -142,6 +142,14 @@ impl Part {
 const START: u64 = START_BYTES as u64;
 const START_BYTES: usize = MAGIC.len() + 4;
 
+/// Whether a part was written by an earlier version of this program: it is no use, but nothing is wrong with it.
+pub(super) fn is_of_earlier_version(path: &Path, files: &Files) -> bool {
+    let mut first = [0; START_BYTES];
+    let read = files.open(path).is_ok_and(|file| file.read_exact_at(&mut first, 0).is_ok());
+    let version = In(&first[MAGIC.len()..]).u32();
+    read && first[..MAGIC.len()] == MAGIC && version.is_some_and(|version| version < VERSION)
+}
+
 fn read_index(file: &File, path: &Path, named: &StateFile) -> Result<Option<Vec<u8>>> {
     let io = |e| Error::io("read", path, e);
     let length = file.metadata().map_err(io)?.len();

@@ -244,3 +244,44 @@ fn a_row_that_was_damaged_behind_adopted_ones_is_named_by_its_line() {
     let said = refused(&work, &["ingest", "more.ndjson", "--space", "space", "-q"]);
     assert!(said.contains(&format!("external_id_mapping_updates.ndjson:{last}: ")), "{said}");
 }
+
+#[test]
+fn values_of_a_trait_that_stand_apart_in_an_export_stay_one_trait() {
+    let identify = |traits: Value, at: &str| {
+        let event = json!({"type": "identify", "userId": "u", "traits": traits, "timestamp": at});
+        format!("{event}\n")
+    };
+    for other_seq in [false, true] {
+        let work = Work::new();
+        let traits = json!({"address": {"city": "c", "zip": "z"}, "other": 1, "plan": "p"});
+        work.write("first.ndjson", identify(traits, "2024-05-01T00:00:00Z"));
+        run(&work, &["ingest", "first.ndjson", "--space", "old"]);
+        for (name, text) in tables(&work, "old") {
+            work.write(&format!("export/{name}.ndjson"), text);
+        }
+        let mut row: Value =
+            serde_json::from_str(&work.read("export/profile_traits_updates.ndjson")).unwrap();
+        let seq = row["seq"].as_str().unwrap().to_owned();
+        let earlier = if other_seq { "0000000000000000001".to_owned() } else { seq.clone() };
+        row["__trait_seqs"] = json!(format!(
+            r#"{{"other":"{seq}","address.zip":"{earlier}","plan":"{seq}","address.city":"{seq}"}}"#
+        ));
+        work.write("export/profile_traits_updates.ndjson", format!("{row}\n"));
+        run(&work, &["backfill", "raw", "export", "--space", "new"]);
+        work.write("scalar.ndjson", identify(json!({"address": "x"}), "2024-05-02T00:00:00Z"));
+        run(&work, &["ingest", "scalar.ndjson", "--space", "new"]);
+        work.write("gone.ndjson", identify(json!({"address": null}), "2024-05-03T00:00:00Z"));
+        run(&work, &["ingest", "gone.ndjson", "--space", "new"]);
+        let rows = work.read("new/profile_traits_updates.ndjson");
+        let snapshots: Vec<Value> =
+            rows.lines().skip(1).map(|line| serde_json::from_str(line).unwrap()).collect();
+        let [scalar, gone] = snapshots.as_slice() else { panic!("two snapshots: {rows}") };
+        assert_eq!(scalar["address"], "x", "{scalar}");
+        for column in ["address_city", "address_zip"] {
+            assert!(scalar[column].is_null(), "{scalar}");
+        }
+        assert!(gone["address"].is_null(), "{gone}");
+        let seqs = gone["__trait_seqs"].as_str().unwrap();
+        assert_eq!(seqs.matches("address").count(), 1, "{seqs}");
+    }
+}
