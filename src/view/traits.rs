@@ -1,7 +1,7 @@
 //! The rows of `profile_traits_updates` by profile.
 //!
 //! Rows stay in their files: of each only clocks and place are kept in memory, and of one that may be the newest of its
-//! profile its traits (see [`super::kept`]). Any other row is read again where it matters; the traits in rows of ours, which
+//! profile its traits (see `kept.rs`). Any other row is read again where it matters; the traits in rows of ours, which
 //! stand behind all that is needed here, are looked at only then.
 
 use super::{
