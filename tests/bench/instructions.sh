@@ -4,12 +4,12 @@
 # usage: tests/bench/instructions.sh
 #
 # Seconds vary with the machine and the hour; instructions do not. Two made-up dumps are ingested, one twice the other: what
-# the second takes more, by event, leaves the start of the program out. The budget is what was counted last with a tenth on
+# the second takes more, by event, leaves the start of the program out. The budget is what was counted last with a seventh on
 # top; whoever makes the program quicker lowers it.
 #
 # Needs cargo and valgrind (Debian: `apt-get install valgrind`).
 set -euo pipefail
-budget=60000
+budget=40000
 cd "$(dirname "$0")/../.."
 cargo build --release --quiet
 scratch=$(mktemp -d)
