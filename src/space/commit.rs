@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use rayon::prelude::*;
@@ -11,6 +12,7 @@ use super::{
     cut::{cut_back, tell_twin},
     lock::Lock,
     manifest::{MANIFEST, Manifest, TableState},
+    new_tables::{self, NewTables},
     replay::{Replayed, replay},
     state::{self, Contents, Reading},
     tables::{Table, bytes_of, stands},
@@ -42,6 +44,7 @@ pub struct Space {
     tables: Vec<Table>,
     by_name: Map<String, usize>,
     committed: bool,
+    new_tables: Arc<NewTables>,
     _lock: Lock,
 }
 
@@ -94,6 +97,7 @@ impl Space {
             tables: Vec::new(),
             by_name: Map::default(),
             committed: true,
+            new_tables: Arc::new(NewTables::of(folder)),
             _lock: lock,
         };
         space.check_lengths(progress)?;
@@ -114,7 +118,10 @@ impl Space {
             return number;
         }
         let committed = self.manifest.tables.get(name);
-        self.tables.push(Table::new(&self.folder, name, committed, self.manifest.compress));
+        // In a first run there is nothing else in the folder.
+        let is_new = committed.is_none() && !self.manifest.runs.is_empty();
+        let table = Table::new(&self.folder, name, committed, self.manifest.compress);
+        self.tables.push(table.noted(is_new.then(|| Arc::clone(&self.new_tables))));
         self.names.push(name.to_owned());
         self.by_name.insert(name.to_owned(), self.tables.len() - 1);
         self.tables.len() - 1
@@ -170,6 +177,7 @@ impl Space {
         self.manifest = next;
         self.committed = true;
         state::sweep(&state_folder, &self.manifest.state, &self.files);
+        new_tables::forget(&self.folder, &self.files);
         Ok(())
     }
 

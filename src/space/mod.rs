@@ -6,6 +6,7 @@ pub mod cut;
 pub mod event_rows;
 pub mod lock;
 pub mod manifest;
+mod new_tables;
 pub mod replay;
 pub mod state;
 pub mod tables;

@@ -7,9 +7,13 @@ use std::{
     io::IoSlice,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use super::manifest::{Stored, TableState};
+use super::{
+    manifest::{Stored, TableState},
+    new_tables::NewTables,
+};
 use crate::{
     error::{Error, Result},
     files::{Files, OutFile},
@@ -67,6 +71,8 @@ pub struct Table {
     digest: Option<Digest>,
     pending: Vec<u8>,
     out: Option<OutFile>,
+    /// Where it is noted before its file is made, where it is new to the space.
+    unmade: Option<Arc<NewTables>>,
 }
 
 impl Table {
@@ -85,7 +91,14 @@ impl Table {
             digest: None,
             pending: Vec::new(),
             out: None,
+            unmade: None,
         }
+    }
+
+    /// The same, to be noted before its file is made.
+    #[must_use]
+    pub(super) fn noted(self, new_tables: Option<Arc<NewTables>>) -> Self {
+        Self { unmade: new_tables, ..self }
     }
 
     /// Where rows are appended; each ends with a line feed. [`Table::added`] has to be told how many.
@@ -191,6 +204,9 @@ impl Table {
             Some(digest) => digest,
             None => self.resume(files)?,
         };
+        if let Some(new_tables) = self.unmade.take() {
+            new_tables.add(&self.path, files)?;
+        }
         let out = match self.out.take() {
             Some(out) => out,
             None => files.append_after(&self.path, self.length())?,

@@ -185,3 +185,41 @@ fn a_summary_that_cannot_be_written_says_that_the_run_is_done() {
     assert!(said.starts_with("error: the run is done, but its summary could not be written"), "{said}");
     assert_eq!(work.rows("space/pages.ndjson").len(), 1);
 }
+
+#[test]
+fn files_that_somebody_put_into_a_space_stay_there() {
+    for compress in ["none", "zstd"] {
+        let work = with_events();
+        let ingest = |input: &str| {
+            work.program(&["ingest", input, "--space", "space", "--compress", compress, "--quiet"])
+        };
+        ingest("events.ndjson").assert().success();
+        // Notes, a dump for the next night, and both packed.
+        let dump = LINE.replace("m1", "m2");
+        for name in ["notes.ndjson", "notes.ndjson.zst", "night.ndjson"] {
+            work.write(&format!("space/{name}"), format!("{dump}\n"));
+        }
+        ingest("space/night.ndjson").assert().success();
+        // A run that fails, one that only tries, and one that makes a new table.
+        fails(&work, &["ingest", "missing.ndjson", "--space", "space"]);
+        let track = LINE.replace("page", "track").replace("m1", "m3");
+        work.write("track.ndjson", track.replace("\"userId\"", "\"event\":\"Bought\",\"userId\""));
+        work.program(&["ingest", "track.ndjson", "--space", "space", "--dry-run"]).assert().success();
+        ingest("track.ndjson").assert().success();
+        for name in ["notes.ndjson", "notes.ndjson.zst", "night.ndjson"] {
+            assert_eq!(work.read(&format!("space/{name}")), format!("{dump}\n"), "{compress} {name}");
+        }
+        let made = if compress == "zstd" { "space/bought.ndjson.zst" } else { "space/bought.ndjson" };
+        assert!(work.path(made).exists());
+        assert!(!work.path("space/.state/new-tables").exists());
+        // Where such a file stands in the place of a table, it is not written over.
+        let other = LINE.replace("page", "track").replace("m1", "m4");
+        work.write("other.ndjson", other.replace("\"userId\"", "\"event\":\"Notes\",\"userId\""));
+        let said = fails(&work, &["ingest", "other.ndjson", "--space", "space"]);
+        assert!(said.contains("notes.ndjson"), "{said}");
+        for name in ["notes.ndjson", "notes.ndjson.zst"] {
+            assert_eq!(work.read(&format!("space/{name}")), format!("{dump}\n"), "{compress} {name}");
+        }
+        work.program(&["ingest", "--verify", "--space", "space", "--quiet"]).assert().success();
+    }
+}

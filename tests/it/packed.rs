@@ -318,6 +318,7 @@ fn what_a_killed_run_left_is_cut_off_and_damage_is_named() {
     for rest in [&whole[..], &whole[..whole.len() / 2], &whole[..3], &[0; 5000]] {
         work.write("space/tracks.ndjson.zst", [&committed, rest].concat());
         work.write("space/new_table.ndjson.zst", rest);
+        work.write("space/.state/new-tables", "new_table.ndjson.zst\n");
         ok(&work, &["ingest", "--verify", "--space", "space", "-q"]);
         ok(&work, &["diff", "space", "whole"]);
         ok(&work, &["ingest", "1.ndjson", "--space", "space", "--dry-run", "-q"]);
