@@ -1,7 +1,7 @@
 //! Tables being appended to: rows gather in large blocks, files are opened when a block goes out.
 //!
 //! The blocks of a packed table are the pieces of its digest, so that its frames end at the same places whoever packs them;
-//! only what is left at the end of a run makes a shorter one.
+//! only what is left at the end of a run, or has to go out for want of memory, makes a shorter one.
 
 use std::{
     io::IoSlice,
