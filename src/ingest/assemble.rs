@@ -13,6 +13,7 @@ use crate::{
     event::{
         Call,
         block::{Event, NO_TABLE, Row},
+        timestamp::Micros,
     },
     files::Files,
     identity::rules::Rules,
@@ -159,6 +160,32 @@ fn complete(resolved: &Resolved) {
 /// So many bytes of rows are worth to be written from where they are, instead of being gathered first.
 const WORTH_A_WRITE: usize = 1 << 17;
 
+/// What is to be put together of a row.
+struct Found<'a> {
+    event: &'a Event,
+    /// The rows of its block.
+    rows: &'a [u8],
+    segment_id: &'a [u8],
+    uuid_ts: Micros,
+}
+
+impl Found<'_> {
+    fn push(&self, out: &mut Vec<u8>, own: bool) {
+        self.event.row.push(out, self.rows, self.segment_id, self.uuid_ts, own);
+    }
+}
+
+fn find<'a>(resolved: &'a Resolved, rows: &'a [Rows<'_>], row: RowOf) -> Option<Found<'a>> {
+    let place = resolved.released.places[row.event as usize];
+    let outcome = &resolved.outcomes[row.event as usize];
+    Some(Found {
+        event: resolved.released.event(place).1,
+        rows: &rows[place.block as usize],
+        segment_id: outcome.segment_id.of(&resolved.segment_ids),
+        uuid_ts: outcome.uuid_ts?,
+    })
+}
+
 /// Appends the rows of a list: many together from where they were rendered, few by way of the table's block.
 fn append_rows(
     table: &mut Table,
@@ -168,49 +195,45 @@ fn append_rows(
     mut filter: Option<&mut ColumnFilter>,
     files: &Files,
 ) -> Result<()> {
-    let find = |row: &RowOf| -> (&Event, &[u8], &[u8]) {
-        let place = resolved.released.places[row.event as usize];
-        let (_, event) = resolved.released.event(place);
-        let segment_id = resolved.outcomes[row.event as usize].segment_id.of(&resolved.segment_ids);
-        (event, rows[place.block as usize].as_slice(), segment_id)
-    };
-    let push = |out: &mut Vec<u8>, row: &RowOf| {
-        if let Some(uuid_ts) = resolved.outcomes[row.event as usize].uuid_ts {
-            let (event, rows, segment_id) = find(row);
-            event.row.push(out, rows, segment_id, uuid_ts, row.own);
-        }
-    };
+    let found = || list.iter().filter_map(|&row| Some((find(resolved, rows, row)?, row.own)));
     let all_columns = filter.as_ref().is_none_or(|filter| filter.keeps_all());
-    let room = |row: &RowOf| {
-        let row = find(row).0.row;
-        (row.end - row.start) as usize
-    };
-    if !all_columns || list.iter().map(room).sum::<usize>() < WORTH_A_WRITE {
-        for row in list {
-            let out = table.pending();
-            let start = out.len();
-            push(out, row);
-            if let Some(filter) = &mut filter {
-                filter.apply(out, start);
-            }
-            table.added(1, files)?;
-        }
-        return Ok(());
+    let room = |(found, _): (Found<'_>, bool)| (found.event.row.end - found.event.row.start) as usize;
+    if all_columns && WORTH_A_WRITE <= found().map(room).sum() {
+        return append_in_place(table, found, files);
     }
-    // Rows that there was no room in, of unresolved events above all.
+    for (found, own) in found() {
+        let out = table.pending();
+        let start = out.len();
+        found.push(out, own);
+        if let Some(filter) = &mut filter {
+            filter.apply(out, start);
+        }
+        table.added(1, files)?;
+    }
+    Ok(())
+}
+
+/// Appends rows from where they were rendered.
+fn append_in_place<'a, I: Iterator<Item = (Found<'a>, bool)>>(
+    table: &mut Table,
+    found: impl Fn() -> I,
+    files: &Files,
+) -> Result<()> {
+    // Rows that there was no room in, of unresolved events above all, are put together here.
     let mut others = Vec::new();
     let mut ends = Vec::new();
-    for row in list.iter().filter(|row| !Row::has_room_for(find(row).2)) {
-        push(&mut others, row);
+    for (found, own) in found().filter(|(found, _)| !Row::has_room_for(found.segment_id)) {
+        found.push(&mut others, own);
         ends.push(others.len());
     }
     let mut start = 0;
     let mut ends = ends.into_iter();
-    let mut pieces = Vec::with_capacity(2 * list.len());
-    for row in list {
-        let (event, rows, segment_id) = find(row);
-        if Row::has_room_for(segment_id) {
-            let (row, end) = event.row.pieces(rows, row.own);
+    let mut pieces = Vec::new();
+    let mut n_rows = 0;
+    for (found, own) in found() {
+        n_rows += 1;
+        if Row::has_room_for(found.segment_id) {
+            let (row, end) = found.event.row.pieces(found.rows, own);
             pieces.push(IoSlice::new(row));
             if !end.is_empty() {
                 pieces.push(IoSlice::new(end));
@@ -220,5 +243,5 @@ fn append_rows(
             start = end;
         }
     }
-    table.append(&mut pieces, list.len() as u64, files)
+    table.append(&mut pieces, n_rows, files)
 }

@@ -105,14 +105,7 @@ pub fn map_blocks<T: Send>(
     meter: &Meter<'_>,
     parse: impl Fn(Block<'_>) -> Result<T, (usize, Problem)> + Sync,
 ) -> Result<Vec<T>> {
-    let buffers = Mutex::default();
-    let blocks = cut(sources, block_bytes);
-    // All results are awaited, so that of several bad lines the first one is reported.
-    let results: Vec<Result<T>> = blocks
-        .par_iter()
-        .map(|&block| parse_block(sources, block, block_bytes, meter, &buffers, look_and(&parse)))
-        .collect();
-    results.into_iter().collect()
+    parse_all(sources, block_bytes, meter, look_and(&parse))
 }
 
 /// The same without a look at the text: it may be no UTF-8, and nothing is known to be clean. For those who pick rows that
@@ -123,11 +116,20 @@ pub fn map_unseen_blocks<T: Send>(
     meter: &Meter<'_>,
     parse: impl Fn(Block<'_>) -> T + Sync,
 ) -> Result<Vec<T>> {
+    parse_all(sources, block_bytes, meter, |block| Ok(parse(block)))
+}
+
+fn parse_all<T: Send>(
+    sources: &[Source],
+    block_bytes: u64,
+    meter: &Meter<'_>,
+    parse: impl Fn(Block<'_>) -> Result<T, (usize, Problem)> + Sync,
+) -> Result<Vec<T>> {
     let buffers = Mutex::default();
-    let blocks = cut(sources, block_bytes);
-    let results: Vec<Result<T>> = blocks
+    // All results are awaited, so that of several bad lines the first one is reported.
+    let results: Vec<Result<T>> = cut(sources, block_bytes)
         .par_iter()
-        .map(|&block| parse_block(sources, block, block_bytes, meter, &buffers, |block| Ok(parse(block))))
+        .map(|&block| parse_block(sources, block, block_bytes, meter, &buffers, &parse))
         .collect();
     results.into_iter().collect()
 }
