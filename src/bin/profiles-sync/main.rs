@@ -16,6 +16,11 @@ use crate::{
     exit::Exit,
 };
 
+/// Asks the system for large pages, as `.cargo/config.toml` says.
+#[cfg(target_os = "linux")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     match args::parse() {
         Ok(args) => run(&args).code(),
