@@ -26,6 +26,7 @@ use crate::{
     files::Files,
     identity::{config, resolver::Resolver, rules::Rules, types::Types},
     progress::Progress,
+    raw::Rows,
     read::{
         inputs::{self, Input},
         plan::plan,
@@ -69,7 +70,7 @@ pub struct IngestOptions {
     pub max_rejects: Option<MaxRejects>,
     /// About how many bytes of memory the run may take; by default half of the machine's, at most 4 GiB.
     pub memory: Option<u64>,
-    /// Do everything but the commit.
+    /// Resolve, and count what would be written, but write nothing.
     pub dry_run: bool,
     /// Wait so many seconds for another run to end.
     pub wait: u64,
@@ -240,8 +241,12 @@ fn run(
     let backfilled = Backfilled::read(space.folder(), &space.manifest, window, earliest, files, &meter)?;
     let resolver = Resolver::new(rules, &types, replayed.graph, replayed.trait_names);
     progress.start("ingesting", Some(n_bytes));
-    space.begin()?;
-    let mut stage = resolve::Stage::new(resolver, replayed.accepted, space.manifest.uuid_ts, rules, &types);
+    let rows = if options.dry_run { Rows::Counted } else { Rows::Written };
+    if rows == Rows::Written {
+        space.begin()?;
+    }
+    let mut stage =
+        resolve::Stage::new(resolver, replayed.accepted, space.manifest.uuid_ts, rules, &types, rows);
     pipeline::run(space, looked, &backfilled, rules, &types, &mut stage, files, progress, summary)?;
     stage.finish(summary);
     let n_rejected: u64 = summary.rejected.values().sum();

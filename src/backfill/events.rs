@@ -29,7 +29,7 @@ use crate::{
         prepare::{Prepared, Preparer},
     },
     progress::Progress,
-    raw::event_row::Notes,
+    raw::{Rows, event_row::Notes},
     read::{
         inputs::{self, Input},
         plan::plan,
@@ -263,7 +263,8 @@ impl<'a> Backfill<'a> {
         let prepare = |unit: &Unit| -> Result<Prepared> {
             let mut block = Block::default();
             unit.read(&mut block.lines, files)?;
-            let mut worker: Preparer = workers.take().unwrap_or_else(|| Preparer::new(rules, types));
+            let mut worker: Preparer =
+                workers.take().unwrap_or_else(|| Preparer::new(rules, types, Rows::Written));
             let prepared = worker.prepare(unit, &inputs[unit.input as usize], block);
             workers.give(worker);
             Ok(prepared)

@@ -17,7 +17,7 @@ use crate::{
     },
     files::Files,
     identity::rules::Rules,
-    raw::{external_id_mapping_updates, id_graph_updates, identity_violations, profile_traits_updates},
+    raw::{self, external_id_mapping_updates, id_graph_updates, identity_violations, profile_traits_updates},
     space::{
         commit::Space,
         event_rows::{Backfilled, RESOLVED, push_resolved},
@@ -42,6 +42,7 @@ pub fn assemble(
     resolved: &Resolved,
     backfilled: &Backfilled,
     rules: &Rules,
+    rows: raw::Rows,
     files: &Files,
 ) -> Result<()> {
     let mut resolved_since = RawRows::default();
@@ -67,6 +68,16 @@ pub fn assemble(
     let mut raw_of_table: Vec<Option<&RawRows>> = vec![None; lists.len()];
     for (table, rows) in raw {
         raw_of_table[table] = Some(rows);
+    }
+    if rows == raw::Rows::Counted {
+        for (((table, list), raw), filter) in
+            space.tables().iter_mut().zip(lists).zip(raw_of_table).zip(filters)
+        {
+            if filter.is_none_or(|filter| filter.table) {
+                table.count(list.len() as u64 + raw.map_or(0, |raw| raw.n_rows));
+            }
+        }
+        return Ok(());
     }
     complete(resolved);
     let rows: Vec<Rows<'_>> = resolved.released.blocks.iter().map(|block| block.rows.read()).collect();

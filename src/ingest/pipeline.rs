@@ -25,7 +25,7 @@ use crate::{
     files::Files,
     identity::{rules::Rules, types::Types},
     progress::Progress,
-    raw::event_row::Notes,
+    raw::{Rows, event_row::Notes},
     read::unit::Unit,
     space::{commit::Space, event_rows::Backfilled},
     summary::IngestSummary,
@@ -47,12 +47,13 @@ pub(super) fn run(
     progress: &dyn Progress,
     summary: &mut IngestSummary,
 ) -> Result<()> {
+    let rows = stage.rows();
     let workers = Spare::default();
     let blocks = Spare::default();
     let prepare = |unit: &Unit| -> Result<Prepared> {
         let mut block: Block = blocks.take().unwrap_or_default();
         unit.read(&mut block.lines, files)?;
-        let mut worker = workers.take().unwrap_or_else(|| Preparer::new(rules, types));
+        let mut worker = workers.take().unwrap_or_else(|| Preparer::new(rules, types, rows));
         let prepared = worker.prepare(unit, &looked.inputs[unit.input as usize], block);
         workers.give(worker);
         Ok(prepared)
@@ -62,6 +63,7 @@ pub(super) fn run(
     let mut resolved = Resolved::default();
     let mut used_up = Resolved::default();
     let mut rejects = Rejects::default();
+    let mut n_rejects = 0;
     let mut notes = Notes::default();
     let mut rest = looked.units.as_slice();
     loop {
@@ -75,7 +77,7 @@ pub(super) fn run(
             || {
                 rayon::join(
                     || stage.resolve(now, over),
-                    || assemble(space, &before, backfilled, rules, files),
+                    || assemble(space, &before, backfilled, rules, rows, files),
                 )
             },
         );
@@ -95,7 +97,10 @@ pub(super) fn run(
             }
             count(&prepared, summary);
             notes.add(prepared.notes);
-            rejects.add(prepared.rejects, looked.spill)?;
+            match rows {
+                Rows::Written => rejects.add(prepared.rejects, looked.spill)?,
+                Rows::Counted => n_rejects += prepared.rejects.len() as u64,
+            }
             waiting.add(prepared.block);
             progress.advance(unit.length);
         }
@@ -110,6 +115,7 @@ pub(super) fn run(
     }
     note(notes, summary);
     let rejected = space.table("rejected");
+    space.tables()[rejected].count(n_rejects);
     rejects.drain(|row| {
         let table = &mut space.tables()[rejected];
         table.pending().extend_from_slice(row);

@@ -8,7 +8,7 @@ use crate::{
     collections::{Map, key_of},
     event::{
         Call,
-        block::{Block, Event, NO_TABLE, Span, Traits, position},
+        block::{Block, Event, NO_TABLE, Row, Span, Traits, position},
         fields::Fields,
         json::{Document, Kind, Tape},
         parse::{Parsed, parse, text},
@@ -22,6 +22,7 @@ use crate::{
         types::Types,
     },
     raw::{
+        Rows,
         event_row::{Notes, RowRenderer, has_value, push_text, push_value},
         trigger::push_hex,
     },
@@ -59,6 +60,7 @@ pub struct Preparer {
     tape: Tape,
     extractor: Extractor,
     renderer: RowRenderer,
+    rows: Rows,
     rules: Arc<Rules>,
     times: TimeReader,
     tables: Map<Vec<u8>, u32>,
@@ -79,11 +81,12 @@ struct Line<'a> {
 impl Preparer {
     /// A preparer by these rules.
     #[must_use]
-    pub fn new(rules: &Arc<Rules>, types: &Arc<Types>) -> Self {
+    pub fn new(rules: &Arc<Rules>, types: &Arc<Types>, rows: Rows) -> Self {
         Self {
             tape: Tape::default(),
             extractor: Extractor::new(rules, types),
             renderer: RowRenderer::default(),
+            rows,
             rules: Arc::clone(rules),
             times: TimeReader::default(),
             tables: Map::default(),
@@ -196,7 +199,12 @@ impl Preparer {
         let name = Span::since(&block.arena, start);
         let identifiers = self.extractor.extract(parsed, block);
         let traits = self.take_traits(parsed, block);
-        let (row, own_table) = self.renderer.render(parsed, &message_id, source, block, &mut self.tables);
+        let (row, own_table) = match self.rows {
+            Rows::Written => self.renderer.render(parsed, &message_id, source, block, &mut self.tables),
+            Rows::Counted => {
+                (Row::default(), self.renderer.count(parsed, &mut block.tables, &mut self.tables))
+            }
+        };
         let source = source.map(<[u8]>::to_owned);
         let source = *self.sources.entry(source).or_insert_with_key(|source| {
             block.sources.push(source.clone().map(Into::into));

@@ -18,7 +18,7 @@ use crate::{
         types::Types,
     },
     raw::{
-        external_id_mapping_updates, id_graph_updates,
+        Rows, external_id_mapping_updates, id_graph_updates,
         identity_violations::{self, Violation},
         profile_traits_updates,
         trigger::Trigger,
@@ -93,6 +93,7 @@ pub struct Stage {
     uuid_ts: Micros,
     rules: Arc<Rules>,
     types: Arc<Types>,
+    rows: Rows,
     type_names: Vec<String>,
     trait_rows: profile_traits_updates::TraitRows,
     changes: Changes,
@@ -114,6 +115,7 @@ impl Stage {
         uuid_ts: Micros,
         rules: &Arc<Rules>,
         types: &Arc<Types>,
+        rows: Rows,
     ) -> Self {
         Self {
             resolver,
@@ -121,6 +123,7 @@ impl Stage {
             uuid_ts,
             rules: Arc::clone(rules),
             types: Arc::clone(types),
+            rows,
             type_names: Vec::new(),
             trait_rows: profile_traits_updates::TraitRows::default(),
             changes: Changes::default(),
@@ -132,6 +135,12 @@ impl Stage {
             n_created: 0,
             n_merged: 0,
         }
+    }
+
+    /// What is to come of rows.
+    #[must_use]
+    pub fn rows(&self) -> Rows {
+        self.rows
     }
 
     /// The last `uuid_ts` given.
@@ -176,6 +185,11 @@ impl Stage {
             self.resolver.resolve(block, event, self.uuid_ts, &mut self.changes);
             let source = &sources[place.block as usize][event.source as usize];
             self.count(block, source.number);
+            if self.rows == Rows::Counted {
+                self.count_rows(&mut resolved);
+                resolved.outcomes.push(Outcome { segment_id: Span::default(), uuid_ts: Some(self.uuid_ts) });
+                continue;
+            }
             self.push_violations(block, event, &mut resolved);
             let start = resolved.segment_ids.len();
             if let Some(segment) = self.changes.segment {
@@ -201,6 +215,16 @@ impl Stage {
             sources.push(SourceOf { number, known: id.and_then(|id| self.rules.sources.get(id)).cloned() });
         }
         sources
+    }
+
+    /// Counts the rows of the raw tables.
+    fn count_rows(&self, resolved: &mut Resolved) {
+        let changes = &self.changes;
+        let n_merged: usize = changes.merges.iter().map(|merge| merge.segments.len()).sum();
+        resolved.graph_rows.n_rows += u64::from(changes.created) + n_merged as u64;
+        resolved.mapping_rows.n_rows += changes.mapped.len() as u64;
+        resolved.trait_rows.n_rows += u64::from(changes.traits);
+        resolved.violation_rows.n_rows += changes.refused.len() as u64;
     }
 
     fn push_rows(&mut self, block: &Block, event: &Event, source: Option<&Source>, resolved: &mut Resolved) {

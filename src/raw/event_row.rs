@@ -128,6 +128,26 @@ impl RowRenderer {
         (plan, &self.leaves)
     }
 
+    /// Notes what rendering the row of an event would note, without a row. `tables` finds the number of an own table.
+    pub fn count(
+        &mut self,
+        parsed: &Parsed<'_>,
+        names: &mut Vec<Box<[u8]>>,
+        tables: &mut Map<Vec<u8>, u32>,
+    ) -> u32 {
+        let doc = parsed.doc;
+        if let Some(context) = parsed.fields.context {
+            let plan = self.shapes.plan(doc, context, Payload::Context, &mut self.context_leaves);
+            self.present = self.present(doc, &plan, Leaves::Context);
+        }
+        let own_table = self.own_number(parsed, names, tables);
+        if let Some((object, kind)) = payload_of(parsed, own_table) {
+            let plan = self.shapes.plan(doc, object, kind, &mut self.leaves);
+            self.present = self.present(doc, &plan, Leaves::Payload);
+        }
+        own_table
+    }
+
     /// Renders the row of an event into its block. `tables` finds the number of an own table.
     pub fn render(
         &mut self,
@@ -151,18 +171,11 @@ impl RowRenderer {
             self.present = present;
             plan
         });
-        let own_table = self.push_own(parsed, rows, &mut block.tables, tables);
+        let own_table = self.own_number(parsed, &mut block.tables, tables);
+        let own_name = block.tables.get(own_table as usize).map(|name| &**name);
+        self.push_own(parsed, own_name, rows);
         let mut shared_end = position(rows.len());
-        let payload = match parsed.call {
-            Call::Identify => parsed.fields.traits.map(|t| (t, Payload::Traits)),
-            Call::Page | Call::Screen => parsed.fields.properties.map(|p| (p, Payload::PageProperties)),
-            Call::Group => parsed.fields.traits.map(|t| (t, Payload::GroupTraits)),
-            Call::Track => parsed.fields.properties.map(|p| (p, Payload::TrackProperties)),
-            Call::Alias => None,
-        };
-        if let Some((object, kind)) = payload
-            && (parsed.call != Call::Track || own_table != NO_TABLE)
-        {
+        if let Some((object, kind)) = payload_of(parsed, own_table) {
             let plan = self.shapes.plan(doc, object, kind, &mut self.leaves);
             self.push_payload(doc, &plan, context_plan.as_deref(), rows);
         }
@@ -235,14 +248,30 @@ impl RowRenderer {
         self.fixed.push(Span::since(rows, start));
     }
 
-    /// The call's own columns; for a track call, its own table too.
-    fn push_own(
+    /// The number of a track event's own table.
+    fn own_number(
         &mut self,
         parsed: &Parsed<'_>,
-        rows: &mut Vec<u8>,
         names: &mut Vec<Box<[u8]>>,
         tables: &mut Map<Vec<u8>, u32>,
     ) -> u32 {
+        if parsed.call != Call::Track {
+            return NO_TABLE;
+        }
+        let table =
+            text(parsed.doc, parsed.fields.event).map(|name| self.own_table(&name)).unwrap_or_default();
+        if table.is_empty() {
+            self.notes.events_without_table += 1;
+            return NO_TABLE;
+        }
+        *tables.entry_ref(&*table).or_insert_with(|| {
+            names.push(table.clone());
+            position(names.len() - 1)
+        })
+    }
+
+    /// The call's own columns.
+    fn push_own(&mut self, parsed: &Parsed<'_>, own_table: Option<&[u8]>, rows: &mut Vec<u8>) {
         let doc = parsed.doc;
         let fields = &parsed.fields;
         match parsed.call {
@@ -258,25 +287,13 @@ impl RowRenderer {
                 self.push_fixed(rows, b",\"previous_id\":", |out| push_text(out, doc, fields.previous_id));
             }
             Call::Track => {
-                let table = text(doc, fields.event).map(|name| self.own_table(&name)).unwrap_or_default();
-                let number = if table.is_empty() {
-                    self.notes.events_without_table += 1;
-                    NO_TABLE
-                } else {
-                    *tables.entry_ref(&*table).or_insert_with(|| {
-                        names.push(table.clone());
-                        position(names.len() - 1)
-                    })
-                };
-                self.push_fixed(rows, b",\"event\":", |out| match number {
-                    NO_TABLE => out.extend_from_slice(b"null"),
-                    _ => push_string(out, &table),
+                self.push_fixed(rows, b",\"event\":", |out| match own_table {
+                    None => out.extend_from_slice(b"null"),
+                    Some(table) => push_string(out, table),
                 });
                 self.push_fixed(rows, b",\"event_text\":", |out| push_text(out, doc, fields.event));
-                return number;
             }
         }
-        NO_TABLE
     }
 
     /// The table of a track event; empty where there is none.
@@ -360,7 +377,10 @@ impl RowRenderer {
         context: &Plan,
         arena: &mut Vec<u8>,
     ) {
+        // These were noted when the context was rendered.
+        let notes = self.notes;
         let beside = self.present(doc, context, Leaves::Context);
+        self.notes = notes;
         let mut rendered: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
         for (column, value) in self.present(doc, plan, Leaves::Payload) {
             let column = &plan.columns[column as usize];
@@ -389,6 +409,19 @@ impl RowRenderer {
             arena.extend_from_slice(&label);
             arena.extend_from_slice(&text);
         }
+    }
+}
+
+/// The payload of an event's row: that of a track call is for its own table alone.
+fn payload_of(parsed: &Parsed<'_>, own_table: u32) -> Option<(u32, Payload)> {
+    let fields = &parsed.fields;
+    match parsed.call {
+        Call::Identify => fields.traits.map(|t| (t, Payload::Traits)),
+        Call::Page | Call::Screen => fields.properties.map(|p| (p, Payload::PageProperties)),
+        Call::Group => fields.traits.map(|t| (t, Payload::GroupTraits)),
+        Call::Track if own_table == NO_TABLE => None,
+        Call::Track => fields.properties.map(|p| (p, Payload::TrackProperties)),
+        Call::Alias => None,
     }
 }
 

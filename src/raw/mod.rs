@@ -8,3 +8,12 @@ pub mod identity_violations;
 pub mod names;
 pub mod profile_traits_updates;
 pub mod trigger;
+
+/// What is to come of rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rows {
+    /// They are rendered and written.
+    Written,
+    /// They are only counted, and what would be left out or renamed in them.
+    Counted,
+}

@@ -119,6 +119,11 @@ impl Table {
         if self.pending.len() < block { Ok(()) } else { self.go_out(false, files) }
     }
 
+    /// Counts rows as added without any, for a run that will not be committed.
+    pub fn count(&mut self, rows: u64) {
+        self.rows += rows;
+    }
+
     /// Appends whole rows from where they are, without gathering them first; to be packed they must be gathered.
     pub fn append(&mut self, pieces: &mut [IoSlice<'_>], rows: u64, files: &Files) -> Result<()> {
         if self.stored.is_some() {

@@ -18,6 +18,7 @@ use profiles_sync::{
         prepare::Preparer,
         resolve::{Resolved, Stage},
     },
+    raw::Rows,
     read::{
         inputs::Input,
         unit::{Place, Unit},
@@ -74,14 +75,14 @@ fn prepare(dump: &str, rules: &Arc<Rules>, types: &Arc<Types>) -> Released {
     };
     let mut waiting = Waiting::default();
     let block = Block { lines: dump.as_bytes().to_vec(), ..Block::default() };
-    waiting.add(Preparer::new(rules, types).prepare(&unit, &input, block).block);
+    waiting.add(Preparer::new(rules, types, Rows::Written).prepare(&unit, &input, block).block);
     waiting.release(None)
 }
 
 /// How long the one stage takes that goes event by event; and how many profiles are left.
 fn resolve(events: &Released, rules: &Arc<Rules>, types: &Arc<Types>) -> (Duration, u64) {
     let resolver = Resolver::new(rules, types, Graph::default(), TraitNames::default());
-    let mut stage = Stage::new(resolver, Accepted::default(), 0, rules, types);
+    let mut stage = Stage::new(resolver, Accepted::default(), 0, rules, types, Rows::Written);
     let events = Released { blocks: events.blocks.clone(), places: events.places.clone() };
     let start = Instant::now();
     let rows = stage.resolve(events, Resolved::default()).unwrap();

