@@ -169,7 +169,7 @@ fn complete(resolved: &Resolved) {
 }
 
 /// So many bytes of rows are worth to be written from where they are, instead of being gathered first.
-const WORTH_A_WRITE: usize = 1 << 17;
+const WORTH_A_WRITE: usize = 1 << 15;
 
 /// What is to be put together of a row.
 struct Found<'a> {
