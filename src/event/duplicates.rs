@@ -104,6 +104,13 @@ impl Accepted {
         Ok(true)
     }
 
+    /// Whether a message of this key is here.
+    #[must_use]
+    pub fn is_here(&self, message_key: u128) -> bool {
+        let key = Key::from(message_key);
+        self.messages.find(key.hash(), |message| message.key == key).is_some()
+    }
+
     /// Takes in a message that was accepted, in an earlier run or just now.
     pub fn remember(&mut self, message_key: u128, received_at: Millis) -> Result<()> {
         if self.shelved.as_ref().is_some_and(|shelved| shelved.most_here <= self.messages.len()) {

@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, sync::Arc};
 
+use regex::Regex;
+
 use super::{
     rules::{Blocked, Normalize, Rules},
     types::{
@@ -24,10 +26,48 @@ use crate::{
 #[derive(Debug, Clone)]
 struct Compiled {
     name: Arc<str>,
-    blocked: Blocked,
-    /// The number of the first entry of `blocked` among all entries.
-    first_entry: u32,
+    blocked: Entries,
     normalize: Normalize,
+}
+
+/// Values that are blocked, found by the value: there may be thousands.
+#[derive(Debug, Clone)]
+struct Entries {
+    /// The number of each exact one.
+    exact: Map<String, u32>,
+    /// Bit by bit how long these are; most values are of no such length.
+    lengths: u64,
+    patterns: Vec<Regex>,
+    /// The number of the first pattern.
+    first_pattern: u32,
+}
+
+impl Entries {
+    fn of(blocked: &Blocked, first: u32) -> Self {
+        let mut exact = Map::default();
+        let mut lengths = 0;
+        for (number, value) in (first..).zip(&blocked.exact) {
+            exact.entry(value.clone()).or_insert(number);
+            lengths |= length_bit(value);
+        }
+        let first_pattern = first + count(blocked.exact.len());
+        Self { exact, lengths, patterns: blocked.patterns.clone(), first_pattern }
+    }
+
+    /// The number of the entry that blocks a value, counted as in [`block_entries`].
+    fn number(&self, value: &str) -> Option<u32> {
+        // Letters outside ASCII change their length with their case.
+        let may_be = self.lengths & length_bit(value) != 0 || !value.is_ascii();
+        let exact = may_be.then(|| self.exact.get(&value.to_lowercase())).flatten().copied();
+        exact.or_else(|| {
+            let place = self.patterns.iter().position(|pattern| pattern.is_match(value))?;
+            Some(self.first_pattern + count(place))
+        })
+    }
+}
+
+fn length_bit(value: &str) -> u64 {
+    1 << value.len().min(63)
 }
 
 /// A type that is found by its name.
@@ -47,6 +87,7 @@ pub struct Extractor {
     compiled: Vec<Option<Compiled>>,
     named: Vec<Named>,
     rules: Arc<Rules>,
+    blocked: Arc<Entries>,
     first_entries: Arc<Map<String, u32>>,
     scratch: Vec<u8>,
 }
@@ -120,6 +161,7 @@ impl Extractor {
             compiled: Vec::new(),
             named,
             rules: Arc::clone(rules),
+            blocked: Arc::new(Entries::of(&rules.blocked, 0)),
             first_entries: Arc::new(first_entries),
             scratch: Vec::new(),
         }
@@ -257,14 +299,13 @@ impl Extractor {
         let key = identifier_key(&mut self.scratch, &compiled.name, &text);
         let start = block.arena.len();
         block.arena.extend_from_slice(&text);
-        let blocked_by = std::str::from_utf8(&text).ok().and_then(|value| {
-            let for_all = entry_number(&self.rules.blocked, value).map(|n| n + 1);
-            for_all.or_else(|| entry_number(&compiled.blocked, value).map(|n| n + 1 + compiled.first_entry))
-        });
+        let blocked_by = std::str::from_utf8(&text)
+            .ok()
+            .and_then(|value| self.blocked.number(value).or_else(|| compiled.blocked.number(value)));
         block.identifiers.push(Identifier {
             key,
             type_id,
-            blocked_by: blocked_by.unwrap_or(0),
+            blocked_by: blocked_by.map_or(0, |entry| entry + 1),
             value: Span::since(&block.arena, start),
         });
         true
@@ -274,7 +315,8 @@ impl Extractor {
         let name = self.types.names().swap_remove(type_id as usize);
         let of_type = self.rules.of_type(&name);
         let first_entry = self.first_entries.get(&name).copied().unwrap_or_default();
-        Compiled { name: name.into(), blocked: of_type.blocked, first_entry, normalize: of_type.normalize }
+        let blocked = Entries::of(&of_type.blocked, first_entry);
+        Compiled { name: name.into(), blocked, normalize: of_type.normalize }
     }
 }
 
@@ -288,21 +330,11 @@ pub fn identifier_key(scratch: &mut Vec<u8>, type_name: &str, value: &[u8]) -> u
 }
 
 fn n_entries(blocked: &Blocked) -> u32 {
-    u32::try_from(blocked.exact.len() + blocked.patterns.len()).expect("fewer than 2^32 blocked values")
+    count(blocked.exact.len() + blocked.patterns.len())
 }
 
-/// The number of the entry that blocks a value, counted as in [`block_entries`].
-fn entry_number(blocked: &Blocked, value: &str) -> Option<u32> {
-    let exact = if value.is_ascii() {
-        blocked.exact.iter().position(|e| e.eq_ignore_ascii_case(value))
-    } else {
-        let lower = value.to_lowercase();
-        blocked.exact.iter().position(|e| *e == lower)
-    };
-    let place = exact.or_else(|| {
-        blocked.patterns.iter().position(|p| p.is_match(value)).map(|place| blocked.exact.len() + place)
-    })?;
-    u32::try_from(place).ok()
+fn count(entries: usize) -> u32 {
+    u32::try_from(entries).expect("fewer than 2^32 blocked values")
 }
 
 fn normalized(text: Cow<'_, [u8]>, normalize: Normalize) -> Cow<'_, [u8]> {

@@ -79,6 +79,9 @@ impl Resolved {
     }
 }
 
+/// So many events are looked up ahead.
+const AHEAD: usize = 32;
+
 /// A source of a block.
 struct SourceOf {
     number: u32,
@@ -172,6 +175,9 @@ impl Stage {
         let window = self.rules.dedupe_window;
         let cold_duplicates = self.accepted.cold_duplicates(&released, window)?;
         for (number, &place) in released.places.iter().enumerate() {
+            if number % AHEAD == 0 {
+                self.look_ahead(&released, number);
+            }
             let (block, event) = released.event(place);
             if cold_duplicates.get(number).is_some_and(|&duplicate| duplicate)
                 || !self.accepted.accept(event.message_key, event.received_at, window)?
@@ -204,6 +210,22 @@ impl Stage {
         resolved.released = released;
         self.resolver.graph.trouble()?;
         Ok(resolved)
+    }
+
+    /// Looks up what the next events will ask for: so the waits for memory overlap, which come one by one otherwise.
+    fn look_ahead(&self, released: &Released, number: usize) {
+        let end = released.places.len().min(number + AHEAD);
+        let n_known: usize = released.places[number..end]
+            .iter()
+            .map(|&place| {
+                let (block, event) = released.event(place);
+                let (start, end) = event.identifiers;
+                let identifiers = &block.identifiers[start as usize..end as usize];
+                let known = identifiers.iter().filter(|i| self.resolver.graph.find_here(i.key).is_some());
+                known.count() + usize::from(self.accepted.is_here(event.message_key))
+            })
+            .sum();
+        std::hint::black_box(n_known);
     }
 
     /// The sources of a block: their numbers in the accounts, and what the config knows of them.
