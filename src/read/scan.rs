@@ -139,9 +139,12 @@ impl<'a> Scanner<'a> {
         // Bytes of a line that is too long, of which only the beginning is in `rest`.
         let mut dropped = 0;
         loop {
-            let mut bytes = std::mem::take(&mut rest);
-            let before = bytes.len();
-            let n_read = (&mut stream).take(UNIT).read_to_end(&mut bytes).map_err(|e| {
+            let before = rest.len();
+            // Filled up and no more: what is kept holds no room that nobody uses.
+            let wanted = UNIT_BYTES - before % UNIT_BYTES;
+            let mut bytes = Vec::with_capacity(before + wanted);
+            bytes.append(&mut rest);
+            let n_read = (&mut stream).take(wanted as u64).read_to_end(&mut bytes).map_err(|e| {
                 Error::io("read", &input.path, e)
                     .hint("a packed file that was cut short cannot be read to its end")
             })?;
@@ -151,7 +154,7 @@ impl<'a> Scanner<'a> {
             if self.progress.interrupted() {
                 return Err(Error::Interrupted);
             }
-            let ended = (n_read as u64) < UNIT;
+            let ended = n_read < wanted;
             if 0 < dropped {
                 let end = memchr::memchr(b'\n', &bytes[before..]).map(|at| before + at);
                 if end.is_none() && !ended {

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Times `ingest` into a new space against the anchor: a typed pass over the same dump with the fastest parser at hand.
+# Times `ingest` into a new space, and resolving alone (`--dry-run`: no rows), against the anchor: a typed pass over the
+# same dump with the fastest parser at hand.
 #
 # usage: tests/bench/ingest.sh EVENTS [ROUNDS]
 #
@@ -32,17 +33,22 @@ median() { sort -n | awk '{ values[NR] = $1 } END { print values[int((NR + 1) / 
 for threads in 1 2; do
     : >"$bench/anchor.$threads"
     : >"$bench/ingest.$threads"
+    : >"$bench/resolve.$threads"
     for _ in $(seq "$rounds"); do
         measure "$bench/anchor/release/anchor" "$events" "$threads" >>"$bench/anchor.$threads"
         rm -rf "$space/s"
         measure "$program" ingest "$events" --space "$space/s" --quiet --threads "$threads" >>"$bench/ingest.$threads"
+        rm -rf "$space/s"
+        measure "$program" ingest "$events" --space "$space/s" --quiet --threads "$threads" --dry-run >>"$bench/resolve.$threads"
     done
     for column in 1 2; do
         name=$([[ $column == 1 ]] && echo cpu || echo wall)
         anchor=$(cut -d' ' -f$column "$bench/anchor.$threads" | median)
-        ingest=$(cut -d' ' -f$column "$bench/ingest.$threads" | median)
-        ratio=$(awk -v a="$anchor" -v i="$ingest" 'BEGIN { printf "%.2f", i / a }')
-        echo "$threads thread(s), $name: anchor $anchor s, ingest $ingest s, ratio $ratio"
+        for what in ingest resolve; do
+            seconds=$(cut -d' ' -f$column "$bench/$what.$threads" | median)
+            ratio=$(awk -v a="$anchor" -v i="$seconds" 'BEGIN { printf "%.2f", i / a }')
+            echo "$threads thread(s), $name: anchor $anchor s, $what $seconds s, ratio $ratio"
+        done
     done
     echo "$threads thread(s), peak memory: $(cut -d' ' -f3 "$bench/ingest.$threads" | median) kB"
 done
