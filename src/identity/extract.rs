@@ -50,7 +50,7 @@ impl Entries {
             exact.entry(value.clone()).or_insert(number);
             lengths |= length_bit(value);
         }
-        let first_pattern = first + count(blocked.exact.len());
+        let first_pattern = first + number_of(blocked.exact.len());
         Self { exact, lengths, patterns: blocked.patterns.clone(), first_pattern }
     }
 
@@ -61,7 +61,7 @@ impl Entries {
         let exact = may_be.then(|| self.exact.get(&value.to_lowercase())).flatten().copied();
         exact.or_else(|| {
             let place = self.patterns.iter().position(|pattern| pattern.is_match(value))?;
-            Some(self.first_pattern + count(place))
+            Some(self.first_pattern + number_of(place))
         })
     }
 }
@@ -330,10 +330,10 @@ pub fn identifier_key(scratch: &mut Vec<u8>, type_name: &str, value: &[u8]) -> u
 }
 
 fn n_entries(blocked: &Blocked) -> u32 {
-    count(blocked.exact.len() + blocked.patterns.len())
+    number_of(blocked.exact.len() + blocked.patterns.len())
 }
 
-fn count(entries: usize) -> u32 {
+fn number_of(entries: usize) -> u32 {
     u32::try_from(entries).expect("fewer than 2^32 blocked values")
 }
 

@@ -77,20 +77,6 @@ pub struct Blocked {
     pub patterns: Vec<Regex>,
 }
 
-impl Blocked {
-    /// The entry that blocks a value, as it stands in the config.
-    #[must_use]
-    pub fn entry(&self, value: &str) -> Option<&str> {
-        if !self.exact.is_empty() {
-            let lower = value.to_lowercase();
-            if let Some(entry) = self.exact.iter().find(|e| **e == lower) {
-                return Some(entry);
-            }
-        }
-        self.patterns.iter().find(|p| p.is_match(value)).map(Regex::as_str)
-    }
-}
-
 /// What the config says of one identifier type.
 #[derive(Debug, Clone)]
 pub struct TypeRules {
