@@ -63,6 +63,7 @@ pub fn verify(space: &Path, files: &Files, progress: &dyn Progress) -> Result<Ve
         .iter()
         .collect::<Vec<_>>()
         .into_par_iter()
+        .with_max_len(1)
         .map(|(name, committed)| check_table(space, name, committed, files, progress))
         .collect::<Result<_>>()?;
     verified.bytes = manifest.tables.values().map(|t| t.bytes).sum();

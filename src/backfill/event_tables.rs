@@ -215,7 +215,7 @@ impl EventTables {
         for (target, list) in self.targets.iter_mut().zip(&rows.by_target) {
             work[target.number] = Some((list, &mut target.filter));
         }
-        space.tables().par_iter_mut().zip(work).try_for_each(|(table, work)| match work {
+        space.tables().par_iter_mut().zip(work).with_max_len(1).try_for_each(|(table, work)| match work {
             Some((list, filter)) => push_rows(table, list, filter, &rows.segment_ids, released, files),
             None => Ok(()),
         })?;

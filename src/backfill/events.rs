@@ -218,7 +218,7 @@ fn look_at(
         let scanner = if inputs::packed(input, files)? { &packed } else { &plain };
         scanner.scan(number, input, &|_| false)
     };
-    let seen: Vec<Scanned> = numbered.into_par_iter().map(scan).collect::<Result<_>>()?;
+    let seen: Vec<Scanned> = numbered.into_par_iter().with_max_len(1).map(scan).collect::<Result<_>>()?;
     let mut looked = Looked { read: Vec::new(), units: Vec::new(), newest: None };
     for (input, Scanned { digest, bytes, n_lines, units }) in inputs.iter().zip(seen) {
         counted.files += 1;
@@ -278,7 +278,7 @@ impl<'a> Backfill<'a> {
             let done = now.is_empty() && released.places.is_empty();
             let before = std::mem::take(&mut released);
             let (prepared, taken) = rayon::join(
-                || now.par_iter().map(prepare).collect::<Result<Vec<Prepared>>>(),
+                || now.par_iter().with_max_len(1).map(prepare).collect::<Result<Vec<Prepared>>>(),
                 || self.take(space, &before, files),
             );
             taken?;

@@ -165,8 +165,11 @@ fn copy(
         }
         length = CHUNK;
         let pieces = pieces(&text);
-        let rewritten: Vec<Result<Rewritten>> =
-            pieces.into_par_iter().map(|piece| rewrite(&text, piece, source, offset, of_events)).collect();
+        let rewritten: Vec<Result<Rewritten>> = pieces
+            .into_par_iter()
+            .with_max_len(1)
+            .map(|piece| rewrite(&text, piece, source, offset, of_events))
+            .collect();
         for piece in rewritten {
             let piece = piece?;
             newest = newest.max(piece.newest);

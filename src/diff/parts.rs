@@ -22,7 +22,7 @@ pub fn read_parts<T: Send>(
     read: impl Fn(&mut Rows<'_>) -> Result<T> + Sync,
 ) -> Result<Vec<T>> {
     let of_files: Vec<Vec<T>> =
-        table.par_iter().map(|file| read_file(file, files, &read)).collect::<Result<_>>()?;
+        table.par_iter().with_max_len(1).map(|file| read_file(file, files, &read)).collect::<Result<_>>()?;
     Ok(of_files.into_iter().flatten().collect())
 }
 
@@ -49,7 +49,9 @@ fn read_file<T: Send>(
         Ok(rows.place().offset)
     };
     (0..file.bytes.div_ceil(RANGE))
+        .collect::<Vec<_>>()
         .into_par_iter()
+        .with_max_len(1)
         .map(|n| {
             let range = start_of(n)?..start_of(n + 1)?;
             read(&mut Rows::of_range(&file.path, &opened, range, BLOCK, files))

@@ -58,6 +58,7 @@ pub fn merge_in_pieces(
     for window in pieces.chunks(PIECES_A_THREAD * rayon::current_num_threads()) {
         let parts: Vec<Option<Outcome>> = window
             .par_iter()
+            .with_max_len(1)
             .map(|piece| {
                 let old = old.rows(piece.old.clone(), BLOCK);
                 let new = new.rows(piece.new.clone(), BLOCK);
@@ -80,7 +81,9 @@ fn cut(old: &Opened<'_>, new: &Opened<'_>, size: u64) -> Result<Option<Vec<Piece
     // The longer file says where; a short one beside it would make for few large pieces.
     let longer = if old.table.bytes < new.table.bytes { new } else { old };
     let cuts: Vec<Option<(Vec<u8>, u64, u64)>> = (1..longer.table.bytes.div_ceil(size))
+        .collect::<Vec<_>>()
         .into_par_iter()
+        .with_max_len(1)
         .map(|n| {
             let Some((_, key)) = longer.key_at(n * size)? else { return Ok(None) };
             let (at_old, at_new) = (old.lower_bound(&key)?, new.lower_bound(&key)?);

@@ -144,8 +144,11 @@ pub fn compare_all(
     meter: &Meter<'_>,
 ) -> Result<Vec<TableResult>> {
     let sources = sides.each_ref().map(source);
-    let plans: Vec<Plan<'_>> =
-        pairs.par_iter().map(|pair| plan(pair, options, sources, renaming, files)).collect::<Result<_>>()?;
+    let plans: Vec<Plan<'_>> = pairs
+        .par_iter()
+        .with_max_len(1)
+        .map(|pair| plan(pair, options, sources, renaming, files))
+        .collect::<Result<_>>()?;
     let memory = options.memory() / rayon::current_num_threads() as u64;
     let run = |plan: &Plan<'_>| compare(plan, renaming, memory, options.sizes, files, meter);
     let mut results: Map<&str, TableResult> = Map::default();
@@ -153,8 +156,11 @@ pub fn compare_all(
     for plan in large {
         results.insert(&plan.pair.name, run(plan)?);
     }
-    let small: Vec<(&str, TableResult)> =
-        small.into_par_iter().map(|plan| Ok((&*plan.pair.name, run(plan)?))).collect::<Result<_>>()?;
+    let small: Vec<(&str, TableResult)> = small
+        .into_par_iter()
+        .with_max_len(1)
+        .map(|plan| Ok((&*plan.pair.name, run(plan)?)))
+        .collect::<Result<_>>()?;
     results.extend(small);
     Ok(pairs.iter().filter_map(|pair| results.remove(&*pair.name)).collect())
 }

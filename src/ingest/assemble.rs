@@ -82,7 +82,7 @@ pub fn assemble(
     complete(resolved);
     let rows: Vec<Rows<'_>> = resolved.released.blocks.iter().map(|block| block.rows.read()).collect();
     let tables = space.tables();
-    tables.par_iter_mut().zip(lists).zip(raw_of_table).zip(filters).try_for_each(
+    tables.par_iter_mut().zip(lists).zip(raw_of_table).zip(filters).with_max_len(1).try_for_each(
         |(((table, list), raw), mut filter)| {
             if filter.as_ref().is_some_and(|filter| !filter.table) {
                 return Ok(());
@@ -153,7 +153,7 @@ fn complete(resolved: &Resolved) {
     for (event, place) in (0..).zip(&released.places) {
         by_block[place.block as usize].push(event);
     }
-    released.blocks.par_iter().zip(by_block).for_each(|(block, events)| {
+    released.blocks.par_iter().zip(by_block).with_max_len(1).for_each(|(block, events)| {
         let mut rows = block.rows.write();
         for event in events {
             let outcome = &resolved.outcomes[event as usize];

@@ -73,7 +73,7 @@ pub(super) fn run(
         let over = std::mem::take(&mut used_up);
         let done = units.is_empty() && now.places.is_empty() && before.outcomes.is_empty();
         let (prepared, (next, assembled)) = rayon::join(
-            || units.par_iter().map(prepare).collect::<Result<Vec<Prepared>>>(),
+            || units.par_iter().with_max_len(1).map(prepare).collect::<Result<Vec<Prepared>>>(),
             || {
                 rayon::join(
                     || stage.resolve(now, over),

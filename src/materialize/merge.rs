@@ -24,6 +24,7 @@ pub(super) fn merge(views: &[View], runs: Vec<Run>, staging: &Staging<'_>) -> Re
     }
     let merged: Vec<Result<_>> = of_views
         .into_par_iter()
+        .with_max_len(1)
         .map(|(view, cursors)| Ok((view, merge_one(view, cursors, staging)?)))
         .collect();
     merged.into_iter().collect()

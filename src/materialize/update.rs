@@ -147,6 +147,7 @@ impl<'b> Old<'b> {
         let digests: Vec<Result<bool>> = self
             .views
             .par_iter()
+            .with_max_len(1)
             .map(|(_, state, source)| Ok(digest_of(source, meter)? == state.digest))
             .collect();
         let whole = digests.into_iter().collect::<Result<Vec<bool>>>()?;
@@ -173,6 +174,7 @@ impl<'b> Old<'b> {
             let spliced: Vec<Result<Option<(View, Written)>>> = self
                 .views
                 .par_iter()
+                .with_max_len(1)
                 .map(|(view, state, source)| {
                     if !raw.has_more_for(*view) {
                         let is_whole = digest_of(source, meter)? == state.digest;

@@ -104,6 +104,7 @@ fn sort_run(
     }
     let read: Vec<(Vec<u8>, Vec<Line>, Vec<Unit>)> = run
         .par_iter()
+        .with_max_len(1)
         .enumerate()
         .map(|(number, unit)| {
             let mut bytes = Vec::new();
@@ -134,6 +135,7 @@ fn sort_run(
     }
     let units: Vec<Unit> = groups
         .into_par_iter()
+        .with_max_len(1)
         .map(|group| {
             let mut bytes = Vec::new();
             for line in group {

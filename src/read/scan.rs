@@ -203,7 +203,9 @@ impl<'a> Scanner<'a> {
     fn scan_plain(&self, number: u32, input: &Input, file: &File, size: u64) -> Result<Scanned> {
         let path = Arc::new(input.path.clone());
         let pieces: Vec<Piece> = (0..size.div_ceil(UNIT))
+            .collect::<Vec<_>>()
             .into_par_iter()
+            .with_max_len(1)
             .map(|piece| {
                 if self.progress.interrupted() {
                     return Err(Error::Interrupted);

@@ -159,7 +159,7 @@ impl Space {
         for name in ALWAYS {
             self.table(name);
         }
-        self.tables.par_iter_mut().try_for_each(|table| table.flush(&self.files))?;
+        self.tables.par_iter_mut().with_max_len(1).try_for_each(|table| table.flush(&self.files))?;
         for (name, table) in self.names.iter().zip(&mut self.tables) {
             let state = table.finish(&self.files)?;
             if 0 < state.bytes || self.manifest.tables.contains_key(name) {

@@ -129,6 +129,7 @@ fn parse_all<T: Send>(
     // All results are awaited, so that of several bad lines the first one is reported.
     let results: Vec<Result<T>> = cut(sources, block_bytes)
         .par_iter()
+        .with_max_len(1)
         .map(|&block| parse_block(sources, block, block_bytes, meter, &buffers, &parse))
         .collect();
     results.into_iter().collect()
@@ -172,6 +173,7 @@ pub fn each_block<T: Send>(
     for batch in cut(sources, block_bytes).chunks(4 * rayon::current_num_threads()) {
         let results: Vec<Result<T>> = batch
             .par_iter()
+            .with_max_len(1)
             .map(|&block| parse_block(sources, block, block_bytes, meter, &buffers, look_and(&parse)))
             .collect();
         for result in results {

@@ -53,7 +53,8 @@ pub fn pack(content: &[u8], place: u64, all: bool) -> io::Result<Packed> {
     }
     let starts = std::iter::once(0).chain(ends.iter().copied());
     let pieces: Vec<&[u8]> = starts.zip(&ends).map(|(start, &end)| &content[start..end]).collect();
-    let frames: Vec<Vec<u8>> = pieces.into_par_iter().map(frame).collect::<io::Result<_>>()?;
+    let frames: Vec<Vec<u8>> =
+        pieces.into_par_iter().with_max_len(1).map(frame).collect::<io::Result<_>>()?;
     Ok(Packed {
         n_whole: (0 < n_whole).then(|| frames[..n_whole].iter().map(Vec::len).sum()),
         n_taken: ends.last().copied().unwrap_or_default(),
@@ -147,7 +148,10 @@ impl Frames {
             place = end;
             number += 1;
         }
-        pieces.into_par_iter().try_for_each(|(number, from, out)| self.read(number, from, out))
+        pieces
+            .into_par_iter()
+            .with_max_len(1)
+            .try_for_each(|(number, from, out)| self.read(number, from, out))
     }
 
     /// All of the content.

@@ -253,6 +253,7 @@ impl<'a> Staging<'a> {
         let render_batch = |first: usize, batch: &mut [Vec<Page>]| -> Result<()> {
             let results: Vec<Result<()>> = batch
                 .par_iter_mut()
+                .with_max_len(1)
                 .enumerate()
                 .map(|(place, pages)| {
                     for page in &mut *pages {
