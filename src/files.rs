@@ -3,7 +3,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, IoSlice, Seek, SeekFrom, Write},
+    io::{self, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -174,24 +174,6 @@ impl OutFile {
     pub fn write_all(&mut self, bytes: &[u8]) -> Result<()> {
         self.files.check(Change::Write, "write to", &self.path)?;
         self.file.write_all(bytes).map_err(|e| Error::io("write to", &self.path, e))
-    }
-
-    /// Writes pieces, one behind the other, without putting them together first. The list is used up.
-    pub fn write_pieces(&mut self, mut pieces: &mut [IoSlice<'_>]) -> Result<()> {
-        self.files.check(Change::Write, "write to", &self.path)?;
-        let mut write = || -> io::Result<()> {
-            IoSlice::advance_slices(&mut pieces, 0);
-            while !pieces.is_empty() {
-                match self.file.write_vectored(pieces) {
-                    Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                    Ok(n) => IoSlice::advance_slices(&mut pieces, n),
-                    Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                    Err(e) => return Err(e),
-                }
-            }
-            Ok(())
-        };
-        write().map_err(|e| Error::io("write to", &self.path, e))
     }
 
     /// Brings the bytes to the disk.

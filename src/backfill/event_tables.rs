@@ -15,12 +15,14 @@ use crate::{
     },
     files::Files,
     identity::rules::Rules,
-    ingest::select::ColumnFilter,
+    ingest::{
+        assemble::{RowToCome, append_rows},
+        select::ColumnFilter,
+    },
     progress::Progress,
     space::{
         commit::Space,
         event_rows::{EventRows, is_event_table},
-        tables::Table,
     },
     table::blocks::Meter,
 };
@@ -210,35 +212,20 @@ impl EventTables {
         space: &mut Space,
         files: &Files,
     ) -> Result<()> {
+        let row = |row: &RowOf| {
+            let (block, event) = released.event(row.place);
+            let segment_id = row.segment_id.of(&rows.segment_ids);
+            RowToCome { block, event, segment_id, uuid_ts: row.uuid_ts, own: row.own }
+        };
         let mut work: Vec<Option<(&[RowOf], &mut ColumnFilter)>> = Vec::new();
         work.resize_with(space.tables().len(), || None);
         for (target, list) in self.targets.iter_mut().zip(&rows.by_target) {
             work[target.number] = Some((list, &mut target.filter));
         }
         space.tables().par_iter_mut().zip(work).with_max_len(1).try_for_each(|(table, work)| match work {
-            Some((list, filter)) => push_rows(table, list, filter, &rows.segment_ids, released, files),
+            Some((list, filter)) => append_rows(table, list.iter().map(row), Some(filter), files),
             None => Ok(()),
         })?;
         space.relieve()
     }
-}
-
-fn push_rows(
-    table: &mut Table,
-    list: &[RowOf],
-    filter: &mut ColumnFilter,
-    segment_ids: &[u8],
-    released: &Released,
-    files: &Files,
-) -> Result<()> {
-    for row in list {
-        let (block, event) = released.event(row.place);
-        let out = table.pending();
-        let start = out.len();
-        let segment_id = row.segment_id.of(segment_ids);
-        event.row.push(out, &block.rows.read(), segment_id, row.uuid_ts, row.own);
-        filter.apply(out, start);
-        table.added(1, files)?;
-    }
-    Ok(())
 }

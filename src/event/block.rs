@@ -1,6 +1,6 @@
 //! What parsing leaves of a block of lines: everything the later stages need, and nothing to parse again.
 
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::Arc;
 
 use super::{Call, timestamp::Millis};
 use crate::{identity::types::TypeId, raw::columns::Plan};
@@ -62,16 +62,16 @@ pub struct Traits {
     pub values: (u32, u32),
 }
 
-/// Where in [`Block::rows`] the row of an event stands, with room where `segment_id` and `uuid_ts` will be.
+/// Where in [`Block::rows`] the row of an event stands, but for what only the resolver knows.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Row {
-    /// The opening brace.
+    /// Behind the value of `segment_id`, which is left out.
     pub start: u32,
-    /// The room for `uuid_ts`, in quotes.
+    /// Between the quotes of `uuid_ts`.
     pub clock: u32,
     /// Behind the last column of the table that all calls of this kind share.
     pub shared_end: u32,
-    /// Behind the line feed: what is between is the payload of the event's own table and the closing brace.
+    /// Behind the last column of the event's own table, which has the payload.
     pub end: u32,
 }
 
@@ -109,28 +109,6 @@ pub struct Event {
     pub row: Row,
 }
 
-/// Rendered rows. What the resolver knows is put into them while other events of the block still wait, so they have a lock
-/// of their own; nobody ever waits for it, as only the last stage takes it.
-#[derive(Debug, Default)]
-pub struct Rows(RwLock<Vec<u8>>);
-
-impl Rows {
-    /// The rows of a block that is being made.
-    pub fn get_mut(&mut self) -> &mut Vec<u8> {
-        self.0.get_mut().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The rows, to be read.
-    pub fn read(&self) -> RwLockReadGuard<'_, Vec<u8>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The rows, to be completed.
-    pub fn write(&self) -> RwLockWriteGuard<'_, Vec<u8>> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// The events of a block of lines.
 #[derive(Debug, Default)]
 pub struct Block {
@@ -139,7 +117,7 @@ pub struct Block {
     /// What spans point into.
     pub arena: Vec<u8>,
     /// The rows of all events.
-    pub rows: Rows,
+    pub rows: Vec<u8>,
     /// The events in the order of the lines.
     pub events: Vec<Event>,
     /// The identifiers of all events.
@@ -159,7 +137,7 @@ impl Block {
     pub fn clear(&mut self) {
         // The lines stay: they are read over, and room that holds something need not be zeroed.
         self.arena.clear();
-        self.rows.get_mut().clear();
+        self.rows.clear();
         self.events.clear();
         self.identifiers.clear();
         self.traits.clear();

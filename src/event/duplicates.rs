@@ -54,6 +54,13 @@ struct Shelved {
     filter: Filter,
 }
 
+impl Shelved {
+    /// Whether a message of this key may be on a shelf.
+    fn may_hold(&self, key: Key) -> bool {
+        0 < self.count && self.filter.may_hold(key)
+    }
+}
+
 /// So many messages are sorted at once.
 const SORTED_AT_ONCE: usize = 1 << 19;
 
@@ -95,7 +102,7 @@ impl Accepted {
             return Ok(false);
         }
         if let Some(shelved) = &self.shelved
-            && shelved.filter.may_hold(key)
+            && shelved.may_hold(key)
             && shelved.shelves.near(message_key, received_at, window)?
         {
             return Ok(false);
@@ -104,11 +111,13 @@ impl Accepted {
         Ok(true)
     }
 
-    /// Whether a message of this key is here.
+    /// Whether a message of this key is here, or may be on a shelf.
     #[must_use]
-    pub fn is_here(&self, message_key: u128) -> bool {
+    pub fn may_hold(&self, message_key: u128) -> bool {
         let key = Key::from(message_key);
-        self.messages.find(key.hash(), |message| message.key == key).is_some()
+        let is_here = self.messages.find(key.hash(), |message| message.key == key).is_some();
+        // Both are looked at, since both are asked for when the message comes.
+        is_here | self.shelved.as_ref().is_some_and(|shelved| shelved.may_hold(key))
     }
 
     /// Takes in a message that was accepted, in an earlier run or just now.

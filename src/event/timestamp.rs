@@ -130,16 +130,10 @@ pub fn push_millis(out: &mut Vec<u8>, millis: Millis) {
 
 /// Appends a time as RFC 3339 UTC with microseconds: `2022-05-02T14:01:00.000000Z`.
 pub fn push_micros(out: &mut Vec<u8>, micros: Micros) {
-    out.extend_from_slice(&micros_text(micros));
-}
-
-/// A time as [`push_micros`] writes it.
-#[must_use]
-pub fn micros_text(micros: Micros) -> [u8; 27] {
     let mut text = *b"YYYY-MM-DDThh:mm:ss.ffffffZ";
     write_seconds(&mut text, micros.div_euclid(1_000_000));
     write_number(&mut text[20..26], micros.rem_euclid(1_000_000));
-    text
+    out.extend_from_slice(&text);
 }
 
 fn write_seconds(text: &mut [u8], seconds: i64) {

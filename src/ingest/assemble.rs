@@ -1,7 +1,5 @@
 //! Third stage: rows get their segment id and clock and go to their tables, each table by itself, on all cores.
 
-use std::{io::IoSlice, sync::RwLockReadGuard};
-
 use rayon::prelude::*;
 
 use super::{
@@ -12,7 +10,7 @@ use crate::{
     error::Result,
     event::{
         Call,
-        block::{Event, NO_TABLE, Row},
+        block::{Block, Event, NO_TABLE},
         timestamp::Micros,
     },
     files::Files,
@@ -79,8 +77,12 @@ pub fn assemble(
         }
         return Ok(());
     }
-    complete(resolved);
-    let rows: Vec<Rows<'_>> = resolved.released.blocks.iter().map(|block| block.rows.read()).collect();
+    let row = |row: RowOf| {
+        let (block, event) = resolved.released.event(resolved.released.places[row.event as usize]);
+        let outcome = &resolved.outcomes[row.event as usize];
+        let segment_id = outcome.segment_id.of(&resolved.segment_ids);
+        Some(RowToCome { block, event, segment_id, uuid_ts: outcome.uuid_ts?, own: row.own })
+    };
     let tables = space.tables();
     tables.par_iter_mut().zip(lists).zip(raw_of_table).zip(filters).with_max_len(1).try_for_each(
         |(((table, list), raw), mut filter)| {
@@ -95,7 +97,7 @@ pub fn assemble(
                 }
                 table.added(raw.n_rows, files)?;
             }
-            append_rows(table, &list, resolved, &rows, filter.as_mut(), files)
+            append_rows(table, list.into_iter().filter_map(row), filter.as_mut(), files)
         },
     )?;
     space.relieve()
@@ -143,116 +145,36 @@ fn rows_by_table(
     lists
 }
 
-/// The rows of one block.
-type Rows<'a> = RwLockReadGuard<'a, Vec<u8>>;
-
-/// Fills segment ids and clocks into the rows, where there is room for them.
-fn complete(resolved: &Resolved) {
-    let released = &resolved.released;
-    let mut by_block: Vec<Vec<u32>> = vec![Vec::new(); released.blocks.len()];
-    for (event, place) in (0..).zip(&released.places) {
-        by_block[place.block as usize].push(event);
-    }
-    released.blocks.par_iter().zip(by_block).with_max_len(1).for_each(|(block, events)| {
-        let mut rows = block.rows.write();
-        for event in events {
-            let outcome = &resolved.outcomes[event as usize];
-            let segment_id = outcome.segment_id.of(&resolved.segment_ids);
-            if let Some(uuid_ts) = outcome.uuid_ts
-                && Row::has_room_for(segment_id)
-            {
-                let of_event = released.places[event as usize].event;
-                block.events[of_event as usize].row.complete(&mut rows, segment_id, uuid_ts);
-            }
-        }
-    });
+/// A row on its way to a table.
+#[derive(Debug, Clone, Copy)]
+pub struct RowToCome<'a> {
+    /// Where it was rendered.
+    pub block: &'a Block,
+    /// Its event.
+    pub event: &'a Event,
+    /// What the resolver found; empty where it found nothing.
+    pub segment_id: &'a [u8],
+    /// The clock of the event.
+    pub uuid_ts: Micros,
+    /// Whether it goes to the event's own table.
+    pub own: bool,
 }
 
-/// So many bytes of rows are worth to be written from where they are, instead of being gathered first.
-const WORTH_A_WRITE: usize = 1 << 15;
-
-/// What is to be put together of a row.
-struct Found<'a> {
-    event: &'a Event,
-    /// The rows of its block.
-    rows: &'a [u8],
-    segment_id: &'a [u8],
-    uuid_ts: Micros,
-}
-
-impl Found<'_> {
-    fn push(&self, out: &mut Vec<u8>, own: bool) {
-        self.event.row.push(out, self.rows, self.segment_id, self.uuid_ts, own);
-    }
-}
-
-fn find<'a>(resolved: &'a Resolved, rows: &'a [Rows<'_>], row: RowOf) -> Option<Found<'a>> {
-    let place = resolved.released.places[row.event as usize];
-    let outcome = &resolved.outcomes[row.event as usize];
-    Some(Found {
-        event: resolved.released.event(place).1,
-        rows: &rows[place.block as usize],
-        segment_id: outcome.segment_id.of(&resolved.segment_ids),
-        uuid_ts: outcome.uuid_ts?,
-    })
-}
-
-/// Appends the rows of a list: many together from where they were rendered, few by way of the table's block.
-fn append_rows(
+/// Appends event rows to a table.
+pub fn append_rows<'a>(
     table: &mut Table,
-    list: &[RowOf],
-    resolved: &Resolved,
-    rows: &[Rows<'_>],
+    rows: impl Iterator<Item = RowToCome<'a>>,
     mut filter: Option<&mut ColumnFilter>,
     files: &Files,
 ) -> Result<()> {
-    let found = || list.iter().filter_map(|&row| Some((find(resolved, rows, row)?, row.own)));
-    let all_columns = filter.as_ref().is_none_or(|filter| filter.keeps_all());
-    let room = |(found, _): (Found<'_>, bool)| (found.event.row.end - found.event.row.start) as usize;
-    if all_columns && WORTH_A_WRITE <= found().map(room).sum() {
-        return append_in_place(table, found, files);
-    }
-    for (found, own) in found() {
+    for RowToCome { block, event, segment_id, uuid_ts, own } in rows {
         let out = table.pending();
         let start = out.len();
-        found.push(out, own);
+        event.row.push(out, &block.rows, segment_id, uuid_ts, own);
         if let Some(filter) = &mut filter {
             filter.apply(out, start);
         }
         table.added(1, files)?;
     }
     Ok(())
-}
-
-/// Appends rows from where they were rendered.
-fn append_in_place<'a, I: Iterator<Item = (Found<'a>, bool)>>(
-    table: &mut Table,
-    found: impl Fn() -> I,
-    files: &Files,
-) -> Result<()> {
-    // Rows that there was no room in, of unresolved events above all, are put together here.
-    let mut others = Vec::new();
-    let mut ends = Vec::new();
-    for (found, own) in found().filter(|(found, _)| !Row::has_room_for(found.segment_id)) {
-        found.push(&mut others, own);
-        ends.push(others.len());
-    }
-    let mut start = 0;
-    let mut ends = ends.into_iter();
-    let mut pieces = Vec::new();
-    let mut n_rows = 0;
-    for (found, own) in found() {
-        n_rows += 1;
-        if Row::has_room_for(found.segment_id) {
-            let (row, end) = found.event.row.pieces(found.rows, own);
-            pieces.push(IoSlice::new(row));
-            if !end.is_empty() {
-                pieces.push(IoSlice::new(end));
-            }
-        } else if let Some(end) = ends.next() {
-            pieces.push(IoSlice::new(&others[start..end]));
-            start = end;
-        }
-    }
-    table.append(&mut pieces, n_rows, files)
 }

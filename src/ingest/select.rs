@@ -42,15 +42,9 @@ impl ColumnFilter {
         }
     }
 
-    /// Whether there is nothing to be taken out.
-    #[must_use]
-    pub fn keeps_all(&self) -> bool {
-        self.columns.is_none()
-    }
-
     /// Takes the columns that are not selected out of the rows that begin at `start`.
     pub fn apply(&mut self, rows: &mut Vec<u8>, start: usize) {
-        if self.keeps_all() {
+        if self.columns.is_none() {
             return;
         }
         let mut scratch = std::mem::take(&mut self.scratch);

@@ -1,5 +1,5 @@
 //! The rows of event tables: rendered while the event is parsed, but for `segment_id` and `uuid_ts`, which only the
-//! resolver knows. They have room for both, which is filled in later: mostly a row is written from where it was rendered.
+//! resolver knows: both are put in where a row goes to its table.
 //!
 //! Column order: the fixed columns, `context_*` by name, the call's own columns, payload columns by name.
 
@@ -12,9 +12,9 @@ use crate::{
     event::{
         Call,
         block::{Block, NO_TABLE, Row, Span, position},
-        json::{Document, Kind, is_plain, push_string, unescape},
+        json::{Document, Kind, push_string, unescape},
         parse::{Parsed, text},
-        timestamp::{Micros, Millis, micros_text, push_micros, push_millis},
+        timestamp::{Micros, Millis, push_micros, push_millis},
     },
 };
 
@@ -41,57 +41,25 @@ impl Notes {
     }
 }
 
-const SEGMENT_ID: &[u8] = b"{\"segment_id\":";
-const ROW_END: &[u8] = b"}\n";
-/// Segment ids are mostly of this length.
-const SEGMENT_ID_ROOM: usize = 31;
-/// `uuid_ts` always is.
-const CLOCK_ROOM: usize = 27;
-
 /// A name of more characters than this is no table's.
 const MAX_TABLE_NAME: usize = 200;
 
 impl Row {
-    /// Whether a row has room for this segment id.
-    #[must_use]
-    pub fn has_room_for(segment_id: &[u8]) -> bool {
-        segment_id.len() == SEGMENT_ID_ROOM && is_plain(segment_id)
-    }
-
-    /// Fills in what the resolver knows; only for a segment id that there is room for.
-    pub fn complete(self, rows: &mut [u8], segment_id: &[u8], uuid_ts: Micros) {
-        let room = self.start as usize + SEGMENT_ID.len() + 1;
-        rows[room..room + SEGMENT_ID_ROOM].copy_from_slice(segment_id);
-        let room = self.clock as usize + 1;
-        rows[room..room + CLOCK_ROOM].copy_from_slice(&micros_text(uuid_ts));
-    }
-
-    /// A completed row in the two pieces that it is written in: for the event's own table with its payload, else without.
-    #[must_use]
-    pub fn pieces(self, rows: &[u8], own: bool) -> (&[u8], &[u8]) {
-        let (start, shared_end, end) = (self.start as usize, self.shared_end as usize, self.end as usize);
-        // Without a payload in between, the row is in one piece.
-        if own || shared_end + ROW_END.len() == end {
-            (&rows[start..end], &[])
-        } else {
-            (&rows[start..shared_end], ROW_END)
-        }
-    }
-
-    /// Appends a row, completed or not, with any segment id; an empty one is none.
+    /// Appends a row: of the event's own table, or of the one that all calls of its kind share. An empty segment id is
+    /// none.
     pub fn push(self, out: &mut Vec<u8>, rows: &[u8], segment_id: &[u8], uuid_ts: Micros, own: bool) {
-        out.extend_from_slice(SEGMENT_ID);
+        out.extend_from_slice(b"{\"segment_id\":");
         if segment_id.is_empty() {
             out.extend_from_slice(b"null");
         } else {
             push_string(out, segment_id);
         }
-        let clock = self.clock as usize;
-        out.extend_from_slice(&rows[self.start as usize + SEGMENT_ID.len() + 2 + SEGMENT_ID_ROOM..=clock]);
+        let (start, clock) = (self.start as usize, self.clock as usize);
+        let end = if own { self.end } else { self.shared_end };
+        out.extend_from_slice(&rows[start..clock]);
         push_micros(out, uuid_ts);
-        let end = if own { self.end as usize - ROW_END.len() } else { self.shared_end as usize };
-        out.extend_from_slice(&rows[clock + 1 + CLOCK_ROOM..end]);
-        out.extend_from_slice(ROW_END);
+        out.extend_from_slice(&rows[clock..end as usize]);
+        out.extend_from_slice(b"}\n");
     }
 }
 
@@ -158,7 +126,7 @@ impl RowRenderer {
         tables: &mut Map<Vec<u8>, u32>,
     ) -> (Row, u32) {
         let doc = parsed.doc;
-        let rows = block.rows.get_mut();
+        let rows = &mut block.rows;
         let start = position(rows.len());
         let clock = self.push_head(parsed, message_id, source, rows);
         let context_plan = parsed.fields.context.map(|context| {
@@ -182,11 +150,10 @@ impl RowRenderer {
         if parsed.call != Call::Track {
             shared_end = position(rows.len());
         }
-        rows.extend_from_slice(ROW_END);
         (Row { start, clock, shared_end, end: position(rows.len()) }, own_table)
     }
 
-    /// The fixed columns from `segment_id` to `uuid_ts`, with room for these two. Says where that for `uuid_ts` is.
+    /// The fixed columns from `segment_id` to `uuid_ts`, but without these two. Says where `uuid_ts` goes.
     fn push_head(
         &mut self,
         parsed: &Parsed<'_>,
@@ -198,8 +165,6 @@ impl RowRenderer {
         self.fixed.clear();
         // `segment_id` is not known yet.
         self.fixed.push(Span::default());
-        rows.extend_from_slice(SEGMENT_ID);
-        rows.extend_from_slice(&[b'"'; 2 + SEGMENT_ID_ROOM]);
         self.push_fixed(rows, b",\"id\":", |out| push_string(out, message_id));
         let id = self.fixed[1];
         self.push_fixed(rows, b",\"event_id\":", |out| {
@@ -229,10 +194,8 @@ impl RowRenderer {
         // Nor is `uuid_ts`.
         self.fixed.push(Span::default());
         debug_assert_eq!(self.fixed.len(), FIXED_COLUMNS.len());
-        rows.extend_from_slice(b",\"uuid_ts\":");
-        let clock = position(rows.len());
-        rows.extend_from_slice(&[b'"'; 2 + CLOCK_ROOM]);
-        clock
+        rows.extend_from_slice(b",\"uuid_ts\":\"\"");
+        position(rows.len() - 1)
     }
 
     /// A column by its label, whose length is known beforehand: so it is copied without a call.

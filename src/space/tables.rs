@@ -4,7 +4,6 @@
 //! only what is left at the end of a run, or has to go out for want of memory, makes a shorter one.
 
 use std::{
-    io::IoSlice,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -28,9 +27,6 @@ use crate::{
 
 /// A block of this many bytes goes out; of a packed table, of one piece.
 const BLOCK: usize = 1 << 18;
-
-/// So many bytes are written at one go from where they are.
-const HANDFUL: usize = 1 << 16;
 
 /// How the file of a table lies in its folder: as it is committed, or plain where somebody unpacked it.
 #[must_use]
@@ -122,38 +118,6 @@ impl Table {
     /// Counts rows as added without any, for a run that will not be committed.
     pub fn count(&mut self, rows: u64) {
         self.rows += rows;
-    }
-
-    /// Appends whole rows from where they are, without gathering them first; to be packed they must be gathered.
-    pub fn append(&mut self, pieces: &mut [IoSlice<'_>], rows: u64, files: &Files) -> Result<()> {
-        if self.stored.is_some() {
-            for piece in &*pieces {
-                self.pending.extend_from_slice(piece);
-            }
-            return self.added(rows, files);
-        }
-        self.flush(files)?;
-        self.rows += rows;
-        let (digest, out) = self.begin(files)?;
-        let mut bytes = 0;
-        let mut rest = pieces;
-        while !rest.is_empty() {
-            // What the digest has just read is still at hand when it is written.
-            let mut together = 0;
-            let end = rest.iter().position(|piece| {
-                together += piece.len();
-                HANDFUL <= together
-            });
-            let (now, later) = rest.split_at_mut(end.map_or(rest.len(), |last| last + 1));
-            for piece in &*now {
-                digest.update(piece);
-            }
-            out.write_pieces(now)?;
-            bytes += together as u64;
-            rest = later;
-        }
-        self.bytes += bytes;
-        Ok(())
     }
 
     /// Rows appended since the last commit.

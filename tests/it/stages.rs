@@ -98,12 +98,12 @@ fn push_event_rows(resolved: &Resolved, tables: &mut BTreeMap<String, Vec<u8>>) 
         let Some(uuid_ts) = outcome.uuid_ts else { continue };
         let (block, event) = resolved.released.event(*place);
         let segment_id = outcome.segment_id.of(&resolved.segment_ids);
-        let rows = block.rows.read();
+        let rows = &block.rows;
         let table = tables.entry(event.call.table().to_owned()).or_default();
-        event.row.push(table, &rows, segment_id, uuid_ts, false);
+        event.row.push(table, rows, segment_id, uuid_ts, false);
         if event.own_table != NO_TABLE {
             let table = String::from_utf8_lossy(&block.tables[event.own_table as usize]).into_owned();
-            event.row.push(tables.entry(table).or_default(), &rows, segment_id, uuid_ts, true);
+            event.row.push(tables.entry(table).or_default(), rows, segment_id, uuid_ts, true);
         }
     }
 }
