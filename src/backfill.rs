@@ -78,7 +78,6 @@ pub fn profiles(
     let types = Types::default();
     let mut replayed = space.carry_on(Reading::Whole, &types, progress)?;
     progress.start("adopting", None);
-    space.begin()?;
     let n_profiles = replayed.graph.n_profiles();
     let n_adopted: u64 = space.manifest.runs.iter().map(|run| run.adopted).sum();
     let n_adopted = usize::try_from(n_adopted).unwrap_or(n_profiles);

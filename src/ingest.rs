@@ -242,9 +242,6 @@ fn run(
     let resolver = Resolver::new(rules, &types, replayed.graph, replayed.trait_names);
     progress.start("ingesting", Some(n_bytes));
     let rows = if options.dry_run { Rows::Counted } else { Rows::Written };
-    if rows == Rows::Written {
-        space.begin()?;
-    }
     let mut stage =
         resolve::Stage::new(resolver, replayed.accepted, space.manifest.uuid_ts, rules, &types, rows);
     pipeline::run(space, looked, &backfilled, rules, &types, &mut stage, files, progress, summary)?;

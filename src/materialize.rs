@@ -41,7 +41,7 @@ use crate::{
     summary::{Fold, MaterializeSummary},
     table::{
         blocks::Meter,
-        find::{RawTable, raw_tables},
+        find::{RawTable, raw_tables, table_of},
         source::Source,
         write::{Staged, Way, stage},
     },
@@ -116,6 +116,9 @@ pub fn materialize(
     files: &Files,
     progress: &dyn Progress,
 ) -> Result<MaterializeSummary> {
+    if let Some(path) = &options.changes {
+        refuse_table(path, options)?;
+    }
     match &options.changes {
         None => run(options, files, progress, None),
         Some(path) => Changes::to_file(path, files, |changes| run(options, files, progress, Some(changes))),
@@ -139,6 +142,7 @@ fn run(
     changes: Option<&mut Changes<'_>>,
 ) -> Result<MaterializeSummary> {
     let start = Instant::now();
+    refuse_other_space(options, files)?;
     let in_place = options.is_in_place();
     let state = options.raw.join(STATE);
     let _alone = if in_place && Manifest::read(&options.raw, files)?.is_some() {
@@ -180,6 +184,34 @@ fn run(
     summary.profiles = made.profiles;
     summary.seconds = start.elapsed().as_secs_f64();
     Ok(summary)
+}
+
+/// Changes must not go where a table, a view or anything else of a space stands, or would stand one day.
+fn refuse_table(changes: &Path, options: &MaterializeOptions) -> Result<()> {
+    let folder = changes.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let Ok(folder) = folder.canonicalize() else { return Ok(()) };
+    let is = |other: &Path| other.canonicalize().is_ok_and(|other| other == folder);
+    let is_space = |folder: &Path| folder.join(MANIFEST).exists() && folder.join(STATE).is_dir();
+    let name = changes.file_name().unwrap_or_default().to_string_lossy();
+    let of_space = (name == MANIFEST || table_of(&name).is_some())
+        && (is(&options.raw) || is(&options.out) || is_space(&folder));
+    let in_state = folder.ends_with(STATE) && folder.parent().is_some_and(is_space);
+    if of_space || in_state {
+        return Err(Error::file(changes, "changes cannot go where the tables and views of a space are")
+            .hint("give `--changes` a file in another folder"));
+    }
+    Ok(())
+}
+
+/// The views of a space are its own: what is made of other tables must not replace them.
+fn refuse_other_space(options: &MaterializeOptions, files: &Files) -> Result<()> {
+    let (raw, out) = (options.raw.canonicalize(), options.out.canonicalize());
+    let is_other = out.is_ok_and(|out| raw.is_ok_and(|raw| raw != out));
+    if is_other && Manifest::read(&options.out, files)?.is_some() {
+        return Err(Error::file(&options.out, "is a space, and has views of its own")
+            .hint("give another folder with `--out DIR`"));
+    }
+    Ok(())
 }
 
 fn read_manifest(space: &Path, files: &Files) -> Result<Manifest> {

@@ -22,7 +22,7 @@ use crate::{
     read::digest::{Digest, PIECE},
     space::{
         commit::STATE,
-        manifest::{Manifest, TableState},
+        manifest::{Manifest, Stored, TableState, ViewState},
         replay::{Replayed, replay},
         state::{self, Reading},
         tables::{bytes_of, part_of, stands},
@@ -35,7 +35,9 @@ use crate::{
 pub struct Verified {
     /// Tables whose bytes were read.
     pub tables: u64,
-    /// Their bytes.
+    /// Views whose bytes were read.
+    pub views: u64,
+    /// The bytes of both.
     pub bytes: u64,
     /// Profiles ever created.
     pub profiles: u64,
@@ -56,20 +58,36 @@ pub fn verify(space: &Path, files: &Files, progress: &dyn Progress) -> Result<Ve
         return Err(Error::file(space, "no space: it has no manifest")
             .hint("give the folder of a space with `--space DIR`"));
     };
-    let mut verified = Verified { tables: manifest.tables.len() as u64, ..Verified::default() };
-    progress.start("verifying", Some(manifest.tables.values().map(|t| t.bytes).sum()));
-    let wrong: Vec<Option<String>> = manifest
-        .tables
-        .iter()
-        .collect::<Vec<_>>()
-        .into_par_iter()
+    let views: BTreeMap<&str, TableState> =
+        manifest.views.iter().map(|(name, view)| (name.as_str(), as_written(view))).collect();
+    let tables = manifest.tables.iter().map(|(name, table)| (name.as_str(), table));
+    let all: Vec<(&str, &TableState)> =
+        tables.chain(views.iter().map(|(&name, view)| (name, view))).collect();
+    let mut verified = Verified {
+        tables: manifest.tables.len() as u64,
+        views: views.len() as u64,
+        bytes: all.iter().map(|(_, committed)| committed.bytes).sum(),
+        ..Verified::default()
+    };
+    progress.start("verifying", Some(verified.bytes));
+    let wrong: Vec<Option<String>> = all
+        .par_iter()
         .with_max_len(1)
         .map(|(name, committed)| check_table(space, name, committed, files, progress))
         .collect::<Result<_>>()?;
-    verified.bytes = manifest.tables.values().map(|t| t.bytes).sum();
-    verified.differences.extend(wrong.into_iter().flatten());
+    let mut tables_stand = true;
+    for ((name, _), wrong) in all.iter().zip(wrong) {
+        let Some(wrong) = wrong else { continue };
+        let is_view = views.contains_key(name);
+        tables_stand &= is_view;
+        verified.differences.push(if is_view {
+            format!("the view {wrong}; `materialize` makes it anew")
+        } else {
+            format!("{wrong}; restore it from a backup")
+        });
+    }
     // What does not stand as it was written cannot be replayed to any purpose.
-    if verified.differences.is_empty() {
+    if tables_stand {
         let types = Types::default();
         let replayed = replay(space, &manifest, &types, files, progress)?;
         verified.profiles = replayed.graph.n_profiles() as u64;
@@ -89,7 +107,18 @@ pub fn verify(space: &Path, files: &Files, progress: &dyn Progress) -> Result<Ve
     Ok(verified)
 }
 
-/// Recomputes the digest and the number of rows of a table.
+/// A view as if it were a table that was committed.
+fn as_written(view: &ViewState) -> TableState {
+    TableState {
+        rows: view.rows,
+        bytes: view.bytes,
+        digest: view.digest.clone(),
+        link: String::new(),
+        stored: view.stored.map(|bytes| Stored { bytes, tail: 0 }),
+    }
+}
+
+/// Recomputes the digest and the number of rows of a table or a view.
 fn check_table(
     space: &Path,
     name: &str,
@@ -100,7 +129,10 @@ fn check_table(
     let stands = stands(space, name, committed);
     let n_committed = bytes_of(committed, stands);
     let part = part_of(space, name, committed);
-    let length = std::fs::metadata(&part.path).map_or(0, |m| m.len());
+    let Ok(file) = std::fs::metadata(&part.path) else {
+        return Ok(Some(format!("`{name}` is missing: there is no `{}`", part.path.display())));
+    };
+    let length = file.len();
     if length < n_committed {
         return Ok(Some(format!("`{name}` has {length} bytes, {n_committed} are committed")));
     }
@@ -200,8 +232,10 @@ fn check_state(
         return Ok(());
     }
     match state::read(state, &manifest.state, Reading::Whole, types, files)? {
-        // The next run rebuilds it.
-        None => differences.push("the state cache is missing or damaged".to_owned()),
+        None => differences.push(
+            "the state cache is missing or damaged; the next `ingest` rebuilds it from the raw tables"
+                .to_owned(),
+        ),
         Some(cached) => compare(&cached, replayed, differences)?,
     }
     Ok(())

@@ -130,7 +130,6 @@ pub fn events(options: &EventsOptions, files: &Files, progress: &dyn Progress) -
     );
     let tables = EventTables::read(&mut space, &options.tables, &rules, within, files, progress)?;
     progress.start("backfilling", Some(looked.units.iter().map(|unit| unit.length).sum()));
-    space.begin()?;
     let mut job = Backfill {
         graph: &replayed.graph,
         rules: &rules,

@@ -99,7 +99,6 @@ pub fn raw(options: &RawOptions, files: &Files, progress: &dyn Progress) -> Resu
     // What the views of the export cannot be made of is found here, in the user's own files.
     let sources = Sources::open(&export.raw, &View::ALL, |part| Source::open(part, files))?;
     Folds::read(sources, None, &meter)?;
-    space.begin()?;
     progress.start("adopting", Some(inputs.iter().map(|input| input.bytes).sum()));
     let mut newest = None;
     for (name, parts) in &export.tables {

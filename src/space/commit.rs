@@ -77,17 +77,13 @@ impl Space {
             .create_folder(&state)
             .map_err(|e| e.hint("give a folder you may write to with `--space DIR`"))?;
         let lock = Lock::take(&state, wait, progress)?;
-        let (manifest, left) = if let Some(manifest) = Manifest::read(folder, files)? {
+        let manifest = if let Some(manifest) = Manifest::read(folder, files)? {
             refuse_other_compression(folder, &manifest, compress)?;
-            let left = manifest.compress;
-            (manifest, left)
+            manifest
         } else {
             let compress = compress.unwrap_or_default();
-            let left = left_by_first_run(&state, files)?;
-            if left.is_none() {
-                refuse_foreign_tables(folder, compress)?;
-            }
-            (Manifest::of(compress), left.unwrap_or_default())
+            refuse_foreign_tables(folder, compress, files)?;
+            Manifest::of(compress)
         };
         let space = Self {
             folder: folder.to_owned(),
@@ -101,7 +97,7 @@ impl Space {
             _lock: lock,
         };
         space.check_lengths(progress)?;
-        cut_back(folder, &space.manifest, left, files)?;
+        cut_back(folder, &space.manifest, files)?;
         Ok(space)
     }
 
@@ -118,10 +114,8 @@ impl Space {
             return number;
         }
         let committed = self.manifest.tables.get(name);
-        // In a first run there is nothing else in the folder.
-        let is_new = committed.is_none() && !self.manifest.runs.is_empty();
         let table = Table::new(&self.folder, name, committed, self.manifest.compress);
-        self.tables.push(table.noted(is_new.then(|| Arc::clone(&self.new_tables))));
+        self.tables.push(table.noted(committed.is_none().then(|| Arc::clone(&self.new_tables))));
         self.names.push(name.to_owned());
         self.by_name.insert(name.to_owned(), self.tables.len() - 1);
         self.tables.len() - 1
@@ -154,11 +148,21 @@ impl Space {
         Ok(())
     }
 
+    /// Notes tables that are about to be made, all at one go where each would note itself.
+    pub fn note(&mut self, is_to_be_made: impl Fn(usize, &Table) -> bool) -> Result<()> {
+        self.committed = false;
+        let tables = self.tables.iter_mut().enumerate();
+        let unmade: Vec<PathBuf> = tables
+            .filter(|(number, table)| is_to_be_made(*number, table))
+            .filter_map(|(_, table)| table.unmade())
+            .collect();
+        self.new_tables.add(&unmade, &self.files)
+    }
+
     /// Commits: tables and state to the disk, then the folder, then the manifest.
     pub fn commit(&mut self, mut next: Manifest, state: Contents<'_>) -> Result<()> {
-        for name in ALWAYS {
-            self.table(name);
-        }
+        let always = ALWAYS.map(|name| self.table(name));
+        self.note(|number, table| 0 < table.n_pending() || always.contains(&number))?;
         self.tables.par_iter_mut().with_max_len(1).try_for_each(|table| table.flush(&self.files))?;
         for (name, table) in self.names.iter().zip(&mut self.tables) {
             let state = table.finish(&self.files)?;
@@ -273,9 +277,8 @@ impl Drop for Space {
         self.tables.clear();
         if let Ok(manifest) = Manifest::read(&self.folder, &self.files) {
             // The next run would do it otherwise.
-            let compress = self.manifest.compress;
-            let manifest = manifest.unwrap_or_else(|| Manifest::of(compress));
-            let _ = cut_back(&self.folder, &manifest, compress, &self.files);
+            let manifest = manifest.unwrap_or_else(|| Manifest::of(self.manifest.compress));
+            let _ = cut_back(&self.folder, &manifest, &self.files);
         }
     }
 }
@@ -290,27 +293,27 @@ pub const VIEWS: [&str; 6] = [
     "profile_traits",
 ];
 
-/// A folder without a manifest must not hold tables of somebody else's, plain ones or such as would be written.
-fn refuse_foreign_tables(folder: &Path, compress: Compression) -> Result<()> {
+/// A folder without a manifest must not hold tables of somebody else's, plain ones or such as would be written. Those that a
+/// first run left behind are ours.
+fn refuse_foreign_tables(folder: &Path, compress: Compression, files: &Files) -> Result<()> {
+    let ours = new_tables::left_behind(folder, files)?;
     let entries = std::fs::read_dir(folder).map_err(|e| Error::io("read the folder", folder, e))?;
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        if table_of(&name).is_some_and(|(_, stored)| stored.is_none() || stored == compress) {
+        if table_of(&name).is_some_and(|(_, stored)| stored.is_none() || stored == compress)
+            && !ours.contains(&name)
+        {
             return Err(Error::file(
                 folder,
                 format!("holds `{name}` but no `{MANIFEST}`, so it is no space of ours"),
             )
-            .hint("give a new or empty folder with `--space DIR`"));
+            .hint(
+                "give a new or empty folder with `--space DIR`; where this was a space whose manifest is lost, restore \
+                 that from a backup, or bring its tables into a new one with `backfill raw OLD --space NEW`",
+            ));
         }
     }
     Ok(())
-}
-
-/// How a first run that was killed stored tables, which it leaves without a manifest, but with its mark in the state folder.
-fn left_by_first_run(state: &Path, files: &Files) -> Result<Option<Compression>> {
-    let packed = Compression::Zstd;
-    let mark = files.read_if_there(&state.join(FIRST_RUN))?;
-    Ok(mark.map(|mark| if mark == packed.word().as_bytes() { packed } else { Compression::None }))
 }
 
 /// A space stays with what its first run was given.
@@ -325,24 +328,4 @@ fn refuse_other_compression(folder: &Path, manifest: &Manifest, wanted: Option<C
         "leave out `--compress {0}` and `compress = \"{0}\"` in the config, or give a new space with `--space DIR`",
         wanted.word()
     )))
-}
-
-/// Stands in the state folder from before a space's first table until it has a manifest, and says how tables are stored.
-const FIRST_RUN: &str = "first-run";
-
-impl Space {
-    /// To be called before the first row goes out: leaves the mark that what is here without a manifest is ours.
-    pub fn begin(&mut self) -> Result<()> {
-        self.committed = false;
-        if self.manifest.runs.is_empty() {
-            let state = self.folder.join(STATE);
-            let mut mark = self.files.create(&state.join(FIRST_RUN))?;
-            if !self.manifest.compress.is_none() {
-                mark.write_all(self.manifest.compress.word().as_bytes())?;
-                mark.sync()?;
-            }
-            self.files.sync_folder(&state)?;
-        }
-        Ok(())
-    }
 }

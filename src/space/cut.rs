@@ -21,11 +21,9 @@ use crate::{
 };
 
 /// Cuts tables back to what is committed, and removes tables of which nothing is: those that a run left behind, and no
-/// file of somebody else's. Before the first commit, files that are stored otherwise than the tables are not ours, but for
-/// those that a run left behind which stored tables so.
-pub fn cut_back(folder: &Path, manifest: &Manifest, left: Compression, files: &Files) -> Result<()> {
+/// file of somebody else's.
+pub fn cut_back(folder: &Path, manifest: &Manifest, files: &Files) -> Result<()> {
     let left_behind = left_behind(folder, files)?;
-    let first_run = manifest.runs.is_empty();
     let entries = std::fs::read_dir(folder).map_err(|e| Error::io("read the folder", folder, e))?;
     for entry in entries {
         let entry = entry.map_err(|e| Error::io("read the folder", folder, e))?;
@@ -38,9 +36,6 @@ pub fn cut_back(folder: &Path, manifest: &Manifest, left: Compression, files: &F
             Some(state) => {
                 refuse_other_frames(&path, state, stored, files)?;
                 drop(files.append_after(&path, bytes_of(state, stored))?);
-            }
-            None if first_run && (stored == manifest.compress || stored == left) => {
-                files.remove_file(&path)?;
             }
             None if left_behind.contains(&name) => files.remove_file(&path)?,
             None => {}

@@ -31,21 +31,28 @@ impl NewTables {
         Self { path: folder.join(STATE).join(NEW_TABLES), length: Mutex::new(0) }
     }
 
-    /// Notes a table that is about to be made; refuses where its file is there already.
-    pub(super) fn add(&self, table: &Path, files: &Files) -> Result<()> {
-        if table.exists() {
-            return Err(Error::file(table, "stands where a table of that name is to be made")
+    /// Notes tables that are about to be made; refuses where a file of theirs is there already.
+    pub(super) fn add(&self, tables: &[PathBuf], files: &Files) -> Result<()> {
+        if let Some(there) = tables.iter().find(|table| table.exists()) {
+            return Err(Error::file(there, "stands where a table of that name is to be made")
                 .hint("it is no table of this space: move it out of the folder"));
         }
-        let name = table.file_name().unwrap_or_default().to_string_lossy();
+        let mut names = String::new();
+        for table in tables {
+            names.push_str(&table.file_name().unwrap_or_default().to_string_lossy());
+            names.push('\n');
+        }
+        if names.is_empty() {
+            return Ok(());
+        }
         let mut length = self.length.lock().unwrap_or_else(PoisonError::into_inner);
         let mut out = files.append_after(&self.path, *length)?;
-        out.write_all(format!("{name}\n").as_bytes())?;
+        out.write_all(names.as_bytes())?;
         out.sync()?;
         if *length == 0 {
             files.sync_folder(self.path.parent().unwrap_or(Path::new(".")))?;
         }
-        *length += name.len() as u64 + 1;
+        *length += names.len() as u64;
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 //! place and says what to do.
 
 use std::{
+    fs,
     process::{Command, Stdio},
     thread,
     time::Duration,
@@ -221,5 +222,88 @@ fn files_that_somebody_put_into_a_space_stay_there() {
             assert_eq!(work.read(&format!("space/{name}")), format!("{dump}\n"), "{compress} {name}");
         }
         work.program(&["ingest", "--verify", "--space", "space", "--quiet"]).assert().success();
+    }
+}
+
+/// The names of all files in a folder, but for what is hidden.
+fn names(work: &Work, folder: &str) -> Vec<String> {
+    let entries = fs::read_dir(work.path(folder)).unwrap().flatten();
+    let mut names: Vec<String> = entries.map(|entry| entry.file_name().into_string().unwrap()).collect();
+    names.retain(|name| !name.starts_with('.'));
+    names.sort();
+    names
+}
+
+#[test]
+fn a_space_that_lost_its_manifest_is_left_alone() {
+    let work = with_events();
+    work.write("state/user_identifiers.ndjson", "");
+    work.write("none.ndjson", "");
+    work.program(&["ingest", "events.ndjson", "--space", "space", "-q"]).assert().success();
+    work.write("space/notes.ndjson", "{}\n");
+    fs::remove_file(work.path("space/manifest.json")).unwrap();
+    let before = names(&work, "space");
+    assert!(before.contains(&"pages.ndjson".to_owned()), "{before:?}");
+    for command in [
+        &["ingest", "events.ndjson", "--space", "space"][..],
+        &["ingest", "events.ndjson", "--space", "space", "--dry-run"],
+        &["ingest", "none.ndjson", "--space", "space", "--dry-run"],
+        &["ingest", "events.ndjson", "--space", "space", "--compress", "zstd"],
+        &["backfill", "profiles", "state", "--space", "space", "--dry-run"],
+    ] {
+        let said = fails(&work, command);
+        assert!(said.contains("no `manifest.json`"), "{command:?}: {said}");
+        assert_eq!(names(&work, "space"), before, "{command:?}");
+    }
+}
+
+#[test]
+fn what_somebody_puts_where_a_first_run_failed_stays() {
+    let work = with_events();
+    work.write("bad.ndjson", format!("{LINE}\nno JSON\n"));
+    fails(&work, &["ingest", "bad.ndjson", "--space", "space", "--max-rejects", "0"]);
+    work.write("space/yesterday.ndjson", LINE);
+    let said = fails(&work, &["ingest", "space/yesterday.ndjson", "--space", "space"]);
+    assert!(said.contains("`yesterday.ndjson`"), "{said}");
+    assert_eq!(work.read("space/yesterday.ndjson"), LINE);
+}
+
+#[test]
+fn changes_do_not_go_over_what_a_space_holds() {
+    let work = with_events();
+    work.program(&["ingest", "events.ndjson", "--space", "space", "--materialize", "-q"]).assert().success();
+    work.program(&["ingest", "events.ndjson", "--space", "other", "--materialize", "-q"]).assert().success();
+    for changes in ["space/pages.ndjson", "space/manifest.json", "other/.state/lock", "other/changes.ndjson"]
+    {
+        let before = fs::read(work.path(changes)).ok();
+        let said = fails(&work, &["materialize", "--space", "space", "--full", "--changes", changes]);
+        assert!(said.contains(&format!("`{changes}`")), "{said}");
+        assert_eq!(fs::read(work.path(changes)).ok(), before, "{changes}");
+    }
+    let said = fails(&work, &["materialize", "--space", "space", "--out", "other"]);
+    assert!(said.contains("`other`"), "{said}");
+}
+
+#[test]
+fn nothing_is_appended_behind_bytes_that_were_changed() {
+    let work = with_events();
+    work.write("more.ndjson", LINE.replace("m1", "m2"));
+    for compress in ["none", "zstd"] {
+        let space = format!("space-{compress}");
+        let ingest =
+            |input| work.program(&["ingest", input, "--space", &space, "--compress", compress, "-q"]);
+        ingest("events.ndjson").assert().success();
+        let plain = format!("{space}/pages.ndjson");
+        if compress == "zstd" {
+            // Somebody unpacked it and made a change.
+            let packed = fs::read(work.path(&format!("{plain}.zst"))).unwrap();
+            work.write(&plain, zstd::decode_all(&packed[..]).unwrap());
+            fs::remove_file(work.path(&format!("{plain}.zst"))).unwrap();
+        }
+        work.write(&plain, work.read(&plain).replace("u1", "u2"));
+        let before = work.read(&plain);
+        let said = fails(&work, &["ingest", "more.ndjson", "--space", &space, "--compress", compress]);
+        assert!(said.contains("not those that were committed"), "{said}");
+        assert_eq!(work.read(&plain), before);
     }
 }

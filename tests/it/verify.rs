@@ -65,6 +65,30 @@ fn a_changed_byte_a_cut_table_and_a_damaged_cache_are_named() {
 }
 
 #[test]
+fn a_missing_table_and_a_changed_view_are_named_with_what_to_do() {
+    let work = space();
+    work.program(&["materialize", "--space", "space", "-q"]).assert().success();
+    let verify = || {
+        let told = work.program(&["ingest", "--verify", "--space", "space"]).assert();
+        (told.get_output().status.code(), String::from_utf8_lossy(&told.get_output().stderr).into_owned())
+    };
+    assert_eq!(verify().0, Some(0));
+    let view = work.read("space/user_traits.ndjson");
+    work.write("space/user_traits.ndjson", view.replacen("segment_id", "segment_ID", 1));
+    fs::remove_file(work.path("space/id_graph.ndjson")).unwrap();
+    let (code, told) = verify();
+    assert_eq!(code, Some(1), "{told}");
+    assert!(told.contains("the view `user_traits` has other bytes"), "{told}");
+    assert!(told.contains("the view `id_graph` is missing"), "{told}");
+    work.program(&["materialize", "--space", "space", "-q"]).assert().success();
+    assert_eq!(verify().0, Some(0));
+    fs::remove_file(work.path("space/pages.ndjson")).unwrap();
+    let (code, told) = verify();
+    assert_eq!(code, Some(1), "{told}");
+    assert!(told.contains("`pages` is missing") && told.contains("restore it from a backup"), "{told}");
+}
+
+#[test]
 fn what_is_no_space_is_refused() {
     let work = Work::new();
     let told = work.program(&["ingest", "--verify", "--space", "nowhere"]).assert().code(2);

@@ -36,13 +36,21 @@ pub(crate) fn verified(verified: &Verified, options: &IngestOptions) -> String {
     };
     let _ = write!(
         text,
-        "{} ({}), {}, {}, {}",
+        "{} and {} ({})",
         count(verified.tables, "table"),
+        count(verified.views, "view"),
         bytes(verified.bytes),
-        count(verified.profiles, "profile"),
-        count(verified.identifiers, "identifier"),
-        count(verified.messages, "message"),
     );
+    // Where tables are damaged nobody can say.
+    if 0 < verified.profiles {
+        let _ = write!(
+            text,
+            ", {}, {}, {}",
+            count(verified.profiles, "profile"),
+            count(verified.identifiers, "identifier"),
+            count(verified.messages, "message"),
+        );
+    }
     for difference in &verified.differences {
         let _ = write!(text, "\n  {difference}");
     }
