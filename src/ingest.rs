@@ -5,6 +5,7 @@
 //! to its tables on all cores.
 
 pub mod assemble;
+mod doubts;
 pub mod pipeline;
 pub mod prepare;
 pub mod rejects;
@@ -85,8 +86,14 @@ pub fn ingest(options: &IngestOptions, files: &Files, progress: &dyn Progress) -
     let compress = space.settle(&mut rules);
     let rules = Arc::new(rules);
     let config = ConfigUsed::of(&rules);
-    for change in config.changes_since(space.manifest.config.as_ref()) {
+    let last = space.manifest.config.as_ref();
+    for change in config.changes_since(last) {
         progress.notice(&change);
+    }
+    if last.is_none_or(|last| last.digest != config.digest) {
+        for doubt in doubts::doubts(&rules) {
+            progress.notice(&doubt);
+        }
     }
     let memory = options.memory.unwrap_or_else(default_memory);
     let mut summary = IngestSummary::default();

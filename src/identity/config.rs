@@ -284,6 +284,15 @@ fn drop_rule(entry: Spanned<Drop>) -> std::result::Result<DropRule, Wrong> {
             "give it `type`, `event` or `source`, or take it out",
         ));
     }
+    let all_calls =
+        rule.calls.as_ref().is_some_and(|globs| Call::ALL.iter().all(|c| globs.is_match(c.name())));
+    if all_calls && rule.events.is_none() && rule.sources.is_none() {
+        return Err(wrong(
+            place,
+            "this `[[drop]]` rule names every call, so that it would drop every event",
+            "name some calls only, or add `event` or `source`",
+        ));
+    }
     Ok(rule)
 }
 
@@ -360,7 +369,7 @@ fn hint_for(message: &str, at: &str) -> String {
 }
 
 /// The candidate that a typing slip could have come from.
-fn nearest<'a>(given: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(given: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let distance = |candidate: &&str| edit_distance(&given.to_lowercase(), candidate);
     candidates.min_by_key(distance).filter(|candidate| distance(candidate) <= 1 + given.len() / 4)
 }

@@ -19,7 +19,7 @@ const SEE_PRINTED: &str =
     "`profiles-sync ingest --print-config` prints a config with every key and its default";
 
 /// Configs that make no sense; what is said, from the line on; and the hint.
-const REFUSALS: [(&str, &str, &str); 31] = [
+const REFUSALS: [(&str, &str, &str); 32] = [
     (
         "dedupe_windows_days = 3",
         "1: unknown field `dedupe_windows_days`, expected one of `segment_ids`, `compress`, `dedupe_window_days`, `identity`, `drop`, `sources`, `sync`",
@@ -125,6 +125,11 @@ const REFUSALS: [(&str, &str, &str); 31] = [
         "[identity]\n\n[[drop]]\nevent = [\"x\"]\n\n[[drop]]\n\n[sync]\n",
         "6: a `[[drop]]` rule without conditions would drop every event",
         "give it `type`, `event` or `source`, or take it out",
+    ),
+    (
+        "[[drop]]\ntype = [\"{identify,track}\", \"[!t]*\"]",
+        "1: this `[[drop]]` rule names every call, so that it would drop every event",
+        "name some calls only, or add `event` or `source`",
     ),
     (
         "[[drop]]\nsource = [\"s1\"]\nevent = []",
@@ -465,4 +470,44 @@ fn sources_have_their_names_in_rows() {
             .collect();
         assert_eq!(told[..2], [(&"Shop".into(), &"shop".into()), (&serde_json::Value::Null, &"app".into())]);
     }
+}
+
+#[test]
+fn what_looks_like_a_slip_is_told_once() {
+    let work = Work::new();
+    let event = |n: u32| {
+        format!(
+            "{{\"type\":\"track\",\"event\":\"x\",\"messageId\":\"m{n}\",\"userId\":\"u\",\"timestamp\":\"2030-01-01\"}}\n"
+        )
+    };
+    work.write("one.ndjson", event(1));
+    work.write("two.ndjson", event(2));
+    work.write(
+        "rules.toml",
+        "[identity.types.userId]\n[identity.types.emial]\n[identity.types.loyalty_card]\n\
+         [sync]\ntables = [\"pagse\", \"order_completed\", \"user_*\"]\nexclude_tables = [\"id_graph_updates\"]\n\
+         exclude_columns = [\"context_ip\", \"page.context_ip\", \"tracks.context_ip\", \"*.context_locale\"]\n",
+    );
+    let ingest = |input| {
+        let assert =
+            work.program(&["ingest", input, "--space", "space", "--config", "rules.toml"]).assert().success();
+        String::from_utf8(assert.get_output().stderr.clone()).unwrap()
+    };
+    let told = ingest("one.ndjson");
+    let doubts: Vec<&str> =
+        told.lines().filter(|line| line.starts_with("note: `") && !line.contains(" was ")).collect();
+    assert_eq!(
+        doubts,
+        [
+            "note: `[identity.types.emial]` is a type of your own: did you mean `email`?",
+            "note: `[identity.types.userid]` is a type of your own: did you mean `user_id`?",
+            "note: `[sync]` names the event table `pagse`: did you mean `pages`, which is another one?",
+            "note: `[sync]` excludes `id_graph_updates`, which is written all the same: it is the truth",
+            "note: `context_ip` in `[sync]` matches nothing, for columns are TABLE.COLUMN: did you mean `*.context_ip`?",
+            "note: `[sync]` names the column `page.context_ip`: did you mean `pages.context_ip`, which is another one?",
+        ],
+        "{told}"
+    );
+    let told = ingest("two.ndjson");
+    assert!(!told.contains("did you mean"), "{told}");
 }

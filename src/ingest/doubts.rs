@@ -1,0 +1,55 @@
+//! What in a config is allowed but looks like a slip: told when the config is new, so that it is seen once and does not nag.
+
+use crate::{
+    identity::{
+        config::nearest,
+        rules::{Globs, Rules, Selection},
+        types::KNOWN_TYPES,
+    },
+    raw::names::BUILT_IN_TABLES,
+    view::RAW_TABLES,
+};
+
+/// A sentence for each doubt.
+#[must_use]
+pub(super) fn doubts(rules: &Rules) -> Vec<String> {
+    let mut doubts = Vec::new();
+    for name in rules.types.keys().filter(|name| !KNOWN_TYPES.contains(&name.as_str())) {
+        if let Some(near) = nearest(name, KNOWN_TYPES.into_iter()) {
+            doubts.push(format!("`[identity.types.{name}]` is a type of your own: did you mean `{near}`?"));
+        }
+    }
+    let Selection { include, exclude } = &rules.tables;
+    for table in literals(include.as_ref()).chain(literals(exclude.as_ref())) {
+        doubts.extend(near_table(table).map(|near| {
+            format!("`[sync]` names the event table `{table}`: did you mean `{near}`, which is another one?")
+        }));
+    }
+    for table in literals(exclude.as_ref()).filter(|table| RAW_TABLES.contains(table)) {
+        doubts.push(format!("`[sync]` excludes `{table}`, which is written all the same: it is the truth"));
+    }
+    let Selection { include, exclude } = &rules.columns;
+    for column in literals(include.as_ref()).chain(literals(exclude.as_ref())) {
+        match column.split_once('.') {
+            None => doubts.push(format!(
+                "`{column}` in `[sync]` matches nothing, for columns are TABLE.COLUMN: did you mean `*.{column}`?"
+            )),
+            Some((table, name)) => doubts.extend(near_table(table).map(|near| {
+                format!("`[sync]` names the column `{column}`: did you mean `{near}.{name}`, which is another one?")
+            })),
+        }
+    }
+    doubts
+}
+
+/// The globs that stand for one name only.
+fn literals(globs: Option<&Globs>) -> impl Iterator<Item = &str> {
+    let all = globs.into_iter().flat_map(|globs| &globs.written).map(String::as_str);
+    all.filter(|glob| !glob.contains(['*', '?', '[', '{', '\\']))
+}
+
+/// The table of ours that a name nearly is.
+fn near_table(name: &str) -> Option<&'static str> {
+    let is_ours = BUILT_IN_TABLES.contains(&name);
+    nearest(name, BUILT_IN_TABLES.into_iter()).filter(|_| !is_ours)
+}
