@@ -168,6 +168,12 @@ impl EventTables {
         Ok(target)
     }
 
+    /// The tables that were chosen by name and that no event went to.
+    pub fn unmet(&self) -> impl Iterator<Item = &str> {
+        let chosen = self.chosen.iter().map(String::as_str);
+        chosen.filter(|name| !self.by_name.contains_key(name.as_bytes()))
+    }
+
     /// Whether another call of the same message is there, so that this one is a duplicate.
     #[must_use]
     pub fn has_other_call(&self, event: &Event, window: Millis) -> bool {

@@ -108,6 +108,10 @@ fn months_before(time: Micros) -> Micros {
 /// Takes the rows of events in. Nothing is committed unless all went well. Runs on the present rayon pool.
 pub fn events(options: &EventsOptions, files: &Files, progress: &dyn Progress) -> Result<EventsSummary> {
     let started = Instant::now();
+    if options.since.zip(options.until).is_some_and(|(since, until)| until < since) {
+        return Err(Error::Refused("the window ends before it begins".into())
+            .hint("give `--since` the earlier time and `--until` the later one"));
+    }
     let inputs = inputs::list(&options.inputs, &options.space, &mut |text| progress.notice(text))?;
     let mut rules = load_rules(&for_rules(options), files)?;
     let mut space = Space::open(&options.space, rules.compress, options.wait, files, progress)?;
@@ -144,6 +148,9 @@ pub fn events(options: &EventsOptions, files: &Files, progress: &dyn Progress) -
     };
     job.run(&mut space, &inputs, &looked.units, files, progress, &mut counted)?;
     job.finish(&mut counted, &looked);
+    for name in job.tables.unmet() {
+        progress.notice(&format!("no event of the window goes to `{name}`"));
+    }
     check_lines(options.max_rejects, &counted)?;
     job.summary.rows = space.rows_added().into_iter().collect();
     if !options.dry_run && !job.summary.rows.is_empty() {

@@ -184,6 +184,12 @@ fn what_is_no_event_table_and_what_is_no_dump_is_refused() {
     work.write("off.toml", "[sync]\nexclude_columns = [\"*.id\", \"*.event_id\"]\n");
     let said = refused(&work, &[&backfill[..], &["--config", "off.toml"]].concat());
     assert!(said.contains("cannot be told apart"), "{said}");
+    let window = ["--since", "2026-02-01", "--until", "2026-01-01"];
+    let said = refused(&work, &[&backfill[..], &window].concat());
+    assert!(said.contains("ends before it begins"), "{said}");
+    let mut misspelt = work.program(&[&backfill[..], &["--tables", "oder_completed", "--dry-run"]].concat());
+    let said = String::from_utf8(misspelt.assert().success().get_output().stderr.clone()).unwrap();
+    assert!(said.contains("no event of the window goes to `oder_completed`"), "{said}");
     let said = refused(&work, &[&backfill[..], &["--max-rejects", "0"]].concat());
     assert!(said.contains("1 of 2 lines rejected"), "{said}");
     work.write("dump.ndjson", "no event\n");

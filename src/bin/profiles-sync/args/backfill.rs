@@ -155,7 +155,8 @@ pub(crate) struct EventsArgs {
     pub(crate) since: Option<i64>,
     /// Only events received at T or earlier
     ///
-    /// Takes events in that arrived at T or earlier. By default there is no end.
+    /// Takes events in that arrived at T or earlier; a date alone is its midnight in UTC, so give the day after the last. By
+    /// default there is no end.
     #[arg(long, value_name = "T", value_parser = values::as_of, help_heading = "Input")]
     pub(crate) until: Option<i64>,
     /// Fail above N rejected lines, or P% of all lines
