@@ -225,12 +225,28 @@ fn a_reader_that_had_enough_is_no_failure() {
         &["ingest", "events.ndjson", "--space", "space", "--json"],
         &["materialize", "--space", "space", "--json"],
     ] {
-        let mut child = spawn(&work, args, Stdio::null());
-        drop(child.stdout.take());
-        let output = child.wait_with_output().unwrap();
+        let output = work.without_reader(args);
         assert_eq!(output.status.code(), Some(0), "{args:?}");
         assert!(output.stderr.is_empty(), "{args:?}");
     }
+    // What a verification found stays the answer.
+    work.write("space/pages.ndjson", "");
+    let output = work.without_reader(&["ingest", "--verify", "--space", "space", "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn changes_that_nobody_takes_leave_the_views_as_they_were() {
+    let work = with_events();
+    work.program(&["ingest", "events.ndjson", "--space", "space", "-q"]).assert().success();
+    let args = ["materialize", "--space", "space", "--changes", "-", "-q"];
+    let output = work.without_reader(&args);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("the views are as they were, and the next run tells the same changes"), "{said}");
+    assert!(!work.path("space/id_graph.ndjson").exists());
+    let told = work.program(&args).assert().success();
+    assert!(told.get_output().stdout.starts_with(b"{\"view\":\"id_graph\",\"change\":\"upsert\""));
 }
 
 #[test]

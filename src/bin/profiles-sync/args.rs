@@ -119,7 +119,7 @@ fn colour_typed(typed: &[OsString]) -> Colour {
 
 const PROGRAM_HELP: &str = "\
 Exit codes:
-  0    did it; also when the reader of the output closed the pipe
+  0    did it
   1    did it; the answer is no
   2    could not; nothing was committed, and the message says why
   130  interrupted by Ctrl-C; nothing was committed

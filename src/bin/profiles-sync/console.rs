@@ -5,7 +5,7 @@
 
 use std::{
     env,
-    io::{self, IsTerminal, Write},
+    io::{self, ErrorKind, IsTerminal, Write},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -53,8 +53,16 @@ impl Console {
         colours(self.colours_typed, io::stdout().is_terminal())
     }
 
-    /// Writes data. An error here is most often a reader that had enough.
+    /// Writes data. A reader that had enough is no failure: what the run found out stays the answer.
     pub(crate) fn data(&self, bytes: &[u8]) -> io::Result<()> {
+        match self.stream(bytes) {
+            Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()),
+            written => written,
+        }
+    }
+
+    /// Writes data that the reader must take to its end.
+    pub(crate) fn stream(&self, bytes: &[u8]) -> io::Result<()> {
         self.end_step();
         let mut out = io::stdout().lock();
         out.write_all(bytes)?;

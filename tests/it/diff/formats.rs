@@ -105,19 +105,18 @@ fn limit_says_how_many() {
 }
 
 #[test]
-fn a_reader_that_had_enough_is_no_trouble() {
+fn a_reader_that_had_enough_changes_no_answer() {
     let work = two_spaces();
-    let mut child = Command::new(assert_cmd::cargo::cargo_bin!("profiles-sync"))
-        .current_dir(work.path(""))
-        .args(["diff", "now", "limit-1", "--format", "ndjson"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    drop(child.stdout.take());
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
-    assert_eq!(output.status.code(), Some(1));
+    work.write("odd/pages.ndjson", "no JSON\n");
+    work.write("even/pages.ndjson", "{\"id\":\"a\"}\n");
+    for format in ["people", "markdown", "json", "ndjson"] {
+        for (sides, code) in [(["now", "now"], 0), (["now", "limit-1"], 1), (["odd", "even"], 2)] {
+            let output = work.without_reader(&[&["diff"], &sides[..], &["--format", format]].concat());
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(code), "{format} {sides:?}: {said}");
+            assert_eq!(said.is_empty(), code < 2, "{format} {sides:?}: {said}");
+        }
+    }
 }
 
 #[test]

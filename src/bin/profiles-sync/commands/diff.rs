@@ -1,6 +1,6 @@
 //! `diff`: what changed between two sets of tables.
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, Write};
 
 use anyhow::Result;
 use profiles_sync::{
@@ -24,10 +24,9 @@ use crate::{
 /// Runs the subcommand.
 pub(crate) fn run(args: &DiffArgs, console: &Console) -> Result<Exit> {
     let options = options(args);
-    let mut changes = Changes { console, gone: false };
     let files = Files::real();
     let comparison = on_threads(args.threads, || {
-        let mut out = io::BufWriter::with_capacity(1 << 16, &mut changes);
+        let mut out = io::BufWriter::with_capacity(1 << 16, Changes(console));
         let comparison = diff(&options, &files, console, &mut out)?;
         out.flush().map_err(|e| Error::io("write to", "the standard output", e))?;
         Ok::<_, Error>(comparison)
@@ -84,20 +83,12 @@ fn options(args: &DiffArgs) -> DiffOptions {
     }
 }
 
-/// The standard output while tables are written out. A reader that had enough ends nothing: the exit code is still wanted.
-struct Changes<'a> {
-    console: &'a Console,
-    gone: bool,
-}
+/// The standard output while tables are written out.
+struct Changes<'a>(&'a Console);
 
 impl Write for Changes<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if !self.gone {
-            match self.console.data(bytes) {
-                Err(e) if e.kind() == ErrorKind::BrokenPipe => self.gone = true,
-                other => other?,
-            }
-        }
+        self.0.data(bytes)?;
         Ok(bytes.len())
     }
 

@@ -56,12 +56,12 @@ fn options(args: &MaterializeArgs) -> MaterializeOptions {
     }
 }
 
-/// The standard output.
+/// The standard output. Whoever takes changes needs all of them, so a reader that goes away before ends the run.
 struct Data<'a>(&'a Console);
 
 impl Write for Data<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.data(bytes)?;
+        self.0.stream(bytes)?;
         Ok(bytes.len())
     }
 
