@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::support::{Work, program};
+use crate::support::{Work, names_in, program};
 
 const LINE: &str = r#"{"type":"page","messageId":"m1","userId":"u1","timestamp":"2026-01-05T10:00:00Z"}"#;
 const COMMANDS: [&[&str]; 7] = [
@@ -270,16 +270,75 @@ fn an_interrupted_run_commits_nothing() {
 }
 
 #[test]
-fn a_second_signal_ends_the_program_at_once() {
+fn a_run_that_waits_for_its_input_ends_at_the_first_signal() {
+    // Nothing yet, some lines, and the beginning of a packed dump; then a pipe that nobody writes to.
+    for (input, sent) in [("-", &b""[..]), ("-", LINE.as_bytes()), ("-", &[0x1f, 0x8b, 8, 0]), ("pipe", b"")]
+    {
+        for (signal, code) in [("INT", 130), ("TERM", 143)] {
+            let work = Work::new();
+            assert!(Command::new("mkfifo").arg(work.path("pipe")).status().unwrap().success());
+            let mut child = spawn(&work, &["ingest", input, "--space", "space"], Stdio::piped());
+            let mut stdin = child.stdin.take().unwrap();
+            stdin.write_all(sent).unwrap();
+            thread::sleep(Duration::from_millis(300));
+            kill(&child, signal);
+            assert_eq!(ends(&mut child), Some(code), "{input} {signal}");
+            let mut said = String::new();
+            child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+            assert_eq!(said, "error: interrupted, nothing was committed\n");
+            assert_eq!(names_in(&work.path("space")), [".state"]);
+            assert_eq!(names_in(&work.path("space/.state")), ["lock"]);
+        }
+    }
+}
+
+#[test]
+fn a_pipe_that_nobody_writes_to_is_no_table() {
     let work = Work::new();
-    let mut child = spawn(&work, &["ingest", "-", "--space", "space"], Stdio::piped());
-    let stdin = child.stdin.take();
+    work.write("old/pages.ndjson", "{\"id\":\"a\"}\n");
+    for folder in ["raw", "new"] {
+        let pipe = work
+            .write(&format!("{folder}/id_graph_updates.ndjson"), "")
+            .with_file_name("external_id_mapping_updates.ndjson");
+        assert!(Command::new("mkfifo").arg(pipe).status().unwrap().success());
+    }
+    for args in [
+        &["materialize", "--raw", "raw", "--out", "views", "--partial"][..],
+        &["backfill", "raw", "raw", "--space", "space"],
+        &["diff", "old", "new"],
+    ] {
+        let mut child = spawn(&work, args, Stdio::null());
+        assert_eq!(ends(&mut child), Some(2), "{args:?}");
+        let mut said = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        assert!(said.contains("external_id_mapping_updates.ndjson`: is a pipe"), "{args:?}: {said}");
+    }
+}
+
+#[test]
+fn a_second_signal_ends_the_program_at_once() {
+    let work = with_events();
+    // A config that nobody writes is waited for, whatever the first signal says.
+    assert!(Command::new("mkfifo").arg(work.path("rules.toml")).status().unwrap().success());
+    let args = ["ingest", "events.ndjson", "--space", "space", "--config", "rules.toml"];
+    let mut child = spawn(&work, &args, Stdio::null());
     thread::sleep(Duration::from_millis(300));
     kill(&child, "INT");
     thread::sleep(Duration::from_millis(100));
     kill(&child, "INT");
-    assert_eq!(child.wait().unwrap().code(), Some(130));
-    drop(stdin);
+    assert_eq!(ends(&mut child), Some(130));
+}
+
+/// The exit code of a program that ends soon.
+fn ends(child: &mut Child) -> Option<i32> {
+    for _ in 0..200 {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.code();
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    child.kill().unwrap();
+    panic!("it goes on and on");
 }
 
 fn spawn(work: &Work, args: &[&str], stdin: Stdio) -> Child {
