@@ -1,6 +1,7 @@
 //! The program as a user or cron meets it: streams, exit codes, help.
 
 use std::{
+    fs,
     io::{Read, Write},
     process::{Child, Command, Stdio},
     thread,
@@ -164,7 +165,7 @@ fn a_dry_run_leaves_nothing() {
     let said = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
     assert!(said.starts_with("would ingest 1 event "), "{said}");
     let names: Vec<_> =
-        std::fs::read_dir(work.path("space")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        fs::read_dir(work.path("space")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, [".state"]);
     work.program(&["ingest", "events.ndjson", "--space", "space", "-q"]).assert().success();
     assert_eq!(work.rows("space/pages.ndjson").len(), 1);
@@ -251,7 +252,9 @@ fn changes_that_nobody_takes_leave_the_views_as_they_were() {
 
 #[test]
 fn an_interrupted_run_commits_nothing() {
-    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+    // Behind `nohup` the program is right to go on, so there is nothing to see.
+    let hangup = Some(("HUP", 129)).filter(|_| hangup_counts());
+    for (signal, code) in [("INT", 130), ("TERM", 143)].into_iter().chain(hangup) {
         let work = Work::new();
         let mut child = spawn(&work, &["ingest", "-", "--space", "space"], Stdio::piped());
         let mut stdin = child.stdin.take().unwrap();
@@ -267,6 +270,29 @@ fn an_interrupted_run_commits_nothing() {
         assert_eq!(said, "error: interrupted, nothing was committed\n");
         assert!(!work.path("space/manifest.json").exists());
     }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn behind_nohup_a_run_outlives_its_terminal() {
+    let work = Work::new();
+    let mut child = Command::new("nohup")
+        .arg(assert_cmd::cargo::cargo_bin!("profiles-sync"))
+        .current_dir(work.path(""))
+        .args(["ingest", "-", "--space", "space", "-q"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    thread::sleep(Duration::from_millis(300));
+    kill(&child, "HUP");
+    thread::sleep(Duration::from_millis(300));
+    stdin.write_all(LINE.as_bytes()).unwrap();
+    drop(stdin);
+    assert_eq!(ends(&mut child), Some(0));
+    assert_eq!(work.rows("space/pages.ndjson").len(), 1);
 }
 
 #[test]
@@ -327,6 +353,13 @@ fn a_second_signal_ends_the_program_at_once() {
     thread::sleep(Duration::from_millis(100));
     kill(&child, "INT");
     assert_eq!(ends(&mut child), Some(130));
+}
+
+/// Whether these tests, and so what they start, are ended by SIGHUP.
+fn hangup_counts() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:\t"));
+    ignored.is_some_and(|signals| u64::from_str_radix(signals, 16).unwrap() % 2 == 0)
 }
 
 /// The exit code of a program that ends soon.

@@ -122,6 +122,7 @@ Exit codes:
   0    did it
   1    did it; the answer is no
   2    could not; nothing was committed, and the message says why
+  129  interrupted by SIGHUP; nothing was committed
   130  interrupted by Ctrl-C; nothing was committed
   143  interrupted by SIGTERM; nothing was committed
 
@@ -187,6 +188,7 @@ Exit codes:
   0    did it
   1    did it; --verify found something wrong
   2    could not; nothing was committed, and the message says why
+  129  interrupted by SIGHUP; nothing was committed
   130  interrupted by Ctrl-C; nothing was committed
   143  interrupted by SIGTERM; nothing was committed
 

@@ -19,6 +19,7 @@ Exit codes:
   0    the two sides are the same, or differ in nothing that counts
   1    they differ
   2    could not compare, or could not read a line; the message says why
+  129  interrupted by SIGHUP
   130  interrupted by Ctrl-C
   143  interrupted by SIGTERM
 

@@ -16,6 +16,7 @@ Memory:
 Exit codes:
   0    did it
   2    could not; the views are as they were, and the message says why
+  129  interrupted by SIGHUP; the views are as they were
   130  interrupted by Ctrl-C; the views are as they were
   143  interrupted by SIGTERM; the views are as they were
 
