@@ -76,6 +76,11 @@ impl Console {
         }
     }
 
+    /// Says something that is needed also where nothing else is said.
+    pub(crate) fn warn(&self, text: &str) {
+        self.write(text);
+    }
+
     /// Says what went wrong and what to do about it.
     pub(crate) fn error(&self, message: &str, hint: Option<&str>) {
         self.end_step();

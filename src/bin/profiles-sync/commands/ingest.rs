@@ -62,8 +62,10 @@ fn verified(args: &IngestArgs, options: &IngestOptions, files: &Files, console: 
     console.end_step();
     if args.messages.json {
         console.data(&report::json(&verified)?)?;
-    } else {
+    } else if verified.differences.is_empty() {
         console.say(&report::verified(&verified, options));
+    } else {
+        console.warn(&report::verified(&verified, options));
     }
     Ok(if verified.differences.is_empty() { Exit::Done } else { Exit::No })
 }
