@@ -93,6 +93,21 @@ fn only_summary_has_numbers_and_no_examples() {
 }
 
 #[test]
+fn quiet_says_nothing_when_nothing_differs_that_counts() {
+    let work = two_spaces();
+    let quiet = |args: &[&str], code: i32| {
+        let assert = work.program(&[&["diff", "-q"], args].concat()).assert().code(code).stderr("");
+        String::from_utf8(assert.get_output().stdout.clone()).unwrap()
+    };
+    for format in ["people", "markdown"] {
+        assert_eq!(quiet(&["now", "now", "--format", format], 0), "");
+        assert_eq!(quiet(&["now", "limit-1", "--fail-on", "vanished", "--format", format], 0), "");
+        assert_eq!(quiet(&["now", "limit-1", "--format", format], 1), diff(&work, &["--format", format]));
+    }
+    assert!(quiet(&["now", "now", "--json"], 0).starts_with('{'));
+}
+
+#[test]
 fn limit_says_how_many() {
     let work = two_spaces();
     let all = diff(&work, &["--format", "ndjson"]);

@@ -32,30 +32,33 @@ pub(crate) fn run(args: &DiffArgs, console: &Console) -> Result<Exit> {
         Ok::<_, Error>(comparison)
     })??;
     console.end_step();
+    let unreadable: Vec<_> = comparison.tables.iter().flat_map(|table| &table.odd_lines).collect();
+    let exit = if !unreadable.is_empty() {
+        Exit::Failed
+    } else if fails(&comparison, &args.fail_on) {
+        Exit::No
+    } else {
+        Exit::Done
+    };
     let examples = !args.only_summary;
     match args.format() {
         DiffFormat::Ndjson => {}
         DiffFormat::Json => console.data(&report::json(&json::summary(&comparison, examples))?)?,
+        // What is for people is not said when all is well.
+        _ if args.messages.quiet && exit == Exit::Done => {}
         DiffFormat::Markdown => console.data(markdown::write(&comparison, examples).as_bytes())?,
         DiffFormat::People => {
             let style = people::Style { colour: console.colours_data(), examples };
             console.data(people::write(&comparison, style).as_bytes())?;
         }
     }
-    let unreadable: Vec<_> = comparison.tables.iter().flat_map(|table| &table.odd_lines).collect();
     for line in &unreadable {
         console.error(
             &format!("{}:{}: the line {}", line.file, line.line, line.message),
             Some("mend or remove the line; all other lines were compared"),
         );
     }
-    Ok(if !unreadable.is_empty() {
-        Exit::Failed
-    } else if fails(&comparison, &args.fail_on) {
-        Exit::No
-    } else {
-        Exit::Done
-    })
+    Ok(exit)
 }
 
 fn options(args: &DiffArgs) -> DiffOptions {
