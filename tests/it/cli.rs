@@ -319,6 +319,44 @@ fn a_run_that_waits_for_its_input_ends_at_the_first_signal() {
 }
 
 #[test]
+fn what_an_interrupted_run_says_of_the_files_is_true() {
+    let work = with_events();
+    work.program(&["ingest", "events.ndjson", "--space", "space", "-q"]).assert().success();
+    work.write("more.ndjson", LINE.replace("m1", "m2"));
+    work.write("sides/x.ndjson", "{\"id\":\"a\"}\n");
+    let views = "interrupted, the views are as they were";
+    let both = "interrupted; the events are ingested, the views are as they were";
+    // Each waits for a pipe while the signal comes, and finds it empty afterwards.
+    for (args, pipe, said_expected) in [
+        (&["diff", "sides", "sides"][..], "sides/manifest.json", "interrupted"),
+        (&["materialize", "--space", "space", "--config", "rules"], "rules", views),
+        (&["ingest", "more.ndjson", "--space", "space", "--materialize", "--config", "rules"], "rules", both),
+    ] {
+        let pipe = work.path(pipe);
+        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let mut child = spawn(&work, &[args, &["-q"]].concat(), Stdio::null());
+        let open = || fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+        if args[0] == "ingest" {
+            drop(open());
+            while work.rows("space/pages.ndjson").len() < 2 {
+                thread::sleep(Duration::from_millis(20));
+            }
+        }
+        thread::sleep(Duration::from_millis(300));
+        kill(&child, "INT");
+        thread::sleep(Duration::from_millis(100));
+        let writer = open();
+        fs::remove_file(&pipe).unwrap();
+        drop(writer);
+        assert_eq!(ends(&mut child), Some(130), "{args:?}");
+        let mut said = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        assert_eq!(said.lines().next(), Some(&*format!("error: {said_expected}")), "{args:?}");
+        assert!(!work.path("space/id_graph.ndjson").exists(), "{args:?}");
+    }
+}
+
+#[test]
 fn a_pipe_that_nobody_writes_to_is_no_table() {
     let work = Work::new();
     work.write("old/pages.ndjson", "{\"id\":\"a\"}\n");

@@ -121,10 +121,12 @@ const PROGRAM_HELP: &str = "\
 Exit codes:
   0    did it
   1    did it; the answer is no
-  2    could not; nothing was committed, and the message says why
-  129  interrupted by SIGHUP; nothing was committed
-  130  interrupted by Ctrl-C; nothing was committed
-  143  interrupted by SIGTERM; nothing was committed
+  2    could not; the message says why
+  129  interrupted by SIGHUP
+  130  interrupted by Ctrl-C
+  143  interrupted by SIGTERM
+  Above 1 nothing was committed, unless the message says what was: with
+  --materialize the events may be, and the views not yet made.
 
 Examples:
   profiles-sync ingest events.ndjson --space out --materialize
@@ -187,10 +189,12 @@ Memory:
 Exit codes:
   0    did it
   1    did it; --verify found something wrong
-  2    could not; nothing was committed, and the message says why
-  129  interrupted by SIGHUP; nothing was committed
-  130  interrupted by Ctrl-C; nothing was committed
-  143  interrupted by SIGTERM; nothing was committed
+  2    could not; the message says why
+  129  interrupted by SIGHUP
+  130  interrupted by Ctrl-C
+  143  interrupted by SIGTERM
+  Above 1 nothing was committed, unless the message says what was: with
+  --materialize the events may be, and the views not yet made.
 
 Examples:
   Everything a first look needs:

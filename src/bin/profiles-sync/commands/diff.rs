@@ -15,7 +15,7 @@ use profiles_sync::{
 
 use crate::{
     args::{DiffArgs, DiffFormat},
-    commands::on_threads,
+    commands::{interruptible, on_threads},
     console::Console,
     exit::Exit,
     report,
@@ -25,12 +25,13 @@ use crate::{
 pub(crate) fn run(args: &DiffArgs, console: &Console) -> Result<Exit> {
     let options = options(args);
     let files = Files::real();
-    let comparison = on_threads(args.threads, || {
+    let comparison = on_threads(args.threads, || -> Result<_, Error> {
         let mut out = io::BufWriter::with_capacity(1 << 16, Changes(console));
         let comparison = diff(&options, &files, console, &mut out)?;
         out.flush().map_err(|e| Error::io("write to", "the standard output", e))?;
-        Ok::<_, Error>(comparison)
-    })??;
+        Ok(comparison)
+    })?;
+    let comparison = interruptible(comparison, "interrupted")?;
     console.end_step();
     let unreadable: Vec<_> = comparison.tables.iter().flat_map(|table| &table.odd_lines).collect();
     let exit = if !unreadable.is_empty() {

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::{
     args::IngestArgs,
-    commands::{on_threads, print_json},
+    commands::{interruptible, on_threads, print_json},
     console::Console,
     exit::Exit,
     report,
@@ -58,7 +58,8 @@ pub(crate) fn run(args: &IngestArgs, console: &Console) -> Result<Exit> {
 
 /// `--verify`: reads what is there and changes nothing.
 fn verified(args: &IngestArgs, options: &IngestOptions, files: &Files, console: &Console) -> Result<Exit> {
-    let verified = on_threads(args.threads, || verify(&options.space, files, console))??;
+    let verified = on_threads(args.threads, || verify(&options.space, files, console))?;
+    let verified = interruptible(verified, "interrupted")?;
     console.end_step();
     if args.messages.json {
         console.data(&report::json(&verified)?)?;

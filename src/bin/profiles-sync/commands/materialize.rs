@@ -13,7 +13,7 @@ use profiles_sync::{
 
 use crate::{
     args::MaterializeArgs,
-    commands::{on_threads, print_json},
+    commands::{interruptible, on_threads, print_json},
     console::Console,
     exit::Exit,
     report,
@@ -29,7 +29,8 @@ pub(crate) fn run(args: &MaterializeArgs, console: &Console) -> Result<Exit> {
         } else {
             materialize(&options, &files, console)
         }
-    })??;
+    })?;
+    let summary = interruptible(summary, "interrupted, the views are as they were")?;
     if args.messages.json {
         print_json(&summary, console)?;
     } else {
