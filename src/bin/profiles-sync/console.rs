@@ -9,6 +9,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use profiles_sync::progress::Progress;
 
@@ -53,8 +54,13 @@ impl Console {
         colours(self.colours_typed, io::stdout().is_terminal())
     }
 
+    /// Writes data, called `what` where that fails.
+    pub(crate) fn data(&self, what: &str, bytes: &[u8]) -> Result<()> {
+        self.offer(bytes).with_context(|| format!("could not write {what} to the standard output"))
+    }
+
     /// Writes data. A reader that had enough is no failure: what the run found out stays the answer.
-    pub(crate) fn data(&self, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn offer(&self, bytes: &[u8]) -> io::Result<()> {
         match self.stream(bytes) {
             Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()),
             written => written,

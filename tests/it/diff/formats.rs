@@ -148,7 +148,8 @@ fn an_output_that_cannot_be_written_is_trouble_in_every_format() {
             .unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{format}: {said}");
-        assert!(said.starts_with("error: "), "{format}: {said}");
+        assert!(said.starts_with("error: could not write "), "{format}: {said}");
+        assert!(said.contains("the standard output"), "{format}: {said}");
     }
 }
 

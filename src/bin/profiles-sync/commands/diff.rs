@@ -44,13 +44,17 @@ pub(crate) fn run(args: &DiffArgs, console: &Console) -> Result<Exit> {
     let examples = !args.only_summary;
     match args.format() {
         DiffFormat::Ndjson => {}
-        DiffFormat::Json => console.data(&report::json(&json::summary(&comparison, examples))?)?,
+        DiffFormat::Json => {
+            console.data("the report", &report::json(&json::summary(&comparison, examples))?)?;
+        }
         // What is for people is not said when all is well.
         _ if args.messages.quiet && exit == Exit::Done => {}
-        DiffFormat::Markdown => console.data(markdown::write(&comparison, examples).as_bytes())?,
+        DiffFormat::Markdown => {
+            console.data("the report", markdown::write(&comparison, examples).as_bytes())?;
+        }
         DiffFormat::People => {
             let style = people::Style { colour: console.colours_data(), examples };
-            console.data(people::write(&comparison, style).as_bytes())?;
+            console.data("the report", people::write(&comparison, style).as_bytes())?;
         }
     }
     for line in &unreadable {
@@ -92,7 +96,7 @@ struct Changes<'a>(&'a Console);
 
 impl Write for Changes<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.data(bytes)?;
+        self.0.offer(bytes)?;
         Ok(bytes.len())
     }
 

@@ -24,7 +24,7 @@ pub(crate) fn run(args: &IngestArgs, console: &Console) -> Result<Exit> {
     let options = options(args);
     let files = Files::real();
     if args.print_config {
-        console.data(config::print(&load_rules(&options, &files)?).as_bytes())?;
+        console.data("the rules", config::print(&load_rules(&options, &files)?).as_bytes())?;
         return Ok(Exit::Done);
     }
     if args.verify {
@@ -62,7 +62,7 @@ fn verified(args: &IngestArgs, options: &IngestOptions, files: &Files, console: 
     let verified = interruptible(verified, "interrupted")?;
     console.end_step();
     if args.messages.json {
-        console.data(&report::json(&verified)?)?;
+        console.data("the findings", &report::json(&verified)?)?;
     } else if verified.differences.is_empty() {
         console.say(&report::verified(&verified, options));
     } else {

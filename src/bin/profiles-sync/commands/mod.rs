@@ -35,7 +35,5 @@ fn interruptible<T>(result: profiles_sync::error::Result<T>, told: &'static str)
 /// Prints a summary as JSON. The job is done by now, and an error has to say so.
 fn print_json(summary: &impl Serialize, console: &Console) -> Result<()> {
     let line = report::json(summary)?;
-    console
-        .data(&line)
-        .context("the run is done, but its summary could not be written to the standard output")
+    console.data("the summary", &line).context("the run is done")
 }
