@@ -110,6 +110,28 @@ fn usage_errors_are_2_and_leave_stdout_empty() {
 }
 
 #[test]
+fn a_number_that_is_none_is_told_what_it_should_be() {
+    let ingest = &["ingest", "events.ndjson", "--space", "s"][..];
+    let raw = &["backfill", "raw", "r", "--space", "s"];
+    for (args, flag, expected) in [
+        (ingest, "--wait", "a whole number of seconds such as 60"),
+        (ingest, "--threads", "a number of threads from 1 to 1024"),
+        (ingest, "--memory", "a size is a whole number with K, M, G or T, such as 512M or 4G"),
+        (ingest, "--max-rejects", "a whole number of lines such as 100, or a percentage such as 1%"),
+        (raw, "--wait", "a whole number of seconds such as 60"),
+        (&["materialize", "--space", "s"], "--wait", "a whole number of seconds such as 60"),
+        (&["diff", "old", "new"], "--limit", "a whole number of examples such as 3"),
+    ] {
+        for value in ["-1", "5s"] {
+            let assert = program().args([args, &[flag, value]].concat()).assert().code(2);
+            let said = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+            assert!(said.starts_with(&format!("error: invalid value '{value}' for '{flag} <")), "{said}");
+            assert!(said.contains(&format!(">': {expected}\n")) && !said.contains("tip:"), "{said}");
+        }
+    }
+}
+
+#[test]
 fn a_run_tells_what_it_did_on_stderr() {
     let work = with_events();
     let assert = work.program(&["ingest", "events.ndjson", "--space", "space"]).assert().success().stdout("");

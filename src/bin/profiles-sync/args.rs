@@ -98,7 +98,15 @@ pub(crate) fn parse() -> Result<LowArgs, clap::Error> {
 
 /// The description of all arguments.
 pub(crate) fn command() -> clap::Command {
-    Program::command()
+    with_negative_numbers(Program::command())
+}
+
+/// What follows a flag and looks like -1 is its value, so that the flag says what it takes.
+fn with_negative_numbers(command: clap::Command) -> clap::Command {
+    let takes_value = |arg: &clap::Arg| !arg.is_positional() && arg.get_action().takes_values();
+    command
+        .mut_args(|arg| if takes_value(&arg) { arg.allow_negative_numbers(true) } else { arg })
+        .mut_subcommands(with_negative_numbers)
 }
 
 /// Which colours the parser's own messages have, before there is a parse.
@@ -305,6 +313,7 @@ pub(crate) struct IngestArgs {
     #[arg(
         long,
         value_name = "SECONDS",
+        value_parser = values::seconds,
         default_value_t = 0,
         hide_default_value = true,
         help_heading = "Output"

@@ -248,6 +248,7 @@ pub(crate) struct Target {
     #[arg(
         long,
         value_name = "SECONDS",
+        value_parser = values::seconds,
         default_value_t = 0,
         hide_default_value = true,
         help_heading = "Output"
