@@ -4,6 +4,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Seek, SeekFrom, Write},
+    os::unix::fs::FileTypeExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -151,6 +152,22 @@ impl Files {
         self.rename(&beside, path)?;
         self.sync_folder(path.parent().unwrap_or(Path::new(".")))
     }
+}
+
+/// Whether a path leads to a pipe: its bytes can be read once, and opening it waits for its writer.
+#[must_use]
+pub fn is_pipe(path: &Path) -> bool {
+    let kind = fs::metadata(path).map(|metadata| metadata.file_type());
+    kind.is_ok_and(|kind| kind.is_fifo() || kind.is_socket())
+}
+
+/// Refuses a pipe in the place of a table.
+pub fn refuse_pipe(path: &Path) -> Result<()> {
+    if is_pipe(path) {
+        return Err(Error::file(path, "is a pipe, but tables are read more than once")
+            .hint("write it to a file first"));
+    }
+    Ok(())
 }
 
 /// The name under which a file is written before it gets its own.

@@ -7,7 +7,6 @@
 use std::{
     collections::BTreeMap,
     fs, io,
-    os::unix::fs::FileTypeExt,
     path::{Path, PathBuf},
 };
 
@@ -15,7 +14,7 @@ use globset::GlobSet;
 
 use crate::{
     error::{Error, Result},
-    files::Files,
+    files::{Files, refuse_pipe},
     raw::names::BUILT_IN_TABLES,
     read::inputs::{Packing, first_bytes},
     space::{
@@ -257,12 +256,8 @@ fn file_name(path: &Path) -> String {
 /// Takes down what of a file counts and how it is packed.
 fn look(path: &Path, format: Format, committed: Option<u64>, files: &Files) -> Result<TableFile> {
     let io = |e| Error::io("read", path, e);
+    refuse_pipe(path)?;
     let mut file = files.open(path)?;
-    let kind = file.metadata().map_err(io)?.file_type();
-    if kind.is_fifo() || kind.is_socket() {
-        return Err(Error::file(path, "is a pipe, but tables are read more than once")
-            .hint("write it to a file first"));
-    }
     let first = first_bytes(&mut file).map_err(io)?;
     let size = file.metadata().map_err(io)?.len();
     let bytes = committed.unwrap_or(size);

@@ -157,7 +157,9 @@ impl<'a> Changes<'a> {
             Sink::Stream(out) => {
                 let written = out.write_all(&self.waiting).and_then(|()| out.flush());
                 written.map_err(|e: io::Error| {
-                    Error::io("write the changes to", "-", e).hint("the views are as they were; run it again")
+                    Error::io("write the changes to", "-", e).hint(
+                        "the views are as they were, and the next run tells the same changes; run it again",
+                    )
                 })?;
             }
         }

@@ -3,6 +3,7 @@
 pub mod digest;
 pub mod inputs;
 pub mod lines;
+mod patient;
 pub mod plan;
 pub mod scan;
 pub mod spill;

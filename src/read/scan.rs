@@ -28,6 +28,7 @@ use super::{
     digest::{Digest, PIECE, hex_of_pieces},
     inputs::{Input, Packing, first_bytes, unpack},
     lines::{MAX_LINE, blank, lines},
+    patient::Patient,
     spill::Spill,
     unit::{Place, UNIT, UNIT_BYTES, Unit},
 };
@@ -41,7 +42,7 @@ use crate::{
         time_reader::TimeReader,
         timestamp::{Millis, parse_millis},
     },
-    files::Files,
+    files::{Files, is_pipe},
     progress::Progress,
 };
 
@@ -98,10 +99,10 @@ impl<'a> Scanner<'a> {
     /// Looks at one input. `known` is asked as soon as the digest of a packed file is known: unpacking what will be
     /// skipped would be a waste.
     pub fn scan(&self, number: u32, input: &Input, known: &(dyn Fn(&str) -> bool + Sync)) -> Result<Scanned> {
-        if input.is_stdin() {
-            let mut stdin = std::io::stdin();
-            let unpacked = first_bytes(&mut stdin).and_then(|first| unpack(first, stdin));
-            let mut unpacked = unpacked.map_err(|e| Error::io("read", "-", e))?;
+        if input.is_stdin() || is_pipe(&input.path) {
+            let mut stream = Patient::open(input, self.files, self.progress)?;
+            let unpacked = first_bytes(&mut stream).and_then(|first| unpack(first, stream));
+            let mut unpacked = unpacked.map_err(|e| Patient::error(&input.path, e))?;
             return self.scan_stream(number, input, &mut unpacked, None);
         }
         let mut file = self.files.open(&input.path)?;
@@ -144,9 +145,10 @@ impl<'a> Scanner<'a> {
             let wanted = UNIT_BYTES - before % UNIT_BYTES;
             let mut bytes = Vec::with_capacity(before + wanted);
             bytes.append(&mut rest);
-            let n_read = (&mut stream).take(wanted as u64).read_to_end(&mut bytes).map_err(|e| {
-                Error::io("read", &input.path, e)
-                    .hint("a packed file that was cut short cannot be read to its end")
+            let read = (&mut stream).take(wanted as u64).read_to_end(&mut bytes);
+            let n_read = read.map_err(|e| match Patient::error(&input.path, e) {
+                Error::Interrupted => Error::Interrupted,
+                error => error.hint("a packed file that was cut short cannot be read to its end"),
             })?;
             if digest.is_none() {
                 content.update(&bytes[before..]);

@@ -13,7 +13,7 @@ use std::{
 use super::{find::Part, frames::Frames};
 use crate::{
     error::{Error, Result},
-    files::Files,
+    files::{Files, refuse_pipe},
     read::inputs::{Packing, first_bytes, unpack},
 };
 
@@ -52,6 +52,7 @@ impl Source {
     fn open_by(part: &Part, files: &Files, folder: Option<&Path>) -> Result<Self> {
         let path = &part.path;
         let error = |e| Error::unpack(path, e);
+        refuse_pipe(path)?;
         let file = files.open(path)?;
         let first = first_bytes(&mut &file).map_err(|e| Error::io("read", path, e))?;
         let (length, content) = match Packing::of(&first) {

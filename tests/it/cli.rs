@@ -1,6 +1,7 @@
 //! The program as a user or cron meets it: streams, exit codes, help.
 
 use std::{
+    fs,
     io::{Read, Write},
     process::{Child, Command, Stdio},
     thread,
@@ -9,7 +10,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::support::{Work, program};
+use crate::support::{Work, names_in, program};
 
 const LINE: &str = r#"{"type":"page","messageId":"m1","userId":"u1","timestamp":"2026-01-05T10:00:00Z"}"#;
 const COMMANDS: [&[&str]; 7] = [
@@ -109,6 +110,28 @@ fn usage_errors_are_2_and_leave_stdout_empty() {
 }
 
 #[test]
+fn a_number_that_is_none_is_told_what_it_should_be() {
+    let ingest = &["ingest", "events.ndjson", "--space", "s"][..];
+    let raw = &["backfill", "raw", "r", "--space", "s"];
+    for (args, flag, expected) in [
+        (ingest, "--wait", "a whole number of seconds such as 60"),
+        (ingest, "--threads", "a number of threads from 1 to 1024"),
+        (ingest, "--memory", "a size is a whole number with K, M, G or T, such as 512M or 4G"),
+        (ingest, "--max-rejects", "a whole number of lines such as 100, or a percentage such as 1%"),
+        (raw, "--wait", "a whole number of seconds such as 60"),
+        (&["materialize", "--space", "s"], "--wait", "a whole number of seconds such as 60"),
+        (&["diff", "old", "new"], "--limit", "a whole number of examples such as 3"),
+    ] {
+        for value in ["-1", "5s"] {
+            let assert = program().args([args, &[flag, value]].concat()).assert().code(2);
+            let said = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+            assert!(said.starts_with(&format!("error: invalid value '{value}' for '{flag} <")), "{said}");
+            assert!(said.contains(&format!(">': {expected}\n")) && !said.contains("tip:"), "{said}");
+        }
+    }
+}
+
+#[test]
 fn a_run_tells_what_it_did_on_stderr() {
     let work = with_events();
     let assert = work.program(&["ingest", "events.ndjson", "--space", "space"]).assert().success().stdout("");
@@ -164,7 +187,7 @@ fn a_dry_run_leaves_nothing() {
     let said = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
     assert!(said.starts_with("would ingest 1 event "), "{said}");
     let names: Vec<_> =
-        std::fs::read_dir(work.path("space")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        fs::read_dir(work.path("space")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, [".state"]);
     work.program(&["ingest", "events.ndjson", "--space", "space", "-q"]).assert().success();
     assert_eq!(work.rows("space/pages.ndjson").len(), 1);
@@ -225,17 +248,35 @@ fn a_reader_that_had_enough_is_no_failure() {
         &["ingest", "events.ndjson", "--space", "space", "--json"],
         &["materialize", "--space", "space", "--json"],
     ] {
-        let mut child = spawn(&work, args, Stdio::null());
-        drop(child.stdout.take());
-        let output = child.wait_with_output().unwrap();
+        let output = work.without_reader(args);
         assert_eq!(output.status.code(), Some(0), "{args:?}");
         assert!(output.stderr.is_empty(), "{args:?}");
     }
+    // What a verification found stays the answer.
+    work.write("space/pages.ndjson", "");
+    let output = work.without_reader(&["ingest", "--verify", "--space", "space", "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn changes_that_nobody_takes_leave_the_views_as_they_were() {
+    let work = with_events();
+    work.program(&["ingest", "events.ndjson", "--space", "space", "-q"]).assert().success();
+    let args = ["materialize", "--space", "space", "--changes", "-", "-q"];
+    let output = work.without_reader(&args);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("the views are as they were, and the next run tells the same changes"), "{said}");
+    assert!(!work.path("space/id_graph.ndjson").exists());
+    let told = work.program(&args).assert().success();
+    assert!(told.get_output().stdout.starts_with(b"{\"view\":\"id_graph\",\"change\":\"upsert\""));
 }
 
 #[test]
 fn an_interrupted_run_commits_nothing() {
-    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+    // Behind `nohup` the program is right to go on, so there is nothing to see.
+    let hangup = Some(("HUP", 129)).filter(|_| hangup_counts());
+    for (signal, code) in [("INT", 130), ("TERM", 143)].into_iter().chain(hangup) {
         let work = Work::new();
         let mut child = spawn(&work, &["ingest", "-", "--space", "space"], Stdio::piped());
         let mut stdin = child.stdin.take().unwrap();
@@ -254,16 +295,143 @@ fn an_interrupted_run_commits_nothing() {
 }
 
 #[test]
-fn a_second_signal_ends_the_program_at_once() {
+#[cfg(target_os = "linux")]
+fn behind_nohup_a_run_outlives_its_terminal() {
     let work = Work::new();
-    let mut child = spawn(&work, &["ingest", "-", "--space", "space"], Stdio::piped());
-    let stdin = child.stdin.take();
+    let mut child = Command::new("nohup")
+        .arg(assert_cmd::cargo::cargo_bin!("profiles-sync"))
+        .current_dir(work.path(""))
+        .args(["ingest", "-", "--space", "space", "-q"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    thread::sleep(Duration::from_millis(300));
+    kill(&child, "HUP");
+    thread::sleep(Duration::from_millis(300));
+    stdin.write_all(LINE.as_bytes()).unwrap();
+    drop(stdin);
+    assert_eq!(ends(&mut child), Some(0));
+    assert_eq!(work.rows("space/pages.ndjson").len(), 1);
+}
+
+#[test]
+fn a_run_that_waits_for_its_input_ends_at_the_first_signal() {
+    // Nothing yet, some lines, and the beginning of a packed dump; then a pipe that nobody writes to.
+    for (input, sent) in [("-", &b""[..]), ("-", LINE.as_bytes()), ("-", &[0x1f, 0x8b, 8, 0]), ("pipe", b"")]
+    {
+        for (signal, code) in [("INT", 130), ("TERM", 143)] {
+            let work = Work::new();
+            assert!(Command::new("mkfifo").arg(work.path("pipe")).status().unwrap().success());
+            let mut child = spawn(&work, &["ingest", input, "--space", "space"], Stdio::piped());
+            let mut stdin = child.stdin.take().unwrap();
+            stdin.write_all(sent).unwrap();
+            thread::sleep(Duration::from_millis(300));
+            kill(&child, signal);
+            assert_eq!(ends(&mut child), Some(code), "{input} {signal}");
+            let mut said = String::new();
+            child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+            assert_eq!(said, "error: interrupted, nothing was committed\n");
+            assert_eq!(names_in(&work.path("space")), [".state"]);
+            assert_eq!(names_in(&work.path("space/.state")), ["lock"]);
+        }
+    }
+}
+
+#[test]
+fn what_an_interrupted_run_says_of_the_files_is_true() {
+    let work = with_events();
+    work.program(&["ingest", "events.ndjson", "--space", "space", "-q"]).assert().success();
+    work.write("more.ndjson", LINE.replace("m1", "m2"));
+    work.write("sides/x.ndjson", "{\"id\":\"a\"}\n");
+    let views = "interrupted, the views are as they were";
+    let both = "interrupted; the events are ingested, the views are as they were";
+    // Each waits for a pipe while the signal comes, and finds it empty afterwards.
+    for (args, pipe, said_expected) in [
+        (&["diff", "sides", "sides"][..], "sides/manifest.json", "interrupted"),
+        (&["materialize", "--space", "space", "--config", "rules"], "rules", views),
+        (&["ingest", "more.ndjson", "--space", "space", "--materialize", "--config", "rules"], "rules", both),
+    ] {
+        let pipe = work.path(pipe);
+        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let mut child = spawn(&work, &[args, &["-q"]].concat(), Stdio::null());
+        let open = || fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+        if args[0] == "ingest" {
+            drop(open());
+            while work.rows("space/pages.ndjson").len() < 2 {
+                thread::sleep(Duration::from_millis(20));
+            }
+        }
+        thread::sleep(Duration::from_millis(300));
+        kill(&child, "INT");
+        thread::sleep(Duration::from_millis(100));
+        let writer = open();
+        fs::remove_file(&pipe).unwrap();
+        drop(writer);
+        assert_eq!(ends(&mut child), Some(130), "{args:?}");
+        let mut said = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        assert_eq!(said.lines().next(), Some(&*format!("error: {said_expected}")), "{args:?}");
+        assert!(!work.path("space/id_graph.ndjson").exists(), "{args:?}");
+    }
+}
+
+#[test]
+fn a_pipe_that_nobody_writes_to_is_no_table() {
+    let work = Work::new();
+    work.write("old/pages.ndjson", "{\"id\":\"a\"}\n");
+    for folder in ["raw", "new"] {
+        let pipe = work
+            .write(&format!("{folder}/id_graph_updates.ndjson"), "")
+            .with_file_name("external_id_mapping_updates.ndjson");
+        assert!(Command::new("mkfifo").arg(pipe).status().unwrap().success());
+    }
+    for args in [
+        &["materialize", "--raw", "raw", "--out", "views", "--partial"][..],
+        &["backfill", "raw", "raw", "--space", "space"],
+        &["diff", "old", "new"],
+    ] {
+        let mut child = spawn(&work, args, Stdio::null());
+        assert_eq!(ends(&mut child), Some(2), "{args:?}");
+        let mut said = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        assert!(said.contains("external_id_mapping_updates.ndjson`: is a pipe"), "{args:?}: {said}");
+    }
+}
+
+#[test]
+fn a_second_signal_ends_the_program_at_once() {
+    let work = with_events();
+    // A config that nobody writes is waited for, whatever the first signal says.
+    assert!(Command::new("mkfifo").arg(work.path("rules.toml")).status().unwrap().success());
+    let args = ["ingest", "events.ndjson", "--space", "space", "--config", "rules.toml"];
+    let mut child = spawn(&work, &args, Stdio::null());
     thread::sleep(Duration::from_millis(300));
     kill(&child, "INT");
     thread::sleep(Duration::from_millis(100));
     kill(&child, "INT");
-    assert_eq!(child.wait().unwrap().code(), Some(130));
-    drop(stdin);
+    assert_eq!(ends(&mut child), Some(130));
+}
+
+/// Whether these tests, and so what they start, are ended by SIGHUP.
+fn hangup_counts() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:\t"));
+    ignored.is_some_and(|signals| u64::from_str_radix(signals, 16).unwrap() % 2 == 0)
+}
+
+/// The exit code of a program that ends soon.
+fn ends(child: &mut Child) -> Option<i32> {
+    for _ in 0..200 {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.code();
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    child.kill().unwrap();
+    panic!("it goes on and on");
 }
 
 fn spawn(work: &Work, args: &[&str], stdin: Stdio) -> Child {

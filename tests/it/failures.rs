@@ -171,19 +171,27 @@ fn a_second_run_on_a_space_fails_at_once_or_waits() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn a_summary_that_cannot_be_written_says_that_the_run_is_done() {
+fn what_cannot_be_written_to_stdout_is_named_and_a_run_that_is_done_says_so() {
     let work = with_events();
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let output = Command::new(assert_cmd::cargo::cargo_bin!("profiles-sync"))
-        .env_clear()
-        .current_dir(work.path(""))
-        .args(["ingest", "events.ndjson", "--space", "space", "--json"])
-        .stdout(full)
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(2));
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.starts_with("error: the run is done, but its summary could not be written"), "{said}");
+    let run = |args: &[&str]| {
+        let output = Command::new(assert_cmd::cargo::cargo_bin!("profiles-sync"))
+            .env_clear()
+            .current_dir(work.path(""))
+            .args(args)
+            .stdout(full.try_clone().unwrap())
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let said = run(&["ingest", "--print-config"]);
+    assert!(said.starts_with("error: could not write the rules to the standard output: "), "{said}");
+    let said = run(&["ingest", "events.ndjson", "--space", "space", "--json"]);
+    assert!(
+        said.starts_with("error: the run is done: could not write the summary to the standard output: "),
+        "{said}"
+    );
     assert_eq!(work.rows("space/pages.ndjson").len(), 1);
 }
 

@@ -39,6 +39,9 @@ fn a_changed_byte_a_cut_table_and_a_damaged_cache_are_named() {
     let told = work.program(&["ingest", "--verify", "--space", "space"]).assert().code(1).stdout("");
     let told = String::from_utf8_lossy(&told.get_output().stderr).into_owned();
     assert!(told.contains("`pages` has other bytes than were committed"), "{told}");
+    // Quiet is for when all is well.
+    let quiet = work.program(&["ingest", "--verify", "--space", "space", "-q"]).assert().code(1).stdout("");
+    assert_eq!(String::from_utf8_lossy(&quiet.get_output().stderr), told);
 
     damage("space/pages.ndjson", &whole[..whole.len() / 2]);
     let told = work.program(&["ingest", "--verify", "--space", "space"]).assert().code(1);

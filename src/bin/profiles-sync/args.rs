@@ -98,7 +98,15 @@ pub(crate) fn parse() -> Result<LowArgs, clap::Error> {
 
 /// The description of all arguments.
 pub(crate) fn command() -> clap::Command {
-    Program::command()
+    with_negative_numbers(Program::command())
+}
+
+/// What follows a flag and looks like -1 is its value, so that the flag says what it takes.
+fn with_negative_numbers(command: clap::Command) -> clap::Command {
+    let takes_value = |arg: &clap::Arg| !arg.is_positional() && arg.get_action().takes_values();
+    command
+        .mut_args(|arg| if takes_value(&arg) { arg.allow_negative_numbers(true) } else { arg })
+        .mut_subcommands(with_negative_numbers)
 }
 
 /// Which colours the parser's own messages have, before there is a parse.
@@ -119,11 +127,14 @@ fn colour_typed(typed: &[OsString]) -> Colour {
 
 const PROGRAM_HELP: &str = "\
 Exit codes:
-  0    did it; also when the reader of the output closed the pipe
+  0    did it
   1    did it; the answer is no
-  2    could not; nothing was committed, and the message says why
-  130  interrupted by Ctrl-C; nothing was committed
-  143  interrupted by SIGTERM; nothing was committed
+  2    could not; the message says why
+  129  interrupted by SIGHUP
+  130  interrupted by Ctrl-C
+  143  interrupted by SIGTERM
+  Above 1 nothing was committed, unless the message says what was: with
+  --materialize the events may be, and the views not yet made.
 
 Examples:
   profiles-sync ingest events.ndjson --space out --materialize
@@ -186,9 +197,12 @@ Memory:
 Exit codes:
   0    did it
   1    did it; --verify found something wrong
-  2    could not; nothing was committed, and the message says why
-  130  interrupted by Ctrl-C; nothing was committed
-  143  interrupted by SIGTERM; nothing was committed
+  2    could not; the message says why
+  129  interrupted by SIGHUP
+  130  interrupted by Ctrl-C
+  143  interrupted by SIGTERM
+  Above 1 nothing was committed, unless the message says what was: with
+  --materialize the events may be, and the views not yet made.
 
 Examples:
   Everything a first look needs:
@@ -299,6 +313,7 @@ pub(crate) struct IngestArgs {
     #[arg(
         long,
         value_name = "SECONDS",
+        value_parser = values::seconds,
         default_value_t = 0,
         hide_default_value = true,
         help_heading = "Output"
@@ -321,7 +336,8 @@ pub(crate) struct Messages {
     no_json: bool,
     /// Say nothing when all goes well
     ///
-    /// Prints neither progress nor notices nor the summary for people. Errors are printed, and --json still prints its object.
+    /// Prints neither progress nor notices nor, when all goes well, the summary for people. Errors and what is found wrong are
+    /// printed, and --json still prints its object.
     #[arg(short, long, overrides_with = "no_quiet", help_heading = "Messages")]
     pub(crate) quiet: bool,
     #[arg(long, hide = true, overrides_with = "quiet")]

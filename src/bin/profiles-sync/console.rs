@@ -5,10 +5,11 @@
 
 use std::{
     env,
-    io::{self, IsTerminal, Write},
+    io::{self, ErrorKind, IsTerminal, Write},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use profiles_sync::progress::Progress;
 
@@ -53,8 +54,21 @@ impl Console {
         colours(self.colours_typed, io::stdout().is_terminal())
     }
 
-    /// Writes data. An error here is most often a reader that had enough.
-    pub(crate) fn data(&self, bytes: &[u8]) -> io::Result<()> {
+    /// Writes data, called `what` where that fails.
+    pub(crate) fn data(&self, what: &str, bytes: &[u8]) -> Result<()> {
+        self.offer(bytes).with_context(|| format!("could not write {what} to the standard output"))
+    }
+
+    /// Writes data. A reader that had enough is no failure: what the run found out stays the answer.
+    pub(crate) fn offer(&self, bytes: &[u8]) -> io::Result<()> {
+        match self.stream(bytes) {
+            Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()),
+            written => written,
+        }
+    }
+
+    /// Writes data that the reader must take to its end.
+    pub(crate) fn stream(&self, bytes: &[u8]) -> io::Result<()> {
         self.end_step();
         let mut out = io::stdout().lock();
         out.write_all(bytes)?;
@@ -66,6 +80,11 @@ impl Console {
         if !self.quiet {
             self.write(text);
         }
+    }
+
+    /// Says something that is needed also where nothing else is said.
+    pub(crate) fn warn(&self, text: &str) {
+        self.write(text);
     }
 
     /// Says what went wrong and what to do about it.

@@ -9,7 +9,7 @@ use crate::{console::Console, signals};
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// Did it; also when the reader of the standard output went away.
+    /// Did it.
     Done,
     /// Did it; the answer is no.
     No,
@@ -39,9 +39,6 @@ impl Exit {
 
     /// Shows an error and the way out.
     pub(crate) fn of_error(error: &anyhow::Error, console: &Console) -> Self {
-        if is_closed_pipe(error) {
-            return Self::Done;
-        }
         let hint = library_errors(error).find_map(Error::hint_text).or_else(|| io_hint(error));
         if library_errors(error).any(Error::interrupted) {
             // The outermost message knows what was committed before.
@@ -56,15 +53,6 @@ impl Exit {
 /// The library's errors in a chain of causes, outermost first.
 fn library_errors(error: &anyhow::Error) -> impl Iterator<Item = &Error> {
     error.chain().filter_map(|cause| cause.downcast_ref())
-}
-
-/// The reader of the standard output had enough. Only [`Console::data`] writes there.
-fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error
-        .chain()
-        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
-        .any(|cause| cause.kind() == ErrorKind::BrokenPipe)
-        && library_errors(error).next().is_none()
 }
 
 /// What to do about an operating system error for which the library has no better idea.
@@ -108,12 +96,5 @@ mod tests {
         let error = anyhow::Error::from(Error::io("open", "a.ndjson", cause).hint("check the path"));
         assert_eq!(chain(&error), "could not open `a.ndjson`: no such file");
         assert_eq!(library_errors(&error).find_map(Error::hint_text), Some("check the path"));
-    }
-
-    #[test]
-    fn a_closed_pipe_is_no_failure_but_a_broken_file_is() {
-        let pipe = || io::Error::from(ErrorKind::BrokenPipe);
-        assert!(is_closed_pipe(&anyhow::Error::from(pipe())));
-        assert!(!is_closed_pipe(&anyhow::Error::from(Error::io("read", "fifo", pipe()))));
     }
 }

@@ -43,6 +43,16 @@ pub(crate) fn threads(text: &str) -> Result<usize, String> {
     }
 }
 
+/// How long to wait.
+pub(crate) fn seconds(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "a whole number of seconds such as 60".to_owned())
+}
+
+/// How many examples.
+pub(crate) fn limit(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "a whole number of examples such as 3".to_owned())
+}
+
 /// A time to the microsecond, or a date.
 pub(crate) fn as_of(text: &str) -> Result<i64, String> {
     parse_micros(text.as_bytes())

@@ -93,6 +93,21 @@ fn only_summary_has_numbers_and_no_examples() {
 }
 
 #[test]
+fn quiet_says_nothing_when_nothing_differs_that_counts() {
+    let work = two_spaces();
+    let quiet = |args: &[&str], code: i32| {
+        let assert = work.program(&[&["diff", "-q"], args].concat()).assert().code(code).stderr("");
+        String::from_utf8(assert.get_output().stdout.clone()).unwrap()
+    };
+    for format in ["people", "markdown"] {
+        assert_eq!(quiet(&["now", "now", "--format", format], 0), "");
+        assert_eq!(quiet(&["now", "limit-1", "--fail-on", "vanished", "--format", format], 0), "");
+        assert_eq!(quiet(&["now", "limit-1", "--format", format], 1), diff(&work, &["--format", format]));
+    }
+    assert!(quiet(&["now", "now", "--json"], 0).starts_with('{'));
+}
+
+#[test]
 fn limit_says_how_many() {
     let work = two_spaces();
     let all = diff(&work, &["--format", "ndjson"]);
@@ -105,19 +120,18 @@ fn limit_says_how_many() {
 }
 
 #[test]
-fn a_reader_that_had_enough_is_no_trouble() {
+fn a_reader_that_had_enough_changes_no_answer() {
     let work = two_spaces();
-    let mut child = Command::new(assert_cmd::cargo::cargo_bin!("profiles-sync"))
-        .current_dir(work.path(""))
-        .args(["diff", "now", "limit-1", "--format", "ndjson"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    drop(child.stdout.take());
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
-    assert_eq!(output.status.code(), Some(1));
+    work.write("odd/pages.ndjson", "no JSON\n");
+    work.write("even/pages.ndjson", "{\"id\":\"a\"}\n");
+    for format in ["people", "markdown", "json", "ndjson"] {
+        for (sides, code) in [(["now", "now"], 0), (["now", "limit-1"], 1), (["odd", "even"], 2)] {
+            let output = work.without_reader(&[&["diff"], &sides[..], &["--format", format]].concat());
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(code), "{format} {sides:?}: {said}");
+            assert_eq!(said.is_empty(), code < 2, "{format} {sides:?}: {said}");
+        }
+    }
 }
 
 #[test]
@@ -134,7 +148,8 @@ fn an_output_that_cannot_be_written_is_trouble_in_every_format() {
             .unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{format}: {said}");
-        assert!(said.starts_with("error: "), "{format}: {said}");
+        assert!(said.starts_with("error: could not write "), "{format}: {said}");
+        assert!(said.contains("the standard output"), "{format}: {said}");
     }
 }
 

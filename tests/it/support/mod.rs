@@ -3,8 +3,9 @@
 pub(crate) mod tree;
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
+    process::{Output, Stdio},
 };
 
 use assert_cmd::Command;
@@ -51,6 +52,22 @@ impl Work {
         let mut command = program();
         command.current_dir(self.folder.path()).args(args);
         command
+    }
+
+    /// The same, run with a standard output whose reader is gone.
+    pub(crate) fn without_reader(&self, args: &[&str]) -> Output {
+        let (reader, writer) = io::pipe().unwrap();
+        drop(reader);
+        std::process::Command::new(assert_cmd::cargo::cargo_bin!("profiles-sync"))
+            .env_clear()
+            .current_dir(self.folder.path())
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(writer)
+            .stderr(Stdio::piped())
+            .spawn()
+            .and_then(std::process::Child::wait_with_output)
+            .unwrap()
     }
 }
 

@@ -12,6 +12,7 @@ const BACKFILL_HELP: &str = "\
 Exit codes:
   0    did it
   2    could not; nothing was committed, and the message says why
+  129  interrupted by SIGHUP; nothing was committed
   130  interrupted by Ctrl-C; nothing was committed
   143  interrupted by SIGTERM; nothing was committed
 
@@ -30,6 +31,7 @@ Memory:
 Exit codes:
   0    did it; rows that say something else were set aside
   2    could not; nothing was committed, and the message says why
+  129  interrupted by SIGHUP; nothing was committed
   130  interrupted by Ctrl-C; nothing was committed
   143  interrupted by SIGTERM; nothing was committed
 
@@ -48,6 +50,7 @@ Memory:
 Exit codes:
   0    did it
   2    could not; nothing was committed, and the message says why
+  129  interrupted by SIGHUP; nothing was committed
   130  interrupted by Ctrl-C; nothing was committed
   143  interrupted by SIGTERM; nothing was committed
 
@@ -67,6 +70,7 @@ Memory:
 Exit codes:
   0    did it
   2    could not; nothing was committed, and the message says why
+  129  interrupted by SIGHUP; nothing was committed
   130  interrupted by Ctrl-C; nothing was committed
   143  interrupted by SIGTERM; nothing was committed
 
@@ -245,6 +249,7 @@ pub(crate) struct Target {
     #[arg(
         long,
         value_name = "SECONDS",
+        value_parser = values::seconds,
         default_value_t = 0,
         hide_default_value = true,
         help_heading = "Output"

@@ -19,6 +19,7 @@ Exit codes:
   0    the two sides are the same, or differ in nothing that counts
   1    they differ
   2    could not compare, or could not read a line; the message says why
+  129  interrupted by SIGHUP
   130  interrupted by Ctrl-C
   143  interrupted by SIGTERM
 
@@ -104,7 +105,7 @@ pub(crate) struct DiffArgs {
     ///
     /// How many examples of each kind of change, for each table and for profiles; by default 3. With `--format ndjson` all
     /// changes are written unless this flag is given.
-    #[arg(long, value_name = "N", help_heading = "Output")]
+    #[arg(long, value_name = "N", value_parser = values::limit, help_heading = "Output")]
     pub(crate) limit: Option<u64>,
     /// Exit with 1 only for these differences
     ///

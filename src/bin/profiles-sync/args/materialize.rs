@@ -16,6 +16,7 @@ Memory:
 Exit codes:
   0    did it
   2    could not; the views are as they were, and the message says why
+  129  interrupted by SIGHUP; the views are as they were
   130  interrupted by Ctrl-C; the views are as they were
   143  interrupted by SIGTERM; the views are as they were
 
@@ -124,6 +125,7 @@ pub(crate) struct MaterializeArgs {
     #[arg(
         long,
         value_name = "SECONDS",
+        value_parser = values::seconds,
         default_value_t = 0,
         hide_default_value = true,
         help_heading = "Output"

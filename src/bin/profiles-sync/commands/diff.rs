@@ -1,6 +1,6 @@
 //! `diff`: what changed between two sets of tables.
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, Write};
 
 use anyhow::Result;
 use profiles_sync::{
@@ -15,7 +15,7 @@ use profiles_sync::{
 
 use crate::{
     args::{DiffArgs, DiffFormat},
-    commands::on_threads,
+    commands::{interruptible, on_threads},
     console::Console,
     exit::Exit,
     report,
@@ -24,39 +24,46 @@ use crate::{
 /// Runs the subcommand.
 pub(crate) fn run(args: &DiffArgs, console: &Console) -> Result<Exit> {
     let options = options(args);
-    let mut changes = Changes { console, gone: false };
     let files = Files::real();
-    let comparison = on_threads(args.threads, || {
-        let mut out = io::BufWriter::with_capacity(1 << 16, &mut changes);
+    let comparison = on_threads(args.threads, || -> Result<_, Error> {
+        let mut out = io::BufWriter::with_capacity(1 << 16, Changes(console));
         let comparison = diff(&options, &files, console, &mut out)?;
         out.flush().map_err(|e| Error::io("write to", "the standard output", e))?;
-        Ok::<_, Error>(comparison)
-    })??;
+        Ok(comparison)
+    })?;
+    let comparison = interruptible(comparison, "interrupted")?;
     console.end_step();
+    let unreadable: Vec<_> = comparison.tables.iter().flat_map(|table| &table.odd_lines).collect();
+    let exit = if !unreadable.is_empty() {
+        Exit::Failed
+    } else if fails(&comparison, &args.fail_on) {
+        Exit::No
+    } else {
+        Exit::Done
+    };
     let examples = !args.only_summary;
     match args.format() {
         DiffFormat::Ndjson => {}
-        DiffFormat::Json => console.data(&report::json(&json::summary(&comparison, examples))?)?,
-        DiffFormat::Markdown => console.data(markdown::write(&comparison, examples).as_bytes())?,
+        DiffFormat::Json => {
+            console.data("the report", &report::json(&json::summary(&comparison, examples))?)?;
+        }
+        // What is for people is not said when all is well.
+        _ if args.messages.quiet && exit == Exit::Done => {}
+        DiffFormat::Markdown => {
+            console.data("the report", markdown::write(&comparison, examples).as_bytes())?;
+        }
         DiffFormat::People => {
             let style = people::Style { colour: console.colours_data(), examples };
-            console.data(people::write(&comparison, style).as_bytes())?;
+            console.data("the report", people::write(&comparison, style).as_bytes())?;
         }
     }
-    let unreadable: Vec<_> = comparison.tables.iter().flat_map(|table| &table.odd_lines).collect();
     for line in &unreadable {
         console.error(
             &format!("{}:{}: the line {}", line.file, line.line, line.message),
             Some("mend or remove the line; all other lines were compared"),
         );
     }
-    Ok(if !unreadable.is_empty() {
-        Exit::Failed
-    } else if fails(&comparison, &args.fail_on) {
-        Exit::No
-    } else {
-        Exit::Done
-    })
+    Ok(exit)
 }
 
 fn options(args: &DiffArgs) -> DiffOptions {
@@ -84,20 +91,12 @@ fn options(args: &DiffArgs) -> DiffOptions {
     }
 }
 
-/// The standard output while tables are written out. A reader that had enough ends nothing: the exit code is still wanted.
-struct Changes<'a> {
-    console: &'a Console,
-    gone: bool,
-}
+/// The standard output while tables are written out.
+struct Changes<'a>(&'a Console);
 
 impl Write for Changes<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if !self.gone {
-            match self.console.data(bytes) {
-                Err(e) if e.kind() == ErrorKind::BrokenPipe => self.gone = true,
-                other => other?,
-            }
-        }
+        self.0.offer(bytes)?;
         Ok(bytes.len())
     }
 

@@ -30,7 +30,7 @@ pub(crate) fn run(kind: Generate, console: &Console) -> Result<Exit> {
             generate(shell, &mut command, name, &mut out);
         }
     }
-    console.data(&out)?;
+    console.data("the text", &out)?;
     Ok(Exit::Done)
 }
 

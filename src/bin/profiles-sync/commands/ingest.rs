@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::{
     args::IngestArgs,
-    commands::{on_threads, print_json},
+    commands::{interruptible, on_threads, print_json},
     console::Console,
     exit::Exit,
     report,
@@ -24,7 +24,7 @@ pub(crate) fn run(args: &IngestArgs, console: &Console) -> Result<Exit> {
     let options = options(args);
     let files = Files::real();
     if args.print_config {
-        console.data(config::print(&load_rules(&options, &files)?).as_bytes())?;
+        console.data("the rules", config::print(&load_rules(&options, &files)?).as_bytes())?;
         return Ok(Exit::Done);
     }
     if args.verify {
@@ -58,12 +58,15 @@ pub(crate) fn run(args: &IngestArgs, console: &Console) -> Result<Exit> {
 
 /// `--verify`: reads what is there and changes nothing.
 fn verified(args: &IngestArgs, options: &IngestOptions, files: &Files, console: &Console) -> Result<Exit> {
-    let verified = on_threads(args.threads, || verify(&options.space, files, console))??;
+    let verified = on_threads(args.threads, || verify(&options.space, files, console))?;
+    let verified = interruptible(verified, "interrupted")?;
     console.end_step();
     if args.messages.json {
-        console.data(&report::json(&verified)?)?;
-    } else {
+        console.data("the findings", &report::json(&verified)?)?;
+    } else if verified.differences.is_empty() {
         console.say(&report::verified(&verified, options));
+    } else {
+        console.warn(&report::verified(&verified, options));
     }
     Ok(if verified.differences.is_empty() { Exit::Done } else { Exit::No })
 }

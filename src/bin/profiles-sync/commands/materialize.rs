@@ -13,7 +13,7 @@ use profiles_sync::{
 
 use crate::{
     args::MaterializeArgs,
-    commands::{on_threads, print_json},
+    commands::{interruptible, on_threads, print_json},
     console::Console,
     exit::Exit,
     report,
@@ -29,7 +29,8 @@ pub(crate) fn run(args: &MaterializeArgs, console: &Console) -> Result<Exit> {
         } else {
             materialize(&options, &files, console)
         }
-    })??;
+    })?;
+    let summary = interruptible(summary, "interrupted, the views are as they were")?;
     if args.messages.json {
         print_json(&summary, console)?;
     } else {
@@ -56,12 +57,12 @@ fn options(args: &MaterializeArgs) -> MaterializeOptions {
     }
 }
 
-/// The standard output.
+/// The standard output. Whoever takes changes needs all of them, so a reader that goes away before ends the run.
 struct Data<'a>(&'a Console);
 
 impl Write for Data<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.data(bytes)?;
+        self.0.stream(bytes)?;
         Ok(bytes.len())
     }
 

@@ -22,10 +22,18 @@ fn on_threads<T: Send>(threads: Option<usize>, job: impl FnOnce() -> T + Send) -
     Ok(pool.install(job))
 }
 
+/// The result of a job that commits nothing: where a signal ended it, it is not said that nothing was committed, but what else
+/// there is to know.
+fn interruptible<T>(result: profiles_sync::error::Result<T>, told: &'static str) -> Result<T> {
+    result.map_err(|error| {
+        let interrupted = error.interrupted();
+        let error = anyhow::Error::from(error);
+        if interrupted { error.context(told) } else { error }
+    })
+}
+
 /// Prints a summary as JSON. The job is done by now, and an error has to say so.
 fn print_json(summary: &impl Serialize, console: &Console) -> Result<()> {
     let line = report::json(summary)?;
-    console
-        .data(&line)
-        .context("the run is done, but its summary could not be written to the standard output")
+    console.data("the summary", &line).context("the run is done")
 }

@@ -1,0 +1,98 @@
+//! A stream whose writer may take its time: the standard input, or a pipe.
+//!
+//! Nothing but more bytes or their end ends a read that waits. So it waits on a thread of its own, and the run hears
+//! meanwhile when it is told to stop.
+
+use std::{
+    io::{self, Cursor, Read},
+    path::Path,
+    sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+    thread,
+    time::Duration,
+};
+
+use super::inputs::Input;
+use crate::{
+    error::{Error, Result},
+    files::Files,
+    progress::Progress,
+};
+
+/// Bytes that are handed over at a time.
+const CHUNK: usize = 1 << 18;
+
+/// So many chunks wait to be taken.
+const CHUNKS: usize = 4;
+
+/// How often a run that waits asks whether it is to stop.
+const ASKS: Duration = Duration::from_millis(50);
+
+/// The bytes of a stream.
+pub(super) struct Patient<'a> {
+    chunks: Receiver<io::Result<Vec<u8>>>,
+    chunk: Cursor<Vec<u8>>,
+    progress: &'a dyn Progress,
+}
+
+impl<'a> Patient<'a> {
+    /// Opens a stream, which may have to wait too, and reads ahead.
+    pub(super) fn open(input: &Input, files: &Files, progress: &'a dyn Progress) -> Result<Self> {
+        let (sender, chunks) = sync_channel(CHUNKS);
+        let (input, files, path) = (input.clone(), files.clone(), input.path.clone());
+        thread::Builder::new()
+            .spawn(move || read_ahead(&input, &files, &sender))
+            .map_err(|e| Error::io("start a thread that reads", path, e))?;
+        Ok(Self { chunks, chunk: Cursor::default(), progress })
+    }
+
+    /// What an error of the stream, or of what unpacks it, was about.
+    pub(super) fn error(path: &Path, e: io::Error) -> Error {
+        e.downcast().unwrap_or_else(|e| Error::io("read", path, e))
+    }
+}
+
+impl Read for Patient<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let n_read = self.chunk.read(out)?;
+            if 0 < n_read || out.is_empty() {
+                return Ok(n_read);
+            }
+            match self.chunks.recv_timeout(ASKS) {
+                Ok(chunk) => self.chunk = Cursor::new(chunk?),
+                // An error is handed over before the sender goes, so this is the end of the stream.
+                Err(RecvTimeoutError::Disconnected) => return Ok(0),
+                Err(RecvTimeoutError::Timeout) if self.progress.interrupted() => {
+                    return Err(io::Error::other(Error::Interrupted));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+    }
+}
+
+/// Reads a stream to its end, or until nobody takes its bytes any more.
+fn read_ahead(input: &Input, files: &Files, sender: &SyncSender<io::Result<Vec<u8>>>) {
+    let opened: Result<Box<dyn Read>> = if input.is_stdin() {
+        Ok(Box::new(io::stdin()))
+    } else {
+        files.open(&input.path).map(|file| Box::new(file) as _)
+    };
+    let mut stream = match opened.map_err(io::Error::other) {
+        Ok(stream) => stream.take(CHUNK as u64),
+        Err(e) => {
+            // Where nobody takes it, nobody wants to know.
+            let _ = sender.send(Err(e));
+            return;
+        }
+    };
+    loop {
+        let mut chunk = Vec::with_capacity(CHUNK);
+        stream.set_limit(CHUNK as u64);
+        let read = stream.read_to_end(&mut chunk);
+        let ended = !matches!(read, Ok(CHUNK));
+        if sender.send(read.map(|_| chunk)).is_err() || ended {
+            return;
+        }
+    }
+}
