@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{self, Read},
-    path::{Path, PathBuf},
+    path::{self, Component, Path, PathBuf},
 };
 
 use crate::{
@@ -56,13 +56,14 @@ pub fn list(arguments: &[PathBuf], space: &Path, notice: &mut dyn FnMut(&str)) -
                 error
             }
         })?;
+        let absolute = absolute(argument)?;
         if metadata.is_dir() {
             if space.is_some() && fs::canonicalize(argument).ok() == space {
                 return Err(Error::file(argument, "the space itself is given as a folder of events")
                     .hint("give the folder that the dump is in"));
             }
             let mut found = Vec::new();
-            walk(argument, space.as_deref(), &mut found)?;
+            walk(argument, &absolute, space.as_deref(), &mut found)?;
             if found.is_empty() {
                 notice(&format!(
                     "no event files in `{}`: files there are read when they end in .json, .ndjson or .jsonl, \
@@ -70,47 +71,63 @@ pub fn list(arguments: &[PathBuf], space: &Path, notice: &mut dyn FnMut(&str)) -
                     argument.display()
                 ));
             }
-            found.sort_by(|a, b| a.as_os_str().as_encoded_bytes().cmp(b.as_os_str().as_encoded_bytes()));
-            inputs.extend(found.into_iter().map(|path| Input { source: archive_source(&path), path }));
+            let bytes = |input: &Input| input.path.as_os_str().as_encoded_bytes().to_owned();
+            found.sort_by_cached_key(bytes);
+            inputs.extend(found);
         } else {
-            inputs.push(Input { source: archive_source(argument), path: argument.clone() });
+            inputs.push(Input { source: archive_source(&absolute), path: argument.clone() });
         }
     }
     Ok(inputs)
 }
 
-fn walk(folder: &Path, space: Option<&Path>, found: &mut Vec<PathBuf>) -> Result<()> {
+/// A path from the root on, so that what it means does not depend on the working folder.
+fn absolute(path: &Path) -> Result<PathBuf> {
+    // What `..` leads to is known to the file system only; elsewhere links keep the names that they were given by.
+    let goes_up = path.components().any(|part| part == Component::ParentDir);
+    let absolute = if goes_up { fs::canonicalize(path) } else { path::absolute(path) };
+    absolute.map_err(|e| Error::io("read", path, e))
+}
+
+/// Finds the event files below a folder, which is given as the user named it and from the root on.
+fn walk(folder: &Path, absolute: &Path, space: Option<&Path>, found: &mut Vec<Input>) -> Result<()> {
     let entries = fs::read_dir(folder).map_err(|e| Error::io("read the folder", folder, e))?;
     for entry in entries {
         let entry = entry.map_err(|e| Error::io("read the folder", folder, e))?;
-        let path = entry.path();
+        let (path, absolute) = (entry.path(), absolute.join(entry.file_name()));
         let kind = entry.file_type().map_err(|e| Error::io("read", &path, e))?;
         // A link to a folder is not followed: it may lead in a circle.
         if kind.is_dir() {
             if space.is_none() || fs::canonicalize(&path).ok().as_deref() != space {
-                walk(&path, space, found)?;
+                walk(&path, &absolute, space, found)?;
             }
-        } else if is_event_file(&path) && !(kind.is_symlink() && path.is_dir()) {
-            found.push(path);
+        } else if is_event_file(&absolute) && !(kind.is_symlink() && path.is_dir()) {
+            found.push(Input { path, source: archive_source(&absolute) });
         }
     }
     Ok(())
 }
 
-fn is_event_file(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
+fn is_event_file(absolute: &Path) -> bool {
+    let name = absolute.file_name().unwrap_or_default().to_string_lossy();
     let bare = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(&name);
     [".json", ".ndjson", ".jsonl"].iter().any(|end| bare.ends_with(end))
-        || name.ends_with(".gz") && archive_source(path).is_some()
+        || name.ends_with(".gz") && below_archive(absolute).is_some()
 }
 
 /// The source in `.../segment-logs/SOURCE/DAY/file.gz`.
-fn archive_source(path: &Path) -> Option<String> {
-    let mut parts = path.components().map(std::path::Component::as_os_str);
-    parts.find(|part| *part == "segment-logs")?;
-    let source = parts.next()?.to_string_lossy().into_owned();
+fn archive_source(absolute: &Path) -> Option<String> {
+    let mut parts = below_archive(absolute)?.components();
+    let source = parts.next()?.as_os_str().to_string_lossy().into_owned();
     // The last part is the file itself.
     parts.next().map(|_| source)
+}
+
+/// The rest of a path behind the last folder `segment-logs` in it.
+fn below_archive(absolute: &Path) -> Option<&Path> {
+    let mut folders = absolute.ancestors().skip(1);
+    let archive = folders.find(|folder| folder.file_name().is_some_and(|name| name == "segment-logs"))?;
+    absolute.strip_prefix(archive).ok()
 }
 
 /// How a file is packed, told by its first bytes.
@@ -188,6 +205,7 @@ mod tests {
         assert_eq!(source("segment-logs/src1/x.gz"), Some("src1".to_owned()));
         assert_eq!(source("segment-logs/x.gz"), None);
         assert_eq!(source("logs/src1/x.gz"), None);
+        assert_eq!(source("segment-logs/us/segment-logs/src1/x.gz"), Some("src1".to_owned()));
     }
 
     #[test]
