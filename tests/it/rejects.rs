@@ -70,6 +70,22 @@ fn a_line_over_16_mib_is_set_aside_and_cut() {
 }
 
 #[test]
+fn the_text_of_a_reject_is_cut_at_64_kib_between_characters() {
+    let text = |line: &[u8]| rejected(line)["text"].as_str().unwrap().to_owned();
+    // Each such byte becomes a character of three.
+    assert_eq!(text(&b"\xff".repeat(70_000)), "\u{fffd}".repeat((64 << 10) / 3));
+    // One byte less and one more than fit.
+    assert_eq!(text("\u{e9}".repeat(40_000).as_bytes()), "\u{e9}".repeat(32 << 10));
+    assert_eq!(text(format!("x{}", "\u{e9}".repeat(40_000)).as_bytes()).len(), (64 << 10) - 1);
+    let four = format!("xx{}", "\u{1f600}".repeat(20_000));
+    assert_eq!(text(four.as_bytes()), four[..(64 << 10) - 2]);
+    // Of a line that is too long the beginning is kept.
+    let mut long = "\u{e9}".repeat(8 << 20).into_bytes();
+    long.push(b'x');
+    assert_eq!(text(&long), "\u{e9}".repeat(32 << 10));
+}
+
+#[test]
 fn max_rejects_counts_lines_or_per_cent() {
     let work = Work::new();
     let mut lines = vec!["not json".to_owned(); 3];
