@@ -7,6 +7,7 @@
 pub mod assemble;
 pub mod pipeline;
 pub mod prepare;
+pub mod refusal;
 pub mod rejects;
 pub mod resolve;
 pub mod select;
@@ -19,6 +20,7 @@ use std::{
 
 use rayon::prelude::*;
 
+use self::refusal::check_lines;
 pub use crate::identity::rules::{Compression, SegmentIdStyle};
 use crate::{
     error::{Error, Result},
@@ -247,10 +249,11 @@ fn run(
     }
     let mut stage =
         resolve::Stage::new(resolver, replayed.accepted, space.manifest.uuid_ts, rules, &types, rows);
-    pipeline::run(space, looked, &backfilled, rules, &types, &mut stage, files, progress, summary)?;
+    let first_rejects =
+        pipeline::run(space, looked, &backfilled, rules, &types, &mut stage, files, progress, summary)?;
     stage.finish(summary);
     let n_rejected: u64 = summary.rejected.values().sum();
-    check_lines(options.max_rejects, summary)?;
+    check_lines(options.max_rejects, summary, &first_rejects)?;
     summary.rows = space.rows_added().into_iter().collect();
     if options.dry_run || looked.read.is_empty() {
         return Ok(());
@@ -277,30 +280,4 @@ fn run(
 #[expect(clippy::cast_precision_loss, reason = "rates and percentages are told in a few digits")]
 fn real(count: u64) -> f64 {
     count as f64
-}
-
-/// A run needs events, and bears so many rejects.
-pub(crate) fn check_lines(most: Option<MaxRejects>, counted: &IngestSummary) -> Result<()> {
-    let n_lines = counted.lines;
-    if 0 < n_lines && counted.events == 0 {
-        let lines = if n_lines == 1 { "line" } else { "lines" };
-        return Err(Error::Refused(format!("{n_lines} {lines}, but not one event"))
-            .hint("give a dump of events: one JSON object a line, with a \"type\" of identify, track, page, screen, group or alias"));
-    }
-    check_rejects(most, counted.rejected.values().sum(), n_lines)
-}
-
-fn check_rejects(most: Option<MaxRejects>, n_rejected: u64, n_lines: u64) -> Result<()> {
-    let (too_many, most) = match most {
-        None => return Ok(()),
-        Some(MaxRejects::Lines(most)) => (most < n_rejected, format!("{most}")),
-        Some(MaxRejects::Percent(most)) => {
-            (real(n_lines) * most / 100.0 < real(n_rejected), format!("{most} %"))
-        }
-    };
-    if !too_many {
-        return Ok(());
-    }
-    Err(Error::Refused(format!("{n_rejected} of {n_lines} lines rejected, more than the {most} allowed"))
-        .hint("run without --max-rejects to have them listed in `rejected.ndjson`"))
 }

@@ -24,9 +24,10 @@ use crate::{
         types::{Types, ranks},
     },
     ingest::{
-        IngestOptions, KEPT, MaxRejects, check_lines, default_memory, load_rules,
+        IngestOptions, KEPT, MaxRejects, default_memory, load_rules,
         pipeline::{Spare, count, note, step_length},
         prepare::{Prepared, Preparer},
+        refusal::{FirstRejects, check_lines},
     },
     progress::Progress,
     raw::{Rows, event_row::Notes},
@@ -143,9 +144,9 @@ pub fn events(options: &EventsOptions, files: &Files, progress: &dyn Progress) -
         tables,
         summary: EventsSummary::default(),
     };
-    job.run(&mut space, &inputs, &looked.units, files, progress, &mut counted)?;
+    let first_rejects = job.run(&mut space, &inputs, &looked.units, files, progress, &mut counted)?;
     job.finish(&mut counted, &looked);
-    check_lines(options.max_rejects, &counted)?;
+    check_lines(options.max_rejects, &counted, &first_rejects)?;
     job.summary.rows = space.rows_added().into_iter().collect();
     if !options.dry_run && !job.summary.rows.is_empty() {
         commit(&mut space, &job, looked.read, &counted, &replayed)?;
@@ -257,7 +258,7 @@ impl<'a> Backfill<'a> {
         files: &Files,
         progress: &dyn Progress,
         counted: &mut IngestSummary,
-    ) -> Result<()> {
+    ) -> Result<FirstRejects> {
         let (rules, types) = (self.rules, self.types);
         let workers = Spare::default();
         let prepare = |unit: &Unit| -> Result<Prepared> {
@@ -272,6 +273,7 @@ impl<'a> Backfill<'a> {
         let mut waiting = Waiting::default();
         let mut released = Released::default();
         let mut notes = Notes::default();
+        let mut first_rejects = FirstRejects::default();
         let mut rest = units;
         loop {
             let (now, behind) = rest.split_at(step_length(rest));
@@ -288,6 +290,7 @@ impl<'a> Backfill<'a> {
                 }
                 count(&prepared, counted);
                 notes.add(prepared.notes);
+                first_rejects.see(&prepared.rejects);
                 waiting.add(prepared.block);
                 progress.advance(unit.length);
             }
@@ -301,7 +304,7 @@ impl<'a> Backfill<'a> {
             }
         }
         note(notes, counted);
-        Ok(())
+        Ok(first_rejects)
     }
 
     /// Writes the rows of events, in order, as far as they are wanted and not there.

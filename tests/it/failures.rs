@@ -2,10 +2,13 @@
 //! place and says what to do.
 
 use std::{
+    io::Write,
     process::{Command, Stdio},
     thread,
     time::Duration,
 };
+
+use flate2::{Compression, write::GzEncoder};
 
 use crate::support::Work;
 
@@ -82,6 +85,55 @@ fn lines_without_one_event_are_no_dump() {
     let said = fails(&work, &["ingest", "access.log", "--space", "space"]);
     assert!(said.contains("event"), "{said}");
     assert!(!work.path("space/manifest.json").exists());
+}
+
+#[test]
+fn lines_without_one_event_are_named_with_what_to_do() {
+    let work = Work::new();
+    let check = |name: &str, bytes: Vec<u8>, message: &str, hint: &str| {
+        work.write(name, bytes);
+        let said = fails(&work, &["ingest", name, "--space", "space"]);
+        let lines: Vec<_> = said.lines().collect();
+        assert_eq!(lines.len(), 2, "{said}");
+        assert!(lines[0].contains(message), "{message} in {said}");
+        assert!(lines[1].contains(hint), "{hint} in {said}");
+    };
+    check(
+        "access.log",
+        b"\nGET /\n1\nGET /plants\n".to_vec(),
+        "3 lines, but not one event (not_json: 2, not_an_object: 1); access.log:2: not_json (",
+        "hint: give a dump of events",
+    );
+    let without_time = LINE.replace("timestamp", "time");
+    let no_time = "2 lines, but not one event (no_usable_time: 2); timeless.ndjson:1: no_usable_time (no time in it can be read)";
+    let bytes = format!("{without_time}\n{without_time}\n").into_bytes();
+    check("timeless.ndjson", bytes, no_time, "`sentAt` or `receivedAt`");
+    let array = format!("[{LINE}]\n").into_bytes();
+    check("array.json", array, "array.json:1: not_an_object (an array stands", "jq -c '.[]' FILE");
+    let slurped = format!("[\n  {LINE}\n]\n").replace(",\"", ",\n\"").into_bytes();
+    check("slurped.json", slurped, "slurped.json:1: not_json (", "jq -c '.[]' FILE");
+    let utf16: Vec<u8> = format!("\u{feff}{LINE}\n").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    check("utf16.ndjson", utf16, "utf16.ndjson:1: invalid_utf8 (", "iconv -f UTF-16 -t UTF-8");
+    let xz = b"\xfd7zXZ\0\0\x04\xe6\xd6\xb4F".to_vec();
+    check("dump.xz", xz, "dump.xz:1: invalid_utf8 (", "xz -d");
+    let mut tar = b"dump.ndjson".to_vec();
+    tar.resize(257, 0);
+    tar.extend_from_slice(b"ustar\0");
+    tar.resize(512, 0);
+    check("dump.tgz", gz(&tar), "dump.tgz:1: not_json (", "tar -x");
+    check("twice.gz", gz(&gz(LINE.as_bytes())), "twice.gz:1: ", "gzip -d");
+    // What stands in a line cannot move the cursor.
+    let escape = LINE.replace("\"page\"", "\"\\u001b[2J\\n\"").into_bytes();
+    check("escape.ndjson", escape, "escape.ndjson:1: unknown_type (\"type\" is \"", "give a dump of events");
+    let empty = b"{\"batch\":[]}\n".to_vec();
+    check("empty.ndjson", empty, "1 line, but not one event", "give a dump of events");
+    assert!(!work.path("space/manifest.json").exists());
+}
+
+fn gz(bytes: &[u8]) -> Vec<u8> {
+    let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+    packed.write_all(bytes).unwrap();
+    packed.finish().unwrap()
 }
 
 #[test]
