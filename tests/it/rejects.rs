@@ -108,3 +108,35 @@ fn max_rejects_counts_lines_or_per_cent() {
         }
     }
 }
+
+#[test]
+fn too_many_rejects_are_named_and_can_be_counted_first() {
+    let work = Work::new();
+    work.write("b.ndjson", format!("{GOOD}\nnot json\n"));
+    let bad = GOOD.replace("timestamp", "time");
+    work.write("a.ndjson", format!("{GOOD}\n{bad}\n\nnot json\n{bad}\n"));
+    let inputs = ["a.ndjson", "b.ndjson", "--space", "space"];
+    let said = |args: &[&str], code: i32| {
+        let assert = work.program(&[args, &inputs].concat()).assert().code(code).stdout("");
+        String::from_utf8(assert.get_output().stderr.clone()).unwrap()
+    };
+    for command in [&["ingest"][..], &["backfill", "events"]] {
+        let said = said(&[command, &["--max-rejects", "1"]].concat(), 2);
+        let start = "error: 4 of 6 lines rejected, more than the 1 allowed: a.ndjson:2: no_usable_time (no time in it \
+            can be read); a.ndjson:4: not_json (";
+        assert!(said.contains(start), "{said}");
+        assert!(
+            said.contains("; a.ndjson:5: no_usable_time (no time in it can be read); and 1 more\n"),
+            "{said}"
+        );
+        assert!(said.contains("hint: run with `--dry-run` and without `--max-rejects`"), "{said}");
+        assert!(!work.path("space/manifest.json").exists());
+    }
+    // The hint, followed.
+    let counted = said(&["ingest", "--dry-run"], 0);
+    assert!(counted.contains("\n    no_usable_time ") && counted.contains("\n    not_json "), "{counted}");
+    assert!(!work.path("space/manifest.json").exists());
+    // In a run that only counts, too.
+    let dry = said(&["ingest", "--dry-run", "--max-rejects", "1"], 2);
+    assert!(dry.contains("a.ndjson:2: no_usable_time"), "{dry}");
+}
