@@ -23,6 +23,7 @@ use rayon::prelude::*;
 use self::refusal::check_lines;
 pub use crate::identity::rules::{Compression, SegmentIdStyle};
 use crate::{
+    collections::Set,
     error::{Error, Result},
     event::timestamp::Millis,
     files::Files,
@@ -200,10 +201,19 @@ fn look_at<'a>(
     let numbered: Vec<(u32, &Input)> = (0..).zip(inputs).collect();
     let scanned: Vec<Scanned> = numbered.into_par_iter().with_max_len(1).map(scan).collect::<Result<_>>()?;
     let mut looked = Looked { inputs: inputs.to_vec(), read: Vec::new(), units: Vec::new(), spill };
-    let mut known = known;
+    let mut met = Set::default();
+    let (mut ingested_before, mut twins) = (Vec::new(), Vec::new());
     for (input, Scanned { digest, bytes, n_lines, units }) in inputs.iter().zip(scanned) {
-        if !known.insert((digest.clone(), input.source.clone())) {
-            progress.notice(&format!("skipped `{}`: the same content was ingested before", input.name()));
+        let content = (digest.clone(), input.source.clone());
+        let skipped = if known.contains(&content) {
+            Some(&mut ingested_before)
+        } else if met.insert(content) {
+            None
+        } else {
+            Some(&mut twins)
+        };
+        if let Some(skipped) = skipped {
+            skipped.push(input.name());
             summary.files_skipped.push(input.name());
             continue;
         }
@@ -213,9 +223,28 @@ fn look_at<'a>(
         let source = input.source.clone();
         looked.read.push(RunInput { name: input.name(), digest, source, bytes, lines: n_lines });
     }
+    let before = ["the same content was ingested before", "were ingested before"];
+    tell_skipped(&ingested_before, before, progress);
+    let same = ["it is the same as another input of this run", "are the same as other inputs of this run"];
+    tell_skipped(&twins, same, progress);
     // Parsed and rendered, events take two to three times the bytes of their lines.
     looked.units = plan(looked.units, inputs, memory / 6, spill, files, progress)?;
     Ok(looked)
+}
+
+/// Says which files are skipped, for one reason, as it is told of one and of many. A large folder is told in one line.
+fn tell_skipped(skipped: &[String], [of_one, of_many]: [&str; 2], progress: &dyn Progress) {
+    const NAMED: usize = 3;
+    match skipped {
+        [] => {}
+        [name] => progress.notice(&format!("skipped `{name}`: {of_one}")),
+        _ => {
+            let (first, more) = skipped.split_at(skipped.len().min(NAMED));
+            let first = first.join("`, `");
+            let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+            progress.notice(&format!("skipped {} files that {of_many}: `{first}`{more}", skipped.len()));
+        }
+    }
 }
 
 #[expect(clippy::too_many_arguments, reason = "wiring")]

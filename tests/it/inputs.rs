@@ -65,3 +65,43 @@ fn an_archive_is_read_alike_from_whatever_folder() {
         assert_eq!(sources, ["A"], "{from} {input}");
     }
 }
+
+#[test]
+fn skipped_files_are_summed_up_in_a_note() {
+    let work = Work::new();
+    let notes = |inputs: &[&str]| -> Vec<String> {
+        let said = ingest(&work, "", &[inputs, &["--space", "space"]].concat());
+        said.lines().filter(|line| line.starts_with("note: ")).map(str::to_owned).collect()
+    };
+    let name = |number: usize| format!("night/{number}.ndjson");
+    for number in 1..=3 {
+        work.write(&name(number), line(&format!("m{number}")));
+    }
+    assert_eq!(notes(&["night"]), [""; 0]);
+    assert_eq!(
+        notes(&["night/2.ndjson"]),
+        ["note: skipped `night/2.ndjson`: the same content was ingested before"]
+    );
+    let three = "`night/1.ndjson`, `night/2.ndjson`, `night/3.ndjson`";
+    assert_eq!(notes(&["night"]), [format!("note: skipped 3 files that were ingested before: {three}")]);
+    for number in 4..=9 {
+        work.write(&name(number), line(&format!("m{number}")));
+    }
+    work.write("twin.ndjson", line("m9"));
+    work.write("known.ndjson", line("m1"));
+    assert_eq!(
+        notes(&["night", "known.ndjson", "twin.ndjson"]),
+        [
+            format!("note: skipped 4 files that were ingested before: {three} and 1 more"),
+            "note: skipped `twin.ndjson`: it is the same as another input of this run".to_owned(),
+        ]
+    );
+    // For machines each is named.
+    let args = ["ingest", "night", "twin.ndjson", "--space", "space", "--json"];
+    let assert = work.program(&args).assert().success();
+    let summary: Value = serde_json::from_slice(&assert.get_output().stdout).unwrap();
+    assert_eq!(summary["files"], 0);
+    assert_eq!(summary["files_skipped"].as_array().unwrap().len(), 10);
+    let said = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+    assert_eq!(said, format!("note: skipped 10 files that were ingested before: {three} and 7 more\n"));
+}
