@@ -82,7 +82,7 @@ pub struct IngestOptions {
 /// Ingests. Nothing is committed unless all went well. Runs on the present rayon pool.
 pub fn ingest(options: &IngestOptions, files: &Files, progress: &dyn Progress) -> Result<IngestSummary> {
     let started = Instant::now();
-    let inputs = inputs::list(&options.inputs, &options.space, &mut |text| progress.notice(text))?;
+    let inputs = inputs::list(&options.inputs, &options.space, progress)?;
     let mut rules = load_rules(options, files)?;
     let mut space = Space::open(&options.space, rules.compress, options.wait, files, progress)?;
     let compress = space.settle(&mut rules);

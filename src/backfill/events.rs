@@ -109,7 +109,7 @@ fn months_before(time: Micros) -> Micros {
 /// Takes the rows of events in. Nothing is committed unless all went well. Runs on the present rayon pool.
 pub fn events(options: &EventsOptions, files: &Files, progress: &dyn Progress) -> Result<EventsSummary> {
     let started = Instant::now();
-    let inputs = inputs::list(&options.inputs, &options.space, &mut |text| progress.notice(text))?;
+    let inputs = inputs::list(&options.inputs, &options.space, progress)?;
     let mut rules = load_rules(&for_rules(options), files)?;
     let mut space = Space::open(&options.space, rules.compress, options.wait, files, progress)?;
     space.settle(&mut rules);

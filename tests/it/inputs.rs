@@ -105,3 +105,41 @@ fn skipped_files_are_summed_up_in_a_note() {
     let said = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
     assert_eq!(said, format!("note: skipped 10 files that were ingested before: {three} and 7 more\n"));
 }
+
+#[test]
+fn a_walk_passes_over_what_is_no_dump_and_says_so() {
+    let work = Work::new();
+    for (number, name) in
+        ["a.ndjson", "B.NDJSON", "c.JSON.GZ", "deep/d.JsonL", "segment-logs/s/e.GZ"].iter().enumerate()
+    {
+        let text = line(&format!("m{number}"));
+        let packed = name.to_ascii_lowercase().ends_with("gz");
+        work.write(&format!("night/{name}"), if packed { gz(&text) } else { text.into_bytes() });
+    }
+    let hidden =
+        ["._a.ndjson", ".b.ndjson.part.json", ".git/c.json", "deep/.d/e.ndjson", "segment-logs/.f.gz"];
+    for (number, name) in hidden.iter().enumerate() {
+        work.write(&format!("night/{name}"), line(&format!("hidden{number}")));
+    }
+    // A space of another run.
+    ingest(&work, "", &["night/a.ndjson", "--space", "night/old", "-q"]);
+    let said = ingest(&work, "", &["night", "--space", "space"]);
+    assert_eq!(work.rows("space/pages.ndjson").len(), 5);
+    assert_eq!(work.rows("space/rejected.ndjson").len(), 0);
+    let notes: Vec<_> = said.lines().filter(|line| line.starts_with("note: ")).collect();
+    assert_eq!(notes, ["note: passed over `night/old`: it is a space, its tables are no events"]);
+    // What is given by name is read.
+    let inputs = ["night/._a.ndjson", "night/.git", "night/.b.ndjson.part.json"];
+    ingest(&work, "", &[&inputs[..], &["--space", "space", "-q"]].concat());
+    assert_eq!(work.rows("space/pages.ndjson").len(), 8);
+    // Files of other names.
+    work.write("other/x.csv", "a,b\n");
+    work.write("other/.DS_Store", "");
+    let said = ingest(&work, "", &["other", "night/a.ndjson", "--space", "space"]);
+    assert!(said.contains("note: passed over 1 file that is no event file: `other/x.csv`\n"), "{said}");
+    work.write("other/below/y.csv", "a,b\n");
+    work.write("other/z.xz", "");
+    let said = ingest(&work, "", &["other", "night/a.ndjson", "--space", "space"]);
+    let note = "note: passed over 3 files that are no event files, such as `other/below/y.csv`\n";
+    assert!(said.contains(note), "{said}");
+}

@@ -218,7 +218,8 @@ pub(crate) struct IngestArgs {
     /// Files and folders of events; `-` is stdin
     ///
     /// Files, folders, or `-` for the standard input. A file holds one JSON object a line, plain, gzip or zstd; its
-    /// name does not matter. A folder is walked for `*.json`, `*.ndjson` and `*.jsonl`, plain or with `.gz` or `.zst`.
+    /// name does not matter. A folder is walked for `*.json`, `*.ndjson` and `*.jsonl`, plain or with `.gz` or `.zst`, and for
+    /// every `.gz` below a folder `segment-logs`; hidden files and folders and other spaces are passed over.
     #[arg(
         required_unless_present_any = ["print_config", "verify"],
         value_name = "EVENTS",
