@@ -284,7 +284,8 @@ fn run(
     let n_rejected: u64 = summary.rejected.values().sum();
     check_lines(options.max_rejects, summary, &first_rejects)?;
     summary.rows = space.rows_added().into_iter().collect();
-    if options.dry_run || looked.read.is_empty() {
+    // A run of no inputs makes a space where there is none: what comes behind it need not ask whether there were any.
+    if options.dry_run || looked.read.is_empty() && !space.manifest.runs.is_empty() {
         return Ok(());
     }
     let mut manifest = space.manifest.clone();

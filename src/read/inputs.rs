@@ -40,7 +40,7 @@ impl Input {
 pub fn list(arguments: &[PathBuf], space: &Path, progress: &dyn Progress) -> Result<Vec<Input>> {
     let mut inputs = Vec::new();
     let space = fs::canonicalize(space).ok();
-    let mut passed_over = Vec::new();
+    let (mut passed_over, mut without) = (Vec::new(), Vec::new());
     for argument in arguments {
         if argument.as_os_str() == "-" {
             if inputs.iter().any(Input::is_stdin) {
@@ -67,11 +67,7 @@ pub fn list(arguments: &[PathBuf], space: &Path, progress: &dyn Progress) -> Res
             let mut walk = Walk { space: space.as_deref(), found: Vec::new(), passed_over, progress };
             walk.folder(argument, &absolute)?;
             if walk.found.is_empty() {
-                progress.notice(&format!(
-                    "no event files in `{}`: files there are read when they end in .json, .ndjson or .jsonl, \
-                     with .gz or .zst behind it or not",
-                    argument.display()
-                ));
+                without.push(argument);
             }
             walk.found.sort_by_cached_key(|input| path_bytes(&input.path).to_owned());
             inputs.extend(walk.found);
@@ -79,6 +75,15 @@ pub fn list(arguments: &[PathBuf], space: &Path, progress: &dyn Progress) -> Res
         } else {
             inputs.push(Input { source: archive_source(&absolute), path: argument.clone() });
         }
+    }
+    for folder in without {
+        let told = format!(
+            "no event files in `{}`: files there are read when they end in .json, .ndjson or .jsonl, with .gz or .zst \
+             behind it or not",
+            folder.display()
+        );
+        // A folder may be empty, but a run that reads nothing at all is hardly what was meant.
+        if inputs.is_empty() { progress.warning(&told) } else { progress.notice(&told) }
     }
     if let Some(example) = passed_over.iter().min_by_key(|path| path_bytes(path)) {
         let (count, example) = (passed_over.len(), example.display());

@@ -10,7 +10,7 @@ use std::{
 
 use flate2::{Compression, write::GzEncoder};
 
-use crate::support::Work;
+use crate::support::{Work, names_in};
 
 const LINE: &str = r#"{"type":"page","messageId":"m1","userId":"u1","timestamp":"2026-01-05T10:00:00Z"}"#;
 
@@ -156,12 +156,39 @@ fn an_empty_file_is_no_failure() {
 }
 
 #[test]
-fn a_folder_without_events_is_no_failure_either() {
-    let work = Work::new();
+fn a_folder_without_events_is_a_run_of_no_events_and_is_told() {
+    let work = with_events();
     work.write("folder/notes.txt", "nothing");
-    let assert = work.program(&["ingest", "folder", "--space", "space"]).assert().success();
-    let said = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+    work.write("empty.ndjson", "");
+    let run = |input: &str, space: &str, flags: &[&str]| {
+        let args = [&["ingest", input, "--space", space], flags].concat();
+        let assert = work.program(&args).assert().success().stdout("");
+        String::from_utf8_lossy(&assert.get_output().stderr).into_owned()
+    };
+    let said = run("folder", "space", &["--materialize"]);
+    assert!(said.starts_with("warning: no event files in `folder`: "), "{said}");
+    assert!(said.contains("note: passed over 1 file that is no event file: `folder/notes.txt`\n"), "{said}");
     assert!(said.contains("0 events (0 bytes) from 0 files"), "{said}");
+    // As an empty file does.
+    run("empty.ndjson", "other", &["--materialize", "-q"]);
+    assert_eq!(names_in(&work.path("space")), names_in(&work.path("other")));
+    assert_eq!(work.read("space/profile_traits.ndjson"), "");
+    work.program(&["ingest", "--verify", "--space", "space", "-q"]).assert().success().stderr("");
+    // Quiet is for runs that go well.
+    let said = run("folder", "space", &["--materialize", "-q"]);
+    assert!(said.starts_with("warning: no event files in `folder`: ") && said.lines().count() == 1, "{said}");
+    // A space that is there stays as it is.
+    run("events.ndjson", "space", &["--materialize", "-q"]);
+    let before = work.read("space/manifest.json");
+    run("folder", "space", &["--materialize", "-q"]);
+    assert_eq!(work.read("space/manifest.json"), before);
+    assert_eq!(work.rows("space/pages.ndjson").len(), 1);
+    // Beside events it is a note.
+    let args = ["ingest", "folder", "events.ndjson", "--space", "third", "-q"];
+    work.program(&args).assert().success().stderr("");
+    // A dry run makes nothing.
+    run("folder", "dry", &["--dry-run", "-q"]);
+    assert!(!work.path("dry/manifest.json").exists());
 }
 
 #[test]

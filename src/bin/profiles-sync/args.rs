@@ -322,7 +322,8 @@ pub(crate) struct Messages {
     no_json: bool,
     /// Say nothing when all goes well
     ///
-    /// Prints neither progress nor notices nor the summary for people. Errors are printed, and --json still prints its object.
+    /// Prints neither progress nor notices nor the summary for people. Errors are printed, and warnings that there was
+    /// nothing to ingest; --json still prints its object.
     #[arg(short, long, overrides_with = "no_quiet", help_heading = "Messages")]
     pub(crate) quiet: bool,
     #[arg(long, hide = true, overrides_with = "quiet")]
