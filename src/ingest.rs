@@ -8,6 +8,7 @@ pub mod assemble;
 mod doubts;
 pub mod pipeline;
 pub mod prepare;
+pub mod refusal;
 pub mod rejects;
 pub mod resolve;
 pub mod select;
@@ -20,8 +21,10 @@ use std::{
 
 use rayon::prelude::*;
 
+use self::refusal::check_lines;
 pub use crate::identity::rules::{Compression, SegmentIdStyle};
 use crate::{
+    collections::Set,
     error::{Error, Result},
     event::timestamp::Millis,
     files::Files,
@@ -80,7 +83,7 @@ pub struct IngestOptions {
 /// Ingests. Nothing is committed unless all went well. Runs on the present rayon pool.
 pub fn ingest(options: &IngestOptions, files: &Files, progress: &dyn Progress) -> Result<IngestSummary> {
     let started = Instant::now();
-    let inputs = inputs::list(&options.inputs, &options.space, &mut |text| progress.notice(text))?;
+    let inputs = inputs::list(&options.inputs, &options.space, progress)?;
     let mut rules = load_rules(options, files)?;
     let mut space = Space::open(&options.space, rules.compress, options.wait, files, progress)?;
     let compress = space.settle(&mut rules);
@@ -205,10 +208,19 @@ fn look_at<'a>(
     let numbered: Vec<(u32, &Input)> = (0..).zip(inputs).collect();
     let scanned: Vec<Scanned> = numbered.into_par_iter().with_max_len(1).map(scan).collect::<Result<_>>()?;
     let mut looked = Looked { inputs: inputs.to_vec(), read: Vec::new(), units: Vec::new(), spill };
-    let mut known = known;
+    let mut met = Set::default();
+    let (mut ingested_before, mut twins) = (Vec::new(), Vec::new());
     for (input, Scanned { digest, bytes, n_lines, units }) in inputs.iter().zip(scanned) {
-        if !known.insert((digest.clone(), input.source.clone())) {
-            progress.notice(&format!("skipped `{}`: the same content was ingested before", input.name()));
+        let content = (digest.clone(), input.source.clone());
+        let skipped = if known.contains(&content) {
+            Some(&mut ingested_before)
+        } else if met.insert(content) {
+            None
+        } else {
+            Some(&mut twins)
+        };
+        if let Some(skipped) = skipped {
+            skipped.push(input.name());
             summary.files_skipped.push(input.name());
             continue;
         }
@@ -218,9 +230,28 @@ fn look_at<'a>(
         let source = input.source.clone();
         looked.read.push(RunInput { name: input.name(), digest, source, bytes, lines: n_lines });
     }
+    let before = ["the same content was ingested before", "were ingested before"];
+    tell_skipped(&ingested_before, before, progress);
+    let same = ["it is the same as another input of this run", "are the same as other inputs of this run"];
+    tell_skipped(&twins, same, progress);
     // Parsed and rendered, events take two to three times the bytes of their lines.
     looked.units = plan(looked.units, inputs, memory / 6, spill, files, progress)?;
     Ok(looked)
+}
+
+/// Says which files are skipped, for one reason, as it is told of one and of many. A large folder is told in one line.
+fn tell_skipped(skipped: &[String], [of_one, of_many]: [&str; 2], progress: &dyn Progress) {
+    const NAMED: usize = 3;
+    match skipped {
+        [] => {}
+        [name] => progress.notice(&format!("skipped `{name}`: {of_one}")),
+        _ => {
+            let (first, more) = skipped.split_at(skipped.len().min(NAMED));
+            let first = first.join("`, `");
+            let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+            progress.notice(&format!("skipped {} files that {of_many}: `{first}`{more}", skipped.len()));
+        }
+    }
 }
 
 #[expect(clippy::too_many_arguments, reason = "wiring")]
@@ -251,12 +282,14 @@ fn run(
     let rows = if options.dry_run { Rows::Counted } else { Rows::Written };
     let mut stage =
         resolve::Stage::new(resolver, replayed.accepted, space.manifest.uuid_ts, rules, &types, rows);
-    pipeline::run(space, looked, &backfilled, rules, &types, &mut stage, files, progress, summary)?;
+    let first_rejects =
+        pipeline::run(space, looked, &backfilled, rules, &types, &mut stage, files, progress, summary)?;
     stage.finish(summary);
     let n_rejected: u64 = summary.rejected.values().sum();
-    check_lines(options.max_rejects, summary)?;
+    check_lines(options.max_rejects, summary, &first_rejects)?;
     summary.rows = space.rows_added().into_iter().collect();
-    if options.dry_run || looked.read.is_empty() {
+    // A run of no inputs makes a space where there is none: what comes behind it need not ask whether there were any.
+    if options.dry_run || looked.read.is_empty() && !space.manifest.runs.is_empty() {
         return Ok(());
     }
     let mut manifest = space.manifest.clone();
@@ -281,30 +314,4 @@ fn run(
 #[expect(clippy::cast_precision_loss, reason = "rates and percentages are told in a few digits")]
 fn real(count: u64) -> f64 {
     count as f64
-}
-
-/// A run needs events, and bears so many rejects.
-pub(crate) fn check_lines(most: Option<MaxRejects>, counted: &IngestSummary) -> Result<()> {
-    let n_lines = counted.lines;
-    if 0 < n_lines && counted.events == 0 {
-        let lines = if n_lines == 1 { "line" } else { "lines" };
-        return Err(Error::Refused(format!("{n_lines} {lines}, but not one event"))
-            .hint("give a dump of events: one JSON object a line, with a \"type\" of identify, track, page, screen, group or alias"));
-    }
-    check_rejects(most, counted.rejected.values().sum(), n_lines)
-}
-
-fn check_rejects(most: Option<MaxRejects>, n_rejected: u64, n_lines: u64) -> Result<()> {
-    let (too_many, most) = match most {
-        None => return Ok(()),
-        Some(MaxRejects::Lines(most)) => (most < n_rejected, format!("{most}")),
-        Some(MaxRejects::Percent(most)) => {
-            (real(n_lines) * most / 100.0 < real(n_rejected), format!("{most} %"))
-        }
-    };
-    if !too_many {
-        return Ok(());
-    }
-    Err(Error::Refused(format!("{n_rejected} of {n_lines} lines rejected, more than the {most} allowed"))
-        .hint("run without --max-rejects to have them listed in `rejected.ndjson`"))
 }

@@ -10,6 +10,10 @@ pub trait Progress: Sync {
     fn advance(&self, bytes: u64);
     /// A sentence the user should see even when all goes well, such as a file skipped.
     fn notice(&self, text: &str);
+    /// A sentence the user should see even when asked to be left in peace: nothing failed, but all is not well.
+    fn warning(&self, text: &str) {
+        self.notice(text);
+    }
     /// Whether the user asked the run to stop. Asked often; a job answers by ending with
     /// [`crate::error::Error::Interrupted`] and leaving everything as it was.
     fn interrupted(&self) -> bool {

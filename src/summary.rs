@@ -13,7 +13,7 @@ use crate::identity::account::Account;
 pub struct IngestSummary {
     /// Input files read; skipped ones left out.
     pub files: u64,
-    /// Input files whose content was ingested before, as they were given.
+    /// Input files whose content was ingested before, or stands in another input of the run, as they were given.
     pub files_skipped: Vec<String>,
     /// Bytes of the lines read, after decompression.
     pub bytes: u64,

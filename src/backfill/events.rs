@@ -24,9 +24,10 @@ use crate::{
         types::{Types, ranks},
     },
     ingest::{
-        IngestOptions, KEPT, MaxRejects, check_lines, default_memory, load_rules,
+        IngestOptions, KEPT, MaxRejects, default_memory, load_rules,
         pipeline::{Spare, count, note, step_length},
         prepare::{Prepared, Preparer},
+        refusal::{FirstRejects, check_lines},
     },
     progress::Progress,
     raw::{Rows, event_row::Notes},
@@ -112,7 +113,7 @@ pub fn events(options: &EventsOptions, files: &Files, progress: &dyn Progress) -
         return Err(Error::Refused("the window ends before it begins".into())
             .hint("give `--since` the earlier time and `--until` the later one"));
     }
-    let inputs = inputs::list(&options.inputs, &options.space, &mut |text| progress.notice(text))?;
+    let inputs = inputs::list(&options.inputs, &options.space, progress)?;
     let mut rules = load_rules(&for_rules(options), files)?;
     let mut space = Space::open(&options.space, rules.compress, options.wait, files, progress)?;
     space.settle(&mut rules);
@@ -146,12 +147,12 @@ pub fn events(options: &EventsOptions, files: &Files, progress: &dyn Progress) -
         tables,
         summary: EventsSummary::default(),
     };
-    job.run(&mut space, &inputs, &looked.units, files, progress, &mut counted)?;
+    let first_rejects = job.run(&mut space, &inputs, &looked.units, files, progress, &mut counted)?;
     job.finish(&mut counted, &looked);
     for name in job.tables.unmet() {
         progress.notice(&format!("no event of the window goes to `{name}`"));
     }
-    check_lines(options.max_rejects, &counted)?;
+    check_lines(options.max_rejects, &counted, &first_rejects)?;
     job.summary.rows = space.rows_added().into_iter().collect();
     if !options.dry_run && !job.summary.rows.is_empty() {
         commit(&mut space, &job, looked.read, &counted, &replayed)?;
@@ -263,7 +264,7 @@ impl<'a> Backfill<'a> {
         files: &Files,
         progress: &dyn Progress,
         counted: &mut IngestSummary,
-    ) -> Result<()> {
+    ) -> Result<FirstRejects> {
         let (rules, types) = (self.rules, self.types);
         let workers = Spare::default();
         let prepare = |unit: &Unit| -> Result<Prepared> {
@@ -278,6 +279,7 @@ impl<'a> Backfill<'a> {
         let mut waiting = Waiting::default();
         let mut released = Released::default();
         let mut notes = Notes::default();
+        let mut first_rejects = FirstRejects::default();
         let mut rest = units;
         loop {
             let (now, behind) = rest.split_at(step_length(rest));
@@ -294,6 +296,7 @@ impl<'a> Backfill<'a> {
                 }
                 count(&prepared, counted);
                 notes.add(prepared.notes);
+                first_rejects.see(&prepared.rejects);
                 waiting.add(prepared.block);
                 progress.advance(unit.length);
             }
@@ -307,7 +310,7 @@ impl<'a> Backfill<'a> {
             }
         }
         note(notes, counted);
-        Ok(())
+        Ok(first_rejects)
     }
 
     /// Writes the rows of events, in order, as far as they are wanted and not there.

@@ -94,7 +94,7 @@ pub struct Position {
     pub byte_offset: u64,
 }
 
-/// So much of a rejected line is kept.
+/// So many bytes of the text of a rejected line are kept.
 pub const KEPT_TEXT: usize = 64 * 1024;
 
 /// Appends the row of a reject: `file, line, byte_offset, reason, detail, text`.
@@ -109,11 +109,9 @@ pub fn push_row(out: &mut Vec<u8>, file: &str, position: Position, reject: &Reje
     out.extend_from_slice(b"\",\"detail\":");
     push_string(out, reject.detail.as_bytes());
     out.extend_from_slice(b",\"text\":");
-    // A cut may fall inside a character; what is not UTF-8 shows as U+FFFD.
-    let mut end = line.len().min(KEPT_TEXT);
-    while end < line.len() && 0 < end && line[end] & 0xc0 == 0x80 {
-        end -= 1;
-    }
-    push_string(out, String::from_utf8_lossy(&line[..end]).as_bytes());
+    // What is not UTF-8 shows as U+FFFD, which may take more bytes than it stands for: the text is cut, not the line. The
+    // bytes more are those of a last character.
+    let text = String::from_utf8_lossy(&line[..line.len().min(KEPT_TEXT + 4)]);
+    push_string(out, text[..text.floor_char_boundary(KEPT_TEXT)].as_bytes());
     out.extend_from_slice(b"}\n");
 }

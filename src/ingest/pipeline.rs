@@ -12,6 +12,7 @@ use super::{
     Looked,
     assemble::assemble,
     prepare::{Prepared, Preparer},
+    refusal::FirstRejects,
     rejects::Rejects,
     resolve::{Resolved, Stage},
 };
@@ -34,7 +35,7 @@ use crate::{
 /// Bytes of the units of one step.
 const STEP: u64 = 4 << 20;
 
-/// Runs all units through the stages.
+/// Runs all units through the stages; the first rejects.
 #[expect(clippy::too_many_arguments, reason = "wiring")]
 pub(super) fn run(
     space: &mut Space,
@@ -46,7 +47,7 @@ pub(super) fn run(
     files: &Files,
     progress: &dyn Progress,
     summary: &mut IngestSummary,
-) -> Result<()> {
+) -> Result<FirstRejects> {
     let rows = stage.rows();
     let workers = Spare::default();
     let blocks = Spare::default();
@@ -63,6 +64,7 @@ pub(super) fn run(
     let mut resolved = Resolved::default();
     let mut used_up = Resolved::default();
     let mut rejects = Rejects::default();
+    let mut first_rejects = FirstRejects::default();
     let mut n_rejects = 0;
     let mut notes = Notes::default();
     let mut rest = looked.units.as_slice();
@@ -97,6 +99,7 @@ pub(super) fn run(
             }
             count(&prepared, summary);
             notes.add(prepared.notes);
+            first_rejects.see(&prepared.rejects);
             match rows {
                 Rows::Written => rejects.add(prepared.rejects, looked.spill)?,
                 Rows::Counted => n_rejects += prepared.rejects.len() as u64,
@@ -120,7 +123,8 @@ pub(super) fn run(
         let table = &mut space.tables()[rejected];
         table.pending().extend_from_slice(row);
         table.added(1, files)
-    })
+    })?;
+    Ok(first_rejects)
 }
 
 /// Things that are dear to make and can be used again. Locked for a moment, once a unit.

@@ -3,12 +3,13 @@
 use std::{
     fs,
     io::{self, Read},
-    path::{Path, PathBuf},
+    path::{self, Component, Path, PathBuf},
 };
 
 use crate::{
     error::{Error, Result},
     files::Files,
+    progress::Progress,
 };
 
 /// One input.
@@ -36,9 +37,10 @@ impl Input {
 
 /// Lists the inputs in the order of the arguments, the files of a folder by path. The space's own folder is no input,
 /// wherever it stands.
-pub fn list(arguments: &[PathBuf], space: &Path, notice: &mut dyn FnMut(&str)) -> Result<Vec<Input>> {
+pub fn list(arguments: &[PathBuf], space: &Path, progress: &dyn Progress) -> Result<Vec<Input>> {
     let mut inputs = Vec::new();
     let space = fs::canonicalize(space).ok();
+    let (mut passed_over, mut without) = (Vec::new(), Vec::new());
     for argument in arguments {
         if argument.as_os_str() == "-" {
             if inputs.iter().any(Input::is_stdin) {
@@ -56,61 +58,126 @@ pub fn list(arguments: &[PathBuf], space: &Path, notice: &mut dyn FnMut(&str)) -
                 error
             }
         })?;
+        let absolute = absolute(argument)?;
         if metadata.is_dir() {
             if space.is_some() && fs::canonicalize(argument).ok() == space {
                 return Err(Error::file(argument, "the space itself is given as a folder of events")
                     .hint("give the folder that the dump is in"));
             }
-            let mut found = Vec::new();
-            walk(argument, space.as_deref(), &mut found)?;
-            if found.is_empty() {
-                notice(&format!(
-                    "no event files in `{}`: files there are read when they end in .json, .ndjson or .jsonl, \
-                     with .gz or .zst behind it or not",
-                    argument.display()
-                ));
+            let mut walk = Walk { space: space.as_deref(), found: Vec::new(), passed_over, progress };
+            walk.folder(argument, &absolute)?;
+            if walk.found.is_empty() {
+                without.push(argument);
             }
-            found.sort_by(|a, b| a.as_os_str().as_encoded_bytes().cmp(b.as_os_str().as_encoded_bytes()));
-            inputs.extend(found.into_iter().map(|path| Input { source: archive_source(&path), path }));
+            walk.found.sort_by_cached_key(|input| path_bytes(&input.path).to_owned());
+            inputs.extend(walk.found);
+            passed_over = walk.passed_over;
         } else {
-            inputs.push(Input { source: archive_source(argument), path: argument.clone() });
+            inputs.push(Input { source: archive_source(&absolute), path: argument.clone() });
         }
+    }
+    for folder in without {
+        let told = format!(
+            "no event files in `{}`: files there are read when they end in .json, .ndjson or .jsonl, with .gz or .zst \
+             behind it or not",
+            folder.display()
+        );
+        // A folder may be empty, but a run that reads nothing at all is hardly what was meant.
+        if inputs.is_empty() { progress.warning(&told) } else { progress.notice(&told) }
+    }
+    if let Some(example) = passed_over.iter().min_by_key(|path| path_bytes(path)) {
+        let (count, example) = (passed_over.len(), example.display());
+        progress.notice(&match count {
+            1 => format!("passed over 1 file that is no event file: `{example}`"),
+            _ => format!("passed over {count} files that are no event files, such as `{example}`"),
+        });
     }
     Ok(inputs)
 }
 
-fn walk(folder: &Path, space: Option<&Path>, found: &mut Vec<PathBuf>) -> Result<()> {
-    let entries = fs::read_dir(folder).map_err(|e| Error::io("read the folder", folder, e))?;
-    for entry in entries {
-        let entry = entry.map_err(|e| Error::io("read the folder", folder, e))?;
-        let path = entry.path();
-        let kind = entry.file_type().map_err(|e| Error::io("read", &path, e))?;
-        // A link to a folder is not followed: it may lead in a circle.
-        if kind.is_dir() {
-            if space.is_none() || fs::canonicalize(&path).ok().as_deref() != space {
-                walk(&path, space, found)?;
-            }
-        } else if is_event_file(&path) && !(kind.is_symlink() && path.is_dir()) {
-            found.push(path);
-        }
-    }
-    Ok(())
+fn path_bytes(path: &Path) -> &[u8] {
+    path.as_os_str().as_encoded_bytes()
 }
 
-fn is_event_file(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let bare = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(&name);
+/// A path from the root on, so that what it means does not depend on the working folder.
+fn absolute(path: &Path) -> Result<PathBuf> {
+    // What `..` leads to is known to the file system only; elsewhere links keep the names that they were given by.
+    let goes_up = path.components().any(|part| part == Component::ParentDir);
+    let absolute = if goes_up { fs::canonicalize(path) } else { path::absolute(path) };
+    absolute.map_err(|e| Error::io("read", path, e))
+}
+
+/// The walk of a folder that was given.
+struct Walk<'a> {
+    /// Of this run.
+    space: Option<&'a Path>,
+    found: Vec<Input>,
+    /// Files that are no event files.
+    passed_over: Vec<PathBuf>,
+    progress: &'a dyn Progress,
+}
+
+impl Walk<'_> {
+    /// Takes what is in a folder, which is given as the user named it and from the root on.
+    fn folder(&mut self, folder: &Path, absolute: &Path) -> Result<()> {
+        let entries = fs::read_dir(folder).map_err(|e| Error::io("read the folder", folder, e))?;
+        for entry in entries {
+            let entry = entry.map_err(|e| Error::io("read the folder", folder, e))?;
+            // A glob of the shell would pass over hidden ones too: they are half-written, or notes of other programs.
+            if entry.file_name().as_encoded_bytes().starts_with(b".") {
+                continue;
+            }
+            let (path, absolute) = (entry.path(), absolute.join(entry.file_name()));
+            let kind = entry.file_type().map_err(|e| Error::io("read", &path, e))?;
+            if kind.is_dir() {
+                if self.space.is_some() && fs::canonicalize(&path).ok().as_deref() == self.space {
+                    continue;
+                }
+                if is_space(&path) {
+                    let told =
+                        format!("passed over `{}`: it is a space, its tables are no events", path.display());
+                    self.progress.notice(&told);
+                    continue;
+                }
+                self.folder(&path, &absolute)?;
+            } else if kind.is_symlink() && path.is_dir() {
+                // A link to a folder is not followed: it may lead in a circle.
+            } else if is_event_file(&absolute) {
+                self.found.push(Input { path, source: archive_source(&absolute) });
+            } else {
+                self.passed_over.push(path);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a folder is a space of this program.
+fn is_space(folder: &Path) -> bool {
+    folder.join("manifest.json").is_file() && folder.join(".state").is_dir()
+}
+
+fn is_event_file(absolute: &Path) -> bool {
+    let name = absolute.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    let without_gz = name.strip_suffix(".gz");
+    let bare = without_gz.or_else(|| name.strip_suffix(".zst")).unwrap_or(&name);
     [".json", ".ndjson", ".jsonl"].iter().any(|end| bare.ends_with(end))
-        || name.ends_with(".gz") && archive_source(path).is_some()
+        || without_gz.is_some() && below_archive(absolute).is_some()
 }
 
 /// The source in `.../segment-logs/SOURCE/DAY/file.gz`.
-fn archive_source(path: &Path) -> Option<String> {
-    let mut parts = path.components().map(std::path::Component::as_os_str);
-    parts.find(|part| *part == "segment-logs")?;
-    let source = parts.next()?.to_string_lossy().into_owned();
+fn archive_source(absolute: &Path) -> Option<String> {
+    let mut parts = below_archive(absolute)?.components();
+    let source = parts.next()?.as_os_str().to_string_lossy().into_owned();
     // The last part is the file itself.
     parts.next().map(|_| source)
+}
+
+/// The rest of a path behind the last folder `segment-logs` in it.
+fn below_archive(absolute: &Path) -> Option<&Path> {
+    let mut folders = absolute.ancestors().skip(1);
+    let archive = folders.find(|folder| folder.file_name().is_some_and(|name| name == "segment-logs"))?;
+    absolute.strip_prefix(archive).ok()
 }
 
 /// How a file is packed, told by its first bytes.
@@ -188,6 +255,7 @@ mod tests {
         assert_eq!(source("segment-logs/src1/x.gz"), Some("src1".to_owned()));
         assert_eq!(source("segment-logs/x.gz"), None);
         assert_eq!(source("logs/src1/x.gz"), None);
+        assert_eq!(source("segment-logs/us/segment-logs/src1/x.gz"), Some("src1".to_owned()));
     }
 
     #[test]

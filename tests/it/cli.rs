@@ -146,6 +146,41 @@ fn a_run_tells_what_it_did_on_stderr() {
     assert!(said.starts_with("materialized 1 profile from "), "{said}");
 }
 
+/// Whether a summary has this line.
+fn counts(said: &str, name: &str, number: &str) -> bool {
+    said.lines().any(|line| line.trim_start().strip_prefix(name).is_some_and(|rest| rest.trim() == number))
+}
+
+#[test]
+fn the_headline_counts_what_was_accepted() {
+    let work = with_events();
+    let lines: String = (1..=4).map(|at| LINE.replace("m1", &format!("m{at}")) + "\n").collect();
+    let headline = |input: &str, flags: &[&str]| {
+        let args = [&["ingest", input, "--space", "space"], flags].concat();
+        let assert = work.program(&args).assert().success().stdout("");
+        String::from_utf8(assert.get_output().stderr.clone()).unwrap()
+    };
+    assert!(headline("events.ndjson", &[]).starts_with("ingested 1 event ("));
+    work.write("more.ndjson", lines);
+    assert!(headline("more.ndjson", &["--dry-run"]).starts_with("would ingest 3 of 4 events ("));
+    let said = headline("more.ndjson", &[]);
+    assert!(said.starts_with("ingested 3 of 4 events ("), "{said}");
+    assert!(!said.contains("files skipped"), "{said}");
+    // Other bytes, and no event that is new.
+    work.write("again.ndjson", format!("{LINE}\n\n"));
+    let said = headline("again.ndjson", &[]);
+    assert!(said.starts_with("ingested none of 1 event ("), "{said}");
+    assert!(counts(&said, "duplicates", "1"), "{said}");
+    work.write("drop.toml", "[[drop]]\ntype = [\"page\"]\n");
+    work.write("dropped.ndjson", LINE.replace("m1", "m5") + "\n" + &LINE.replace("m1", "m6"));
+    let said = headline("dropped.ndjson", &["--config", "drop.toml"]);
+    assert!(said.contains("\ningested none of 2 events ("), "{said}");
+    assert!(counts(&said, "filtered out", "2"), "{said}");
+    let said = headline("events.ndjson", &[]);
+    assert!(said.contains("ingested 0 events (0 bytes) from 0 files"), "{said}");
+    assert!(counts(&said, "files skipped", "1"), "{said}");
+}
+
 #[test]
 fn quiet_says_nothing_when_all_goes_well() {
     let work = with_events();

@@ -36,10 +36,11 @@ fn the_summary_in_the_readme_is_what_the_program_says() {
     let args = ["ingest", "fixtures/sample/events.ndjson", "--space", "out", "--materialize"];
     let assert = work.program(&args).assert().success();
     let said = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
-    // The headlines hold seconds.
+    let shown = block_after(&readme, "tells what it did");
+    // The headlines end in seconds, and name the folder.
+    assert_eq!(shown[0].split_once(" into ").unwrap().0, said.split_once(" into ").unwrap().0);
     let said: Vec<_> = said.lines().filter(|line| line.starts_with(' ')).collect();
-    let shown: Vec<_> =
-        block_after(&readme, "tells what it did").into_iter().filter(|line| line.starts_with(' ')).collect();
+    let shown: Vec<_> = shown.into_iter().filter(|line| line.starts_with(' ')).collect();
     assert_eq!(shown, said);
 }
 

@@ -3,12 +3,15 @@
 
 use std::{
     fs,
+    io::Write,
     process::{Command, Stdio},
     thread,
     time::Duration,
 };
 
-use crate::support::Work;
+use flate2::{Compression, write::GzEncoder};
+
+use crate::support::{Work, names_in};
 
 const LINE: &str = r#"{"type":"page","messageId":"m1","userId":"u1","timestamp":"2026-01-05T10:00:00Z"}"#;
 
@@ -86,6 +89,55 @@ fn lines_without_one_event_are_no_dump() {
 }
 
 #[test]
+fn lines_without_one_event_are_named_with_what_to_do() {
+    let work = Work::new();
+    let check = |name: &str, bytes: Vec<u8>, message: &str, hint: &str| {
+        work.write(name, bytes);
+        let said = fails(&work, &["ingest", name, "--space", "space"]);
+        let lines: Vec<_> = said.lines().collect();
+        assert_eq!(lines.len(), 2, "{said}");
+        assert!(lines[0].contains(message), "{message} in {said}");
+        assert!(lines[1].contains(hint), "{hint} in {said}");
+    };
+    check(
+        "access.log",
+        b"\nGET /\n1\nGET /plants\n".to_vec(),
+        "3 lines, but not one event (not_json: 2, not_an_object: 1); access.log:2: not_json (",
+        "hint: give a dump of events",
+    );
+    let without_time = LINE.replace("timestamp", "time");
+    let no_time = "2 lines, but not one event (no_usable_time: 2); timeless.ndjson:1: no_usable_time (no time in it can be read)";
+    let bytes = format!("{without_time}\n{without_time}\n").into_bytes();
+    check("timeless.ndjson", bytes, no_time, "`sentAt` or `receivedAt`");
+    let array = format!("[{LINE}]\n").into_bytes();
+    check("array.json", array, "array.json:1: not_an_object (an array stands", "jq -c '.[]' FILE");
+    let slurped = format!("[\n  {LINE}\n]\n").replace(",\"", ",\n\"").into_bytes();
+    check("slurped.json", slurped, "slurped.json:1: not_json (", "jq -c '.[]' FILE");
+    let utf16: Vec<u8> = format!("\u{feff}{LINE}\n").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    check("utf16.ndjson", utf16, "utf16.ndjson:1: invalid_utf8 (", "iconv -f UTF-16 -t UTF-8");
+    let xz = b"\xfd7zXZ\0\0\x04\xe6\xd6\xb4F".to_vec();
+    check("dump.xz", xz, "dump.xz:1: invalid_utf8 (", "xz -d");
+    let mut tar = b"dump.ndjson".to_vec();
+    tar.resize(257, 0);
+    tar.extend_from_slice(b"ustar\0");
+    tar.resize(512, 0);
+    check("dump.tgz", gz(&tar), "dump.tgz:1: not_json (", "tar -x");
+    check("twice.gz", gz(&gz(LINE.as_bytes())), "twice.gz:1: ", "gzip -d");
+    // What stands in a line cannot move the cursor.
+    let escape = LINE.replace("\"page\"", "\"\\u001b[2J\\n\"").into_bytes();
+    check("escape.ndjson", escape, "escape.ndjson:1: unknown_type (\"type\" is \"", "give a dump of events");
+    let empty = b"{\"batch\":[]}\n".to_vec();
+    check("empty.ndjson", empty, "1 line, but not one event", "give a dump of events");
+    assert!(!work.path("space/manifest.json").exists());
+}
+
+fn gz(bytes: &[u8]) -> Vec<u8> {
+    let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+    packed.write_all(bytes).unwrap();
+    packed.finish().unwrap()
+}
+
+#[test]
 fn a_broken_archive_is_named() {
     let work = Work::new();
     work.write("cut.gz", [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 1, 2]);
@@ -105,12 +157,39 @@ fn an_empty_file_is_no_failure() {
 }
 
 #[test]
-fn a_folder_without_events_is_no_failure_either() {
-    let work = Work::new();
+fn a_folder_without_events_is_a_run_of_no_events_and_is_told() {
+    let work = with_events();
     work.write("folder/notes.txt", "nothing");
-    let assert = work.program(&["ingest", "folder", "--space", "space"]).assert().success();
-    let said = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+    work.write("empty.ndjson", "");
+    let run = |input: &str, space: &str, flags: &[&str]| {
+        let args = [&["ingest", input, "--space", space], flags].concat();
+        let assert = work.program(&args).assert().success().stdout("");
+        String::from_utf8_lossy(&assert.get_output().stderr).into_owned()
+    };
+    let said = run("folder", "space", &["--materialize"]);
+    assert!(said.starts_with("warning: no event files in `folder`: "), "{said}");
+    assert!(said.contains("note: passed over 1 file that is no event file: `folder/notes.txt`\n"), "{said}");
     assert!(said.contains("0 events (0 bytes) from 0 files"), "{said}");
+    // As an empty file does.
+    run("empty.ndjson", "other", &["--materialize", "-q"]);
+    assert_eq!(names_in(&work.path("space")), names_in(&work.path("other")));
+    assert_eq!(work.read("space/profile_traits.ndjson"), "");
+    work.program(&["ingest", "--verify", "--space", "space", "-q"]).assert().success().stderr("");
+    // Quiet is for runs that go well.
+    let said = run("folder", "space", &["--materialize", "-q"]);
+    assert!(said.starts_with("warning: no event files in `folder`: ") && said.lines().count() == 1, "{said}");
+    // A space that is there stays as it is.
+    run("events.ndjson", "space", &["--materialize", "-q"]);
+    let before = work.read("space/manifest.json");
+    run("folder", "space", &["--materialize", "-q"]);
+    assert_eq!(work.read("space/manifest.json"), before);
+    assert_eq!(work.rows("space/pages.ndjson").len(), 1);
+    // Beside events it is a note.
+    let args = ["ingest", "folder", "events.ndjson", "--space", "third", "-q"];
+    work.program(&args).assert().success().stderr("");
+    // A dry run makes nothing.
+    run("folder", "dry", &["--dry-run", "-q"]);
+    assert!(!work.path("dry/manifest.json").exists());
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod duckdb;
 mod failures;
 mod faults;
 mod golden;
+mod inputs;
 mod invariants;
 mod little_memory;
 mod materialize;

@@ -70,6 +70,22 @@ fn a_line_over_16_mib_is_set_aside_and_cut() {
 }
 
 #[test]
+fn the_text_of_a_reject_is_cut_at_64_kib_between_characters() {
+    let text = |line: &[u8]| rejected(line)["text"].as_str().unwrap().to_owned();
+    // Each such byte becomes a character of three.
+    assert_eq!(text(&b"\xff".repeat(70_000)), "\u{fffd}".repeat((64 << 10) / 3));
+    // One byte less and one more than fit.
+    assert_eq!(text("\u{e9}".repeat(40_000).as_bytes()), "\u{e9}".repeat(32 << 10));
+    assert_eq!(text(format!("x{}", "\u{e9}".repeat(40_000)).as_bytes()).len(), (64 << 10) - 1);
+    let four = format!("xx{}", "\u{1f600}".repeat(20_000));
+    assert_eq!(text(four.as_bytes()), four[..(64 << 10) - 2]);
+    // Of a line that is too long the beginning is kept.
+    let mut long = "\u{e9}".repeat(8 << 20).into_bytes();
+    long.push(b'x');
+    assert_eq!(text(&long), "\u{e9}".repeat(32 << 10));
+}
+
+#[test]
 fn max_rejects_counts_lines_or_per_cent() {
     let work = Work::new();
     let mut lines = vec!["not json".to_owned(); 3];
@@ -91,4 +107,36 @@ fn max_rejects_counts_lines_or_per_cent() {
             );
         }
     }
+}
+
+#[test]
+fn too_many_rejects_are_named_and_can_be_counted_first() {
+    let work = Work::new();
+    work.write("b.ndjson", format!("{GOOD}\nnot json\n"));
+    let bad = GOOD.replace("timestamp", "time");
+    work.write("a.ndjson", format!("{GOOD}\n{bad}\n\nnot json\n{bad}\n"));
+    let inputs = ["a.ndjson", "b.ndjson", "--space", "space"];
+    let said = |args: &[&str], code: i32| {
+        let assert = work.program(&[args, &inputs].concat()).assert().code(code).stdout("");
+        String::from_utf8(assert.get_output().stderr.clone()).unwrap()
+    };
+    for command in [&["ingest"][..], &["backfill", "events"]] {
+        let said = said(&[command, &["--max-rejects", "1"]].concat(), 2);
+        let start = "error: 4 of 6 lines rejected, more than the 1 allowed: a.ndjson:2: no_usable_time (no time in it \
+            can be read); a.ndjson:4: not_json (";
+        assert!(said.contains(start), "{said}");
+        assert!(
+            said.contains("; a.ndjson:5: no_usable_time (no time in it can be read); and 1 more\n"),
+            "{said}"
+        );
+        assert!(said.contains("hint: run with `--dry-run` and without `--max-rejects`"), "{said}");
+        assert!(!work.path("space/manifest.json").exists());
+    }
+    // The hint, followed.
+    let counted = said(&["ingest", "--dry-run"], 0);
+    assert!(counted.contains("\n    no_usable_time ") && counted.contains("\n    not_json "), "{counted}");
+    assert!(!work.path("space/manifest.json").exists());
+    // In a run that only counts, too.
+    let dry = said(&["ingest", "--dry-run", "--max-rejects", "1"], 2);
+    assert!(dry.contains("a.ndjson:2: no_usable_time"), "{dry}");
 }

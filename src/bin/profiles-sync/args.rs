@@ -232,7 +232,8 @@ pub(crate) struct IngestArgs {
     /// Files and folders of events; `-` is stdin
     ///
     /// Files, folders, or `-` for the standard input. A file holds one JSON object a line, plain, gzip or zstd; its
-    /// name does not matter. A folder is walked for `*.json`, `*.ndjson` and `*.jsonl`, plain or with `.gz` or `.zst`.
+    /// name does not matter. A folder is walked for `*.json`, `*.ndjson` and `*.jsonl`, plain or with `.gz` or `.zst`, and for
+    /// every `.gz` below a folder `segment-logs`; hidden files and folders and other spaces are passed over.
     #[arg(
         required_unless_present_any = ["print_config", "verify"],
         value_name = "EVENTS",
@@ -337,7 +338,7 @@ pub(crate) struct Messages {
     /// Say nothing when all goes well
     ///
     /// Prints neither progress nor notices nor, when all goes well, the summary for people. Errors and what is found wrong are
-    /// printed, and --json still prints its object.
+    /// printed, and warnings that there was nothing to ingest; --json still prints its object.
     #[arg(short, long, overrides_with = "no_quiet", help_heading = "Messages")]
     pub(crate) quiet: bool,
     #[arg(long, hide = true, overrides_with = "quiet")]

@@ -158,6 +158,10 @@ impl Progress for Console {
         self.say(&format!("{} {text}", self.paint("note:", "1")));
     }
 
+    fn warning(&self, text: &str) {
+        self.write(&format!("{} {text}", self.paint("warning:", "1;33")));
+    }
+
     fn interrupted(&self) -> bool {
         signals::asked()
     }

@@ -62,7 +62,7 @@ pub(crate) fn ingested(summary: &IngestSummary, options: &IngestOptions) -> Stri
     let mut text = format!(
         "{} {} ({}) from {} into {} in {}, {} events a second",
         if options.dry_run { "would ingest" } else { "ingested" },
-        count(summary.events, "event"),
+        events_accepted(summary),
         bytes(summary.bytes),
         count(summary.files, "file"),
         options.space.display(),
@@ -71,6 +71,9 @@ pub(crate) fn ingested(summary: &IngestSummary, options: &IngestOptions) -> Stri
     );
     let rejected = summary.rejected.values().sum();
     let mut lines = Lines::new(&mut text);
+    if !summary.files_skipped.is_empty() {
+        lines.number("files skipped", summary.files_skipped.len() as u64);
+    }
     lines.number("duplicates", summary.duplicates);
     if 0 < summary.filtered {
         lines.number("filtered out", summary.filtered);
@@ -108,6 +111,16 @@ pub(crate) fn ingested(summary: &IngestSummary, options: &IngestOptions) -> Stri
         }
     }
     text
+}
+
+/// How many events count, and out of how many where some do not: the lines below say what became of the others.
+fn events_accepted(summary: &IngestSummary) -> String {
+    let all = count(summary.events, "event");
+    match summary.accepted {
+        accepted if accepted == summary.events => all,
+        0 => format!("none of {all}"),
+        accepted => format!("{} of {all}", thousands(accepted)),
+    }
 }
 
 /// The summary of a materialize.

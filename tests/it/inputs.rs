@@ -1,0 +1,145 @@
+//! Which files a run reads, and what it says of those that it does not read.
+
+use std::io::Write;
+
+use flate2::{Compression, write::GzEncoder};
+use serde_json::Value;
+
+use crate::support::Work;
+
+fn line(message_id: &str) -> String {
+    format!(
+        "{{\"type\":\"page\",\"messageId\":\"{message_id}\",\"userId\":\"u1\",\"timestamp\":\"2026-01-05T10:00:00Z\"}}\n"
+    )
+}
+
+fn gz(text: &str) -> Vec<u8> {
+    let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+    packed.write_all(text.as_bytes()).unwrap();
+    packed.finish().unwrap()
+}
+
+/// Ingests from a folder of the work folder into a space there; what it said.
+fn ingest(work: &Work, from: &str, args: &[&str]) -> String {
+    let mut command = work.program(&[&["ingest"], args].concat());
+    let assert = command.current_dir(work.path(from)).assert().success().stdout("");
+    String::from_utf8(assert.get_output().stderr.clone()).unwrap()
+}
+
+/// A column of a table, a value for each row.
+fn column(work: &Work, table: &str, name: &str) -> Vec<Value> {
+    work.rows(table).iter().map(|row| row[name].clone()).collect()
+}
+
+#[test]
+fn an_archive_is_read_alike_from_whatever_folder() {
+    let work = Work::new();
+    work.write("q/segment-logs/top.gz", gz(&line("m1")));
+    work.write("q/segment-logs/A/2026/b.gz", gz(&format!("{}no event\n", line("m2"))));
+    work.write("q/other.gz", gz("not read\n"));
+    for (number, (from, input, file)) in [
+        ("", "q", "q/segment-logs/A/2026/b.gz"),
+        ("", "q/segment-logs", "q/segment-logs/A/2026/b.gz"),
+        ("q/segment-logs", ".", "./A/2026/b.gz"),
+        ("q/segment-logs/A", "../../segment-logs", "../../segment-logs/A/2026/b.gz"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let space = work.path(&format!("space{number}"));
+        ingest(&work, from, &[input, "--space", space.to_str().unwrap(), "-q"]);
+        let sources = column(&work, &format!("space{number}/pages.ndjson"), "event_source_id");
+        assert_eq!(sources, [Value::Null, "A".into()], "{from} {input}");
+        let rejected = column(&work, &format!("space{number}/rejected.ndjson"), "file");
+        assert_eq!(rejected, [file], "the path as given");
+    }
+    // Below the archive, where no part of what is given names it.
+    for (number, (from, input)) in
+        [("q/segment-logs", "A"), ("q/segment-logs/A/2026", "."), ("q/segment-logs/A/2026", "b.gz")]
+            .into_iter()
+            .enumerate()
+    {
+        let space = work.path(&format!("below{number}"));
+        ingest(&work, from, &[input, "--space", space.to_str().unwrap(), "-q"]);
+        let sources = column(&work, &format!("below{number}/pages.ndjson"), "event_source_id");
+        assert_eq!(sources, ["A"], "{from} {input}");
+    }
+}
+
+#[test]
+fn skipped_files_are_summed_up_in_a_note() {
+    let work = Work::new();
+    let notes = |inputs: &[&str]| -> Vec<String> {
+        let said = ingest(&work, "", &[inputs, &["--space", "space"]].concat());
+        said.lines().filter(|line| line.starts_with("note: ")).map(str::to_owned).collect()
+    };
+    let name = |number: usize| format!("night/{number}.ndjson");
+    for number in 1..=3 {
+        work.write(&name(number), line(&format!("m{number}")));
+    }
+    assert_eq!(notes(&["night"]), [""; 0]);
+    assert_eq!(
+        notes(&["night/2.ndjson"]),
+        ["note: skipped `night/2.ndjson`: the same content was ingested before"]
+    );
+    let three = "`night/1.ndjson`, `night/2.ndjson`, `night/3.ndjson`";
+    assert_eq!(notes(&["night"]), [format!("note: skipped 3 files that were ingested before: {three}")]);
+    for number in 4..=9 {
+        work.write(&name(number), line(&format!("m{number}")));
+    }
+    work.write("twin.ndjson", line("m9"));
+    work.write("known.ndjson", line("m1"));
+    assert_eq!(
+        notes(&["night", "known.ndjson", "twin.ndjson"]),
+        [
+            format!("note: skipped 4 files that were ingested before: {three} and 1 more"),
+            "note: skipped `twin.ndjson`: it is the same as another input of this run".to_owned(),
+        ]
+    );
+    // For machines each is named.
+    let args = ["ingest", "night", "twin.ndjson", "--space", "space", "--json"];
+    let assert = work.program(&args).assert().success();
+    let summary: Value = serde_json::from_slice(&assert.get_output().stdout).unwrap();
+    assert_eq!(summary["files"], 0);
+    assert_eq!(summary["files_skipped"].as_array().unwrap().len(), 10);
+    let said = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+    assert_eq!(said, format!("note: skipped 10 files that were ingested before: {three} and 7 more\n"));
+}
+
+#[test]
+fn a_walk_passes_over_what_is_no_dump_and_says_so() {
+    let work = Work::new();
+    for (number, name) in
+        ["a.ndjson", "B.NDJSON", "c.JSON.GZ", "deep/d.JsonL", "segment-logs/s/e.GZ"].iter().enumerate()
+    {
+        let text = line(&format!("m{number}"));
+        let packed = name.to_ascii_lowercase().ends_with("gz");
+        work.write(&format!("night/{name}"), if packed { gz(&text) } else { text.into_bytes() });
+    }
+    let hidden =
+        ["._a.ndjson", ".b.ndjson.part.json", ".git/c.json", "deep/.d/e.ndjson", "segment-logs/.f.gz"];
+    for (number, name) in hidden.iter().enumerate() {
+        work.write(&format!("night/{name}"), line(&format!("hidden{number}")));
+    }
+    // A space of another run.
+    ingest(&work, "", &["night/a.ndjson", "--space", "night/old", "-q"]);
+    let said = ingest(&work, "", &["night", "--space", "space"]);
+    assert_eq!(work.rows("space/pages.ndjson").len(), 5);
+    assert_eq!(work.rows("space/rejected.ndjson").len(), 0);
+    let notes: Vec<_> = said.lines().filter(|line| line.starts_with("note: ")).collect();
+    assert_eq!(notes, ["note: passed over `night/old`: it is a space, its tables are no events"]);
+    // What is given by name is read.
+    let inputs = ["night/._a.ndjson", "night/.git", "night/.b.ndjson.part.json"];
+    ingest(&work, "", &[&inputs[..], &["--space", "space", "-q"]].concat());
+    assert_eq!(work.rows("space/pages.ndjson").len(), 8);
+    // Files of other names.
+    work.write("other/x.csv", "a,b\n");
+    work.write("other/.DS_Store", "");
+    let said = ingest(&work, "", &["other", "night/a.ndjson", "--space", "space"]);
+    assert!(said.contains("note: passed over 1 file that is no event file: `other/x.csv`\n"), "{said}");
+    work.write("other/below/y.csv", "a,b\n");
+    work.write("other/z.xz", "");
+    let said = ingest(&work, "", &["other", "night/a.ndjson", "--space", "space"]);
+    let note = "note: passed over 3 files that are no event files, such as `other/below/y.csv`\n";
+    assert!(said.contains(note), "{said}");
+}
