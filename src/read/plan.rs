@@ -173,7 +173,7 @@ fn lines_of(number: usize, unit: &Unit, bytes: &[u8]) -> (Vec<Line>, Vec<Unit>) 
         let Some(times) = line_times(&bytes[start..range.end], &mut tape) else { continue };
         if times.rejects {
             let place = match &unit.place {
-                Place::File { path } => Place::File { path: path.clone() },
+                Place::File(_) => unit.place.clone(),
                 _ => Place::Memory(bytes[start..range.end].to_vec().into()),
             };
             left.push(Unit {

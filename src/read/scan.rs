@@ -13,7 +13,7 @@ use std::{
     io::Read,
     ops::Range,
     os::unix::fs::FileExt,
-    path::PathBuf,
+    path::Path,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -30,7 +30,7 @@ use super::{
     lines::{MAX_LINE, blank, lines},
     patient::Patient,
     spill::Spill,
-    unit::{Place, UNIT, UNIT_BYTES, Unit},
+    unit::{Place, Seen, UNIT, UNIT_BYTES, Unit},
 };
 use crate::{
     error::{Error, Result},
@@ -112,7 +112,9 @@ impl<'a> Scanner<'a> {
         }
         let first = first_bytes(&mut file).map_err(|e| Error::io("read", &input.path, e))?;
         if metadata.is_file() && Packing::of(&first) == Packing::Plain {
-            return self.scan_plain(number, input, &file, metadata.len());
+            let modified = metadata.modified().ok();
+            let seen = Seen { path: input.path.clone(), size: metadata.len(), modified };
+            return self.scan_plain(number, &file, &Arc::new(seen));
         }
         let mut digest = None;
         if metadata.is_file() {
@@ -202,8 +204,8 @@ impl<'a> Scanner<'a> {
     }
 
     /// A file that is not packed: looked at in pieces, on all cores.
-    fn scan_plain(&self, number: u32, input: &Input, file: &File, size: u64) -> Result<Scanned> {
-        let path = Arc::new(input.path.clone());
+    fn scan_plain(&self, number: u32, file: &File, seen: &Arc<Seen>) -> Result<Scanned> {
+        let (path, size) = (&seen.path, seen.size);
         let pieces: Vec<Piece> = (0..size.div_ceil(UNIT))
             .collect::<Vec<_>>()
             .into_par_iter()
@@ -212,13 +214,13 @@ impl<'a> Scanner<'a> {
                 if self.progress.interrupted() {
                     return Err(Error::Interrupted);
                 }
-                self.scan_piece(file, &path, piece * UNIT, size)
+                self.scan_piece(file, path, piece * UNIT, size)
             })
             .collect::<Result<_>>()?;
         let digest = hex_of_pieces(pieces.iter().map(|piece| piece.hash));
         let mut found = Found { number, units: Vec::with_capacity(pieces.len()), offset: 0, first_line: 1 };
         for piece in pieces {
-            let in_file = || Place::File { path: Arc::clone(&path) };
+            let in_file = || Place::File(Arc::clone(seen));
             if piece.lines.start < piece.lines.end {
                 found.offset = piece.lines.start;
                 let place = piece.kept.map_or_else(in_file, |bytes| Place::Memory(Arc::new(bytes)));
@@ -233,9 +235,9 @@ impl<'a> Scanner<'a> {
     }
 
     /// The lines that begin in a piece of a file.
-    fn scan_piece(&self, file: &File, path: &Arc<PathBuf>, start: u64, size: u64) -> Result<Piece> {
+    fn scan_piece(&self, file: &File, path: &Path, start: u64, size: u64) -> Result<Piece> {
         const MARGIN: u64 = 1 << 15;
-        let io = |e| Error::io("read", &**path, e).hint("the file must not shrink while it is being read");
+        let io = |e| Error::io("read", path, e).hint("the file must not shrink while it is being read");
         let end = (start + UNIT).min(size);
         // One byte before tells whether a line begins right at the start; the margin mostly holds the end of the last one.
         let from = start.saturating_sub(1);

@@ -1,6 +1,6 @@
 //! A unit: some whole lines of an input, read and parsed at one go.
 
-use std::{os::unix::fs::FileExt, path::PathBuf, sync::Arc};
+use std::{fs::Metadata, os::unix::fs::FileExt, path::PathBuf, sync::Arc, time::SystemTime};
 
 use super::spill::Spilled;
 use crate::{
@@ -15,18 +15,37 @@ pub const UNIT: u64 = 1 << 20;
 /// The same, for buffers.
 pub const UNIT_BYTES: usize = 1 << 20;
 
+/// What to do about a file that changes.
+const CHANGED_HINT: &str =
+    "run again once nobody writes to the file any more; one that only grows does no harm";
+
 /// Where a unit's bytes are.
 #[derive(Debug, Clone)]
 pub enum Place {
     /// In a file that is not packed.
-    File {
-        /// The file.
-        path: Arc<PathBuf>,
-    },
+    File(Arc<Seen>),
     /// In memory, unpacked.
     Memory(Arc<Vec<u8>>),
     /// Put away for want of memory.
     Spilled(Spilled),
+}
+
+/// A file as it was when it was looked at.
+#[derive(Debug)]
+pub struct Seen {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Bytes.
+    pub size: u64,
+    /// When it was written to last, where the file system knows.
+    pub modified: Option<SystemTime>,
+}
+
+impl Seen {
+    /// Whether its bytes cannot be relied on to be those that were seen. A file that has only grown is read as far as it was.
+    fn has_changed(&self, now: &Metadata) -> bool {
+        now.len() < self.size || now.len() == self.size && now.modified().ok() != self.modified
+    }
 }
 
 /// Some whole lines.
@@ -63,17 +82,64 @@ impl Unit {
             Place::Spilled(spilled) => {
                 spilled.take(bytes).map_err(|e| Error::io("read what was spilled of", "the inputs", e))?;
             }
-            Place::File { path } => {
+            Place::File(seen) => {
+                let path = &seen.path;
                 let file = files.open(path)?;
                 let length =
-                    usize::try_from(self.length).map_err(|_| Error::file(&**path, "a line is too long"))?;
+                    usize::try_from(self.length).map_err(|_| Error::file(path, "a line is too long"))?;
                 // What is there is overwritten; only growth has to be zeroed.
                 bytes.resize(length, 0);
-                file.read_exact_at(bytes, self.offset).map_err(|e| {
-                    Error::io("read", &**path, e).hint("the file must not shrink while it is being read")
-                })?;
+                file.read_exact_at(bytes, self.offset)
+                    .map_err(|e| Error::io("read", path, e).hint(CHANGED_HINT))?;
+                // Asked behind the reading, so that no change before it goes unseen.
+                let now = file.metadata().map_err(|e| Error::io("read", path, e))?;
+                if seen.has_changed(&now) {
+                    return Err(Error::file(path, "the file changed while it was read").hint(CHANGED_HINT));
+                }
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs::File, time::Duration};
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_was_changed_since_it_was_seen_is_not_read_but_one_that_grew_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.ndjson");
+        let files = Files::real();
+        let write = |text: &str| files.create(&path).unwrap().write_all(text.as_bytes()).unwrap();
+        write("one\ntwo\n");
+        let metadata = path.metadata().unwrap();
+        let seen = Seen { path: path.clone(), size: metadata.len(), modified: metadata.modified().ok() };
+        let unit = Unit {
+            input: 0,
+            place: Place::File(Arc::new(seen)),
+            offset: 4,
+            length: 4,
+            first_line: 2,
+            n_lines: 1,
+            earliest: 0,
+            latest: 0,
+            too_long: None,
+        };
+        let read = || {
+            let mut bytes = Vec::new();
+            unit.read(&mut bytes, &files).map(|()| bytes)
+        };
+        assert_eq!(read().unwrap(), b"two\n");
+        files.append_after(&path, 8).unwrap().write_all(b"more\n").unwrap();
+        assert_eq!(read().unwrap(), b"two\n");
+        write("one\nTWO\n");
+        let later = metadata.modified().unwrap() + Duration::from_secs(1);
+        File::options().write(true).open(&path).unwrap().set_modified(later).unwrap();
+        assert!(read().unwrap_err().to_string().ends_with("changed while it was read"));
+        write("one\n");
+        assert!(read().is_err());
     }
 }
