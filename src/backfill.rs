@@ -12,6 +12,7 @@ pub mod merges;
 pub mod raw;
 pub mod raw_rows;
 pub mod reorder;
+pub mod rows_of;
 pub mod state;
 pub mod state_rows;
 pub mod tables_of;

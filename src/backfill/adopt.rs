@@ -5,8 +5,9 @@
 //! them, identifiers, traits. So an adopted profile is older than every live one, and of two that merge the older one stays.
 
 use super::{
-    conflicts::{Conflict, Reason, RowOf},
+    conflicts::{Conflict, Reason},
     inferred::{Clocks, Inferred, push_graph_row, push_mapping_row, push_traits_row},
+    rows_of::RowsOf,
     state::{Age, State, TraitValue, age},
 };
 use crate::{
@@ -120,7 +121,7 @@ impl Adopter<'_> {
                 let detail = format!(
                     "\"{segment_id}\" is a profile here with none of its identifiers: somebody else's"
                 );
-                adopted.set_aside(profile.row, Reason::SegmentIdTaken, detail);
+                adopted.set_aside(self.state, profile.rows, Reason::SegmentIdTaken, &detail);
                 continue;
             }
             let here = if let Some(here) = self.replayed.graph.find_segment_id(segment_id) {
@@ -143,7 +144,7 @@ impl Adopter<'_> {
             let canonical_id = self.state.segment_id(profile.canonical);
             let Some(into) = fates.profile[profile.canonical as usize] else {
                 let detail = format!("\"{segment_id}\" is part of \"{canonical_id}\", which was set aside");
-                adopted.set_aside(profile.row, Reason::SegmentIdTaken, detail);
+                adopted.set_aside(self.state, profile.rows, Reason::SegmentIdTaken, &detail);
                 continue;
             };
             let into = self.replayed.graph.canonical(into);
@@ -156,7 +157,7 @@ impl Adopter<'_> {
                     let here = self.replayed.graph.segment_id(here);
                     let detail =
                         format!("\"{segment_id}\" is part of \"{here}\" here, not of \"{canonical_id}\"");
-                    adopted.set_aside(profile.row, Reason::SegmentElsewhere, detail);
+                    adopted.set_aside(self.state, profile.rows, Reason::SegmentElsewhere, &detail);
                 }
                 continue;
             }
@@ -207,11 +208,11 @@ impl Adopter<'_> {
                 (Some(here), _) => {
                     let here = graph.segment_id(here);
                     let detail = format!("{} belongs to \"{here}\" here, not to \"{segment_id}\"", told());
-                    adopted.set_aside(Some(identifier.row), Reason::IdentifierElsewhere, detail);
+                    adopted.set_aside(state, Some(identifier.rows), Reason::IdentifierElsewhere, &detail);
                 }
                 (None, None) => {
                     let detail = format!("{} belongs to \"{segment_id}\", which was set aside", told());
-                    adopted.set_aside(Some(identifier.row), Reason::SegmentIdTaken, detail);
+                    adopted.set_aside(state, Some(identifier.rows), Reason::SegmentIdTaken, &detail);
                 }
                 (None, Some(profile)) => {
                     let row = self.clocks.next(identifier.clock.received_at());
@@ -250,7 +251,7 @@ impl Adopter<'_> {
                 for one in group {
                     let name = String::from_utf8_lossy(state.trait_names.path(one.name));
                     let detail = format!("trait `{name}` of \"{segment_id}\", which was set aside");
-                    adopted.set_aside(Some(one.row), Reason::SegmentIdTaken, detail);
+                    adopted.set_aside(state, Some(one.rows), Reason::SegmentIdTaken, &detail);
                 }
                 continue;
             };
@@ -286,7 +287,7 @@ impl Adopter<'_> {
                     String::from_utf8_lossy(held.value),
                     String::from_utf8_lossy(self.state.json(one))
                 );
-                adopted.set_aside(Some(one.row), Reason::TraitDiffers, detail);
+                adopted.set_aside(self.state, Some(one.rows), Reason::TraitDiffers, &detail);
             }
             return false;
         }
@@ -296,7 +297,7 @@ impl Adopter<'_> {
                 told(),
                 graph.segment_id(profile)
             );
-            adopted.set_aside(Some(one.row), Reason::TraitDiffers, detail);
+            adopted.set_aside(self.state, Some(one.rows), Reason::TraitDiffers, &detail);
             return false;
         }
         true
@@ -348,10 +349,10 @@ impl Adopter<'_> {
 }
 
 impl Adopted {
-    fn set_aside(&mut self, row: Option<RowOf>, reason: Reason, detail: String) {
-        // A segment id that no row of its own tells of is told of with the rows that name it.
-        if let Some(row) = row {
-            self.conflicts.push(Conflict { row, reason, detail });
-        }
+    /// Sets all rows aside that say something. A segment id that no row of its own tells of is told of with the rows that
+    /// name it.
+    fn set_aside(&mut self, state: &State, rows: Option<RowsOf>, reason: Reason, detail: &str) {
+        let rows = rows.into_iter().flat_map(|rows| state.other_rows.all(rows));
+        self.conflicts.extend(rows.map(|row| Conflict { row, reason, detail: detail.to_owned() }));
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{
     conflicts::{Conflict, Reason, RowOf},
+    rows_of::RowsOf,
     state::{Age, Profile, State, age},
 };
 use crate::{
@@ -40,7 +41,6 @@ impl Claims {
             self.first.resize(at + 1, None);
         }
         match &mut self.first[at] {
-            Some(first) if first.canonical == claim.canonical => {}
             Some(_) => self.other.push((segment, claim.canonical, claim.row)),
             none => *none = Some(claim),
         }
@@ -58,7 +58,7 @@ impl State {
                 canonical,
                 age: claim.map_or(none, |claim| age(&claim.clock)),
                 received_at: claim.and_then(|claim| claim.clock.received_at()),
-                row: claim.map(|claim| claim.row),
+                rows: claim.map(|claim| RowsOf::new(claim.row)),
                 counts: false,
             });
         }
@@ -73,20 +73,24 @@ impl State {
                 let segment_id = self.segment_id(segment);
                 let detail = format!("\"{segment_id}\" is {what} in another row of the state");
                 self.conflicts.push(Conflict { row, reason: Reason::StateDisagrees, detail });
+            } else if let Some(rows) = &mut self.profiles[segment as usize].rows {
+                self.other_rows.add(rows, row);
             }
         }
         for (number, segment, row) in claims.identifiers {
             let identifier = self.identifiers[number as usize];
             let known = canonicals[identifier.segment as usize];
-            if canonicals[segment as usize] != known {
-                let detail = format!(
-                    "{} \"{}\" belongs to \"{}\" in another row of the state",
-                    self.type_names[identifier.kind as usize],
-                    String::from_utf8_lossy(self.value(&identifier)),
-                    self.segment_id(known)
-                );
-                self.conflicts.push(Conflict { row, reason: Reason::StateDisagrees, detail });
+            if canonicals[segment as usize] == known {
+                self.other_rows.add(&mut self.identifiers[number as usize].rows, row);
+                continue;
             }
+            let detail = format!(
+                "{} \"{}\" belongs to \"{}\" in another row of the state",
+                self.type_names[identifier.kind as usize],
+                String::from_utf8_lossy(self.value(&identifier)),
+                self.segment_id(known)
+            );
+            self.conflicts.push(Conflict { row, reason: Reason::StateDisagrees, detail });
         }
         for identifier in &mut self.identifiers {
             identifier.segment = canonicals[identifier.segment as usize];

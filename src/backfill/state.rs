@@ -11,6 +11,7 @@ use std::{collections::BTreeMap, path::Path};
 use super::{
     conflicts::{Conflict, Reason, RowOf},
     merges::{Claim, Claims},
+    rows_of::{OtherRows, RowsOf},
     state_rows::{StateRow, StateRows, Wanted, read},
     tables_of::{input, take_in},
 };
@@ -62,8 +63,8 @@ pub struct Profile {
     pub age: Age,
     /// When the event arrived that made it so.
     pub received_at: Option<Micros>,
-    /// The row that says so; none for a segment id that only other tables know.
-    pub row: Option<RowOf>,
+    /// The rows that say so; none for a segment id that only other tables know.
+    pub rows: Option<RowsOf>,
     /// Whether it is named by a row that was not set aside.
     pub counts: bool,
 }
@@ -77,10 +78,10 @@ pub struct Identifier {
     pub segment: Segment,
     /// Its type, a number of [`State::type_names`].
     pub kind: u32,
-    /// Its row's clocks.
+    /// Its first row's clocks.
     pub clock: Clock,
-    /// Its row.
-    pub row: RowOf,
+    /// Its rows.
+    pub rows: RowsOf,
     value: Text,
 }
 
@@ -93,8 +94,8 @@ pub struct TraitValue {
     pub name: PathId,
     /// Of the row that set it, where `user_traits` tells.
     pub clock: Clock,
-    /// Its row.
-    pub row: RowOf,
+    /// Its rows.
+    pub rows: RowsOf,
     json: Text,
 }
 
@@ -119,6 +120,8 @@ pub struct State {
     pub traits: Vec<TraitValue>,
     /// The names of traits.
     pub trait_names: TraitNames,
+    /// Rows that say the same as others.
+    pub other_rows: OtherRows,
     /// Rows that disagree with others of the state.
     pub conflicts: Vec<Conflict>,
     /// The newest `uuid_ts` or `received_at` in it; where it has none of these, the newest `timestamp`.
@@ -267,7 +270,14 @@ impl State {
         });
         let kind = u32::try_from(kind).expect("fewer than 2^32 identifier types");
         let value = self.keep(value);
-        self.identifiers.push(Identifier { key, segment, kind, clock: row.clock, row: row_of, value });
+        self.identifiers.push(Identifier {
+            key,
+            segment,
+            kind,
+            clock: row.clock,
+            rows: RowsOf::new(row_of),
+            value,
+        });
     }
 
     fn take_trait_row(&mut self, block: &StateRows<3>, row: &StateRow<3>, row_of: RowOf) {
@@ -308,7 +318,7 @@ impl State {
         let number = *self.by_trait.entry((segment, name)).or_insert(next);
         if number == next {
             let json = self.keep(json);
-            self.traits.push(TraitValue { segment, name, clock, row, json });
+            self.traits.push(TraitValue { segment, name, clock, rows: RowsOf::new(row), json });
             return;
         }
         let known = self.traits[number as usize];
@@ -320,7 +330,10 @@ impl State {
                 String::from_utf8_lossy(self.json(&known)),
             );
             self.conflicts.push(Conflict { row, reason: Reason::StateDisagrees, detail });
-        } else if self.json(&known) != json {
+            return;
+        }
+        self.other_rows.add(&mut self.traits[number as usize].rows, row);
+        if self.json(&known) != json {
             // `profile_traits` knows whether a value is text, `user_traits` when it was set.
             let json = self.keep(json);
             self.traits[number as usize].json = json;

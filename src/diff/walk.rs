@@ -80,9 +80,10 @@ impl Walk<'_> {
     fn step(&mut self) -> Result<bool> {
         let [old, new] = &mut self.sides;
         let has_old = old.fill()?;
-        if has_old && self.renaming.is_none() {
-            let line = old.line();
-            if new.starts_with_line(line) || new.fill()? && new.line() == line {
+        if has_old {
+            let line = renamed(old, OLD, self.renaming);
+            if new.starts_with_line(&line) || new.fill()? && new.line() == &*line {
+                drop(line);
                 self.same_line()?;
                 return Ok(true);
             }
@@ -103,11 +104,11 @@ impl Walk<'_> {
         Ok(has_old || has_new)
     }
 
-    /// The present lines of both sides are the same bytes.
+    /// The present lines of both sides are the same bytes, the old one under its new ids.
     fn same_line(&mut self) -> Result<()> {
         self.key.clear();
         let [old, new] = &mut self.sides;
-        let found = self.finders[OLD].push_quick(&mut self.key, old.line());
+        let found = self.finders[NEW].push_quick(&mut self.key, new.line());
         if found.is_ok() && !cut_short(old) {
             self.judge.outcome.same += 1;
             self.tally.push(key_of(&self.key), Met::Both)?;

@@ -6,8 +6,9 @@
 //! others were merged into it, and that one of them had, was brought in by the merge and keeps the row that set it there.
 //!
 //! A state is absorbed where a newer row was written for a segment id that was the same profile by then: that snapshot
-//! holds what was worth keeping. Usually one state remains. Where several do, a merge wrote no snapshot, and of each
-//! trait the newest of their values or removals counts: by `timestamp`, then by `seq`, then by `uuid_ts`.
+//! holds what was worth keeping, and what it does not hold and a later row does was set by the later row. Usually one state
+//! remains. Where several do, a merge wrote no snapshot, and of each trait the newest of their values or removals counts:
+//! by `timestamp`, then by `seq`, then by `uuid_ts`.
 
 use std::cmp::Ordering;
 
@@ -26,18 +27,22 @@ pub fn present<'a>(rows: &[TraitsRow], snapshots: &'a [Snapshot], graph: &Graph)
     let mut states: Vec<State<'a>> = Vec::new();
     for (place, row) in rows.iter().enumerate() {
         let own = states.iter().position(|state| state.segment == row.segment);
-        let before = own.map(|own| states.swap_remove(own).entries).unwrap_or_default();
-        let merged_in = |state: &&State<'_>| is_absorbed(state.segment, row, graph);
-        let merged: Vec<_> = states.iter().filter(merged_in).collect();
+        let own = own.map(|own| states.swap_remove(own));
+        let own_counts = own.as_ref().is_some_and(|own| own.absorbed_by.is_none());
+        for state in states.iter_mut().filter(|state| state.absorbed_by.is_none()) {
+            state.absorbed_by = is_absorbed(state.segment, row, graph).then_some(place);
+        }
+        let merged: Vec<_> = states.iter().filter(|state| state.absorbed_by == Some(place)).collect();
         let set_by = |one: &Trait, kept: Option<usize>| {
             let snapshot = &snapshots[place];
             row_that_set(rows, snapshots, snapshot.name(one), one.seq)
-                .or(kept)
+                .or(kept.filter(|_| own_counts))
                 .or_else(|| brought_in(&merged, rows, snapshot, one))
                 .unwrap_or(place)
         };
+        let before = own.map(|own| own.entries).unwrap_or_default();
         let entries = step(before, &snapshots[place], place, set_by);
-        states.push(State { segment: row.segment, newest: place, entries });
+        states.push(State { segment: row.segment, newest: place, absorbed_by: None, entries });
     }
     let remaining = states.iter().filter(|state| {
         let newest = &rows[state.newest];
@@ -78,6 +83,8 @@ struct State<'a> {
     segment: Segment,
     /// Its newest row.
     newest: usize,
+    /// The first row by which it was absorbed.
+    absorbed_by: Option<usize>,
     /// By name.
     entries: Vec<Entry<'a>>,
 }

@@ -24,6 +24,7 @@ macro_rules! cases {
 cases! {
     as_of "as-of"
     backfill_conflicts "backfill-conflicts"
+    backfill_conflicts_in_both_tables "backfill-conflicts-in-both-tables"
     backfill_empty_timestamp "backfill-empty-timestamp"
     backfill_events_then_ingest "backfill-events-then-ingest"
     batch_envelope "batch-envelope"

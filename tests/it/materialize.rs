@@ -1,6 +1,7 @@
 //! Raw tables in, views out: a warehouse's oddities one by one, then all of them at random against a plain twin.
 
 pub(crate) mod random;
+mod stripped;
 pub(crate) mod twin;
 
 use std::{
@@ -312,6 +313,43 @@ fn the_same_value_before_the_merge_is_not_brought_in() {
 #[test]
 fn rows_of_a_merged_profile_after_the_merge_are_snapshots_of_the_survivor() {
     check_traits(MERGE, &[("a", 3, r#","x":1"#), ("b", 6, r#","y":2"#)], &["a y 2 6"]);
+}
+
+#[test]
+fn a_value_that_the_merge_did_not_bring_in_was_set_by_the_row_that_has_it_again() {
+    check_traits(
+        MERGE,
+        &[("b", 3, r#","x":"b""#), ("a", 5, r#","x":"a""#), ("a", 6, r#","x":"b""#)],
+        &["a x b 6"],
+    );
+    check_traits(
+        MERGE,
+        &[("b", 3, r#","x":1,"y":1"#), ("a", 5, r#","x":1,"y":1"#), ("a", 6, ""), ("a", 7, r#","x":1"#)],
+        &["a x 1 7"],
+    );
+    // A snapshot of the survivor says the same whichever segment id it was written for.
+    check_traits(
+        MERGE,
+        &[("a", 3, r#","x":1,"y":1"#), ("b", 6, r#","x":2,"y":1"#), ("a", 7, r#","x":1,"y":1"#)],
+        &["a x 1 7", "a y 1 3"],
+    );
+}
+
+#[test]
+fn what_two_merges_brought_in_is_of_the_profile_that_had_it_last() {
+    // `c` is merged into `b` at seq 4, `b` into `a` at seq 8.
+    let graph = "{\"segment_id\":\"c\",\"canonical_segment_id\":\"b\",\"seq\":4}\n\
+                 {\"segment_id\":\"b\",\"canonical_segment_id\":\"a\",\"seq\":8}\n\
+                 {\"segment_id\":\"c\",\"canonical_segment_id\":\"a\",\"seq\":8}\n";
+    let rows = [
+        ("c", 3, r#","x":1,"y":1"#),
+        ("b", 4, r#","x":1,"y":2"#),
+        ("b", 5, r#","x":2,"y":2"#),
+        ("b", 6, r#","x":1,"y":2"#),
+        ("a", 8, r#","x":1,"y":2"#),
+        ("a", 9, r#","x":1,"y":1"#),
+    ];
+    check_traits(graph, &rows, &["a x 1 6", "a y 1 9"]);
 }
 
 #[test]

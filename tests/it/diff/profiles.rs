@@ -260,6 +260,10 @@ fn results_that_differ_in_generated_ids_only_are_told_as_such() {
     assert_eq!(comparison.sameness, Sameness::Renamed(5));
     assert!(comparison.tables.iter().all(TableResult::same), "{changes:?}");
     assert_eq!(changes, Vec::<Value>::new());
+    for table in &comparison.tables {
+        let n_rows = work.rows(&format!("new/{}.ndjson", table.name)).len();
+        assert_eq!(table.outcome.same, n_rows as u64, "{}", table.name);
+    }
     for (args, code) in [(&["diff", "old", "new"][..], 1), (&["diff", "old", "new", "--ids", "renamed"], 0)] {
         let output = work.program(args).output().unwrap();
         let said = String::from_utf8(output.stdout).unwrap();

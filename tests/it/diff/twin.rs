@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use flate2::{Compression, write::GzEncoder};
+use profiles_sync::diff::IdMode;
 use serde_json::{Map, Value};
 
 use super::{Random, compare, options};
@@ -324,6 +325,58 @@ fn agrees_with_a_plain_comparison_on_200_pairs_of_up_to_200_rows() {
         options.new = options.old.clone();
         let (itself, changes) = pool.install(|| compare(&options));
         assert!(itself.tables[0].same() && changes.iter().all(|change| change["change"] == "duplicate_keys"));
+    }
+}
+
+/// Segment ids of either side: a third of them is the same on both.
+fn segment_id(side: &str, number: usize) -> String {
+    if number.is_multiple_of(3) { format!("profile_{number}") } else { format!("{side}_{number}") }
+}
+
+#[test]
+fn under_other_ids_agrees_with_a_plain_comparison_on_200_pairs_of_up_to_200_rows() {
+    const PROFILES: usize = 10;
+    for seed in 0..200 {
+        let random = &mut Random(1000 + seed);
+        let n_rows = 1 + random.below(200);
+        let mut plans = random_tables(random, n_rows);
+        // As it comes, or in no order; spelled plainly, or not.
+        if random.one_in(3) {
+            for plans in &mut plans {
+                random.shuffle(plans);
+            }
+        }
+        let plainly = random.one_in(2);
+        let work = Work::new();
+        for (side, plans) in ["old", "new"].into_iter().zip(&plans) {
+            let mut profiles: Vec<usize> = (0..PROFILES).collect();
+            random.shuffle(&mut profiles);
+            let mapping = profiles.iter().map(|&number| {
+                let id = segment_id(side, number);
+                format!("{{\"canonical_segment_id\":\"{id}\",\"type\":\"email\",\"value\":\"{number}\"}}\n")
+            });
+            work.write(&format!("{side}/user_identifiers.ndjson"), mapping.collect::<String>());
+            let rows = plans.iter().map(|plan| {
+                // Whose a row is, its columns say: equal rows are of one profile.
+                let number = plan.1.values().flatten().map(|pick| pick.0).sum::<usize>() % PROFILES;
+                let id = segment_id(side, number);
+                spell(random, plan, plainly).replacen('{', &format!("{{\"segment_id\":\"{id}\","), 1) + "\n"
+            });
+            let rows: String = rows.collect();
+            work.write(&format!("{side}/t.ndjson"), rows);
+        }
+        let mut options = options(&work.path("old"), &work.path("new"));
+        options.ids = IdMode::Renamed;
+        options.memory = random.one_in(3).then_some(30_000);
+        let (comparison, _) = compare(&options);
+
+        let [old, new] = plans.map(|plans| table_of(&plans));
+        let rows = comparison.tables.iter().map(|table| {
+            let [gone, came, other] = table.outcome.counts;
+            [table.outcome.same, came, gone, other]
+        });
+        let expected = [plain_comparison(&old, &new), [PROFILES as u64, 0, 0, 0]];
+        assert_eq!(rows.collect::<Vec<_>>(), expected, "seed {seed}");
     }
 }
 

@@ -207,6 +207,11 @@ fn present(tables: &RawTables, profile: &str) -> BTreeMap<String, (Value, Clock)
     let mut states: BTreeMap<&String, State> = BTreeMap::new();
     let mut newest: BTreeMap<&String, usize> = BTreeMap::new();
     for (place, row) in rows.iter().enumerate() {
+        // A snapshot of the same profile that came after the last row of a segment id has replaced what that row said.
+        let counts = |segment: &String| {
+            let later = &rows[newest[segment] + 1..place];
+            !later.iter().any(|other| other.segment != *segment && together(segment, other))
+        };
         let mut state = states.remove(&row.segment).unwrap_or_default();
         for (name, entry) in &mut state {
             if entry.0.is_some() && !row.traits.contains_key(name) {
@@ -214,11 +219,12 @@ fn present(tables: &RawTables, profile: &str) -> BTreeMap<String, (Value, Clock)
             }
         }
         for (name, value) in &row.traits {
-            let kept = state.get(name).filter(|entry| entry.0.as_ref() == Some(value)).map(|entry| entry.1);
+            let same = |entry: &&(Option<Value>, usize)| entry.0.as_ref() == Some(value);
+            let kept = state.get(name).filter(same).filter(|_| counts(&row.segment)).map(|entry| entry.1);
             let brought_in = || {
-                let merged = states.iter().filter(|(segment, _)| together(segment, row));
+                let merged = states.iter().filter(|(segment, _)| together(segment, row) && counts(segment));
                 let entries = merged.filter_map(|(_, state)| state.get(name));
-                let same = entries.filter(|entry| entry.0.as_ref() == Some(value));
+                let same = entries.filter(same);
                 same.map(|entry| entry.1).max_by_key(|&place| (rows[place].clock.recency(), place))
             };
             let set_by = named_by_seq(&rows, row, name).or(kept).or_else(brought_in).unwrap_or(place);
