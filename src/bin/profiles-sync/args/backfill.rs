@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Subcommand};
 use profiles_sync::ingest::MaxRejects;
 
-use super::{Compress, Messages};
+use super::shared::{Compress, Messages, Threads, Wait};
 use crate::values;
 
 const BACKFILL_HELP: &str = "\
@@ -221,38 +221,20 @@ pub(crate) struct RawArgs {
 /// Where to, and how.
 #[derive(Debug, Args)]
 pub(crate) struct Target {
-    /// Work on N threads, by default on all cores
-    ///
-    /// How many threads read, parse and write. The result is the same with any number. By default one per core.
-    #[arg(long, value_name = "N", value_parser = values::threads, help_heading = "Input")]
-    pub(crate) threads: Option<usize>,
+    #[command(flatten)]
+    pub(crate) threads: Threads,
     /// The folder of the tables; made where it is missing
     ///
     /// The folder that holds the tables of one profiles space, one NDJSON file each. It is made where it is missing.
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub(crate) space: PathBuf,
-    /// How a new space stores its tables: none or zstd
-    ///
-    /// With `zstd` the tables of a new space, views too, stand packed as `TABLE.ndjson.zst`; by default, or with `none`,
-    /// plain as `TABLE.ndjson`. A space stays with what its first run was given. Overrides the config in the space.
-    #[arg(long, value_enum, value_name = "HOW", hide_possible_values = true, help_heading = "Output")]
-    pub(crate) compress: Option<Compress>,
+    #[command(flatten)]
+    pub(crate) compress: Compress,
     /// Do everything but the commit
     ///
     /// Reads and reports as if in earnest, and leaves the space as it is.
     #[arg(long, help_heading = "Output")]
     pub(crate) dry_run: bool,
-    /// Wait so long for another run on the space to end
-    ///
-    /// One run at a time may write to a space. By default a second one fails at once; with this flag it waits so many
-    /// seconds for the first to end.
-    #[arg(
-        long,
-        value_name = "SECONDS",
-        value_parser = values::seconds,
-        default_value_t = 0,
-        hide_default_value = true,
-        help_heading = "Output"
-    )]
-    pub(crate) wait: u64,
+    #[command(flatten)]
+    pub(crate) wait: Wait,
 }

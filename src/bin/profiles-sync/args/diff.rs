@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, ValueEnum};
 use profiles_sync::diff::{IdMode, fail_on::Kind};
 
-use super::Messages;
+use super::shared::{Messages, Threads};
 use crate::values;
 
 const DIFF_HELP: &str = "\
@@ -82,11 +82,8 @@ pub(crate) struct DiffArgs {
     /// files. The result is the same. By default 256M.
     #[arg(long, value_name = "SIZE", value_parser = values::memory, help_heading = "Input")]
     pub(crate) memory: Option<u64>,
-    /// Work on N threads, by default on all cores
-    ///
-    /// How many threads read and compare. The result is the same with any number. By default one per core.
-    #[arg(long, value_name = "N", value_parser = values::threads, help_heading = "Input")]
-    pub(crate) threads: Option<usize>,
+    #[command(flatten)]
+    pub(crate) threads: Threads,
     /// For people, or markdown, json, ndjson
     ///
     /// `people` is for reading; `markdown` is a comment for a pull request; `json` is the summary as one object; `ndjson` is

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, Args, builder::PossibleValuesParser};
 
-use super::Messages;
+use super::shared::{Messages, Threads, Wait};
 use crate::values;
 
 const MATERIALIZE_HELP: &str = "\
@@ -83,11 +83,8 @@ pub(crate) struct MaterializeArgs {
     /// written, and which of their columns. By default `profiles-sync.toml` in the space, else the rules of the last run.
     #[arg(long, value_name = "FILE", help_heading = "Input")]
     pub(crate) config: Option<PathBuf>,
-    /// Work on N threads, by default on all cores
-    ///
-    /// How many threads fold and write. The result is the same with any number. By default one per core.
-    #[arg(long, value_name = "N", value_parser = values::threads, help_heading = "Input")]
-    pub(crate) threads: Option<usize>,
+    #[command(flatten)]
+    pub(crate) threads: Threads,
     /// The folder of the views; made where it is missing
     ///
     /// Where the views go. Needed with --raw; with --space the views go to the space without it.
@@ -118,19 +115,8 @@ pub(crate) struct MaterializeArgs {
     /// `row`. Applied to the views that are there they give the new ones. `-` is the standard output.
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(crate) changes: Option<PathBuf>,
-    /// Wait so long for another run to end
-    ///
-    /// One run at a time makes the views of a space, and none puts them in place while another adds to the space. By default
-    /// a second one fails at once; with this flag it waits so many seconds for the first to end.
-    #[arg(
-        long,
-        value_name = "SECONDS",
-        value_parser = values::seconds,
-        default_value_t = 0,
-        hide_default_value = true,
-        help_heading = "Output"
-    )]
-    pub(crate) wait: u64,
+    #[command(flatten)]
+    pub(crate) wait: Wait,
     #[command(flatten)]
     pub(crate) messages: Messages,
 }

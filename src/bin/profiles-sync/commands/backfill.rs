@@ -32,12 +32,12 @@ fn run_profiles(args: &ProfilesArgs, console: &Console) -> Result<Exit> {
     let options = ProfilesOptions {
         state: args.state.clone(),
         space: args.target.space.clone(),
-        compress: args.target.compress.map(Into::into),
+        compress: args.target.compress.given(),
         strict: args.strict,
         dry_run: args.target.dry_run,
-        wait: args.target.wait,
+        wait: args.target.wait.seconds(),
     };
-    let summary = on_threads(args.target.threads, || profiles(&options, &Files::real(), console))??;
+    let summary = on_threads(args.target.threads.given(), || profiles(&options, &Files::real(), console))??;
     if args.messages.json {
         print_json(&summary, console)?;
     } else {
@@ -52,16 +52,16 @@ fn run_events(args: &EventsArgs, console: &Console) -> Result<Exit> {
         inputs: args.dumps.clone(),
         space: args.target.space.clone(),
         config: args.config.clone(),
-        compress: args.target.compress.map(Into::into),
+        compress: args.target.compress.given(),
         since: args.since,
         until: args.until,
         tables: args.tables.clone(),
         max_rejects: args.max_rejects,
         memory: args.memory,
         dry_run: args.target.dry_run,
-        wait: args.target.wait,
+        wait: args.target.wait.seconds(),
     };
-    let summary = on_threads(args.target.threads, || events(&options, &Files::real(), console))??;
+    let summary = on_threads(args.target.threads.given(), || events(&options, &Files::real(), console))??;
     if args.messages.json {
         print_json(&summary, console)?;
     } else {
@@ -75,12 +75,12 @@ fn run_raw(args: &RawArgs, console: &Console) -> Result<Exit> {
     let options = RawOptions {
         raw: args.raw.clone(),
         space: args.target.space.clone(),
-        compress: args.target.compress.map(Into::into),
+        compress: args.target.compress.given(),
         strict: args.strict,
         dry_run: args.target.dry_run,
-        wait: args.target.wait,
+        wait: args.target.wait.seconds(),
     };
-    let summary = on_threads(args.target.threads, || raw(&options, &Files::real(), console))??;
+    let summary = on_threads(args.target.threads.given(), || raw(&options, &Files::real(), console))??;
     if args.messages.json {
         print_json(&summary, console)?;
     } else {

@@ -25,7 +25,7 @@ use crate::{
 pub(crate) fn run(args: &DiffArgs, console: &Console) -> Result<Exit> {
     let options = options(args);
     let files = Files::real();
-    let comparison = on_threads(args.threads, || -> Result<_, Error> {
+    let comparison = on_threads(args.threads.given(), || -> Result<_, Error> {
         let mut out = io::BufWriter::with_capacity(1 << 16, Changes(console));
         let comparison = diff(&options, &files, console, &mut out)?;
         out.flush().map_err(|e| Error::io("write to", "the standard output", e))?;

@@ -30,7 +30,7 @@ pub(crate) fn run(args: &IngestArgs, console: &Console) -> Result<Exit> {
     if args.verify {
         return verified(args, &options, &files, console);
     }
-    let (ingested, views) = on_threads(args.threads, || -> Result<_> {
+    let (ingested, views) = on_threads(args.threads.given(), || -> Result<_> {
         let ingested = ingest(&options, &files, console)?;
         console.end_step();
         if !args.messages.json {
@@ -58,7 +58,7 @@ pub(crate) fn run(args: &IngestArgs, console: &Console) -> Result<Exit> {
 
 /// `--verify`: reads what is there and changes nothing.
 fn verified(args: &IngestArgs, options: &IngestOptions, files: &Files, console: &Console) -> Result<Exit> {
-    let verified = on_threads(args.threads, || verify(&options.space, files, console))?;
+    let verified = on_threads(args.threads.given(), || verify(&options.space, files, console))?;
     let verified = interruptible(verified, "interrupted")?;
     console.end_step();
     if args.messages.json {
@@ -85,11 +85,11 @@ fn options(args: &IngestArgs) -> IngestOptions {
         space: args.space.clone().unwrap_or_default(),
         config: args.config.clone(),
         segment_ids: args.segment_ids.map(Into::into),
-        compress: args.compress.map(Into::into),
+        compress: args.compress.given(),
         max_rejects: args.max_rejects,
         memory: args.memory,
         dry_run: args.dry_run,
-        wait: args.wait,
+        wait: args.wait.seconds(),
     }
 }
 

@@ -23,7 +23,7 @@ use crate::{
 pub(crate) fn run(args: &MaterializeArgs, console: &Console) -> Result<Exit> {
     let options = options(args);
     let files = Files::real();
-    let summary = on_threads(args.threads, || {
+    let summary = on_threads(args.threads.given(), || {
         if args.tells() {
             materialize_telling(&options, &files, console, &mut Data(console))
         } else {
@@ -52,7 +52,7 @@ fn options(args: &MaterializeArgs) -> MaterializeOptions {
         full: args.full,
         memory: args.memory,
         changes: args.changes.clone().filter(|path| path != Path::new("-")),
-        wait: args.wait,
+        wait: args.wait.seconds(),
         ..MaterializeOptions::of_export(raw, out)
     }
 }
