@@ -76,6 +76,8 @@ pub struct IngestOptions {
     pub memory: Option<u64>,
     /// Resolve, and count what would be written, but write nothing.
     pub dry_run: bool,
+    /// Read inputs again whose content was ingested before.
+    pub again: bool,
     /// Wait so many seconds for another run to end.
     pub wait: u64,
 }
@@ -104,7 +106,8 @@ pub fn ingest(options: &IngestOptions, files: &Files, progress: &dyn Progress) -
     let mut reading = Reading::Lazy;
     loop {
         let spill = Spill::new(&space.folder().join(STATE));
-        let looked = look_at(&inputs, look, memory, &spill, &space, files, progress, &mut summary)?;
+        let known = if options.again { Set::default() } else { space.manifest.known_inputs() };
+        let looked = look_at(&inputs, look, memory, &spill, &known, files, progress, &mut summary)?;
         match run(&mut space, reading, &rules, &looked, options, files, progress, &mut summary) {
             // Once more, and then with what cannot be fooled or damaged.
             Err(Error::Misjudged) if look == Look::Quick => look = Look::Thorough,
@@ -191,7 +194,7 @@ fn look_at<'a>(
     look: Look,
     memory: u64,
     spill: &'a Spill,
-    space: &Space,
+    known: &Set<(String, Option<String>)>,
     files: &Files,
     progress: &dyn Progress,
     summary: &mut IngestSummary,
@@ -199,7 +202,6 @@ fn look_at<'a>(
     progress.start("looking", None);
     let packed = Scanner::new(look, memory / 4, spill, files, progress);
     let plain = Scanner::new(look, KEPT.min(memory / 8), spill, files, progress);
-    let known = space.manifest.known_inputs();
     let scan = |(number, input): (u32, &Input)| -> Result<Scanned> {
         let known = |digest: &str| known.contains(&(digest.to_owned(), input.source.clone()));
         let scanner = if inputs::packed(input, files)? { &packed } else { &plain };
@@ -265,6 +267,10 @@ fn run(
     progress: &dyn Progress,
     summary: &mut IngestSummary,
 ) -> Result<()> {
+    // A run of no inputs makes a space where there is none: what comes behind it need not ask whether there were any.
+    if looked.read.is_empty() && !space.manifest.runs.is_empty() {
+        return Ok(());
+    }
     let types = Arc::new(Types::default());
     let n_bytes: u64 = looked.units.iter().map(|unit| unit.length).sum();
     let mut replayed = space.carry_on(space.reading_for(n_bytes, reading), &types, progress)?;
@@ -288,8 +294,7 @@ fn run(
     let n_rejected: u64 = summary.rejected.values().sum();
     check_lines(options.max_rejects, summary, &first_rejects)?;
     summary.rows = space.rows_added().into_iter().collect();
-    // A run of no inputs makes a space where there is none: what comes behind it need not ask whether there were any.
-    if options.dry_run || looked.read.is_empty() && !space.manifest.runs.is_empty() {
+    if options.dry_run {
         return Ok(());
     }
     let mut manifest = space.manifest.clone();

@@ -233,7 +233,7 @@ fn check_state(
     }
     match state::read(state, &manifest.state, Reading::Whole, types, files)? {
         None => differences.push(
-            "the state cache is missing or damaged; the next `ingest` rebuilds it from the raw tables"
+            "the state cache is missing or damaged; the next `ingest` that finds events to read rebuilds it from the raw tables"
                 .to_owned(),
         ),
         Some(cached) => compare(&cached, replayed, differences)?,

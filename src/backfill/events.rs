@@ -173,6 +173,7 @@ fn for_rules(options: &EventsOptions) -> IngestOptions {
         max_rejects: None,
         memory: None,
         dry_run: true,
+        again: true,
         wait: 0,
     }
 }

@@ -22,7 +22,7 @@ use crate::{
     progress::Progress,
     read::{
         digest::Digest,
-        lines::{MAX_LINE, blank, lines},
+        lines::{BOM, MAX_LINE, blank, lines},
     },
     space::{
         adopted,
@@ -216,7 +216,7 @@ fn rewrite(
         let at = offset + (start + line.start) as u64;
         let mut row = &text[start + line.start..start + line.end];
         if at == 0 {
-            row = row.strip_prefix(b"\xef\xbb\xbf").unwrap_or(row);
+            row = row.strip_prefix(BOM).unwrap_or(row);
         }
         if blank(row) {
             continue;

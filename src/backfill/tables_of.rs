@@ -7,7 +7,10 @@ use crate::{
     event::Call,
     files::Files,
     raw::{external_id_mapping_updates, id_graph_updates, names::BUILT_IN_TABLES, profile_traits_updates},
-    read::digest::{Digest, PIECE},
+    read::{
+        digest::{Digest, PIECE},
+        lines::BOM,
+    },
     space::{
         manifest::{Manifest, RunInput},
         tables::part_of,
@@ -92,7 +95,7 @@ fn is_of_events(name: &str, parts: &[Part], files: &Files) -> Result<bool> {
         let mut head = vec![0; as_size(source.length().min(HEAD))];
         source.read_at(&mut head, 0)?;
         if let Some((_, line)) = rows(&head).next() {
-            let row = reader.read(line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line), false);
+            let row = reader.read(line.strip_prefix(BOM).unwrap_or(line), false);
             let event = row.ok().and_then(|row| row.text(0).ok().flatten().map(Cow::into_owned));
             return Ok(event.is_some_and(|event| event.eq_ignore_ascii_case(name.as_bytes())));
         }

@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use csv::ByteRecord;
 
-use crate::event::json::push_string;
+use crate::{event::json::push_string, read::lines::BOM};
 
 /// Reads the one and gives the other.
 pub struct CsvRows<R> {
@@ -23,7 +23,7 @@ impl<R: Read> CsvRows<R> {
         let mut columns = Vec::new();
         for name in reader.byte_headers()? {
             let mut column = Vec::new();
-            push_string(&mut column, name.strip_prefix(b"\xef\xbb\xbf").unwrap_or(name));
+            push_string(&mut column, name.strip_prefix(BOM).unwrap_or(name));
             column.push(b':');
             columns.push(column);
         }

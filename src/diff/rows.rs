@@ -15,7 +15,7 @@ use crate::{
     files::Files,
     read::{
         inputs::{Packing, first_bytes, unpack},
-        lines::blank,
+        lines::{BOM, blank},
     },
 };
 
@@ -233,9 +233,9 @@ impl<'a> Rows<'a> {
             }
         }
         first.truncate(n_first);
-        let marked = first == b"\xef\xbb\xbf";
+        let marked = first == BOM;
         let first = if marked { Vec::new() } else { first };
-        let offset = if marked { 3 } else { file.start };
+        let offset = if marked { BOM.len() as u64 } else { file.start };
         self.buffer[..first.len()].copy_from_slice(&first);
         self.unread = 0..first.len();
         self.place = Place { file: self.place.file.wrapping_add(1), offset };

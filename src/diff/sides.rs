@@ -16,7 +16,10 @@ use crate::{
     error::{Error, Result},
     files::{Files, refuse_pipe},
     raw::names::BUILT_IN_TABLES,
-    read::inputs::{Packing, first_bytes},
+    read::{
+        inputs::{Packing, first_bytes},
+        lines::BOM,
+    },
     space::{
         manifest::{MANIFEST, Manifest},
         tables::{bytes_of, stands},
@@ -265,6 +268,6 @@ fn look(path: &Path, format: Format, committed: Option<u64>, files: &Files) -> R
         return Err(Error::file(path, format!("holds {size} bytes, but {bytes} are committed"))
             .hint("restore the file from a backup"));
     }
-    let start = if first.starts_with(b"\xef\xbb\xbf") { 3.min(bytes) } else { 0 };
+    let start = if first.starts_with(BOM) { (BOM.len() as u64).min(bytes) } else { 0 };
     Ok(TableFile { path: path.to_owned(), format, packing: Packing::of(&first), start, bytes })
 }

@@ -228,27 +228,28 @@ fn order(
 ) -> std::result::Result<Vec<String>, Wrong> {
     let mut order: Vec<String> = Vec::new();
     for entry in entries {
-        let name = entry.get_ref();
-        if order.contains(name) {
+        let written = entry.get_ref();
+        let name = written.to_lowercase();
+        if order.contains(&name) {
             return Err(wrong(
                 entry.span(),
-                format!("rank of \"{name}\" is never reached: it stands above already"),
+                format!("rank of \"{written}\" is never reached: it stands above already"),
                 "take the second one out",
             ));
         }
-        if !KNOWN_TYPES.contains(&name.as_str()) && !types.contains_key(name) {
+        if !KNOWN_TYPES.contains(&name.as_str()) && !types.contains_key(&name) {
             let known = KNOWN_TYPES.into_iter().chain(types.keys().map(String::as_str));
-            let hint = match nearest(name, known) {
+            let hint = match nearest(&name, known) {
                 Some(near) => format!("did you mean \"{near}\"?"),
-                None => format!("declare it with `[identity.types.{}]`", quoted(name)),
+                None => format!("declare it with `[identity.types.{}]`", quoted(written)),
             };
             return Err(wrong(
                 entry.span(),
-                format!("rank of \"{name}\" is never reached: there is no such identifier type"),
+                format!("rank of \"{written}\" is never reached: there is no such identifier type"),
                 hint,
             ));
         }
-        order.push(name.clone());
+        order.push(name);
     }
     Ok(order)
 }
@@ -293,6 +294,13 @@ fn drop_rule(entry: Spanned<Drop>) -> std::result::Result<DropRule, Wrong> {
             "name some calls only, or add `event` or `source`",
         ));
     }
+    if rule.events.is_some() && rule.calls.as_ref().is_some_and(|globs| !globs.is_match(Call::Track.name())) {
+        return Err(wrong(
+            place,
+            "this `[[drop]]` rule matches no event: only track calls have an `event`",
+            "add \"track\" to its `type`, or take its `event` out",
+        ));
+    }
     Ok(rule)
 }
 
@@ -309,7 +317,7 @@ fn blocked(exact: &[Spanned<String>], patterns: &[Spanned<String>]) -> std::resu
         })
     });
     Ok(Blocked {
-        exact: exact.iter().map(|value| value.get_ref().to_lowercase()).collect(),
+        exact: exact.iter().map(|value| value.get_ref().clone()).collect(),
         patterns: patterns.collect::<std::result::Result<_, _>>()?,
     })
 }

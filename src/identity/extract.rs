@@ -47,8 +47,9 @@ impl Entries {
         let mut exact = Map::default();
         let mut lengths = 0;
         for (number, value) in (first..).zip(&blocked.exact) {
-            exact.entry(value.clone()).or_insert(number);
-            lengths |= length_bit(value);
+            let value = value.to_lowercase();
+            lengths |= length_bit(&value);
+            exact.entry(value).or_insert(number);
         }
         let first_pattern = first + number_of(blocked.exact.len());
         Self { exact, lengths, patterns: blocked.patterns.clone(), first_pattern }

@@ -71,7 +71,7 @@ pub struct Normalize {
 /// Values that identify nobody.
 #[derive(Debug, Clone, Default)]
 pub struct Blocked {
-    /// Compared without case; kept in lower case.
+    /// As the config writes them; compared without case.
     pub exact: Vec<String>,
     /// Searched anywhere in the value unless anchored.
     pub patterns: Vec<Regex>,

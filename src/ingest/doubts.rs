@@ -6,7 +6,7 @@ use crate::{
         rules::{Globs, Rules, Selection},
         types::KNOWN_TYPES,
     },
-    raw::names::BUILT_IN_TABLES,
+    raw::names::{BUILT_IN_TABLES, snake_case},
     view::RAW_TABLES,
 };
 
@@ -21,6 +21,14 @@ pub(super) fn doubts(rules: &Rules) -> Vec<String> {
     }
     let Selection { include, exclude } = &rules.tables;
     for table in literals(include.as_ref()).chain(literals(exclude.as_ref())) {
+        let named = snake_case(table.as_bytes());
+        if named != table.as_bytes() && !table.starts_with('_') {
+            let named = String::from_utf8_lossy(&named);
+            doubts.push(format!(
+                "`[sync]` names the table `{table}`, and none is called so: did you mean `{named}`?"
+            ));
+            continue;
+        }
         doubts.extend(near_table(table).map(|near| {
             format!("`[sync]` names the event table `{table}`: did you mean `{near}`, which is another one?")
         }));

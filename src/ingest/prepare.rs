@@ -28,7 +28,7 @@ use crate::{
     },
     read::{
         inputs::Input,
-        lines::{MAX_LINE, blank, lines},
+        lines::{BOM, MAX_LINE, blank, lines},
         unit::Unit,
     },
 };
@@ -105,10 +105,10 @@ impl Preparer {
         let all_utf8 = std::str::from_utf8(&bytes).is_ok();
         let mut tape = std::mem::take(&mut self.tape);
         let mut times = std::mem::take(&mut self.times);
-        let file_start = unit.offset == 0 && bytes.starts_with(b"\xef\xbb\xbf");
+        let file_start = unit.offset == 0 && bytes.starts_with(BOM);
         for (number, mut range) in (unit.first_line..).zip(lines(&bytes)) {
             if file_start && range.start == 0 {
-                range.start = 3.min(range.end);
+                range.start = BOM.len().min(range.end);
             }
             let text = &bytes[range.clone()];
             if blank(text) {

@@ -5,6 +5,9 @@ use std::ops::Range;
 /// A longer line is rejected.
 pub const MAX_LINE: usize = 16 << 20;
 
+/// A byte order mark, which is no part of the first line.
+pub const BOM: &[u8] = b"\xef\xbb\xbf";
+
 /// The lines of some bytes, as ranges without their ends (LF or CRLF); the last one may lack its end.
 pub fn lines(bytes: &[u8]) -> impl Iterator<Item = Range<usize>> + '_ {
     let mut start = 0;
@@ -20,6 +23,14 @@ pub fn lines(bytes: &[u8]) -> impl Iterator<Item = Range<usize>> + '_ {
     })
 }
 
+/// Of a line that ends so, how many bytes are its end.
+#[must_use]
+pub fn end_length(line: &[u8]) -> usize {
+    let text = line.strip_suffix(b"\n").unwrap_or(line);
+    let text = text.strip_suffix(b"\r").unwrap_or(text);
+    line.len() - text.len()
+}
+
 /// Whether a line holds nothing but white space.
 #[must_use]
 pub fn blank(line: &[u8]) -> bool {
@@ -29,6 +40,14 @@ pub fn blank(line: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_end_of_a_line_is_what_lines_leave_out() {
+        for line in [b"ab\r\n".as_slice(), b"a\n", b"a", b"a\r", b"\r\r\n", b"\n"] {
+            let text = lines(line).next().unwrap().len();
+            assert_eq!(end_length(line), line.len() - text, "{line:?}");
+        }
+    }
 
     #[test]
     fn line_ends_are_left_out() {

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use super::{
     inputs::Input,
-    lines::lines,
+    lines::{BOM, lines},
     scan::line_times,
     spill::Spill,
     unit::{Place, UNIT, Unit},
@@ -168,8 +168,8 @@ fn lines_of(number: usize, unit: &Unit, bytes: &[u8]) -> (Vec<Line>, Vec<Unit>) 
     }
     let mut tape = Tape::default();
     for (line, range) in (unit.first_line..).zip(lines(bytes)) {
-        let bom = unit.offset == 0 && range.start == 0 && bytes.starts_with(b"\xef\xbb\xbf");
-        let start = if bom { 3 } else { range.start };
+        let bom = unit.offset == 0 && range.start == 0 && bytes.starts_with(BOM);
+        let start = if bom { BOM.len() } else { range.start };
         let Some(times) = line_times(&bytes[start..range.end], &mut tape) else { continue };
         if times.rejects {
             let place = match &unit.place {

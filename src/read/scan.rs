@@ -27,7 +27,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::{
     digest::{Digest, PIECE, hex_of_pieces},
     inputs::{Input, Packing, first_bytes, unpack},
-    lines::{MAX_LINE, blank, lines},
+    lines::{BOM, MAX_LINE, blank, end_length, lines},
     patient::Patient,
     spill::Spill,
     unit::{Place, Seen, UNIT, UNIT_BYTES, Unit},
@@ -45,6 +45,9 @@ use crate::{
     files::{Files, is_pipe},
     progress::Progress,
 };
+
+/// What may stand around the longest line: a byte order mark, and CRLF.
+const AROUND: usize = BOM.len() + 2;
 
 /// How units are looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,8 +142,8 @@ impl<'a> Scanner<'a> {
         let mut content = Digest::default();
         let mut found = Found { number, units: Vec::new(), offset: 0, first_line: 1 };
         let mut rest: Vec<u8> = Vec::new();
-        // Bytes of a line that is too long, of which only the beginning is in `rest`.
-        let mut dropped = 0;
+        // Bytes of a line that is too long, of which only the beginning is in `rest`; and the last of them.
+        let (mut dropped, mut last_dropped) = (0, 0);
         loop {
             let before = rest.len();
             // Filled up and no more: what is kept holds no room that nobody uses.
@@ -160,25 +163,29 @@ impl<'a> Scanner<'a> {
             }
             let ended = n_read < wanted;
             if 0 < dropped {
-                let end = memchr::memchr(b'\n', &bytes[before..]).map(|at| before + at);
+                let end = memchr::memchr(b'\n', &bytes[before..]).map(|at| before + at + 1);
                 if end.is_none() && !ended {
                     dropped += n_read as u64;
+                    last_dropped = bytes[bytes.len() - 1];
                     bytes.truncate(before);
                     rest = bytes;
                     continue;
                 }
-                let end = end.unwrap_or(bytes.len());
-                let behind = bytes.split_off((end + 1).min(bytes.len()));
-                let line = end as u64 + dropped;
+                let behind = bytes.split_off(end.unwrap_or(bytes.len()));
+                let length = bytes.len() as u64 + dropped;
+                bytes[before - 1] = last_dropped;
+                let line_end = end_length(&bytes[before - 1..]);
                 bytes.truncate(KEPT_TEXT + 4);
-                found.too_long(Place::Memory(Arc::new(bytes)), line, behind.is_empty() && ended);
+                let text = length - (bom_length(found.offset, &bytes) + line_end) as u64;
+                found.too_long(Place::Memory(Arc::new(bytes)), LongLine { length, text });
                 dropped = 0;
                 bytes = behind;
             }
             let end = if ended { bytes.len() } else { memchr::memrchr(b'\n', &bytes).map_or(0, |at| at + 1) };
             rest = bytes.split_off(end);
-            if MAX_LINE < rest.len() {
+            if MAX_LINE + AROUND < rest.len() {
                 dropped = (rest.len() - MAX_LINE) as u64;
+                last_dropped = rest[rest.len() - 1];
                 rest.truncate(MAX_LINE);
             }
             if !bytes.is_empty() {
@@ -226,9 +233,9 @@ impl<'a> Scanner<'a> {
                 let place = piece.kept.map_or_else(in_file, |bytes| Place::Memory(Arc::new(bytes)));
                 found.lines(place, piece.lines.end - piece.lines.start, piece.times);
             }
-            if let Some(long) = piece.too_long {
-                found.offset = long.start;
-                found.too_long(in_file(), long.end - long.start, long.end == size);
+            if let Some((start, line)) = piece.too_long {
+                found.offset = start;
+                found.too_long(in_file(), line);
             }
         }
         Ok(Scanned { digest, bytes: size, n_lines: found.first_line - 1, units: found.units })
@@ -268,7 +275,7 @@ impl<'a> Scanner<'a> {
             match memchr::memchr(b'\n', &bytes[searched..]) {
                 Some(found) => last_end = Some(from + (searched + found) as u64 + 1),
                 None if to == size => last_end = Some(size),
-                None if UNIT_BYTES + MAX_LINE < bytes.len() => break,
+                None if UNIT_BYTES + MAX_LINE + AROUND < bytes.len() => break,
                 None => {
                     searched = bytes.len();
                     to = (to + (to - from)).min(size);
@@ -285,9 +292,16 @@ impl<'a> Scanner<'a> {
         let last_start =
             memchr::memrchr(b'\n', &bytes[..at(end) - 1]).map_or(first, |found| from + found as u64 + 1);
         piece.lines = first..last_end;
-        if (MAX_LINE as u64 + 2) < last_end - last_start.max(first) {
-            piece.lines = first..last_start;
-            piece.too_long = Some(last_start..last_end);
+        let length = last_end - last_start;
+        if MAX_LINE as u64 <= length {
+            let mut line_end = [0; 2];
+            file.read_exact_at(&mut line_end, last_end - 2).map_err(io)?;
+            let bom = if last_start == 0 { bom_length(0, &bytes) } else { 0 };
+            let text = length - (bom + end_length(&line_end)) as u64;
+            if (MAX_LINE as u64) < text {
+                piece.lines = first..last_start;
+                piece.too_long = Some((last_start, LongLine { length, text }));
+            }
         }
         let (lines, length) = (piece.lines.clone(), piece.lines.end - piece.lines.start);
         if 0 < length {
@@ -327,8 +341,17 @@ struct Piece {
     lines: Range<u64>,
     times: Times,
     kept: Option<Vec<u8>>,
-    /// A last line that is too long to be an event.
-    too_long: Option<Range<u64>>,
+    /// A last line that is too long to be an event, and where it begins.
+    too_long: Option<(u64, LongLine)>,
+}
+
+/// A line that is too long to be an event.
+#[derive(Clone, Copy)]
+struct LongLine {
+    /// All its bytes.
+    length: u64,
+    /// Those between a byte order mark and its end.
+    text: u64,
 }
 
 /// The units of an input, one behind the other.
@@ -359,7 +382,8 @@ impl Found {
     }
 
     /// A line that is too long: its beginning is enough to list it.
-    fn too_long(&mut self, place: Place, length: u64, ends_file: bool) {
+    fn too_long(&mut self, place: Place, line: LongLine) {
+        let LongLine { length, text } = line;
         self.units.push(Unit {
             input: self.number,
             place,
@@ -369,11 +393,16 @@ impl Found {
             n_lines: 1,
             earliest: Millis::MAX,
             latest: Millis::MIN,
-            too_long: Some(length - u64::from(!ends_file)),
+            too_long: Some(text),
         });
         self.offset += length;
         self.first_line += 1;
     }
+}
+
+/// How many bytes of those at `offset` of an input are a byte order mark.
+fn bom_length(offset: u64, bytes: &[u8]) -> usize {
+    if offset == 0 && bytes.starts_with(BOM) { BOM.len() } else { 0 }
 }
 
 /// Where a line ends that goes on at `from`.
@@ -441,7 +470,7 @@ pub struct LineTimes {
 
 /// When the events of a line arrived; `None` for a blank line.
 pub fn line_times(line: &[u8], tape: &mut Tape) -> Option<LineTimes> {
-    let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
+    let line = line.strip_prefix(BOM).unwrap_or(line);
     if blank(line) {
         return None;
     }

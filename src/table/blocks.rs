@@ -21,7 +21,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     progress::Progress,
-    read::lines::{blank, lines},
+    read::lines::{BOM, blank, lines},
 };
 
 /// Bytes of a block: small enough to stay in a core's cache between reading and parsing.
@@ -288,8 +288,8 @@ fn read_block<'a>(
             Some(line_end) => from = line_end + 1,
             None => return Ok((start, b"")),
         }
-    } else if text.starts_with(b"\xef\xbb\xbf") {
-        from = 3;
+    } else if text.starts_with(BOM) {
+        from = BOM.len();
     }
     let inside = as_size(end - start);
     let to = memchr::memchr(b'\n', &text[inside..]).map_or(text.len(), |line_end| inside + line_end + 1);

@@ -19,7 +19,7 @@ const SEE_PRINTED: &str =
     "`profiles-sync ingest --print-config` prints a config with every key and its default";
 
 /// Configs that make no sense; what is said, from the line on; and the hint.
-const REFUSALS: [(&str, &str, &str); 32] = [
+const REFUSALS: [(&str, &str, &str); 33] = [
     (
         "dedupe_windows_days = 3",
         "1: unknown field `dedupe_windows_days`, expected one of `segment_ids`, `compress`, `dedupe_window_days`, `identity`, `drop`, `sources`, `sync`",
@@ -67,9 +67,9 @@ const REFUSALS: [(&str, &str, &str); 32] = [
         "declare it with `[identity.types.loyalty_card]`",
     ),
     (
-        "[identity]\norder = [\"Loyalty ID\"]\n[identity.types.\"Loyalty ID\"]",
-        "2: rank of \"Loyalty ID\" is never reached: there is no such identifier type",
-        "did you mean \"loyalty id\"?",
+        "[identity]\norder = [\"EMAIL\", \"email\"]",
+        "2: rank of \"email\" is never reached: it stands above already",
+        "take the second one out",
     ),
     (
         "[identity]\norder = [\"loyalty card\"]",
@@ -130,6 +130,11 @@ const REFUSALS: [(&str, &str, &str); 32] = [
         "[[drop]]\ntype = [\"{identify,track}\", \"[!t]*\"]",
         "1: this `[[drop]]` rule names every call, so that it would drop every event",
         "name some calls only, or add `event` or `source`",
+    ),
+    (
+        "[identity]\n\n[[drop]]\ntype = [\"page\", \"s*\"]\nevent = [\"Order *\"]",
+        "3: this `[[drop]]` rule matches no event: only track calls have an `event`",
+        "add \"track\" to its `type`, or take its `event` out",
     ),
     (
         "[[drop]]\nsource = [\"s1\"]\nevent = []",
@@ -485,7 +490,7 @@ fn what_looks_like_a_slip_is_told_once() {
     work.write(
         "rules.toml",
         "[identity.types.userId]\n[identity.types.emial]\n[identity.types.loyalty_card]\n\
-         [sync]\ntables = [\"pagse\", \"order_completed\", \"user_*\"]\nexclude_tables = [\"id_graph_updates\"]\n\
+         [sync]\ntables = [\"pagse\", \"order_completed\", \"Order Completed\", \"user_*\"]\nexclude_tables = [\"id_graph_updates\"]\n\
          exclude_columns = [\"context_ip\", \"page.context_ip\", \"tracks.context_ip\", \"*.context_locale\"]\n",
     );
     let ingest = |input| {
@@ -502,6 +507,7 @@ fn what_looks_like_a_slip_is_told_once() {
             "note: `[identity.types.emial]` is a type of your own: did you mean `email`?",
             "note: `[identity.types.userid]` is a type of your own: did you mean `user_id`?",
             "note: `[sync]` names the event table `pagse`: did you mean `pages`, which is another one?",
+            "note: `[sync]` names the table `Order Completed`, and none is called so: did you mean `order_completed`?",
             "note: `[sync]` excludes `id_graph_updates`, which is written all the same: it is the truth",
             "note: `context_ip` in `[sync]` matches nothing, for columns are TABLE.COLUMN: did you mean `*.context_ip`?",
             "note: `[sync]` names the column `page.context_ip`: did you mean `pages.context_ip`, which is another one?",

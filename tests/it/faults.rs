@@ -90,6 +90,7 @@ fn options(input: &Path, space: &Path, compress: Option<Compression>) -> IngestO
         max_rejects: None,
         memory: Some(64 << 20),
         dry_run: false,
+        again: false,
         wait: 0,
     }
 }

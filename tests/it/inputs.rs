@@ -107,6 +107,42 @@ fn skipped_files_are_summed_up_in_a_note() {
 }
 
 #[test]
+fn inputs_are_read_again_when_asked_and_add_what_was_left_out() {
+    let work = Work::new();
+    work.write("events.ndjson", format!("{}{}oops\n", line("m1"), line("m2").replace("page", "screen")));
+    work.write("rules.toml", "[[drop]]\ntype = [\"screen\"]\n");
+    let run = |args: &[&str]| ingest(&work, "", &[&["events.ndjson", "--space", "space"], args].concat());
+    run(&["--config", "rules.toml"]);
+    assert!(!work.path("space/screens.ndjson").exists());
+    // The rule was a mistake.
+    let said = run(&[]);
+    assert!(said.contains("note: skipped `events.ndjson`: "), "{said}");
+    assert!(!work.path("space/screens.ndjson").exists());
+    let said = run(&["--again"]);
+    assert!(said.contains("\ningested 1 of 2 events "), "{said}");
+    assert_eq!(column(&work, "space/pages.ndjson", "id"), ["m1"]);
+    assert_eq!(column(&work, "space/screens.ndjson", "id"), ["m2"]);
+    assert_eq!(work.rows("space/rejected.ndjson").len(), 2);
+    let args = ["ingest", "--verify", "--space", "space"];
+    work.program(&args).assert().success();
+}
+
+#[test]
+fn a_run_with_nothing_to_read_leaves_the_state_as_it_is() {
+    let work = Work::new();
+    work.write("events.ndjson", line("m1"));
+    ingest(&work, "", &["events.ndjson", "--space", "space"]);
+    std::fs::remove_file(work.path("space/.state/resolver-1")).unwrap();
+    let before = work.read("space/manifest.json");
+    let said = ingest(&work, "", &["events.ndjson", "--space", "space"]);
+    assert!(!said.contains("state cache"), "{said}");
+    assert_eq!(work.read("space/manifest.json"), before);
+    let said = ingest(&work, "", &["events.ndjson", "--space", "space", "--again"]);
+    assert!(said.contains("note: the state cache is missing or damaged: it is rebuilt"), "{said}");
+    work.program(&["ingest", "--verify", "--space", "space"]).assert().success();
+}
+
+#[test]
 fn a_walk_passes_over_what_is_no_dump_and_says_so() {
     let work = Work::new();
     for (number, name) in

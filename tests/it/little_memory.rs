@@ -24,6 +24,7 @@ fn run(input: &Path, space: &Path, memory: u64) -> IngestSummary {
         compress: None,
         memory: Some(memory),
         dry_run: false,
+        again: false,
         wait: 0,
     };
     ingest(&options, &Files::real(), &Silent).unwrap()

@@ -59,6 +59,7 @@ fn run(folder: &Path, name: &str, lines: &[String], space: &Path, progress: &dyn
         max_rejects: None,
         memory: None,
         dry_run: false,
+        again: false,
         wait: 0,
     };
     ingest(&options, &Files::real(), progress).unwrap();

@@ -3,7 +3,7 @@
 use std::fs;
 
 use profiles_sync::event::reject::Reason;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{Work, names_in, project};
 
@@ -67,6 +67,61 @@ fn a_line_over_16_mib_is_set_aside_and_cut() {
     work.program(&["ingest", "events.ndjson", "--space", "space", "-q"]).assert().success().stderr("");
     assert_eq!(work.rows("space/rejected.ndjson").len(), 0);
     assert_eq!(work.rows("space/pages.ndjson").len(), 1);
+}
+
+#[test]
+fn a_line_is_too_long_by_its_text_alone_however_it_is_read() {
+    const LIMIT: usize = 16 << 20;
+    let event = |name: &str, length: usize| {
+        let start = format!(
+            "{{\"type\":\"page\",\"messageId\":\"{name}\",\"userId\":\"u1\",\"timestamp\":\"2026-01-05\",\"x\":\""
+        );
+        format!("{start}{}\"}}", "x".repeat(length - start.len() - 2))
+    };
+    let (most, more, far_more) =
+        (event("most", LIMIT), event("more", LIMIT + 1), event("far more", LIMIT + (2 << 20)));
+    let short = event("short", 100);
+    for (bom, end) in [("", "\n"), ("", "\r\n"), ("\u{feff}", "\n"), ("\u{feff}", "\r\n")] {
+        for lines in [
+            [&most, &short, "oops"],
+            [&more, &short, "oops"],
+            [&far_more, &short, "oops"],
+            [&short, "oops", &most],
+            [&short, "oops", &more],
+            [&short, "oops", &far_more],
+        ] {
+            let work = Work::new();
+            let text = format!("{bom}{}", lines.join(end));
+            let mut expected: Vec<Value> = Vec::new();
+            let mut offset = bom.len();
+            for (number, line) in (1..).zip(lines) {
+                let detail = format!("{} bytes, more than {LIMIT}", line.len());
+                if LIMIT < line.len() {
+                    expected.push(json!([number, offset, "line_too_long", detail]));
+                } else if line == "oops" {
+                    expected.push(json!([
+                        number,
+                        offset,
+                        "not_json",
+                        "expected a value at byte 1 of the line"
+                    ]));
+                }
+                offset += line.len() + end.len();
+            }
+            work.write("events.ndjson", &text);
+            work.program(&["ingest", "events.ndjson", "--space", "file", "-q"]).assert().success();
+            work.program(&["ingest", "-", "--space", "stream", "-q"]).write_stdin(text).assert().success();
+            for space in ["file", "stream"] {
+                let rows = work.rows(&format!("{space}/rejected.ndjson"));
+                let found: Vec<Value> = rows
+                    .iter()
+                    .map(|row| json!([row["line"], row["byte_offset"], row["reason"], row["detail"]]))
+                    .collect();
+                assert_eq!(found, expected, "{space}, {bom:?}, {end:?}, {:?}", lines.map(str::len));
+                assert_eq!(work.rows(&format!("{space}/pages.ndjson")).len(), 3 - expected.len());
+            }
+        }
+    }
 }
 
 #[test]

@@ -155,6 +155,7 @@ impl World {
                 max_rejects: None,
                 memory: None,
                 dry_run: false,
+                again: false,
                 wait: 0,
             };
             let counted = ingest(&IngestOptions { dry_run: true, ..options.clone() }, &files, &Silent);

@@ -52,6 +52,7 @@ fn add_as(compress: Option<Compression>, space: &Path, lines: &[String], config:
         max_rejects: None,
         memory: None,
         dry_run: false,
+        again: false,
         wait: 0,
     };
     match ingest(&options, &Files::real(), &Silent) {

@@ -172,18 +172,24 @@ fn blocks(random: &mut Random, text: &mut String, rules: &mut Rules, of_type: Op
 }
 
 fn drop_rule(random: &mut Random, text: &mut String, rules: &mut Rules) {
-    let mut lines = String::new();
-    let mut globs = |key: &str, all: &[&str]| {
+    let mut globs = |all: &[&'static str]| -> Option<Vec<String>> {
         let globs: Vec<String> = random.some(all, 25).into_iter().map(str::to_owned).collect();
-        Some(globs).filter(|globs| !globs.is_empty()).inspect(|globs| {
-            writeln!(lines, "{key} = {}", list(globs)).unwrap();
-        })
+        Some(globs).filter(|globs| !globs.is_empty())
     };
-    let rule = DropRule {
-        event_type: globs("type", &["track", "pa*", "*e*"]),
-        event_name: globs("event", &["Order Completed", "Order*", "*", "* *"]),
-        source: globs("source", &["s1", "s*"]),
-    };
+    let mut event_type = globs(&["track", "pa*", "*e*"]);
+    let event_name = globs(&["Order Completed", "Order*", "*", "* *"]);
+    // A rule that asks other calls for the name of a track event is refused.
+    if event_name.is_some()
+        && let Some(types) = &mut event_type
+        && !types.iter().any(|glob| glob == "track")
+    {
+        types.push("t*".to_owned());
+    }
+    let rule = DropRule { event_type, event_name, source: globs(&["s1", "s*"]) };
+    let lines: String = [("type", &rule.event_type), ("event", &rule.event_name), ("source", &rule.source)]
+        .into_iter()
+        .filter_map(|(key, globs)| Some(format!("{key} = {}\n", list(globs.as_ref()?))))
+        .collect();
     // A rule without conditions is refused.
     if !lines.is_empty() {
         writeln!(text, "[[drop]]\n{lines}").unwrap();

@@ -60,6 +60,13 @@ pub(crate) struct IngestArgs {
         help_heading = "Input"
     )]
     pub(crate) events: Vec<PathBuf>,
+    /// Read inputs again that were ingested before
+    ///
+    /// Without this flag an input whose content was ingested before is skipped. With it, what the rules left out then and let in
+    /// now is added, such as events of a drop rule that is gone; events that were accepted still add nothing, and lines that
+    /// cannot be used are set aside once more.
+    #[arg(long, conflicts_with = "verify", help_heading = "Input")]
+    pub(crate) again: bool,
     /// Fail above N rejected lines, or P% of all lines
     ///
     /// Lines that cannot be used are set aside in `rejected.ndjson` with the reason, and the run goes on. With this

@@ -89,6 +89,7 @@ fn options(args: &IngestArgs) -> IngestOptions {
         max_rejects: args.max_rejects,
         memory: args.memory,
         dry_run: args.dry_run,
+        again: args.again,
         wait: args.wait.seconds(),
     }
 }
