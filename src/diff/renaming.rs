@@ -2,7 +2,8 @@
 //!
 //! A segment id is the same profile on both sides where the same identifier was first mapped to it, or the same event
 //! created it; what merged away with nothing but the views to tell is paired by the merge that it was part of. An id gets
-//! one partner, the first that is found. Whether the results are the same under these pairs, comparing the tables tells.
+//! one partner: itself where it may, else the first that is found. Whether the results are the same under these pairs,
+//! comparing the tables tells.
 
 use std::borrow::Cow;
 
@@ -21,6 +22,9 @@ use super::{
 /// The columns that hold segment ids, in all tables.
 pub const SEGMENT_ID_COLUMNS: [&str; 3] = ["segment_id", "canonical_segment_id", "merged_to"];
 
+/// Stands behind an old id without a new one, where a new profile that it is not has the same id.
+const ONLY_OLD: &[u8] = b" (old)";
+
 /// Old segment ids with their new ones.
 #[derive(Debug, Default)]
 pub struct Renaming {
@@ -36,8 +40,16 @@ impl Renaming {
         renaming.pair_rows(sides, "external_id_mapping_updates", &identifier, "segment_id", files)?;
         renaming.pair_rows(sides, "external_id_mapping", &identifier, "canonical_segment_id", files)?;
         renaming.pair_rows(sides, "user_identifiers", &["type", "value"], "canonical_segment_id", files)?;
-        renaming.pair_merged(sides, "id_graph_updates", &["triggering_event_id", "seq"], files)?;
-        renaming.pair_merged(sides, "id_graph", &["uuid_ts", "seq"], files)?;
+        for (table, columns) in [
+            ("id_graph_updates", ["triggering_event_id", "seq"]),
+            ("id_graph", ["uuid_ts", "seq"]),
+            ("profile_merges", ["uuid_ts", "seq"]),
+        ] {
+            // What is merged away is told apart by what it merged into.
+            for merged in [false, true] {
+                renaming.pair_graph_rows(sides, table, &columns, merged, files)?;
+            }
+        }
         Ok(renaming)
     }
 
@@ -63,11 +75,16 @@ impl Renaming {
                 continue;
             }
             let token = doc.tokens[value as usize];
-            if let Some(new) = self.new_of.get(doc.raw(value))
-                && **new != *doc.raw(value)
-            {
+            let old = doc.raw(value);
+            let new = match self.new_of.get(old) {
+                Some(new) => Cow::Borrowed(&**new),
+                // A new profile is called so, but it is another one.
+                None if self.old_of.contains_key(old) => Cow::Owned([old, ONLY_OLD].concat()),
+                None => continue,
+            };
+            if *new != *old {
                 out.extend_from_slice(&line[copied..token.start as usize - 1]);
-                push_string(&mut out, new);
+                push_string(&mut out, &new);
                 copied = token.end as usize + 1;
             }
         }
@@ -110,15 +127,28 @@ impl Renaming {
                 ids.entry(hash(&row)).or_insert_with(|| id.as_ref().into());
             }
         })?;
-        each_row(new, files, &mut |row| {
-            if let (Some(old), Some(new)) = (ids.get(&hash(&row)), row.text(id)) {
-                self.pair(old, &new);
-            }
-        })
+        // Where profiles merged, the one whose id stayed is the one that goes on.
+        for same_id in [true, false] {
+            each_row(new, files, &mut |row| {
+                if let (Some(old), Some(new)) = (ids.get(&hash(&row)), row.text(id))
+                    && (**old == *new) == same_id
+                {
+                    self.pair(old, &new);
+                }
+            })?;
+        }
+        Ok(())
     }
 
-    /// Pairs the ids that the same event created or merged away, into the same profile and in the order of the ids.
-    fn pair_merged(&mut self, sides: &[Side; 2], table: &str, columns: &[&str], files: &Files) -> Result<()> {
+    /// Pairs the ids that the same event created, or that it merged away into the same profile, in the order of the ids.
+    fn pair_graph_rows(
+        &mut self,
+        sides: &[Side; 2],
+        table: &str,
+        columns: &[&str],
+        merged: bool,
+        files: &Files,
+    ) -> Result<()> {
         let [Some(old), Some(new)] = [0, 1].map(|side: usize| sides[side].tables.get(table)) else {
             return Ok(());
         };
@@ -131,17 +161,15 @@ impl Renaming {
                 else {
                     return;
                 };
-                let known = if side == 0 { &self.new_of } else { &self.old_of };
-                if known.contains_key(&*id) {
+                let partners = [&self.new_of, &self.old_of][side];
+                if (id != into) != merged || partners.contains_key(&*id) {
                     return;
                 }
                 parts.clear();
                 key.push(&mut parts, row.doc);
-                // What it merged into has a partner by now, or is the id itself.
-                if id != into {
-                    let into =
-                        if side == 0 { self.new_of.get(&*into).map(|new| &**new) } else { Some(&*into) };
-                    parts.extend_from_slice(into.unwrap_or_default());
+                // What it merged into has a partner by now, or will have none.
+                if let Some(partner) = partners.get(&*into).filter(|_| merged) {
+                    parts.extend_from_slice(if side == 0 { partner } else { &into });
                 }
                 groups[side].push((key_of(&parts), id.as_ref().into()));
             })?;
@@ -177,5 +205,8 @@ mod tests {
         assert_eq!(String::from_utf8(renaming.apply(line).into_owned()).unwrap(), expected);
         let line = br#"{"segment_id":"profile_3"}"#;
         assert_eq!(&*renaming.apply(line), line);
+        // A new profile that another old one became has this id.
+        let line = br#"{"segment_id":"use_b"}"#;
+        assert_eq!(&*renaming.apply(line), br#"{"segment_id":"use_b (old)"}"#);
     }
 }

@@ -44,6 +44,7 @@ pub struct Rows<'a> {
     files: &'a Files,
     waiting: Vec<TableFile>,
     path: PathBuf,
+    packed: bool,
     reader: Option<Box<dyn Read + Send>>,
     buffer: Vec<u8>,
     /// What of the buffer is read and not passed.
@@ -86,6 +87,7 @@ impl<'a> Rows<'a> {
             files,
             waiting: Vec::new(),
             path: PathBuf::new(),
+            packed: false,
             reader: None,
             buffer: vec![0; block],
             unread: 0..0,
@@ -208,9 +210,9 @@ impl<'a> Rows<'a> {
                 other => break other,
             }
         };
-        let n_read = read.map_err(|e| {
-            Error::io("read", &self.path, e)
-                .hint("a packed file that was cut short cannot be read to its end")
+        let n_read = read.map_err(|e| match (Error::io("read", &self.path, e), self.packed) {
+            (error, true) => error.hint("a packed file that was cut short cannot be read to its end"),
+            (error, false) => error,
         })?;
         if n_read == 0 {
             self.reader = None;
@@ -240,6 +242,7 @@ impl<'a> Rows<'a> {
         self.unread = 0..first.len();
         self.place = Place { file: self.place.file.wrapping_add(1), offset };
         self.reader = Some(reader);
+        self.packed = file.packing != Packing::Plain;
         self.path = file.path;
         Ok(true)
     }

@@ -147,7 +147,7 @@ pub fn compare_all(
     let plans: Vec<Plan<'_>> = pairs
         .par_iter()
         .with_max_len(1)
-        .map(|pair| plan(pair, options, sources, renaming, files))
+        .map(|pair| plan(pair, options, sources, renaming, files, meter))
         .collect::<Result<_>>()?;
     let memory = options.memory() / rayon::current_num_threads() as u64;
     let run = |plan: &Plan<'_>| compare(plan, renaming, memory, options.sizes, files, meter);
@@ -172,6 +172,7 @@ fn plan<'a>(
     sources: [Option<Source<'_>>; 2],
     renaming: Option<&Renaming>,
     files: &Files,
+    meter: &Meter<'_>,
 ) -> Result<Plan<'a>> {
     let tables = || pair.sides.into_iter().flatten();
     let csv = tables().flatten().any(|file| file.format == Format::Csv);
@@ -189,6 +190,9 @@ fn plan<'a>(
     } else {
         key_columns(pair, &samples, options)?
     };
+    if renaming.is_none() || options.ids == IdMode::Renamed {
+        tell_missing_key(pair, &columns, &samples, meter);
+    }
     let key = Key { columns, ignored: ignored.clone(), typing };
     let rules = TableRules {
         table: pair.name.clone(),
@@ -297,15 +301,39 @@ fn in_order(lines: &[Vec<u8>], key: &Key) -> bool {
     true
 }
 
+/// Whether one of the first rows has a column.
+fn has(lines: &[Vec<u8>], column: &str) -> bool {
+    let mut tape = Tape::default();
+    lines.iter().take(16).any(|line| {
+        read_row(&mut tape, line).is_ok()
+            && Document { text: line, tokens: &tape.tokens }.get(0, column.as_bytes()).is_some()
+    })
+}
+
+/// Says which column of the key only one side has, for no row is found again then.
+fn tell_missing_key(pair: &Pair<'_>, columns: &[String], samples: &[Vec<Vec<u8>>; 2], meter: &Meter<'_>) {
+    for column in columns {
+        let missing = match samples.each_ref().map(|lines| lines.is_empty() || has(lines, column)) {
+            [false, true] => OLD,
+            [true, false] => NEW,
+            _ => continue,
+        };
+        let capitals = column.to_ascii_uppercase();
+        let written = if has(&samples[missing], &capitals) {
+            format!(" but `{capitals}`, and names of columns are compared as they are")
+        } else {
+            String::new()
+        };
+        meter.notice(&format!(
+            "no row of `{}` is found again: the {} side has no column `{column}`{written}",
+            pair.name,
+            ["old", "new"][missing],
+        ));
+    }
+}
+
 /// The columns of the key: as typed, as known of the table, or `id`; none where the whole row is the key.
 fn key_columns(pair: &Pair<'_>, samples: &[Vec<Vec<u8>>; 2], options: &DiffOptions) -> Result<Vec<String>> {
-    let has = |lines: &[Vec<u8>], column: &str| {
-        let mut tape = Tape::default();
-        lines.iter().take(16).any(|line| {
-            read_row(&mut tape, line).is_ok()
-                && Document { text: line, tokens: &tape.tokens }.get(0, column.as_bytes()).is_some()
-        })
-    };
     let known = keys::known(&pair.name);
     if !options.key.is_empty() && (known.is_none() || pair.alone) {
         let missing = options

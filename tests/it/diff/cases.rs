@@ -236,6 +236,27 @@ fn the_key_is_known_or_typed_or_the_whole_row() {
 }
 
 #[test]
+fn a_key_in_capitals_is_told() {
+    let work = Work::new();
+    work.write("old/id_graph.ndjson", "{\"segment_id\":\"s\",\"canonical_segment_id\":\"s\"}\n");
+    work.write("new/id_graph.ndjson", "{\"SEGMENT_ID\":\"s\",\"CANONICAL_SEGMENT_ID\":\"s\"}\n");
+    let (code, _, said) = run(&work, &["old", "new"]);
+    let note = "note: no row of `id_graph` is found again: the new side has no column `segment_id` but `SEGMENT_ID`, \
+        and names of columns are compared as they are\n";
+    assert_eq!((code, said.as_str()), (1, note));
+    assert!(!run(&work, &["old", "old"]).2.contains("found again"));
+}
+
+#[test]
+fn a_csv_that_cannot_be_read_is_trouble() {
+    let work = Work::new();
+    work.write("bad.csv", "id,n\n1,5\n2\n");
+    let (code, _, said) = run(&work, &["bad.csv", "bad.csv"]);
+    assert_eq!(code, 2);
+    assert!(said.contains("bad.csv") && said.contains("line: 3") && !said.contains("packed"), "{said}");
+}
+
+#[test]
 fn ignored_columns_do_not_count() {
     check(A, "{\"id\":\"a\",\"x\":9}\n", &["--ignore-columns", "x*"], 0, [1, 0, 0, 0]);
     check(A, "{\"id\":\"a\",\"x\":9,\"y\":1}\n", &["--ignore-columns", "x"], 1, [0, 0, 0, 1]);

@@ -295,6 +295,68 @@ fn under_other_ids_a_real_difference_stays_one() {
     }
 }
 
+/// Rewrites segment ids of all tables of a folder.
+fn renamed(work: &Work, from: &str, into: &str, tables: &[&str]) {
+    for table in tables {
+        let text = work.read(&format!("{from}/{table}.ndjson")).replace("\"profile_", "\"other_");
+        work.write(&format!("{into}/{table}.ndjson"), text);
+    }
+}
+
+#[test]
+fn the_tables_of_an_export_and_a_lone_graph_are_the_same_under_other_ids() {
+    for tables in [
+        &["user_identifiers", "user_traits", "profile_merges"][..],
+        &["external_id_mapping", "id_graph"],
+        &["id_graph"],
+        &["profile_merges"],
+        &["id_graph_updates"],
+    ] {
+        let work = Work::new();
+        space(&work, "space", &EVENTS, &["--segment-ids", "sequential"]);
+        renamed(&work, "space", "new", tables);
+        for table in tables {
+            work.write(&format!("old/{table}.ndjson"), work.read(&format!("space/{table}.ndjson")));
+        }
+        work.program(&["diff", "old", "new"]).assert().code(1);
+        let output = work.program(&["diff", "old", "new", "--ids", "renamed"]).output().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{tables:?} {said}");
+        assert!(said.starts_with("old and new are the same but for "), "{tables:?} {said}");
+    }
+}
+
+#[test]
+fn a_merge_is_a_difference_under_any_ids() {
+    let work = Work::new();
+    let line = |id: &str, identifiers: &str, minute: u32| {
+        format!(
+            "{{\"type\":\"page\",\"messageId\":\"{id}\",{identifiers},\"timestamp\":\"2026-01-01T00:0{minute}:00Z\"}}\n"
+        )
+    };
+    let mut events = line("m1", "\"anonymousId\":\"b\"", 0) + &line("m2", "\"anonymousId\":\"a\"", 1);
+    events += &line("m3", "\"anonymousId\":\"b\",\"userId\":\"u\"", 2);
+    work.write("one.ndjson", events);
+    work.write("two.ndjson", line("m4", "\"anonymousId\":\"a\",\"userId\":\"u\"", 3));
+    let ingest = |inputs: &[&str], space: &str| {
+        let args = [&["ingest"], inputs, &["--space", space, "--materialize", "-q"]].concat();
+        work.program(&args).assert().success();
+    };
+    ingest(&["one.ndjson"], "before");
+    ingest(&["one.ndjson", "two.ndjson"], "after");
+    for (table, ids) in
+        [("user_identifiers", "renamed"), ("external_id_mapping", "renamed"), ("id_graph", "exact")]
+    {
+        let sides = ["before", "after"].map(|side| format!("{side}/{table}.ndjson"));
+        for [old, new] in [[0, 1], [1, 0]] {
+            let args = ["diff", &sides[old], &sides[new], "--ids", ids];
+            let output = work.program(&args).output().unwrap();
+            let said = String::from_utf8(output.stdout).unwrap();
+            assert_eq!(output.status.code(), Some(1), "{args:?} {said}");
+        }
+    }
+}
+
 #[test]
 fn the_events_that_made_the_difference_are_told() {
     let work = Work::new();
