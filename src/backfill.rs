@@ -25,6 +25,7 @@ use crate::{
     files::Files,
     identity::{rules::Compression, types::Types},
     ingest::compression_of,
+    materialize::tell_stale_views,
     progress::Progress,
     space::{
         commit::Space,
@@ -60,6 +61,7 @@ pub fn profiles(
 ) -> Result<ProfilesSummary> {
     let started = Instant::now();
     let meter = Meter::new(progress);
+    tell_stale_views(&options.state, files, progress);
     let mut state = State::read(&options.state, files, &meter)?;
     let mut summary = ProfilesSummary {
         tables_used: state.used.iter().map(|table| table.name.clone()).collect(),

@@ -24,15 +24,11 @@ pub mod schema;
 pub mod sides;
 pub mod spill;
 pub mod tables;
-pub mod values;
 pub mod walk;
 
-use std::{
-    io::Write,
-    path::{Path, PathBuf},
-};
+use std::{io::Write, path::PathBuf};
 
-use crate::{error::Result, files::Files, materialize::stale_views, progress::Progress};
+use crate::{error::Result, files::Files, materialize::tell_stale_views, progress::Progress};
 
 use self::{
     columns::globs,
@@ -178,21 +174,6 @@ pub fn diff(
     }
     let sides = [&options.old, &options.new].map(|path| path.display().to_string());
     Ok(Comparison { sides, sameness, tables, identity })
-}
-
-/// Says of a space which of its views are older than its raw tables.
-fn tell_stale_views(folder: &Path, files: &Files, progress: &dyn Progress) {
-    // A manifest that cannot be read is none of this job's business.
-    if folder.is_dir()
-        && let Ok((stale, run)) = stale_views(folder, files)
-    {
-        for (view, of_run) in stale {
-            progress.notice(&format!(
-                "`{view}` in `{}` is of run {of_run}, the raw tables are of run {run}: `profiles-sync materialize` brings it up to date",
-                folder.display()
-            ));
-        }
-    }
 }
 
 /// Whether it is worth asking for other ids: all profiles have the same identifiers, some another id, and all tables

@@ -2,7 +2,7 @@
 //! and so that tests can make the k-th change fail.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, Permissions},
     io::{self, Seek, SeekFrom, Write},
     os::unix::fs::FileTypeExt,
     path::{Path, PathBuf},
@@ -84,6 +84,14 @@ impl Files {
     pub fn create(&self, path: &Path) -> Result<OutFile> {
         self.check(Change::Create, "create", path)?;
         let file = File::create(path).map_err(|e| Error::io("create", path, e))?;
+        Ok(OutFile { file, path: path.to_owned(), files: self.clone() })
+    }
+
+    /// Opens a pipe or a device that is there, to be written to.
+    pub fn open_to_write(&self, path: &Path) -> Result<OutFile> {
+        self.check(Change::Create, "open for writing", path)?;
+        let file =
+            OpenOptions::new().write(true).open(path).map_err(|e| Error::io("open for writing", path, e))?;
         Ok(OutFile { file, path: path.to_owned(), files: self.clone() })
     }
 
@@ -170,7 +178,7 @@ pub fn refuse_pipe(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The name under which a file is written before it gets its own.
+/// The name under which a file of ours is written before it gets its own.
 #[must_use]
 pub fn beside(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
@@ -191,6 +199,12 @@ impl OutFile {
     pub fn write_all(&mut self, bytes: &[u8]) -> Result<()> {
         self.files.check(Change::Write, "write to", &self.path)?;
         self.file.write_all(bytes).map_err(|e| Error::io("write to", &self.path, e))
+    }
+
+    /// Lets those read and write it who may.
+    pub fn set_permissions(&self, permissions: Permissions) -> Result<()> {
+        self.files.check(Change::Write, "set the permissions of", &self.path)?;
+        self.file.set_permissions(permissions).map_err(|e| Error::io("set the permissions of", &self.path, e))
     }
 
     /// Brings the bytes to the disk.

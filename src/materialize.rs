@@ -19,7 +19,7 @@ use std::{
     time::Instant,
 };
 
-pub use self::record::stale_views;
+pub use self::record::{stale_views, tell_stale_views};
 use self::{
     changes::Changes,
     columns::Columns,
@@ -28,7 +28,7 @@ use self::{
 use crate::{
     error::{Error, Result},
     files::Files,
-    identity::rules::Compression,
+    identity::{config::CONFIG, rules::Compression},
     ingest::default_memory,
     progress::Progress,
     space::{
@@ -132,7 +132,7 @@ pub fn materialize_telling(
     progress: &dyn Progress,
     out: &mut dyn Write,
 ) -> Result<MaterializeSummary> {
-    run(options, files, progress, Some(&mut Changes::to_stream(out)))
+    run(options, files, progress, Some(&mut Changes::to_stream(out, Path::new("-"))))
 }
 
 fn run(
@@ -164,7 +164,7 @@ fn run(
     let job = Job { options, tables: &tables, views: &views, columns, compress, files, progress };
     let record = manifest.as_ref().filter(|_| in_place).map(|manifest| Record::of(manifest, &job));
     if let Some(record) = &record {
-        record.tell_age(&views, progress);
+        record.tell_age(&views, options.as_of, progress);
     }
     let (made, staged) = job.make(record.as_ref(), &mut summary)?;
     if let Some(changes) = changes {
@@ -193,7 +193,7 @@ fn refuse_table(changes: &Path, options: &MaterializeOptions) -> Result<()> {
     let is = |other: &Path| other.canonicalize().is_ok_and(|other| other == folder);
     let is_space = |folder: &Path| folder.join(MANIFEST).exists() && folder.join(STATE).is_dir();
     let name = changes.file_name().unwrap_or_default().to_string_lossy();
-    let of_space = (name == MANIFEST || table_of(&name).is_some())
+    let of_space = (name == MANIFEST || name == CONFIG || table_of(&name).is_some())
         && (is(&options.raw) || is(&options.out) || is_space(&folder));
     let in_state = folder.ends_with(STATE) && folder.parent().is_some_and(is_space);
     if of_space || in_state {
@@ -203,13 +203,17 @@ fn refuse_table(changes: &Path, options: &MaterializeOptions) -> Result<()> {
     Ok(())
 }
 
-/// The views of a space are its own: what is made of other tables must not replace them.
+/// The views of a space are its own: what is made of other tables, or as if it were no space, must not replace them.
 fn refuse_other_space(options: &MaterializeOptions, files: &Files) -> Result<()> {
     let (raw, out) = (options.raw.canonicalize(), options.out.canonicalize());
     let is_other = out.is_ok_and(|out| raw.is_ok_and(|raw| raw != out));
-    if is_other && Manifest::read(&options.out, files)?.is_some() {
-        return Err(Error::file(&options.out, "is a space, and has views of its own")
-            .hint("give another folder with `--out DIR`"));
+    if (is_other || !options.space) && Manifest::read(&options.out, files)?.is_some() {
+        let hint = if is_other {
+            "give another folder with `--out DIR`".to_owned()
+        } else {
+            format!("its views are made with `--space {}`", options.out.display())
+        };
+        return Err(Error::file(&options.out, "is a space, and has views of its own").hint(hint));
     }
     Ok(())
 }

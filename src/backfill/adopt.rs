@@ -277,7 +277,7 @@ impl Adopter<'_> {
         let is_held =
             |held: &PackedValue<'_>| !held.value.is_empty() && trait_names.column(held.path) == column;
         if let Some(held) = traits.values().find(is_held) {
-            if *held.value == *self.state.json(one) {
+            if self.state.says(one, held.value) {
                 adopted.known[2] += 1;
             } else {
                 let detail = format!(

@@ -14,6 +14,7 @@ use crate::{
     error::{Error, Result},
     event::{
         block::{Block, Event},
+        duplicates::Accepted,
         order::{Released, Waiting},
         timestamp::{Micros, Millis, push_micros},
     },
@@ -40,10 +41,9 @@ use crate::{
     },
     space::{
         commit::{STATE, Space},
-        event_rows::EventRows,
         manifest::{ConfigUsed, Job, Run, RunInput},
         replay::Replayed,
-        state::{Contents, Reading},
+        state::{Contents, DiskShelves, Reading},
     },
     summary::{EventsSummary, IngestSummary},
 };
@@ -118,6 +118,9 @@ pub fn events(options: &EventsOptions, files: &Files, progress: &dyn Progress) -
     let mut space = Space::open(&options.space, rules.compress, options.wait, files, progress)?;
     space.settle(&mut rules);
     let rules = Arc::new(rules);
+    for change in ConfigUsed::of(&rules).changes_since(space.manifest.config.as_ref()) {
+        progress.notice(&change);
+    }
     let memory = options.memory.unwrap_or_else(default_memory);
     let spill = Spill::new(&space.folder().join(STATE));
     let mut counted = IngestSummary::default();
@@ -134,6 +137,10 @@ pub fn events(options: &EventsOptions, files: &Files, progress: &dyn Progress) -
         window.until.saturating_add(rules.dedupe_window * 1000),
     );
     let tables = EventTables::read(&mut space, &options.tables, &rules, within, files, progress)?;
+    let mut met = Accepted::default();
+    let n_lines = looked.read.iter().map(|input| input.lines).sum::<u64>();
+    let shelves = DiskShelves::new(&space.folder().join(STATE));
+    met.shelve(Box::new(shelves), memory / 32, usize::try_from(n_lines).unwrap_or_default());
     progress.start("backfilling", Some(looked.units.iter().map(|unit| unit.length).sum()));
     let mut job = Backfill {
         graph: &replayed.graph,
@@ -143,7 +150,7 @@ pub fn events(options: &EventsOptions, files: &Files, progress: &dyn Progress) -
         window,
         uuid_ts: space.manifest.uuid_ts,
         newest: None,
-        met: EventRows::default(),
+        met,
         tables,
         summary: EventsSummary::default(),
     };
@@ -251,7 +258,7 @@ struct Backfill<'a> {
     /// When the newest event arrived that was written.
     newest: Option<Millis>,
     /// The events of this run: of duplicates the first one counts.
-    met: EventRows,
+    met: Accepted,
     tables: EventTables,
     summary: EventsSummary,
 }
@@ -323,20 +330,13 @@ impl<'a> Backfill<'a> {
         let mut rows = self.tables.rows();
         for &place in &released.places {
             let (block, event) = released.event(place);
-            if event.received_at * 1000 < self.window.since.saturating_sub(dedupe * 1000) {
-                self.summary.outside_window += 1;
-                continue;
-            }
             // The first of duplicates counts, also where it is outside the window.
-            let known = self.met.has(event.message_key, event.received_at, dedupe);
-            if !known {
-                self.met.insert(event.message_key, event.received_at);
-            }
+            let is_first = self.met.accept(event.message_key, event.received_at, dedupe)?;
             if !self.window.has(event.received_at) {
                 self.summary.outside_window += 1;
                 continue;
             }
-            if known || self.tables.has_other_call(event, dedupe) {
+            if !is_first || self.tables.has_other_call(event, dedupe) {
                 self.summary.duplicates += 1;
                 continue;
             }

@@ -19,8 +19,9 @@ use crate::{
     collections::Map,
     error::{Error, Result},
     event::{
-        json::{Document, Kind, Tape, push_string},
+        json::{Document, Tape, push_string},
         timestamp::Micros,
+        values::{Typing, same},
     },
     files::Files,
     identity::{
@@ -96,7 +97,10 @@ pub struct TraitValue {
     pub clock: Clock,
     /// Its rows.
     pub rows: RowsOf,
+    /// As JSON; `user_traits` alone knows it as text.
     json: Text,
+    /// Whether values have types: whether `profile_traits` tells it.
+    typing: Typing,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -287,7 +291,7 @@ impl State {
         let Some(value) = block.text(row, 2) else { return };
         let mut json = Vec::with_capacity(value.len() + 2);
         push_string(&mut json, value);
-        self.take_trait(segment, &snake_case(name), &json, row.clock, row_of);
+        self.take_trait(segment, &snake_case(name), (&json, Typing::Text), row.clock, row_of);
     }
 
     fn take_traits(&mut self, block: &StateRows<2>, row: &StateRow<2>, row_of: RowOf, claims: &mut Claims) {
@@ -303,11 +307,18 @@ impl State {
         claims.put(segment, Claim { canonical: segment, clock: row.clock, row: row_of });
         for one in &block.traits[row.traits.0 as usize..row.traits.1 as usize] {
             let (name, json) = block.trait_of(one);
-            self.take_trait(segment, &snake_case(name), json, row.clock, row_of);
+            self.take_trait(segment, &snake_case(name), (json, Typing::Json), row.clock, row_of);
         }
     }
 
-    fn take_trait(&mut self, segment: Segment, name: &[u8], json: &[u8], clock: Clock, row: RowOf) {
+    fn take_trait(
+        &mut self,
+        segment: Segment,
+        name: &[u8],
+        (json, typing): (&[u8], Typing),
+        clock: Clock,
+        row: RowOf,
+    ) {
         if name.is_empty() {
             let detail = "a trait whose name has no letters or digits".to_owned();
             self.conflicts.push(Conflict { row, reason: Reason::TraitWithoutName, detail });
@@ -318,11 +329,11 @@ impl State {
         let number = *self.by_trait.entry((segment, name)).or_insert(next);
         if number == next {
             let json = self.keep(json);
-            self.traits.push(TraitValue { segment, name, clock, rows: RowsOf::new(row), json });
+            self.traits.push(TraitValue { segment, name, clock, rows: RowsOf::new(row), json, typing });
             return;
         }
         let known = self.traits[number as usize];
-        if as_text(self.json(&known)) != as_text(json) {
+        if !same_json(self.json(&known), json, Typing::Text) {
             let detail = format!(
                 "trait `{}` of \"{}\" is {} in another row of the state",
                 String::from_utf8_lossy(self.trait_names.path(name)),
@@ -333,10 +344,11 @@ impl State {
             return;
         }
         self.other_rows.add(&mut self.traits[number as usize].rows, row);
-        if self.json(&known) != json {
+        if known.typing == Typing::Text && typing == Typing::Json {
             // `profile_traits` knows whether a value is text, `user_traits` when it was set.
             let json = self.keep(json);
-            self.traits[number as usize].json = json;
+            let known = &mut self.traits[number as usize];
+            (known.json, known.typing) = (json, typing);
         }
     }
 
@@ -350,6 +362,12 @@ impl State {
     #[must_use]
     pub fn json(&self, one: &TraitValue) -> &[u8] {
         self.text(one.json)
+    }
+
+    /// Whether a value of JSON says what a trait says.
+    #[must_use]
+    pub fn says(&self, one: &TraitValue, json: &[u8]) -> bool {
+        same_json(self.json(one), json, one.typing)
     }
 
     /// A segment id's text.
@@ -374,17 +392,12 @@ impl State {
     }
 }
 
-/// What a JSON value is as the text that `user_traits` has.
-fn as_text(json: &[u8]) -> Vec<u8> {
-    let mut tape = Tape::default();
-    if tape.read(json).is_err() {
-        return json.to_vec();
-    }
-    let doc = Document { text: json, tokens: &tape.tokens };
-    match doc.kind(0) {
-        Kind::Plain | Kind::Escaped => doc.string(0).unwrap_or_default().into_owned(),
-        _ => json.to_vec(),
-    }
+/// Whether two JSON values are the same.
+fn same_json(one: &[u8], other: &[u8], typing: Typing) -> bool {
+    let mut tapes = [Tape::default(), Tape::default()];
+    let are_json = tapes.iter_mut().zip([one, other]).all(|(tape, text)| tape.read(text).is_ok());
+    let doc = |side: usize, text| Document { text, tokens: &tapes[side].tokens };
+    one == other || are_json && same(doc(0, one), 0, doc(1, other), 0, typing)
 }
 
 /// What is lost without a table.

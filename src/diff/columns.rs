@@ -7,10 +7,11 @@ use globset::{Glob, GlobSet, GlobSetBuilder};
 use crate::{
     collections::{Map, Set},
     error::{Error, Result},
-    event::json::Document,
+    event::{
+        json::Document,
+        values::{Typing, is_null, push_canonical, push_canonical_text, same},
+    },
 };
-
-use super::values::{Typing, is_null, push_canonical, push_canonical_text, same};
 
 /// Compiles globs; `flag` is where they were given.
 pub fn globs(patterns: &[String], flag: &str) -> Result<GlobSet> {

@@ -4,7 +4,10 @@
 //! left, it changed. Where a key stands more than once, nobody can say which row became which: what is left was removed
 //! and added.
 
-use crate::event::json::{Document, Tape, push_string};
+use crate::event::{
+    json::{Document, Tape, push_string},
+    values::Typing,
+};
 
 use super::{
     columns::{Changed, Ignored, canonical, compare, note_columns},
@@ -13,7 +16,6 @@ use super::{
     outcome::{Cell, NEW, OLD, OddLine, Outcome, RowChange, RowKind},
     records::push_record,
     rows::Place,
-    values::Typing,
 };
 
 /// What holds for a whole table.

@@ -5,12 +5,12 @@
 //! everything else: their first members are walked by the shape of the line before, and only a line of another shape is
 //! parsed.
 
-use crate::event::json::{Document, Kind, Tape};
-
-use super::{
-    columns::{Ignored, canonical},
+use crate::event::{
+    json::{Document, Kind, Tape},
     values::{Decimal, Typing, is_null, push_canonical, push_canonical_text},
 };
+
+use super::columns::{Ignored, canonical};
 
 /// The key of a table that this project writes; `None` for any other.
 #[must_use]

@@ -7,7 +7,10 @@ use memchr::memmem::Finder;
 
 use crate::{
     error::Result,
-    event::json::{Document, Tape, push_string},
+    event::{
+        json::{Document, Tape, push_string},
+        values::{Typing, is_null},
+    },
     files::Files,
 };
 
@@ -17,7 +20,6 @@ use super::{
     rows::Rows,
     sides::Table,
     tables::Pair,
-    values::{Typing, is_null},
 };
 
 /// The columns of each side that the other lacks, by name.

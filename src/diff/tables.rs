@@ -9,7 +9,10 @@ use rayon::prelude::*;
 use crate::{
     collections::Map,
     error::{Error, Result},
-    event::json::{Document, Tape},
+    event::{
+        json::{Document, Tape},
+        values::Typing,
+    },
     files::Files,
     read::inputs::Packing,
 };
@@ -32,7 +35,6 @@ use super::{
     rows::{Rows, line_number},
     schema,
     sides::{Format, Side, Table},
-    values::Typing,
     walk::walk,
 };
 

@@ -11,6 +11,7 @@ pub mod parse;
 pub mod reject;
 pub mod time_reader;
 pub mod timestamp;
+pub mod values;
 
 /// The six calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

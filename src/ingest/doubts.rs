@@ -1,6 +1,7 @@
 //! What in a config is allowed but looks like a slip: told when the config is new, so that it is seen once and does not nag.
 
 use crate::{
+    event::Call,
     identity::{
         config::nearest,
         rules::{Globs, Rules, Selection},
@@ -47,7 +48,23 @@ pub(super) fn doubts(rules: &Rules) -> Vec<String> {
             })),
         }
     }
+    let no_ids: Vec<_> = Call::ALL
+        .into_iter()
+        .map(Call::table)
+        .filter(|table| rules.tables.has(table) && !has_ids(table, rules))
+        .map(|table| format!("`{table}`"))
+        .collect();
+    if !no_ids.is_empty() {
+        doubts.push(format!(
+            "`[sync]` leaves `id` and `event_id` out of {}, so that nobody can tell the rows apart: columns are TABLE.COLUMN, and `*.id` is one of all tables",
+            no_ids.join(", ")
+        ));
+    }
     doubts
+}
+
+fn has_ids(table: &str, rules: &Rules) -> bool {
+    ["id", "event_id"].into_iter().any(|column| rules.columns.has(&format!("{table}.{column}")))
 }
 
 /// The globs that stand for one name only.

@@ -118,10 +118,6 @@ fn hint_for(text: &str) -> Option<String> {
     if text.starts_with("PAR1") {
         return Some("unpack it first, to one JSON object a line: it is parquet".to_owned());
     }
-    // In a tar the name and the numbers of the first file come first.
-    if text.get(257..262) == Some("ustar") {
-        return Some("unpack it first, with `tar -x`: it is a tar archive".to_owned());
-    }
     // Either byte order mark is two bytes that are not UTF-8.
     if text.starts_with("\u{fffd}\u{fffd}") && text.contains('\0') {
         return Some("convert it first, with `iconv -f UTF-16 -t UTF-8 FILE`: it is UTF-16".to_owned());
@@ -141,10 +137,7 @@ mod tests {
 
     #[test]
     fn what_a_file_starts_with_tells_what_it_is() {
-        let mut tar = b"dump.ndjson\0".to_vec();
-        tar.resize(257, 0);
-        tar.extend_from_slice(b"ustar\0");
-        let cases: [(&[u8], &str); 14] = [
+        let cases: [(&[u8], &str); 13] = [
             (b"[", "jq -c '.[]' FILE"),
             (b"[{\"type\":\"page\"},", "jq -c '.[]' FILE"),
             (b"  [ {\"type\":\"page\"}]", "jq -c '.[]' FILE"),
@@ -158,7 +151,6 @@ mod tests {
             (b"\x1f\x8b\x08\0", "gzip -d"),
             (b"\x28\xb5\x2f\xfd\x04", "zstd -d"),
             (b"PAR1\x15", "parquet"),
-            (&tar, "tar -x"),
         ];
         for (start, expected) in cases {
             let hint = hint_for(&String::from_utf8_lossy(start));

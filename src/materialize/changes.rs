@@ -4,15 +4,16 @@
 //! over by comparing bytes.
 
 use std::{
+    fs::Metadata,
     io::{self, Write},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use super::Job;
 use crate::{
     error::{Error, Result},
     event::json::push_string,
-    files::{Files, OutFile, beside},
+    files::{Files, OutFile},
     progress::Progress,
     table::{
         find::{Part, file_of, file_there},
@@ -29,9 +30,16 @@ pub(super) struct Changes<'a> {
 }
 
 enum Sink<'a> {
-    Stream(&'a mut dyn Write),
+    /// A stream, and what it is called.
+    Stream(&'a mut dyn Write, &'a Path),
     /// A file that gets its name once all changes are in it, which is before the views are replaced.
     File(OutFile, &'a Path),
+}
+
+/// The name under which changes are written before they get their own: none that somebody else would use.
+fn beside(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.profiles-sync.tmp"))
 }
 
 /// Bytes written at a time.
@@ -39,18 +47,31 @@ const OUT_BYTES: usize = 1 << 18;
 
 impl<'a> Changes<'a> {
     /// To a stream.
-    pub(super) fn to_stream(out: &'a mut dyn Write) -> Self {
-        Self { sink: Sink::Stream(out), waiting: Vec::new() }
+    pub(super) fn to_stream(out: &'a mut dyn Write, name: &'a Path) -> Self {
+        Self { sink: Sink::Stream(out, name), waiting: Vec::new() }
     }
 
-    /// To a file, while `work` goes on. It is replaced in one step, or stays as it was.
+    /// To a file, while `work` goes on. It is replaced in one step, or stays as it was; a pipe or a device is written to.
     pub(super) fn to_file<T>(
         path: &Path,
         files: &Files,
         work: impl FnOnce(&mut Changes<'_>) -> Result<T>,
     ) -> Result<T> {
+        let there = std::fs::metadata(path).ok();
+        if there.as_ref().is_some_and(Metadata::is_dir) {
+            return Err(Error::file(path, "is a folder").hint("give `--changes` a file"));
+        }
+        if there.as_ref().is_some_and(|there| !there.is_file()) {
+            let mut out = files.open_to_write(path)?;
+            return work(&mut Changes::to_stream(&mut out, path));
+        }
+        // A link stays one: the file that it leads to is replaced.
+        let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let beside = beside(path);
         let out = files.create(&beside)?;
+        if let Some(there) = there {
+            out.set_permissions(there.permissions())?;
+        }
         let result = work(&mut Changes { sink: Sink::File(out, path), waiting: Vec::new() });
         if result.is_err() && beside.exists() {
             // The first error is the one to tell.
@@ -154,10 +175,10 @@ impl<'a> Changes<'a> {
     fn flush(&mut self) -> Result<()> {
         match &mut self.sink {
             Sink::File(out, _) => out.write_all(&self.waiting)?,
-            Sink::Stream(out) => {
+            Sink::Stream(out, name) => {
                 let written = out.write_all(&self.waiting).and_then(|()| out.flush());
                 written.map_err(|e: io::Error| {
-                    Error::io("write the changes to", "-", e).hint(
+                    Error::io("write the changes to", *name, e).hint(
                         "the views are as they were, and the next run tells the same changes; run it again",
                     )
                 })?;

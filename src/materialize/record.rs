@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, path::Path};
 use super::{Job, MaterializeOptions};
 use crate::{
     error::Result,
+    event::timestamp::{Micros, push_micros},
     files::Files,
     progress::Progress,
     space::{
@@ -62,11 +63,15 @@ impl Record {
     }
 
     /// Says of which run the views are, where it is not the last one.
-    pub(super) fn tell_age(&self, made: &[View], progress: &dyn Progress) {
+    pub(super) fn tell_age(&self, made: &[View], as_of: Option<Micros>, progress: &dyn Progress) {
         let Self { known, run, .. } = self;
         let old: Vec<_> = known.iter().filter(|(_, state)| self.is_old(state)).collect();
         let (made, left): (Vec<_>, Vec<_>) =
             old.into_iter().partition(|(name, _)| made.iter().any(|view| view.name() == *name));
+        let as_of = known.values().find_map(|state| state.as_of.filter(|_| as_of.is_none()));
+        if let Some(as_of) = as_of {
+            progress.notice(&format!("the views were as of {}", time(as_of)));
+        }
         if let Some(oldest) = made.iter().map(|(_, state)| state.run).min() {
             progress.notice(&format!("the views were of run {oldest}, the raw tables are of run {run}"));
         }
@@ -168,9 +173,36 @@ fn raw_state(manifest: &Manifest, table: &str) -> RawState {
 /// run. Nothing where the folder is no space, or nothing is known of its views.
 pub fn stale_views(space: &Path, files: &Files) -> Result<(Vec<(String, u64)>, u64)> {
     let Some(manifest) = Manifest::read(space, files)? else { return Ok((Vec::new(), 0)) };
-    let is_old = |state: &ViewState| {
-        state.raw.iter().any(|(table, raw)| raw_state(&manifest, table).bytes != raw.bytes)
-    };
-    let old = manifest.views.iter().filter(|(_, state)| is_old(state));
+    let old = manifest.views.iter().filter(|(_, state)| is_old(state, &manifest));
     Ok((old.map(|(name, state)| (name.clone(), state.run)).collect(), manifest.runs.len() as u64))
+}
+
+/// Says of what is to be read as tables which of its views do not stand as its raw tables do.
+pub fn tell_stale_views(folder: &Path, files: &Files, progress: &dyn Progress) {
+    // A manifest that cannot be read is told by whoever needs it.
+    let Ok(Some(manifest)) = Manifest::read(folder, files) else { return };
+    for (view, state) in &manifest.views {
+        let what = match state.as_of {
+            Some(as_of) => format!("stands as of {}", time(as_of)),
+            None if is_old(state, &manifest) => {
+                format!("is of run {}, the raw tables are of run {}", state.run, manifest.runs.len())
+            }
+            None => continue,
+        };
+        progress.notice(&format!(
+            "`{view}` in `{}` {what}: `profiles-sync materialize` brings it up to date",
+            folder.display()
+        ));
+    }
+}
+
+fn is_old(state: &ViewState, manifest: &Manifest) -> bool {
+    state.raw.iter().any(|(table, raw)| raw_state(manifest, table).bytes != raw.bytes)
+}
+
+/// A time in our spelling.
+fn time(micros: Micros) -> String {
+    let mut text = Vec::new();
+    push_micros(&mut text, micros);
+    String::from_utf8_lossy(&text).into_owned()
 }

@@ -224,6 +224,16 @@ pub fn first_bytes(reader: &mut impl Read) -> io::Result<Vec<u8>> {
     Ok(first)
 }
 
+/// Refuses an archive, of which the first lines of each file stand behind its name and numbers.
+pub fn refuse_tar(path: &Path, start: &[u8]) -> Result<()> {
+    match start.get(257..263) {
+        Some(b"ustar\0" | b"ustar ") => {
+            Err(Error::file(path, "is a tar archive").hint("unpack it first, with `tar -x`"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Whether an input has to be unpacked, or cannot be read twice.
 pub fn packed(input: &Input, files: &Files) -> Result<bool> {
     if input.is_stdin() {

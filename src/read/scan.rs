@@ -26,7 +26,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::{
     digest::{Digest, PIECE, hex_of_pieces},
-    inputs::{Input, Packing, first_bytes, unpack},
+    inputs::{Input, Packing, first_bytes, refuse_tar, unpack},
     lines::{BOM, MAX_LINE, blank, end_length, lines},
     patient::Patient,
     spill::Spill,
@@ -155,6 +155,9 @@ impl<'a> Scanner<'a> {
                 Error::Interrupted => Error::Interrupted,
                 error => error.hint("a packed file that was cut short cannot be read to its end"),
             })?;
+            if found.offset == 0 {
+                refuse_tar(&input.path, &bytes)?;
+            }
             if digest.is_none() {
                 content.update(&bytes[before..]);
             }
@@ -259,6 +262,9 @@ impl<'a> Scanner<'a> {
             Ok(())
         };
         read_to(&mut bytes, to).map_err(io)?;
+        if start == 0 {
+            refuse_tar(path, &bytes)?;
+        }
         let at = |offset: u64| usize::try_from(offset - from).unwrap_or(usize::MAX);
         let hash = xxh3_128(&bytes[at(start)..at(end)]);
         let first = if start == 0 {

@@ -128,7 +128,7 @@ Exit codes:
 
 Examples:
   profiles-sync ingest events.ndjson --space out --materialize
-  profiles-sync materialize --space out --as-of 2026-01-01";
+  profiles-sync materialize --space out --as-of 2026-01-01 --out out/then";
 
 /// Resolve dumps of customer events into the tables of Segment's Profiles Sync
 ///

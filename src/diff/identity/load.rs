@@ -10,7 +10,10 @@ use rayon::prelude::*;
 use crate::{
     collections::{Map, key_of},
     error::{Error, Result},
-    event::json::{Document, Tape},
+    event::{
+        json::{Document, Tape},
+        values::Typing,
+    },
     files::Files,
 };
 
@@ -20,7 +23,6 @@ use crate::diff::{
     parts::read_parts,
     rows::Rows,
     sides::{Side, Table},
-    values::Typing,
 };
 
 /// Identifiers and profiles of a side.

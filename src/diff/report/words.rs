@@ -83,6 +83,9 @@ pub fn event(event: &Event) -> String {
     format!("{text}: {}", event.effects.join(", "))
 }
 
+/// So many lines of a table that cannot be read are named.
+const NAMED: usize = 3;
+
 /// What is to be said about a table beside its numbers.
 #[must_use]
 pub fn remarks(table: &TableResult) -> Vec<String> {
@@ -103,8 +106,11 @@ pub fn remarks(table: &TableResult) -> Vec<String> {
             remarks.push(format!("{} more than once in the {} side", stands(n), side(side_at)));
         }
     }
-    for odd in &table.odd_lines {
+    for odd in table.odd_lines.iter().take(NAMED) {
         remarks.push(format!("{}:{} {}", odd.file, odd.line, odd.message));
+    }
+    if NAMED < table.odd_lines.len() {
+        remarks.push(format!("and {} more such lines", thousands((table.odd_lines.len() - NAMED) as u64)));
     }
     remarks
 }

@@ -21,6 +21,9 @@ use crate::{
     report,
 };
 
+/// So many lines that cannot be read are named, with what to do about them.
+const NAMED: usize = 10;
+
 /// Runs the subcommand.
 pub(crate) fn run(args: &DiffArgs, console: &Console) -> Result<Exit> {
     let options = options(args);
@@ -57,11 +60,14 @@ pub(crate) fn run(args: &DiffArgs, console: &Console) -> Result<Exit> {
             console.data("the report", people::write(&comparison, style).as_bytes())?;
         }
     }
-    for line in &unreadable {
+    for line in unreadable.iter().take(NAMED) {
         console.error(
             &format!("{}:{}: the line {}", line.file, line.line, line.message),
             Some("mend or remove the line; all other lines were compared"),
         );
+    }
+    if NAMED < unreadable.len() {
+        console.error(&format!("{} more lines like these", unreadable.len() - NAMED), None);
     }
     Ok(exit)
 }

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use crate::event::json::{Document, Kind, Tape, push_string};
+use super::json::{Document, Kind, Tape, push_string};
 
 /// Whether values have types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
