@@ -34,9 +34,9 @@ use crate::{
     read::{
         inputs::{self, Input},
         plan::plan,
-        scan::{Look, Scanned, Scanner},
+        scan::{self, Look, Scanned, Scanner},
         spill::Spill,
-        unit::Unit,
+        unit::{Unit, still_as_seen},
     },
     space::{
         commit::{STATE, Space},
@@ -101,21 +101,27 @@ pub fn ingest(options: &IngestOptions, files: &Files, progress: &dyn Progress) -
         }
     }
     let memory = options.memory.unwrap_or_else(default_memory);
-    let mut summary = IngestSummary::default();
-    let mut look = Look::Quick;
-    let mut reading = Reading::Lazy;
+    let spill = Spill::new(&space.folder().join(STATE));
+    let known = if options.again { Set::default() } else { space.manifest.known_inputs() };
+    let mut seen = IngestSummary::default();
+    let mut looked = look_at(&inputs, memory, &spill, &known, files, progress, &mut seen)?;
+    let (mut look, mut reading) = (Look::Quick, Reading::Lazy);
+    let mut summary;
     loop {
-        let spill = Spill::new(&space.folder().join(STATE));
-        let known = if options.again { Set::default() } else { space.manifest.known_inputs() };
-        let looked = look_at(&inputs, look, memory, &spill, &known, files, progress, &mut summary)?;
+        summary = seen.clone();
+        // Parsed and rendered, events take two to three times the bytes of their lines.
+        looked.units = plan(looked.found.clone(), &inputs, memory / 6, &spill, files, progress)?;
         match run(&mut space, reading, &rules, &looked, options, files, progress, &mut summary) {
-            // Once more, and then with what cannot be fooled or damaged.
-            Err(Error::Misjudged) if look == Look::Quick => look = Look::Thorough,
+            // Once more, and then with what cannot be fooled or damaged. A pipe cannot be read a second time: what was seen of
+            // the inputs is kept.
+            Err(Error::Misjudged) if look == Look::Quick => {
+                look = Look::Thorough;
+                look_again(&mut looked.found, files, progress)?;
+            }
             Err(Error::StateDamaged) if reading == Reading::Lazy => reading = Reading::Tables,
             Err(error) => return Err(error),
             Ok(()) => break,
         }
-        summary = IngestSummary::default();
         drop(space);
         space = Space::open(&options.space, Some(compress), options.wait, files, progress)?;
     }
@@ -183,7 +189,9 @@ struct Looked<'a> {
     inputs: Vec<Input>,
     /// Those that are read.
     read: Vec<RunInput>,
-    /// In the order of reading.
+    /// Their units, in the order of the inputs.
+    found: Vec<Unit>,
+    /// The same, or what they were sorted to, in the order of reading.
     units: Vec<Unit>,
     spill: &'a Spill,
 }
@@ -191,7 +199,6 @@ struct Looked<'a> {
 #[expect(clippy::too_many_arguments, reason = "wiring")]
 fn look_at<'a>(
     inputs: &[Input],
-    look: Look,
     memory: u64,
     spill: &'a Spill,
     known: &Set<(String, Option<String>)>,
@@ -200,8 +207,8 @@ fn look_at<'a>(
     summary: &mut IngestSummary,
 ) -> Result<Looked<'a>> {
     progress.start("looking", None);
-    let packed = Scanner::new(look, memory / 4, spill, files, progress);
-    let plain = Scanner::new(look, KEPT.min(memory / 8), spill, files, progress);
+    let packed = Scanner::new(Look::Quick, memory / 4, spill, files, progress);
+    let plain = Scanner::new(Look::Quick, KEPT.min(memory / 8), spill, files, progress);
     let scan = |(number, input): (u32, &Input)| -> Result<Scanned> {
         let known = |digest: &str| known.contains(&(digest.to_owned(), input.source.clone()));
         let scanner = if inputs::packed(input, files)? { &packed } else { &plain };
@@ -209,7 +216,8 @@ fn look_at<'a>(
     };
     let numbered: Vec<(u32, &Input)> = (0..).zip(inputs).collect();
     let scanned: Vec<Scanned> = numbered.into_par_iter().with_max_len(1).map(scan).collect::<Result<_>>()?;
-    let mut looked = Looked { inputs: inputs.to_vec(), read: Vec::new(), units: Vec::new(), spill };
+    let (read, found, units) = (Vec::new(), Vec::new(), Vec::new());
+    let mut looked = Looked { inputs: inputs.to_vec(), read, found, units, spill };
     let mut met = Set::default();
     let (mut ingested_before, mut twins) = (Vec::new(), Vec::new());
     for (input, Scanned { digest, bytes, n_lines, units }) in inputs.iter().zip(scanned) {
@@ -228,7 +236,7 @@ fn look_at<'a>(
         }
         summary.files += 1;
         summary.bytes += bytes;
-        looked.units.extend(units);
+        looked.found.extend(units);
         let source = input.source.clone();
         looked.read.push(RunInput { name: input.name(), digest, source, bytes, lines: n_lines });
     }
@@ -236,9 +244,15 @@ fn look_at<'a>(
     tell_skipped(&ingested_before, before, progress);
     let same = ["it is the same as another input of this run", "are the same as other inputs of this run"];
     tell_skipped(&twins, same, progress);
-    // Parsed and rendered, events take two to three times the bytes of their lines.
-    looked.units = plan(looked.units, inputs, memory / 6, spill, files, progress)?;
     Ok(looked)
+}
+
+/// Parses what a quick look was fooled by.
+fn look_again(units: &mut [Unit], files: &Files, progress: &dyn Progress) -> Result<()> {
+    progress.start("looking again", None);
+    units.par_iter_mut().with_max_len(1).try_for_each(|unit| {
+        if progress.interrupted() { Err(Error::Interrupted) } else { scan::look_again(unit, files) }
+    })
 }
 
 /// Says which files are skipped, for one reason, as it is told of one and of many. A large folder is told in one line.
@@ -293,6 +307,7 @@ fn run(
     stage.finish(summary);
     let n_rejected: u64 = summary.rejected.values().sum();
     check_lines(options.max_rejects, summary, &first_rejects)?;
+    still_as_seen(&looked.found, files)?;
     summary.rows = space.rows_added().into_iter().collect();
     if options.dry_run {
         return Ok(());

@@ -4,6 +4,8 @@
 //! The bytes are cut into pieces of 1 MiB. Each piece is hashed, and the hashes are chained: link = XXH3-128(link before,
 //! hash of the piece). The digest is the last link; a file's last piece may be short.
 
+use std::{fs::File, io, os::unix::fs::FileExt};
+
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 /// Bytes of a piece.
@@ -79,6 +81,20 @@ pub fn chain(link: u128, piece: u128) -> u128 {
 #[must_use]
 pub fn hex_of_pieces(pieces: impl IntoIterator<Item = u128>) -> String {
     format!("{:032x}", pieces.into_iter().fold(0, chain))
+}
+
+/// The digest of so many of a file's bytes.
+pub fn digest_of(file: &File, size: u64) -> io::Result<String> {
+    let mut piece = vec![0; usize::try_from(PIECE).unwrap_or(usize::MAX)];
+    let mut pieces = Vec::new();
+    let mut offset = 0;
+    while offset < size {
+        let length = usize::try_from((size - offset).min(PIECE)).unwrap_or(usize::MAX);
+        file.read_exact_at(&mut piece[..length], offset)?;
+        pieces.push(xxh3_128(&piece[..length]));
+        offset += length as u64;
+    }
+    Ok(hex_of_pieces(pieces))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use std::{
     fs::File,
     io::Read,
     ops::Range,
-    os::unix::fs::FileExt,
+    os::unix::fs::{FileExt, MetadataExt},
     path::Path,
     sync::{
         Arc, Mutex, PoisonError,
@@ -25,7 +25,7 @@ use rayon::prelude::*;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::{
-    digest::{Digest, PIECE, hex_of_pieces},
+    digest::{Digest, digest_of, hex_of_pieces},
     inputs::{Input, Packing, first_bytes, refuse_tar, unpack},
     lines::{BOM, MAX_LINE, blank, end_length, lines},
     patient::Patient,
@@ -116,8 +116,10 @@ impl<'a> Scanner<'a> {
         let first = first_bytes(&mut file).map_err(|e| Error::io("read", &input.path, e))?;
         if metadata.is_file() && Packing::of(&first) == Packing::Plain {
             let modified = metadata.modified().ok();
-            let seen = Seen { path: input.path.clone(), size: metadata.len(), modified };
-            return self.scan_plain(number, &file, &Arc::new(seen));
+            let id = (metadata.dev(), metadata.ino());
+            let digest = String::new();
+            let seen = Seen { path: input.path.clone(), size: metadata.len(), modified, id, digest };
+            return self.scan_plain(number, &file, seen);
         }
         let mut digest = None;
         if metadata.is_file() {
@@ -214,7 +216,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// A file that is not packed: looked at in pieces, on all cores.
-    fn scan_plain(&self, number: u32, file: &File, seen: &Arc<Seen>) -> Result<Scanned> {
+    fn scan_plain(&self, number: u32, file: &File, mut seen: Seen) -> Result<Scanned> {
         let (path, size) = (&seen.path, seen.size);
         let pieces: Vec<Piece> = (0..size.div_ceil(UNIT))
             .collect::<Vec<_>>()
@@ -228,9 +230,11 @@ impl<'a> Scanner<'a> {
             })
             .collect::<Result<_>>()?;
         let digest = hex_of_pieces(pieces.iter().map(|piece| piece.hash));
+        seen.digest.clone_from(&digest);
+        let seen = Arc::new(seen);
         let mut found = Found { number, units: Vec::with_capacity(pieces.len()), offset: 0, first_line: 1 };
         for piece in pieces {
-            let in_file = || Place::File(Arc::clone(seen));
+            let in_file = || Place::File(Arc::clone(&seen));
             if piece.lines.start < piece.lines.end {
                 found.offset = piece.lines.start;
                 let place = piece.kept.map_or_else(in_file, |bytes| Place::Memory(Arc::new(bytes)));
@@ -450,6 +454,16 @@ fn quick_times(bytes: &[u8], n_lines: u64) -> Option<(Millis, Millis)> {
     (n_found == n_lines).then_some((earliest, latest))
 }
 
+/// Looks at a unit by parsing its lines.
+pub fn look_again(unit: &mut Unit, files: &Files) -> Result<()> {
+    if unit.too_long.is_none() {
+        let mut bytes = Vec::new();
+        unit.read(&mut bytes, files)?;
+        (unit.earliest, unit.latest) = thorough_times(&bytes);
+    }
+    Ok(())
+}
+
 /// The times of the events themselves.
 fn thorough_times(bytes: &[u8]) -> (Millis, Millis) {
     let (mut earliest, mut latest) = (Millis::MAX, Millis::MIN);
@@ -503,18 +517,4 @@ pub fn line_times(line: &[u8], tape: &mut Tape) -> Option<LineTimes> {
         see(fields);
     }
     Some(times)
-}
-
-/// The digest of a file's bytes as they are stored.
-fn digest_of(file: &File, size: u64) -> std::io::Result<String> {
-    let mut piece = vec![0; usize::try_from(PIECE).unwrap_or(usize::MAX)];
-    let mut pieces = Vec::new();
-    let mut offset = 0;
-    while offset < size {
-        let length = usize::try_from((size - offset).min(PIECE)).unwrap_or(usize::MAX);
-        file.read_exact_at(&mut piece[..length], offset)?;
-        pieces.push(xxh3_128(&piece[..length]));
-        offset += length as u64;
-    }
-    Ok(hex_of_pieces(pieces))
 }

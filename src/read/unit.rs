@@ -1,8 +1,15 @@
 //! A unit: some whole lines of an input, read and parsed at one go.
 
-use std::{fs::Metadata, os::unix::fs::FileExt, path::PathBuf, sync::Arc, time::SystemTime};
+use std::{
+    fs::Metadata,
+    io,
+    os::unix::fs::{FileExt, MetadataExt},
+    path::PathBuf,
+    sync::Arc,
+    time::SystemTime,
+};
 
-use super::spill::Spilled;
+use super::{digest::digest_of, spill::Spilled};
 use crate::{
     error::{Error, Result},
     event::timestamp::Millis,
@@ -39,13 +46,48 @@ pub struct Seen {
     pub size: u64,
     /// When it was written to last, where the file system knows.
     pub modified: Option<SystemTime>,
+    /// Its device and number: another file of its name is another one.
+    pub id: (u64, u64),
+    /// Of its bytes.
+    pub digest: String,
 }
 
 impl Seen {
-    /// Whether its bytes cannot be relied on to be those that were seen. A file that has only grown is read as far as it was.
+    /// Whether its bytes cannot be those that were seen, or may be others without a sign. A file that has grown is read as far
+    /// as it was; that it was only appended to is asked in the end.
     fn has_changed(&self, now: &Metadata) -> bool {
-        now.len() < self.size || now.len() == self.size && now.modified().ok() != self.modified
+        now.len() < self.size
+            || now.len() == self.size && now.modified().ok() != self.modified
+            || (now.dev(), now.ino()) != self.id
     }
+
+    fn changed(&self) -> Error {
+        Error::file(&self.path, "the file changed while it was read").hint(CHANGED_HINT)
+    }
+
+    /// An error where the file has grown and does not begin with what was seen.
+    fn check(&self, files: &Files) -> Result<()> {
+        let file = files.open(&self.path)?;
+        let read = || -> io::Result<bool> {
+            let now = file.metadata()?;
+            Ok(self.has_changed(&now) || self.size < now.len() && digest_of(&file, self.size)? != self.digest)
+        };
+        if read().map_err(|e| Error::io("read", &self.path, e))? { Err(self.changed()) } else { Ok(()) }
+    }
+}
+
+/// An error where a file is not what it was when it was looked at, so that units may have been read of something else.
+pub fn still_as_seen(units: &[Unit], files: &Files) -> Result<()> {
+    let mut last = None;
+    for unit in units {
+        if let Place::File(seen) = &unit.place
+            && last != Some(unit.input)
+        {
+            last = Some(unit.input);
+            seen.check(files)?;
+        }
+    }
+    Ok(())
 }
 
 /// Some whole lines.
@@ -94,7 +136,7 @@ impl Unit {
                 // Asked behind the reading, so that no change before it goes unseen.
                 let now = file.metadata().map_err(|e| Error::io("read", path, e))?;
                 if seen.has_changed(&now) {
-                    return Err(Error::file(path, "the file changed while it was read").hint(CHANGED_HINT));
+                    return Err(seen.changed());
                 }
             }
         }
@@ -116,7 +158,13 @@ mod tests {
         let write = |text: &str| files.create(&path).unwrap().write_all(text.as_bytes()).unwrap();
         write("one\ntwo\n");
         let metadata = path.metadata().unwrap();
-        let seen = Seen { path: path.clone(), size: metadata.len(), modified: metadata.modified().ok() };
+        let seen = Seen {
+            path: path.clone(),
+            size: metadata.len(),
+            modified: metadata.modified().ok(),
+            id: (metadata.dev(), metadata.ino()),
+            digest: digest_of(&files.open(&path).unwrap(), metadata.len()).unwrap(),
+        };
         let unit = Unit {
             input: 0,
             place: Place::File(Arc::new(seen)),
@@ -133,13 +181,25 @@ mod tests {
             unit.read(&mut bytes, &files).map(|()| bytes)
         };
         assert_eq!(read().unwrap(), b"two\n");
+        let check = || still_as_seen(std::slice::from_ref(&unit), &files);
         files.append_after(&path, 8).unwrap().write_all(b"more\n").unwrap();
         assert_eq!(read().unwrap(), b"two\n");
+        assert!(check().is_ok());
+        // Whether what stands before is the same, only all of it tells.
+        write("one\nTWO\nmore\n");
+        assert_eq!(read().unwrap(), b"TWO\n");
+        assert!(check().unwrap_err().to_string().ends_with("changed while it was read"));
         write("one\nTWO\n");
         let later = metadata.modified().unwrap() + Duration::from_secs(1);
         File::options().write(true).open(&path).unwrap().set_modified(later).unwrap();
         assert!(read().unwrap_err().to_string().ends_with("changed while it was read"));
         write("one\n");
         assert!(read().is_err());
+        // Another file in its place, with the bytes and the time that it had.
+        let other = folder.path().join("other");
+        files.create(&other).unwrap().write_all(b"one\ntwo\n").unwrap();
+        File::options().write(true).open(&other).unwrap().set_modified(metadata.modified().unwrap()).unwrap();
+        files.rename(&other, &path).unwrap();
+        assert!(read().unwrap_err().to_string().ends_with("changed while it was read"));
     }
 }

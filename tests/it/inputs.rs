@@ -142,6 +142,79 @@ fn a_run_with_nothing_to_read_leaves_the_state_as_it_is() {
     work.program(&["ingest", "--verify", "--space", "space"]).assert().success();
 }
 
+/// Ingests a text from a pipe.
+fn ingest_stream(work: &Work, space: &str, text: &str) -> Value {
+    let args = ["ingest", "-", "--space", space, "--json"];
+    let assert = work.program(&args).write_stdin(text.to_owned()).assert().success();
+    serde_json::from_slice(&assert.get_output().stdout).unwrap()
+}
+
+#[test]
+fn a_pipe_is_read_once_also_where_the_first_look_is_fooled() {
+    let work = Work::new();
+    // The look takes the property for the time of arrival, which is earlier.
+    let event = |name: &str, time: u32| {
+        format!(
+            "{{\"type\":\"track\",\"event\":\"Read\",\"messageId\":\"{name}\",\"userId\":\"u1\",\
+             \"timestamp\":\"2026-01-05T10:00:{time:02}Z\",\"properties\":{{\"receivedAt\":\"2026-01-05T10:00:59Z\"}}}}\n"
+        )
+    };
+    let text = event("m2", 2) + &event("m1", 1) + "oops\n" + &event("m3", 3);
+    let summary = ingest_stream(&work, "stream", &text);
+    assert_eq!(summary["events"], 3, "{summary}");
+    assert_eq!(summary["bytes"], text.len());
+    assert_eq!(summary["rejected"]["not_json"], 1);
+    work.write("events.ndjson", &text);
+    ingest(&work, "", &["events.ndjson", "--space", "file"]);
+    assert_eq!(column(&work, "stream/read.ndjson", "id"), ["m1", "m2", "m3"]);
+    assert_eq!(work.read("stream/tracks.ndjson"), work.read("file/tracks.ndjson"));
+    // Spilled, and as a pipe that has a name.
+    let args = ["ingest", "-", "--space", "spilled", "--memory", "1K", "-q"];
+    work.program(&args).write_stdin(text).assert().success();
+    assert_eq!(work.read("spilled/tracks.ndjson"), work.read("file/tracks.ndjson"));
+}
+
+#[test]
+fn a_pipe_is_read_once_also_where_the_state_turns_out_to_be_damaged() {
+    let work = Work::new();
+    let people: String =
+        (0..3000).map(|number| line(&format!("m{number}")).replace("u1", &format!("u{number}"))).collect();
+    work.write("people.ndjson", people);
+    ingest(&work, "", &["people.ndjson", "--space", "space"]);
+    let state = work.path("space/.state/resolver-1");
+    let mut bytes = std::fs::read(&state).unwrap();
+    for at in (64..bytes.len() * 3 / 4).step_by(500) {
+        bytes[at] ^= 1;
+    }
+    std::fs::write(&state, bytes).unwrap();
+    let text = line("new").replace("u1", "u77") + &line("m5").replace("u1", "u5");
+    let summary = ingest_stream(&work, "space", &text);
+    assert_eq!((&summary["events"], &summary["accepted"]), (&Value::from(2), &Value::from(1)), "{summary}");
+    assert_eq!(work.rows("space/id_graph_updates.ndjson").len(), 3000);
+    assert_eq!(work.rows("space/pages.ndjson").len(), 3001);
+}
+
+#[test]
+fn an_archive_is_refused_before_it_loses_lines() {
+    let work = Work::new();
+    let mut tar = b"events.ndjson".to_vec();
+    tar.resize(257, 0);
+    tar.extend_from_slice(b"ustar\x0000");
+    tar.resize(512, 0);
+    tar.extend_from_slice((line("m1") + &line("m2")).as_bytes());
+    work.write("one.tar", &tar);
+    work.write("two.tar.gz", gz(&String::from_utf8(tar).unwrap()));
+    for name in ["one.tar", "two.tar.gz"] {
+        let assert = work.program(&["ingest", name, "--space", "space"]).assert().code(2);
+        let said = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+        assert_eq!(
+            said,
+            format!("error: `{name}`: is a tar archive\nhint: unpack it first, with `tar -x`\n")
+        );
+        assert!(!work.path("space/manifest.json").exists());
+    }
+}
+
 #[test]
 fn a_walk_passes_over_what_is_no_dump_and_says_so() {
     let work = Work::new();
