@@ -451,12 +451,12 @@ impl Graph {
         self.profile(profile).n_identifiers
     }
 
-    /// The types of a canonical profile's identifiers, in no order; one may come more than once.
-    pub fn types(&self, profile: ProfileId) -> impl Iterator<Item = TypeId> {
+    /// The types of a canonical profile's identifiers and how many there are, in no order; one may come more than once.
+    pub fn types(&self, profile: ProfileId) -> impl Iterator<Item = (TypeId, u32)> {
         let counts = self.counts(profile);
         let few = counts.is_none().then(|| self.identifiers_of(profile));
-        let counted = counts.into_iter().flatten().map(|&(type_id, _)| type_id);
-        counted.chain(few.into_iter().flatten().map(|identifier| identifier.type_id))
+        let counted = counts.into_iter().flatten().copied();
+        counted.chain(few.into_iter().flatten().map(|identifier| (identifier.type_id, 1)))
     }
 
     /// How many identifiers of a type a canonical profile has.

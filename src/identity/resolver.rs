@@ -14,12 +14,16 @@ use super::{
     types::{TypeId, Types, ranks},
 };
 use crate::{
+    collections::Set,
     event::{
         block::{Block, Event, Identifier},
         timestamp::{Micros, Millis},
     },
     raw::columns::Plan,
 };
+
+/// Among so many identifiers of an event, one that stands twice is found by looking at all.
+const FEW: u32 = 16;
 
 /// Why an identifier of an event was not used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -120,6 +124,45 @@ struct Candidate {
     profile: Option<ProfileId>,
 }
 
+/// What a candidate has of one type: the identifiers of the event that belong to nobody, and those of the profiles found.
+#[derive(Debug, Clone, Copy)]
+struct Tally {
+    type_id: TypeId,
+    n_new: u64,
+    n_held: u64,
+    /// How many of the profiles found hold some, and the last of them.
+    n_holders: u32,
+    last_holder: Option<ProfileId>,
+}
+
+/// Tallies, each found by the number of its type: an event may bring thousands of identifiers, of thousands of types.
+#[derive(Debug, Default)]
+struct Tallies {
+    all: Vec<Tally>,
+    /// By type; 0 for none, else one more than its place.
+    places: Vec<u32>,
+}
+
+impl Tallies {
+    fn clear(&mut self) {
+        for tally in self.all.drain(..) {
+            self.places[tally.type_id as usize] = 0;
+        }
+    }
+
+    fn of(&mut self, type_id: TypeId) -> &mut Tally {
+        let number = type_id as usize;
+        if self.places.len() <= number {
+            self.places.resize(number + 1, 0);
+        }
+        if self.places[number] == 0 {
+            self.all.push(Tally { type_id, n_new: 0, n_held: 0, n_holders: 0, last_holder: None });
+            self.places[number] = u32::try_from(self.all.len()).expect("fewer than 2^32 types");
+        }
+        &mut self.all[self.places[number] as usize - 1]
+    }
+}
+
 /// Resolves events against a graph.
 #[derive(Debug)]
 pub struct Resolver {
@@ -135,6 +178,7 @@ pub struct Resolver {
     limits: Vec<Limit>,
     candidates: Vec<Candidate>,
     found: Vec<ProfileId>,
+    tallies: Tallies,
 }
 
 impl Resolver {
@@ -151,6 +195,7 @@ impl Resolver {
             limits: Vec::new(),
             candidates: Vec::new(),
             found: Vec::new(),
+            tallies: Tallies::default(),
         }
     }
 
@@ -167,22 +212,21 @@ impl Resolver {
     pub fn resolve(&mut self, block: &Block, event: &Event, uuid_ts: Micros, changes: &mut Changes) {
         changes.clear();
         self.collect(block, event, changes);
-        let n_all = self.candidates.len();
-        let mut n_left = n_all;
+        let mut n_left = self.candidates.len();
+        self.find(n_left);
         loop {
             if n_left == 0 {
                 return;
             }
-            self.find(n_left);
-            let Some((refusal, limited_type)) = self.broken_rule(n_left, event.timestamp) else { break };
+            let Some((refusal, limited_type)) = self.broken_rule(event.timestamp) else { break };
             n_left -= 1;
-            changes.refused.push(Refused {
-                identifier: self.candidates[n_left].index,
-                refusal,
-                limited_type,
-                profile: self.candidates[n_left].profile,
-                no_room: false,
-            });
+            let Candidate { index, type_id, profile, .. } = self.candidates[n_left];
+            let no_room = false;
+            changes.refused.push(Refused { identifier: index, refusal, limited_type, profile, no_room });
+            match profile {
+                Some(_) => self.find(n_left),
+                None => self.tallies.of(type_id).n_new -= 1,
+            }
         }
         let touched = self.found.iter().map(|&p| self.graph.last_seq(p) + 1).max().unwrap_or(0);
         changes.seq = nanos(event.timestamp).max(touched);
@@ -217,11 +261,17 @@ impl Resolver {
     fn collect(&mut self, block: &Block, event: &Event, changes: &mut Changes) {
         self.candidates.clear();
         let (start, end) = event.identifiers;
+        let many = FEW < end - start;
+        let mut met = Set::default();
         for index in start..end {
             let identifier = &block.identifiers[index as usize];
-            let again =
-                || block.identifiers[start as usize..index as usize].iter().any(|i| i.key == identifier.key);
-            if again() {
+            let before = &block.identifiers[start as usize..index as usize];
+            let again = if many {
+                !met.insert(identifier.key)
+            } else {
+                before.iter().any(|before| before.key == identifier.key)
+            };
+            if again {
                 continue;
             }
             changes.seen.push(index);
@@ -255,33 +305,47 @@ impl Resolver {
         }
     }
 
-    /// The profiles that the first `n` identifiers belong to, oldest first.
+    /// The profiles that the first `n` identifiers belong to, oldest first, and what the candidate has of each type.
     fn find(&mut self, n: usize) {
         self.found.clear();
         self.found.extend(self.candidates[..n].iter().filter_map(|c| c.profile));
         self.found.sort_unstable();
         self.found.dedup();
+        self.tallies.clear();
+        for candidate in self.candidates[..n].iter().filter(|c| c.profile.is_none()) {
+            self.tallies.of(candidate.type_id).n_new += 1;
+        }
+        match *self.found {
+            [] => {}
+            // What it holds and the event does not add to breaks nothing.
+            [profile] => {
+                for tally in &mut self.tallies.all {
+                    tally.n_held = u64::from(self.graph.count(profile, tally.type_id));
+                }
+            }
+            _ => {
+                for &profile in &self.found {
+                    for (type_id, n) in self.graph.types(profile) {
+                        let tally = self.tallies.of(type_id);
+                        tally.n_held += u64::from(n);
+                        tally.n_holders += u32::from(tally.last_holder != Some(profile));
+                        tally.last_holder = Some(profile);
+                    }
+                }
+            }
+        }
     }
 
-    /// The rule that the candidate of the first `n` identifiers breaks: a limit before the caps.
-    fn broken_rule(&self, n: usize, timestamp: Millis) -> Option<(Refusal, TypeId)> {
-        let new = &self.candidates[..n];
-        let n_new = new.iter().filter(|c| c.profile.is_none()).count();
-        if self.found.len() < 2 && n_new == 0 {
-            return None;
-        }
-        let several = 1 < self.found.len();
-        let of_event = new.iter().filter(|c| c.profile.is_none()).map(|c| c.type_id);
-        let held = self.found.iter().filter(|_| several).flat_map(|&p| self.graph.types(p));
+    /// The rule that the candidate breaks: a limit before the caps.
+    fn broken_rule(&self, timestamp: Millis) -> Option<(Refusal, TypeId)> {
         // Of several limits the one of the highest rank is told.
-        let limited = of_event
-            .chain(held)
-            .filter(|&type_id| self.breaks_limit(type_id, new, timestamp))
-            .min_by_key(|&type_id| self.ranks[type_id as usize]);
-        if let Some(type_id) = limited {
-            return Some((Refusal::Limit, type_id));
+        let limited = (self.tallies.all.iter())
+            .filter(|tally| self.breaks_limit(tally, timestamp))
+            .min_by_key(|tally| self.ranks[tally.type_id as usize]);
+        if let Some(tally) = limited {
+            return Some((Refusal::Limit, tally.type_id));
         }
-        if !several {
+        if self.found.len() < 2 {
             return None;
         }
         let n_segments: usize = self.found.iter().map(|&p| 1 + self.graph.merged(p).len()).sum();
@@ -298,25 +362,22 @@ impl Resolver {
 
     /// Whether the candidate holds too many values of a type. Not where one of the profiles found holds all of them
     /// already: a profile over a tightened limit keeps resolving.
-    fn breaks_limit(&self, type_id: TypeId, event: &[Candidate], timestamp: Millis) -> bool {
-        let n_new = event.iter().filter(|c| c.type_id == type_id && c.profile.is_none()).count();
-        let holders = self.found.iter().filter(|&&p| 0 < self.graph.count(p, type_id)).count();
-        if n_new == 0 && holders < 2 {
+    fn breaks_limit(&self, tally: &Tally, timestamp: Millis) -> bool {
+        let &Tally { type_id, n_new, n_held, n_holders, .. } = tally;
+        if n_new == 0 && n_holders < 2 {
             return false;
         }
         let limit = self.limits[type_id as usize];
         let most = u64::from(limit.values);
-        let n_new = n_new as u64;
-        let n_ever: u64 = self.found.iter().map(|&p| u64::from(self.graph.count(p, type_id))).sum();
         // Only where all that there ever was is too much is it worth looking at times.
-        if n_ever + n_new <= most {
+        if n_held + n_new <= most {
             return false;
         }
         let Some(window) = limit.window.millis() else { return true };
         let after = timestamp - window;
-        let n_held: u64 =
+        let n_lately: u64 =
             self.found.iter().map(|&p| u64::from(self.graph.count_after(p, type_id, after))).sum();
-        most < n_held + n_new
+        most < n_lately + n_new
     }
 
     /// Creates, finds or merges. Says which profile it is now.
@@ -378,6 +439,9 @@ impl Resolver {
         let segment = changes.segment.unwrap_or(canonical);
         self.found.clear();
         self.found.push(canonical);
+        // Those taken off stand at the end of what was refused, the last one of the event first.
+        let n_refused = changes.refused.len();
+        let mut has_its_place = vec![false; self.candidates.len() - n_left];
         for at in 0..self.candidates.len() {
             let candidate = self.candidates[at];
             if candidate.profile.is_some() {
@@ -386,9 +450,8 @@ impl Resolver {
                 }
                 continue;
             }
-            let taken_off = n_left <= at;
-            let alone = &self.candidates[at..=at];
-            let refusal = if taken_off && self.breaks_limit(candidate.type_id, alone, timestamp) {
+            let taken_off = at.checked_sub(n_left);
+            let refusal = if taken_off.is_some() && self.breaks_limit_alone(candidate.type_id, timestamp) {
                 Some(Refusal::Limit)
             } else if self.rules.mapping_cap <= self.graph.n_identifiers_of(canonical) {
                 Some(Refusal::MappingCap)
@@ -404,25 +467,33 @@ impl Resolver {
                     no_room: refusal == Refusal::MappingCap,
                 };
                 // What keeps it off in the end counts, not what took it off at first.
-                match changes.refused.iter_mut().find(|r| r.identifier == candidate.index) {
-                    Some(refused) => *refused = last_word,
+                match taken_off {
+                    Some(place) => changes.refused[n_refused - 1 - place] = last_word,
                     None => changes.refused.push(last_word),
                 }
                 continue;
             }
-            if taken_off {
-                // It has its place after all.
-                changes.refused.retain(|r| r.identifier != candidate.index);
+            if let Some(place) = taken_off {
+                has_its_place[place] = true;
             }
             self.graph.map(candidate.key, candidate.type_id, segment, timestamp);
             changes.mapped.push(candidate.index);
         }
-        if n_left < self.candidates.len() {
-            // Second chances come after the others but stand among them in the table.
-            let (candidates, mapped) = (&self.candidates, &mut changes.mapped);
-            let place = |index: &u32| candidates.iter().position(|c| c.index == *index);
-            mapped.sort_by_key(place);
+        if has_its_place.contains(&true) {
+            let mut at = 0;
+            changes.refused.retain(|_| {
+                let place = n_refused.checked_sub(1 + at);
+                at += 1;
+                !place.and_then(|place| has_its_place.get(place)).is_some_and(|&has| has)
+            });
         }
+    }
+
+    /// Whether a profile found has no room for another value of a type.
+    fn breaks_limit_alone(&self, type_id: TypeId, timestamp: Millis) -> bool {
+        let n_held = self.found.iter().map(|&p| u64::from(self.graph.count(p, type_id))).sum();
+        let tally = Tally { type_id, n_new: 1, n_held, n_holders: 0, last_holder: None };
+        self.breaks_limit(&tally, timestamp)
     }
 
     /// Applies an identify call's traits, and works out whether a snapshot is due.

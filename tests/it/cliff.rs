@@ -136,3 +136,25 @@ fn profiles_that_merge_one_after_the_other() {
     check("merges, the oldest first", &links(false, forwards.clone()), &links(true, forwards));
     check("merges, the youngest first", &links(false, backwards.clone()), &links(true, backwards));
 }
+
+/// An event with so many identifiers, of one type or each of its own.
+fn crowd(n: usize, types: usize) -> String {
+    let ids = (0..n).map(|at| format!("{{\"type\":\"t{}\",\"id\":\"d{at}\"}}", at % types));
+    let ids = ids.collect::<Vec<_>>().join(",");
+    format!(
+        "{{\"type\":\"page\",\"messageId\":\"m\",\"userId\":\"u\",\"receivedAt\":1700000000000,\
+         \"context\":{{\"externalIds\":[{ids}]}}}}\n"
+    )
+}
+
+#[test]
+fn an_event_with_a_hundred_thousand_identifiers_is_no_cliff_either() {
+    for types in [1, 1000] {
+        let rules = Arc::new(Rules::default());
+        let known = Arc::new(Types::default());
+        let events = prepare(&crowd(100_000, types), &rules, &known);
+        let (took, n_profiles) = resolve(&events, &rules, &known);
+        assert_eq!(n_profiles, 1);
+        assert!(took < Duration::from_secs(20), "{types} types: {took:?}");
+    }
+}
