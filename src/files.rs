@@ -130,7 +130,13 @@ impl Files {
     /// Syncs a folder, so that the names in it survive a power cut.
     pub fn sync_folder(&self, path: &Path) -> Result<()> {
         self.check(Change::Sync, "sync the folder", path)?;
-        self.open(path)?.sync_all().map_err(|e| Error::io("sync the folder", path, e))
+        match self.open(path)?.sync_all() {
+            // Some file systems of networks know no such thing.
+            Err(e) if !matches!(e.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {
+                Err(Error::io("sync the folder", path, e))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Removes a file, if it is there.
@@ -158,7 +164,13 @@ impl Files {
         out.write_all(bytes)?;
         out.sync()?;
         self.rename(&beside, path)?;
-        self.sync_folder(path.parent().unwrap_or(Path::new(".")))
+        self.sync_folder(path.parent().unwrap_or(Path::new("."))).map_err(|e| {
+            let done = format!(
+                "`{}` was replaced before that: the run is done, unless the power is cut now",
+                path.display()
+            );
+            e.hint(done)
+        })
     }
 }
 

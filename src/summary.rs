@@ -181,7 +181,7 @@ pub struct RawSummary {
     pub adopted_before: bool,
     /// Whether profiles go on from what views of the tables show, because a replay of the rows would say something else.
     pub as_views: bool,
-    /// Profiles ever created.
+    /// Profiles that are not merged away.
     pub profiles: u64,
     /// Identifiers mapped.
     pub identifiers: u64,

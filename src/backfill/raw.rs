@@ -114,7 +114,7 @@ pub fn raw(options: &RawOptions, files: &Files, progress: &dyn Progress) -> Resu
     let mut run = Run { job: Job::BackfillRaw, inputs, ..Run::default() };
     let (replayed, types) = carry_on(&mut space, &mut run, files, progress)?;
     summary.as_views = !run.written.is_empty();
-    summary.profiles = replayed.graph.n_profiles() as u64;
+    summary.profiles = replayed.graph.n_survivors() as u64;
     summary.identifiers = replayed.graph.n_identifiers() as u64;
     summary.messages = replayed.accepted.count() as u64;
     summary.rows = rows.into_iter().collect();

@@ -255,6 +255,12 @@ impl Graph {
         self.slots.len()
     }
 
+    /// How many profiles are here and not merged away.
+    #[must_use]
+    pub fn n_survivors(&self) -> usize {
+        self.profiles.iter().filter(|profile| profile.parent == profile.id).count()
+    }
+
     /// How many identifiers are mapped and here.
     #[must_use]
     pub fn n_identifiers(&self) -> usize {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    io::ErrorKind,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -83,6 +84,7 @@ impl Space {
         } else {
             let compress = compress.unwrap_or_default();
             refuse_foreign_tables(folder, compress, files)?;
+            state::sweep(&state, &[], files);
             Manifest::of(compress)
         };
         let space = Self {
@@ -163,7 +165,14 @@ impl Space {
     pub fn commit(&mut self, mut next: Manifest, state: Contents<'_>) -> Result<()> {
         let always = ALWAYS.map(|name| self.table(name));
         self.note(|number, table| 0 < table.n_pending() || always.contains(&number))?;
-        self.tables.par_iter_mut().with_max_len(1).try_for_each(|table| table.flush(&self.files))?;
+        let many = MAX_OPEN < self.tables.len();
+        self.tables.par_iter_mut().with_max_len(1).try_for_each(|table| {
+            table.flush(&self.files)?;
+            if many {
+                table.rest();
+            }
+            Ok(())
+        })?;
         for (name, table) in self.names.iter().zip(&mut self.tables) {
             let state = table.finish(&self.files)?;
             if 0 < state.bytes || self.manifest.tables.contains_key(name) {
@@ -249,14 +258,20 @@ impl Space {
         for (name, state) in &self.manifest.tables {
             let stands = stands(&self.folder, name, state);
             let path = file_of(&self.folder, name, stands);
-            let length = std::fs::metadata(&path).map_or(0, |m| m.len());
             let committed = bytes_of(state, stands);
-            if length < committed {
-                return Err(Error::file(
-                    &path,
-                    format!("{length} bytes, but the manifest has committed {committed}"),
-                )
-                .hint("restore the table from a backup, or ingest into a new space"));
+            let wrong = match std::fs::metadata(&path) {
+                Ok(there) if there.is_dir() => "a folder stands where the table was".to_owned(),
+                Ok(there) if committed <= there.len() => String::new(),
+                Ok(there) => format!("{} bytes, but the manifest has committed {committed}", there.len()),
+                Err(e) if e.kind() == ErrorKind::NotFound && committed == 0 => String::new(),
+                Err(e) if e.kind() == ErrorKind::NotFound => {
+                    format!("is missing, and the manifest has committed {committed} bytes of it")
+                }
+                Err(e) => return Err(Error::io("read", &path, e)),
+            };
+            if !wrong.is_empty() {
+                return Err(Error::file(&path, wrong)
+                    .hint("restore the table from a backup, or ingest into a new space"));
             }
             if stands == Compression::Zstd {
                 tell_twin(&self.folder, name, progress);
@@ -294,13 +309,15 @@ pub const VIEWS: [&str; 6] = [
 ];
 
 /// A folder without a manifest must not hold tables of somebody else's, plain ones or such as would be written. Those that a
-/// first run left behind are ours.
+/// first run left behind are ours. Where there is a state and no run has left anything behind, a manifest was lost, and no
+/// table that is there may be overlooked.
 fn refuse_foreign_tables(folder: &Path, compress: Compression, files: &Files) -> Result<()> {
     let ours = new_tables::left_behind(folder, files)?;
+    let is_lost = ours.is_empty() && state::is_there(&folder.join(STATE));
     let entries = std::fs::read_dir(folder).map_err(|e| Error::io("read the folder", folder, e))?;
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        if table_of(&name).is_some_and(|(_, stored)| stored.is_none() || stored == compress)
+        if table_of(&name).is_some_and(|(_, stored)| is_lost || stored.is_none() || stored == compress)
             && !ours.contains(&name)
         {
             return Err(Error::file(

@@ -33,7 +33,7 @@ impl NewTables {
 
     /// Notes tables that are about to be made; refuses where a file of theirs is there already.
     pub(super) fn add(&self, tables: &[PathBuf], files: &Files) -> Result<()> {
-        if let Some(there) = tables.iter().find(|table| table.exists()) {
+        if let Some(there) = tables.iter().find(|table| table.symlink_metadata().is_ok()) {
             return Err(Error::file(there, "stands where a table of that name is to be made")
                 .hint("it is no table of this space: move it out of the folder"));
         }

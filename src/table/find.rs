@@ -1,7 +1,8 @@
 //! Where the files of a raw table are: beside each other in one folder, each table a file or a folder of files.
 //!
 //! `TABLE.ndjson`, `.json` or `.jsonl`, each also with `.gz` or `.zst`; or a folder `TABLE` with such files in it and
-//! below it, in path order. Names are compared without case, hidden ones are passed over.
+//! below it, in path order. Names are compared without case; hidden ones are passed over, and in a folder such as begin with
+//! `_`, which those who write it put there when they are done.
 
 use std::{
     fs, io,
@@ -142,6 +143,10 @@ fn files_below(folder: &Path, parts: &mut Vec<PathBuf>) -> Result<()> {
             files_below(&path, parts)?;
         } else if stem(&path).is_some() {
             parts.push(path);
+        } else if !path.file_name().unwrap_or_default().as_encoded_bytes().starts_with(b"_") {
+            return Err(Error::file(path, "stands among the files of a table and has no name of one").hint(
+                "rename it to end in `.ndjson`, `.json` or `.jsonl`, also with `.gz` or `.zst`, or take it out",
+            ));
         }
     }
     Ok(())
@@ -185,6 +190,22 @@ mod tests {
                 "Id_Graph_Updates/_SUCCESS",
             ],
             &["Id_Graph_Updates/a/10.ndjson", "Id_Graph_Updates/a/2.ndjson.gz", "Id_Graph_Updates/b.json"],
+        );
+    }
+
+    #[test]
+    fn no_file_of_a_folder_is_lost_for_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let table = folder.path().join("id_graph_updates");
+        Files::real().create_folder(&table).unwrap();
+        for name in ["1.json", "part-00000"] {
+            Files::real().create(&table.join(name)).unwrap();
+        }
+        let error = raw_tables(folder.path(), &["id_graph_updates"]).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .ends_with("part-00000`: stands among the files of a table and has no name of one")
         );
     }
 }

@@ -117,11 +117,6 @@ fn lines_without_one_event_are_named_with_what_to_do() {
     check("utf16.ndjson", utf16, "utf16.ndjson:1: invalid_utf8 (", "iconv -f UTF-16 -t UTF-8");
     let xz = b"\xfd7zXZ\0\0\x04\xe6\xd6\xb4F".to_vec();
     check("dump.xz", xz, "dump.xz:1: invalid_utf8 (", "xz -d");
-    let mut tar = b"dump.ndjson".to_vec();
-    tar.resize(257, 0);
-    tar.extend_from_slice(b"ustar\0");
-    tar.resize(512, 0);
-    check("dump.tgz", gz(&tar), "dump.tgz:1: not_json (", "tar -x");
     check("twice.gz", gz(&gz(LINE.as_bytes())), "twice.gz:1: ", "gzip -d");
     // What stands in a line cannot move the cursor.
     let escape = LINE.replace("\"page\"", "\"\\u001b[2J\\n\"").into_bytes();
@@ -393,4 +388,68 @@ fn nothing_is_appended_behind_bytes_that_were_changed() {
         assert!(said.contains("not those that were committed"), "{said}");
         assert_eq!(work.read(&plain), before);
     }
+}
+
+#[test]
+fn a_packed_space_that_lost_its_manifest_is_left_alone() {
+    let work = Work::new();
+    work.write("one.ndjson", format!("{LINE}\n"));
+    work.write("two.ndjson", format!("{}\n", LINE.replace("\"m1\"", "\"m2\"")));
+    let ingest = |input: &str, flags: &[&str]| {
+        let args = [&["ingest", input, "--space", "space", "-q"], flags].concat();
+        work.program(&args).assert()
+    };
+    ingest("one.ndjson", &["--compress", "zstd"]).success();
+    fs::remove_file(work.path("space/manifest.json")).unwrap();
+    let before = names_in(&work.path("space"));
+    for flags in [&[][..], &["--compress", "none"], &["--compress", "zstd"]] {
+        let assert = ingest("two.ndjson", flags).code(2);
+        let said = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+        assert!(said.contains("but no `manifest.json`, so it is no space of ours"), "{said}");
+        assert_eq!(names_in(&work.path("space")), before);
+        assert!(work.path("space/.state/resolver-1").exists());
+    }
+}
+
+#[test]
+fn more_tables_than_files_may_be_open_are_no_trouble() {
+    let work = Work::new();
+    let events: String = (0..300)
+        .map(|number| {
+            format!(
+                "{{\"type\":\"track\",\"event\":\"Event {number}\",\"messageId\":\"m{number}\",\"userId\":\"u\",\"timestamp\":\"2026-01-05\"}}\n"
+            )
+        })
+        .collect();
+    work.write("events.ndjson", events);
+    let program = assert_cmd::cargo::cargo_bin!("profiles-sync").display().to_string();
+    for flags in ["", "--compress zstd"] {
+        let script =
+            format!("ulimit -n 128; {program} ingest events.ndjson --space space{} {flags} -q", flags.len());
+        let done =
+            std::process::Command::new("sh").arg("-c").arg(script).current_dir(work.path(".")).status();
+        assert!(done.unwrap().success(), "{flags}");
+        work.program(&["ingest", "--verify", "--space", &format!("space{}", flags.len()), "-q"])
+            .assert()
+            .success();
+    }
+}
+
+#[test]
+fn a_table_that_is_gone_is_called_missing() {
+    let work = Work::new();
+    work.write("one.ndjson", format!("{LINE}\n"));
+    work.write("two.ndjson", format!("{}\n", LINE.replace("\"m1\"", "\"m2\"")));
+    work.program(&["ingest", "one.ndjson", "--space", "space", "-q"]).assert().success();
+    fs::remove_file(work.path("space/id_graph_updates.ndjson")).unwrap();
+    let assert = work.program(&["ingest", "two.ndjson", "--space", "space", "-q"]).assert().code(2);
+    let said = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+    assert!(
+        said.contains("`space/id_graph_updates.ndjson`: is missing, and the manifest has committed "),
+        "{said}"
+    );
+    fs::create_dir(work.path("space/id_graph_updates.ndjson")).unwrap();
+    let assert = work.program(&["ingest", "two.ndjson", "--space", "space", "-q"]).assert().code(2);
+    let said = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+    assert!(said.contains("a folder stands where the table was"), "{said}");
 }

@@ -64,6 +64,10 @@ fn io_hint(error: &anyhow::Error) -> Option<&'static str> {
         ErrorKind::PermissionDenied => Some("run as a user who may do this, or choose another path"),
         ErrorKind::ReadOnlyFilesystem => Some("choose a path on a disk that can be written to"),
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Some("free some disk space and run it again"),
+        // Unix has the same numbers for these everywhere, and the library no names.
+        _ if matches!(cause.raw_os_error(), Some(23 | 24)) => {
+            Some("allow more open files with `ulimit -n`, such as 1024")
+        }
         _ => None,
     }
 }

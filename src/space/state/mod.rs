@@ -141,7 +141,7 @@ pub fn write(
 ) -> Result<Vec<StateFile>> {
     let mut kept = before.to_vec();
     let n_profiles = u32::try_from(contents.graph.n_profiles()).expect("fewer than 2^32 profiles");
-    let part = write_part(folder, format!("resolver-{number}"), contents, n_profiles, files)?;
+    let part = write_part(folder, format!("{PREFIX}{number}"), contents, n_profiles, files)?;
     kept.push(part);
     // The newest parts that are not much larger than what comes behind them.
     let mut first = kept.len() - 1;
@@ -154,14 +154,7 @@ pub fn write(
     }
     if first + 1 < kept.len() {
         let together = kept.split_off(first);
-        kept.push(merge(
-            folder,
-            format!("resolver-{number}-merged"),
-            &together,
-            contents,
-            n_profiles,
-            files,
-        )?);
+        kept.push(merge(folder, format!("{PREFIX}{number}-merged"), &together, contents, n_profiles, files)?);
     }
     files.sync_folder(folder)?;
     Ok(kept)
@@ -211,13 +204,23 @@ fn merge(
     writer.finish(n_profiles, contents.types, &trait_names)
 }
 
+/// What the names of parts begin with.
+const PREFIX: &str = "resolver-";
+
+/// Whether there is a state, in force or not.
+#[must_use]
+pub fn is_there(folder: &Path) -> bool {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX))
+}
+
 /// Removes all states but the one in force. What cannot be removed now is removed by a later run.
 pub fn sweep(folder: &Path, in_force: &[StateFile], files: &Files) {
     let in_force: Set<&str> = in_force.iter().map(|part| part.name.as_str()).collect();
     let Ok(entries) = std::fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        if name.starts_with("resolver-") && !in_force.contains(name.as_str()) {
+        if name.starts_with(PREFIX) && !in_force.contains(name.as_str()) {
             let _ = files.remove_file(&entry.path());
         }
     }

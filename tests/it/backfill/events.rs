@@ -172,6 +172,35 @@ fn of_duplicates_the_first_counts_also_outside_the_window_and_in_another_table()
 }
 
 #[test]
+fn a_duplicate_of_a_duplicate_is_an_event() {
+    let work = Work::new();
+    let received = ["2026-01-01", "2026-01-29", "2026-02-10"];
+    let lines = received.map(|day| event("m1", &format!("{day}T00:00:00Z"), &json!({"userId": "u"})));
+    work.write("dump.ndjson", lines.concat());
+    let window = ["backfill", "events", "dump.ndjson", "--space", "space", "--since", "2026-02-01"];
+    let summary = told(&work, &window);
+    assert_eq!([&summary["written"], &summary["duplicates"], &summary["outside_window"]], [1, 0, 2]);
+}
+
+#[test]
+fn rules_that_are_not_those_of_the_space_are_told() {
+    let work = Work::new();
+    work.write("dump.ndjson", event("m1", "2026-01-01T00:00:00Z", &json!({"userId": "u"})));
+    work.write("rules.toml", "[[drop]]\ntype = [\"screen\"]\n");
+    run(&work, &["ingest", "dump.ndjson", "--space", "space", "--config", "rules.toml"]);
+    let backfill = |config: &[&str]| {
+        let args = ["backfill", "events", "dump.ndjson", "--space", "space"];
+        let assert = work.program(&[&args[..], config].concat()).assert().success();
+        String::from_utf8(assert.get_output().stderr.clone()).unwrap()
+    };
+    assert!(!backfill(&["--config", "rules.toml"]).contains("the config changed"));
+    let said = backfill(&[]);
+    let note =
+        "note: the config changed since the last run: `drop` was `[{ type = [\"screen\"] }]`, is not set";
+    assert!(said.contains(note), "{said}");
+}
+
+#[test]
 fn what_is_no_event_table_and_what_is_no_dump_is_refused() {
     let work = Work::new();
     work.write("dump.ndjson", event("m1", "2026-01-01T00:00:00Z", &json!({"userId": "u"})) + "no event\n");

@@ -394,3 +394,35 @@ fn merges_are_also_told_by_profile_traits_alone() {
     assert_eq!(merges, ["use_a", "use_b"].map(|id| format!("\"use_a\" \"{id}\"")).into());
     assert_eq!(traits, BTreeSet::from([r#""use_a" "plan" "pro""#.to_owned()]));
 }
+
+#[test]
+fn values_that_only_text_tells_are_known_as_they_read() {
+    let work = Work::new();
+    work.write(
+        "events.ndjson",
+        r#"{"type":"identify","messageId":"m1","userId":"u","traits":{"age":5,"vip":true,"list":[1,2],"zip":"01","big":12.50},"timestamp":"2026-01-01T00:00:00Z"}"#,
+    );
+    run(&work, &["ingest", "events.ndjson", "--space", "space", "--materialize"]);
+    export(&work, "space", &OF_WAREHOUSE, "texts");
+    run(&work, &["backfill", "profiles", "texts", "--space", "space", "--strict"]);
+    // The types of `profile_traits` count, however a warehouse spells a number.
+    export(&work, "space", &VIEWS, "typed");
+    let floats = work.read("typed/profile_traits.ndjson").replace("\"age\":5", "\"age\":5.0");
+    work.write("typed/profile_traits.ndjson", floats.replace("12.50", "12.5"));
+    run(&work, &["backfill", "profiles", "typed", "--space", "space", "--strict"]);
+    let texts = work.read("typed/profile_traits.ndjson").replace("\"01\"", "1");
+    work.write("typed/profile_traits.ndjson", texts);
+    let said = refused(&work, &["backfill", "profiles", "typed", "--space", "space", "--strict"]);
+    assert!(said.contains("trait `zip`"), "{said}");
+}
+
+#[test]
+fn views_that_are_older_than_their_space_are_told() {
+    let work = Work::new();
+    slices(&work, 300);
+    run(&work, &["ingest", "first.ndjson", "--space", "old", "--materialize"]);
+    run(&work, &["ingest", "second.ndjson", "--space", "old"]);
+    let assert = work.program(&["backfill", "profiles", "old", "--space", "new"]).assert().success();
+    let said = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+    assert!(said.contains("note: `id_graph` in `old` is of run 1, the raw tables are of run 2: "), "{said}");
+}

@@ -96,3 +96,80 @@ fn packed_exports_are_folded_in_parts_as_well() {
         assert_eq!(work.read(&format!("parts/{name}.ndjson")), work.read(&format!("expected/{name}.ndjson")));
     }
 }
+
+/// A space with one run, its views not made.
+fn unmade(work: &Work) {
+    work.write(
+        "events.ndjson",
+        "{\"type\":\"page\",\"messageId\":\"m1\",\"userId\":\"u\",\"timestamp\":\"2026-01-05T10:00:00Z\"}\n",
+    );
+    work.program(&["ingest", "events.ndjson", "--space", "space", "-q"]).assert().success();
+}
+
+#[test]
+fn changes_go_where_they_are_sent_and_replace_nothing_else() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let work = Work::new();
+    unmade(&work);
+    let tell = |file: &str| {
+        let args = ["materialize", "--space", "space", "--out", "views", "--changes", file, "-q"];
+        work.program(&args).assert().success().stdout("").stderr("");
+        std::fs::remove_dir_all(work.path("views")).unwrap();
+    };
+    tell("plain");
+    let expected = work.read("plain");
+    assert_eq!(expected.lines().count(), 5);
+    // What stands beside it is somebody else's.
+    work.write("file.tmp", "precious");
+    tell("file");
+    assert_eq!(work.read("file.tmp"), "precious");
+    // Who may read it stays, and so does a link.
+    work.write("secret", "");
+    std::fs::set_permissions(work.path("secret"), std::fs::Permissions::from_mode(0o600)).unwrap();
+    symlink("secret", work.path("link")).unwrap();
+    tell("link");
+    assert!(work.path("link").is_symlink());
+    assert_eq!(work.read("secret"), expected);
+    assert_eq!(work.path("secret").metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    // A pipe has a reader.
+    let pipe = work.path("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let reader = std::thread::spawn(move || std::fs::read_to_string(pipe).unwrap());
+    tell("pipe");
+    assert_eq!(reader.join().unwrap(), expected);
+    tell("/dev/null");
+    assert!(!std::path::Path::new("/dev/null").is_file());
+    for (file, said) in [("views", "is a folder"), ("space/profiles-sync.toml", "changes cannot go where")] {
+        std::fs::create_dir_all(work.path("views")).unwrap();
+        let args = ["materialize", "--space", "space", "--changes", file];
+        work.program(&args).assert().code(2).stderr(contains(said));
+    }
+}
+
+#[test]
+fn the_views_of_a_space_are_made_as_such() {
+    let work = Work::new();
+    unmade(&work);
+    work.program(&["materialize", "--space", "space", "-q"]).assert().success();
+    let args = ["materialize", "--raw", "space", "--out", "space", "--as-of", "2020-01-01"];
+    work.program(&args).assert().code(2).stderr(contains("its views are made with `--space space`"));
+    work.program(&["ingest", "--verify", "--space", "space", "-q"]).assert().success();
+}
+
+#[test]
+fn views_of_an_earlier_time_are_told() {
+    let work = Work::new();
+    unmade(&work);
+    let materialize = |flags: &[&str]| {
+        let args = [&["materialize", "--space", "space"], flags].concat();
+        let assert = work.program(&args).assert().success();
+        String::from_utf8(assert.get_output().stderr.clone()).unwrap()
+    };
+    materialize(&["--as-of", "2026-01-01"]);
+    let note = "note: `id_graph` in `space` stands as of 2026-01-01T00:00:00.000000Z: ";
+    work.program(&["diff", "space", "space"]).assert().success().stderr(contains(note));
+    let said = materialize(&[]);
+    assert!(said.contains("note: the views were as of 2026-01-01T00:00:00.000000Z\n"), "{said}");
+    assert!(!materialize(&[]).contains("as of"));
+    work.program(&["diff", "space", "space"]).assert().success().stderr("");
+}
