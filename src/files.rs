@@ -127,6 +127,14 @@ impl Files {
         fs::rename(from, to).map_err(|e| Error::io("rename to", to, e))
     }
 
+    /// Gives a file a second name; where the file system knows no such thing, a copy has it.
+    pub fn link(&self, from: &Path, to: &Path) -> Result<()> {
+        self.remove_file(to)?;
+        self.check(Change::Create, "create", to)?;
+        let linked = fs::hard_link(from, to).or_else(|_| fs::copy(from, to).map(|_| ()));
+        linked.map_err(|e| Error::io("create", to, e))
+    }
+
     /// Syncs a folder, so that the names in it survive a power cut.
     pub fn sync_folder(&self, path: &Path) -> Result<()> {
         self.check(Change::Sync, "sync the folder", path)?;

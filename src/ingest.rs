@@ -196,7 +196,6 @@ struct Looked<'a> {
     spill: &'a Spill,
 }
 
-#[expect(clippy::too_many_arguments, reason = "wiring")]
 fn look_at<'a>(
     inputs: &[Input],
     memory: u64,

@@ -3,6 +3,7 @@
 //! Views that are there and known to reflect an earlier state of the same raw tables are brought up to date; else all is
 //! folded anew, in memory or, where the raw tables are too large for it, in parts.
 
+mod before;
 mod changes;
 mod choose;
 mod columns;
@@ -151,6 +152,7 @@ fn run(
     } else {
         None
     };
+    before::restore(options, in_place, files, progress)?;
     let manifest = if options.space { Some(read_manifest(&options.raw, files)?) } else { None };
     let tables = match &manifest {
         Some(manifest) => space_tables(&options.raw, manifest),
@@ -172,9 +174,16 @@ fn run(
         summary.changes = Some(changes.write(&job, staged.as_ref())?);
     }
     if let Some(staged) = staged {
+        let told = summary.changes.is_some();
+        if told {
+            before::keep(&options.out, staged.paths(), files)?;
+        }
         match record {
             Some(record) => record.commit(&made, &staged, options, files, progress)?,
             None => staged.put_in_place()?,
+        }
+        if told {
+            before::forget(&options.out, files);
         }
         if compress == Compression::Zstd {
             made.views.iter().for_each(|(view, _)| tell_twin(&options.out, view.name(), progress));

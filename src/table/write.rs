@@ -153,6 +153,12 @@ impl Staged {
         self.paths.iter().any(|staged| staged == path).then(|| beside(path))
     }
 
+    /// The files of the views that are replaced.
+    #[must_use]
+    pub fn paths(&self) -> &[PathBuf] {
+        &self.paths
+    }
+
     /// Gives the views their names, each in one step.
     pub fn put_in_place(&self) -> Result<()> {
         // What is replaced is freed with its last handle. Where the rename held that, it would keep the folder locked for

@@ -414,14 +414,13 @@ fn a_packed_space_that_lost_its_manifest_is_left_alone() {
 #[test]
 fn more_tables_than_files_may_be_open_are_no_trouble() {
     let work = Work::new();
-    let events: String = (0..300)
-        .map(|number| {
-            format!(
-                "{{\"type\":\"track\",\"event\":\"Event {number}\",\"messageId\":\"m{number}\",\"userId\":\"u\",\"timestamp\":\"2026-01-05\"}}\n"
-            )
-        })
-        .collect();
-    work.write("events.ndjson", events);
+    let event = |number: u32| {
+        format!(
+            "{{\"type\":\"track\",\"event\":\"Event {number}\",\"messageId\":\"m{number}\",\"userId\":\"u\",\"timestamp\":\"2026-01-05\"}}\n"
+        )
+    };
+    let events: Vec<String> = (0..300).map(event).collect();
+    work.write("events.ndjson", events.concat());
     let program = assert_cmd::cargo::cargo_bin!("profiles-sync").display().to_string();
     for flags in ["", "--compress zstd"] {
         let script =

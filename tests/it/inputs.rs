@@ -186,7 +186,7 @@ fn a_pipe_is_read_once_also_where_the_state_turns_out_to_be_damaged() {
     for at in (64..bytes.len() * 3 / 4).step_by(500) {
         bytes[at] ^= 1;
     }
-    std::fs::write(&state, bytes).unwrap();
+    work.write("space/.state/resolver-1", bytes);
     let text = line("new").replace("u1", "u77") + &line("m5").replace("u1", "u5");
     let summary = ingest_stream(&work, "space", &text);
     assert_eq!((&summary["events"], &summary["accepted"]), (&Value::from(2), &Value::from(1)), "{summary}");

@@ -88,6 +88,8 @@ fn every_change_fails(compress: Compression) {
         run(&MaterializeOptions { out: expected.clone(), ..options.clone() });
         let new = views(&expected);
         assert_ne!(old, new);
+        let told = || fs::read_to_string(options.changes.as_ref().unwrap()).unwrap();
+        let mut changes = String::new();
         for for_good in [false, true] {
             let mut at = 0;
             loop {
@@ -104,10 +106,20 @@ fn every_change_fails(compress: Compression) {
                 assert_claims_hold(&space, &what);
                 if fault.n_changes.load(Ordering::Relaxed) <= at {
                     result.unwrap();
+                    assert!(told() == changes, "{what}");
                     break;
                 }
-                run(&MaterializeOptions { changes: None, ..options.clone() });
+                run(&options);
                 assert!(views(&space) == new, "{what}: the run after it");
+                if result.is_err() {
+                    assert!(
+                        !told().is_empty() && (changes.is_empty() || told() == changes),
+                        "{what}: changes"
+                    );
+                    changes = told();
+                }
+                assert_claims_hold(&space, &what);
+                assert!(!space.join(".views-before").exists(), "{what}");
                 at += 1;
             }
             assert!(25 < at, "{at}");

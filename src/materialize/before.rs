@@ -1,0 +1,82 @@
+//! The views as they were, kept while they are replaced in a run that tells what changes in them.
+//!
+//! Changes are told from the views that are there to the new ones. Whoever is killed between the first and the last view
+//! leaves some of each, and of what changed in the first ones nothing would be told any more. So they are put back first,
+//! and the next run tells the same changes again.
+
+use std::{
+    fs,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
+
+use super::MaterializeOptions;
+use crate::{
+    error::{Error, Result},
+    files::Files,
+    progress::Progress,
+    space::{commit::STATE, lock::Lock, manifest::Manifest},
+};
+
+/// Where they are kept: in the folder of the views, where nobody looks for tables.
+const FOLDER: &str = ".views-before";
+
+/// Stands behind the name of a view that was not there.
+const ABSENT: &str = ".absent";
+
+/// Keeps the views of these paths.
+pub(super) fn keep(out: &Path, paths: &[PathBuf], files: &Files) -> Result<()> {
+    let folder = out.join(FOLDER);
+    files.create_folder(&folder)?;
+    for path in paths {
+        let name = path.file_name().unwrap_or_default();
+        if path.exists() {
+            files.link(path, &folder.join(name))?;
+        } else {
+            let mut name = name.to_owned();
+            name.push(ABSENT);
+            files.create(&folder.join(name))?;
+        }
+    }
+    files.sync_folder(&folder)
+}
+
+/// Once all views are in place they are not needed any more.
+pub(super) fn forget(out: &Path, files: &Files) {
+    // Where they stay, the next run puts them back and tells the changes once more, which does no harm.
+    let _ = files.remove_folder(&out.join(FOLDER));
+}
+
+/// Puts those back that a run has kept which did not end.
+pub(super) fn restore(
+    options: &MaterializeOptions,
+    in_place: bool,
+    files: &Files,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let folder = options.out.join(FOLDER);
+    let kept = match fs::read_dir(&folder) {
+        Ok(entries) => entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>(),
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(()),
+        Err(e) => Err(e),
+    };
+    let kept = kept.map_err(|e| Error::io("read the folder", &folder, e))?;
+    if in_place {
+        let space = &options.raw;
+        let _lock = Lock::take_briefly(&space.join(STATE), options.wait, progress)?;
+        let mut manifest = Manifest::read(space, files)?.unwrap_or_default();
+        if !manifest.views.is_empty() {
+            manifest.views.clear();
+            manifest.write(space, files)?;
+        }
+    }
+    for path in kept {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        match name.strip_suffix(ABSENT) {
+            Some(name) => files.remove_file(&options.out.join(name))?,
+            None => files.rename(&path, &options.out.join(&*name))?,
+        }
+    }
+    files.sync_folder(&options.out)?;
+    files.remove_folder(&folder)
+}
