@@ -6,8 +6,8 @@
 //! others were merged into it, and that one of them had, was brought in by the merge and keeps the row that set it there.
 //!
 //! A state is absorbed where a newer row was written for a segment id that was the same profile by then: that snapshot
-//! holds what was worth keeping, and what it does not hold and a later row does was set by the later row. Usually one state
-//! remains. Where several do, a merge wrote no snapshot, and of each trait the newest of their values or removals counts:
+//! holds what was worth keeping, and what it does not hold was removed by then; what a later row holds again was set by that.
+//! Usually one state remains. Where several do, a merge wrote no snapshot, and of each trait the newest of their values or removals counts:
 //! by `timestamp`, then by `seq`, then by `uuid_ts`.
 
 use std::cmp::Ordering;
@@ -35,13 +35,16 @@ pub fn present<'a>(rows: &[TraitsRow], snapshots: &'a [Snapshot], graph: &Graph)
         let merged: Vec<_> = states.iter().filter(|state| state.absorbed_by == Some(place)).collect();
         let set_by = |one: &Trait, kept: Option<usize>| {
             let snapshot = &snapshots[place];
-            row_that_set(rows, snapshots, snapshot.name(one), one.seq)
+            row_that_set(rows, snapshots, snapshot, one)
                 .or(kept.filter(|_| own_counts))
                 .or_else(|| brought_in(&merged, rows, snapshot, one))
                 .unwrap_or(place)
         };
         let before = own.map(|own| own.entries).unwrap_or_default();
-        let entries = step(before, &snapshots[place], place, set_by);
+        let mut entries = step(before, &snapshots[place], place, set_by);
+        if !row.with_seqs {
+            merged.iter().for_each(|state| remove_absorbed(&mut entries, &state.entries, place, rows));
+        }
         states.push(State { segment: row.segment, newest: place, absorbed_by: None, entries });
     }
     let remaining = states.iter().filter(|state| {
@@ -140,14 +143,43 @@ fn step<'a>(
     }
 }
 
-/// The row that has a `seq`; where several have, one that set the trait, the newest of them.
-fn row_that_set(rows: &[TraitsRow], snapshots: &[Snapshot], name: &[u8], seq: u64) -> Option<usize> {
+/// What an absorbed state had and a snapshot has not was removed by then, or before.
+fn remove_absorbed<'a>(
+    entries: &mut Vec<Entry<'a>>,
+    absorbed: &[Entry<'a>],
+    place: usize,
+    rows: &[TraitsRow],
+) {
+    for Entry { name, value, set_by } in absorbed {
+        let set_by = if value.is_some() { place } else { *set_by };
+        match entries.binary_search_by(|entry| entry.name.cmp(name)) {
+            Err(at) => entries.insert(at, Entry { name, value: None, set_by }),
+            Ok(at) if entries[at].value.is_none() => {
+                let newest = [entries[at].set_by, set_by].into_iter();
+                entries[at].set_by =
+                    newest.max_by_key(|&place| (rows[place].clock.recency(), place)).unwrap_or(set_by);
+            }
+            Ok(_) => {}
+        }
+    }
+}
+
+/// The row that has the `seq` of a trait; where several have, one that says it set it, else one that has its value; the newest
+/// of them.
+fn row_that_set(
+    rows: &[TraitsRow],
+    snapshots: &[Snapshot],
+    snapshot: &Snapshot,
+    one: &Trait,
+) -> Option<usize> {
+    let (name, json, seq) = (snapshot.name(one), snapshot.json(one), one.seq);
     if seq == NO_SEQ {
         return None;
     }
     let sets = |place: usize| {
         let snapshot = &snapshots[place];
-        snapshot.find(name).is_some_and(|one| snapshot.traits()[one].seq == seq)
+        let found = snapshot.find(name).map(|one| &snapshot.traits()[one]);
+        found.map_or((false, false), |one| (one.seq == seq, snapshot.json(one) == json))
     };
     // Rows are sorted by `seq` first.
     let first = rows.partition_point(|row| row.clock.seq() < seq);

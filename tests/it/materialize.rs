@@ -395,6 +395,34 @@ fn a_seq_that_two_profiles_share_goes_to_the_one_that_set_the_trait() {
     let files = [("id_graph_updates.ndjson", MERGE), ("profile_traits_updates.ndjson", rows)];
     let received = picked(&view(&files, "user_traits"), &["name", "received_at"]);
     assert_eq!(received, ["x 1970-01-01T00:00:01.000Z", "y 1970-01-01T00:00:02.000Z"]);
+    // Rows of a warehouse do not say so, but one of them has the value.
+    let without = |columns: &str| format!(",\"__trait_seqs\":\"{{\\\"{columns}\\\":3}}\"");
+    let rows = rows.replace(&without("x"), "").replace(&without("y"), "");
+    assert_eq!(rows.matches("__trait_seqs").count(), 1, "{rows}");
+    let files = [("id_graph_updates.ndjson", MERGE), ("profile_traits_updates.ndjson", rows.as_str())];
+    let received = picked(&view(&files, "user_traits"), &["name", "received_at"]);
+    assert_eq!(received, ["x 1970-01-01T00:00:01.000Z", "y 1970-01-01T00:00:02.000Z"]);
+}
+
+#[test]
+fn what_a_snapshot_after_a_merge_lacks_is_removed_and_no_older_value_brings_it_back() {
+    let graph = format!("{MERGE}{{\"segment_id\":\"c\",\"canonical_segment_id\":\"a\",\"seq\":9}}\n");
+    check_traits(
+        &graph,
+        &[("b", 3, r#","x":"b""#), ("c", 4, r#","x":"c","y":1"#), ("a", 6, r#","x":null,"z":1"#)],
+        &["a y 1 4", "a z 1 6"],
+    );
+    // A removal on a profile that was merged away is older than the snapshot that follows.
+    check_traits(
+        &graph,
+        &[("b", 2, r#","x":"b""#), ("b", 3, r#","w":1"#), ("c", 4, r#","x":"c""#), ("a", 6, r#","w":1"#)],
+        &["a w 1 3", "a x c 4"],
+    );
+    check_traits(
+        &graph,
+        &[("c", 2, r#","x":"c""#), ("b", 3, r#","x":"b""#), ("b", 4, r#","w":1"#), ("a", 6, r#","w":1"#)],
+        &["a w 1 4"],
+    );
 }
 
 #[test]

@@ -230,6 +230,20 @@ fn present(tables: &RawTables, profile: &str) -> BTreeMap<String, (Value, Clock)
             let set_by = named_by_seq(&rows, row, name).or(kept).or_else(brought_in).unwrap_or(place);
             state.insert(name.clone(), (Some(value.clone()), set_by));
         }
+        if row.seqs.is_none() {
+            let merged: Vec<&State> = (states.iter())
+                .filter(|(segment, _)| together(segment, row) && counts(segment))
+                .map(|(_, state)| state)
+                .collect();
+            for (name, (value, set_by)) in merged.into_iter().flatten() {
+                let removed = if value.is_some() { place } else { *set_by };
+                let entry = state.entry(name.clone()).or_insert((None, removed));
+                if entry.0.is_none() {
+                    let age = |place: usize| (rows[place].clock.recency(), place);
+                    entry.1 = if age(entry.1) < age(removed) { removed } else { entry.1 };
+                }
+            }
+        }
         states.insert(&row.segment, state);
         newest.insert(&row.segment, place);
     }
@@ -256,8 +270,10 @@ fn present(tables: &RawTables, profile: &str) -> BTreeMap<String, (Value, Clock)
 
 fn named_by_seq(rows: &[&TraitsRow], row: &TraitsRow, name: &str) -> Option<usize> {
     let seq = *row.seqs.as_ref()?.get(name)?;
-    let sets = |row: &TraitsRow| {
-        row.traits.contains_key(name) && row.seqs.as_ref().is_some_and(|seqs| seqs.get(name) == Some(&seq))
+    let sets = |other: &TraitsRow| {
+        let says_so = other.seqs.as_ref().is_some_and(|seqs| seqs.get(name) == Some(&seq));
+        let value = other.traits.get(name);
+        (value.is_some() && says_so, value.is_some() && value == row.traits.get(name))
     };
     let with_seq = (0..rows.len()).filter(|&place| rows[place].clock.seq == Some(seq));
     with_seq.max_by_key(|&place| (sets(rows[place]), rows[place].clock.recency(), place))
