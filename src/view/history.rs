@@ -43,7 +43,9 @@ pub fn present<'a>(rows: &[TraitsRow], snapshots: &'a [Snapshot], graph: &Graph)
         let before = own.map(|own| own.entries).unwrap_or_default();
         let mut entries = step(before, &snapshots[place], place, set_by);
         if !row.with_seqs {
-            merged.iter().for_each(|state| remove_absorbed(&mut entries, &state.entries, place, rows));
+            for state in merged {
+                remove_absorbed(&mut entries, &state.entries, place, rows);
+            }
         }
         states.push(State { segment: row.segment, newest: place, absorbed_by: None, entries });
     }

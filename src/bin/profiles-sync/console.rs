@@ -128,7 +128,10 @@ fn colours(typed: Colour, terminal: bool) -> bool {
     match typed {
         Colour::Always => true,
         Colour::Never => false,
-        Colour::Auto => terminal && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+        Colour::Auto => {
+            let is_dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
+            terminal && !is_dumb && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+        }
     }
 }
 

@@ -118,7 +118,7 @@ impl BackfillArgs {
 /// What the space knows already stays as it is. A row that says something else is set aside in `backfill_conflicts.ndjson`
 /// with the reason.
 #[derive(Debug, Args)]
-#[command(after_long_help = PROFILES_HELP, args_override_self = true)]
+#[command(after_long_help = PROFILES_HELP, args_override_self = true, next_display_order = 2)]
 pub(crate) struct ProfilesArgs {
     /// The folder with the tables of the state
     ///
@@ -144,7 +144,7 @@ pub(crate) struct ProfilesArgs {
 /// segment id that its highest-ranked known identifier was first mapped to, and no profile changes. Rows that are there
 /// already are not written again, so windows may overlap.
 #[derive(Debug, Args)]
-#[command(after_long_help = EVENTS_HELP, args_override_self = true)]
+#[command(after_long_help = EVENTS_HELP, args_override_self = true, next_display_order = 2)]
 pub(crate) struct EventsArgs {
     /// Files and folders of events; `-` is stdin
     ///
@@ -198,7 +198,7 @@ pub(crate) struct EventsArgs {
 /// Makes a space of the raw tables of an export, ours or a warehouse's: rows are copied as they are, views stay the same, and
 /// `ingest` appends to them. Event tables are adopted where they are there; their messages are known from then on.
 #[derive(Debug, Args)]
-#[command(after_long_help = RAW_HELP, args_override_self = true)]
+#[command(after_long_help = RAW_HELP, args_override_self = true, next_display_order = 2)]
 pub(crate) struct RawArgs {
     /// The folder of the raw tables
     ///

@@ -37,7 +37,7 @@ Examples:
 /// rows added, removed and changed, and what happened to profiles: created, vanished, merged, split, and identifiers that
 /// moved. The order of rows and columns does not matter, nor how a number is spelled; null and absent are the same.
 #[derive(Debug, Args)]
-#[command(after_long_help = DIFF_HELP, args_override_self = true)]
+#[command(after_long_help = DIFF_HELP, args_override_self = true, next_display_order = 2)]
 pub(crate) struct DiffArgs {
     /// The old side: a table, or a folder of tables
     ///
@@ -48,7 +48,7 @@ pub(crate) struct DiffArgs {
     /// The new side, of the same kind
     ///
     /// What the old side is compared with, of the same kind: two files, or two folders.
-    #[arg(value_name = "NEW", display_order = 0, help_heading = "Input")]
+    #[arg(value_name = "NEW", display_order = 1, help_heading = "Input")]
     pub(crate) new: PathBuf,
     /// Find rows by these columns, separated by commas
     ///

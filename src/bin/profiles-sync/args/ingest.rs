@@ -10,8 +10,8 @@ use crate::values;
 
 const INGEST_HELP: &str = "\
 Memory:
-  Grows with the identifiers, profiles and traits of the space, plus what the
-  events of the run are out of order by, up to --memory.
+  Grows with the identifiers, profiles and traits that the run meets, plus what
+  its events are out of order by, up to --memory.
 
 Exit codes:
   0    did it
@@ -44,7 +44,8 @@ Examples:
         profiles-sync ingest [OPTIONS] --print-config\n       \
         profiles-sync ingest [OPTIONS] --verify --space <DIR>",
     after_long_help = INGEST_HELP,
-    args_override_self = true
+    args_override_self = true,
+    next_display_order = 2
 )]
 #[expect(clippy::struct_excessive_bools, reason = "one for each switch, as typed")]
 pub(crate) struct IngestArgs {

@@ -11,15 +11,15 @@ use crate::values;
 pub(crate) struct Messages {
     /// Print the summary as one JSON object on stdout
     ///
-    /// Prints the summary as one JSON object on the standard output, instead of the one for people on the standard error.
+    /// Prints the summary as one JSON object on the standard output, instead of the one for people.
     #[arg(long, overrides_with = "no_json", help_heading = "Messages")]
     pub(crate) json: bool,
     #[arg(long, hide = true, overrides_with = "json")]
     no_json: bool,
     /// Say nothing when all goes well
     ///
-    /// Prints neither progress nor notices nor, when all goes well, the summary for people. Errors and what is found wrong are
-    /// printed, and warnings that there was nothing to ingest; --json still prints its object.
+    /// Prints neither progress nor notices nor, when all goes well, the summary for people. Errors, warnings and what is found
+    /// wrong are printed; --json still prints its object.
     #[arg(short, long, overrides_with = "no_quiet", help_heading = "Messages")]
     pub(crate) quiet: bool,
     #[arg(long, hide = true, overrides_with = "quiet")]
