@@ -21,7 +21,7 @@ use std::{
 
 use rayon::prelude::*;
 
-use self::refusal::check_lines;
+use self::refusal::{check_lines, doubt};
 pub use crate::identity::rules::{Compression, SegmentIdStyle};
 use crate::{
     collections::Set,
@@ -306,6 +306,9 @@ fn run(
     stage.finish(summary);
     let n_rejected: u64 = summary.rejected.values().sum();
     check_lines(options.max_rejects, summary, &first_rejects)?;
+    if let Some(doubt) = doubt(&first_rejects) {
+        progress.warning(&doubt);
+    }
     still_as_seen(&looked.found, files)?;
     summary.rows = space.rows_added().into_iter().collect();
     if options.dry_run {

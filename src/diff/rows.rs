@@ -211,7 +211,9 @@ impl<'a> Rows<'a> {
             }
         };
         let n_read = read.map_err(|e| match (Error::io("read", &self.path, e), self.packed) {
-            (error, true) => error.hint("a packed file that was cut short cannot be read to its end"),
+            (error, true) => {
+                error.hint("a packed file that was cut short or is damaged cannot be read to its end")
+            }
             (error, false) => error,
         })?;
         if n_read == 0 {

@@ -9,6 +9,9 @@ use std::borrow::Cow;
 use super::marks::{Marks, plain_run};
 use crate::bytes::{push_piece, same};
 
+/// What is wrong with a line that holds more than one value.
+pub const MORE: &str = "something stands behind the value";
+
 /// What a token is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -112,11 +115,7 @@ impl Tape {
             loop {
                 at = skip_space(text, at);
                 let Some(&open) = self.open.last() else {
-                    return if at == text.len() {
-                        Ok(())
-                    } else {
-                        Err(JsonError { at, message: "something stands behind the value" })
-                    };
+                    return if at == text.len() { Ok(()) } else { Err(JsonError { at, message: MORE }) };
                 };
                 let in_object = self.tokens[open as usize].kind == Kind::Object;
                 match text.get(at) {

@@ -35,6 +35,8 @@ pub struct Parsed<'a> {
     pub sent_at: Option<Millis>,
     /// Where times stand in the text as rows have them.
     pub written: Written,
+    /// How many of its times are there and cannot be read, which counts as missing.
+    pub n_unreadable_times: u64,
 }
 
 /// The values of times that stand in the text exactly as rows have them: `timestamp` and `received_at` only where they are
@@ -76,6 +78,15 @@ pub fn parse<'a>(doc: Document<'a>, fields: Fields, times: &mut TimeReader) -> R
     let sent_at = time(doc, fields.sent_at, times, &mut written.sent_at);
     let timestamp = time(doc, fields.timestamp, times, &mut written.timestamp);
     let received_at = time(doc, fields.received_at, times, &mut written.received_at);
+    let n_unreadable_times = [
+        (fields.original_timestamp, original_timestamp),
+        (fields.sent_at, sent_at),
+        (fields.timestamp, timestamp),
+        (fields.received_at, received_at),
+    ]
+    .into_iter()
+    .filter(|(value, time)| time.is_none() && value.is_some_and(|value| says_something(doc, value)))
+    .count() as u64;
     let (timestamp, received_at) = clocks(timestamp, original_timestamp, sent_at, received_at)?;
     let source_id = text(doc, fields.project_id)
         .filter(|id| !id.is_empty())
@@ -91,6 +102,7 @@ pub fn parse<'a>(doc: Document<'a>, fields: Fields, times: &mut TimeReader) -> R
         original_timestamp,
         sent_at,
         written,
+        n_unreadable_times,
     })
 }
 
@@ -187,6 +199,15 @@ fn time(
             Some(read.micros.div_euclid(1000))
         }
         _ => times.read(&doc.string(value)?).map(|read| read.micros.div_euclid(1000)),
+    }
+}
+
+/// Whether a value is neither null nor an empty text.
+fn says_something(doc: Document<'_>, value: u32) -> bool {
+    match doc.kind(value) {
+        Kind::Null => false,
+        Kind::Plain => !doc.raw(value).is_empty(),
+        _ => true,
     }
 }
 

@@ -171,6 +171,7 @@ pub(crate) fn note(notes: Notes, summary: &mut IngestSummary) {
         ("columns_given_twice", notes.columns_given_twice),
         ("events_without_table", notes.events_without_table),
         ("traits_without_name", notes.traits_without_name),
+        ("times_unreadable", notes.times_unreadable),
     ] {
         if 0 < n {
             summary.notes.insert(name.to_owned(), n);

@@ -105,10 +105,10 @@ impl Preparer {
         let all_utf8 = std::str::from_utf8(&bytes).is_ok();
         let mut tape = std::mem::take(&mut self.tape);
         let mut times = std::mem::take(&mut self.times);
-        let file_start = unit.offset == 0 && bytes.starts_with(BOM);
         for (number, mut range) in (unit.first_line..).zip(lines(&bytes)) {
-            if file_start && range.start == 0 {
-                range.start = BOM.len().min(range.end);
+            // Files that were put together have one in the middle, too.
+            if bytes[range.clone()].starts_with(BOM) {
+                range.start += BOM.len();
             }
             let text = &bytes[range.clone()];
             if blank(text) {
@@ -181,6 +181,7 @@ impl Preparer {
             prepared.n_filtered += 1;
             return;
         }
+        self.renderer.notes.times_unreadable += parsed.n_unreadable_times;
         let block = &mut prepared.block;
         let message_id = match &parsed.message_id {
             Some(id) => Cow::Borrowed(id.as_ref()),

@@ -5,7 +5,10 @@ use serde::Deserialize;
 use super::{MaxRejects, real};
 use crate::{
     error::{Error, Result},
-    event::reject::{Position, Reason},
+    event::{
+        json::MORE,
+        reject::{Position, Reason},
+    },
     summary::IngestSummary,
 };
 
@@ -102,7 +105,7 @@ fn not_one_event(counted: &IngestSummary, first: &[Row]) -> Error {
         message = format!("{message} ({}); {}", counts.join(", "), row.told());
     }
     let most_lack_a_time = reasons.first().is_some_and(|(reason, _)| *reason == Reason::NoUsableTime.word());
-    let hint = match first.first().and_then(|row| hint_for(&row.text)) {
+    let hint = match first.first().and_then(hint_for) {
         Some(hint) => hint,
         None if most_lack_a_time => "give each event a time: a `timestamp`, `originalTimestamp`, `sentAt` or `receivedAt` such as \"2026-01-05T10:00:00Z\"".to_owned(),
         None => "give a dump of events: one JSON object a line, with a \"type\" of identify, track, page, screen, group or alias".to_owned(),
@@ -110,20 +113,35 @@ fn not_one_event(counted: &IngestSummary, first: &[Row]) -> Error {
     Error::Refused(message).hint(hint)
 }
 
-/// What to do about a file that begins with this text, where that shows what it is.
-fn hint_for(text: &str) -> Option<String> {
+/// What the first rejects show a file to be that has events all the same, and what to do about it.
+pub(crate) fn doubt(first: &FirstRejects) -> Option<String> {
+    first.rows().iter().find_map(|row| Some(format!("{}: {}", row.told(), hint_for(row)?)))
+}
+
+/// What to do about a file with such a line, where that shows what it is.
+fn hint_for(row: &Row) -> Option<String> {
+    let text = &row.text;
     if let Some((_, what, with)) = PACKED.iter().find(|(magic, ..)| text.starts_with(magic)) {
         return Some(format!("unpack it first, with `{with}`: it is {what}"));
     }
     if text.starts_with("PAR1") {
         return Some("unpack it first, to one JSON object a line: it is parquet".to_owned());
     }
-    // Either byte order mark is two bytes that are not UTF-8.
-    if text.starts_with("\u{fffd}\u{fffd}") && text.contains('\0') {
+    // Either byte order mark is two bytes that are not UTF-8; without one, each second byte is 0.
+    let is_utf_16 = ["\u{fffd}\u{fffd}", "{\0", "\0{"].iter().any(|start| text.starts_with(start));
+    if is_utf_16 && text.contains('\0') {
         return Some("convert it first, with `iconv -f UTF-16 -t UTF-8 FILE`: it is UTF-16".to_owned());
     }
     let line = text.trim();
     if line == "{" {
+        return Some("give each event on one line, as `jq -c . FILE` prints them".to_owned());
+    }
+    if line.starts_with('{') && line.ends_with("},") {
+        return Some(
+            "take the commas off the ends of the lines, with `sed 's/,[[:space:]]*$//' FILE`".to_owned(),
+        );
+    }
+    if line.starts_with('{') && row.detail.starts_with(MORE) {
         return Some("give each event on one line, as `jq -c . FILE` prints them".to_owned());
     }
     let items = line.strip_prefix('[')?.trim_start();
@@ -135,9 +153,15 @@ fn hint_for(text: &str) -> Option<String> {
 mod tests {
     use super::*;
 
+    fn row(text: &str) -> Row {
+        let detail =
+            if text.contains("}{") { format!("{MORE} at byte 3 of the line") } else { String::new() };
+        Row { file: String::new(), line: 1, reason: String::new(), detail, text: text.to_owned() }
+    }
+
     #[test]
     fn what_a_file_starts_with_tells_what_it_is() {
-        let cases: [(&[u8], &str); 13] = [
+        let cases: [(&[u8], &str); 16] = [
             (b"[", "jq -c '.[]' FILE"),
             (b"[{\"type\":\"page\"},", "jq -c '.[]' FILE"),
             (b"  [ {\"type\":\"page\"}]", "jq -c '.[]' FILE"),
@@ -151,13 +175,16 @@ mod tests {
             (b"\x1f\x8b\x08\0", "gzip -d"),
             (b"\x28\xb5\x2f\xfd\x04", "zstd -d"),
             (b"PAR1\x15", "parquet"),
+            (b"{\0\"\0t\0", "iconv -f UTF-16 -t UTF-8"),
+            (b"{\"type\":\"page\"}{\"type\":\"page\"}", "jq -c . FILE"),
+            (b"  {\"type\":\"page\"},", "sed 's/,"),
         ];
         for (start, expected) in cases {
-            let hint = hint_for(&String::from_utf8_lossy(start));
+            let hint = hint_for(&row(&String::from_utf8_lossy(start)));
             assert!(hint.as_ref().is_some_and(|hint| hint.contains(expected)), "{expected}: {hint:?}");
         }
         for start in ["[2026-01-05] GET /", "id,type", "{\"type\":\"page\"}", ""] {
-            assert_eq!(hint_for(start), None, "{start}");
+            assert_eq!(hint_for(&row(start)), None, "{start}");
         }
     }
 

@@ -29,6 +29,8 @@ pub struct Notes {
     pub events_without_table: u64,
     /// Traits whose name has no letters or digits.
     pub traits_without_name: u64,
+    /// Times that are there and cannot be read: they count as missing.
+    pub times_unreadable: u64,
 }
 
 impl Notes {
@@ -38,6 +40,7 @@ impl Notes {
         self.columns_given_twice += other.columns_given_twice;
         self.events_without_table += other.events_without_table;
         self.traits_without_name += other.traits_without_name;
+        self.times_unreadable += other.times_unreadable;
     }
 }
 

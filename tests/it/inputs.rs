@@ -142,6 +142,47 @@ fn a_run_with_nothing_to_read_leaves_the_state_as_it_is() {
     work.program(&["ingest", "--verify", "--space", "space"]).assert().success();
 }
 
+#[test]
+fn an_array_over_many_lines_is_no_dump_though_its_last_item_is_an_event() {
+    let work = Work::new();
+    let items = [line("m1"), line("m2"), line("m3")].concat();
+    let items = items.trim_end().replace('\n', ",\n");
+    work.write("array.json", format!("[\n{items}\n]\n"));
+    work.write("commas.json", &items);
+    for (file, hint) in
+        [("array.json", "`jq -c '.[]' FILE`"), ("commas.json", "`sed 's/,[[:space:]]*$//' FILE`")]
+    {
+        let said = ingest(&work, "", &[file, "--space", file.trim_end_matches(".json"), "-q"]);
+        assert!(said.starts_with(&format!("warning: {file}:1: not_json (")) && said.contains(hint), "{said}");
+    }
+}
+
+#[test]
+fn a_byte_order_mark_in_the_middle_is_none_of_the_line() {
+    let work = Work::new();
+    let text = format!("\u{feff}{}\u{feff}{}oops\n", line("m1"), line("m2"));
+    work.write("events.ndjson", &text);
+    ingest(&work, "", &["events.ndjson", "--space", "space", "-q"]);
+    ingest(&work, "", &["events.ndjson", "--space", "sorted", "-q", "--memory", "1"]);
+    for space in ["space", "sorted"] {
+        assert_eq!(column(&work, &format!("{space}/pages.ndjson"), "id"), ["m1", "m2"]);
+        assert_eq!(column(&work, &format!("{space}/rejected.ndjson"), "byte_offset"), [text.len() - 5]);
+    }
+}
+
+#[test]
+fn times_that_cannot_be_read_are_counted() {
+    let work = Work::new();
+    let event = line("m1").replace(
+        "\"userId\"",
+        "\"sentAt\":\"\",\"receivedAt\":null,\"originalTimestamp\":\"1571043797000\",\"userId\"",
+    );
+    work.write("events.ndjson", event + &line("m2"));
+    let assert = work.program(&["ingest", "events.ndjson", "--space", "space", "--json"]).assert().success();
+    let summary: Value = serde_json::from_slice(&assert.get_output().stdout).unwrap();
+    assert_eq!(summary["notes"], serde_json::json!({"times_unreadable": 1}));
+}
+
 /// Ingests a text from a pipe.
 fn ingest_stream(work: &Work, space: &str, text: &str) -> Value {
     let args = ["ingest", "-", "--space", space, "--json"];
