@@ -379,7 +379,17 @@ fn hint_for(message: &str, at: &str) -> String {
             return format!("did you mean `{near}`?");
         }
     }
-    "`profiles-sync ingest --print-config` prints a config with every key and its default".to_owned()
+    let wrong_type = message.strip_prefix("invalid type: ").and_then(|types| types.split_once(", expected "));
+    let hint = match wrong_type {
+        Some(("map", "a sequence")) => {
+            "such a table may stand several times: write it in two brackets, `[[drop]]`"
+        }
+        Some((_, "a sequence")) => "write a list, such as `[\"one\", \"other\"]`",
+        Some((_, "i64")) => "write a whole number, without quotes",
+        Some((_, "a boolean")) => "write `true` or `false`, without quotes",
+        _ => "`profiles-sync ingest --print-config` prints a config with every key and its default",
+    };
+    hint.to_owned()
 }
 
 /// The candidate that a typing slip could have come from.

@@ -28,6 +28,7 @@ use crate::{
     },
     progress::Progress,
     raw::{external_id_mapping_updates, id_graph_updates, profile_traits_updates},
+    read::digest::digest_of,
     table::find::{file_of, table_of},
 };
 
@@ -222,8 +223,28 @@ impl Space {
                 "missing or damaged"
             };
             progress.notice(&format!("the state cache is {why}: it is rebuilt from the raw tables"));
+            self.check_truth()?;
         }
         replay(&self.folder, &self.manifest, types, &self.files, progress)
+    }
+
+    /// What is rebuilt from tables that somebody changed would be wrong for good. Packed ones have checksums of their own.
+    fn check_truth(&self) -> Result<()> {
+        let truth =
+            [id_graph_updates::TABLE, external_id_mapping_updates::TABLE, profile_traits_updates::TABLE];
+        truth.par_iter().with_max_len(1).try_for_each(|name| {
+            let Some(state) = self.manifest.tables.get(*name) else { return Ok(()) };
+            if stands(&self.folder, name, state) != Compression::None {
+                return Ok(());
+            }
+            let path = file_of(&self.folder, name, Compression::None);
+            let digest = digest_of(&self.files.open(&path)?, state.bytes);
+            if digest.map_err(|e| Error::io("read", &path, e))? == state.digest {
+                return Ok(());
+            }
+            Err(Error::file(&path, "its bytes are not those that were committed")
+                .hint("restore the table from a backup, or ingest into a new space"))
+        })
     }
 
     /// Rows added since the last commit, by table.

@@ -19,7 +19,27 @@ const SEE_PRINTED: &str =
     "`profiles-sync ingest --print-config` prints a config with every key and its default";
 
 /// Configs that make no sense; what is said, from the line on; and the hint.
-const REFUSALS: [(&str, &str, &str); 34] = [
+const REFUSALS: [(&str, &str, &str); 37] = [
+    (
+        "[drop]\nevent = [\"x\"]",
+        "1: invalid type: map, expected a sequence",
+        "such a table may stand several times: write it in two brackets, `[[drop]]`",
+    ),
+    (
+        "[sync]\ntables = \"pages\"",
+        "2: invalid type: string \"pages\", expected a sequence",
+        "write a list, such as `[\"one\", \"other\"]`",
+    ),
+    (
+        "dedupe_window_days = \"5\"",
+        "1: invalid type: string \"5\", expected i64",
+        "write a whole number, without quotes",
+    ),
+    (
+        "[identity.types.email]\nproperties = \"yes\"",
+        "2: invalid type: string \"yes\", expected a boolean",
+        "write `true` or `false`, without quotes",
+    ),
     (
         "dedupe_windows_days = 3",
         "1: unknown field `dedupe_windows_days`, expected one of `segment_ids`, `compress`, `dedupe_window_days`, `identity`, `drop`, `sources`, `sync`",
@@ -38,7 +58,6 @@ const REFUSALS: [(&str, &str, &str); 34] = [
     ("[sync]\nexclude_table = []", "2: unknown field `exclude_table`", "did you mean `exclude_tables`?"),
     ("segment_ids = \"random\"", "1: unknown variant `random`", SEE_PRINTED),
     ("[identity\n", "1: ", SEE_PRINTED),
-    ("dedupe_window_days = \"3\"", "1: invalid type: string \"3\", expected i64", SEE_PRINTED),
     ("[identity.types.email]\nlimit = 1\nlimit = 2", "3: duplicate key", SEE_PRINTED),
     ("dedupe_window_days = -1", "1: -1 days are impossible", "give a number from 0 to 36500"),
     (

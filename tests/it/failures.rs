@@ -452,3 +452,24 @@ fn a_table_that_is_gone_is_called_missing() {
     let said = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
     assert!(said.contains("a folder stands where the table was"), "{said}");
 }
+
+#[test]
+fn no_state_is_rebuilt_from_tables_that_were_changed() {
+    let work = Work::new();
+    work.write("one.ndjson", format!("{LINE}\n"));
+    work.write("two.ndjson", format!("{}\n", LINE.replace("\"m1\"", "\"m2\"")));
+    work.program(&["ingest", "one.ndjson", "--space", "space", "-q"]).assert().success();
+    fs::remove_file(work.path("space/.state/resolver-1")).unwrap();
+    let table = work.read("space/external_id_mapping_updates.ndjson");
+    work.write("space/external_id_mapping_updates.ndjson", table.replace("\"u1\"", "\"u2\""));
+    let assert = work.program(&["ingest", "two.ndjson", "--space", "space", "-q"]).assert().code(2);
+    let said = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+    assert!(
+        said.contains(
+            "`space/external_id_mapping_updates.ndjson`: its bytes are not those that were committed"
+        ),
+        "{said}"
+    );
+    work.write("space/external_id_mapping_updates.ndjson", table);
+    work.program(&["ingest", "two.ndjson", "--space", "space", "-q"]).assert().success();
+}
