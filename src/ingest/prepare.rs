@@ -105,10 +105,10 @@ impl Preparer {
         let all_utf8 = std::str::from_utf8(&bytes).is_ok();
         let mut tape = std::mem::take(&mut self.tape);
         let mut times = std::mem::take(&mut self.times);
+        let file_start = unit.offset == 0 && bytes.starts_with(BOM);
         for (number, mut range) in (unit.first_line..).zip(lines(&bytes)) {
-            // Files that were put together have one in the middle, too.
-            if bytes[range.clone()].starts_with(BOM) {
-                range.start += BOM.len();
+            if file_start && range.start == 0 {
+                range.start = BOM.len().min(range.end);
             }
             let text = &bytes[range.clone()];
             if blank(text) {
@@ -279,7 +279,11 @@ fn check_line(text: &[u8], utf8: bool, tape: &mut Tape) -> Result<(), Reject> {
         return Err(Reject { reason: Reason::InvalidUtf8, detail });
     }
     if let Err(e) = tape.read(text) {
-        let detail = format!("{} at byte {} of the line", e.message, e.at + 1);
+        let detail = if text.starts_with(BOM) {
+            "a byte order mark in the middle of the input".to_owned()
+        } else {
+            format!("{} at byte {} of the line", e.message, e.at + 1)
+        };
         return Err(Reject { reason: Reason::NotJson, detail });
     }
     match tape.tokens[0].kind {

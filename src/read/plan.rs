@@ -168,8 +168,8 @@ fn lines_of(number: usize, unit: &Unit, bytes: &[u8]) -> (Vec<Line>, Vec<Unit>) 
     }
     let mut tape = Tape::default();
     for (line, range) in (unit.first_line..).zip(lines(bytes)) {
-        let bom = if bytes[range.clone()].starts_with(BOM) { BOM.len() } else { 0 };
-        let start = range.start + bom;
+        let bom = unit.offset == 0 && range.start == 0 && bytes.starts_with(BOM);
+        let start = if bom { BOM.len() } else { range.start };
         let Some(times) = line_times(&bytes[start..range.end], &mut tape) else { continue };
         if times.rejects {
             let place = match &unit.place {

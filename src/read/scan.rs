@@ -183,7 +183,7 @@ impl<'a> Scanner<'a> {
                 bytes[before - 1] = last_dropped;
                 let line_end = end_length(&bytes[before - 1..]);
                 bytes.truncate(KEPT_TEXT + 4);
-                let text = length - (bom_length(&bytes) + line_end) as u64;
+                let text = length - (bom_length(found.offset, &bytes) + line_end) as u64;
                 found.too_long(Place::Memory(Arc::new(bytes)), LongLine { length, text });
                 dropped = 0;
                 bytes = behind;
@@ -308,7 +308,7 @@ impl<'a> Scanner<'a> {
         if MAX_LINE as u64 <= length {
             let mut line_end = [0; 2];
             file.read_exact_at(&mut line_end, last_end - 2).map_err(io)?;
-            let bom = bom_length(&bytes[at(last_start)..]);
+            let bom = bom_length(last_start, &bytes[at(last_start)..]);
             let text = length - (bom + end_length(&line_end)) as u64;
             if (MAX_LINE as u64) < text {
                 piece.lines = first..last_start;
@@ -412,9 +412,9 @@ impl Found {
     }
 }
 
-/// How many bytes of a line are a byte order mark.
-fn bom_length(line: &[u8]) -> usize {
-    if line.starts_with(BOM) { BOM.len() } else { 0 }
+/// How many bytes of a line at `offset` of an input are a byte order mark, which only the first one has.
+fn bom_length(offset: u64, line: &[u8]) -> usize {
+    if offset == 0 && line.starts_with(BOM) { BOM.len() } else { 0 }
 }
 
 /// Where a line ends that goes on at `from`.
