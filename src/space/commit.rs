@@ -223,9 +223,10 @@ impl Space {
                 "missing or damaged"
             };
             progress.notice(&format!("the state cache is {why}: it is rebuilt from the raw tables"));
-            self.check_truth()?;
         }
-        replay(&self.folder, &self.manifest, types, &self.files, progress)
+        let replayed = replay(&self.folder, &self.manifest, types, &self.files, progress)?;
+        self.check_truth()?;
+        Ok(replayed)
     }
 
     /// What is rebuilt from tables that somebody changed would be wrong for good. Packed ones have checksums of their own.
