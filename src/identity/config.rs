@@ -1,5 +1,7 @@
 //! The config file: TOML, every key with a default, everything that makes no sense refused with its line.
 
+mod print;
+
 use std::{collections::BTreeMap, ops::Range, path::Path};
 
 use globset::{Glob, GlobSetBuilder};
@@ -7,10 +9,12 @@ use regex::Regex;
 use serde::Deserialize;
 use toml::Spanned;
 
+pub use self::print::print;
+use self::print::quoted;
 use super::{
     rules::{
         Blocked, Compression, DropRule, Globs, Limit, Normalize, Rules, SegmentIdStyle, Selection, Source,
-        TypeRules, Window, suggested_blocks,
+        TypeRules, Window,
     },
     types::KNOWN_TYPES,
 };
@@ -411,191 +415,4 @@ fn edit_distance(a: &str, b: &str) -> usize {
         }
     }
     row[b.len()]
-}
-
-/// Writes rules as a config with comments, which reads back as the same rules.
-#[must_use]
-pub fn print(rules: &Rules) -> String {
-    let mut out = String::from(HEAD);
-    let style = match rules.segment_ids {
-        SegmentIdStyle::Ksuid => "ksuid",
-        SegmentIdStyle::Sequential => "sequential",
-    };
-    push(
-        &mut out,
-        "\"ksuid\" (derived from the founding event) or \"sequential\" (profile_1, profile_2: for examples).",
-        &format!("segment_ids = \"{style}\""),
-    );
-    // Tables that are not packed are as they always were, and so is their config.
-    if let Some(Compression::Zstd) = rules.compress {
-        push(
-            &mut out,
-            "\"zstd\" (tables stand as TABLE.ndjson.zst) or \"none\". A space stays with what its first run was given.",
-            "compress = \"zstd\"",
-        );
-    }
-    push(
-        &mut out,
-        "Events of one messageId that arrive at most so many days apart are one event.",
-        &format!("dedupe_window_days = {}", rules.dedupe_window / DAY),
-    );
-    out.push_str("\n[identity]\n");
-    push(
-        &mut out,
-        "Ranks, highest first. Behind them come user_id and email where they are not named, then the rest by alphabet.\n\
-         # When an event would break a rule, its lowest-ranked identifier is taken off first.",
-        &format!("order = {}", list(&rules.order)),
-    );
-    let suggested = suggested_blocks();
-    let has_suggested = rules.blocked.exact.starts_with(&suggested.exact)
-        && rules.blocked.patterns.first().is_some_and(|p| p.as_str() == suggested.patterns[0].as_str());
-    push(
-        &mut out,
-        "Block, for all types, the values -1, null, anonymous and all of zeros and dashes.",
-        &format!("suggested_blocks = {has_suggested}"),
-    );
-    let (skip_exact, skip_patterns) = if has_suggested { (suggested.exact.len(), 1) } else { (0, 0) };
-    push(
-        &mut out,
-        "Values that identify nobody, for all types, compared without case.",
-        &format!("blocked = {}", list(&rules.blocked.exact[skip_exact..])),
-    );
-    let patterns: Vec<&str> = rules.blocked.patterns[skip_patterns..].iter().map(Regex::as_str).collect();
-    push(
-        &mut out,
-        "The same as regular expressions, searched anywhere in the value unless anchored.",
-        &format!("blocked_patterns = {}", list(&patterns)),
-    );
-    push(
-        &mut out,
-        "At most so many profiles are merged into one.",
-        &format!("max_merges = {}", rules.merge_cap),
-    );
-    push(
-        &mut out,
-        "At most so many identifiers stand on one profile.",
-        &format!("max_identifiers = {}", rules.mapping_cap),
-    );
-    out.push_str(
-        "\n# Per identifier type: at most `limit` values on one profile, added within `window` before the event (ever, daily,\n\
-         # weekly, monthly, annually); blocked values; normalize = none, lowercase, trim or both; properties = true looks for it\n\
-         # in `properties` too. A type not listed has limit 5, ever. A type of your own is custom: it is found by its name in\n\
-         # traits, context.traits and properties, and in context.externalIds; custom = false leaves only the last.\n",
-    );
-    let mut types: BTreeMap<String, TypeRules> =
-        KNOWN_TYPES.iter().map(|name| ((*name).to_owned(), TypeRules::default_for(name))).collect();
-    types.extend(rules.types.clone());
-    for (name, of_type) in &types {
-        push_type(&mut out, name, of_type);
-    }
-    push_lists(&mut out, rules);
-    out
-}
-
-const HEAD: &str =
-    "# The rules of a profiles-sync space. Every key is optional; what stands here is in force.\n\n";
-
-fn push(out: &mut String, comment: &str, line: &str) {
-    out.push_str("# ");
-    out.push_str(comment);
-    out.push('\n');
-    out.push_str(line);
-    out.push('\n');
-}
-
-fn push_type(out: &mut String, name: &str, of_type: &TypeRules) {
-    let key = if of_type.key.is_empty() { name } else { &of_type.key };
-    let normalize = match of_type.normalize {
-        Normalize { lowercase: false, trim: false } => "none",
-        Normalize { lowercase: true, trim: false } => "lowercase",
-        Normalize { lowercase: false, trim: true } => "trim",
-        Normalize { lowercase: true, trim: true } => "both",
-    };
-    let patterns: Vec<&str> = of_type.blocked.patterns.iter().map(Regex::as_str).collect();
-    put(
-        out,
-        &format!(
-            "\n[identity.types.{}]\nlimit = {}\nwindow = \"{}\"\nblocked = {}\nblocked_patterns = {}\nnormalize = \"{normalize}\"\nproperties = {}\n",
-            quoted(key),
-            of_type.limit.values,
-            of_type.limit.window.name(),
-            list(&of_type.blocked.exact),
-            list(&patterns),
-            of_type.properties,
-        ),
-    );
-    if !KNOWN_TYPES.contains(&name) {
-        put(out, &format!("custom = {}\n", of_type.custom));
-    }
-}
-
-fn push_lists(out: &mut String, rules: &Rules) {
-    out.push_str(
-        "\n# Selective sync. Tables are event tables and views by name, columns are TABLE.COLUMN; globs. What is included and not\n\
-         # excluded is written. The three raw profile tables are always written: they are the truth.\n[sync]\n",
-    );
-    for (key, globs) in [
-        ("tables", &rules.tables.include),
-        ("exclude_tables", &rules.tables.exclude),
-        ("columns", &rules.columns.include),
-        ("exclude_columns", &rules.columns.exclude),
-    ] {
-        match globs {
-            Some(globs) => put(out, &format!("{key} = {}\n", list(&globs.written))),
-            None if key.starts_with("exclude") => put(out, &format!("{key} = []\n")),
-            None => put(out, &format!("{key} = [\"*\"]\n")),
-        }
-    }
-    out.push_str("\n# Names of sources, for triggering_event_source_name and _slug: [sources.ID] with name and slug.\n");
-    for (id, source) in &rules.sources {
-        put(out, &format!("[sources.{}]\n", quoted(id)));
-        for (key, value) in [("name", &source.name), ("slug", &source.slug)] {
-            if let Some(value) = value {
-                put(out, &format!("{key} = {}\n", written(value)));
-            }
-        }
-    }
-    out.push_str(
-        "\n# Events that never reach resolution: [[drop]] with globs for type, event (a track event's name) and source; all that\n\
-         # are given must match.\n",
-    );
-    for rule in &rules.drop {
-        out.push_str("[[drop]]\n");
-        for (key, globs) in [("type", &rule.calls), ("event", &rule.events), ("source", &rule.sources)] {
-            if let Some(globs) = globs {
-                put(out, &format!("{key} = {}\n", list(&globs.written)));
-            }
-        }
-    }
-}
-
-fn put(out: &mut String, text: &str) {
-    out.push_str(text);
-}
-
-fn list<T: AsRef<str>>(values: &[T]) -> String {
-    let values: Vec<String> = values.iter().map(|value| written(value.as_ref())).collect();
-    format!("[{}]", values.join(", "))
-}
-
-fn quoted(key: &str) -> String {
-    let bare = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-    if bare { key.to_owned() } else { written(key) }
-}
-
-/// A text on one line, which a key has to be.
-fn written(text: &str) -> String {
-    if !text.contains(char::is_control) {
-        return toml::Value::from(text).to_string();
-    }
-    let mut out = String::from("\"");
-    for character in text.chars() {
-        match character {
-            '"' | '\\' => out.extend(['\\', character]),
-            control if control.is_control() => put(&mut out, &format!("\\u{:04X}", u32::from(control))),
-            other => out.push(other),
-        }
-    }
-    out.push('"');
-    out
 }
