@@ -34,9 +34,9 @@ use crate::{
     read::{
         inputs::{self, Input},
         plan::plan,
-        scan::{self, Look, Scanned, Scanner},
+        scan::{Look, Scanned, Scanner, look_again},
         spill::Spill,
-        unit::{Unit, still_as_seen},
+        unit::{Seen, Unit},
     },
     space::{
         commit::{STATE, Space},
@@ -109,14 +109,12 @@ pub fn ingest(options: &IngestOptions, files: &Files, progress: &dyn Progress) -
     let mut summary;
     loop {
         summary = seen.clone();
-        // Parsed and rendered, events take two to three times the bytes of their lines.
-        looked.units = plan(looked.found.clone(), &inputs, memory / 6, &spill, files, progress)?;
         match run(&mut space, reading, &rules, &looked, options, files, progress, &mut summary) {
             // Once more, and then with what cannot be fooled or damaged. A pipe cannot be read a second time: what was seen of
             // the inputs is kept.
             Err(Error::Misjudged) if look == Look::Quick => {
                 look = Look::Thorough;
-                look_again(&mut looked.found, files, progress)?;
+                looked.again(memory, files, progress)?;
             }
             Err(Error::StateDamaged) if reading == Reading::Lazy => reading = Reading::Tables,
             Err(error) => return Err(error),
@@ -189,11 +187,29 @@ struct Looked<'a> {
     inputs: Vec<Input>,
     /// Those that are read.
     read: Vec<RunInput>,
-    /// Their units, in the order of the inputs.
-    found: Vec<Unit>,
-    /// The same, or what they were sorted to, in the order of reading.
+    /// In the order of reading.
     units: Vec<Unit>,
+    /// The files that are read a second time.
+    seen: Vec<Arc<Seen>>,
     spill: &'a Spill,
+}
+
+impl Looked<'_> {
+    /// Puts the units in the order of reading. Parsed and rendered, events take two to three times the bytes of their lines.
+    fn plan(&mut self, memory: u64, files: &Files, progress: &dyn Progress) -> Result<()> {
+        let units = std::mem::take(&mut self.units);
+        self.units = plan(units, &self.inputs, memory / 6, self.spill, files, progress)?;
+        Ok(())
+    }
+
+    /// Parses what a quick look was fooled by.
+    fn again(&mut self, memory: u64, files: &Files, progress: &dyn Progress) -> Result<()> {
+        progress.start("looking again", None);
+        self.units.par_iter_mut().with_max_len(1).try_for_each(|unit| {
+            if progress.interrupted() { Err(Error::Interrupted) } else { look_again(unit, files) }
+        })?;
+        self.plan(memory, files, progress)
+    }
 }
 
 fn look_at<'a>(
@@ -215,8 +231,8 @@ fn look_at<'a>(
     };
     let numbered: Vec<(u32, &Input)> = (0..).zip(inputs).collect();
     let scanned: Vec<Scanned> = numbered.into_par_iter().with_max_len(1).map(scan).collect::<Result<_>>()?;
-    let (read, found, units) = (Vec::new(), Vec::new(), Vec::new());
-    let mut looked = Looked { inputs: inputs.to_vec(), read, found, units, spill };
+    let (read, units, seen) = (Vec::new(), Vec::new(), Vec::new());
+    let mut looked = Looked { inputs: inputs.to_vec(), read, units, seen, spill };
     let mut met = Set::default();
     let (mut ingested_before, mut twins) = (Vec::new(), Vec::new());
     for (input, Scanned { digest, bytes, n_lines, units }) in inputs.iter().zip(scanned) {
@@ -235,7 +251,8 @@ fn look_at<'a>(
         }
         summary.files += 1;
         summary.bytes += bytes;
-        looked.found.extend(units);
+        looked.seen.extend(units.iter().find_map(Unit::seen).cloned());
+        looked.units.extend(units);
         let source = input.source.clone();
         looked.read.push(RunInput { name: input.name(), digest, source, bytes, lines: n_lines });
     }
@@ -243,15 +260,8 @@ fn look_at<'a>(
     tell_skipped(&ingested_before, before, progress);
     let same = ["it is the same as another input of this run", "are the same as other inputs of this run"];
     tell_skipped(&twins, same, progress);
+    looked.plan(memory, files, progress)?;
     Ok(looked)
-}
-
-/// Parses what a quick look was fooled by.
-fn look_again(units: &mut [Unit], files: &Files, progress: &dyn Progress) -> Result<()> {
-    progress.start("looking again", None);
-    units.par_iter_mut().with_max_len(1).try_for_each(|unit| {
-        if progress.interrupted() { Err(Error::Interrupted) } else { scan::look_again(unit, files) }
-    })
 }
 
 /// Says which files are skipped, for one reason, as it is told of one and of many. A large folder is told in one line.
@@ -309,7 +319,7 @@ fn run(
     if let Some(doubt) = doubt(&first_rejects) {
         progress.warning(&doubt);
     }
-    still_as_seen(&looked.found, files)?;
+    looked.seen.par_iter().try_for_each(|seen| seen.check(files))?;
     summary.rows = space.rows_added().into_iter().collect();
     if options.dry_run {
         return Ok(());

@@ -37,7 +37,7 @@ use crate::{
         plan::plan,
         scan::{Look, Scanned, Scanner},
         spill::Spill,
-        unit::Unit,
+        unit::{Seen, Unit},
     },
     space::{
         commit::{STATE, Space},
@@ -160,6 +160,7 @@ pub fn events(options: &EventsOptions, files: &Files, progress: &dyn Progress) -
         progress.notice(&format!("no event of the window goes to `{name}`"));
     }
     check_lines(options.max_rejects, &counted, &first_rejects)?;
+    looked.seen.par_iter().try_for_each(|seen| seen.check(files))?;
     job.summary.rows = space.rows_added().into_iter().collect();
     if !options.dry_run && !job.summary.rows.is_empty() {
         commit(&mut space, &job, looked.read, &counted, &replayed)?;
@@ -213,6 +214,8 @@ fn commit(
 struct Looked {
     read: Vec<RunInput>,
     units: Vec<Unit>,
+    /// The files that are read a second time.
+    seen: Vec<Arc<Seen>>,
     newest: Option<Millis>,
 }
 
@@ -234,7 +237,7 @@ fn look_at(
         scanner.scan(number, input, &|_| false)
     };
     let seen: Vec<Scanned> = numbered.into_par_iter().with_max_len(1).map(scan).collect::<Result<_>>()?;
-    let mut looked = Looked { read: Vec::new(), units: Vec::new(), newest: None };
+    let mut looked = Looked { read: Vec::new(), units: Vec::new(), seen: Vec::new(), newest: None };
     for (input, Scanned { digest, bytes, n_lines, units }) in inputs.iter().zip(seen) {
         counted.files += 1;
         counted.bytes += bytes;
@@ -242,6 +245,7 @@ fn look_at(
         looked.read.push(RunInput { name: input.name(), digest, source, bytes, lines: n_lines });
         let latest = units.iter().map(|unit| unit.latest).filter(|&latest| latest != Millis::MIN).max();
         looked.newest = looked.newest.max(latest);
+        looked.seen.extend(units.iter().find_map(Unit::seen).cloned());
         looked.units.extend(units);
     }
     Ok(looked)

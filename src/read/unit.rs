@@ -1,8 +1,7 @@
 //! A unit: some whole lines of an input, read and parsed at one go.
 
 use std::{
-    fs::Metadata,
-    io,
+    fs::{self, Metadata},
     os::unix::fs::{FileExt, MetadataExt},
     path::PathBuf,
     sync::Arc,
@@ -65,29 +64,15 @@ impl Seen {
         Error::file(&self.path, "the file changed while it was read").hint(CHANGED_HINT)
     }
 
-    /// An error where the file has grown and does not begin with what was seen.
-    fn check(&self, files: &Files) -> Result<()> {
-        let file = files.open(&self.path)?;
-        let read = || -> io::Result<bool> {
-            let now = file.metadata()?;
-            Ok(self.has_changed(&now) || self.size < now.len() && digest_of(&file, self.size)? != self.digest)
-        };
-        if read().map_err(|e| Error::io("read", &self.path, e))? { Err(self.changed()) } else { Ok(()) }
+    /// An error where the file is not what it was when it was looked at, so that units may have been read of something else.
+    pub fn check(&self, files: &Files) -> Result<()> {
+        let read = |e| Error::io("read", &self.path, e);
+        let now = fs::metadata(&self.path).map_err(read)?;
+        let is_other = self.has_changed(&now)
+            || self.size < now.len()
+                && digest_of(&files.open(&self.path)?, self.size).map_err(read)? != self.digest;
+        if is_other { Err(self.changed()) } else { Ok(()) }
     }
-}
-
-/// An error where a file is not what it was when it was looked at, so that units may have been read of something else.
-pub fn still_as_seen(units: &[Unit], files: &Files) -> Result<()> {
-    let mut last = None;
-    for unit in units {
-        if let Place::File(seen) = &unit.place
-            && last != Some(unit.input)
-        {
-            last = Some(unit.input);
-            seen.check(files)?;
-        }
-    }
-    Ok(())
 }
 
 /// Some whole lines.
@@ -114,6 +99,15 @@ pub struct Unit {
 }
 
 impl Unit {
+    /// The file that it is read of.
+    #[must_use]
+    pub fn seen(&self) -> Option<&Arc<Seen>> {
+        match &self.place {
+            Place::File(seen) => Some(seen),
+            Place::Memory(_) | Place::Spilled(_) => None,
+        }
+    }
+
     /// Reads its bytes over what `bytes` holds.
     pub fn read(&self, bytes: &mut Vec<u8>, files: &Files) -> Result<()> {
         match &self.place {
@@ -181,7 +175,7 @@ mod tests {
             unit.read(&mut bytes, &files).map(|()| bytes)
         };
         assert_eq!(read().unwrap(), b"two\n");
-        let check = || still_as_seen(std::slice::from_ref(&unit), &files);
+        let check = || unit.seen().unwrap().check(&files);
         files.append_after(&path, 8).unwrap().write_all(b"more\n").unwrap();
         assert_eq!(read().unwrap(), b"two\n");
         assert!(check().is_ok());
