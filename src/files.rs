@@ -131,8 +131,11 @@ impl Files {
     pub fn link(&self, from: &Path, to: &Path) -> Result<()> {
         self.remove_file(to)?;
         self.check(Change::Create, "create", to)?;
-        let linked = fs::hard_link(from, to).or_else(|_| fs::copy(from, to).map(|_| ()));
-        linked.map_err(|e| Error::io("create", to, e))
+        if fs::hard_link(from, to).is_err() {
+            fs::copy(from, to).map_err(|e| Error::io("create", to, e))?;
+            self.open(to)?.sync_all().map_err(|e| Error::io("sync", to, e))?;
+        }
+        Ok(())
     }
 
     /// Syncs a folder, so that the names in it survive a power cut.

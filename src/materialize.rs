@@ -197,13 +197,16 @@ fn run(
 
 /// Changes must not go where a table, a view or anything else of a space stands, or would stand one day.
 fn refuse_table(changes: &Path, options: &MaterializeOptions) -> Result<()> {
-    let folder = changes.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // Of a link, what it leads to is replaced.
+    let target = changes.canonicalize().unwrap_or_else(|_| changes.to_owned());
+    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let Ok(folder) = folder.canonicalize() else { return Ok(()) };
     let is = |other: &Path| other.canonicalize().is_ok_and(|other| other == folder);
     let is_space = |folder: &Path| folder.join(MANIFEST).exists() && folder.join(STATE).is_dir();
-    let name = changes.file_name().unwrap_or_default().to_string_lossy();
-    let of_space = (name == MANIFEST || name == CONFIG || table_of(&name).is_some())
-        && (is(&options.raw) || is(&options.out) || is_space(&folder));
+    let name = target.file_name().unwrap_or_default().to_string_lossy();
+    let of_space =
+        (name == MANIFEST || name == CONFIG || name == before::FOLDER || table_of(&name).is_some())
+            && (is(&options.raw) || is(&options.out) || is_space(&folder));
     let in_state = folder.ends_with(STATE) && folder.parent().is_some_and(is_space);
     if of_space || in_state {
         return Err(Error::file(changes, "changes cannot go where the tables and views of a space are")

@@ -290,18 +290,12 @@ fn drop_rule(entry: Spanned<Drop>) -> std::result::Result<DropRule, Wrong> {
         ));
     }
     let all_calls =
-        rule.calls.as_ref().is_none_or(|globs| Call::ALL.iter().all(|c| globs.is_match(c.name())));
-    let all_sources = rule.sources.as_ref().is_none_or(|globs| globs.written.iter().any(|glob| glob == "*"));
-    if all_calls && rule.events.is_none() && all_sources {
-        let (what, hint) = if rule.sources.is_none() {
-            ("call", "name some calls only, or add `event` or `source`")
-        } else {
-            ("source", "name some sources only, or add `type` or `event`")
-        };
+        rule.calls.as_ref().is_some_and(|globs| Call::ALL.iter().all(|c| globs.is_match(c.name())));
+    if all_calls && rule.events.is_none() && rule.sources.is_none() {
         return Err(wrong(
             place,
-            format!("this `[[drop]]` rule names every {what}, so that it would drop every event"),
-            hint,
+            "this `[[drop]]` rule names every call, so that it would drop every event",
+            "name some calls only, or add `event` or `source`",
         ));
     }
     if rule.events.is_some() && rule.calls.as_ref().is_some_and(|globs| !globs.is_match(Call::Track.name())) {

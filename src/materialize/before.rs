@@ -19,14 +19,18 @@ use crate::{
 };
 
 /// Where they are kept: in the folder of the views, where nobody looks for tables.
-const FOLDER: &str = ".views-before";
+pub(super) const FOLDER: &str = ".views-before";
+
+/// The same until all of them are there.
+const UNFINISHED: &str = ".views-before.tmp";
 
 /// Stands behind the name of a view that was not there.
 const ABSENT: &str = ".absent";
 
 /// Keeps the views of these paths.
 pub(super) fn keep(out: &Path, paths: &[PathBuf], files: &Files) -> Result<()> {
-    let folder = out.join(FOLDER);
+    let folder = out.join(UNFINISHED);
+    files.remove_folder(&folder)?;
     files.create_folder(&folder)?;
     for path in paths {
         let name = path.file_name().unwrap_or_default();
@@ -38,7 +42,9 @@ pub(super) fn keep(out: &Path, paths: &[PathBuf], files: &Files) -> Result<()> {
             files.create(&folder.join(name))?;
         }
     }
-    files.sync_folder(&folder)
+    files.sync_folder(&folder)?;
+    files.rename(&folder, &out.join(FOLDER))?;
+    files.sync_folder(out)
 }
 
 /// Once all views are in place they are not needed any more.

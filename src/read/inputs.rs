@@ -226,12 +226,12 @@ pub fn first_bytes(reader: &mut impl Read) -> io::Result<Vec<u8>> {
 
 /// Refuses an archive, of which the first lines of each file stand behind its name and numbers.
 pub fn refuse_tar(path: &Path, start: &[u8]) -> Result<()> {
-    match start.get(257..263) {
-        Some(b"ustar\0" | b"ustar ") => {
-            Err(Error::file(path, "is a tar archive").hint("unpack it first, with `tar -x`"))
-        }
-        _ => Ok(()),
+    // Either form has a NUL, which no JSON can.
+    let magic = start.get(257..).unwrap_or_default();
+    if magic.starts_with(b"ustar\0") || magic.starts_with(b"ustar  \0") {
+        return Err(Error::file(path, "is a tar archive").hint("unpack it first, with `tar -x`"));
     }
+    Ok(())
 }
 
 /// Whether an input has to be unpacked, or cannot be read twice.

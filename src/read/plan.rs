@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use super::{
     inputs::Input,
-    lines::{BOM, lines},
+    lines::{BOM, MAX_LINE, lines},
     scan::line_times,
     spill::Spill,
     unit::{Place, UNIT, Unit},
@@ -171,7 +171,9 @@ fn lines_of(number: usize, unit: &Unit, bytes: &[u8]) -> (Vec<Line>, Vec<Unit>) 
         let bom = unit.offset == 0 && range.start == 0 && bytes.starts_with(BOM);
         let start = if bom { BOM.len() } else { range.start };
         let Some(times) = line_times(&bytes[start..range.end], &mut tape) else { continue };
-        if times.rejects {
+        // Such lines are no events either, whatever stands in them.
+        let text = &bytes[start..range.end];
+        if times.rejects || text.starts_with(BOM) || MAX_LINE < text.len() {
             let place = match &unit.place {
                 Place::File(_) => unit.place.clone(),
                 _ => Place::Memory(bytes[start..range.end].to_vec().into()),

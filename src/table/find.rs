@@ -139,11 +139,14 @@ fn strip_extension<'a>(name: &'a str, extensions: &[&str]) -> Option<&'a str> {
 
 fn files_below(folder: &Path, parts: &mut Vec<PathBuf>) -> Result<()> {
     for path in list(folder)? {
+        if path.file_name().unwrap_or_default().as_encoded_bytes().starts_with(b"_") {
+            continue;
+        }
         if path.is_dir() {
             files_below(&path, parts)?;
         } else if stem(&path).is_some() {
             parts.push(path);
-        } else if !path.file_name().unwrap_or_default().as_encoded_bytes().starts_with(b"_") {
+        } else {
             return Err(Error::file(path, "stands among the files of a table and has no name of one").hint(
                 "rename it to end in `.ndjson`, `.json` or `.jsonl`, also with `.gz` or `.zst`, or take it out",
             ));
@@ -188,6 +191,8 @@ mod tests {
                 "Id_Graph_Updates/a/10.ndjson",
                 "Id_Graph_Updates/.a.json",
                 "Id_Graph_Updates/_SUCCESS",
+                "Id_Graph_Updates/_temporary/0.json",
+                "Id_Graph_Updates/_log/0",
             ],
             &["Id_Graph_Updates/a/10.ndjson", "Id_Graph_Updates/a/2.ndjson.gz", "Id_Graph_Updates/b.json"],
         );
