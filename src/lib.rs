@@ -4,6 +4,7 @@
 pub mod bytes;
 pub mod collections;
 pub mod error;
+pub mod escape;
 pub mod files;
 pub mod progress;
 pub mod summary;

@@ -1,0 +1,62 @@
+//! Text from inputs, made safe to show: in messages, summaries and reports.
+
+use std::{borrow::Cow, fmt::Write};
+
+/// Replaces what could act on a terminal or fake a line by its JSON escape, such as `\u001b`: control characters, line
+/// and paragraph separators, and characters that change the direction of writing. Everything else stays as it is.
+///
+/// JSON text stays JSON text: outside of strings it has none of these but white space, so pass it line by line.
+#[must_use]
+pub fn escaped(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(acts) {
+        return Cow::Borrowed(text);
+    }
+    let mut safe = String::with_capacity(text.len() + 16);
+    for character in text.chars() {
+        match character {
+            '\n' => safe.push_str("\\n"),
+            '\r' => safe.push_str("\\r"),
+            '\t' => safe.push_str("\\t"),
+            // All of them are below U+10000, so four digits hold them.
+            _ if acts(character) => {
+                let _ = write!(safe, "\\u{:04x}", u32::from(character));
+            }
+            _ => safe.push(character),
+        }
+    }
+    Cow::Owned(safe)
+}
+
+/// Whether a terminal or an editor would obey a character instead of showing it.
+fn acts(character: char) -> bool {
+    character.is_control()
+        || matches!(
+            character,
+            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{206f}' | '\u{fff9}'..='\u{fffb}'
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_acts_on_a_terminal_is_escaped() {
+        for (text, expected) in [
+            ("\u{1b}[2J", "\\u001b[2J"),
+            ("a\r\n\tb", "a\\r\\n\\tb"),
+            ("\u{7f}\u{9b}31m", "\\u007f\\u009b31m"),
+            ("\u{202e}txt.exe\u{2066}\u{200f}", "\\u202etxt.exe\\u2066\\u200f"),
+            ("\u{2028}error: fake", "\\u2028error: fake"),
+        ] {
+            assert_eq!(escaped(text), expected);
+        }
+    }
+
+    #[test]
+    fn other_text_is_borrowed() {
+        for text in ["", "plain `x` \\n \"q\"", "Caf\u{e9} \u{5e9} \u{1f469}\u{200d}\u{1f680}"] {
+            assert!(matches!(escaped(text), Cow::Borrowed(same) if same == text));
+        }
+    }
+}
