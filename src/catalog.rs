@@ -1,0 +1,113 @@
+//! Every table of a space: its name, its kind, the key that tells its rows apart, and what it holds.
+//!
+//! Every other list of tables derives from this one. The tables named after track events are not listed here: they have the
+//! kind and the key of an event table.
+
+/// What a table is for, and so who writes it and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TableKind {
+    /// The history of profiles. Append-only, always written: the truth that everything else derives from.
+    Raw,
+    /// Events, one row each. Append-only.
+    Event,
+    /// What a run has to report about its inputs or its decisions. Append-only.
+    Report,
+    /// The current state, a pure function of the raw tables. Replaced as a whole.
+    View,
+}
+
+/// A table with a built-in name.
+#[derive(Debug, Clone, Copy)]
+pub struct TableInfo {
+    /// The name of the table, and of its file without the extension.
+    pub name: &'static str,
+    /// What the table is for.
+    pub kind: TableKind,
+    /// The columns that tell rows apart.
+    pub key: &'static [&'static str],
+    /// What one row is, for people.
+    pub grain: &'static str,
+}
+
+const fn table(
+    name: &'static str,
+    kind: TableKind,
+    key: &'static [&'static str],
+    grain: &'static str,
+) -> TableInfo {
+    TableInfo { name, kind, key, grain }
+}
+
+/// `id_graph_updates`.
+pub const ID_GRAPH_UPDATES: &str = "id_graph_updates";
+/// `external_id_mapping_updates`.
+pub const EXTERNAL_ID_MAPPING_UPDATES: &str = "external_id_mapping_updates";
+/// `profile_traits_updates`.
+pub const PROFILE_TRAITS_UPDATES: &str = "profile_traits_updates";
+/// `rejected`.
+pub const REJECTED: &str = "rejected";
+/// `identity_violations`.
+pub const IDENTITY_VIOLATIONS: &str = "identity_violations";
+/// `backfill_conflicts`.
+pub const BACKFILL_CONFLICTS: &str = "backfill_conflicts";
+/// `_backfill_resolved`.
+pub const BACKFILL_RESOLVED: &str = "_backfill_resolved";
+
+/// All tables with built-in names: raw tables, event tables, reports, views.
+pub const TABLES: [TableInfo; 19] = [
+    table(ID_GRAPH_UPDATES, TableKind::Raw, &["id"], "one change of the profile that a segment id belongs to"),
+    table(
+        EXTERNAL_ID_MAPPING_UPDATES,
+        TableKind::Raw,
+        &["external_id_type", "external_id_value"],
+        "one identifier, when it was first mapped to a profile",
+    ),
+    table(PROFILE_TRAITS_UPDATES, TableKind::Raw, &["id"], "all traits of a profile, each time they change"),
+    table("identifies", TableKind::Event, &["id"], "one identify call"),
+    table("pages", TableKind::Event, &["id"], "one page call"),
+    table("screens", TableKind::Event, &["id"], "one screen call"),
+    table("groups", TableKind::Event, &["id"], "one group call"),
+    table("aliases", TableKind::Event, &["id"], "one alias call"),
+    table("tracks", TableKind::Event, &["id"], "one track call, without its properties"),
+    table(REJECTED, TableKind::Report, &["file", "line"], "one line that is not a usable event"),
+    table(
+        IDENTITY_VIOLATIONS,
+        TableKind::Report,
+        &["message_id", "type", "value"],
+        "one identifier that an event carried and that was not used",
+    ),
+    table(BACKFILL_CONFLICTS, TableKind::Report, &[], "one row that a backfill set aside"),
+    table(BACKFILL_RESOLVED, TableKind::Report, &["id"], "one backfilled event that was resolved later"),
+    table("id_graph", TableKind::View, &["segment_id"], "one segment id and the profile it belongs to"),
+    table(
+        "external_id_mapping",
+        TableKind::View,
+        &["external_id_hash", "external_id_type", "external_id_value"],
+        "one identifier and the profile it belongs to",
+    ),
+    table("profile_traits", TableKind::View, &["canonical_segment_id"], "one profile with its current traits"),
+    table("user_traits", TableKind::View, &["canonical_segment_id", "name"], "one current trait of a profile"),
+    table(
+        "user_identifiers",
+        TableKind::View,
+        &["canonical_segment_id", "type", "value"],
+        "one identifier of a profile",
+    ),
+    table(
+        "profile_merges",
+        TableKind::View,
+        &["canonical_segment_id", "segment_id"],
+        "one segment id of a profile",
+    ),
+];
+
+/// Returns the table with this built-in name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static TableInfo> {
+    TABLES.iter().find(|table| table.name == name)
+}
+
+/// Returns the names of all tables of a kind, in the order of [`TABLES`].
+pub fn names_of(kind: TableKind) -> impl Iterator<Item = &'static str> {
+    TABLES.iter().filter(move |table| table.kind == kind).map(|table| table.name)
+}

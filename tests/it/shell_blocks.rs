@@ -1,0 +1,88 @@
+//! Every shell block of the README and of `docs/` runs as printed: page by page, in order, each page in a fresh folder that
+//! holds only `fixtures/`. A `text` block after a shell block is what the shell block prints.
+
+use std::{
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use crate::support::{Work, project, project_text};
+
+/// A fenced block: its language, its lines, and the line of the page on which it begins.
+struct Block {
+    language: String,
+    text: String,
+    line: usize,
+}
+
+fn blocks(page: &str) -> Vec<Block> {
+    let mut blocks: Vec<Block> = Vec::new();
+    let mut is_open = false;
+    for (number, line) in page.lines().enumerate() {
+        if let Some(language) = line.strip_prefix("```") {
+            if !is_open {
+                blocks.push(Block { language: language.to_owned(), text: String::new(), line: number + 1 });
+            }
+            is_open = !is_open;
+        } else if is_open {
+            let block = blocks.last_mut().unwrap();
+            block.text.push_str(line);
+            block.text.push('\n');
+        }
+    }
+    assert!(!is_open, "a fence is not closed");
+    blocks
+}
+
+/// Runs the shell blocks of a page and returns how many there were.
+fn run_page(page: &str, path_variable: &str) -> usize {
+    let work = Work::new();
+    symlink(project("fixtures"), work.path("fixtures")).unwrap();
+    let blocks = blocks(&project_text(page));
+    let mut n_run = 0;
+    for (index, block) in blocks.iter().enumerate() {
+        // Building and testing the project is what CI does before it comes here.
+        if block.language != "sh" || block.text.starts_with("cargo ") {
+            continue;
+        }
+        let output = Command::new("bash")
+            .args(["-euo", "pipefail", "-c", &block.text])
+            .current_dir(work.path(""))
+            .env_clear()
+            .env("PATH", path_variable)
+            .env("HOME", work.path(""))
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let (stdout, stderr) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let place = format!("{page}:{}", block.line);
+        assert!(output.status.success(), "{place} failed:\n{}\n{stdout}{stderr}", block.text);
+        if let Some(shown) = blocks.get(index + 1).filter(|next| next.language == "text") {
+            assert_eq!(shown.text, stdout, "{place} prints something else");
+        }
+        n_run += 1;
+    }
+    n_run
+}
+
+fn is_installed(program: &str) -> bool {
+    Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
+}
+
+#[test]
+fn every_shell_block_of_the_readme_runs() {
+    if !is_installed("jq") {
+        assert!(std::env::var_os("CI").is_none(), "jq is not installed");
+        crate::support::skip("the shell blocks of the README: `jq` is not installed");
+        return;
+    }
+    let program = PathBuf::from(assert_cmd::cargo::cargo_bin!("profiles-sync"));
+    let path_variable = format!(
+        "{}:{}",
+        program.parent().unwrap_or(Path::new("")).display(),
+        std::env::var("PATH").unwrap_or_default()
+    );
+    assert!(2 <= run_page("README.md", &path_variable));
+}
