@@ -195,10 +195,12 @@ fn commit(
 ) -> Result<()> {
     let mut manifest = space.manifest.clone();
     manifest.uuid_ts = job.uuid_ts;
+    let config = ConfigUsed::of(job.rules);
+    manifest.rules.insert(config.digest.clone(), config.text);
     manifest.runs.push(Run {
         job: Job::BackfillEvents,
         inputs,
-        config: ConfigUsed::of(job.rules).digest,
+        config: config.digest,
         accepted: job.summary.written,
         duplicates: job.summary.duplicates,
         filtered: counted.filtered,

@@ -34,6 +34,7 @@ struct File {
     segment_ids: Option<SegmentIdStyle>,
     compress: Option<Compression>,
     dedupe_window_days: Option<Spanned<i64>>,
+    keep_runs: Option<Spanned<i64>>,
     identity: Identity,
     drop: Vec<Spanned<Drop>>,
     sources: BTreeMap<String, SourceEntry>,
@@ -139,6 +140,9 @@ fn compile(file: File) -> std::result::Result<Rules, Wrong> {
     rules.compress = file.compress;
     if let Some(days) = file.dedupe_window_days {
         rules.dedupe_window = number(&days, 0, 36_500, "days")? * DAY;
+    }
+    if let Some(runs) = file.keep_runs {
+        rules.keep_runs = cap(&runs, 1, "runs")?;
     }
     let identity = file.identity;
     if identity.suggested_blocks == Some(false) {

@@ -236,6 +236,8 @@ pub struct Rules {
     pub segment_ids: SegmentIdStyle,
     /// How a new space stores its tables, and how one that is there is to; where nothing is said, as it does.
     pub compress: Option<Compression>,
+    /// The manifest records the space after each of the last runs, up to this many.
+    pub keep_runs: u32,
 }
 
 /// Blocked for all types unless the config switches them off: exact values.
@@ -258,6 +260,7 @@ impl Default for Rules {
             columns: Selection::default(),
             segment_ids: SegmentIdStyle::Ksuid,
             compress: None,
+            keep_runs: 30,
         }
     }
 }

@@ -36,6 +36,11 @@ pub fn print(rules: &Rules) -> String {
         "Events of one messageId that arrive at most so many days apart are one event.",
         &format!("dedupe_window_days = {}", rules.dedupe_window / DAY),
     );
+    push(
+        &mut out,
+        "manifest.json records the space after each of this many runs, and after the last run of each month before them.",
+        &format!("keep_runs = {}", rules.keep_runs),
+    );
     out.push_str("\n[identity]\n");
     push(
         &mut out,
