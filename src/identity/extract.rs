@@ -321,10 +321,11 @@ impl Extractor {
     }
 }
 
-/// The key of an identifier: it stands for type and value, apart.
+/// Returns the key of an identifier: it stands for type and value, apart.
 pub fn identifier_key(scratch: &mut Vec<u8>, type_name: &str, value: &[u8]) -> u128 {
     scratch.clear();
-    scratch.extend_from_slice(&(type_name.len() as u64).to_le_bytes());
+    // Most identifiers fit into the 64 bytes that are hashed at once.
+    scratch.extend_from_slice(&number_of(type_name.len()).to_le_bytes());
     scratch.extend_from_slice(type_name.as_bytes());
     scratch.extend_from_slice(value);
     key_of(scratch)
@@ -335,7 +336,7 @@ fn n_entries(blocked: &Blocked) -> u32 {
 }
 
 fn number_of(entries: usize) -> u32 {
-    u32::try_from(entries).expect("fewer than 2^32 blocked values")
+    u32::try_from(entries).expect("fewer than 2^32 of anything in a config or a line")
 }
 
 fn normalized(text: Cow<'_, [u8]>, normalize: Normalize) -> Cow<'_, [u8]> {

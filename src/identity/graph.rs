@@ -97,7 +97,7 @@ pub trait Cold: fmt::Debug + Send + Sync {
 /// The key of a segment id, apart from those of all identifiers.
 #[must_use]
 pub fn segment_key(segment_id: &str) -> u128 {
-    key_of(&[&u64::MAX.to_le_bytes(), segment_id.as_bytes()].concat())
+    key_of(&[&u32::MAX.to_le_bytes(), segment_id.as_bytes()].concat())
 }
 
 /// A profile as a whole, for those who store or compare it.

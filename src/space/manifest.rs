@@ -6,10 +6,11 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_128;
 
 use super::history::After;
 use crate::{
-    collections::{Set, key_of},
+    collections::Set,
     error::{Error, Result},
     event::timestamp::{Micros, Millis},
     files::Files,
@@ -149,7 +150,8 @@ impl ConfigUsed {
     #[must_use]
     pub fn of(rules: &Rules) -> Self {
         let text = config::print(rules);
-        Self { digest: format!("{:032x}", key_of(text.as_bytes())), text }
+        // Spaces of earlier versions have this digest too. Nobody but who writes the config could make two texts collide.
+        Self { digest: format!("{:032x}", xxh3_128(text.as_bytes())), text }
     }
 
     /// What is not as it was in the last run, a sentence each.
