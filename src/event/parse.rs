@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use sha1::{Digest, Sha1};
+
 use super::{
     Call,
     fields::Fields,
@@ -10,7 +12,7 @@ use super::{
     time_reader::TimeReader,
     timestamp::{Millis, TOO_LATE},
 };
-use crate::collections::Set;
+use crate::{collections::Set, raw::trigger::push_hex};
 
 /// An event with its fields checked and its times read.
 #[derive(Debug)]
@@ -104,6 +106,19 @@ pub fn parse<'a>(doc: Document<'a>, fields: Fields, times: &mut TimeReader) -> R
         written,
         n_unreadable_times,
     })
+}
+
+/// The `messageId` of an event that has none: the hex SHA-1 of its line, which is given; for an item of a batch of the line,
+/// a line feed and the item's number.
+#[must_use]
+pub fn derived_message_id(mut of_line: Sha1, item: Option<u32>) -> Vec<u8> {
+    if let Some(item) = item {
+        of_line.update(b"\n");
+        of_line.update(item.to_string());
+    }
+    let mut id = Vec::with_capacity(40);
+    push_hex(&mut id, &of_line.finalize());
+    id
 }
 
 /// A string's text, or a number as written.

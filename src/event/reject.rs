@@ -13,6 +13,8 @@ pub enum Reason {
     NotJson,
     /// JSON, but no object.
     NotAnObject,
+    /// A batch whose items make too many bytes, each with what it takes from the envelope.
+    BatchTooLarge,
     /// `type` is missing or none of the six calls.
     UnknownType,
     /// `messageId` is over 100 characters.
@@ -35,11 +37,12 @@ pub enum Reason {
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::LineTooLong,
         Self::InvalidUtf8,
         Self::NotJson,
         Self::NotAnObject,
+        Self::BatchTooLarge,
         Self::UnknownType,
         Self::MessageIdTooLong,
         Self::TooManyTraits,
@@ -59,6 +62,7 @@ impl Reason {
             Self::InvalidUtf8 => "invalid_utf8",
             Self::NotJson => "not_json",
             Self::NotAnObject => "not_an_object",
+            Self::BatchTooLarge => "batch_too_large",
             Self::UnknownType => "unknown_type",
             Self::MessageIdTooLong => "message_id_too_long",
             Self::TooManyTraits => "too_many_traits",

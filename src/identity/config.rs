@@ -35,6 +35,9 @@ struct File {
     compress: Option<Compression>,
     dedupe_window_days: Option<Spanned<i64>>,
     keep_runs: Option<Spanned<i64>>,
+    max_batch_bytes: Option<Spanned<i64>>,
+    max_tables: Option<Spanned<i64>>,
+    max_traits: Option<Spanned<i64>>,
     identity: Identity,
     drop: Vec<Spanned<Drop>>,
     sources: BTreeMap<String, SourceEntry>,
@@ -143,6 +146,15 @@ fn compile(file: File) -> std::result::Result<Rules, Wrong> {
     }
     if let Some(runs) = file.keep_runs {
         rules.keep_runs = cap(&runs, 1, "runs")?;
+    }
+    if let Some(most) = file.max_batch_bytes {
+        rules.max_batch_bytes = number(&most, 1, i64::MAX, "bytes of a batch")?.cast_unsigned();
+    }
+    if let Some(most) = file.max_tables {
+        rules.max_tables = cap(&most, 1, "event tables")?;
+    }
+    if let Some(most) = file.max_traits {
+        rules.max_traits = cap(&most, 1, "traits")?;
     }
     let identity = file.identity;
     if identity.suggested_blocks == Some(false) {
