@@ -58,6 +58,11 @@ pub struct Written {
 /// More top-level traits or properties than this are no event's.
 const MAX_KEYS: usize = 300;
 
+/// The columns of an event must not be longer together.
+const MAX_COLUMN_BYTES: u64 = 64 << 20;
+/// The columns of an object of fewer bytes cannot be too long.
+const SMALL_OBJECT: u64 = 16 << 10;
+
 /// Checks an event. The rules stand in the order in which they are reported.
 pub fn parse<'a>(doc: Document<'a>, fields: Fields, times: &mut TimeReader) -> Result<Parsed<'a>, Reject> {
     let call = call_of(doc, fields.call)?;
@@ -72,6 +77,9 @@ pub fn parse<'a>(doc: Document<'a>, fields: Fields, times: &mut TimeReader) -> R
     }
     count_keys(doc, fields.traits, Reason::TooManyTraits, "traits")?;
     count_keys(doc, fields.properties, Reason::TooManyProperties, "properties")?;
+    for object in [fields.context, fields.traits, fields.properties].into_iter().flatten() {
+        check_columns(doc, object)?;
+    }
     if call == Call::Group {
         check_group(doc, fields.group_id)?;
     }
@@ -152,6 +160,38 @@ fn count_keys(doc: Document<'_>, object: Option<u32>, reason: Reason, what: &str
         return Ok(());
     }
     Err(reject(reason, format!("{} {what}", keys.len())))
+}
+
+/// The columns of an object repeat its outer keys once a leaf: a long key around many leaves must not fill the memory.
+fn check_columns(doc: Document<'_>, object: u32) -> Result<(), Reject> {
+    // The columns of a small object make little, whatever their names.
+    if doc.n_bytes(object) < SMALL_OBJECT {
+        return Ok(());
+    }
+    let mut n_bytes = 0;
+    // Objects that the present key is in: where each ends, and the bytes of the keys around its members.
+    let mut around: Vec<(u32, u64)> = vec![(doc.tokens[object as usize].next, 0)];
+    let mut at = object + 1;
+    while let Some(&(end, outer)) = around.last() {
+        if end <= at {
+            around.pop();
+            continue;
+        }
+        let value = at + 1;
+        let name = outer + doc.raw(at).len() as u64 + 1;
+        if doc.kind(value) == Kind::Object {
+            around.push((doc.tokens[value as usize].next, name));
+            at = value + 1;
+        } else {
+            n_bytes += name;
+            at = doc.tokens[value as usize].next;
+        }
+    }
+    if n_bytes <= MAX_COLUMN_BYTES {
+        return Ok(());
+    }
+    let detail = format!("the names of its columns make {n_bytes} bytes, more than {MAX_COLUMN_BYTES}");
+    Err(reject(Reason::ColumnsTooLong, detail))
 }
 
 fn check_group(doc: Document<'_>, group_id: Option<u32>) -> Result<(), Reject> {

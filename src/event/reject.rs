@@ -23,6 +23,8 @@ pub enum Reason {
     TooManyTraits,
     /// More than 300 properties.
     TooManyProperties,
+    /// The names of its columns are too many bytes together.
+    ColumnsTooLong,
     /// A group call without a `groupId`.
     EmptyGroupId,
     /// `groupId` is over 500 characters.
@@ -37,7 +39,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::LineTooLong,
         Self::InvalidUtf8,
         Self::NotJson,
@@ -47,6 +49,7 @@ impl Reason {
         Self::MessageIdTooLong,
         Self::TooManyTraits,
         Self::TooManyProperties,
+        Self::ColumnsTooLong,
         Self::EmptyGroupId,
         Self::GroupIdTooLong,
         Self::NoUsableTime,
@@ -67,6 +70,7 @@ impl Reason {
             Self::MessageIdTooLong => "message_id_too_long",
             Self::TooManyTraits => "too_many_traits",
             Self::TooManyProperties => "too_many_properties",
+            Self::ColumnsTooLong => "columns_too_long",
             Self::EmptyGroupId => "empty_group_id",
             Self::GroupIdTooLong => "group_id_too_long",
             Self::NoUsableTime => "no_usable_time",

@@ -116,6 +116,15 @@ pub struct Plan {
     pub n_nameless_traits: u32,
 }
 
+impl Plan {
+    /// About how many bytes it takes.
+    fn n_bytes(&self) -> usize {
+        let columns = self.columns.iter().map(|column| size_of::<Column>() + column.label.text().len());
+        let leaves = self.traits.iter().flat_map(|group| &group.keys).flatten();
+        columns.sum::<usize>() + leaves.map(|leaf| size_of::<TraitLeaf>() + leaf.path.len()).sum::<usize>()
+    }
+}
+
 /// The top-level keys of a payload that are one trait.
 #[derive(Debug)]
 pub struct TraitGroup {
@@ -188,6 +197,8 @@ fn front_of(text: &[u8], start: usize, end: usize) -> Front {
 
 /// Keys that are ever new (ids as keys) must not fill the memory: above this many nodes the tree starts anew.
 const MAX_NODES: usize = 1 << 17;
+/// The same for the bytes of keys, and of the names of columns in plans.
+const MAX_BYTES: usize = 16 << 20;
 
 /// The tree of shapes. One for each thread that parses.
 #[derive(Debug, Default)]
@@ -195,6 +206,8 @@ pub struct Shapes {
     nodes: Vec<Node>,
     children: HashTable<u32>,
     hasher: Hasher,
+    /// About the bytes of keys and plans.
+    n_bytes: usize,
 }
 
 impl Shapes {
@@ -208,7 +221,8 @@ impl Shapes {
         payload: Payload,
         leaves: &mut Vec<u32>,
     ) -> Arc<Plan> {
-        if self.nodes.is_empty() || MAX_NODES < self.nodes.len() {
+        if self.nodes.is_empty() || MAX_NODES < self.nodes.len() || MAX_BYTES < self.n_bytes {
+            self.n_bytes = 0;
             self.nodes.clear();
             self.children.clear();
             for _ in PAYLOADS {
@@ -229,6 +243,7 @@ impl Shapes {
             return Arc::clone(plan);
         }
         let plan = Arc::new(self.make_plan(node, payload));
+        self.n_bytes += plan.n_bytes();
         self.nodes[node as usize].plan = Some(Arc::clone(&plan));
         plan
     }
@@ -279,6 +294,7 @@ impl Shapes {
         let found = self.children.find(hash, same).copied();
         let child = found.unwrap_or_else(|| {
             let child = u32::try_from(self.nodes.len()).expect("the tree of shapes is bounded");
+            self.n_bytes += key.len();
             self.nodes.push(Node {
                 parent: node,
                 step,
