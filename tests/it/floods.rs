@@ -47,7 +47,8 @@ fn look(child: &Child, cost: &mut Cost) {
     const TICKS_A_SECOND: u64 = 100;
     let read = |name: &str| fs::read_to_string(format!("/proc/{}/{name}", child.id())).unwrap_or_default();
     let status = read("status");
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.strip_suffix("kB")?.trim().parse().ok());
+    let peak =
+        status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.strip_suffix("kB")?.trim().parse().ok());
     cost.peak = cost.peak.max(peak.unwrap_or(0_u64) / 1024);
     let stat = read("stat");
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
@@ -60,7 +61,9 @@ const TIMES: &str = "\"timestamp\":1704067200000,\"receivedAt\":1704067200000";
 fn batch(n_items: usize, context: usize) -> String {
     let items = vec!["{\"type\":\"track\",\"event\":\"E\"}"; n_items].join(",");
     let context = "y".repeat(context);
-    format!("{{\"batch\":[{items}],\"sentAt\":\"2024-01-01T00:00:00Z\",\"context\":{{\"x\":\"{context}\"}}}}\n")
+    format!(
+        "{{\"batch\":[{items}],\"sentAt\":\"2024-01-01T00:00:00Z\",\"context\":{{\"x\":\"{context}\"}}}}\n"
+    )
 }
 
 #[test]
@@ -78,7 +81,8 @@ fn the_context_of_a_batch_is_shared_and_a_batch_that_makes_too_much_of_it_is_rej
     assert!(cost.peak < 250, "{cost:?}");
     let rows = fs::read_to_string(work.path("shared/tracks.ndjson")).unwrap();
     assert_eq!(rows.lines().count(), 200);
-    assert!(rows.lines().all(|row| row.contains("\"context_x\":\"yyyy") && row.ends_with("y\",\"event\":\"e\",\"event_text\":\"E\"}")));
+    assert!(rows.lines().all(|row| row.contains("\"context_x\":\"yyyy")
+        && row.ends_with("y\",\"event\":\"e\",\"event_text\":\"E\"}")));
 }
 
 #[test]
@@ -133,8 +137,13 @@ fn sorted_lines_keep_their_places_and_ties_their_order() {
             0 => "{\"type\":\"page\"".to_owned(),
             1 => format!("{{\"type\":\"page\",\"messageId\":\"same\",\"userId\":\"{at}\",{TIMES}}}"),
             2 => {
-                let item = |time: usize| format!("{{\"type\":\"page\",\"userId\":\"b{at}\",\"timestamp\":{time}}}");
-                format!("{{\"batch\":[{},{{}},{}]}}", item(1_704_067_200_000 - at), item(1_704_067_200_000 + at))
+                let item =
+                    |time: usize| format!("{{\"type\":\"page\",\"userId\":\"b{at}\",\"timestamp\":{time}}}");
+                format!(
+                    "{{\"batch\":[{},{{}},{}]}}",
+                    item(1_704_067_200_000 - at),
+                    item(1_704_067_200_000 + at)
+                )
             }
             3 => String::new(),
             _ => format!("{{\"type\":\"page\",\"userId\":\"{at}\",{TIMES}}}"),
@@ -146,8 +155,12 @@ fn sorted_lines_keep_their_places_and_ties_their_order() {
     for (space, memory) in [("little", "1"), ("some", "9M"), ("much", "4G")] {
         run(&work, &["ingest", "in", "--space", space, "--memory", memory, "--max-rejects", "100%"]);
     }
-    for table in ["pages", "rejected", "id_graph_updates", "external_id_mapping_updates", "identity_violations"] {
-        let read = |space: &str| fs::read_to_string(work.path(&format!("{space}/{table}.ndjson"))).unwrap_or_default();
+    for table in
+        ["pages", "rejected", "id_graph_updates", "external_id_mapping_updates", "identity_violations"]
+    {
+        let read = |space: &str| {
+            fs::read_to_string(work.path(&format!("{space}/{table}.ndjson"))).unwrap_or_default()
+        };
         assert!(read("little") == read("much") && read("some") == read("much"), "{table}");
     }
     assert!(!work.rows("much/rejected.ndjson").is_empty());
@@ -170,7 +183,10 @@ fn one_event_of_a_hundred_thousand_types_or_identifiers_or_leaves_takes_seconds(
     let leaves: Vec<String> = (0..200_000).map(|at| format!("\"k{at}\":1")).collect();
     work.write(
         "leaves.ndjson",
-        format!("{{\"type\":\"identify\",\"userId\":\"u\",{TIMES},\"traits\":{{\"z\":{{{}}}}}}}\n", leaves.join(",")),
+        format!(
+            "{{\"type\":\"identify\",\"userId\":\"u\",{TIMES},\"traits\":{{\"z\":{{{}}}}}}}\n",
+            leaves.join(",")
+        ),
     );
     let clashes: Vec<String> = (0..100_000).map(|at| format!("\"k{at}\":1")).collect();
     let clashes = clashes.join(",");
@@ -203,7 +219,8 @@ fn trait_names_that_are_ever_new_are_left_out_in_the_end() {
     for event in 0..400 {
         let names: Vec<String> = (0..300).map(|at| format!("\"p{}\":1", event * 300 + at)).collect();
         let names = names.join(",");
-        writeln!(on_many, "{{\"type\":\"identify\",\"userId\":\"u{event}\",{TIMES},\"traits\":{{{names}}}}}").unwrap();
+        writeln!(on_many, "{{\"type\":\"identify\",\"userId\":\"u{event}\",{TIMES},\"traits\":{{{names}}}}}")
+            .unwrap();
     }
     work.write("one.ndjson", on_one);
     work.write("many.ndjson", on_many);
@@ -220,7 +237,10 @@ fn trait_names_that_are_ever_new_are_left_out_in_the_end() {
 fn profiles_that_merge_youngest_first_write_their_rows_as_they_come() {
     const PROFILES: usize = 1_500;
     let work = Work::new();
-    work.write("rules.toml", "[identity]\nmax_merges = 100000\nmax_identifiers = 100000\n[identity.types.t]\nlimit = 100000\n");
+    work.write(
+        "rules.toml",
+        "[identity]\nmax_merges = 100000\nmax_identifiers = 100000\n[identity.types.t]\nlimit = 100000\n",
+    );
     let identifier = |at: usize| ("t".to_owned(), format!("d{at}"));
     let mut events = String::new();
     for at in 0..PROFILES {
@@ -230,7 +250,10 @@ fn profiles_that_merge_youngest_first_write_their_rows_as_they_come() {
         events += &page(&format!("b{:05}", PROFILES - at), [identifier(at - 1), identifier(at)].into_iter());
     }
     work.write("events.ndjson", events);
-    let cost = run(&work, &["ingest", "events.ndjson", "--space", "space", "--config", "rules.toml", "--memory", "64M"]);
+    let cost = run(
+        &work,
+        &["ingest", "events.ndjson", "--space", "space", "--config", "rules.toml", "--memory", "64M"],
+    );
     assert!(cost.peak < 64 + 100, "{cost:?}");
 }
 
@@ -239,7 +262,10 @@ fn event_names_beyond_the_bound_have_no_table_also_in_later_runs_and_replays() {
     let work = Work::new();
     work.write("rules.toml", "max_tables = 2\n[sync]\nexclude_tables = [\"left_out\"]\n");
     let track = |at: usize, name: &str| {
-        format!("{{\"type\":\"track\",\"messageId\":\"m{at}\",\"userId\":\"u\",\"timestamp\":{},\"event\":\"{name}\",\"properties\":{{\"n\":{at}}}}}\n", 1_704_067_200_000 + at)
+        format!(
+            "{{\"type\":\"track\",\"messageId\":\"m{at}\",\"userId\":\"u\",\"timestamp\":{},\"event\":\"{name}\",\"properties\":{{\"n\":{at}}}}}\n",
+            1_704_067_200_000 + at
+        )
     };
     let first = [(1, "One"), (2, "Left Out"), (3, "Two"), (4, "Three"), (5, "One")];
     work.write("first.ndjson", first.map(|(at, name)| track(at, name)).concat());
@@ -254,7 +280,8 @@ fn event_names_beyond_the_bound_have_no_table_also_in_later_runs_and_replays() {
     assert_eq!(ingest("first.ndjson"), Some(1));
     fs::remove_dir_all(work.path("space/.state")).unwrap();
     assert_eq!(ingest("second.ndjson"), Some(1));
-    let events: Vec<String> = work.rows("space/tracks.ndjson").iter().map(|row| row["event"].to_string()).collect();
+    let events: Vec<String> =
+        work.rows("space/tracks.ndjson").iter().map(|row| row["event"].to_string()).collect();
     assert_eq!(events, ["\"one\"", "\"left_out\"", "\"two\"", "null", "\"one\"", "null", "\"two\""]);
     assert!(work.rows("space/tracks.ndjson").iter().all(|row| row["event_text"].is_string()));
     assert!(!work.path("space/three.ndjson").exists() && !work.path("space/left_out.ndjson").exists());
