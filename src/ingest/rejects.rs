@@ -257,3 +257,42 @@ fn take_bytes<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     *rest = behind;
     Some(now)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rejects_that_do_not_fit_come_out_in_the_order_of_the_inputs() {
+        const LINES: u64 = 2000;
+        let folder = tempfile::tempdir().unwrap();
+        let spill = Spill::new(folder.path());
+        let inputs = ["a", "b"].map(|path| Input { path: path.into(), source: None });
+        let mut rejects = Rejects::new(0);
+        let reject = |detail: &str| Reject { reason: Reason::NotJson, detail: detail.to_owned() };
+        for number in 0..2 * LINES {
+            // In no order, and much larger than what may wait in memory.
+            let place = number * 1237 % (2 * LINES);
+            let input = u32::from(place % 2 == 1);
+            let position = Position { input, line: place / 2, item: 1, byte_offset: 7 };
+            let mut line = RejectedLine::new(position, &reject("one"), &[b'x'; 20_000]);
+            line.push(2, Some(&reject("one")), &reject("one"));
+            line.push(5, Some(&reject("one")), &reject("two"));
+            rejects.add(vec![line], &spill).unwrap();
+        }
+        assert!(rejects.bytes < 2 << 20 && rejects.runs.len() < 2 * RUNS);
+        let mut rows: Vec<(String, u64, String)> = Vec::new();
+        let give = |row: &[u8]| {
+            let row: serde_json::Value = serde_json::from_slice(row).unwrap();
+            let text = |column: &str| row[column].as_str().unwrap().to_owned();
+            assert_eq!(text("text").len(), 20_000);
+            rows.push((text("file"), row["line"].as_u64().unwrap(), text("detail")));
+            Ok(())
+        };
+        rejects.drain(&inputs, give).unwrap();
+        let of_line =
+            |file: &str, line: u64| ["one", "one", "two"].map(|d| (file.to_owned(), line, d.to_owned()));
+        let expected = ["a", "b"].into_iter().flat_map(|file| (0..LINES).flat_map(move |n| of_line(file, n)));
+        assert!(rows.into_iter().eq(expected));
+    }
+}

@@ -86,6 +86,24 @@ fn the_context_of_a_batch_is_shared_and_a_batch_that_makes_too_much_of_it_is_rej
 }
 
 #[test]
+fn a_long_key_around_many_values_is_rejected() {
+    let work = Work::new();
+    let values: Vec<String> = (0..10_000).map(|at| format!("\"k{at}\":1")).collect();
+    let (key, values) = ("k".repeat(1_000_000), values.join(","));
+    let event = |payload: &str| {
+        format!(
+            "{{\"type\":\"identify\",\"userId\":\"u\",{TIMES},\"{payload}\":{{\"{key}\":{{{values}}}}}}}\n"
+        )
+    };
+    let good = format!("{{\"type\":\"page\",\"userId\":\"u\",{TIMES}}}\n");
+    work.write("events.ndjson", event("context") + &event("traits") + &event("properties") + &good);
+    let cost = run(&work, &["ingest", "events.ndjson", "--space", "space"]);
+    assert!(cost.peak < 150, "{cost:?}");
+    let rejected = work.rows("space/rejected.ndjson");
+    assert!(rejected.len() == 3 && rejected.iter().all(|row| row["reason"] == "columns_too_long"));
+}
+
+#[test]
 fn a_batch_of_bad_items_takes_no_copy_of_its_line_for_each() {
     let work = Work::new();
     let event = format!("{{\"type\":\"page\",\"userId\":\"u\",{TIMES}}}\n");
