@@ -19,7 +19,7 @@ const SEE_PRINTED: &str =
     "`profiles-sync ingest --print-config` prints a config with every key and its default";
 
 /// Configs that make no sense; what is said, from the line on; and the hint.
-const REFUSALS: [(&str, &str, &str); 36] = [
+const REFUSALS: [(&str, &str, &str); 39] = [
     (
         "[drop]\nevent = [\"x\"]",
         "1: invalid type: map, expected a sequence",
