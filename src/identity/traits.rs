@@ -540,12 +540,13 @@ impl ProfileTraits {
         let mut n_refused = 0;
         self.begin();
         for (_, name, leaves) in winners {
-            let is_new = names.known(name).is_none_or(|name| self.places.get(name).is_none());
+            let known = names.known(name);
+            let is_new = known.is_none_or(|name| self.places.get(name).is_none());
             if is_new && most <= self.places.n_names {
                 n_refused += 1;
                 continue;
             }
-            let name = names.id(name);
+            let name = known.unwrap_or_else(|| names.id(name));
             let mut new = std::mem::take(&mut self.new);
             self.push_items(&mut new, name, leaves, values, at, names);
             self.settle(name, at, &mut new, names);
