@@ -10,7 +10,7 @@ use super::packed_traits::{PackedTraits, PackedValue, Packer};
 use crate::{
     collections::{Map, Set},
     event::timestamp::{Micros, Millis},
-    raw::columns::{Plan, TraitLeaf},
+    raw::columns::{Plan, TraitKey, TraitLeaf},
 };
 
 /// A path's number: `address.postal_code`, or a trait's bare name.
@@ -525,14 +525,13 @@ impl ProfileTraits {
         names: &mut TraitNames,
         most: u32,
     ) -> u64 {
-        let mut winners: Vec<(Option<u32>, &[u8], &[TraitLeaf])> = Vec::with_capacity(plan.traits.len());
+        let mut winners: Vec<(u32, &[u8], &[TraitLeaf])> = Vec::with_capacity(plan.traits.len());
         for group in &plan.traits {
             // Of several keys that are one trait the last with a value wins.
             let with_value =
-                |key: &&Vec<TraitLeaf>| key.iter().any(|leaf| !values[leaf.leaf as usize].is_empty());
+                |key: &&TraitKey| key.leaves.iter().any(|leaf| !values[leaf.leaf as usize].is_empty());
             let key = group.keys.iter().rev().find(with_value).or(group.keys.last());
-            let leaves = key.map_or(&[][..], Vec::as_slice);
-            winners.push((leaves.first().map(|leaf| leaf.place), &group.name, leaves));
+            winners.extend(key.map(|key| (key.place, &*group.name, &*key.leaves)));
         }
         if plan.traits.iter().any(|group| 1 < group.keys.len()) {
             winners.sort_by_key(|(place, ..)| *place);

@@ -120,7 +120,8 @@ impl Plan {
     /// About how many bytes it takes.
     fn n_bytes(&self) -> usize {
         let columns = self.columns.iter().map(|column| size_of::<Column>() + column.label.text().len());
-        let leaves = self.traits.iter().flat_map(|group| &group.keys).flatten();
+        let keys = self.traits.iter().flat_map(|group| &group.keys);
+        let leaves = keys.flat_map(|key| &key.leaves);
         columns.sum::<usize>() + leaves.map(|leaf| size_of::<TraitLeaf>() + leaf.path.len()).sum::<usize>()
     }
 }
@@ -131,7 +132,16 @@ pub struct TraitGroup {
     /// The trait's name: the key in `snake_case`.
     pub name: Box<[u8]>,
     /// The keys that give it, in the order of the payload; mostly one.
-    pub keys: Vec<Vec<TraitLeaf>>,
+    pub keys: Vec<TraitKey>,
+}
+
+/// A key that gives a trait.
+#[derive(Debug)]
+pub struct TraitKey {
+    /// Its place once repeated keys are folded: the last value stands where the key came first.
+    pub place: u32,
+    /// What is inside; nothing if no path in it has a name.
+    pub leaves: Vec<TraitLeaf>,
 }
 
 /// A leaf inside a trait.
@@ -139,8 +149,6 @@ pub struct TraitGroup {
 pub struct TraitLeaf {
     /// Which leaf, counted in the order of the payload.
     pub leaf: u32,
-    /// Its place once repeated keys are folded: the last value stands where the key came first.
-    pub place: u32,
     /// Its keys in `snake_case`, joined by dots; the trait's name alone for a scalar.
     pub path: Box<[u8]>,
 }
@@ -423,11 +431,11 @@ fn trait_groups(leaves: &[Leaf]) -> Vec<TraitGroup> {
         });
         let keys = &mut groups[group].keys;
         if last_key != Some(key) || keys.is_empty() {
-            keys.push(Vec::new());
+            keys.push(TraitKey { place, leaves: Vec::new() });
         }
         last_key = Some(key);
         if let (Some(path), Some(inside)) = (joined(&leaf.keys, b'.'), keys.last_mut()) {
-            inside.push(TraitLeaf { leaf: leaf.leaf, place, path: path.into() });
+            inside.leaves.push(TraitLeaf { leaf: leaf.leaf, path: path.into() });
         }
     }
     groups
