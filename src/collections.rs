@@ -1,22 +1,40 @@
-//! The hash tables of this project: one fast hasher with a fixed state.
+//! Hash tables, and the keys that stand for bytes.
 //!
-//! They are for looking up only. What leaves the program passes a sort by the key of its table, so that
-//! no output depends on where a hash table happened to keep something.
+//! Hash tables are for lookups only. Their hasher is seeded at random, so that nobody can prepare a dump whose names all fall
+//! into one bucket. Everything on the way out is sorted by the key of its table: no output depends on the order in a hash
+//! table.
 
-/// Hashes the same way on every machine and in every run.
-pub type Hasher = foldhash::fast::FixedState;
+/// A fast hasher with a random seed.
+pub type Hasher = foldhash::fast::RandomState;
 /// A map for look-ups; never iterated on the way out.
 pub type Map<K, V> = hashbrown::HashMap<K, V, Hasher>;
 /// A set for look-ups; never iterated on the way out.
 pub type Set<K> = hashbrown::HashSet<K, Hasher>;
 
-/// A 128-bit key of some bytes: wide enough to stand for them.
+/// Returns the 128-bit key that stands for some bytes wherever two things are the same if their keys are: the first 16
+/// bytes of their BLAKE3.
 ///
-/// At 64 bits a billion identifiers would merge two strangers with some per cent probability; at 128 the
-/// probability is below one in 10^20.
+/// The bytes come from strangers. For a hash that is only fast, two identifiers with one key are easily made, and two
+/// strangers would be one person. For this one, nobody can make them: that would take 2^64 tries.
 #[must_use]
 pub fn key_of(bytes: &[u8]) -> u128 {
-    xxhash_rust::xxh3::xxh3_128(bytes)
+    key_from(&blake3::hash(bytes))
+}
+
+/// Returns the key that stands for parts, apart from all others: `("ab", "c")` is not `("a", "bc")`.
+#[must_use]
+pub fn key_of_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u128 {
+    let mut hasher = blake3::Hasher::new();
+    for part in parts {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    key_from(&hasher.finalize())
+}
+
+fn key_from(hash: &blake3::Hash) -> u128 {
+    let (first, _) = hash.as_bytes().split_first_chunk().expect("a hash has 32 bytes");
+    u128::from_be_bytes(*first)
 }
 
 /// A 128-bit key in halves, the upper one first: as ordered as the whole, without the gaps that the whole has beside
@@ -48,5 +66,30 @@ impl Key {
     #[must_use]
     pub fn hash(self) -> u64 {
         self.0[1]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_those_of_blake3() {
+        // The first test vector of BLAKE3.
+        assert_eq!(key_of(b""), 0xaf13_49b9_f5f9_a1a6_a040_4dea_36dc_c949);
+    }
+
+    #[test]
+    fn parts_are_kept_apart() {
+        let keys = [
+            key_of_parts([&b"ab"[..], b"c"]),
+            key_of_parts([&b"a"[..], b"bc"]),
+            key_of_parts([&b"abc"[..]]),
+            key_of_parts([&b"abc"[..], b""]),
+        ];
+        for (at, key) in keys.iter().enumerate() {
+            assert!(!keys[..at].contains(key));
+        }
+        assert_eq!(keys[0], key_of_parts([&b"ab"[..], b"c"]));
     }
 }

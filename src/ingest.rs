@@ -6,6 +6,7 @@
 
 pub mod assemble;
 mod doubts;
+pub mod event_names;
 pub mod pipeline;
 pub mod prepare;
 pub mod refusal;
@@ -21,7 +22,11 @@ use std::{
 
 use rayon::prelude::*;
 
-use self::refusal::{check_lines, doubt};
+use self::{
+    event_names::EventNames,
+    pipeline::Rejected,
+    refusal::{check_lines, doubt},
+};
 pub use crate::identity::rules::{Compression, SegmentIdStyle};
 use crate::{
     collections::Set,
@@ -309,14 +314,31 @@ fn run(
     let resolver = Resolver::new(rules, &types, replayed.graph, replayed.trait_names);
     progress.start("ingesting", Some(n_bytes));
     let rows = if options.dry_run { Rows::Counted } else { Rows::Written };
-    let mut stage =
-        resolve::Stage::new(resolver, replayed.accepted, space.manifest.uuid_ts, rules, &types, rows);
-    let first_rejects =
-        pipeline::run(space, looked, &backfilled, rules, &types, &mut stage, files, progress, summary)?;
+    let names = EventNames::of(&space.manifest, rules);
+    let uuid_ts = space.manifest.uuid_ts;
+    let mut stage = resolve::Stage::new(resolver, replayed.accepted, uuid_ts, names, rules, &types, rows);
+    let Rejected { first, all } = pipeline::run(
+        space,
+        looked,
+        &backfilled,
+        rules,
+        &types,
+        &mut stage,
+        memory,
+        files,
+        progress,
+        summary,
+    )?;
     stage.finish(summary);
     let n_rejected: u64 = summary.rejected.values().sum();
-    check_lines(options.max_rejects, summary, &first_rejects)?;
-    if let Some(doubt) = doubt(&first_rejects) {
+    check_lines(options.max_rejects, summary, &first)?;
+    let rejected = space.table("rejected");
+    all.drain(&looked.inputs, |row| {
+        let table = &mut space.tables()[rejected];
+        table.pending().extend_from_slice(row);
+        table.added(1, files)
+    })?;
+    if let Some(doubt) = doubt(&first) {
         progress.warning(&doubt);
     }
     looked.seen.par_iter().try_for_each(|seen| seen.check(files))?;

@@ -17,9 +17,11 @@ use crate::{
     identity::rules::Rules,
     ingest::{
         assemble::{RowToCome, append_rows},
+        event_names::EventNames,
         select::ColumnFilter,
     },
     progress::Progress,
+    raw::event_row,
     space::{
         commit::Space,
         event_rows::{EventRows, is_event_table},
@@ -35,6 +37,7 @@ pub struct EventTables {
     by_name: Map<Box<[u8]>, Option<u32>>,
     /// Only these; all where empty.
     chosen: Vec<String>,
+    names: EventNames,
     rules: Arc<Rules>,
 }
 
@@ -55,6 +58,8 @@ struct Target {
 pub struct Missing {
     call: Option<u32>,
     own: Option<u32>,
+    /// Whether there is room for the table of its name, if it has one.
+    has_table: bool,
     /// Whether it has no business in any table that is wanted.
     pub not_wanted: bool,
 }
@@ -77,7 +82,7 @@ pub struct EventRowsToCome {
 #[derive(Debug, Clone, Copy)]
 struct RowOf {
     place: Place,
-    own: bool,
+    which: event_row::RowOf,
     segment_id: Span,
     uuid_ts: Micros,
 }
@@ -88,12 +93,13 @@ impl EventRowsToCome {
         let start = self.segment_ids.len();
         self.segment_ids.extend_from_slice(segment_id.as_bytes());
         let segment_id = Span::since(&self.segment_ids, start);
-        for (target, own) in [(missing.call, false), (missing.own, true)] {
+        let of_call = if missing.has_table { event_row::RowOf::Call } else { event_row::RowOf::CallAlone };
+        for (target, which) in [(missing.call, of_call), (missing.own, event_row::RowOf::OwnTable)] {
             let Some(target) = target else { continue };
             if self.by_target.len() <= target as usize {
                 self.by_target.resize_with(target as usize + 1, Vec::new);
             }
-            self.by_target[target as usize].push(RowOf { place, own, segment_id, uuid_ts });
+            self.by_target[target as usize].push(RowOf { place, which, segment_id, uuid_ts });
         }
     }
 }
@@ -119,7 +125,9 @@ impl EventTables {
             }
         }
         let (targets, by_name) = (Vec::new(), Map::default());
-        let mut tables = Self { targets, by_name, chosen: chosen.to_vec(), rules: Arc::clone(rules) };
+        let names = EventNames::of(&space.manifest, rules);
+        let chosen = chosen.to_vec();
+        let mut tables = Self { targets, by_name, chosen, names, rules: Arc::clone(rules) };
         for call in Call::ALL {
             tables.target(call.table().as_bytes(), space)?;
         }
@@ -192,16 +200,23 @@ impl EventTables {
         space: &mut Space,
     ) -> Result<Missing> {
         let call = self.target(event.call.table().as_bytes(), space)?;
+        let mut has_table = true;
         let own = match event.own_table {
             NO_TABLE => None,
-            number => self.target(&block.tables[number as usize], space)?,
+            number => {
+                let name = &block.tables[number as usize];
+                // Tables that are not wanted now take no room.
+                let chosen = self.chosen.is_empty() || self.chosen.iter().any(|c| c.as_bytes() == &**name);
+                has_table = !chosen || self.names.admit(name);
+                if has_table { self.target(name, space)? } else { None }
+            }
         };
         let lacks = |target: &u32| {
             let there = &self.targets[*target as usize].there;
             !there.has(event.message_key, event.received_at, window)
         };
         let not_wanted = call.is_none() && own.is_none();
-        Ok(Missing { call: call.filter(lacks), own: own.filter(lacks), not_wanted })
+        Ok(Missing { call: call.filter(lacks), own: own.filter(lacks), has_table, not_wanted })
     }
 
     /// A list of rows to be filled.
@@ -221,7 +236,7 @@ impl EventTables {
         let row = |row: &RowOf| {
             let (block, event) = released.event(row.place);
             let segment_id = row.segment_id.of(&rows.segment_ids);
-            RowToCome { block, event, segment_id, uuid_ts: row.uuid_ts, own: row.own }
+            RowToCome { block, event, segment_id, uuid_ts: row.uuid_ts, which: row.which }
         };
         let mut work: Vec<Option<(&[RowOf], &mut ColumnFilter)>> = Vec::new();
         work.resize_with(space.tables().len(), || None);

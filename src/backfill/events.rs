@@ -22,7 +22,7 @@ use crate::{
     identity::{
         graph::Graph,
         rules::{Compression, Rules},
-        types::{Types, ranks},
+        types::{Ranks, Types},
     },
     ingest::{
         IngestOptions, KEPT, MaxRejects, default_memory, load_rules,
@@ -146,8 +146,9 @@ pub fn events(options: &EventsOptions, files: &Files, progress: &dyn Progress) -
         graph: &replayed.graph,
         rules: &rules,
         types: &types,
-        ranks: Vec::new(),
+        ranks: Ranks::new(&rules.order),
         window,
+        memory,
         uuid_ts: space.manifest.uuid_ts,
         newest: None,
         met,
@@ -195,10 +196,12 @@ fn commit(
 ) -> Result<()> {
     let mut manifest = space.manifest.clone();
     manifest.uuid_ts = job.uuid_ts;
+    let config = ConfigUsed::of(job.rules);
+    manifest.rules.insert(config.digest.clone(), config.text);
     manifest.runs.push(Run {
         job: Job::BackfillEvents,
         inputs,
-        config: ConfigUsed::of(job.rules).digest,
+        config: config.digest,
         accepted: job.summary.written,
         duplicates: job.summary.duplicates,
         filtered: counted.filtered,
@@ -256,8 +259,10 @@ struct Backfill<'a> {
     graph: &'a Graph,
     rules: &'a Arc<Rules>,
     types: &'a Arc<Types>,
-    ranks: Vec<u32>,
+    ranks: Ranks,
     window: Window,
+    /// Bytes of memory that it may take.
+    memory: u64,
     uuid_ts: Micros,
     /// When the newest event arrived that was written.
     newest: Option<Millis>,
@@ -281,10 +286,10 @@ impl<'a> Backfill<'a> {
         let workers = Spare::default();
         let prepare = |unit: &Unit| -> Result<Prepared> {
             let mut block = Block::default();
-            unit.read(&mut block.lines, files)?;
+            let at = unit.read(&mut block.lines, files)?;
             let mut worker: Preparer =
                 workers.take().unwrap_or_else(|| Preparer::new(rules, types, Rows::Written));
-            let prepared = worker.prepare(unit, &inputs[unit.input as usize], block);
+            let prepared = worker.prepare(unit, &at, inputs, block);
             workers.give(worker);
             Ok(prepared)
         };
@@ -294,7 +299,7 @@ impl<'a> Backfill<'a> {
         let mut first_rejects = FirstRejects::default();
         let mut rest = units;
         loop {
-            let (now, behind) = rest.split_at(step_length(rest));
+            let (now, behind) = rest.split_at(step_length(rest, self.memory));
             let done = now.is_empty() && released.places.is_empty();
             let before = std::mem::take(&mut released);
             let (prepared, taken) = rayon::join(
@@ -308,12 +313,12 @@ impl<'a> Backfill<'a> {
                 }
                 count(&prepared, counted);
                 notes.add(prepared.notes);
-                first_rejects.see(&prepared.rejects);
+                first_rejects.see(&prepared.rejects, inputs);
                 waiting.add(prepared.block);
                 progress.advance(unit.length);
             }
             rest = behind;
-            released = waiting.release(rest.first().map(|unit| unit.earliest));
+            released = waiting.release(rest.first().map(Unit::least_key).as_ref());
             if progress.interrupted() {
                 return Err(Error::Interrupted);
             }
@@ -327,9 +332,7 @@ impl<'a> Backfill<'a> {
 
     /// Writes the rows of events, in order, as far as they are wanted and not there.
     fn take(&mut self, space: &mut Space, released: &Released, files: &Files) -> Result<()> {
-        if self.ranks.len() != self.types.count() {
-            self.ranks = ranks(&self.types.names(), &self.rules.order);
-        }
+        self.ranks.learn(self.types);
         let dedupe = self.rules.dedupe_window;
         let mut rows = self.tables.rows();
         for &place in &released.places {
@@ -368,11 +371,10 @@ impl<'a> Backfill<'a> {
         let known =
             identifiers.iter().filter(|identifier| identifier.blocked_by == 0).filter_map(|identifier| {
                 let number = graph.find_here(identifier.key)?;
-                let rank = self.ranks[identifier.type_id as usize];
-                Some(((rank, identifier.value.of(&block.arena)), number))
+                Some((identifier.type_id, identifier.value.of(&block.arena), number))
             });
-        let first = known.min_by_key(|(order, _)| *order);
-        first.map_or("", |(_, number)| graph.segment_id(graph.first_profile_of(number)))
+        let first = known.min_by(|a, b| self.ranks.compare(a.0, b.0).then_with(|| a.1.cmp(b.1)));
+        first.map_or("", |(_, _, number)| graph.segment_id(graph.first_profile_of(number)))
     }
 
     fn finish(&mut self, counted: &mut IngestSummary, looked: &Looked) {

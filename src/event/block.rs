@@ -69,6 +69,10 @@ pub struct Row {
     pub start: u32,
     /// Between the quotes of `uuid_ts`.
     pub clock: u32,
+    /// The columns of `context`. Items of a batch share those of their envelope.
+    pub context: Span,
+    /// The first of the call's own columns.
+    pub own: u32,
     /// Behind the last column of the table that all calls of this kind share.
     pub shared_end: u32,
     /// Behind the last column of the event's own table, which has the payload.
@@ -93,6 +97,8 @@ pub struct Event {
     pub line: Span,
     /// Which item of a batch, counted from 0.
     pub item: u32,
+    /// Whether its line is a batch, so that other events may stand in the line.
+    pub batched: bool,
     /// Which call.
     pub call: Call,
     /// Index in [`Block::sources`].
@@ -114,6 +120,8 @@ pub struct Event {
 pub struct Block {
     /// The lines as read: the last tie-break of the order.
     pub lines: Vec<u8>,
+    /// Whether nothing that was not read yet comes before the events that have a line of their own.
+    pub in_order: bool,
     /// What spans point into.
     pub arena: Vec<u8>,
     /// The rows of all events.
@@ -142,7 +150,20 @@ impl Block {
         self.identifiers.clear();
         self.traits.clear();
         self.values.clear();
+        self.in_order = false;
         self.tables.clear();
         self.sources.clear();
+    }
+
+    /// Whether it holds so much memory that it had better be given back than used again.
+    #[must_use]
+    pub fn is_blown_up(&self) -> bool {
+        const MOST: usize = 16 << 20;
+        let n_bytes = self.lines.capacity()
+            + self.arena.capacity()
+            + self.rows.capacity()
+            + self.events.capacity() * size_of::<Event>()
+            + self.identifiers.capacity() * size_of::<Identifier>();
+        MOST < n_bytes
     }
 }

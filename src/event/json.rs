@@ -394,6 +394,14 @@ impl<'a> Document<'a> {
         &self.text[token.start as usize..token.end as usize]
     }
 
+    /// How many bytes a value takes in the text, quotes too.
+    #[must_use]
+    pub fn n_bytes(&self, index: u32) -> u64 {
+        let token = self.tokens[index as usize];
+        let quotes = if matches!(token.kind, Kind::Plain | Kind::Escaped) { 2 } else { 0 };
+        u64::from(token.end - token.start) + quotes
+    }
+
     /// Appends the bytes of a value as they stand in the text; of a string, what is between the quotes.
     #[inline]
     pub fn push_raw(&self, out: &mut Vec<u8>, index: u32) {

@@ -35,6 +35,31 @@ pub fn compare(a: (&Block, &Event), b: (&Block, &Event)) -> Ordering {
         .then_with(|| a_block.sources[a.source as usize].cmp(&b_block.sources[b.source as usize]))
 }
 
+/// What of the order of an event is known without its line.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key {
+    /// When it arrived.
+    pub received_at: Millis,
+    /// When it happened.
+    pub timestamp: Millis,
+    /// Its `messageId`.
+    pub message_id: Box<[u8]>,
+}
+
+impl Key {
+    /// The least key of an event that arrived then.
+    #[must_use]
+    pub fn least(received_at: Millis) -> Self {
+        Self { received_at, timestamp: Millis::MIN, message_id: Box::default() }
+    }
+
+    fn compare(&self, received_at: Millis, timestamp: Millis, message_id: &[u8]) -> Ordering {
+        (self.received_at, self.timestamp)
+            .cmp(&(received_at, timestamp))
+            .then_with(|| (*self.message_id).cmp(message_id))
+    }
+}
+
 /// Blocks in hand, and their events that wait.
 #[derive(Debug, Default)]
 pub struct Waiting {
@@ -63,8 +88,9 @@ impl Waiting {
         self.blocks[slot as usize] = Some((Arc::new(block), n_events));
     }
 
-    /// Lets go, in order, all events that arrived before `until`; all of them where it is `None`.
-    pub fn release(&mut self, until: Option<Millis>) -> Released {
+    /// Releases, in order, all events that come before any unread one, of which the first has a key of at least `until`;
+    /// all events if it is `None`.
+    pub fn release(&mut self, until: Option<&Key>) -> Released {
         let blocks = &self.blocks;
         // A stable sort takes what is in order already at the cost of a look.
         self.places.sort_by(|a, b| {
@@ -76,8 +102,7 @@ impl Waiting {
                 find(a).zip(find(b)).map_or(Ordering::Equal, |(a, b)| compare(a, b))
             })
         });
-        let n_released =
-            until.map_or(self.places.len(), |until| self.places.partition_point(|p| p.received_at < until));
+        let n_released = until.map_or(self.places.len(), |until| self.n_before(until));
         let mut released = Released::default();
         let mut numbers = vec![u32::MAX; self.blocks.len()];
         for place in self.places.drain(..n_released) {
@@ -97,6 +122,28 @@ impl Waiting {
         }
         released
     }
+
+    /// How many of the sorted places come before any unread event.
+    fn n_before(&self, until: &Key) -> usize {
+        let in_hand = |place: &Place| {
+            let (block, _) = self.blocks[place.block as usize].as_ref()?;
+            Some((&**block, &block.events[place.event as usize]))
+        };
+        let compare = |place: &Place| {
+            // Most places differ in their times from what is unread: their events are not looked at.
+            let times = (until.received_at, until.timestamp).cmp(&(place.received_at, place.timestamp));
+            times.then_with(|| {
+                in_hand(place).map_or(Ordering::Equal, |(block, event)| {
+                    until.compare(event.received_at, event.timestamp, event.message_id.of(&block.arena))
+                })
+            })
+        };
+        let n_less = self.places.partition_point(|place| compare(place) == Ordering::Greater);
+        // In sorted input an event with a line of its own comes before all that is unread, and so do those before it.
+        let is_first = |place: &Place| in_hand(place).is_some_and(|(block, e)| block.in_order && !e.batched);
+        let equal = self.places[n_less..].iter().take_while(|place| compare(place) == Ordering::Equal);
+        n_less + equal.enumerate().filter(|(_, place)| is_first(place)).last().map_or(0, |(at, _)| at + 1)
+    }
 }
 
 /// Events whose turn has come.
@@ -114,5 +161,12 @@ impl Released {
     pub fn event(&self, place: Place) -> (&Block, &Event) {
         let block = &self.blocks[place.block as usize];
         (block, &block.events[place.event as usize])
+    }
+
+    /// Takes off what is behind the first `n` events.
+    #[must_use]
+    pub fn split_off(&mut self, n: usize) -> Self {
+        let places = self.places.split_off(n);
+        if places.is_empty() { Self::default() } else { Self { blocks: self.blocks.clone(), places } }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use sha1::{Digest, Sha1};
+
 use super::{
     Call,
     fields::Fields,
@@ -10,7 +12,7 @@ use super::{
     time_reader::TimeReader,
     timestamp::{Millis, TOO_LATE},
 };
-use crate::collections::Set;
+use crate::{collections::Set, raw::trigger::push_hex};
 
 /// An event with its fields checked and its times read.
 #[derive(Debug)]
@@ -56,6 +58,11 @@ pub struct Written {
 /// More top-level traits or properties than this are no event's.
 const MAX_KEYS: usize = 300;
 
+/// The columns of an event must not be longer together.
+const MAX_COLUMN_BYTES: u64 = 64 << 20;
+/// The columns of an object of fewer bytes cannot be too long.
+const SMALL_OBJECT: u64 = 16 << 10;
+
 /// Checks an event. The rules stand in the order in which they are reported.
 pub fn parse<'a>(doc: Document<'a>, fields: Fields, times: &mut TimeReader) -> Result<Parsed<'a>, Reject> {
     let call = call_of(doc, fields.call)?;
@@ -70,6 +77,9 @@ pub fn parse<'a>(doc: Document<'a>, fields: Fields, times: &mut TimeReader) -> R
     }
     count_keys(doc, fields.traits, Reason::TooManyTraits, "traits")?;
     count_keys(doc, fields.properties, Reason::TooManyProperties, "properties")?;
+    for object in [fields.context, fields.traits, fields.properties].into_iter().flatten() {
+        check_columns(doc, object)?;
+    }
     if call == Call::Group {
         check_group(doc, fields.group_id)?;
     }
@@ -106,6 +116,19 @@ pub fn parse<'a>(doc: Document<'a>, fields: Fields, times: &mut TimeReader) -> R
     })
 }
 
+/// The `messageId` of an event that has none: the hex SHA-1 of its line, which is given; for an item of a batch of the line,
+/// a line feed and the item's number.
+#[must_use]
+pub fn derived_message_id(mut of_line: Sha1, item: Option<u32>) -> Vec<u8> {
+    if let Some(item) = item {
+        of_line.update(b"\n");
+        of_line.update(item.to_string());
+    }
+    let mut id = Vec::with_capacity(40);
+    push_hex(&mut id, &of_line.finalize());
+    id
+}
+
 /// A string's text, or a number as written.
 #[must_use]
 pub fn text(doc: Document<'_>, value: Option<u32>) -> Option<Cow<'_, [u8]>> {
@@ -137,6 +160,38 @@ fn count_keys(doc: Document<'_>, object: Option<u32>, reason: Reason, what: &str
         return Ok(());
     }
     Err(reject(reason, format!("{} {what}", keys.len())))
+}
+
+/// The columns of an object repeat its outer keys once a leaf: a long key around many leaves must not fill the memory.
+fn check_columns(doc: Document<'_>, object: u32) -> Result<(), Reject> {
+    // The columns of a small object make little, whatever their names.
+    if doc.n_bytes(object) < SMALL_OBJECT {
+        return Ok(());
+    }
+    let mut n_bytes = 0;
+    // Objects that the present key is in: where each ends, and the bytes of the keys around its members.
+    let mut around: Vec<(u32, u64)> = vec![(doc.tokens[object as usize].next, 0)];
+    let mut at = object + 1;
+    while let Some(&(end, outer)) = around.last() {
+        if end <= at {
+            around.pop();
+            continue;
+        }
+        let value = at + 1;
+        let name = outer + doc.raw(at).len() as u64 + 1;
+        if doc.kind(value) == Kind::Object {
+            around.push((doc.tokens[value as usize].next, name));
+            at = value + 1;
+        } else {
+            n_bytes += name;
+            at = doc.tokens[value as usize].next;
+        }
+    }
+    if n_bytes <= MAX_COLUMN_BYTES {
+        return Ok(());
+    }
+    let detail = format!("the names of its columns make {n_bytes} bytes, more than {MAX_COLUMN_BYTES}");
+    Err(reject(Reason::ColumnsTooLong, detail))
 }
 
 fn check_group(doc: Document<'_>, group_id: Option<u32>) -> Result<(), Reject> {

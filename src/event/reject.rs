@@ -13,6 +13,8 @@ pub enum Reason {
     NotJson,
     /// JSON, but no object.
     NotAnObject,
+    /// A batch whose items make too many bytes, each with what it takes from the envelope.
+    BatchTooLarge,
     /// `type` is missing or none of the six calls.
     UnknownType,
     /// `messageId` is over 100 characters.
@@ -21,6 +23,8 @@ pub enum Reason {
     TooManyTraits,
     /// More than 300 properties.
     TooManyProperties,
+    /// The names of its columns are too many bytes together.
+    ColumnsTooLong,
     /// A group call without a `groupId`.
     EmptyGroupId,
     /// `groupId` is over 500 characters.
@@ -35,15 +39,17 @@ pub enum Reason {
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::LineTooLong,
         Self::InvalidUtf8,
         Self::NotJson,
         Self::NotAnObject,
+        Self::BatchTooLarge,
         Self::UnknownType,
         Self::MessageIdTooLong,
         Self::TooManyTraits,
         Self::TooManyProperties,
+        Self::ColumnsTooLong,
         Self::EmptyGroupId,
         Self::GroupIdTooLong,
         Self::NoUsableTime,
@@ -59,10 +65,12 @@ impl Reason {
             Self::InvalidUtf8 => "invalid_utf8",
             Self::NotJson => "not_json",
             Self::NotAnObject => "not_an_object",
+            Self::BatchTooLarge => "batch_too_large",
             Self::UnknownType => "unknown_type",
             Self::MessageIdTooLong => "message_id_too_long",
             Self::TooManyTraits => "too_many_traits",
             Self::TooManyProperties => "too_many_properties",
+            Self::ColumnsTooLong => "columns_too_long",
             Self::EmptyGroupId => "empty_group_id",
             Self::GroupIdTooLong => "group_id_too_long",
             Self::NoUsableTime => "no_usable_time",

@@ -1,6 +1,6 @@
 //! Every identifier accounted for: what was seen is what became of it, by type and source.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::Serialize;
 
@@ -55,9 +55,19 @@ struct Tally {
 pub struct Accounts {
     sources: Vec<Option<Box<[u8]>>>,
     by_source: Map<Option<Box<[u8]>>, u32>,
-    /// By source, then type.
-    tallies: Vec<Vec<Tally>>,
+    /// By source.
+    tallies: Vec<OfSource>,
 }
+
+/// The tallies of a source: of the first types by number, of others as they come. There may be many sources and many types.
+#[derive(Debug, Default)]
+struct OfSource {
+    first: Vec<Tally>,
+    others: Map<TypeId, Tally>,
+}
+
+/// This many types are counted by their number.
+const FIRST: usize = 32;
 
 /// What becomes of an identifier.
 #[derive(Debug, Clone, Copy)]
@@ -82,7 +92,7 @@ impl Accounts {
         let number = *self.by_source.entry(id.clone()).or_insert(next);
         if number == next {
             self.sources.push(id);
-            self.tallies.push(Vec::new());
+            self.tallies.push(OfSource::default());
         }
         number
     }
@@ -111,10 +121,14 @@ impl Accounts {
 
     fn tally(&mut self, source: u32, type_id: TypeId) -> &mut Tally {
         let of_source = &mut self.tallies[source as usize];
-        if of_source.len() <= type_id as usize {
-            of_source.resize(type_id as usize + 1, Tally::default());
+        let number = type_id as usize;
+        if FIRST <= number {
+            return of_source.others.entry(type_id).or_default();
         }
-        &mut of_source[type_id as usize]
+        if of_source.first.len() <= number {
+            of_source.first.resize(number + 1, Tally::default());
+        }
+        &mut of_source.first[number]
     }
 
     /// The accounts, by type, then source.
@@ -123,11 +137,16 @@ impl Accounts {
     ///
     /// Where one does not balance: an identifier was lost, and the run must not be committed.
     #[must_use]
-    pub fn close(&self, type_names: &[String], entries: &[String]) -> Vec<Account> {
+    pub fn close(&self, type_names: &[Arc<str>], entries: &[String]) -> Vec<Account> {
         let mut accounts = Vec::new();
         for (source, of_source) in self.sources.iter().zip(&self.tallies) {
             let source = source.as_ref().map(|id| String::from_utf8_lossy(id).into_owned());
-            for (name, tally) in type_names.iter().zip(of_source).filter(|(_, tally)| 0 < tally.seen) {
+            let others = of_source.others.iter().map(|(&type_id, tally)| (type_id, tally));
+            for (type_id, tally) in (0..).zip(&of_source.first).chain(others) {
+                if tally.seen == 0 {
+                    continue;
+                }
+                let name = &type_names[type_id as usize];
                 let demoted = [
                     ("limit", tally.limit),
                     ("merge_cap", tally.merge_cap),
@@ -138,7 +157,7 @@ impl Accounts {
                     *blocked.entry(entries[entry as usize].clone()).or_default() += n;
                 }
                 let account = Account {
-                    r#type: name.clone(),
+                    r#type: name.to_string(),
                     source: source.clone(),
                     seen: tally.seen,
                     mapped: tally.mapped,

@@ -34,6 +34,10 @@ struct File {
     segment_ids: Option<SegmentIdStyle>,
     compress: Option<Compression>,
     dedupe_window_days: Option<Spanned<i64>>,
+    keep_runs: Option<Spanned<i64>>,
+    max_batch_bytes: Option<Spanned<i64>>,
+    max_tables: Option<Spanned<i64>>,
+    max_traits: Option<Spanned<i64>>,
     identity: Identity,
     drop: Vec<Spanned<Drop>>,
     sources: BTreeMap<String, SourceEntry>,
@@ -139,6 +143,18 @@ fn compile(file: File) -> std::result::Result<Rules, Wrong> {
     rules.compress = file.compress;
     if let Some(days) = file.dedupe_window_days {
         rules.dedupe_window = number(&days, 0, 36_500, "days")? * DAY;
+    }
+    if let Some(runs) = file.keep_runs {
+        rules.keep_runs = cap(&runs, 1, "runs")?;
+    }
+    if let Some(most) = file.max_batch_bytes {
+        rules.max_batch_bytes = number(&most, 1, i64::MAX, "bytes of a batch")?.cast_unsigned();
+    }
+    if let Some(most) = file.max_tables {
+        rules.max_tables = cap(&most, 1, "event tables")?;
+    }
+    if let Some(most) = file.max_traits {
+        rules.max_traits = cap(&most, 1, "traits")?;
     }
     let identity = file.identity;
     if identity.suggested_blocks == Some(false) {

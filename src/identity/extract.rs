@@ -5,7 +5,7 @@ use std::{borrow::Cow, sync::Arc};
 use regex::Regex;
 
 use super::{
-    rules::{Blocked, Normalize, Rules},
+    rules::{Blocked, Normalize, Rules, TypeRules},
     types::{
         ANDROID_ID, ANDROID_IDFA, ANDROID_PUSH_TOKEN, ANONYMOUS_ID, BRAZE_ID, CROSS_DOMAIN_ID, EMAIL,
         GA_CLIENT_ID, KNOWN_TYPES, TypeId, Types, USER_ID,
@@ -22,10 +22,9 @@ use crate::{
     raw::names::{camel_case, snake_case},
 };
 
-/// What the rules say of one type, compiled.
+/// What the rules say of one type, compiled. All types that they do not name share one.
 #[derive(Debug, Clone)]
 struct Compiled {
-    name: Arc<str>,
     blocked: Entries,
     normalize: Normalize,
 }
@@ -85,7 +84,10 @@ struct Named {
 pub struct Extractor {
     types: Arc<Types>,
     ids: Map<Vec<u8>, TypeId>,
-    compiled: Vec<Option<Compiled>>,
+    /// By type: its name, and which of `compiled` is its own.
+    known: Vec<Option<(Arc<str>, u32)>>,
+    /// The first is that of types that the rules do not name.
+    compiled: Vec<Compiled>,
     named: Vec<Named>,
     rules: Arc<Rules>,
     blocked: Arc<Entries>,
@@ -159,7 +161,8 @@ impl Extractor {
         Self {
             types: Arc::clone(types),
             ids: Map::default(),
-            compiled: Vec::new(),
+            known: Vec::new(),
+            compiled: vec![compile(&TypeRules::default_for(""), 0)],
             named,
             rules: Arc::clone(rules),
             blocked: Arc::new(Entries::of(&rules.blocked, 0)),
@@ -275,6 +278,10 @@ impl Extractor {
         }
         let lower = String::from_utf8_lossy(name).to_lowercase();
         let id = self.types.id(&lower);
+        // Types that are ever new must not fill the memory of each thread.
+        if MAX_IDS <= self.ids.len() {
+            self.ids.clear();
+        }
         self.ids.insert(name.to_owned(), id);
         id
     }
@@ -286,18 +293,16 @@ impl Extractor {
             return false;
         }
         let at = type_id as usize;
-        if self.compiled.len() <= at {
-            self.compiled.resize(at + 1, None);
+        if self.known.get(at).is_none_or(Option::is_none) {
+            self.learn(type_id);
         }
-        if self.compiled[at].is_none() {
-            self.compiled[at] = Some(self.compile(type_id));
-        }
-        let Some(compiled) = &self.compiled[at] else { return false };
+        let Some((name, of_type)) = &self.known[at] else { return false };
+        let compiled = &self.compiled[*of_type as usize];
         let text = normalized(text, compiled.normalize);
         if text.is_empty() {
             return false;
         }
-        let key = identifier_key(&mut self.scratch, &compiled.name, &text);
+        let key = identifier_key(&mut self.scratch, name, &text);
         let start = block.arena.len();
         block.arena.extend_from_slice(&text);
         let blocked_by = std::str::from_utf8(&text)
@@ -312,19 +317,34 @@ impl Extractor {
         true
     }
 
-    fn compile(&self, type_id: TypeId) -> Compiled {
-        let name = self.types.names().swap_remove(type_id as usize);
-        let of_type = self.rules.of_type(&name);
-        let first_entry = self.first_entries.get(&name).copied().unwrap_or_default();
-        let blocked = Entries::of(&of_type.blocked, first_entry);
-        Compiled { name: name.into(), blocked, normalize: of_type.normalize }
+    fn learn(&mut self, type_id: TypeId) {
+        let at = type_id as usize;
+        if self.known.len() <= at {
+            self.known.resize(at + 1, None);
+        }
+        let name = self.types.name(type_id);
+        let mut own = 0;
+        if let Some(of_type) = self.rules.types.get(&*name) {
+            let first_entry = self.first_entries.get(&*name).copied().unwrap_or_default();
+            own = number_of(self.compiled.len());
+            self.compiled.push(compile(of_type, first_entry));
+        }
+        self.known[at] = Some((name, own));
     }
 }
 
-/// The key of an identifier: it stands for type and value, apart.
+/// This many types are found by their names as sent.
+const MAX_IDS: usize = 1 << 14;
+
+fn compile(of_type: &TypeRules, first_entry: u32) -> Compiled {
+    Compiled { blocked: Entries::of(&of_type.blocked, first_entry), normalize: of_type.normalize }
+}
+
+/// Returns the key of an identifier: it stands for type and value, apart.
 pub fn identifier_key(scratch: &mut Vec<u8>, type_name: &str, value: &[u8]) -> u128 {
     scratch.clear();
-    scratch.extend_from_slice(&(type_name.len() as u64).to_le_bytes());
+    // Most identifiers fit into the 64 bytes that are hashed at once.
+    scratch.extend_from_slice(&number_of(type_name.len()).to_le_bytes());
     scratch.extend_from_slice(type_name.as_bytes());
     scratch.extend_from_slice(value);
     key_of(scratch)
@@ -335,7 +355,7 @@ fn n_entries(blocked: &Blocked) -> u32 {
 }
 
 fn number_of(entries: usize) -> u32 {
-    u32::try_from(entries).expect("fewer than 2^32 blocked values")
+    u32::try_from(entries).expect("fewer than 2^32 of anything in a config or a line")
 }
 
 fn normalized(text: Cow<'_, [u8]>, normalize: Normalize) -> Cow<'_, [u8]> {

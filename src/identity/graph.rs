@@ -68,7 +68,7 @@ struct More {
     /// The profiles that map to it, itself left out, in the order in which they came to it: keeping them sorted would cost
     /// a large profile that merges many small ones more with each of them.
     merged: Vec<ProfileId>,
-    /// How many identifiers of each type, where there are more than [`FEW`].
+    /// How many identifiers of each type, by type, if there are more than [`FEW`].
     counts: Vec<(TypeId, u32)>,
 }
 
@@ -97,7 +97,7 @@ pub trait Cold: fmt::Debug + Send + Sync {
 /// The key of a segment id, apart from those of all identifiers.
 #[must_use]
 pub fn segment_key(segment_id: &str) -> u128 {
-    key_of(&[&u64::MAX.to_le_bytes(), segment_id.as_bytes()].concat())
+    key_of(&[&u32::MAX.to_le_bytes(), segment_id.as_bytes()].concat())
 }
 
 /// A profile as a whole, for those who store or compare it.
@@ -469,7 +469,9 @@ impl Graph {
     #[must_use]
     pub fn count(&self, profile: ProfileId, type_id: TypeId) -> u32 {
         match self.counts(profile) {
-            Some(counts) => counts.iter().find(|(t, _)| *t == type_id).map_or(0, |&(_, n)| n),
+            Some(counts) => {
+                counts.binary_search_by_key(&type_id, |count| count.0).map_or(0, |at| counts[at].1)
+            }
             None => {
                 self.identifiers_of(profile).map(|identifier| u32::from(identifier.type_id == type_id)).sum()
             }
@@ -530,8 +532,8 @@ impl Graph {
 }
 
 fn add_count(counts: &mut Vec<(TypeId, u32)>, type_id: TypeId, n: u32) {
-    match counts.iter_mut().find(|(t, _)| *t == type_id) {
-        Some((_, count)) => *count += n,
-        None => counts.push((type_id, n)),
+    match counts.binary_search_by_key(&type_id, |count| count.0) {
+        Ok(at) => counts[at].1 += n,
+        Err(at) => counts.insert(at, (type_id, n)),
     }
 }

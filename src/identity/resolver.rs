@@ -3,7 +3,7 @@
 //! Sequential on purpose: which profile survives, which rows appear and which limits hold depend on the order. What it
 //! does to an event comes out as [`Changes`]; writing rows is not its business.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     graph::{Graph, ProfileId},
@@ -11,7 +11,7 @@ use super::{
     rules::{Limit, Rules, SegmentIdStyle},
     segment_id::ksuid,
     traits::{ProfileTraits, SetAt, TraitNames},
-    types::{TypeId, Types, ranks},
+    types::{Ranks, TypeId, Types},
 };
 use crate::{
     collections::Set,
@@ -119,7 +119,6 @@ struct Candidate {
     index: u32,
     key: u128,
     type_id: TypeId,
-    rank: u32,
     /// The profile it belongs to now.
     profile: Option<ProfileId>,
 }
@@ -133,6 +132,14 @@ struct Tally {
     /// How many of the profiles found hold some, and the last of them.
     n_holders: u32,
     last_holder: Option<ProfileId>,
+    /// How many of the values held came within the window of the limit, once that was counted.
+    n_lately: Option<u64>,
+}
+
+impl Tally {
+    fn of(type_id: TypeId) -> Self {
+        Self { type_id, n_new: 0, n_held: 0, n_holders: 0, last_holder: None, n_lately: None }
+    }
 }
 
 /// Tallies, each found by the number of its type: an event may bring thousands of identifiers, of thousands of types.
@@ -150,17 +157,143 @@ impl Tallies {
         }
     }
 
+    /// The place of a type that has a tally.
+    fn at(&self, type_id: TypeId) -> usize {
+        self.places[type_id as usize] as usize - 1
+    }
+
     fn of(&mut self, type_id: TypeId) -> &mut Tally {
         let number = type_id as usize;
         if self.places.len() <= number {
             self.places.resize(number + 1, 0);
         }
         if self.places[number] == 0 {
-            self.all.push(Tally { type_id, n_new: 0, n_held: 0, n_holders: 0, last_holder: None });
+            self.all.push(Tally::of(type_id));
             self.places[number] = u32::try_from(self.all.len()).expect("fewer than 2^32 types");
         }
         &mut self.all[self.places[number] as usize - 1]
     }
+}
+
+/// What profiles would make together.
+#[derive(Debug, Clone, Copy, Default)]
+struct Size {
+    n_segments: u64,
+    n_identifiers: u64,
+}
+
+/// What is left of a candidate that breaks a rule, while identifiers are taken off.
+#[derive(Debug)]
+struct Demotion {
+    timestamp: Millis,
+    /// How many identifiers left belong to each of the profiles found, which stay where they are until the end.
+    n_of: Vec<u32>,
+    n_found: usize,
+    size: Size,
+    /// The tallies by rank, and the place of each there.
+    by_rank: Vec<u32>,
+    places: Vec<u32>,
+    /// Those whose limit is broken, by their places. None comes while identifiers go.
+    broken: BTreeSet<u32>,
+}
+
+impl Demotion {
+    fn of(resolver: &mut Resolver, timestamp: Millis) -> Self {
+        let mut n_of = vec![0; resolver.found.len()];
+        for profile in resolver.candidates.iter().filter_map(|candidate| candidate.profile) {
+            n_of[place_of(&resolver.found, profile)] += 1;
+        }
+        for at in 0..resolver.tallies.all.len() {
+            let Tally { type_id, n_new, n_held, .. } = resolver.tallies.all[at];
+            let is_many = u64::from(resolver.limits[type_id as usize].values) < n_held + n_new;
+            if let Some(after) = resolver.window_start(type_id, timestamp).filter(|_| is_many) {
+                resolver.tallies.all[at].n_lately = Some(resolver.count_lately(type_id, after));
+            }
+        }
+        let all = &resolver.tallies.all;
+        let mut by_rank: Vec<u32> = (0..).take(all.len()).collect();
+        let type_at = |at: u32| all[at as usize].type_id;
+        by_rank.sort_unstable_by(|&a, &b| resolver.ranks.compare(type_at(a), type_at(b)));
+        let mut places = vec![0; all.len()];
+        for (place, &at) in (0..).zip(&by_rank) {
+            places[at as usize] = place;
+        }
+        let is_broken = |at: u32| resolver.breaks_limit(&all[at as usize], timestamp);
+        let broken = (0..).zip(&by_rank).filter(|(_, at)| is_broken(**at)).map(|(place, _)| place).collect();
+        let size = resolver.size_of(&resolver.found);
+        Self { timestamp, n_found: n_of.len(), n_of, size, by_rank, places, broken }
+    }
+
+    /// An identifier goes that belongs to nobody.
+    fn take_new(&mut self, resolver: &mut Resolver, type_id: TypeId) {
+        resolver.tallies.of(type_id).n_new -= 1;
+        self.ask_again(resolver, type_id);
+    }
+
+    /// An identifier goes that belongs to a profile, which goes with the last of its identifiers.
+    fn take_known(&mut self, resolver: &mut Resolver, profile: ProfileId) {
+        let n_left = &mut self.n_of[place_of(&resolver.found, profile)];
+        *n_left -= 1;
+        if 0 < *n_left {
+            return;
+        }
+        self.n_found -= 1;
+        let size = resolver.size_of(&[profile]);
+        self.size.n_segments -= size.n_segments;
+        self.size.n_identifiers -= size.n_identifiers;
+        // Of one profile found only what the event adds to was counted; of several everything.
+        let is_last = self.n_found == 0;
+        let mut types: Vec<(TypeId, u32)> = match is_last {
+            true => resolver.tallies.all.iter().map(|tally| (tally.type_id, 0)).collect(),
+            false => resolver.graph.types(profile).collect(),
+        };
+        types.sort_unstable();
+        for of_type in types.chunk_by(|a, b| a.0 == b.0) {
+            let type_id = of_type[0].0;
+            let n_held: u64 = of_type.iter().map(|(_, n)| u64::from(*n)).sum();
+            let is_counted = resolver.tallies.of(type_id).n_lately.is_some();
+            let after = resolver.window_start(type_id, self.timestamp).filter(|_| is_counted);
+            let n_lately = after.map(|after| u64::from(resolver.graph.count_after(profile, type_id, after)));
+            let tally = resolver.tallies.of(type_id);
+            if is_last {
+                (tally.n_held, tally.n_holders, tally.n_lately) = (0, 0, Some(0));
+            } else {
+                tally.n_held -= n_held;
+                tally.n_holders -= 1;
+                tally.n_lately = tally.n_lately.zip(n_lately).map(|(all, gone)| all - gone);
+            }
+            self.ask_again(resolver, type_id);
+        }
+    }
+
+    /// Less of a type may be no more than its limit.
+    fn ask_again(&mut self, resolver: &mut Resolver, type_id: TypeId) {
+        let at = resolver.tallies.at(type_id);
+        let place = self.places[at];
+        if self.broken.contains(&place) && !resolver.breaks_limit(&resolver.tallies.all[at], self.timestamp) {
+            self.broken.remove(&place);
+        }
+    }
+
+    /// The rule that what is left breaks.
+    fn broken_rule(&self, resolver: &Resolver) -> Option<(Refusal, TypeId)> {
+        if let Some(&place) = self.broken.first() {
+            let at = self.by_rank[place as usize];
+            return Some((Refusal::Limit, resolver.tallies.all[at as usize].type_id));
+        }
+        if self.n_found < 2 { None } else { resolver.broken_cap(self.size) }
+    }
+
+    /// Takes the profiles out that are not found any more.
+    fn close(self, resolver: &mut Resolver) {
+        let mut n_of = self.n_of.into_iter();
+        resolver.found.retain(|_| n_of.next().is_some_and(|n| 0 < n));
+    }
+}
+
+/// The place of a profile among those found, which are sorted.
+fn place_of(found: &[ProfileId], profile: ProfileId) -> usize {
+    found.binary_search(&profile).expect("the profile of an identifier was found")
 }
 
 /// Resolves events against a graph.
@@ -174,11 +307,12 @@ pub struct Resolver {
     pub traits: ProfileTraits,
     rules: Arc<Rules>,
     types: Arc<Types>,
-    ranks: Vec<u32>,
+    ranks: Ranks,
     limits: Vec<Limit>,
     candidates: Vec<Candidate>,
     found: Vec<ProfileId>,
     tallies: Tallies,
+    n_refused_traits: u64,
 }
 
 impl Resolver {
@@ -191,42 +325,34 @@ impl Resolver {
             traits: ProfileTraits::default(),
             rules: Arc::clone(rules),
             types: Arc::clone(types),
-            ranks: Vec::new(),
+            ranks: Ranks::new(&rules.order),
             limits: Vec::new(),
             candidates: Vec::new(),
             found: Vec::new(),
             tallies: Tallies::default(),
+            n_refused_traits: 0,
         }
+    }
+
+    /// How many traits were left out because their profile had as many names as it may.
+    #[must_use]
+    pub fn n_refused_traits(&self) -> u64 {
+        self.n_refused_traits
     }
 
     /// Takes notice of types met since the last time. To be called before the events that hold them.
     pub fn learn_types(&mut self) {
-        if self.types.count() != self.ranks.len() {
-            let names = self.types.names();
-            self.ranks = ranks(&names, &self.rules.order);
-            self.limits = names.iter().map(|name| self.rules.of_type(name).limit).collect();
-        }
+        let names = self.ranks.learn(&self.types);
+        self.limits.extend(names.iter().map(|name| self.rules.limit_of(name)));
     }
 
     /// Resolves one event.
     pub fn resolve(&mut self, block: &Block, event: &Event, uuid_ts: Micros, changes: &mut Changes) {
         changes.clear();
         self.collect(block, event, changes);
-        let mut n_left = self.candidates.len();
-        self.find(n_left);
-        loop {
-            if n_left == 0 {
-                return;
-            }
-            let Some((refusal, limited_type)) = self.broken_rule(event.timestamp) else { break };
-            n_left -= 1;
-            let Candidate { index, type_id, profile, .. } = self.candidates[n_left];
-            let no_room = false;
-            changes.refused.push(Refused { identifier: index, refusal, limited_type, profile, no_room });
-            match profile {
-                Some(_) => self.find(n_left),
-                None => self.tallies.of(type_id).n_new -= 1,
-            }
+        let n_left = self.demote(event.timestamp, changes);
+        if n_left == 0 {
+            return;
         }
         let touched = self.found.iter().map(|&p| self.graph.last_seq(p) + 1).max().unwrap_or(0);
         changes.seq = nanos(event.timestamp).max(touched);
@@ -289,7 +415,6 @@ impl Resolver {
                 index,
                 key: identifier.key,
                 type_id: identifier.type_id,
-                rank: self.ranks[identifier.type_id as usize],
                 profile: None,
             });
         }
@@ -298,21 +423,50 @@ impl Resolver {
                 let identifier: &Identifier = &block.identifiers[c.index as usize];
                 identifier.value.of(&block.arena)
             };
-            self.candidates.sort_unstable_by(|a, b| a.rank.cmp(&b.rank).then_with(|| value(a).cmp(value(b))));
+            let ranks = &self.ranks;
+            self.candidates.sort_unstable_by(|a, b| {
+                ranks.compare(a.type_id, b.type_id).then_with(|| value(a).cmp(value(b)))
+            });
         }
         for candidate in &mut self.candidates {
             candidate.profile = profile_of(&mut self.graph, candidate.key);
         }
     }
 
-    /// The profiles that the first `n` identifiers belong to, oldest first, and what the candidate has of each type.
-    fn find(&mut self, n: usize) {
+    /// Takes identifiers off the event until the rest break no rule. Returns how many are left.
+    fn demote(&mut self, timestamp: Millis, changes: &mut Changes) -> usize {
+        self.find();
+        let mut n_left = self.candidates.len();
+        let Some(mut broken) = self.broken_rule(timestamp) else { return n_left };
+        // An event may bring thousands of identifiers, and most of them be too many: each costs what it brought.
+        let mut demotion = Demotion::of(self, timestamp);
+        while 0 < n_left {
+            n_left -= 1;
+            let Candidate { index, type_id, profile, .. } = self.candidates[n_left];
+            let (refusal, limited_type) = broken;
+            let no_room = false;
+            changes.refused.push(Refused { identifier: index, refusal, limited_type, profile, no_room });
+            match profile {
+                Some(profile) => demotion.take_known(self, profile),
+                None => demotion.take_new(self, type_id),
+            }
+            match demotion.broken_rule(self) {
+                Some(rule) => broken = rule,
+                None => break,
+            }
+        }
+        demotion.close(self);
+        n_left
+    }
+
+    /// The profiles that the identifiers belong to, oldest first, and what the candidate has of each type.
+    fn find(&mut self) {
         self.found.clear();
-        self.found.extend(self.candidates[..n].iter().filter_map(|c| c.profile));
+        self.found.extend(self.candidates.iter().filter_map(|c| c.profile));
         self.found.sort_unstable();
         self.found.dedup();
         self.tallies.clear();
-        for candidate in self.candidates[..n].iter().filter(|c| c.profile.is_none()) {
+        for candidate in self.candidates.iter().filter(|c| c.profile.is_none()) {
             self.tallies.of(candidate.type_id).n_new += 1;
         }
         match *self.found {
@@ -341,23 +495,29 @@ impl Resolver {
         // Of several limits the one of the highest rank is told.
         let limited = (self.tallies.all.iter())
             .filter(|tally| self.breaks_limit(tally, timestamp))
-            .min_by_key(|tally| self.ranks[tally.type_id as usize]);
+            .min_by(|a, b| self.ranks.compare(a.type_id, b.type_id));
         if let Some(tally) = limited {
             return Some((Refusal::Limit, tally.type_id));
         }
-        if self.found.len() < 2 {
-            return None;
+        if self.found.len() < 2 { None } else { self.broken_cap(self.size_of(&self.found)) }
+    }
+
+    /// What profiles would make together.
+    fn size_of(&self, profiles: &[ProfileId]) -> Size {
+        let mut size = Size::default();
+        for &profile in profiles {
+            size.n_segments += 1 + self.graph.merged(profile).len() as u64;
+            size.n_identifiers += u64::from(self.graph.n_identifiers_of(profile));
         }
-        let n_segments: usize = self.found.iter().map(|&p| 1 + self.graph.merged(p).len()).sum();
-        let n_merged = n_segments - 1;
-        if (self.rules.merge_cap as usize) < n_merged {
+        size
+    }
+
+    /// The cap that several profiles would break together.
+    fn broken_cap(&self, size: Size) -> Option<(Refusal, TypeId)> {
+        if u64::from(self.rules.merge_cap) < size.n_segments - 1 {
             return Some((Refusal::MergeCap, 0));
         }
-        let n_identifiers: u64 = self.found.iter().map(|&p| u64::from(self.graph.n_identifiers_of(p))).sum();
-        if u64::from(self.rules.mapping_cap) < n_identifiers {
-            return Some((Refusal::MappingCap, 0));
-        }
-        None
+        (u64::from(self.rules.mapping_cap) < size.n_identifiers).then_some((Refusal::MappingCap, 0))
     }
 
     /// Whether the candidate holds too many values of a type. Not where one of the profiles found holds all of them
@@ -373,11 +533,19 @@ impl Resolver {
         if n_held + n_new <= most {
             return false;
         }
-        let Some(window) = limit.window.millis() else { return true };
-        let after = timestamp - window;
-        let n_lately: u64 =
-            self.found.iter().map(|&p| u64::from(self.graph.count_after(p, type_id, after))).sum();
+        let Some(after) = self.window_start(type_id, timestamp) else { return true };
+        let n_lately = tally.n_lately.unwrap_or_else(|| self.count_lately(type_id, after));
         most < n_lately + n_new
+    }
+
+    /// When the window of a type's limit begins; `None` for one without beginning.
+    fn window_start(&self, type_id: TypeId, timestamp: Millis) -> Option<Millis> {
+        self.limits[type_id as usize].window.millis().map(|window| timestamp - window)
+    }
+
+    /// How many values of a type the profiles found got after a time.
+    fn count_lately(&self, type_id: TypeId, after: Millis) -> u64 {
+        self.found.iter().map(|&p| u64::from(self.graph.count_after(p, type_id, after))).sum()
     }
 
     /// Creates, finds or merges. Says which profile it is now.
@@ -442,6 +610,8 @@ impl Resolver {
         // Those taken off stand at the end of what was refused, the last one of the event first.
         let n_refused = changes.refused.len();
         let mut has_its_place = vec![false; self.candidates.len() - n_left];
+        // Of the type in hand, of which the candidates stand together.
+        let mut alone = None;
         for at in 0..self.candidates.len() {
             let candidate = self.candidates[at];
             if candidate.profile.is_some() {
@@ -451,13 +621,14 @@ impl Resolver {
                 continue;
             }
             let taken_off = at.checked_sub(n_left);
-            let refusal = if taken_off.is_some() && self.breaks_limit_alone(candidate.type_id, timestamp) {
-                Some(Refusal::Limit)
-            } else if self.rules.mapping_cap <= self.graph.n_identifiers_of(canonical) {
-                Some(Refusal::MappingCap)
-            } else {
-                None
-            };
+            let refusal =
+                if taken_off.is_some() && self.breaks_limit_alone(candidate.type_id, timestamp, &mut alone) {
+                    Some(Refusal::Limit)
+                } else if self.rules.mapping_cap <= self.graph.n_identifiers_of(canonical) {
+                    Some(Refusal::MappingCap)
+                } else {
+                    None
+                };
             if let Some(refusal) = refusal {
                 let last_word = Refused {
                     identifier: candidate.index,
@@ -476,6 +647,10 @@ impl Resolver {
             if let Some(place) = taken_off {
                 has_its_place[place] = true;
             }
+            if let Some(tally) = &mut alone {
+                tally.n_held += u64::from(tally.type_id == candidate.type_id);
+                tally.n_lately = tally.n_lately.map(|n| n + u64::from(tally.type_id == candidate.type_id));
+            }
             self.graph.map(candidate.key, candidate.type_id, segment, timestamp);
             changes.mapped.push(candidate.index);
         }
@@ -489,11 +664,16 @@ impl Resolver {
         }
     }
 
-    /// Whether a profile found has no room for another value of a type.
-    fn breaks_limit_alone(&self, type_id: TypeId, timestamp: Millis) -> bool {
-        let n_held = self.found.iter().map(|&p| u64::from(self.graph.count(p, type_id))).sum();
-        let tally = Tally { type_id, n_new: 1, n_held, n_holders: 0, last_holder: None };
-        self.breaks_limit(&tally, timestamp)
+    /// Whether a profile found has no room for another value of a type. `tally` is kept from one candidate to the next.
+    fn breaks_limit_alone(&self, type_id: TypeId, timestamp: Millis, tally: &mut Option<Tally>) -> bool {
+        let same = tally.take().filter(|tally| tally.type_id == type_id);
+        let tally = tally.insert(same.unwrap_or_else(|| {
+            let n_held = self.found.iter().map(|&p| u64::from(self.graph.count(p, type_id))).sum();
+            let n_lately =
+                self.window_start(type_id, timestamp).map(|after| self.count_lately(type_id, after));
+            Tally { n_new: 1, n_held, n_lately, ..Tally::of(type_id) }
+        }));
+        self.breaks_limit(tally, timestamp)
     }
 
     /// Applies an identify call's traits, and works out whether a snapshot is due.
@@ -509,7 +689,8 @@ impl Resolver {
             && !plan.traits.is_empty()
         {
             changes.traits = true;
-            self.traits.apply(plan, &values, at, &mut self.trait_names);
+            let most = self.rules.max_traits;
+            self.n_refused_traits += self.traits.apply(plan, &values, at, &mut self.trait_names, most);
         } else if changes.merges.is_empty() {
             return;
         }

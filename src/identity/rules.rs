@@ -222,6 +222,12 @@ pub struct Rules {
     pub merge_cap: u32,
     /// At most so many identifiers on one profile.
     pub mapping_cap: u32,
+    /// An envelope whose items make more bytes, each with what it takes from the envelope, is rejected.
+    pub max_batch_bytes: u64,
+    /// At most this many tables of event names in the space.
+    pub max_tables: u32,
+    /// At most this many trait names on one profile, removed ones too.
+    pub max_traits: u32,
     /// Two events of one `messageId` this far apart or less are one.
     pub dedupe_window: Millis,
     /// Events that never reach resolution.
@@ -236,6 +242,8 @@ pub struct Rules {
     pub segment_ids: SegmentIdStyle,
     /// How a new space stores its tables, and how one that is there is to; where nothing is said, as it does.
     pub compress: Option<Compression>,
+    /// The manifest records the space after each of the last runs, up to this many.
+    pub keep_runs: u32,
 }
 
 /// Blocked for all types unless the config switches them off: exact values.
@@ -251,6 +259,9 @@ impl Default for Rules {
             blocked: suggested_blocks(),
             merge_cap: 100,
             mapping_cap: 1000,
+            max_batch_bytes: 256 << 20,
+            max_tables: 10_000,
+            max_traits: 10_000,
             dedupe_window: 30 * 86_400_000,
             drop: Vec::new(),
             sources: BTreeMap::new(),
@@ -258,6 +269,7 @@ impl Default for Rules {
             columns: Selection::default(),
             segment_ids: SegmentIdStyle::Ksuid,
             compress: None,
+            keep_runs: 30,
         }
     }
 }

@@ -8,9 +8,9 @@ use std::{cmp::Reverse, collections::BTreeMap, ops::Range};
 
 use super::packed_traits::{PackedTraits, PackedValue, Packer};
 use crate::{
-    collections::Map,
+    collections::{Map, Set},
     event::timestamp::{Micros, Millis},
-    raw::columns::{Plan, TraitLeaf},
+    raw::columns::{Plan, TraitKey, TraitLeaf},
 };
 
 /// A path's number: `address.postal_code`, or a trait's bare name.
@@ -55,12 +55,67 @@ impl Item {
 /// The traits of one profile while they are worked on; [`PackedTraits`] at rest. To be used again and again.
 #[derive(Debug, Clone, Default)]
 pub struct ProfileTraits {
-    /// Those of a trait stand together.
+    /// Those of a trait stand together. While traits are changed, some are [`DEAD`].
     items: Vec<Item>,
     /// The values, and some that are none any more.
     bytes: Vec<u8>,
     /// Scratch space.
     packed: Vec<u8>,
+    /// Where the items of each trait are, while traits are changed.
+    places: Places,
+    /// Which item has a column, by column, once two traits want one.
+    holders: Vec<Stamped<u32>>,
+    holders_stamp: u64,
+    has_holders: bool,
+    /// The items of the trait in hand.
+    new: Vec<Item>,
+}
+
+/// Among this many leaves of a trait two of one column are found by looking at all.
+const FEW_LEAVES: usize = 16;
+
+/// The name of an item that is none any more.
+const DEAD: PathId = PathId::MAX;
+
+/// A place among items that counts only while its stamp is that of the present change, so that nothing need be cleared.
+#[derive(Debug, Clone, Copy, Default)]
+struct Stamped<T> {
+    stamp: u64,
+    at: T,
+}
+
+/// The first item of each trait, and how many there are.
+#[derive(Debug, Clone, Default)]
+struct Places {
+    by_name: Vec<Stamped<(u32, u32)>>,
+    stamp: u64,
+    n_names: u32,
+    /// How many items were indexed; another number of items is not indexed.
+    n_items: usize,
+}
+
+impl Places {
+    fn clear(&mut self) {
+        self.stamp += 1;
+        self.n_names = 0;
+        self.n_items = 0;
+    }
+
+    fn get(&self, name: PathId) -> Option<Range<usize>> {
+        let place = self.by_name.get(name as usize).filter(|place| place.stamp == self.stamp)?;
+        let (start, n) = place.at;
+        Some(start as usize..(start + n) as usize)
+    }
+
+    fn set(&mut self, name: PathId, range: &Range<usize>) {
+        let number = name as usize;
+        if self.by_name.len() <= number {
+            self.by_name.resize(number + 1, Stamped::default());
+        }
+        let entry = &mut self.by_name[number];
+        self.n_names += u32::from(entry.stamp != self.stamp);
+        *entry = Stamped { stamp: self.stamp, at: (place(range.start), place(range.len())) };
+    }
 }
 
 /// Columns of `profile_traits_updates` and `profile_traits` that are no traits.
@@ -112,9 +167,14 @@ pub struct TraitNames {
     columns: Vec<ColumnName>,
     by_path: Map<Box<[u8]>, PathId>,
     by_column: Map<Box<[u8]>, u32>,
+    /// Of the first paths and columns. Those met since they were sorted are compared by name: sorting all for each few
+    /// would take ever longer.
     path_places: Vec<u32>,
     column_places: Vec<u32>,
 }
+
+/// This many names are sorted anew without a thought.
+const FEW_NAMES: usize = 1 << 10;
 
 impl TraitNames {
     /// The number of a path.
@@ -136,6 +196,11 @@ impl TraitNames {
         self.by_path.insert(path.into(), id);
         self.paths.push(PathName { path: path.into(), column });
         id
+    }
+
+    /// The number of a path that was met before.
+    fn known(&self, path: &[u8]) -> Option<PathId> {
+        self.by_path.get(path).copied()
     }
 
     /// All paths, in the order of their numbers.
@@ -161,27 +226,52 @@ impl TraitNames {
         &self.columns[column as usize].name
     }
 
-    /// Works out the alphabetical places of paths and columns, where new ones have come.
+    /// Works out the alphabetical places of paths and columns, if many new ones have come.
     pub fn sort(&mut self) {
-        if self.path_places.len() != self.paths.len() {
+        if is_due(self.path_places.len(), self.paths.len()) {
             self.path_places = places(self.paths.iter().map(|p| &*p.path));
         }
-        if self.column_places.len() != self.columns.len() {
+        if is_due(self.column_places.len(), self.columns.len()) {
             self.column_places = places(self.columns.iter().map(|c| &*c.name));
         }
     }
 
-    /// A path's place among all paths, after [`TraitNames::sort`].
-    #[must_use]
-    pub fn path_place(&self, path: PathId) -> u32 {
-        self.path_places[path as usize]
+    /// Sorts entries by their paths, after [`TraitNames::sort`]: each begins with the path's place, which is filled in, and
+    /// its number.
+    pub fn sort_paths<T: Ord>(&self, entries: &mut [(u32, PathId, T)]) {
+        sort_by_names(entries, &self.path_places, |path| self.path(path));
     }
 
-    /// A column's place among all columns, after [`TraitNames::sort`].
-    #[must_use]
-    pub fn column_place(&self, column: u32) -> u32 {
-        self.column_places[column as usize]
+    /// Sorts entries by their columns, after [`TraitNames::sort`]: each begins with the column's place, which is filled in,
+    /// and its number.
+    pub fn sort_columns<T: Ord>(&self, entries: &mut [(u32, u32, T)]) {
+        sort_by_names(entries, &self.column_places, |column| self.column_name(column));
     }
+}
+
+/// Whether names are to be sorted, of which the first `n_sorted` are.
+fn is_due(n_sorted: usize, n: usize) -> bool {
+    n_sorted < n && (n <= FEW_NAMES || n_sorted + n_sorted / 4 < n)
+}
+
+/// `places` are those of the first names.
+fn sort_by_names<'a, T: Ord>(entries: &mut [(u32, u32, T)], places: &[u32], name: impl Fn(u32) -> &'a [u8]) {
+    let mut all_known = true;
+    for (place, number, _) in &mut *entries {
+        match places.get(*number as usize) {
+            Some(&known) => *place = known,
+            None => all_known = false,
+        }
+    }
+    if all_known {
+        entries.sort_unstable();
+        return;
+    }
+    let is_known = |number: u32| (number as usize) < places.len();
+    entries.sort_unstable_by(|a, b| match (is_known(a.1), is_known(b.1)) {
+        (true, true) => a.cmp(b),
+        _ => name(a.1).cmp(name(b.1)).then_with(|| a.2.cmp(&b.2)),
+    });
 }
 
 fn places<'a>(names: impl Iterator<Item = &'a [u8]>) -> Vec<u32> {
@@ -199,6 +289,7 @@ impl ProfileTraits {
     pub fn unpack(&mut self, packed: &PackedTraits) {
         self.items.clear();
         self.bytes.clear();
+        self.places.clear();
         self.unpack_more(packed);
     }
 
@@ -215,6 +306,7 @@ impl ProfileTraits {
 
     /// The same traits at rest.
     pub fn pack(&mut self) -> PackedTraits {
+        self.places.clear();
         self.items.sort_by_key(|item| item.at);
         let mut out = Packer::new(std::mem::take(&mut self.packed));
         for together in self.items.chunk_by(|a, b| a.at == b.at) {
@@ -256,16 +348,25 @@ impl ProfileTraits {
     /// other clocks, as in tables of somebody else's, they are put together, under the clock of the first.
     pub fn push(&mut self, one: PackedValue<'_>) {
         let PackedValue { name, path, at, value } = one;
-        let Some(last) = self.items.iter().rposition(|item| item.name == name) else {
+        self.index();
+        let Some(held) = self.places.get(name) else {
             let item = self.keep(name, path, at, value);
-            return self.items.push(item);
+            return self.append(name, &[item]);
         };
         if value.is_empty() {
             return;
         }
-        let before = self.items[last];
+        let before = self.items[held.end - 1];
         let item = self.keep(name, path, before.at, value);
-        if before.has_value() { self.items.insert(last + 1, item) } else { self.items[last] = item }
+        if !before.has_value() {
+            self.items[held.end - 1] = item;
+        } else if held.end == self.items.len() {
+            self.items.push(item);
+            self.places.set(name, &(held.start..self.items.len()));
+            self.places.n_items = self.items.len();
+        } else {
+            self.items.insert(held.end, item);
+        }
     }
 
     fn keep(&mut self, name: PathId, path: PathId, at: SetAt, value: &[u8]) -> Item {
@@ -277,101 +378,208 @@ impl ProfileTraits {
     /// Sets a trait to a scalar, unless what is there is newer.
     pub fn put(&mut self, name: PathId, at: SetAt, value: &[u8], names: &TraitNames) {
         let item = self.keep(name, name, at, value);
-        self.settle(name, at, &[item], names);
+        self.begin();
+        self.settle(name, at, &mut vec![item], names);
+        self.finish();
+    }
+
+    /// Finds out where the items of each trait are, unless that is known.
+    fn index(&mut self) {
+        if self.places.n_items == self.items.len() && 0 < self.places.n_items {
+            return;
+        }
+        self.places.clear();
+        let mut start = 0;
+        for of_trait in self.items.chunk_by(|a, b| a.name == b.name) {
+            let range = start..start + of_trait.len();
+            start = range.end;
+            self.places.set(of_trait[0].name, &range);
+        }
+        self.places.n_items = self.items.len();
+    }
+
+    /// Begins to change traits.
+    fn begin(&mut self) {
+        self.index();
+        self.has_holders = false;
+    }
+
+    /// Ends it: what is dead goes.
+    fn finish(&mut self) {
+        let n_items = self.items.len();
+        self.items.retain(|item| item.name != DEAD);
+        if self.items.len() != n_items {
+            self.places.clear();
+        }
+    }
+
+    fn append(&mut self, name: PathId, values: &[Item]) {
+        let start = self.items.len();
+        self.items.extend_from_slice(values);
+        self.places.set(name, &(start..self.items.len()));
+        self.places.n_items = self.items.len();
     }
 
     /// Sets or removes a trait, unless what is there is newer. A column belongs to one trait: the new one takes it from
     /// any other that is not newer.
-    fn settle(&mut self, name: PathId, at: SetAt, values: &[Item], names: &TraitNames) {
-        if let Some(held) = self.held(name)
-            && (at.timestamp, at.uuid_ts) < self.items[held].clock()
+    fn settle(&mut self, name: PathId, at: SetAt, values: &mut Vec<Item>, names: &TraitNames) {
+        let held = self.places.get(name);
+        // A dead item keeps its clock.
+        if let Some(held) = &held
+            && (at.timestamp, at.uuid_ts) < self.items[held.start].clock()
         {
             return;
         }
-        let contested = values.iter().any(|item| names.columns[names.column(item.path) as usize].contested);
-        let won;
-        let mut values = values;
-        if contested {
-            won = self.take_columns(name, at, values.to_vec(), names);
-            values = &won;
+        if values.iter().any(|item| names.columns[names.column(item.path) as usize].contested) {
+            self.take_columns(name, at, values, names);
         }
-        let removed = [Item::removed(name, at)];
         if values.is_empty() {
-            values = &removed;
+            values.push(Item::removed(name, at));
         }
-        match (self.held(name), values) {
-            (Some(held), [value]) if self.items.get(held + 1).is_none_or(|next| next.name != name) => {
-                self.items[held] = *value;
-            }
-            (None, _) => self.items.extend_from_slice(values),
-            _ => {
-                self.items.retain(|item| item.name != name);
-                self.items.extend_from_slice(values);
+        match held {
+            Some(held) if held.len() == values.len() => self.items[held].copy_from_slice(values),
+            held => {
+                for item in held.map(|held| &mut self.items[held]).into_iter().flatten() {
+                    item.name = DEAD;
+                }
+                self.append(name, values);
             }
         }
-    }
-
-    /// Where a trait begins.
-    fn held(&self, name: PathId) -> Option<usize> {
-        self.items.iter().position(|item| item.name == name)
+        if self.has_holders
+            && let Some(held) = self.places.get(name)
+        {
+            for number in held {
+                let item = self.items[number];
+                if item.has_value() {
+                    self.hold(names.column(item.path), number);
+                }
+            }
+        }
     }
 
     /// Settles columns that more than one trait wants. A trait that loses all its columns stays as a removed one, with
     /// its time.
-    fn take_columns(&mut self, name: PathId, at: SetAt, mut new: Vec<Item>, names: &TraitNames) -> Vec<Item> {
-        let wants = |item: &Item, list: &[Item]| {
-            let same =
-                |other: &Item| other.has_value() && names.column(other.path) == names.column(item.path);
-            item.has_value() && list.iter().any(same)
-        };
-        let mut items = Vec::with_capacity(self.items.len());
-        for other in self.items.chunk_by(|a, b| a.name == b.name) {
-            let before = items.len();
-            if other[0].name == name {
-                items.extend_from_slice(other);
-            } else if at.timestamp < other[0].at.timestamp {
-                new.retain(|item| !wants(item, other));
-                items.extend_from_slice(other);
-            } else {
-                items.extend(other.iter().filter(|item| !wants(item, &new)));
-                if items.len() == before {
-                    items.push(Item::removed(other[0].name, other[0].at));
-                }
+    fn take_columns(&mut self, name: PathId, at: SetAt, new: &mut Vec<Item>, names: &TraitNames) {
+        self.find_holders(names);
+        new.retain(|item| {
+            let column = names.column(item.path);
+            let Some(number) = self.holder(column, names).filter(|_| item.has_value()) else { return true };
+            let other = self.items[number];
+            if other.name == name {
+                return true;
             }
-        }
-        self.items = items;
-        new
+            if at.timestamp < other.at.timestamp {
+                return false;
+            }
+            let is_last = self.places.get(other.name).is_none_or(|range| {
+                let is_live = |item: &&Item| item.name == other.name && item.has_value();
+                self.items[range].iter().filter(is_live).count() == 1
+            });
+            self.items[number] = Item::removed(other.name, other.at);
+            if !is_last {
+                self.items[number].name = DEAD;
+            }
+            true
+        });
     }
 
-    /// Applies the traits of an identify call. `values` are the leaves' values as JSON, empty where a leaf has none.
-    pub fn apply(&mut self, plan: &Plan, values: &[&[u8]], at: SetAt, names: &mut TraitNames) {
-        let mut winners: Vec<(Option<u32>, &[u8], &[TraitLeaf])> = Vec::with_capacity(plan.traits.len());
+    /// Finds out which item has which column.
+    fn find_holders(&mut self, names: &TraitNames) {
+        if self.has_holders {
+            return;
+        }
+        self.has_holders = true;
+        // What was held in the last change counts no more.
+        self.holders_stamp += 1;
+        for number in 0..self.items.len() {
+            let item = self.items[number];
+            if item.name != DEAD && item.has_value() {
+                self.hold(names.column(item.path), number);
+            }
+        }
+    }
+
+    fn hold(&mut self, column: u32, number: usize) {
+        if self.holders.len() <= column as usize {
+            self.holders.resize(column as usize + 1, Stamped::default());
+        }
+        self.holders[column as usize] = Stamped { stamp: self.holders_stamp, at: place(number) };
+    }
+
+    /// The item that has a column.
+    fn holder(&self, column: u32, names: &TraitNames) -> Option<usize> {
+        let held = self.holders.get(column as usize).filter(|held| held.stamp == self.holders_stamp)?;
+        let number = held.at as usize;
+        // Its trait may have been set to something else since.
+        let item = self.items[number];
+        (item.name != DEAD && item.has_value() && names.column(item.path) == column).then_some(number)
+    }
+
+    /// Applies the traits of an identify call. `values` are the leaves' values as JSON, empty where a leaf has none; at
+    /// most `most` names come to be on the profile. Returns how many traits were left out for that.
+    pub fn apply(
+        &mut self,
+        plan: &Plan,
+        values: &[&[u8]],
+        at: SetAt,
+        names: &mut TraitNames,
+        most: u32,
+    ) -> u64 {
+        let mut winners: Vec<(u32, &[u8], &[TraitLeaf])> = Vec::with_capacity(plan.traits.len());
         for group in &plan.traits {
             // Of several keys that are one trait the last with a value wins.
             let with_value =
-                |key: &&Vec<TraitLeaf>| key.iter().any(|leaf| !values[leaf.leaf as usize].is_empty());
+                |key: &&TraitKey| key.leaves.iter().any(|leaf| !values[leaf.leaf as usize].is_empty());
             let key = group.keys.iter().rev().find(with_value).or(group.keys.last());
-            let leaves = key.map_or(&[][..], Vec::as_slice);
-            winners.push((leaves.first().map(|leaf| leaf.place), &group.name, leaves));
+            winners.extend(key.map(|key| (key.place, &*group.name, &*key.leaves)));
         }
         if plan.traits.iter().any(|group| 1 < group.keys.len()) {
             winners.sort_by_key(|(place, ..)| *place);
         }
-        let mut items: Vec<Item> = Vec::new();
+        let mut n_refused = 0;
+        self.begin();
         for (_, name, leaves) in winners {
-            let name = names.id(name);
-            items.clear();
-            for leaf in leaves {
-                let value = values[leaf.leaf as usize];
-                if value.is_empty() {
-                    continue;
-                }
+            let known = names.known(name);
+            let is_new = known.is_none_or(|name| self.places.get(name).is_none());
+            if is_new && most <= self.places.n_names {
+                n_refused += 1;
+                continue;
+            }
+            let name = known.unwrap_or_else(|| names.id(name));
+            let mut new = std::mem::take(&mut self.new);
+            self.push_items(&mut new, name, leaves, values, at, names);
+            self.settle(name, at, &mut new, names);
+            self.new = new;
+        }
+        self.finish();
+        n_refused
+    }
+
+    /// The items of a trait by its leaves, over what `items` holds: of two that have one column the later one.
+    fn push_items(
+        &mut self,
+        items: &mut Vec<Item>,
+        name: PathId,
+        leaves: &[TraitLeaf],
+        values: &[&[u8]],
+        at: SetAt,
+        names: &mut TraitNames,
+    ) {
+        items.clear();
+        for leaf in leaves {
+            let value = values[leaf.leaf as usize];
+            if !value.is_empty() {
                 let path = names.id(&leaf.path);
-                let column = names.column(path);
-                items.retain(|item| names.column(item.path) != column);
                 items.push(self.keep(name, path, at, value));
             }
-            self.settle(name, at, &items, names);
+        }
+        let column = |item: &Item| names.column(item.path);
+        let is_met = |n: usize| items[..n].iter().any(|before| column(before) == column(&items[n]));
+        // Few are compared with each other.
+        if FEW_LEAVES < items.len() || (1..items.len()).any(is_met) {
+            let mut met = Set::default();
+            let mut is_last: Vec<bool> = items.iter().rev().map(|item| met.insert(column(item))).collect();
+            items.retain(|_| is_last.pop().unwrap_or(true));
         }
     }
 
@@ -396,9 +604,11 @@ impl ProfileTraits {
         let all = std::mem::take(&mut self.items);
         let mut in_order: Vec<&[Item]> = newest.into_values().map(|range| &all[range]).collect();
         in_order.sort_by_key(|one| Reverse(one[0].clock()));
+        self.begin();
         while let Some(next) = in_order.pop() {
-            self.settle(next[0].name, next[0].at, next, names);
+            self.settle(next[0].name, next[0].at, &mut next.to_vec(), names);
         }
+        self.finish();
     }
 }
 

@@ -3,7 +3,10 @@
 //! Types come from the list of known places, from the config, and from `externalIds` as they turn up. Numbers are given
 //! in the order of arrival and mean nothing; what decides is the rank, and that depends on names alone.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    cmp::Ordering,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use crate::collections::Map;
 
@@ -48,7 +51,7 @@ pub const BRAZE_ID: TypeId = 11;
 /// All types met so far. Shared by the threads that parse; each keeps its own copy of what it has asked.
 #[derive(Debug)]
 pub struct Types {
-    names: Mutex<(Vec<String>, Map<String, TypeId>)>,
+    names: Mutex<(Vec<Arc<str>>, Map<Arc<str>, TypeId>)>,
 }
 
 impl Default for Types {
@@ -69,9 +72,22 @@ impl Types {
             return id;
         }
         let id = TypeId::try_from(names.len()).expect("fewer than 2^32 identifier types");
-        names.push(name.to_owned());
-        ids.insert(name.to_owned(), id);
+        let name: Arc<str> = name.into();
+        names.push(Arc::clone(&name));
+        ids.insert(name, id);
         id
+    }
+
+    /// The name of a type.
+    #[must_use]
+    pub fn name(&self, type_id: TypeId) -> Arc<str> {
+        Arc::clone(&self.lock().0[type_id as usize])
+    }
+
+    /// Adds the names of types that are not among `known`, which are by number.
+    pub fn learn(&self, known: &mut Vec<Arc<str>>) {
+        let names = self.lock();
+        known.extend_from_slice(&names.0[known.len()..]);
     }
 
     /// How many there are.
@@ -82,27 +98,66 @@ impl Types {
 
     /// All names, by number.
     #[must_use]
-    pub fn names(&self) -> Vec<String> {
+    pub fn names(&self) -> Vec<Arc<str>> {
         self.lock().0.clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, (Vec<String>, Map<String, TypeId>)> {
+    fn lock(&self) -> MutexGuard<'_, (Vec<Arc<str>>, Map<Arc<str>, TypeId>)> {
         // A thread that panicked here left at worst a name without a use.
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The rank of each type, 0 the highest: the explicit order first, then `user_id` and `email` where it does not name
-/// them, then the rest alphabetically by bytes.
-#[must_use]
-pub fn ranks(names: &[String], order: &[String]) -> Vec<u32> {
-    let mut sorted: Vec<usize> = (0..names.len()).collect();
-    sorted.sort_by_key(|&id| rank_key(&names[id], order));
-    let mut ranks = vec![0; names.len()];
-    for (rank, id) in sorted.into_iter().enumerate() {
-        ranks[id] = u32::try_from(rank).expect("fewer than 2^32 identifier types");
+/// The ranks of types: the explicit order first, then `user_id` and `email` if it does not name them, then the rest
+/// alphabetically by bytes.
+#[derive(Debug, Default)]
+pub struct Ranks {
+    names: Vec<Arc<str>>,
+    /// Of the first types, as numbers. Those met since they were sorted are compared by name: sorting all for each few
+    /// would take ever longer.
+    ranks: Vec<u32>,
+    order: Vec<String>,
+}
+
+/// This many types are sorted anew without a thought.
+const FEW_TYPES: usize = 1 << 10;
+
+impl Ranks {
+    /// No types yet.
+    #[must_use]
+    pub fn new(order: &[String]) -> Self {
+        Self { order: order.to_vec(), ..Self::default() }
     }
-    ranks
+
+    /// Learns the types met since the last time. Returns their names.
+    pub fn learn(&mut self, types: &Types) -> &[Arc<str>] {
+        let n_known = self.names.len();
+        types.learn(&mut self.names);
+        let n_new = self.names.len() - self.ranks.len();
+        if n_new * 4 > self.ranks.len() || 0 < n_new && self.names.len() <= FEW_TYPES {
+            self.sort();
+        }
+        &self.names[n_known..]
+    }
+
+    fn sort(&mut self) {
+        let mut sorted: Vec<usize> = (0..self.names.len()).collect();
+        sorted.sort_by_key(|&id| rank_key(&self.names[id], &self.order));
+        self.ranks = vec![0; self.names.len()];
+        for (rank, id) in (0..).zip(sorted) {
+            self.ranks[id] = rank;
+        }
+    }
+
+    /// Compares two types; the one of the higher rank is less.
+    #[must_use]
+    pub fn compare(&self, a: TypeId, b: TypeId) -> Ordering {
+        let (a, b) = (a as usize, b as usize);
+        match (self.ranks.get(a), self.ranks.get(b)) {
+            (Some(a), Some(b)) => a.cmp(b),
+            _ => rank_key(&self.names[a], &self.order).cmp(&rank_key(&self.names[b], &self.order)),
+        }
+    }
 }
 
 fn rank_key<'a>(name: &'a str, order: &[String]) -> (usize, &'a str) {
@@ -122,16 +177,45 @@ mod tests {
 
     #[test]
     fn explicit_order_comes_first_then_user_id_and_email() {
-        let names: Vec<String> = ["user_id", "anonymous_id", "email", "crm_id", "b"].map(String::from).into();
-        assert_eq!(ranks(&names, &[]), [0, 2, 1, 4, 3]);
-        assert_eq!(ranks(&names, &["crm_id".into(), "email".into()]), [2, 3, 1, 0, 4]);
+        let types = Types::default();
+        let names = ["user_id", "anonymous_id", "email", "crm_id", "b"];
+        let sorted = |order: &[&str]| {
+            let mut ranks = Ranks::new(&order.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+            let mut ids = names.map(|name| types.id(name));
+            ranks.learn(&types);
+            ids.sort_by(|a, b| ranks.compare(*a, *b));
+            ids.map(|id| types.name(id).to_string())
+        };
+        assert_eq!(sorted(&[]), ["user_id", "email", "anonymous_id", "b", "crm_id"]);
+        assert_eq!(sorted(&["crm_id", "email"]), ["crm_id", "email", "user_id", "anonymous_id", "b"]);
+    }
+
+    #[test]
+    fn types_that_are_not_sorted_yet_have_their_ranks_too() {
+        let types = Types::default();
+        let mut ranks = Ranks::new(&[]);
+        for number in 0..2 * FEW_TYPES {
+            types.id(&format!("t{}", number % 7 * 10_000 + number));
+        }
+        ranks.learn(&types);
+        let n_sorted = ranks.ranks.len();
+        types.id("aa");
+        types.id("zz");
+        types.id("t55");
+        ranks.learn(&types);
+        assert_eq!(n_sorted, ranks.ranks.len());
+        let mut all: Vec<TypeId> = (0..).take(types.count()).collect();
+        all.sort_by(|a, b| ranks.compare(*a, *b));
+        let names: Vec<String> = all.iter().map(|&id| types.name(id).to_string()).collect();
+        assert_eq!(names[..2], ["user_id", "email"]);
+        assert!(names[2..].is_sorted());
     }
 
     #[test]
     fn known_types_have_their_numbers() {
         let names = Types::default().names();
-        assert_eq!(names[EMAIL as usize], "email");
-        assert_eq!(names[ANDROID_IDFA as usize + 1], "ios.idfa");
-        assert_eq!(names[BRAZE_ID as usize], "braze_id");
+        assert_eq!(&*names[EMAIL as usize], "email");
+        assert_eq!(&*names[ANDROID_IDFA as usize + 1], "ios.idfa");
+        assert_eq!(&*names[BRAZE_ID as usize], "braze_id");
     }
 }

@@ -15,7 +15,10 @@ use crate::{
     },
     files::Files,
     identity::rules::Rules,
-    raw::{self, external_id_mapping_updates, id_graph_updates, identity_violations, profile_traits_updates},
+    raw::{
+        self, event_row::RowOf, external_id_mapping_updates, id_graph_updates, identity_violations,
+        profile_traits_updates,
+    },
     space::{
         commit::Space,
         event_rows::{Backfilled, RESOLVED, push_resolved},
@@ -27,18 +30,19 @@ use crate::{
 const TRUTH: [&str; 4] =
     [id_graph_updates::TABLE, external_id_mapping_updates::TABLE, profile_traits_updates::TABLE, RESOLVED];
 
-/// A row of a table: which event, and whether with the payload of its own table.
+/// A row of a table: of which event, and which of its rows.
 #[derive(Debug, Clone, Copy)]
-struct RowOf {
+struct Listed {
     event: u32,
-    own: bool,
+    which: RowOf,
 }
 
-/// Appends the rows of resolved events to the tables.
+/// Appends the rows of resolved events to the tables. `filters` are kept from call to call, by table.
 pub fn assemble(
     space: &mut Space,
     resolved: &Resolved,
     backfilled: &Backfilled,
+    filters: &mut Vec<Option<ColumnFilter>>,
     rules: &Rules,
     rows: raw::Rows,
     files: &Files,
@@ -55,23 +59,21 @@ pub fn assemble(
     .chain((0 < resolved_since.n_rows).then_some((RESOLVED, &resolved_since)));
     let raw: Vec<(usize, &RawRows)> = raw.map(|(table, rows)| (space.table(table), rows)).collect();
     lists.resize_with(space.tables().len(), Vec::new);
-    let filters: Vec<Option<ColumnFilter>> = (0..lists.len())
-        .map(|number| {
-            let name = space.name(number);
-            // The tables that are the truth are always written, whole.
-            let truth = TRUTH.contains(&name);
-            (!truth).then(|| ColumnFilter::new(name, rules))
-        })
-        .collect();
+    for number in filters.len()..lists.len() {
+        let name = space.name(number);
+        // The tables that are the truth are always written, whole.
+        let truth = TRUTH.contains(&name);
+        filters.push((!truth).then(|| ColumnFilter::new(name, rules)));
+    }
     let mut raw_of_table: Vec<Option<&RawRows>> = vec![None; lists.len()];
     for (table, rows) in raw {
         raw_of_table[table] = Some(rows);
     }
     if rows == raw::Rows::Counted {
         for (((table, list), raw), filter) in
-            space.tables().iter_mut().zip(lists).zip(raw_of_table).zip(filters)
+            space.tables().iter_mut().zip(lists).zip(raw_of_table).zip(&*filters)
         {
-            if filter.is_none_or(|filter| filter.table) {
+            if filter.as_ref().is_none_or(|filter| filter.table) {
                 table.count(list.len() as u64 + raw.map_or(0, |raw| raw.n_rows));
             }
         }
@@ -81,22 +83,22 @@ pub fn assemble(
         let any_rows = !lists[number].is_empty() || raw_of_table[number].is_some_and(|raw| 0 < raw.n_rows);
         any_rows && filters[number].as_ref().is_none_or(|filter| filter.table)
     })?;
-    let row = |row: RowOf| {
+    let row = |row: Listed| {
         let (block, event) = resolved.released.event(resolved.released.places[row.event as usize]);
         let outcome = &resolved.outcomes[row.event as usize];
         let segment_id = outcome.segment_id.of(&resolved.segment_ids);
-        Some(RowToCome { block, event, segment_id, uuid_ts: outcome.uuid_ts?, own: row.own })
+        Some(RowToCome { block, event, segment_id, uuid_ts: outcome.uuid_ts?, which: row.which })
     };
     let tables = space.tables();
     tables.par_iter_mut().zip(lists).zip(raw_of_table).zip(filters).with_max_len(1).try_for_each(
-        |(((table, list), raw), mut filter)| {
+        |(((table, list), raw), filter)| {
             if filter.as_ref().is_some_and(|filter| !filter.table) {
                 return Ok(());
             }
             if let Some(raw) = raw.filter(|raw| 0 < raw.n_rows) {
                 let start = table.pending().len();
                 table.pending().extend_from_slice(&raw.bytes);
-                if let Some(filter) = &mut filter {
+                if let Some(filter) = filter {
                     filter.apply(table.pending(), start);
                 }
                 table.added(raw.n_rows, files)?;
@@ -114,28 +116,34 @@ fn rows_by_table(
     resolved: &Resolved,
     backfilled: &Backfilled,
     resolved_since: &mut RawRows,
-) -> Vec<Vec<RowOf>> {
+) -> Vec<Vec<Listed>> {
     let by_call = Call::ALL.map(|call| space.table(call.table()));
-    let own: Vec<Vec<usize>> = (resolved.released.blocks.iter())
-        .map(|block| block.tables.iter().map(|name| space.table(&String::from_utf8_lossy(name))).collect())
-        .collect();
-    let mut lists: Vec<Vec<RowOf>> = Vec::new();
+    // A name that is one too many must not make a table.
+    let mut own: Vec<Vec<Option<usize>>> =
+        resolved.released.blocks.iter().map(|block| vec![None; block.tables.len()]).collect();
+    let mut lists: Vec<Vec<Listed>> = Vec::new();
     lists.resize_with(space.tables().len(), Vec::new);
     for ((event, place), outcome) in (0..).zip(&resolved.released.places).zip(&resolved.outcomes) {
         if outcome.uuid_ts.is_none() {
             continue;
         }
         let (block, of_event) = resolved.released.event(*place);
-        let call = (by_call[of_event.call.index()], RowOf { event, own: false });
-        let own = (of_event.own_table != NO_TABLE).then(|| {
-            let table = own[place.block as usize][of_event.own_table as usize];
-            (table, RowOf { event, own: true })
+        let which = if outcome.has_table { RowOf::Call } else { RowOf::CallAlone };
+        let call = (by_call[of_event.call.index()], Listed { event, which });
+        let own = (of_event.own_table != NO_TABLE && outcome.has_table).then(|| {
+            let number = of_event.own_table as usize;
+            let table = *own[place.block as usize][number]
+                .get_or_insert_with(|| space.table(&String::from_utf8_lossy(&block.tables[number])));
+            (table, Listed { event, which: RowOf::OwnTable })
         });
         let mut is_there = false;
         for (table, row) in std::iter::once(call).chain(own) {
             if backfilled.has(space.name(table), of_event.message_key, of_event.received_at) {
                 is_there = true;
             } else {
+                if lists.len() <= table {
+                    lists.resize_with(table + 1, Vec::new);
+                }
                 lists[table].push(row);
             }
         }
@@ -160,8 +168,8 @@ pub struct RowToCome<'a> {
     pub segment_id: &'a [u8],
     /// The clock of the event.
     pub uuid_ts: Micros,
-    /// Whether it goes to the event's own table.
-    pub own: bool,
+    /// Which of the event's rows it is.
+    pub which: RowOf,
 }
 
 /// Appends event rows to a table.
@@ -171,10 +179,10 @@ pub fn append_rows<'a>(
     mut filter: Option<&mut ColumnFilter>,
     files: &Files,
 ) -> Result<()> {
-    for RowToCome { block, event, segment_id, uuid_ts, own } in rows {
+    for RowToCome { block, event, segment_id, uuid_ts, which } in rows {
         let out = table.pending();
         let start = out.len();
-        event.row.push(out, &block.rows, segment_id, uuid_ts, own);
+        event.row.push(out, &block.rows, segment_id, uuid_ts, which);
         if let Some(filter) = &mut filter {
             filter.apply(out, start);
         }

@@ -32,10 +32,16 @@ use crate::{
     summary::IngestSummary,
 };
 
-/// Bytes of the units of one step.
+/// Bytes of the units of one step, at the most.
 const STEP: u64 = 4 << 20;
 
-/// Runs all units through the stages; the first rejects.
+/// The rejects of a run: the first of them, and all.
+pub(super) struct Rejected {
+    pub first: FirstRejects,
+    pub all: Rejects,
+}
+
+/// Runs all units through the stages; `memory` is what the run may take.
 #[expect(clippy::too_many_arguments, reason = "wiring")]
 pub(super) fn run(
     space: &mut Space,
@@ -44,33 +50,38 @@ pub(super) fn run(
     rules: &Arc<Rules>,
     types: &Arc<Types>,
     stage: &mut Stage,
+    memory: u64,
     files: &Files,
     progress: &dyn Progress,
     summary: &mut IngestSummary,
-) -> Result<FirstRejects> {
+) -> Result<Rejected> {
     let rows = stage.rows();
     let workers = Spare::default();
     let blocks = Spare::default();
     let prepare = |unit: &Unit| -> Result<Prepared> {
         let mut block: Block = blocks.take().unwrap_or_default();
-        unit.read(&mut block.lines, files)?;
+        let at = unit.read(&mut block.lines, files)?;
         let mut worker = workers.take().unwrap_or_else(|| Preparer::new(rules, types, rows));
-        let prepared = worker.prepare(unit, &looked.inputs[unit.input as usize], block);
+        let prepared = worker.prepare(unit, &at, &looked.inputs, block);
         workers.give(worker);
         Ok(prepared)
     };
     let mut waiting = Waiting::default();
-    let mut released = Released::default();
+    let (mut released, mut later) = (Released::default(), Released::default());
     let mut resolved = Resolved::default();
     let mut used_up = Resolved::default();
-    let mut rejects = Rejects::default();
-    let mut first_rejects = FirstRejects::default();
-    let mut n_rejects = 0;
+    let mut rejected = Rejected { first: FirstRejects::default(), all: Rejects::new(memory) };
     let mut notes = Notes::default();
+    let mut filters = Vec::new();
     let mut rest = looked.units.as_slice();
     loop {
-        let (units, behind) = rest.split_at(step_length(rest));
-        let now = std::mem::take(&mut released);
+        // If a few events write so much that it has to go first, nothing more is read.
+        let (n_units, now) = match later.places.is_empty() {
+            true => (step_length(rest, memory), &mut released),
+            false => (0, &mut later),
+        };
+        let now = std::mem::take(now);
+        let (units, behind) = rest.split_at(n_units);
         let mut before = std::mem::take(&mut resolved);
         let over = std::mem::take(&mut used_up);
         let done = units.is_empty() && now.places.is_empty() && before.outcomes.is_empty();
@@ -79,36 +90,43 @@ pub(super) fn run(
             || {
                 rayon::join(
                     || stage.resolve(now, over),
-                    || assemble(space, &before, backfilled, rules, rows, files),
+                    || assemble(space, &before, backfilled, &mut filters, rules, rows, files),
                 )
             },
         );
         assembled?;
         for block in before.released.blocks.drain(..) {
             // The last of those who hold a block hands it back.
-            if let Ok(mut block) = Arc::try_unwrap(block) {
+            if let Ok(mut block) = Arc::try_unwrap(block)
+                && !block.is_blown_up()
+            {
                 block.clear();
                 blocks.give(block);
             }
         }
         used_up = before;
-        resolved = next?;
+        (resolved, later) = next?;
         for (unit, prepared) in units.iter().zip(prepared?) {
             if prepared.earliest.is_some_and(|earliest| earliest < unit.earliest) {
                 return Err(Error::Misjudged);
             }
             count(&prepared, summary);
             notes.add(prepared.notes);
-            first_rejects.see(&prepared.rejects);
+            rejected.first.see(&prepared.rejects, &looked.inputs);
             match rows {
-                Rows::Written => rejects.add(prepared.rejects, looked.spill)?,
-                Rows::Counted => n_rejects += prepared.rejects.len() as u64,
+                Rows::Written => rejected.all.add(prepared.rejects, looked.spill)?,
+                Rows::Counted => {
+                    let number = space.table("rejected");
+                    space.tables()[number].count(prepared.n_rejects.iter().sum());
+                }
             }
             waiting.add(prepared.block);
             progress.advance(unit.length);
         }
         rest = behind;
-        released = waiting.release(rest.first().map(|unit| unit.earliest));
+        if later.places.is_empty() && released.places.is_empty() {
+            released = waiting.release(rest.first().map(Unit::least_key).as_ref());
+        }
         if progress.interrupted() {
             return Err(Error::Interrupted);
         }
@@ -117,14 +135,7 @@ pub(super) fn run(
         }
     }
     note(notes, summary);
-    let rejected = space.table("rejected");
-    space.tables()[rejected].count(n_rejects);
-    rejects.drain(|row| {
-        let table = &mut space.tables()[rejected];
-        table.pending().extend_from_slice(row);
-        table.added(1, files)
-    })?;
-    Ok(first_rejects)
+    Ok(rejected)
 }
 
 /// Things that are dear to make and can be used again. Locked for a moment, once a unit.
@@ -146,12 +157,13 @@ impl<T> Spare<T> {
     }
 }
 
-/// How many of the units to come make a step.
-pub(crate) fn step_length(units: &[Unit]) -> usize {
+/// How many of the units to come make a step in a run that may take this much memory.
+pub(crate) fn step_length(units: &[Unit], memory: u64) -> usize {
+    let most = (memory / 32).clamp(1 << 20, STEP);
     let mut bytes = 0;
     let full = units.iter().position(|unit| {
         bytes += unit.length;
-        STEP <= bytes
+        most <= bytes
     });
     full.map_or(units.len(), |last| last + 1)
 }

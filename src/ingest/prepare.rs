@@ -1,9 +1,10 @@
 //! First stage: a unit of lines becomes a block of events, with identifiers found and rows rendered. Runs on all cores.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, cell::OnceCell, sync::Arc};
 
 use sha1::{Digest, Sha1};
 
+use super::rejects::RejectedLine;
 use crate::{
     collections::{Map, key_of},
     event::{
@@ -11,8 +12,8 @@ use crate::{
         block::{Block, Event, NO_TABLE, Row, Span, Traits, position},
         fields::Fields,
         json::{Document, Kind, Tape},
-        parse::{Parsed, parse, text},
-        reject::{self, Position, Reason, Reject},
+        parse::{Parsed, derived_message_id, parse, text},
+        reject::{Position, Reason, Reject},
         time_reader::TimeReader,
         timestamp::Millis,
     },
@@ -24,12 +25,11 @@ use crate::{
     raw::{
         Rows,
         event_row::{Notes, RowRenderer, has_value, push_text, push_value},
-        trigger::push_hex,
     },
     read::{
         inputs::Input,
         lines::{BOM, MAX_LINE, blank, lines},
-        unit::Unit,
+        unit::{LineAt, Unit},
     },
 };
 
@@ -38,8 +38,8 @@ use crate::{
 pub struct Prepared {
     /// Its events.
     pub block: Block,
-    /// Its rejects, as rows.
-    pub rejects: Vec<(Position, Vec<u8>)>,
+    /// Its rejects, in the order of the inputs.
+    pub rejects: Vec<RejectedLine>,
     /// How many of each reason, in the order of [`Reason::ALL`].
     pub n_rejects: [u64; Reason::ALL.len()],
     /// Lines that are not blank.
@@ -73,6 +73,10 @@ pub struct Preparer {
 struct Line<'a> {
     text: &'a [u8],
     span: Span,
+    /// Which input it is from.
+    input: &'a Input,
+    /// The SHA-1 of its text as far as it was asked for: a batch may have a million items without `messageId`.
+    sha1: &'a OnceCell<Sha1>,
     item: u32,
     /// Whether it is an item of a batch.
     batched: bool,
@@ -95,9 +99,10 @@ impl Preparer {
         }
     }
 
-    /// Prepares a unit whose lines `block` holds, and nothing else.
-    pub fn prepare(&mut self, unit: &Unit, input: &Input, mut block: Block) -> Prepared {
+    /// Prepares a unit whose lines `block` holds, and nothing else; `at` says where each of them is from if they were sorted.
+    pub fn prepare(&mut self, unit: &Unit, at: &[LineAt], inputs: &[Input], mut block: Block) -> Prepared {
         let bytes = std::mem::take(&mut block.lines);
+        block.in_order = unit.in_order;
         let mut prepared = Prepared { block, ..Prepared::default() };
         self.tables.clear();
         self.sources.clear();
@@ -106,7 +111,7 @@ impl Preparer {
         let mut tape = std::mem::take(&mut self.tape);
         let mut times = std::mem::take(&mut self.times);
         let file_start = unit.offset == 0 && bytes.starts_with(BOM);
-        for (number, mut range) in (unit.first_line..).zip(lines(&bytes)) {
+        for (place, mut range) in (0..).zip(lines(&bytes)) {
             if file_start && range.start == 0 {
                 range.start = BOM.len().min(range.end);
             }
@@ -115,51 +120,76 @@ impl Preparer {
                 continue;
             }
             prepared.n_lines += 1;
-            let position = Position {
-                input: unit.input,
-                line: number,
-                item: 0,
-                byte_offset: unit.offset + range.start as u64,
+            let position = match at.get(place) {
+                Some(&LineAt { input, number, offset }) => {
+                    Position { input, line: number, item: 0, byte_offset: offset }
+                }
+                None => Position {
+                    input: unit.input,
+                    line: unit.first_line + place as u64,
+                    item: 0,
+                    byte_offset: unit.offset + range.start as u64,
+                },
             };
-            let refuse = |prepared: &mut Prepared, item: u32, reject: &Reject| {
+            let input = &inputs[position.input as usize];
+            let mut last_reject: Option<Reject> = None;
+            let mut refuse = |prepared: &mut Prepared, item: u32, reject: Reject| {
                 prepared.n_rejects[reject.reason as usize] += 1;
-                let mut row = Vec::new();
-                let position = Position { item, ..position };
-                reject::push_row(&mut row, &input.name(), position, reject, text);
-                prepared.rejects.push((position, row));
+                match prepared.rejects.last_mut().filter(|line| line.is_of(position)) {
+                    Some(line) => line.push(item, last_reject.as_ref(), &reject),
+                    None => {
+                        let position = Position { item, ..position };
+                        prepared.rejects.push(RejectedLine::new(position, &reject, text));
+                    }
+                }
+                last_reject = Some(reject);
             };
             let checked = match unit.too_long {
                 Some(length) => Err(too_long(length)),
                 None => check_line(text, all_utf8, &mut tape),
             };
             if let Err(reject) = checked {
-                refuse(&mut prepared, 0, &reject);
+                refuse(&mut prepared, 0, reject);
                 continue;
             }
             let doc = Document { text, tokens: &tape.tokens };
             let span = Span { start: position_of(range.start), end: position_of(range.end) };
+            let sha1 = OnceCell::new();
             let fields = Fields::read(doc, 0);
-            if fields.envelope(doc) {
+            let is_batch = fields.envelope(doc);
+            self.renderer.begin_line(fields.context.filter(|_| is_batch));
+            if is_batch {
+                if let Err(reject) = check_batch(doc, &fields, self.rules.max_batch_bytes) {
+                    refuse(&mut prepared, 0, reject);
+                    continue;
+                }
                 let items = fields.batch.into_iter().flat_map(|batch| doc.items(batch));
                 for (item, value) in (0..).zip(items) {
-                    let line = Line { text, span, item, batched: true };
+                    let line = Line { text, span, input, sha1: &sha1, item, batched: true };
                     let result = if doc.kind(value) == Kind::Object {
                         parse(doc, Fields::read(doc, value).filled_from(doc, value, &fields), &mut times)
                     } else {
                         Err(not_an_object(doc.kind(value)))
                     };
                     match result {
-                        Ok(parsed) => self.take(&parsed, line, input, &mut prepared),
-                        Err(reject) => refuse(&mut prepared, item, &reject),
+                        Ok(parsed) => self.take(&parsed, line, &mut prepared),
+                        Err(reject) => refuse(&mut prepared, item, reject),
                     }
                 }
             } else {
-                let line = Line { text, span, item: 0, batched: false };
+                let line = Line { text, span, input, sha1: &sha1, item: 0, batched: false };
                 match parse(doc, fields, &mut times) {
-                    Ok(parsed) => self.take(&parsed, line, input, &mut prepared),
-                    Err(reject) => refuse(&mut prepared, 0, &reject),
+                    Ok(parsed) => self.take(&parsed, line, &mut prepared),
+                    Err(reject) => refuse(&mut prepared, 0, reject),
                 }
             }
+        }
+        if !at.is_empty() {
+            prepared.rejects.sort_unstable();
+        }
+        // A line of millions of values is no reason to keep room for as many.
+        if MAX_TOKENS < tape.tokens.capacity() {
+            tape = Tape::default();
         }
         self.tape = tape;
         self.times = times;
@@ -169,13 +199,13 @@ impl Preparer {
     }
 
     /// Takes an event into the block.
-    fn take(&mut self, parsed: &Parsed<'_>, line: Line<'_>, input: &Input, prepared: &mut Prepared) {
+    fn take(&mut self, parsed: &Parsed<'_>, line: Line<'_>, prepared: &mut Prepared) {
         prepared.n_events += 1;
         let earliest = prepared.earliest.get_or_insert(parsed.received_at);
         *earliest = parsed.received_at.min(*earliest);
         let source = match &parsed.source_id {
             Some(id) => Some(id.as_ref()),
-            None => input.source.as_deref().map(str::as_bytes),
+            None => line.input.source.as_deref().map(str::as_bytes),
         };
         if self.dropped(parsed, source) {
             prepared.n_filtered += 1;
@@ -185,7 +215,10 @@ impl Preparer {
         let block = &mut prepared.block;
         let message_id = match &parsed.message_id {
             Some(id) => Cow::Borrowed(id.as_ref()),
-            None => Cow::Owned(derived_message_id(line)),
+            None => {
+                let sha1 = line.sha1.get_or_init(|| Sha1::new_with_prefix(line.text)).clone();
+                Cow::Owned(derived_message_id(sha1, line.batched.then_some(line.item)))
+            }
         };
         let start = block.arena.len();
         block.arena.extend_from_slice(&message_id);
@@ -219,6 +252,7 @@ impl Preparer {
             message_id: message_span,
             line: line.span,
             item: line.item,
+            batched: line.batched,
             call: parsed.call,
             source,
             name,
@@ -292,6 +326,41 @@ fn check_line(text: &[u8], utf8: bool, tape: &mut Tape) -> Result<(), Reject> {
     }
 }
 
+/// Tokens that a tape may have room for between units.
+const MAX_TOKENS: usize = 1 << 18;
+
+/// The items of an envelope, each with what it takes from the envelope, must not be too many bytes.
+fn check_batch(doc: Document<'_>, envelope: &Fields, most: u64) -> Result<(), Reject> {
+    let size = |value: Option<u32>| value.map_or(0, |value| doc.n_bytes(value));
+    let items = || envelope.batch.into_iter().flat_map(|batch| doc.items(batch));
+    let Fields { sent_at, received_at, context, .. } = *envelope;
+    // Mostly all of it is too little, whatever the items take.
+    let of_envelope = size(sent_at) + size(received_at) + size(context);
+    if doc.text.len() as u64 + items().count() as u64 * of_envelope <= most {
+        return Ok(());
+    }
+    let of_item = |item: u32| {
+        if doc.kind(item) != Kind::Object {
+            return size(Some(item));
+        }
+        let filled = Fields::read(doc, item).filled_from(doc, item, envelope);
+        let taken = |now: Option<u32>, of_envelope: Option<u32>| {
+            if now == of_envelope { size(of_envelope) } else { 0 }
+        };
+        size(Some(item))
+            + taken(filled.sent_at, sent_at)
+            + taken(filled.received_at, received_at)
+            + taken(filled.context, context)
+    };
+    let n_bytes: u64 = items().map(of_item).sum();
+    if n_bytes <= most {
+        return Ok(());
+    }
+    let detail =
+        format!("the items make {n_bytes} bytes with what they take from the envelope, more than {most}");
+    Err(Reject { reason: Reason::BatchTooLarge, detail })
+}
+
 fn too_long(length: u64) -> Reject {
     Reject { reason: Reason::LineTooLong, detail: format!("{length} bytes, more than {MAX_LINE}") }
 }
@@ -306,19 +375,6 @@ fn not_an_object(kind: Kind) -> Reject {
         Kind::Object => "an object",
     };
     Reject { reason: Reason::NotAnObject, detail: format!("{what} stands where an event is expected") }
-}
-
-/// The hex SHA-1 of the line; for an item of a batch of the line, a line feed and the item's number.
-fn derived_message_id(line: Line<'_>) -> Vec<u8> {
-    let mut hash = Sha1::new();
-    hash.update(line.text);
-    if line.batched {
-        hash.update(b"\n");
-        hash.update(line.item.to_string());
-    }
-    let mut id = Vec::with_capacity(40);
-    push_hex(&mut id, &hash.finalize());
-    id
 }
 
 fn position_of(at: usize) -> u32 {

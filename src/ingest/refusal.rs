@@ -2,13 +2,14 @@
 
 use serde::Deserialize;
 
-use super::{MaxRejects, real};
+use super::{MaxRejects, real, rejects::RejectedLine};
 use crate::{
     error::{Error, Result},
     event::{
         json::MORE,
         reject::{Position, Reason},
     },
+    read::inputs::Input,
     summary::IngestSummary,
 };
 
@@ -32,8 +33,11 @@ pub struct FirstRejects(Vec<(Position, Vec<u8>)>);
 
 impl FirstRejects {
     /// Looks at the rejects of a unit, which stand in order.
-    pub fn see(&mut self, rows: &[(Position, Vec<u8>)]) {
-        self.0.extend_from_slice(&rows[..rows.len().min(NAMED)]);
+    pub fn see(&mut self, lines: &[RejectedLine], inputs: &[Input]) {
+        if lines.is_empty() {
+            return;
+        }
+        self.0.extend(lines.iter().flat_map(|line| line.rows(inputs)).take(NAMED));
         self.0.sort_unstable();
         self.0.truncate(NAMED);
     }
@@ -152,6 +156,7 @@ fn hint_for(row: &Row) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::reject::Reject;
 
     fn row(text: &str) -> Row {
         let detail =
@@ -190,11 +195,15 @@ mod tests {
 
     #[test]
     fn the_first_rejects_are_kept_in_the_order_of_the_inputs() {
-        let row = |input, line| (Position { input, line, item: 0, byte_offset: 0 }, Vec::new());
+        let inputs = ["a", "b"].map(|path| Input { path: path.into(), source: None });
+        let row = |input, line| {
+            let reject = Reject { reason: Reason::NotJson, detail: String::new() };
+            RejectedLine::new(Position { input, line, item: 0, byte_offset: 0 }, &reject, b"x")
+        };
         let mut first = FirstRejects::default();
-        first.see(&[row(1, 1), row(1, 2), row(1, 3), row(1, 4)]);
-        first.see(&[row(0, 7), row(0, 9)]);
-        first.see(&[]);
+        first.see(&[row(1, 1), row(1, 2), row(1, 3), row(1, 4)], &inputs);
+        first.see(&[row(0, 7), row(0, 9)], &inputs);
+        first.see(&[], &inputs);
         let kept: Vec<_> = first.0.iter().map(|(position, _)| (position.input, position.line)).collect();
         assert_eq!(kept, [(0, 7), (0, 9), (1, 1)]);
     }

@@ -1,122 +1,298 @@
-//! Rejected lines, in the order of the inputs however units are read: gathered, spilled where they are many, merged at the
-//! end.
+//! Rejected lines, in the order of the inputs however units are read: gathered, spilled if they are many, merged at the end.
+//!
+//! A batch may have a million bad items, and the text of its line belongs to the row of each. So a line is kept once, with
+//! what is wrong with its items, and rows are rendered on their way out.
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
 use crate::{
     error::{Error, Result},
-    event::reject::Position,
-    read::spill::{Spill, Spilled},
+    event::reject::{self, KEPT_TEXT, Position, Reason, Reject},
+    read::{
+        inputs::Input,
+        spill::{Spill, Spilled},
+    },
 };
 
-/// So many bytes of rows wait in memory.
-const IN_MEMORY: usize = 32 << 20;
-/// Bytes of rows that are spilled together.
-const PIECE: usize = 1 << 20;
+/// Bytes of lines that are spilled together.
+const PIECE: usize = 1 << 18;
+/// This many sorted runs are merged into one, so that few are open in the end.
+const RUNS: usize = 16;
 
-type Row = (Position, Vec<u8>);
+/// A rejected line, or a line with rejected items. Sorted by input and line.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RejectedLine {
+    input: u32,
+    line: u64,
+    byte_offset: u64,
+    /// The beginning of the line: as much of it as rows may need.
+    text: Box<[u8]>,
+    /// What is wrong, item by item: the item, then 0 for the same as before, else one more than the reason, the length of
+    /// the detail, and the detail.
+    items: Vec<u8>,
+}
 
-/// Rows of rejects.
-#[derive(Debug, Default)]
+impl RejectedLine {
+    /// A line with the first thing that is wrong with it.
+    #[must_use]
+    pub fn new(position: Position, reject: &Reject, line: &[u8]) -> Self {
+        let Position { input, line: number, item, byte_offset } = position;
+        let text = line[..line.len().min(KEPT_TEXT + 4)].into();
+        let mut rejected = Self { input, line: number, byte_offset, text, items: Vec::new() };
+        rejected.push(item, None, reject);
+        rejected
+    }
+
+    /// Adds an item; `before` is what was wrong with the item that was added last.
+    pub fn push(&mut self, item: u32, before: Option<&Reject>, reject: &Reject) {
+        self.items.extend_from_slice(&item.to_le_bytes());
+        if before == Some(reject) {
+            self.items.push(0);
+            return;
+        }
+        self.items.push(reject.reason as u8 + 1);
+        let length = u32::try_from(reject.detail.len()).expect("a detail is short");
+        self.items.extend_from_slice(&length.to_le_bytes());
+        self.items.extend_from_slice(reject.detail.as_bytes());
+    }
+
+    /// Whether this is the line.
+    #[must_use]
+    pub fn is_of(&self, position: Position) -> bool {
+        (self.input, self.line) == (position.input, position.line)
+    }
+
+    /// Its rows, with their positions; `input` is the one that it is from.
+    pub fn rows<'a>(&'a self, inputs: &'a [Input]) -> impl Iterator<Item = (Position, Vec<u8>)> + 'a {
+        let Self { input, line, byte_offset, text, .. } = self;
+        let (input, line, byte_offset) = (*input, *line, *byte_offset);
+        let file = inputs[input as usize].name();
+        let mut rest = self.items.as_slice();
+        let mut reject = None;
+        std::iter::from_fn(move || {
+            let (item, now) = decode_item(&mut rest)?;
+            reject = now.or(reject.take());
+            let position = Position { input, line, item, byte_offset };
+            let mut row = Vec::new();
+            reject::push_row(&mut row, &file, position, reject.as_ref()?, text);
+            Some((position, row))
+        })
+    }
+
+    fn size(&self) -> usize {
+        size_of::<Self>() + self.text.len() + self.items.capacity()
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.input.to_le_bytes());
+        out.extend_from_slice(&self.line.to_le_bytes());
+        out.extend_from_slice(&self.byte_offset.to_le_bytes());
+        for bytes in [&*self.text, &*self.items] {
+            out.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+            out.extend_from_slice(bytes);
+        }
+    }
+
+    fn decode(rest: &mut &[u8]) -> Option<Self> {
+        let input = u32::from_le_bytes(take(rest)?);
+        let line = u64::from_le_bytes(take(rest)?);
+        let byte_offset = u64::from_le_bytes(take(rest)?);
+        let text = take_bytes(rest)?.into();
+        let items = take_bytes(rest)?.into();
+        Some(Self { input, line, byte_offset, text, items })
+    }
+}
+
+/// The next item, and what is wrong with it unless it is the same as before.
+fn decode_item(rest: &mut &[u8]) -> Option<(u32, Option<Reject>)> {
+    let item = u32::from_le_bytes(take(rest)?);
+    let [reason] = take(rest)?;
+    let Some(reason) = reason.checked_sub(1) else { return Some((item, None)) };
+    let length = u32::from_le_bytes(take(rest)?) as usize;
+    let (detail, behind) = rest.split_at_checked(length)?;
+    *rest = behind;
+    let detail = String::from_utf8_lossy(detail).into_owned();
+    Some((item, Some(Reject { reason: *Reason::ALL.get(usize::from(reason))?, detail })))
+}
+
+/// Rejected lines of a run.
+#[derive(Debug)]
 pub struct Rejects {
-    rows: Vec<Row>,
+    lines: Vec<RejectedLine>,
     bytes: usize,
-    runs: Vec<Vec<Spilled>>,
+    /// This many bytes of lines wait in memory.
+    in_memory: usize,
+    /// Sorted runs, each with how often it was merged.
+    runs: Vec<(u32, Vec<Spilled>)>,
 }
 
 impl Rejects {
-    /// Takes rows in.
-    pub fn add(&mut self, rows: Vec<Row>, spill: &Spill) -> Result<()> {
-        self.bytes += rows.iter().map(|(_, row)| row.len() + 64).sum::<usize>();
-        self.rows.extend(rows);
-        if IN_MEMORY < self.bytes {
-            self.rows.sort_unstable();
-            let mut run = Vec::new();
-            let mut piece = Vec::new();
-            for (position, row) in self.rows.drain(..) {
-                encode(&mut piece, position, &row);
-                if PIECE < piece.len() {
-                    run.push(spill.put(&piece)?);
-                    piece.clear();
-                }
+    /// No rejects yet. `memory` is what the whole run may take.
+    #[must_use]
+    pub fn new(memory: u64) -> Self {
+        let in_memory = usize::try_from(memory / 16).unwrap_or(usize::MAX).clamp(1 << 20, 32 << 20);
+        Self { lines: Vec::new(), bytes: 0, in_memory, runs: Vec::new() }
+    }
+
+    /// Takes lines in.
+    pub fn add(&mut self, lines: Vec<RejectedLine>, spill: &Spill) -> Result<()> {
+        for line in lines {
+            self.bytes += line.size();
+            self.lines.push(line);
+            if self.in_memory < self.bytes {
+                self.spill(spill)?;
             }
-            if !piece.is_empty() {
-                run.push(spill.put(&piece)?);
-            }
-            self.runs.push(run);
-            self.bytes = 0;
+        }
+        Ok(())
+    }
+
+    fn spill(&mut self, spill: &Spill) -> Result<()> {
+        self.lines.sort_unstable();
+        let mut run = RunWriter::new(spill);
+        for line in self.lines.drain(..) {
+            run.push(&line)?;
+        }
+        self.runs.push((0, run.finish()?));
+        self.bytes = 0;
+        while let Some(from) = self.runs.len().checked_sub(RUNS)
+            && self.runs[from..].iter().all(|(level, _)| *level == self.runs[from].0)
+        {
+            let level = self.runs[from].0 + 1;
+            let runs = self.runs.drain(from..).map(|(_, pieces)| Run::of(pieces)).collect();
+            let mut merged = RunWriter::new(spill);
+            merge(runs, |line| merged.push(&line))?;
+            self.runs.push((level, merged.finish()?));
         }
         Ok(())
     }
 
     /// Gives all rows out in order.
-    pub fn drain(mut self, mut give: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
-        self.rows.sort_unstable();
-        let mut runs: Vec<Run> = self.runs.into_iter().map(Run::of).collect();
-        let rows = self.rows.into_iter().rev().collect();
-        runs.push(Run { rows, pieces: Vec::new() });
-        let mut next: BinaryHeap<Reverse<(Row, usize)>> = BinaryHeap::new();
-        for (number, run) in runs.iter_mut().enumerate() {
-            next.extend(run.next()?.map(|row| Reverse((row, number))));
-        }
-        while let Some(Reverse(((_, row), number))) = next.pop() {
-            give(&row)?;
-            next.extend(runs[number].next()?.map(|row| Reverse((row, number))));
-        }
-        Ok(())
+    pub fn drain(mut self, inputs: &[Input], mut give: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        self.lines.sort_unstable();
+        self.lines.reverse();
+        let mut runs: Vec<Run> = self.runs.into_iter().map(|(_, pieces)| Run::of(pieces)).collect();
+        runs.push(Run { lines: self.lines, pieces: Vec::new() });
+        merge(runs, |line| line.rows(inputs).try_for_each(|(_, row)| give(&row)))
     }
 }
 
-/// A sorted run: the rows at hand and the pieces to come, each with the next at its end.
+fn merge(mut runs: Vec<Run>, mut give: impl FnMut(RejectedLine) -> Result<()>) -> Result<()> {
+    let mut next: BinaryHeap<Reverse<(RejectedLine, usize)>> = BinaryHeap::new();
+    for (number, run) in runs.iter_mut().enumerate() {
+        next.extend(run.next()?.map(|line| Reverse((line, number))));
+    }
+    while let Some(Reverse((line, number))) = next.pop() {
+        give(line)?;
+        next.extend(runs[number].next()?.map(|line| Reverse((line, number))));
+    }
+    Ok(())
+}
+
+/// A sorted run that is being written.
+struct RunWriter<'a> {
+    spill: &'a Spill,
+    piece: Vec<u8>,
+    pieces: Vec<Spilled>,
+}
+
+impl<'a> RunWriter<'a> {
+    fn new(spill: &'a Spill) -> Self {
+        Self { spill, piece: Vec::new(), pieces: Vec::new() }
+    }
+
+    fn push(&mut self, line: &RejectedLine) -> Result<()> {
+        line.encode(&mut self.piece);
+        if PIECE < self.piece.len() {
+            self.pieces.push(self.spill.put(&self.piece)?);
+            self.piece.clear();
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Vec<Spilled>> {
+        if !self.piece.is_empty() {
+            self.pieces.push(self.spill.put(&self.piece)?);
+        }
+        Ok(self.pieces)
+    }
+}
+
+/// A sorted run: the lines at hand and the pieces to come, each with the next at its end.
 struct Run {
-    rows: Vec<Row>,
+    lines: Vec<RejectedLine>,
     pieces: Vec<Spilled>,
 }
 
 impl Run {
     fn of(mut pieces: Vec<Spilled>) -> Self {
         pieces.reverse();
-        Self { rows: Vec::new(), pieces }
+        Self { lines: Vec::new(), pieces }
     }
 
-    fn next(&mut self) -> Result<Option<Row>> {
-        if self.rows.is_empty()
+    fn next(&mut self) -> Result<Option<RejectedLine>> {
+        if self.lines.is_empty()
             && let Some(piece) = self.pieces.pop()
         {
             let mut bytes = Vec::new();
             piece.take(&mut bytes).map_err(|e| Error::io("read what was spilled of", "rejected", e))?;
             let mut rest = bytes.as_slice();
-            while let Some(row) = decode(&mut rest) {
-                self.rows.push(row);
+            while let Some(line) = RejectedLine::decode(&mut rest) {
+                self.lines.push(line);
             }
-            self.rows.reverse();
+            self.lines.reverse();
         }
-        Ok(self.rows.pop())
+        Ok(self.lines.pop())
     }
-}
-
-fn encode(out: &mut Vec<u8>, position: Position, row: &[u8]) {
-    out.extend_from_slice(&position.input.to_le_bytes());
-    out.extend_from_slice(&position.line.to_le_bytes());
-    out.extend_from_slice(&position.item.to_le_bytes());
-    out.extend_from_slice(&position.byte_offset.to_le_bytes());
-    out.extend_from_slice(&(row.len() as u64).to_le_bytes());
-    out.extend_from_slice(row);
-}
-
-fn decode(rest: &mut &[u8]) -> Option<Row> {
-    let input = u32::from_le_bytes(take(rest)?);
-    let line = u64::from_le_bytes(take(rest)?);
-    let item = u32::from_le_bytes(take(rest)?);
-    let byte_offset = u64::from_le_bytes(take(rest)?);
-    let length = usize::try_from(u64::from_le_bytes(take(rest)?)).ok()?;
-    let (row, behind) = rest.split_at_checked(length)?;
-    *rest = behind;
-    Some((Position { input, line, item, byte_offset }, row.to_vec()))
 }
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
     let (now, behind) = rest.split_first_chunk::<N>()?;
     *rest = behind;
     Some(*now)
+}
+
+fn take_bytes<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let length = usize::try_from(u64::from_le_bytes(take(rest)?)).ok()?;
+    let (now, behind) = rest.split_at_checked(length)?;
+    *rest = behind;
+    Some(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rejects_that_do_not_fit_come_out_in_the_order_of_the_inputs() {
+        const LINES: u64 = 2000;
+        let folder = tempfile::tempdir().unwrap();
+        let spill = Spill::new(folder.path());
+        let inputs = ["a", "b"].map(|path| Input { path: path.into(), source: None });
+        let mut rejects = Rejects::new(0);
+        let reject = |detail: &str| Reject { reason: Reason::NotJson, detail: detail.to_owned() };
+        for number in 0..2 * LINES {
+            // In no order, and much larger than what may wait in memory.
+            let place = number * 1237 % (2 * LINES);
+            let input = u32::from(place % 2 == 1);
+            let position = Position { input, line: place / 2, item: 1, byte_offset: 7 };
+            let mut line = RejectedLine::new(position, &reject("one"), &[b'x'; 20_000]);
+            line.push(2, Some(&reject("one")), &reject("one"));
+            line.push(5, Some(&reject("one")), &reject("two"));
+            rejects.add(vec![line], &spill).unwrap();
+        }
+        assert!(rejects.bytes < 2 << 20 && rejects.runs.len() < 2 * RUNS);
+        let mut rows: Vec<(String, u64, String)> = Vec::new();
+        let give = |row: &[u8]| {
+            let row: serde_json::Value = serde_json::from_slice(row).unwrap();
+            let text = |column: &str| row[column].as_str().unwrap().to_owned();
+            assert_eq!(text("text").len(), 20_000);
+            rows.push((text("file"), row["line"].as_u64().unwrap(), text("detail")));
+            Ok(())
+        };
+        rejects.drain(&inputs, give).unwrap();
+        let of_line =
+            |file: &str, line: u64| ["one", "one", "two"].map(|d| (file.to_owned(), line, d.to_owned()));
+        let expected = ["a", "b"].into_iter().flat_map(|file| (0..LINES).flat_map(move |n| of_line(file, n)));
+        assert!(rows.into_iter().eq(expected));
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use super::event_names::EventNames;
 use crate::{
     error::Result,
     event::{
@@ -34,6 +35,8 @@ pub struct Outcome {
     pub segment_id: Span,
     /// The space's clock; `None` for a duplicate, which has no rows.
     pub uuid_ts: Option<Micros>,
+    /// Whether there is room for the table of its name, if it has one.
+    pub has_table: bool,
 }
 
 /// Rows of one raw profile table.
@@ -65,6 +68,12 @@ pub struct Resolved {
 }
 
 impl Resolved {
+    /// Bytes of its raw rows.
+    fn n_bytes(&self) -> usize {
+        let rows = [&self.graph_rows, &self.mapping_rows, &self.trait_rows, &self.violation_rows];
+        rows.map(|rows| rows.bytes.len()).iter().sum()
+    }
+
     /// Forgets what it holds and keeps the memory.
     fn clear(&mut self) {
         self.released = Released::default();
@@ -78,6 +87,10 @@ impl Resolved {
         }
     }
 }
+
+/// Bytes of raw rows that are written before more events are resolved: one event may give a snapshot of ten thousand traits,
+/// or a row for each of a thousand profiles merged before.
+const MOST_ROWS: usize = 16 << 20;
 
 /// So many events are looked up ahead.
 const AHEAD: usize = 32;
@@ -97,11 +110,12 @@ pub struct Stage {
     rules: Arc<Rules>,
     types: Arc<Types>,
     rows: Rows,
-    type_names: Vec<String>,
+    type_names: Vec<Arc<str>>,
     trait_rows: profile_traits_updates::TraitRows,
     changes: Changes,
     accounts: Accounts,
     block_entries: Vec<String>,
+    event_names: EventNames,
     n_accepted: u64,
     n_duplicates: u64,
     n_unresolved: u64,
@@ -116,6 +130,7 @@ impl Stage {
         resolver: Resolver,
         accepted: Accepted,
         uuid_ts: Micros,
+        event_names: EventNames,
         rules: &Arc<Rules>,
         types: &Arc<Types>,
         rows: Rows,
@@ -132,6 +147,7 @@ impl Stage {
             changes: Changes::default(),
             accounts: Accounts::default(),
             block_entries: block_entries(rules),
+            event_names,
             n_accepted: 0,
             n_duplicates: 0,
             n_unresolved: 0,
@@ -163,14 +179,19 @@ impl Stage {
         }
     }
 
-    /// Resolves events in their order; over what `resolved` holds.
-    pub fn resolve(&mut self, released: Released, mut resolved: Resolved) -> Result<Resolved> {
+    /// Resolves events in their order; over what `resolved` holds. Returns them and those that were not resolved yet, because
+    /// the rows so far are as many as should be in memory.
+    pub fn resolve(
+        &mut self,
+        mut released: Released,
+        mut resolved: Resolved,
+    ) -> Result<(Resolved, Released)> {
         resolved.clear();
-        if self.types.count() != self.type_names.len() {
-            self.type_names = self.types.names();
-        }
+        self.types.learn(&mut self.type_names);
         self.resolver.learn_types();
+        let mut n_resolved = released.places.len();
         let sources: Vec<Vec<SourceOf>> = released.blocks.iter().map(|b| self.sources_of(b)).collect();
+        let mut names_of: Vec<Vec<Option<bool>>> = vec![Vec::new(); released.blocks.len()];
         resolved.outcomes.reserve(released.places.len());
         let window = self.rules.dedupe_window;
         let cold_duplicates = self.accepted.cold_duplicates(&released, window)?;
@@ -183,17 +204,20 @@ impl Stage {
                 || !self.accepted.accept(event.message_key, event.received_at, window)?
             {
                 self.n_duplicates += 1;
-                resolved.outcomes.push(Outcome { segment_id: Span::default(), uuid_ts: None });
+                let outcome = Outcome { segment_id: Span::default(), uuid_ts: None, has_table: false };
+                resolved.outcomes.push(outcome);
                 continue;
             }
             self.n_accepted += 1;
             self.uuid_ts = (event.received_at * 1000).max(self.uuid_ts + 1);
+            let uuid_ts = Some(self.uuid_ts);
+            let has_table = self.event_names.admit_event(block, event, &mut names_of[place.block as usize]);
             self.resolver.resolve(block, event, self.uuid_ts, &mut self.changes);
             let source = &sources[place.block as usize][event.source as usize];
             self.count(block, source.number);
             if self.rows == Rows::Counted {
                 self.count_rows(&mut resolved);
-                resolved.outcomes.push(Outcome { segment_id: Span::default(), uuid_ts: Some(self.uuid_ts) });
+                resolved.outcomes.push(Outcome { segment_id: Span::default(), uuid_ts, has_table });
                 continue;
             }
             self.push_violations(block, event, &mut resolved);
@@ -202,14 +226,19 @@ impl Stage {
                 resolved.segment_ids.extend_from_slice(self.resolver.graph.segment_id(segment).as_bytes());
             }
             let segment_id = Span::since(&resolved.segment_ids, start);
-            resolved.outcomes.push(Outcome { segment_id, uuid_ts: Some(self.uuid_ts) });
+            resolved.outcomes.push(Outcome { segment_id, uuid_ts, has_table });
             if self.changes.any_rows() {
                 self.push_rows(block, event, source.known.as_ref(), &mut resolved);
             }
+            if MOST_ROWS < resolved.n_bytes() {
+                n_resolved = number + 1;
+                break;
+            }
         }
+        let later = released.split_off(n_resolved);
         resolved.released = released;
         self.resolver.graph.trouble()?;
-        Ok(resolved)
+        Ok((resolved, later))
     }
 
     /// Looks up what the next events will ask for: so the waits for memory overlap, which come one by one otherwise.
@@ -299,9 +328,8 @@ impl Stage {
                 Refusal::MergeCap => "merge_cap",
                 Refusal::MappingCap => "mapping_cap",
             };
-            let limited = &self.type_names[refused.limited_type as usize];
-            let limit =
-                (refused.refusal == Refusal::Limit).then(|| (limited.as_str(), self.rules.limit_of(limited)));
+            let limited = &*self.type_names[refused.limited_type as usize];
+            let limit = (refused.refusal == Refusal::Limit).then(|| (limited, self.rules.limit_of(limited)));
             let violation = Violation {
                 message_id: event.message_id.of(&block.arena),
                 type_name: &self.type_names[identifier.type_id as usize],
@@ -355,6 +383,14 @@ impl Stage {
         summary.unresolved = self.n_unresolved;
         summary.profiles_created = self.n_created;
         summary.profiles_merged = self.n_merged;
+        for (name, n) in [
+            ("events_over_max_tables", self.event_names.n_refused()),
+            ("traits_over_max_traits", self.resolver.n_refused_traits()),
+        ] {
+            if 0 < n {
+                summary.notes.insert(name.to_owned(), n);
+            }
+        }
         let accounts = self.accounts.close(&self.type_names, &self.block_entries);
         let by_type = |count: fn(&Account) -> u64| {
             let mut counts = BTreeMap::new();

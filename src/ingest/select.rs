@@ -8,6 +8,9 @@ use crate::{
     identity::rules::{Rules, Selection},
 };
 
+/// Columns that are ever new must not fill the memory.
+const MAX_COLUMNS: usize = 1 << 14;
+
 /// Takes columns out of the rows of one table.
 #[derive(Debug)]
 pub struct ColumnFilter {
@@ -73,6 +76,9 @@ impl ColumnFilter {
                 let full = format!("{}.{}", self.name, String::from_utf8_lossy(name));
                 let selected = self.columns.as_ref().is_none_or(|columns| columns.has(&full));
                 let kept = selected || self.always.iter().any(|column| column.as_bytes() == name);
+                if MAX_COLUMNS <= self.kept.len() {
+                    self.kept.clear();
+                }
                 self.kept.insert(name.to_owned(), kept);
                 kept
             };

@@ -116,13 +116,32 @@ pub struct Plan {
     pub n_nameless_traits: u32,
 }
 
+impl Plan {
+    /// About how many bytes it takes.
+    fn n_bytes(&self) -> usize {
+        let columns = self.columns.iter().map(|column| size_of::<Column>() + column.label.text().len());
+        let keys = self.traits.iter().flat_map(|group| &group.keys);
+        let leaves = keys.flat_map(|key| &key.leaves);
+        columns.sum::<usize>() + leaves.map(|leaf| size_of::<TraitLeaf>() + leaf.path.len()).sum::<usize>()
+    }
+}
+
 /// The top-level keys of a payload that are one trait.
 #[derive(Debug)]
 pub struct TraitGroup {
     /// The trait's name: the key in `snake_case`.
     pub name: Box<[u8]>,
     /// The keys that give it, in the order of the payload; mostly one.
-    pub keys: Vec<Vec<TraitLeaf>>,
+    pub keys: Vec<TraitKey>,
+}
+
+/// A key that gives a trait.
+#[derive(Debug)]
+pub struct TraitKey {
+    /// Its place once repeated keys are folded: the last value stands where the key came first.
+    pub place: u32,
+    /// What is inside; nothing if no path in it has a name.
+    pub leaves: Vec<TraitLeaf>,
 }
 
 /// A leaf inside a trait.
@@ -130,8 +149,6 @@ pub struct TraitGroup {
 pub struct TraitLeaf {
     /// Which leaf, counted in the order of the payload.
     pub leaf: u32,
-    /// Its place once repeated keys are folded: the last value stands where the key came first.
-    pub place: u32,
     /// Its keys in `snake_case`, joined by dots; the trait's name alone for a scalar.
     pub path: Box<[u8]>,
 }
@@ -188,6 +205,8 @@ fn front_of(text: &[u8], start: usize, end: usize) -> Front {
 
 /// Keys that are ever new (ids as keys) must not fill the memory: above this many nodes the tree starts anew.
 const MAX_NODES: usize = 1 << 17;
+/// The same for the bytes of keys, and of the names of columns in plans.
+const MAX_BYTES: usize = 16 << 20;
 
 /// The tree of shapes. One for each thread that parses.
 #[derive(Debug, Default)]
@@ -195,6 +214,8 @@ pub struct Shapes {
     nodes: Vec<Node>,
     children: HashTable<u32>,
     hasher: Hasher,
+    /// About the bytes of keys and plans.
+    n_bytes: usize,
 }
 
 impl Shapes {
@@ -208,7 +229,8 @@ impl Shapes {
         payload: Payload,
         leaves: &mut Vec<u32>,
     ) -> Arc<Plan> {
-        if self.nodes.is_empty() || MAX_NODES < self.nodes.len() {
+        if self.nodes.is_empty() || MAX_NODES < self.nodes.len() || MAX_BYTES < self.n_bytes {
+            self.n_bytes = 0;
             self.nodes.clear();
             self.children.clear();
             for _ in PAYLOADS {
@@ -229,6 +251,7 @@ impl Shapes {
             return Arc::clone(plan);
         }
         let plan = Arc::new(self.make_plan(node, payload));
+        self.n_bytes += plan.n_bytes();
         self.nodes[node as usize].plan = Some(Arc::clone(&plan));
         plan
     }
@@ -279,6 +302,7 @@ impl Shapes {
         let found = self.children.find(hash, same).copied();
         let child = found.unwrap_or_else(|| {
             let child = u32::try_from(self.nodes.len()).expect("the tree of shapes is bounded");
+            self.n_bytes += key.len();
             self.nodes.push(Node {
                 parent: node,
                 step,
@@ -407,11 +431,11 @@ fn trait_groups(leaves: &[Leaf]) -> Vec<TraitGroup> {
         });
         let keys = &mut groups[group].keys;
         if last_key != Some(key) || keys.is_empty() {
-            keys.push(Vec::new());
+            keys.push(TraitKey { place, leaves: Vec::new() });
         }
         last_key = Some(key);
         if let (Some(path), Some(inside)) = (joined(&leaf.keys, b'.'), keys.last_mut()) {
-            inside.push(TraitLeaf { leaf: leaf.leaf, place, path: path.into() });
+            inside.leaves.push(TraitLeaf { leaf: leaf.leaf, path: path.into() });
         }
     }
     groups

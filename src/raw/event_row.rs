@@ -3,6 +3,8 @@
 //!
 //! Column order: the fixed columns, `context_*` by name, the call's own columns, payload columns by name.
 
+use std::sync::Arc;
+
 use super::{
     columns::{Clash, Column, FIXED_COLUMNS, Payload, Plan, Shapes},
     names::{BUILT_IN_TABLES, snake_case},
@@ -47,21 +49,43 @@ impl Notes {
 /// A name of more characters than this is no table's.
 const MAX_TABLE_NAME: usize = 200;
 
+/// Which of an event's rows is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowOf {
+    /// That of the table that all calls of its type share.
+    Call,
+    /// The same, of a track call whose own table would be one too many: its `event` is null.
+    CallAlone,
+    /// That of the event's own table.
+    OwnTable,
+}
+
+/// What stands before the name of a track event's own table in its row.
+const EVENT: &[u8] = b",\"event\":\"";
+
 impl Row {
-    /// Appends a row: of the event's own table, or of the one that all calls of its kind share. An empty segment id is
-    /// none.
-    pub fn push(self, out: &mut Vec<u8>, rows: &[u8], segment_id: &[u8], uuid_ts: Micros, own: bool) {
+    /// Appends a row. An empty segment id is none.
+    pub fn push(self, out: &mut Vec<u8>, rows: &[u8], segment_id: &[u8], uuid_ts: Micros, which: RowOf) {
         out.extend_from_slice(b"{\"segment_id\":");
         if segment_id.is_empty() {
             out.extend_from_slice(b"null");
         } else {
             push_string(out, segment_id);
         }
-        let (start, clock) = (self.start as usize, self.clock as usize);
-        let end = if own { self.end } else { self.shared_end };
-        out.extend_from_slice(&rows[start..clock]);
+        let end = if which == RowOf::OwnTable { self.end } else { self.shared_end };
+        out.extend_from_slice(&rows[self.start as usize..self.clock as usize]);
         push_micros(out, uuid_ts);
-        out.extend_from_slice(&rows[clock..end as usize]);
+        out.push(b'"');
+        out.extend_from_slice(self.context.of(rows));
+        let mut own = &rows[self.own as usize..end as usize];
+        if which == RowOf::CallAlone
+            && let Some(named) = own.strip_prefix(EVENT)
+            && let Some(name_end) = memchr::memchr(b'"', named)
+        {
+            out.extend_from_slice(b",\"event\":null");
+            own = &named[name_end + 1..];
+        }
+        out.extend_from_slice(own);
         out.extend_from_slice(b"}\n");
     }
 }
@@ -85,18 +109,38 @@ pub struct RowRenderer {
     present: Vec<(u32, u32)>,
     /// The rendered values of the fixed and own columns of the present row.
     fixed: Vec<Span>,
+    /// The `context` of the present envelope.
+    envelope: Option<u32>,
+    /// The columns of that one, after its first item that takes it.
+    shared: Option<SharedContext>,
     /// What was left out or renamed since the start.
     pub notes: Notes,
 }
 
-/// Event names that are ever new must not fill the memory.
+/// The `context` of an envelope as the rows of its items have it.
+#[derive(Debug, Clone)]
+struct SharedContext {
+    columns: Span,
+    plan: Arc<Plan>,
+    /// What each item counts for it.
+    notes: Notes,
+}
+
+/// Event names that are ever new must not fill the memory, nor long ones.
 const MAX_OWN_TABLES: usize = 1 << 16;
+const LONG_EVENT_NAME: usize = 1 << 10;
 
 impl RowRenderer {
     /// The plan of an object of this payload; its leaves are kept until the next call.
-    pub fn traits_plan(&mut self, doc: Document<'_>, object: u32) -> (std::sync::Arc<Plan>, &[u32]) {
+    pub fn traits_plan(&mut self, doc: Document<'_>, object: u32) -> (Arc<Plan>, &[u32]) {
         let plan = self.shapes.plan(doc, object, Payload::Traits, &mut self.leaves);
         (plan, &self.leaves)
+    }
+
+    /// Begins a line: the `context` of an envelope is rendered once for all items that take it.
+    pub fn begin_line(&mut self, envelope: Option<u32>) {
+        self.envelope = envelope;
+        self.shared = None;
     }
 
     /// Notes what rendering the row of an event would note, without a row. `tables` finds the number of an own table.
@@ -132,28 +176,46 @@ impl RowRenderer {
         let rows = &mut block.rows;
         let start = position(rows.len());
         let clock = self.push_head(parsed, message_id, source, rows);
-        let context_plan = parsed.fields.context.map(|context| {
-            let plan = self.shapes.plan(doc, context, Payload::Context, &mut self.context_leaves);
-            let present = self.present(doc, &plan, Leaves::Context);
-            for &(column, value) in &present {
-                plan.columns[column as usize].label.push(rows);
-                push_value(rows, &mut self.scratch, doc, value);
-            }
-            self.present = present;
-            plan
-        });
+        let (context, context_plan) = self.push_context(parsed, rows);
+        let own = position(rows.len());
         let own_table = self.own_number(parsed, &mut block.tables, tables);
         let own_name = block.tables.get(own_table as usize).map(|name| &**name);
         self.push_own(parsed, own_name, rows);
         let mut shared_end = position(rows.len());
         if let Some((object, kind)) = payload_of(parsed, own_table) {
             let plan = self.shapes.plan(doc, object, kind, &mut self.leaves);
-            self.push_payload(doc, &plan, context_plan.as_deref(), rows);
+            self.push_payload(doc, &plan, context_plan, rows);
         }
         if parsed.call != Call::Track {
             shared_end = position(rows.len());
         }
-        (Row { start, clock, shared_end, end: position(rows.len()) }, own_table)
+        (Row { start, clock, context, own, shared_end, end: position(rows.len()) }, own_table)
+    }
+
+    /// The columns of `context`, with its token and plan. Those of an envelope are rendered once.
+    fn push_context(&mut self, parsed: &Parsed<'_>, rows: &mut Vec<u8>) -> (Span, Option<(u32, Arc<Plan>)>) {
+        let doc = parsed.doc;
+        let Some(context) = parsed.fields.context else { return (Span::default(), None) };
+        let is_shared = self.envelope == Some(context);
+        if is_shared && let Some(shared) = &self.shared {
+            self.notes.add(shared.notes);
+            return (shared.columns, Some((context, Arc::clone(&shared.plan))));
+        }
+        let notes = std::mem::take(&mut self.notes);
+        let start = rows.len();
+        let plan = self.shapes.plan(doc, context, Payload::Context, &mut self.context_leaves);
+        let present = self.present(doc, &plan, Leaves::Context);
+        for &(column, value) in &present {
+            plan.columns[column as usize].label.push(rows);
+            push_value(rows, &mut self.scratch, doc, value);
+        }
+        self.present = present;
+        let columns = Span::since(rows, start);
+        if is_shared {
+            self.shared = Some(SharedContext { columns, plan: Arc::clone(&plan), notes: self.notes });
+        }
+        self.notes.add(notes);
+        (columns, Some((context, plan)))
     }
 
     /// The fixed columns from `segment_id` to `uuid_ts`, but without these two. Says where `uuid_ts` goes.
@@ -197,8 +259,9 @@ impl RowRenderer {
         // Nor is `uuid_ts`.
         self.fixed.push(Span::default());
         debug_assert_eq!(self.fixed.len(), FIXED_COLUMNS.len());
-        rows.extend_from_slice(b",\"uuid_ts\":\"\"");
-        position(rows.len() - 1)
+        // The quote behind it comes with the clock: what follows may stand elsewhere.
+        rows.extend_from_slice(b",\"uuid_ts\":\"");
+        position(rows.len())
     }
 
     /// A column by its label, whose length is known beforehand: so it is copied without a call.
@@ -277,7 +340,9 @@ impl RowRenderer {
             table.insert(0, b'_');
         }
         let table: Box<[u8]> = table.into();
-        self.own_tables.insert(name.to_owned(), OwnTable { table: table.clone() });
+        if name.len() <= LONG_EVENT_NAME {
+            self.own_tables.insert(name.to_owned(), OwnTable { table: table.clone() });
+        }
         table
     }
 
@@ -308,11 +373,21 @@ impl RowRenderer {
         present
     }
 
-    fn push_payload(&mut self, doc: Document<'_>, plan: &Plan, context: Option<&Plan>, arena: &mut Vec<u8>) {
-        if let Some(context) = context
+    fn push_payload(
+        &mut self,
+        doc: Document<'_>,
+        plan: &Plan,
+        context: Option<(u32, Arc<Plan>)>,
+        arena: &mut Vec<u8>,
+    ) {
+        if let Some((object, context)) = context
             && plan.clashes_with_context
         {
-            self.push_payload_beside_context(doc, plan, context, arena);
+            // Another item may have had a context of its own since that of the envelope was rendered.
+            let mut leaves = std::mem::take(&mut self.context_leaves);
+            self.shapes.plan(doc, object, Payload::Context, &mut leaves);
+            self.context_leaves = leaves;
+            self.push_payload_beside_context(doc, plan, &context, arena);
             return;
         }
         let present = self.present(doc, plan, Leaves::Payload);
@@ -353,9 +428,14 @@ impl RowRenderer {
             let mut text = Vec::new();
             push_value(&mut text, &mut self.scratch, doc, value);
             let mut label = column.label.text().to_vec();
+            // Both are sorted by name.
+            let of_context = || {
+                let name = |&(place, _): &(u32, u32)| context.columns[place as usize].name();
+                let at = beside.binary_search_by(|one| name(one).cmp(column.name())).ok()?;
+                Some(beside[at].1)
+            };
             if column.clash == Clash::Context
-                && let Some(&(_, other)) =
-                    beside.iter().find(|&&(place, _)| context.columns[place as usize].label == column.label)
+                && let Some(other) = of_context()
             {
                 let mut other_text = Vec::new();
                 push_value(&mut other_text, &mut self.scratch, doc, other);

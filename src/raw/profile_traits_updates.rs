@@ -61,10 +61,10 @@ impl TraitRows {
         self.columns.clear();
         for (number, one) in (0..).zip(traits.values()).filter(|(_, one)| !one.value.is_empty()) {
             let column = names.column(one.path);
-            self.columns.push((names.column_place(column), column, Some(number)));
+            self.columns.push((0, column, Some(number)));
         }
-        self.columns.extend(gone_columns.iter().map(|&column| (names.column_place(column), column, None)));
-        self.columns.sort_unstable();
+        self.columns.extend(gone_columns.iter().map(|&column| (0, column, None)));
+        names.sort_columns(&mut self.columns);
         for &(_, column, value) in &self.columns {
             out.extend_from_slice(b",\"");
             out.extend_from_slice(names.column_name(column));
@@ -80,8 +80,8 @@ impl TraitRows {
     fn push_seqs(&mut self, out: &mut Vec<u8>, traits: &ProfileTraits, names: &TraitNames) {
         self.seqs.clear();
         // A removed trait stands by its name, which is its path.
-        self.seqs.extend(traits.values().map(|one| (names.path_place(one.path), one.path, one.at.seq)));
-        self.seqs.sort_unstable();
+        self.seqs.extend(traits.values().map(|one| (0, one.path, one.at.seq)));
+        names.sort_paths(&mut self.seqs);
         // JSON inside a JSON text: the quotes inside are escaped.
         out.extend_from_slice(b",\"__trait_seqs\":\"");
         let mut before = b'{';

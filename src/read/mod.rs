@@ -6,5 +6,6 @@ pub mod lines;
 mod patient;
 pub mod plan;
 pub mod scan;
+mod sort;
 pub mod spill;
 pub mod unit;

@@ -37,7 +37,7 @@ use crate::{
     event::{
         fields::Fields,
         json::{Document, Tape},
-        parse::parse,
+        parse::{Parsed, parse},
         reject::KEPT_TEXT,
         time_reader::TimeReader,
         timestamp::{Millis, parse_millis},
@@ -198,6 +198,8 @@ impl<'a> Scanner<'a> {
             if !bytes.is_empty() {
                 let times = self.times(&bytes);
                 let length = bytes.len() as u64;
+                // A small input must not keep the room of a large one.
+                bytes.shrink_to_fit();
                 let place = if self.kept.fetch_add(length, Ordering::Relaxed) + length <= self.keep {
                     Place::Memory(Arc::new(bytes))
                 } else {
@@ -387,6 +389,8 @@ impl Found {
             n_lines,
             earliest,
             latest,
+            keys: None,
+            in_order: false,
             too_long: None,
         });
         self.offset += length;
@@ -405,6 +409,8 @@ impl Found {
             n_lines: 1,
             earliest: Millis::MAX,
             latest: Millis::MIN,
+            keys: None,
+            in_order: false,
             too_long: Some(text),
         });
         self.offset += length;
@@ -479,44 +485,51 @@ fn thorough_times(bytes: &[u8]) -> (Millis, Millis) {
     (earliest, latest)
 }
 
-/// When the events of a line arrived.
-#[derive(Debug, Clone, Copy)]
+/// What is known of the events of a line before it is read in earnest.
+#[derive(Debug)]
 pub struct LineTimes {
-    /// The first of them.
+    /// When the first of them arrived.
     pub earliest: Millis,
-    /// The last of them.
+    /// When the last of them arrived.
     pub latest: Millis,
-    /// Whether the line, or an item of a batch, is rejected.
-    pub rejects: bool,
 }
 
 /// When the events of a line arrived; `None` for a blank line.
 pub fn line_times(line: &[u8], tape: &mut Tape) -> Option<LineTimes> {
-    let line = line.strip_prefix(BOM).unwrap_or(line);
+    let mut times = LineTimes { earliest: Millis::MAX, latest: Millis::MIN };
+    let is_line = each_event(line.strip_prefix(BOM).unwrap_or(line), tape, &mut |_, parsed| {
+        times.earliest = times.earliest.min(parsed.received_at);
+        times.latest = times.latest.max(parsed.received_at);
+    });
+    is_line.then_some(times)
+}
+
+/// Calls back with each event of a line and its place in a batch. Returns whether the line is not blank.
+pub(super) fn each_event(
+    line: &[u8],
+    tape: &mut Tape,
+    call: &mut dyn FnMut(Option<u32>, &Parsed<'_>),
+) -> bool {
     if blank(line) {
-        return None;
+        return false;
     }
-    let mut times = LineTimes { earliest: Millis::MAX, latest: Millis::MIN, rejects: false };
     if std::str::from_utf8(line).is_err() || tape.read(line).is_err() {
-        times.rejects = true;
-        return Some(times);
+        return true;
     }
     let doc = Document { text: line, tokens: &tape.tokens };
     let fields = Fields::read(doc, 0);
     let mut reader = TimeReader::default();
-    let mut see = |fields| match parse(doc, fields, &mut reader) {
-        Ok(parsed) => {
-            times.earliest = times.earliest.min(parsed.received_at);
-            times.latest = times.latest.max(parsed.received_at);
+    let mut see = |item, fields| {
+        if let Ok(parsed) = parse(doc, fields, &mut reader) {
+            call(item, &parsed);
         }
-        Err(_) => times.rejects = true,
     };
     if fields.envelope(doc) {
-        for item in fields.batch.into_iter().flat_map(|batch| doc.items(batch)) {
-            see(Fields::read(doc, item).filled_from(doc, item, &fields));
+        for (place, item) in (0..).zip(fields.batch.into_iter().flat_map(|batch| doc.items(batch))) {
+            see(Some(place), Fields::read(doc, item).filled_from(doc, item, &fields));
         }
     } else {
-        see(fields);
+        see(None, fields);
     }
-    Some(times)
+    true
 }

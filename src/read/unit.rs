@@ -2,16 +2,17 @@
 
 use std::{
     fs::{self, Metadata},
+    io,
     os::unix::fs::{FileExt, MetadataExt},
     path::PathBuf,
     sync::Arc,
     time::SystemTime,
 };
 
-use super::{digest::digest_of, spill::Spilled};
+use super::{digest::digest_of, sort, spill::Spilled};
 use crate::{
     error::{Error, Result},
-    event::timestamp::Millis,
+    event::{order::Key, timestamp::Millis},
     files::Files,
 };
 
@@ -34,6 +35,19 @@ pub enum Place {
     Memory(Arc<Vec<u8>>),
     /// Put away for want of memory.
     Spilled(Spilled),
+    /// Put away with where each of its lines is from.
+    Sorted(Spilled),
+}
+
+/// Where a line is from, if it no longer stands there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LineAt {
+    /// Which input, in the order of reading.
+    pub input: u32,
+    /// Counted from 1, blank lines too.
+    pub number: u64,
+    /// First byte, counted from 0 after unpacking.
+    pub offset: u64,
 }
 
 /// A file as it was when it was looked at.
@@ -94,6 +108,10 @@ pub struct Unit {
     pub earliest: Millis,
     /// About when the last event in it arrived.
     pub latest: Millis,
+    /// If its lines were sorted: the least and the greatest key of its events. The least is that of the first line.
+    pub keys: Option<Arc<(Key, Key)>>,
+    /// Whether no event of a later unit comes before one of this unit, but for those of batches.
+    pub in_order: bool,
     /// The unit is the beginning of one line that is too long to be an event; the line has so many bytes.
     pub too_long: Option<u64>,
 }
@@ -104,19 +122,27 @@ impl Unit {
     pub fn seen(&self) -> Option<&Arc<Seen>> {
         match &self.place {
             Place::File(seen) => Some(seen),
-            Place::Memory(_) | Place::Spilled(_) => None,
+            Place::Memory(_) | Place::Spilled(_) | Place::Sorted(_) => None,
         }
     }
 
-    /// Reads its bytes over what `bytes` holds.
-    pub fn read(&self, bytes: &mut Vec<u8>, files: &Files) -> Result<()> {
+    /// The least key that an event in it may have.
+    #[must_use]
+    pub fn least_key(&self) -> Key {
+        self.keys.as_ref().map_or_else(|| Key::least(self.earliest), |keys| keys.0.clone())
+    }
+
+    /// Reads its bytes over what `bytes` holds. Returns where its lines are from if they were sorted.
+    pub fn read(&self, bytes: &mut Vec<u8>, files: &Files) -> Result<Vec<LineAt>> {
         match &self.place {
             Place::Memory(kept) => {
                 bytes.clear();
                 bytes.extend_from_slice(kept);
             }
-            Place::Spilled(spilled) => {
-                spilled.take(bytes).map_err(|e| Error::io("read what was spilled of", "the inputs", e))?;
+            Place::Spilled(spilled) => spilled.take(bytes).map_err(spill_error)?,
+            Place::Sorted(spilled) => {
+                spilled.take(bytes).map_err(spill_error)?;
+                return Ok(sort::take_lines_at(bytes));
             }
             Place::File(seen) => {
                 let path = &seen.path;
@@ -134,8 +160,13 @@ impl Unit {
                 }
             }
         }
-        Ok(())
+        Ok(Vec::new())
     }
+}
+
+/// The error of reading back what was spilled of the inputs.
+pub(super) fn spill_error(error: io::Error) -> Error {
+    Error::io("read what was spilled of", "the inputs", error)
 }
 
 #[cfg(test)]
@@ -168,11 +199,13 @@ mod tests {
             n_lines: 1,
             earliest: 0,
             latest: 0,
+            keys: None,
+            in_order: false,
             too_long: None,
         };
         let read = || {
             let mut bytes = Vec::new();
-            unit.read(&mut bytes, &files).map(|()| bytes)
+            unit.read(&mut bytes, &files).map(|_| bytes)
         };
         assert_eq!(read().unwrap(), b"two\n");
         let check = || unit.seen().unwrap().check(&files);

@@ -46,6 +46,8 @@ pub struct Space {
     tables: Vec<Table>,
     by_name: Map<String, usize>,
     committed: bool,
+    /// How many runs stay that the space can be rolled back to; all if no rules say.
+    keep_runs: Option<u32>,
     new_tables: Arc<NewTables>,
     _lock: Lock,
 }
@@ -96,6 +98,7 @@ impl Space {
             tables: Vec::new(),
             by_name: Map::default(),
             committed: true,
+            keep_runs: None,
             new_tables: Arc::new(NewTables::of(folder)),
             _lock: lock,
         };
@@ -105,8 +108,9 @@ impl Space {
     }
 
     /// Makes rules say how the space stores its tables, whoever decided it; and says so.
-    pub fn settle(&self, rules: &mut Rules) -> Compression {
+    pub fn settle(&mut self, rules: &mut Rules) -> Compression {
         let compress = self.manifest.compress;
+        self.keep_runs = Some(rules.keep_runs);
         rules.compress = Some(compress).filter(|compress| !compress.is_none());
         compress
     }
@@ -186,6 +190,11 @@ impl Space {
         // What was read as a whole is written as a whole.
         let before = if state.graph.is_cold() { &self.manifest.state[..] } else { &[] };
         next.state = state::write(&state_folder, next.runs.len() as u64, before, state, &self.files)?;
+        next.record_rules(&self.manifest);
+        next.record_run(&self.manifest);
+        if let Some(keep) = self.keep_runs {
+            next.thin_runs(keep);
+        }
         self.files.sync_folder(&self.folder)?;
         next.write(&self.folder, &self.files)?;
         self.manifest = next;

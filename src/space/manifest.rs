@@ -1,4 +1,4 @@
-//! `manifest.json`: what of each table is committed. Replacing it is the commit; bytes past what it says do not count.
+//! `manifest.json`: what of each table is committed. Replacing it is the commit.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -6,9 +6,11 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_128;
 
+use super::history::After;
 use crate::{
-    collections::{Set, key_of},
+    collections::Set,
     error::{Error, Result},
     event::timestamp::{Micros, Millis},
     files::Files,
@@ -21,16 +23,16 @@ use crate::{
 /// The file's name in the space.
 pub const MANIFEST: &str = "manifest.json";
 
-/// The format of a space whose tables are stored as they are.
-pub const FORMAT: u32 = 1;
+/// The format that is written. Earlier versions of the program refuse it.
+pub const FORMAT: u32 = 3;
 
-/// That of a space whose tables are packed: versions that know nothing of it leave such a space alone.
-pub const FORMAT_PACKED: u32 = 2;
+/// Earlier formats that are read: of plain tables and of compressed ones. What they lack begins with the next run.
+pub const EARLIER_FORMATS: [u32; 2] = [1, 2];
 
 /// What is committed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// Of this file.
+    /// Of this file, as it was read.
     pub format: u32,
     /// How new tables and views are stored: as the first run was told.
     #[serde(default, skip_serializing_if = "Compression::is_none")]
@@ -40,8 +42,15 @@ pub struct Manifest {
     /// The rules of the last run.
     #[serde(default)]
     pub config: Option<ConfigUsed>,
+    /// The rules of earlier runs, by digest: the text as `--print-config` prints it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rules: BTreeMap<String, String>,
     /// The tables, by name.
     pub tables: BTreeMap<String, TableState>,
+    /// Rows of these tables that are committed but may not be in their files yet, by file name. Empty between two commands,
+    /// unless one of them was killed.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub placing: BTreeMap<String, Placement>,
     /// The parts of the state cache that goes with these tables, oldest first.
     #[serde(default, rename = "state_parts")]
     pub state: Vec<StateFile>,
@@ -75,6 +84,18 @@ pub struct Stored {
     pub bytes: u64,
     /// Where the frames behind the last whole piece begin.
     pub tail: u64,
+}
+
+/// Committed rows that wait in a staged file of the same name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placement {
+    /// Bytes of the table's file before the commit; none if the table is new, so that the staged file becomes its file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<u64>,
+    /// Bytes of the staged file.
+    pub bytes: u64,
+    /// Of these bytes, as [`crate::read::digest`] takes it.
+    pub digest: String,
 }
 
 /// A view as it was written.
@@ -129,14 +150,19 @@ impl ConfigUsed {
     #[must_use]
     pub fn of(rules: &Rules) -> Self {
         let text = config::print(rules);
-        Self { digest: format!("{:032x}", key_of(text.as_bytes())), text }
+        // Spaces of earlier versions have this digest too. Nobody but who writes the config could make two texts collide.
+        Self { digest: format!("{:032x}", xxh3_128(text.as_bytes())), text }
     }
 
     /// What is not as it was in the last run, a sentence each.
     #[must_use]
     pub fn changes_since(&self, last: Option<&Self>) -> Vec<String> {
         let Some(last) = last.filter(|last| last.digest != self.digest) else { return Vec::new() };
-        let (before, now) = (flat(&last.text), flat(&self.text));
+        let (mut before, now) = (flat(&last.text), flat(&self.text));
+        // A key that an earlier version did not know had its default value.
+        for (key, value) in flat(&config::print(&Rules::default())) {
+            before.entry(key).or_insert(value);
+        }
         let mut changes = Vec::new();
         for key in before.keys().chain(now.keys()).collect::<BTreeSet<_>>() {
             let told =
@@ -247,6 +273,9 @@ pub struct Run {
     /// Of a backfill of events or raw tables: which bytes of which table it wrote, from the first to behind the last.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub written: BTreeMap<String, (u64, u64)>,
+    /// The space after the run, while it can be rolled back to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<After>,
 }
 
 /// One input of a run.
@@ -272,7 +301,9 @@ impl Default for Manifest {
             compress: Compression::None,
             uuid_ts: -1,
             config: None,
+            rules: BTreeMap::new(),
             tables: BTreeMap::new(),
+            placing: BTreeMap::new(),
             state: Vec::new(),
             views: BTreeMap::new(),
             runs: Vec::new(),
@@ -284,8 +315,7 @@ impl Manifest {
     /// That of a new space.
     #[must_use]
     pub fn of(compress: Compression) -> Self {
-        let format = if compress.is_none() { FORMAT } else { FORMAT_PACKED };
-        Self { format, compress, ..Self::default() }
+        Self { compress, ..Self::default() }
     }
 
     /// Reads the manifest of a space; `None` where the space has none yet.
@@ -297,9 +327,9 @@ impl Manifest {
         };
         let format: Format =
             serde_json::from_slice(&bytes).map_err(|e| wrong(format!("not a manifest: {e}")))?;
-        if ![FORMAT, FORMAT_PACKED].contains(&format.format) {
+        if format.format != FORMAT && !EARLIER_FORMATS.contains(&format.format) {
             return Err(Error::file(&path, format!("written in format {}", format.format)).hint(format!(
-                "this version reads formats {FORMAT} and {FORMAT_PACKED}; use the version that wrote it, or a new space"
+                "this version reads formats up to {FORMAT}; use the version that wrote it, or a new space"
             )));
         }
         serde_json::from_slice(&bytes).map(Some).map_err(|e| wrong(format!("not a manifest: {e}")))
@@ -307,7 +337,8 @@ impl Manifest {
 
     /// Replaces the manifest of a space: the commit.
     pub fn write(&self, space: &Path, files: &Files) -> Result<()> {
-        let mut bytes = serde_json::to_vec_pretty(self).expect("a manifest is plain data");
+        let of_today = Self { format: FORMAT, ..self.clone() };
+        let mut bytes = serde_json::to_vec_pretty(&of_today).expect("a manifest is plain data");
         bytes.push(b'\n');
         files.replace(&space.join(MANIFEST), &bytes)
     }

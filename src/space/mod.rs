@@ -4,6 +4,7 @@ pub mod adopted;
 pub mod commit;
 pub mod cut;
 pub mod event_rows;
+pub mod history;
 pub mod lock;
 pub mod manifest;
 mod new_tables;

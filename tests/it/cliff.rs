@@ -15,6 +15,7 @@ use profiles_sync::{
     },
     identity::{config, graph::Graph, resolver::Resolver, rules::Rules, traits::TraitNames, types::Types},
     ingest::{
+        event_names::EventNames,
         prepare::Preparer,
         resolve::{Resolved, Stage},
     },
@@ -23,6 +24,7 @@ use profiles_sync::{
         inputs::Input,
         unit::{Place, Unit},
     },
+    space::manifest::Manifest,
     summary::IngestSummary,
 };
 
@@ -71,23 +73,28 @@ fn prepare(dump: &str, rules: &Arc<Rules>, types: &Arc<Types>) -> Released {
         n_lines: 0,
         earliest: 0,
         latest: 0,
+        keys: None,
+        in_order: false,
         too_long: None,
     };
     let mut waiting = Waiting::default();
     let block = Block { lines: dump.as_bytes().to_vec(), ..Block::default() };
-    waiting.add(Preparer::new(rules, types, Rows::Written).prepare(&unit, &input, block).block);
+    waiting.add(Preparer::new(rules, types, Rows::Written).prepare(&unit, &[], &[input], block).block);
     waiting.release(None)
 }
 
 /// How long the one stage takes that goes event by event; and how many profiles are left.
 fn resolve(events: &Released, rules: &Arc<Rules>, types: &Arc<Types>) -> (Duration, u64) {
     let resolver = Resolver::new(rules, types, Graph::default(), TraitNames::default());
-    let mut stage = Stage::new(resolver, Accepted::default(), 0, rules, types, Rows::Written);
-    let events = Released { blocks: events.blocks.clone(), places: events.places.clone() };
+    let names = EventNames::of(&Manifest::default(), rules);
+    let mut stage = Stage::new(resolver, Accepted::default(), 0, names, rules, types, Rows::Written);
+    let mut events = Released { blocks: events.blocks.clone(), places: events.places.clone() };
     let start = Instant::now();
-    let rows = stage.resolve(events, Resolved::default()).unwrap();
+    let mut rows = Resolved::default();
+    while !events.places.is_empty() {
+        (rows, events) = stage.resolve(events, rows).unwrap();
+    }
     let took = start.elapsed();
-    drop(rows);
     let mut summary = IngestSummary::default();
     stage.finish(&mut summary);
     (took, summary.profiles_created - summary.profiles_merged)

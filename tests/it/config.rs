@@ -19,7 +19,7 @@ const SEE_PRINTED: &str =
     "`profiles-sync ingest --print-config` prints a config with every key and its default";
 
 /// Configs that make no sense; what is said, from the line on; and the hint.
-const REFUSALS: [(&str, &str, &str); 36] = [
+const REFUSALS: [(&str, &str, &str); 39] = [
     (
         "[drop]\nevent = [\"x\"]",
         "1: invalid type: map, expected a sequence",
@@ -42,7 +42,7 @@ const REFUSALS: [(&str, &str, &str); 36] = [
     ),
     (
         "dedupe_windows_days = 3",
-        "1: unknown field `dedupe_windows_days`, expected one of `segment_ids`, `compress`, `dedupe_window_days`, `identity`, `drop`, `sources`, `sync`",
+        "1: unknown field `dedupe_windows_days`, expected one of `segment_ids`, `compress`, `dedupe_window_days`",
         "did you mean `dedupe_window_days`?",
     ),
     ("\n\n[indentity]\n", "3: unknown field `indentity`", "did you mean `identity`?"),
@@ -60,6 +60,13 @@ const REFUSALS: [(&str, &str, &str); 36] = [
     ("[identity\n", "1: ", SEE_PRINTED),
     ("[identity.types.email]\nlimit = 1\nlimit = 2", "3: duplicate key", SEE_PRINTED),
     ("dedupe_window_days = -1", "1: -1 days are impossible", "give a number from 0 to 36500"),
+    (
+        "max_batch_bytes = 0",
+        "1: 0 bytes of a batch are impossible",
+        "give a number from 1 to 9223372036854775807",
+    ),
+    ("max_tables = 0", "1: 0 event tables are impossible", "give a number from 1 to 4294967295"),
+    ("max_traits = 0", "1: 0 traits are impossible", "give a number from 1 to 4294967295"),
     (
         "[identity]\nmax_merges = -1",
         "2: -1 merged profiles are impossible",
@@ -245,6 +252,9 @@ fn the_default_config_prints_and_reads_back_as_itself() {
 const RICH: &str = r#"
 segment_ids = "sequential"
 dedupe_window_days = 0
+max_batch_bytes = 1
+max_tables = 2
+max_traits = 3
 
 [identity]
 order = ["loyalty \"id\"", "anonymous_id"]

@@ -30,6 +30,7 @@ cases! {
     batch_envelope "batch-envelope"
     blocked_by_config "blocked-by-config"
     blocked_identifier "blocked-identifier"
+    bounds_against_floods "bounds-against-floods"
     call_centre_mailbox "call-centre-mailbox"
     caps_on_merges_and_identifiers "caps-on-merges-and-identifiers"
     clocks_only_grow "clocks-only-grow"

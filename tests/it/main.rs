@@ -12,6 +12,7 @@ mod documents;
 mod duckdb;
 mod failures;
 mod faults;
+mod floods;
 mod golden;
 mod inputs;
 mod invariants;

@@ -32,7 +32,8 @@ fn rejected(line: &[u8]) -> Value {
 #[test]
 fn every_reason_has_a_line() {
     let mut reasons: Vec<_> = Reason::ALL.iter().map(|reason| format!("{}.ndjson", reason.word())).collect();
-    reasons.retain(|name| name != "line_too_long.ndjson");
+    let large = ["line_too_long.ndjson", "batch_too_large.ndjson", "columns_too_long.ndjson"];
+    reasons.retain(|name| !large.contains(&name.as_str()));
     reasons.push("README.md".to_owned());
     reasons.sort();
     assert_eq!(names_in(&project("fixtures/bad")), reasons);

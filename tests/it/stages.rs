@@ -10,10 +10,11 @@ use profiles_sync::{
     },
     identity::{graph::Graph, resolver::Resolver, rules::Rules, traits::TraitNames, types::Types},
     ingest::{
+        event_names::EventNames,
         prepare::Preparer,
         resolve::{Resolved, Stage},
     },
-    raw::Rows,
+    raw::{Rows, event_row::RowOf},
     read::{
         inputs::Input,
         unit::{Place, Unit},
@@ -35,11 +36,12 @@ pub(crate) struct Ingested {
 pub(crate) fn ingest(rules: &Rules, runs: &[Vec<u8>]) -> Ingested {
     let rules = Arc::new(rules.clone());
     let types = Arc::new(Types::default());
-    let input = Input { path: PathBuf::new(), source: None };
+    let inputs = [Input { path: PathBuf::new(), source: None }];
     let mut preparer = Preparer::new(&rules, &types, Rows::Written);
     let resolver = Resolver::new(&rules, &types, Graph::default(), TraitNames::default());
     let start = Manifest::default().uuid_ts;
-    let mut stage = Stage::new(resolver, Accepted::default(), start, &rules, &types, Rows::Written);
+    let names = EventNames::of(&Manifest::default(), &rules);
+    let mut stage = Stage::new(resolver, Accepted::default(), start, names, &rules, &types, Rows::Written);
     let mut tables: BTreeMap<String, Vec<u8>> = BTreeMap::new();
     for bytes in runs {
         let mut waiting = Waiting::default();
@@ -55,11 +57,13 @@ pub(crate) fn ingest(rules: &Rules, runs: &[Vec<u8>]) -> Ingested {
                 n_lines: 1,
                 earliest: 0,
                 latest: 0,
+                keys: None,
+                in_order: false,
                 too_long: None,
             };
             offset += unit.length;
-            let from_line =
-                preparer.prepare(&unit, &input, Block { lines: line.to_vec(), ..Block::default() });
+            let block = Block { lines: line.to_vec(), ..Block::default() };
+            let from_line = preparer.prepare(&unit, &[], &inputs, block);
             n_lines += from_line.n_lines;
             n_events += from_line.n_events;
             rejects.extend(from_line.rejects);
@@ -69,11 +73,12 @@ pub(crate) fn ingest(rules: &Rules, runs: &[Vec<u8>]) -> Ingested {
             // That was no dump of events: the run fails and leaves nothing.
             continue;
         }
-        rejects.sort_by_key(|(position, _)| *position);
-        for (_, row) in rejects {
+        rejects.sort();
+        for (_, row) in rejects.iter().flat_map(|line| line.rows(&inputs)) {
             tables.entry("rejected".to_owned()).or_default().extend(row);
         }
-        let of_run = stage.resolve(waiting.release(None), Resolved::default()).unwrap();
+        let (of_run, later) = stage.resolve(waiting.release(None), Resolved::default()).unwrap();
+        assert!(later.places.is_empty(), "a small dump is resolved at once");
         for (table, rows) in [
             ("id_graph_updates", &of_run.graph_rows),
             ("external_id_mapping_updates", &of_run.mapping_rows),
@@ -100,10 +105,11 @@ fn push_event_rows(resolved: &Resolved, tables: &mut BTreeMap<String, Vec<u8>>) 
         let segment_id = outcome.segment_id.of(&resolved.segment_ids);
         let rows = &block.rows;
         let table = tables.entry(event.call.table().to_owned()).or_default();
-        event.row.push(table, rows, segment_id, uuid_ts, false);
-        if event.own_table != NO_TABLE {
+        let which = if outcome.has_table { RowOf::Call } else { RowOf::CallAlone };
+        event.row.push(table, rows, segment_id, uuid_ts, which);
+        if outcome.has_table && event.own_table != NO_TABLE {
             let table = String::from_utf8_lossy(&block.tables[event.own_table as usize]).into_owned();
-            event.row.push(tables.entry(table).or_default(), rows, segment_id, uuid_ts, true);
+            event.row.push(tables.entry(table).or_default(), rows, segment_id, uuid_ts, RowOf::OwnTable);
         }
     }
 }

@@ -36,6 +36,26 @@ pub fn print(rules: &Rules) -> String {
         "Events of one messageId that arrive at most so many days apart are one event.",
         &format!("dedupe_window_days = {}", rules.dedupe_window / DAY),
     );
+    push(
+        &mut out,
+        "manifest.json records the space after each of this many runs, and after the last run of each month before them.",
+        &format!("keep_runs = {}", rules.keep_runs),
+    );
+    push(
+        &mut out,
+        "A batch whose items make more bytes, each with what it takes from the envelope, is rejected.",
+        &format!("max_batch_bytes = {}", rules.max_batch_bytes),
+    );
+    push(
+        &mut out,
+        "At most this many tables of event names in the space. Beyond it an event has its row in `tracks` only.",
+        &format!("max_tables = {}", rules.max_tables),
+    );
+    push(
+        &mut out,
+        "At most this many trait names on one profile, removed ones too. Beyond it new names are left out.",
+        &format!("max_traits = {}", rules.max_traits),
+    );
     out.push_str("\n[identity]\n");
     push(
         &mut out,

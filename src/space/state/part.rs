@@ -34,7 +34,7 @@ use crate::{
 };
 
 /// Changes whenever the bytes mean something else.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 const MAGIC: [u8; 8] = *b"psstate\n";
 /// The place of the index and its checksum.
 const FOOT: usize = 24;

@@ -63,6 +63,18 @@ pub(crate) fn make(random: &mut Random) -> Config {
         rules.dedupe_days = i128::try_from(random.below(4) * random.below(15)).unwrap();
         writeln!(text, "dedupe_window_days = {}", rules.dedupe_days).unwrap();
     }
+    if random.chance(30) {
+        rules.max_batch_bytes = random.from(1, 900);
+        writeln!(text, "max_batch_bytes = {}", rules.max_batch_bytes).unwrap();
+    }
+    if random.chance(30) {
+        rules.max_tables = random.from(1, 3);
+        writeln!(text, "max_tables = {}", rules.max_tables).unwrap();
+    }
+    if random.chance(30) {
+        rules.max_traits = random.from(1, 6);
+        writeln!(text, "max_traits = {}", rules.max_traits).unwrap();
+    }
     identity(random, &mut text, &mut rules);
     for _ in 0..random.below(3) * random.below(2) {
         drop_rule(random, &mut text, &mut rules);

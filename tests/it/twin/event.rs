@@ -4,6 +4,7 @@ use sha1::{Digest, Sha1};
 
 use super::Input;
 use super::json::{self, Json};
+use super::rules::Rules;
 use super::time;
 
 const LONGEST_LINE: usize = 16 * 1024 * 1024;
@@ -56,7 +57,7 @@ pub(crate) struct Lines {
 }
 
 /// Reads all lines of one input.
-pub(crate) fn read(input: &Input) -> Lines {
+pub(crate) fn read(input: &Input, rules: &Rules) -> Lines {
     let mut lines = Lines::default();
     let mut offset = 0;
     for (number, whole) in input.bytes.split(|byte| *byte == b'\n').enumerate() {
@@ -72,7 +73,7 @@ pub(crate) fn read(input: &Input) -> Lines {
             continue;
         }
         lines.any = true;
-        for result in read_line(line, input.source) {
+        for result in read_line(line, input.source, rules) {
             match result {
                 Ok(event) => lines.events.push(event),
                 Err(reason) => lines.rejected.push(Json::Object(vec![
@@ -102,7 +103,7 @@ fn cut(line: &[u8]) -> String {
 }
 
 /// The events of one line, or the words for what is wrong with them.
-fn read_line(line: &[u8], path_source: Option<&str>) -> Vec<Result<Event, &'static str>> {
+fn read_line(line: &[u8], path_source: Option<&str>, rules: &Rules) -> Vec<Result<Event, &'static str>> {
     if LONGEST_LINE < line.len() {
         return vec![Err("line_too_long")];
     }
@@ -118,6 +119,9 @@ fn read_line(line: &[u8], path_source: Option<&str>) -> Vec<Result<Event, &'stat
     if let Json::Array(items) = json.get("batch")
         && !matches!(json.get("type"), Json::String(_))
     {
+        if rules.max_batch_bytes < batch_bytes(text) {
+            return vec![Err("batch_too_large")];
+        }
         let read_item = |(index, item): (usize, &Json)| {
             if !matches!(item, Json::Object(_)) {
                 return Err("not_an_object");
@@ -129,6 +133,30 @@ fn read_line(line: &[u8], path_source: Option<&str>) -> Vec<Result<Event, &'stat
         return items.iter().enumerate().map(read_item).collect();
     }
     vec![read_event(&json, line, 0, line, path_source)]
+}
+
+/// How many bytes the items of an envelope make, each with what it takes from the envelope, all as written.
+fn batch_bytes(envelope: &str) -> usize {
+    let given = |key: &str| -> usize {
+        let value = json::raw_member(envelope, key).unwrap_or("null");
+        let usable = match json::parse(value) {
+            None | Some(Json::Null) => false,
+            Some(value) => key != "context" || matches!(value, Json::Object(_)),
+        };
+        if usable { value.len() } else { 0 }
+    };
+    let mut bytes = 0;
+    for raw in json::raw_items(json::raw_member(envelope, "batch").unwrap_or("[]")) {
+        bytes += raw.len();
+        if let Some(item @ Json::Object(_)) = json::parse(raw) {
+            for key in ["sentAt", "receivedAt", "context"] {
+                if *item.get(key) == Json::Null {
+                    bytes += given(key);
+                }
+            }
+        }
+    }
+    bytes
 }
 
 /// An item with what its envelope gives.

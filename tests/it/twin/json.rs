@@ -105,12 +105,54 @@ pub(crate) fn parse(text: &str) -> Option<Json> {
     (reader.at == reader.bytes.len()).then_some(value)
 }
 
+/// The items of an array as written; the text is JSON.
+pub(crate) fn raw_items(text: &str) -> Vec<&str> {
+    let mut reader = Reader { bytes: text.as_bytes(), at: 0 };
+    reader.space();
+    reader.at += 1;
+    let mut items = Vec::new();
+    while let Some(item) = reader.raw_value(text) {
+        items.push(item);
+        reader.space();
+        reader.at += 1;
+    }
+    items
+}
+
+/// The value under a key of an object as written, the last one; the text is JSON.
+pub(crate) fn raw_member<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+    let mut reader = Reader { bytes: text.as_bytes(), at: 0 };
+    reader.space();
+    reader.at += 1;
+    let mut found = None;
+    loop {
+        reader.space();
+        let Some(name) = reader.string() else { return found };
+        reader.space();
+        reader.at += 1;
+        let value = reader.raw_value(text)?;
+        if name == key {
+            found = Some(value);
+        }
+        reader.space();
+        reader.at += 1;
+    }
+}
+
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
 impl Reader<'_> {
+    /// The next value as it stands in the text; `None` at the end of an array.
+    fn raw_value<'a>(&mut self, text: &'a str) -> Option<&'a str> {
+        self.space();
+        let start = self.at;
+        self.value(0)?;
+        Some(&text[start..self.at])
+    }
+
     fn peek(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()
     }

@@ -64,6 +64,8 @@ pub(crate) struct Space {
     columns_before: BTreeMap<usize, BTreeSet<String>>,
     /// Per profile, the seq of the last raw row with its segment id.
     last_seq: BTreeMap<usize, i128>,
+    /// The event names, as tables, that have a table.
+    named: BTreeSet<String>,
     /// The processing clock, in microseconds.
     last_uuid_ts: i128,
     /// Per message id, when its accepted events were received.
@@ -93,7 +95,7 @@ impl Space {
             if self.ingested.contains(&file) {
                 continue;
             }
-            let lines = event::read(input);
+            let lines = event::read(input, rules);
             any |= lines.any;
             events.extend(lines.events);
             rejected.extend(lines.rejected);
@@ -151,9 +153,11 @@ impl Space {
     fn process(&mut self, event: &Event, rules: &Rules) {
         self.last_uuid_ts = (event.received_at * 1000).max(self.last_uuid_ts.saturating_add(1));
         let uuid_ts = self.last_uuid_ts;
+        let own_table = self.own_table(event, rules);
+        let own_table = own_table.as_deref();
         let resolution = self.graph.resolve(event, rules, &mut self.violations);
         let Some(resolution) = resolution else {
-            for (table, row) in rows::event_rows(event, None, &Clocks::new(event, 0, uuid_ts)) {
+            for (table, row) in rows::event_rows(event, None, &Clocks::new(event, 0, uuid_ts), own_table) {
                 self.append(&table, &row);
             }
             return;
@@ -186,7 +190,7 @@ impl Space {
             self.last_seq.insert(resolution.came_through, seq);
         }
 
-        if self.change_traits(event, &resolution, &clocks) {
+        if self.change_traits(event, &resolution, &clocks, rules.max_traits) {
             let traits = &self.traits[&resolution.canonical];
             let columns_before = self.columns_before.get(&resolution.canonical).cloned().unwrap_or_default();
             let segment_id = segment_id_of(&self.graph, resolution.canonical);
@@ -197,13 +201,30 @@ impl Space {
             self.last_seq.insert(resolution.canonical, seq);
         }
 
-        for (table, row) in rows::event_rows(event, Some(&came_through), &clocks) {
+        for (table, row) in rows::event_rows(event, Some(&came_through), &clocks, own_table) {
             self.append(&table, &row);
         }
     }
 
-    /// Merges traits, then sets those of the event; whether that makes a row.
-    fn change_traits(&mut self, event: &Event, resolution: &resolver::Resolution, clocks: &Clocks) -> bool {
+    /// The table of a track event's name, if there is room for it.
+    fn own_table(&mut self, event: &Event, rules: &Rules) -> Option<String> {
+        let name = event.track_name.as_deref().filter(|_| event.call == "track")?;
+        let table = names::event_table(name)?;
+        if !self.named.contains(&table) && rules.max_tables <= self.named.len() {
+            return None;
+        }
+        self.named.insert(table.clone());
+        Some(table)
+    }
+
+    /// Merges traits, then sets those of the event, as far as there is room; whether that makes a row.
+    fn change_traits(
+        &mut self,
+        event: &Event,
+        resolution: &resolver::Resolution,
+        clocks: &Clocks,
+        most: usize,
+    ) -> bool {
         let own = self.traits.remove(&resolution.canonical).unwrap_or_default();
         let merged_away: Vec<Traits> = resolution
             .found
@@ -220,9 +241,12 @@ impl Space {
 
         if event.call == "identify" {
             for (name, leaves) in traits::of_payload(&event.traits) {
+                changed = true;
+                if !traits.contains_key(&name) && most <= traits.len() {
+                    continue;
+                }
                 let when = (event.timestamp, self.last_uuid_ts);
                 traits::set(&mut traits, &name, Trait { when, seq: clocks.seq.clone(), leaves });
-                changed = true;
             }
         }
         self.traits.insert(resolution.canonical, traits);

@@ -181,7 +181,12 @@ pub(crate) fn profile_traits_update(
 }
 
 /// The rows of an event in the event tables.
-pub(crate) fn event_rows(event: &Event, segment_id: Option<&str>, clocks: &Clocks) -> Vec<Row> {
+pub(crate) fn event_rows(
+    event: &Event,
+    segment_id: Option<&str>,
+    clocks: &Clocks,
+    own_table: Option<&str>,
+) -> Vec<Row> {
     let text = |text: &Option<String>| Json::text_or_null(text.as_deref());
     let nothing = Json::Null;
     let named = || object(vec![("name", text(&event.name)), ("category", text(&event.category))]);
@@ -192,15 +197,17 @@ pub(crate) fn event_rows(event: &Event, segment_id: Option<&str>, clocks: &Clock
         "group" => ("groups", object(vec![("group_id", text(&event.group_id))]), &event.traits),
         "alias" => ("aliases", object(vec![("previous_id", text(&event.previous_id))]), &nothing),
         _ => {
-            let own_table = event.track_name.as_deref().and_then(names::event_table);
             let own = object(vec![
-                ("event", Json::text_or_null(own_table.as_deref())),
+                ("event", Json::text_or_null(own_table)),
                 ("event_text", text(&event.track_name)),
             ]);
             let mut rows =
                 vec![("tracks".to_owned(), event_row(event, segment_id, clocks, own.clone(), &nothing))];
             if let Some(own_table) = own_table {
-                rows.push((own_table, event_row(event, segment_id, clocks, own, &event.properties)));
+                rows.push((
+                    own_table.to_owned(),
+                    event_row(event, segment_id, clocks, own, &event.properties),
+                ));
             }
             return rows;
         }

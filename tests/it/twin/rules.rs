@@ -26,6 +26,12 @@ pub(crate) struct Rules {
     pub(crate) merge_cap: usize,
     /// How many identifiers one profile may have.
     pub(crate) mapping_cap: usize,
+    /// How many bytes the items of a batch may make, each with what it takes from the envelope.
+    pub(crate) max_batch_bytes: usize,
+    /// How many tables there may be of event names.
+    pub(crate) max_tables: usize,
+    /// How many traits a profile may have, removed ones too.
+    pub(crate) max_traits: usize,
     /// How far apart, in days, two events of one message id are still duplicates.
     pub(crate) dedupe_days: i128,
     /// Events that never reach resolution.
@@ -136,6 +142,9 @@ impl Default for Rules {
             in_properties: BTreeSet::new(),
             merge_cap: 100,
             mapping_cap: 1000,
+            max_batch_bytes: 256 * 1024 * 1024,
+            max_tables: 10_000,
+            max_traits: 10_000,
             dedupe_days: 30,
             drop: Vec::new(),
             sources: BTreeMap::new(),

@@ -1,0 +1,410 @@
+//! Lines in the order of their events, however many there are: sorted a part at a time, the parts spilled and merged.
+//!
+//! A line stands where its first event belongs. The order is the whole one, down to the bytes of the line: of events that
+//! arrived at the same time any number may come. Where a line is from goes with it, so that a reject can be found again.
+//!
+//! A spilled piece is its lines, each with a line end, then a record for each of them, then where the records begin.
+
+use std::{cmp::Ordering, collections::BinaryHeap, ops::Range, rc::Rc, sync::Arc};
+
+use rayon::prelude::*;
+use sha1::{Digest, Sha1};
+
+use super::{
+    inputs::Input,
+    lines::{BOM, lines},
+    scan::each_event,
+    spill::{Spill, Spilled},
+    unit::{LineAt, Place, Unit, spill_error},
+};
+use crate::{
+    error::{Error, Result},
+    event::{
+        json::Tape,
+        order::Key,
+        parse::{Parsed, derived_message_id},
+        timestamp::Millis,
+    },
+    files::Files,
+    progress::Progress,
+};
+
+/// Pieces of this many bytes at the least: smaller ones cost more than they save.
+const LEAST_PIECE: u64 = 1 << 16;
+/// Pieces of this many bytes at the most.
+const MOST_PIECE: u64 = 1 << 20;
+/// About this many sorted runs are read side by side.
+const SIDE_BY_SIDE: u64 = 128;
+/// Pieces that are compressed at the same time.
+const TOGETHER: usize = 8;
+
+/// What sorts lines.
+pub(super) struct Sorter<'a> {
+    pub inputs: &'a [Input],
+    /// This many bytes of lines may be in hand.
+    pub budget: u64,
+    pub spill: &'a Spill,
+    pub files: &'a Files,
+    pub progress: &'a dyn Progress,
+}
+
+/// The clocks of an event, and its `messageId` as a range of some bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct KeyOf {
+    received_at: Millis,
+    timestamp: Millis,
+    message_id: Range<usize>,
+}
+
+impl KeyOf {
+    fn key(&self, bytes: &[u8]) -> Key {
+        let message_id = bytes[self.message_id.clone()].into();
+        Key { received_at: self.received_at, timestamp: self.timestamp, message_id }
+    }
+}
+
+/// A line that is sorted.
+#[derive(Debug, Clone)]
+struct Line {
+    /// Of its first event, and of its last one.
+    first: KeyOf,
+    last: KeyOf,
+    at: LineAt,
+    /// Where its text is.
+    text: Range<usize>,
+}
+
+/// Some lines, with what their ranges point into.
+#[derive(Debug, Default)]
+struct Piece {
+    bytes: Vec<u8>,
+    lines: Vec<Line>,
+}
+
+impl Sorter<'_> {
+    /// Bytes of a piece of a sorted run.
+    fn piece(&self) -> u64 {
+        (self.budget / SIDE_BY_SIDE).clamp(LEAST_PIECE, MOST_PIECE)
+    }
+
+    /// Sorts some units, which fit the memory, and spills them as new ones.
+    pub(super) fn sort(&self, units: &[Unit]) -> Result<Vec<Unit>> {
+        if self.progress.interrupted() {
+            return Err(Error::Interrupted);
+        }
+        let read = |unit: &Unit| {
+            let mut bytes = Vec::new();
+            let at = unit.read(&mut bytes, self.files)?;
+            Ok(Piece::of(unit, &at, bytes))
+        };
+        let pieces: Vec<Piece> = units.par_iter().with_max_len(1).map(read).collect::<Result<_>>()?;
+        let mut all: Vec<(&Piece, &Line)> =
+            pieces.iter().flat_map(|piece| piece.lines.iter().map(move |line| (piece, line))).collect();
+        all.par_sort_unstable_by(|a, b| compare(self.inputs, *a, *b));
+        let mut groups: Vec<&[(&Piece, &Line)]> = Vec::new();
+        let mut rest = all.as_slice();
+        while !rest.is_empty() {
+            let mut bytes = 0;
+            let n = rest.iter().position(|(_, line)| {
+                bytes += line.text.len() as u64 + 1;
+                self.piece() < bytes
+            });
+            let (group, behind) = rest.split_at(n.unwrap_or(rest.len()).max(1));
+            groups.push(group);
+            rest = behind;
+        }
+        let put = |group: &[(&Piece, &Line)]| {
+            let mut out = Piece::default();
+            for (piece, line) in group {
+                out.push(piece, line);
+            }
+            out.spill(self.spill)
+        };
+        let sorted = groups.into_par_iter().with_max_len(1).map(put).collect::<Result<_>>()?;
+        self.progress.advance(units.iter().map(|unit| unit.length).sum());
+        Ok(sorted)
+    }
+
+    /// Merges sorted runs into one.
+    pub(super) fn merge(&self, mut runs: Vec<Vec<Unit>>) -> Result<Vec<Unit>> {
+        let side_by_side = usize::try_from(self.budget / self.piece()).unwrap_or(usize::MAX).max(8);
+        while 1 < runs.len() {
+            let mut merged = Vec::new();
+            let mut rest = runs.into_iter().peekable();
+            while rest.peek().is_some() {
+                merged.push(self.merge_few(rest.by_ref().take(side_by_side).collect())?);
+            }
+            runs = merged;
+        }
+        Ok(runs.pop().unwrap_or_default())
+    }
+
+    fn merge_few(&self, runs: Vec<Vec<Unit>>) -> Result<Vec<Unit>> {
+        let mut runs: Vec<_> = runs.into_iter().map(Vec::into_iter).collect();
+        let mut heads = BinaryHeap::new();
+        for number in 0..runs.len() {
+            heads.extend(self.next_head(&mut runs[number], number)?);
+        }
+        let (mut out, mut full, mut merged) = (Piece::default(), Vec::new(), Vec::new());
+        while let Some(mut head) = heads.pop() {
+            let line = &head.piece.lines[head.line];
+            if !out.bytes.is_empty() && self.piece() < (out.bytes.len() + line.text.len()) as u64 {
+                full.push(std::mem::take(&mut out));
+            }
+            if full.len() == TOGETHER {
+                if self.progress.interrupted() {
+                    return Err(Error::Interrupted);
+                }
+                merged.extend(self.put(&mut full)?);
+            }
+            out.push(&head.piece, line);
+            head.line += 1;
+            if head.line < head.piece.lines.len() {
+                heads.push(head);
+            } else {
+                heads.extend(self.next_head(&mut runs[head.run], head.run)?);
+            }
+        }
+        full.push(out);
+        merged.extend(self.put(&mut full)?);
+        Ok(merged)
+    }
+
+    fn put(&self, full: &mut Vec<Piece>) -> Result<Vec<Unit>> {
+        let pieces = std::mem::take(full).into_par_iter().with_max_len(1);
+        pieces.filter(|piece| !piece.lines.is_empty()).map(|piece| piece.spill(self.spill)).collect()
+    }
+
+    fn next_head(&self, run: &mut std::vec::IntoIter<Unit>, number: usize) -> Result<Option<Head<'_>>> {
+        let Some(unit) = run.next() else { return Ok(None) };
+        let Place::Sorted(spilled) = &unit.place else { return Ok(None) };
+        let piece = Rc::new(Piece::take(spilled)?);
+        Ok(Some(Head { piece, line: 0, run: number, inputs: self.inputs }))
+    }
+}
+
+/// The next line of a run. The greatest is the line that comes first.
+struct Head<'a> {
+    piece: Rc<Piece>,
+    line: usize,
+    run: usize,
+    inputs: &'a [Input],
+}
+
+impl Ord for Head<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let [a, b] = [self, other].map(|head| (&*head.piece, &head.piece.lines[head.line]));
+        compare(self.inputs, b, a)
+    }
+}
+
+impl PartialOrd for Head<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Head<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Head<'_> {}
+
+/// The order of lines: that of their first events.
+fn compare(inputs: &[Input], (a_piece, a): (&Piece, &Line), (b_piece, b): (&Piece, &Line)) -> Ordering {
+    let source = |line: &Line| inputs[line.at.input as usize].source.as_deref();
+    (a.first.received_at, a.first.timestamp)
+        .cmp(&(b.first.received_at, b.first.timestamp))
+        .then_with(|| {
+            a_piece.bytes[a.first.message_id.clone()].cmp(&b_piece.bytes[b.first.message_id.clone()])
+        })
+        .then_with(|| a_piece.bytes[a.text.clone()].cmp(&b_piece.bytes[b.text.clone()]))
+        .then_with(|| source(a).cmp(&source(b)))
+        .then_with(|| a.at.cmp(&b.at))
+}
+
+impl Piece {
+    /// The lines of a unit, but for blank ones; `at` says where they are from if they were sorted before.
+    fn of(unit: &Unit, at: &[LineAt], bytes: Vec<u8>) -> Self {
+        let mut piece = Self { bytes, lines: Vec::new() };
+        let mut tape = Tape::default();
+        let ranges: Vec<Range<usize>> = lines(&piece.bytes).collect();
+        for (place, range) in ranges.into_iter().enumerate() {
+            let bom = unit.offset == 0 && range.start == 0 && piece.bytes.starts_with(BOM);
+            let text = if bom { BOM.len().min(range.end)..range.end } else { range };
+            let at = at.get(place).copied().unwrap_or(LineAt {
+                input: unit.input,
+                number: unit.first_line + place as u64,
+                offset: unit.offset + text.start as u64,
+            });
+            piece.add(text, at, &mut tape);
+        }
+        piece
+    }
+
+    fn add(&mut self, text: Range<usize>, at: LineAt, tape: &mut Tape) {
+        let line = &self.bytes[text.clone()];
+        let mut ends: Option<(Key, Key)> = None;
+        let mut sha1 = None;
+        let is_line = each_event(line, tape, &mut |item, parsed: &Parsed<'_>| {
+            let message_id = match &parsed.message_id {
+                Some(id) => id.as_ref().into(),
+                None => {
+                    let sha1 = sha1.get_or_insert_with(|| Sha1::new_with_prefix(line)).clone();
+                    derived_message_id(sha1, item).into()
+                }
+            };
+            let key = Key { received_at: parsed.received_at, timestamp: parsed.timestamp, message_id };
+            match &mut ends {
+                None => ends = Some((key.clone(), key)),
+                Some((first, _)) if key < *first => *first = key,
+                Some((_, last)) if *last < key => *last = key,
+                Some(_) => {}
+            }
+        });
+        if !is_line {
+            return;
+        }
+        // Rejected lines come last: when they come does not matter.
+        let (first, last) = ends.unwrap_or_else(|| (Key::least(Millis::MAX), Key::least(Millis::MIN)));
+        let (first, last) = (self.keep(&first), self.keep(&last));
+        self.lines.push(Line { first, last, at, text });
+    }
+
+    /// Keeps the `messageId` of a key behind the lines.
+    fn keep(&mut self, key: &Key) -> KeyOf {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(&key.message_id);
+        let message_id = start..self.bytes.len();
+        KeyOf { received_at: key.received_at, timestamp: key.timestamp, message_id }
+    }
+
+    /// Adds a line of another piece. Of the keys only clocks count for now: they are written at the end.
+    fn push(&mut self, from: &Self, line: &Line) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(&from.bytes[line.text.clone()]);
+        let text = start..self.bytes.len();
+        let (first, last) = (self.keep(&line.first.key(&from.bytes)), self.keep(&line.last.key(&from.bytes)));
+        self.lines.push(Line { first, last, at: line.at, text });
+    }
+
+    /// Spills the lines, which stand in order.
+    fn spill(&self, spill: &Spill) -> Result<Unit> {
+        let mut out = Vec::with_capacity(self.bytes.len() + 64 * self.lines.len());
+        for line in &self.lines {
+            out.extend_from_slice(&self.bytes[line.text.clone()]);
+            out.push(b'\n');
+        }
+        let length = out.len() as u64;
+        for line in &self.lines {
+            self.push_record(&mut out, line);
+        }
+        out.extend_from_slice(&length.to_le_bytes());
+        let key = |key: &KeyOf| key.key(&self.bytes);
+        let first = self.lines.first().map_or_else(|| Key::least(Millis::MAX), |line| key(&line.first));
+        let last = self.lines.iter().map(|line| key(&line.last)).max();
+        let last = last.unwrap_or_else(|| Key::least(Millis::MIN));
+        Ok(Unit {
+            input: self.lines.first().map_or(0, |line| line.at.input),
+            place: Place::Sorted(spill.put(&out)?),
+            // A byte order mark in it is none.
+            offset: 1,
+            length,
+            first_line: 1,
+            n_lines: self.lines.len() as u64,
+            earliest: first.received_at,
+            latest: last.received_at,
+            keys: Some(Arc::new((first, last))),
+            in_order: false,
+            too_long: None,
+        })
+    }
+
+    fn push_record(&self, out: &mut Vec<u8>, line: &Line) {
+        let LineAt { input, number, offset } = line.at;
+        out.extend_from_slice(&input.to_le_bytes());
+        for number in [number, offset, line.text.len() as u64] {
+            out.extend_from_slice(&number.to_le_bytes());
+        }
+        for key in [&line.first, &line.last] {
+            out.extend_from_slice(&key.received_at.to_le_bytes());
+            out.extend_from_slice(&key.timestamp.to_le_bytes());
+            out.extend_from_slice(&(key.message_id.len() as u64).to_le_bytes());
+            out.extend_from_slice(&self.bytes[key.message_id.clone()]);
+        }
+    }
+
+    /// Reads a spilled piece back.
+    fn take(spilled: &Spilled) -> Result<Self> {
+        let mut bytes = Vec::new();
+        spilled.take(&mut bytes).map_err(spill_error)?;
+        let mut reader = Reader { bytes: &bytes, at: records_at(&bytes) };
+        let mut lines = Vec::new();
+        let mut start = 0;
+        while let Some(line) = reader.line(start) {
+            start = line.text.end + 1;
+            lines.push(line);
+        }
+        Ok(Self { lines, bytes })
+    }
+}
+
+/// Takes the records off a spilled piece; where its lines are from.
+pub(super) fn take_lines_at(bytes: &mut Vec<u8>) -> Vec<LineAt> {
+    let at = records_at(bytes);
+    let mut reader = Reader { bytes, at };
+    let mut lines_at = Vec::new();
+    while let Some(line) = reader.line(0) {
+        lines_at.push(line.at);
+    }
+    bytes.truncate(at);
+    lines_at
+}
+
+/// Where the records of a piece begin.
+fn records_at(bytes: &[u8]) -> usize {
+    let length = bytes.last_chunk().map_or(0, |length| u64::from_le_bytes(*length));
+    usize::try_from(length).unwrap_or(usize::MAX).min(bytes.len())
+}
+
+/// Reads records.
+struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl Reader<'_> {
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let now = self.bytes.get(self.at..)?.first_chunk::<N>()?;
+        self.at += N;
+        Some(*now)
+    }
+
+    fn length(&mut self) -> Option<usize> {
+        usize::try_from(u64::from_le_bytes(self.take()?)).ok()
+    }
+
+    fn key(&mut self) -> Option<KeyOf> {
+        let received_at = Millis::from_le_bytes(self.take()?);
+        let timestamp = Millis::from_le_bytes(self.take()?);
+        let length = self.length()?;
+        let message_id = self.at..self.at + length;
+        self.at += length;
+        Some(KeyOf { received_at, timestamp, message_id })
+    }
+
+    /// The next record, of a line whose text begins at `start`; `None` behind the last one.
+    fn line(&mut self, start: usize) -> Option<Line> {
+        // What is left then says where the records begin.
+        if self.bytes.len() <= self.at + size_of::<u64>() {
+            return None;
+        }
+        let input = u32::from_le_bytes(self.take()?);
+        let number = u64::from_le_bytes(self.take()?);
+        let offset = u64::from_le_bytes(self.take()?);
+        let text = start..start + self.length()?;
+        Some(Line { first: self.key()?, last: self.key()?, at: LineAt { input, number, offset }, text })
+    }
+}

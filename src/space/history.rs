@@ -1,0 +1,202 @@
+//! What the space was after each run, so that it can be rolled back to it. Part of the manifest.
+//!
+//! A run records only the tables that it changed: what it did not change is recorded by the newest run before it that did.
+//! The oldest record therefore lists every table. Old records are dropped, but for one a month, and what only they record
+//! moves to the next one.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Datelike};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+use super::manifest::{Manifest, Run, Stored, TableState};
+use crate::event::timestamp::Micros;
+
+/// The space after a run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct After {
+    /// The last `uuid_ts` given, in microseconds.
+    pub uuid_ts: Micros,
+    /// The digest of the rules of the last run that had rules.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rules: Option<String>,
+    /// The tables that the run changed, by name, each on one line.
+    #[serde(serialize_with = "write_tables", deserialize_with = "read_tables")]
+    pub tables: BTreeMap<String, TableState>,
+}
+
+impl After {
+    /// The whole of a manifest.
+    fn of(manifest: &Manifest) -> Self {
+        Self {
+            uuid_ts: manifest.uuid_ts,
+            rules: manifest.config.as_ref().map(|config| config.digest.clone()),
+            tables: manifest.tables.clone(),
+        }
+    }
+}
+
+impl Manifest {
+    /// Records what the last run left. `before` is the manifest that it began with.
+    pub(super) fn record_run(&mut self, before: &Self) {
+        let mut after = After::of(self);
+        if let Some(last) = self.runs.iter_mut().rev().nth(1) {
+            // An earlier version of the program recorded nothing.
+            last.after.get_or_insert_with(|| After::of(before));
+            after.tables.retain(|name, state| before.tables.get(name) != Some(state));
+        }
+        if let Some(run) = self.runs.last_mut() {
+            run.after = Some(after);
+        }
+    }
+
+    /// Keeps the texts of rules that runs refer to. `before` is the manifest that the last run began with.
+    pub(super) fn record_rules(&mut self, before: &Self) {
+        let current = self.config.as_ref().map(|config| config.digest.clone());
+        if let Some(old) = before.config.as_ref().filter(|old| Some(&old.digest) != current.as_ref()) {
+            self.rules.insert(old.digest.clone(), old.text.clone());
+        }
+        self.rules.retain(|digest, _| Some(digest) != current.as_ref());
+    }
+
+    /// The text of the rules with this digest.
+    #[must_use]
+    pub fn rules_text(&self, digest: &str) -> Option<&str> {
+        let current = self.config.as_ref().filter(|config| config.digest == digest);
+        current.map(|config| &config.text).or_else(|| self.rules.get(digest)).map(String::as_str)
+    }
+
+    /// Drops records of all but the last `keep` runs and the last run of each month before them, by its clock.
+    pub(super) fn thin_runs(&mut self, keep: u32) {
+        let recorded: Vec<usize> = (0..self.runs.len()).filter(|&at| self.runs[at].after.is_some()).collect();
+        let n_old = recorded.len().saturating_sub(keep as usize);
+        for pair in recorded[..recorded.len().min(n_old + 1)].windows(2) {
+            if month(&self.runs[pair[0]]) != month(&self.runs[pair[1]]) {
+                continue;
+            }
+            let dropped = self.runs[pair[0]].after.take();
+            if let (Some(dropped), Some(next)) = (dropped, &mut self.runs[pair[1]].after) {
+                for (name, state) in dropped.tables {
+                    next.tables.entry(name).or_insert(state);
+                }
+            }
+        }
+    }
+
+    /// The tables as they were after a run, counted from 1; none if it is not recorded.
+    #[must_use]
+    pub fn tables_after(&self, run: usize) -> Option<BTreeMap<String, TableState>> {
+        let runs = self.runs.get(..run)?;
+        runs.last()?.after.as_ref()?;
+        let mut tables = BTreeMap::new();
+        for after in runs.iter().filter_map(|run| run.after.as_ref()) {
+            tables.extend(after.tables.clone());
+        }
+        Some(tables)
+    }
+}
+
+/// The month of a run's clock.
+fn month(run: &Run) -> Option<(i32, u32)> {
+    let time = DateTime::from_timestamp_micros(run.after.as_ref()?.uuid_ts)?;
+    Some((time.year(), time.month()))
+}
+
+/// `ROWS BYTES DIGEST LINK`, and `STORED TAIL` if it is compressed.
+fn write_tables<S: Serializer>(tables: &BTreeMap<String, TableState>, out: S) -> Result<S::Ok, S::Error> {
+    out.collect_map(tables.iter().map(|(name, state)| {
+        let TableState { rows, bytes, digest, link, stored } = state;
+        let mut text = format!("{rows} {bytes} {digest} {link}");
+        if let Some(Stored { bytes, tail }) = stored {
+            text.push_str(&format!(" {bytes} {tail}"));
+        }
+        (name, text)
+    }))
+}
+
+fn read_tables<'a, D: Deserializer<'a>>(input: D) -> Result<BTreeMap<String, TableState>, D::Error> {
+    let texts: BTreeMap<String, String> = BTreeMap::deserialize(input)?;
+    let tables = texts.into_iter().map(|(name, text)| {
+        let state = read_table(&text).ok_or_else(|| D::Error::custom(format!("`{text}` is not a table")))?;
+        Ok((name, state))
+    });
+    tables.collect()
+}
+
+fn read_table(text: &str) -> Option<TableState> {
+    let words: Vec<&str> = text.split(' ').collect();
+    let (rows, bytes, digest, link, stored) = match words[..] {
+        [rows, bytes, digest, link] => (rows, bytes, digest, link, None),
+        [rows, bytes, digest, link, stored, tail] => {
+            let stored = Stored { bytes: stored.parse().ok()?, tail: tail.parse().ok()? };
+            (rows, bytes, digest, link, Some(stored))
+        }
+        _ => return None,
+    };
+    Some(TableState {
+        rows: rows.parse().ok()?,
+        bytes: bytes.parse().ok()?,
+        digest: digest.to_owned(),
+        link: link.to_owned(),
+        stored,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: Micros = 86_400_000_000;
+
+    fn table(rows: u64) -> TableState {
+        let stored = (rows % 2 == 0).then_some(Stored { bytes: rows * 3, tail: rows });
+        TableState { rows, bytes: rows * 10, digest: format!("{rows:032x}"), link: "0".repeat(32), stored }
+    }
+
+    /// A space after one run a day, each of which changes two of five tables.
+    fn space(n_runs: u64, keep: u32) -> (Manifest, Vec<BTreeMap<String, TableState>>) {
+        let mut manifest = Manifest::default();
+        let mut expected = vec![BTreeMap::new()];
+        for run in 1..=n_runs {
+            let before = manifest.clone();
+            for name in [run % 5, run % 3] {
+                manifest.tables.insert(format!("table_{name}"), table(run));
+            }
+            manifest.uuid_ts = i64::try_from(run).unwrap() * DAY;
+            manifest.runs.push(Run::default());
+            manifest.record_run(&before);
+            manifest.thin_runs(keep);
+            let bytes = serde_json::to_vec(&manifest).unwrap();
+            assert_eq!(serde_json::from_slice::<Manifest>(&bytes).unwrap(), manifest);
+            expected.push(manifest.tables.clone());
+        }
+        (manifest, expected)
+    }
+
+    #[test]
+    fn the_last_runs_and_one_a_month_before_them_are_recorded_whole() {
+        let (manifest, expected) = space(100, 30);
+        let recorded: Vec<usize> = (1..=100).filter(|&run| manifest.tables_after(run).is_some()).collect();
+        // The clock begins with 2 January 1970.
+        let expected_runs: Vec<usize> = [30, 58].into_iter().chain(71..=100).collect();
+        assert_eq!(recorded, expected_runs);
+        for run in recorded {
+            assert_eq!(manifest.tables_after(run).unwrap(), expected[run], "run {run}");
+        }
+    }
+
+    #[test]
+    fn a_space_of_an_earlier_version_is_recorded_from_its_last_run_on() {
+        let (mut manifest, mut expected) = space(3, 30);
+        manifest.runs.iter_mut().for_each(|run| run.after = None);
+        let before = manifest.clone();
+        manifest.tables.insert("table_1".to_owned(), table(7));
+        manifest.runs.push(Run::default());
+        manifest.record_run(&before);
+        expected.push(manifest.tables.clone());
+        assert_eq!(manifest.tables_after(2), None);
+        assert_eq!(manifest.tables_after(3).unwrap(), expected[3]);
+        assert_eq!(manifest.tables_after(4).unwrap(), expected[4]);
+        assert_eq!(manifest.runs[3].after.as_ref().unwrap().tables.len(), 1);
+    }
+}
