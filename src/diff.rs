@@ -3,6 +3,7 @@
 //! Tables are found and paired, the rows of each pair compared by key, profiles compared by their identifiers; and where
 //! results differ, it is asked whether they differ in more than generated ids.
 
+pub mod across_formats;
 pub mod columns;
 pub mod csv_rows;
 pub mod fail_on;

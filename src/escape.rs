@@ -3,7 +3,8 @@
 use std::{borrow::Cow, fmt::Write};
 
 /// Replaces what could act on a terminal or fake a line by its JSON escape, such as `\u001b`: control characters, line
-/// and paragraph separators, and characters that change the direction of writing. Everything else stays as it is.
+/// and paragraph separators, characters that change the direction of writing, and those that are not seen at all.
+/// Everything else stays as it is, also what joins emoji.
 ///
 /// JSON text stays JSON text: outside of strings it has none of these but white space, so pass it line by line.
 #[must_use]
@@ -32,7 +33,7 @@ fn acts(character: char) -> bool {
     character.is_control()
         || matches!(
             character,
-            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{206f}' | '\u{fff9}'..='\u{fffb}'
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
         )
 }
 
@@ -48,6 +49,7 @@ mod tests {
             ("\u{7f}\u{9b}31m", "\\u007f\\u009b31m"),
             ("\u{202e}txt.exe\u{2066}\u{200f}", "\\u202etxt.exe\\u2066\\u200f"),
             ("\u{2028}error: fake", "\\u2028error: fake"),
+            ("\u{feff}a\u{200b}b\u{ad}", "\\ufeffa\\u200bb\\u00ad"),
         ] {
             assert_eq!(escaped(text), expected);
         }

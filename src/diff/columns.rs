@@ -163,19 +163,37 @@ fn present(doc: Document<'_>, name: &[u8], typing: Typing) -> Option<u32> {
     doc.get(0, name).filter(|value| !is_null(doc, *value, typing))
 }
 
-/// The text that all rows have that are the same as this one, whatever their order of columns.
+/// Whether two rows have the same value in a column.
+#[must_use]
+pub fn same_column(old: Document<'_>, new: Document<'_>, name: &[u8], typing: Typing) -> bool {
+    !differs(old, present(old, name, typing), new, present(new, name, typing), typing)
+}
+
+/// The text that all rows have that may be the same as this one, whatever their order of columns. With types, all that
+/// have it are the same.
 #[must_use]
 pub fn canonical(doc: Document<'_>, typing: Typing, ignored: &Ignored) -> Vec<u8> {
+    spelled(doc, typing, ignored, typing)
+}
+
+/// The text that those rows of its own side have that are the same.
+#[must_use]
+pub fn exact(doc: Document<'_>, typing: Typing, ignored: &Ignored) -> Vec<u8> {
+    spelled(doc, typing, ignored, Typing::Json)
+}
+
+/// The columns that are not null by one typing, spelled by another.
+fn spelled(doc: Document<'_>, nulls: Typing, ignored: &Ignored, values: Typing) -> Vec<u8> {
     let mut columns: Vec<(Cow<'_, [u8]>, u32)> =
-        by_name(doc, typing).into_iter().filter(|(name, _)| !ignored.matches(name)).collect();
+        by_name(doc, nulls).into_iter().filter(|(name, _)| !ignored.matches(name)).collect();
     columns.sort_unstable();
     let mut out = Vec::new();
     for (name, value) in columns {
         out.extend_from_slice(&(name.len() as u64).to_be_bytes());
         out.extend_from_slice(&name);
-        match typing {
+        match values {
             Typing::Json => push_canonical(&mut out, doc, value),
-            Typing::Text => push_canonical_text(&mut out, doc, value),
+            Typing::Csv | Typing::Text => push_canonical_text(&mut out, doc, value),
         }
         out.push(0);
     }

@@ -37,6 +37,14 @@ pub struct TableRules {
     pub watch: Option<Watch>,
 }
 
+impl TableRules {
+    /// Whether rows with the same key have the same bytes as key, and rows that are the same bytes need no look.
+    #[must_use]
+    pub fn exact(&self) -> bool {
+        self.typing == Typing::Json
+    }
+}
+
 /// A line with its place.
 #[derive(Debug, Clone, Copy)]
 pub struct Line<'a> {
@@ -50,7 +58,7 @@ pub struct Line<'a> {
 
 /// Judges the rows of one key after the other.
 pub struct Judge<'a> {
-    rules: &'a TableRules,
+    pub(super) rules: &'a TableRules,
     ignored: Ignored,
     tapes: [Tape; 2],
     /// What was found so far.
@@ -74,6 +82,10 @@ impl<'a> Judge<'a> {
 
     /// All rows of a key that are not known to be the same. `twice` tells that the key stands more than once on a side.
     pub fn rows(&mut self, key: &[u8], old: &[Line<'_>], new: &[Line<'_>], twice: Twice) {
+        if !self.rules.exact() {
+            self.rows_across_formats(key, old, new);
+            return;
+        }
         let mut tapes = std::mem::take(&mut self.tapes);
         match (old, new, twice) {
             ([old], [new], Twice::No) => {
@@ -100,7 +112,12 @@ impl<'a> Judge<'a> {
         self.tapes = tapes;
     }
 
-    fn read<'t>(&mut self, side: usize, line: Line<'t>, tape: &'t mut Tape) -> Option<Document<'t>> {
+    pub(super) fn read<'t>(
+        &mut self,
+        side: usize,
+        line: Line<'t>,
+        tape: &'t mut Tape,
+    ) -> Option<Document<'t>> {
         match read_row(tape, line.bytes) {
             Ok(()) => Some(Document { text: line.bytes, tokens: &tape.tokens }),
             Err(no_row) => {
@@ -110,7 +127,7 @@ impl<'a> Judge<'a> {
         }
     }
 
-    fn pair(&mut self, key: &[u8], old: Document<'_>, new: Document<'_>) {
+    pub(super) fn pair(&mut self, key: &[u8], old: Document<'_>, new: Document<'_>) {
         let typing = self.rules.typing;
         let changed = compare(old, new, typing, &mut self.ignored);
         if changed.is_empty() {
@@ -144,15 +161,15 @@ impl<'a> Judge<'a> {
                     new: value(new, column.new),
                 })
                 .collect();
-            let key = self.key_cells(new);
-            self.outcome.examples.push(RowChange { kind: RowKind::Changed, key, cells });
+            let (sort_key, key) = (key.to_vec(), self.key_cells(new));
+            self.outcome.examples.push(RowChange { kind: RowKind::Changed, sort_key, key, cells });
         }
         if n <= self.rules.every {
             self.record(key, RowKind::Changed, new, |out| push_changed(out, old, new, &changed));
         }
     }
 
-    fn one_sided(&mut self, key: &[u8], kind: RowKind, doc: Document<'_>) {
+    pub(super) fn one_sided(&mut self, key: &[u8], kind: RowKind, doc: Document<'_>) {
         let (typing, side) = (self.rules.typing, if kind == RowKind::Removed { OLD } else { NEW });
         note_columns(doc, typing, &mut self.ignored, &mut self.outcome.seen[side]);
         let n = self.count(kind);
@@ -167,8 +184,8 @@ impl<'a> Judge<'a> {
                     });
                 }
             }
-            let key = self.key_cells(doc);
-            self.outcome.examples.push(RowChange { kind, key, cells });
+            let (sort_key, key) = (key.to_vec(), self.key_cells(doc));
+            self.outcome.examples.push(RowChange { kind, sort_key, key, cells });
         }
         if n <= self.rules.every {
             self.record(key, kind, doc, |out| {

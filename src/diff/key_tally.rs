@@ -1,7 +1,7 @@
 //! Which keys stand more than once on a side, for tables that are in no order.
 //!
-//! Every key is remembered as 126 bits of its hash and two bits that tell where it was met. What does not fit into memory
-//! is sorted and set aside in a temporary file; in the end all is passed in order once.
+//! Every key is remembered as its hash and a byte for where it was met. What does not fit into memory is sorted and
+//! written to a temporary file; in the end all is read in order once.
 
 use std::{
     cmp::Reverse,
@@ -13,7 +13,7 @@ use std::{
 
 use rayon::prelude::*;
 
-use crate::error::Result;
+use crate::{collections::Key, error::Result};
 
 use super::{
     outcome::{NEW, OLD},
@@ -21,7 +21,7 @@ use super::{
 };
 
 /// Where a key was met.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Met {
     /// In a line that both sides have.
     Both = 0,
@@ -31,10 +31,16 @@ pub enum Met {
     New = 2,
 }
 
+/// A key by its hash. In halves, as a `u128` would take eight bytes more beside a byte.
+type Entry = (Key, Met);
+
+/// Bytes of an entry in a file.
+const ENTRY: usize = 17;
+
 /// Counts keys.
 #[derive(Debug)]
 pub struct KeyTally {
-    keys: Vec<u128>,
+    keys: Vec<Entry>,
     room: usize,
     aside: Option<File>,
     /// How many keys each sorted part has that was set aside.
@@ -46,14 +52,14 @@ pub struct KeyTally {
 pub struct Twofold {
     /// How many, on each side.
     pub counts: [u64; 2],
-    keys: Vec<u128>,
+    keys: Vec<Key>,
 }
 
 impl Twofold {
     /// Whether a key stands more than once on a side.
     #[must_use]
     pub fn contains(&self, key_hash: u128) -> bool {
-        self.keys.binary_search(&(key_hash >> 2)).is_ok()
+        self.keys.binary_search(&Key::from(key_hash)).is_ok()
     }
 }
 
@@ -61,7 +67,7 @@ impl KeyTally {
     /// A tally that may take about so much memory.
     #[must_use]
     pub fn new(memory: u64) -> Self {
-        let room = usize::try_from(memory / 16).unwrap_or(usize::MAX).max(1 << 10);
+        let room = usize::try_from(memory / size_of::<Entry>() as u64).unwrap_or(usize::MAX).max(1 << 10);
         Self { keys: Vec::new(), room, aside: None, parts: Vec::new() }
     }
 
@@ -70,7 +76,7 @@ impl KeyTally {
         if self.keys.len() == self.room {
             self.set_aside()?;
         }
-        self.keys.push(key_hash >> 2 << 2 | met as u128);
+        self.keys.push((Key::from(key_hash), met));
         Ok(())
     }
 
@@ -83,7 +89,10 @@ impl KeyTally {
         let mut block = Vec::with_capacity(1 << 20);
         for keys in self.keys.chunks(1 << 16) {
             block.clear();
-            block.extend(keys.iter().flat_map(|key| key.to_le_bytes()));
+            for (key, met) in keys {
+                block.extend_from_slice(&key.whole().to_le_bytes());
+                block.push(*met as u8);
+            }
             file.write_all(&block).map_err(temporary)?;
         }
         self.parts.push(self.keys.len() as u64);
@@ -111,9 +120,11 @@ impl KeyTally {
         let mut from = 0;
         let mut heap = BinaryHeap::new();
         for n_keys in self.parts {
-            let mut part =
-                BufReader::with_capacity(1 << 16, Part { file: &file, from, to: from + n_keys * 16 });
-            from += n_keys * 16;
+            let mut part = BufReader::with_capacity(
+                1 << 16,
+                Part { file: &file, from, to: from + n_keys * ENTRY as u64 },
+            );
+            from += n_keys * ENTRY as u64;
             if let Some(key) = next(&mut part)? {
                 heap.push(Reverse((key, parts.len())));
             }
@@ -130,10 +141,14 @@ impl KeyTally {
     }
 }
 
-fn next(part: &mut impl Read) -> Result<Option<u128>> {
-    let mut key = [0; 16];
-    match part.read_exact(&mut key) {
-        Ok(()) => Ok(Some(u128::from_le_bytes(key))),
+fn next(part: &mut impl Read) -> Result<Option<Entry>> {
+    let mut entry = [0; ENTRY];
+    match part.read_exact(&mut entry) {
+        Ok(()) => {
+            let (key, met) = entry.split_first_chunk().expect("an entry begins with a hash");
+            let met = [Met::Both, Met::Old, Met::New][usize::from(met[0])];
+            Ok(Some((Key::from(u128::from_le_bytes(*key)), met)))
+        }
         Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => Ok(None),
         Err(e) => Err(temporary(e)),
     }
@@ -157,17 +172,17 @@ impl Read for Part<'_> {
 /// The occurrences of one key.
 #[derive(Default)]
 struct Group {
-    key: Option<u128>,
+    key: Option<Key>,
     counts: [u64; 3],
 }
 
 impl Group {
-    fn take(&mut self, key: u128, twofold: &mut Twofold) {
-        if self.key != Some(key >> 2) {
+    fn take(&mut self, (key, met): Entry, twofold: &mut Twofold) {
+        if self.key != Some(key) {
             self.end(twofold);
-            self.key = Some(key >> 2);
+            self.key = Some(key);
         }
-        self.counts[(key & 3) as usize % 3] += 1;
+        self.counts[met as usize] += 1;
     }
 
     fn end(&mut self, twofold: &mut Twofold) {

@@ -46,8 +46,11 @@ pub struct Key {
     pub columns: Vec<String>,
     /// What of a whole row does not count.
     pub ignored: Ignored,
-    /// Whether a number and a text that reads like it are two keys.
+    /// Whether a number and a text that reads like it are two keys. If not, keys are only sorted together: which are the
+    /// same, [`super::across_formats`] decides.
     pub typing: Typing,
+    /// Whether a number is the text that it is written as.
+    pub numbers_are_text: bool,
 }
 
 /// A line that is no row: not JSON, not an object.
@@ -81,37 +84,38 @@ impl Key {
         for column in &self.columns {
             match doc.get(0, column.as_bytes()).filter(|value| !is_null(doc, *value, self.typing)) {
                 None => out.push(1),
-                Some(value) if self.typing == Typing::Text => {
+                Some(value) if self.typing == Typing::Csv => {
                     out.push(6);
                     let start = out.len();
                     push_canonical_text(out, doc, value);
-                    // Control characters are not worth keeping apart here, and 0 ends a column.
+                    // These keys need not tell texts apart, and 0 ends a column.
                     out[start..].iter_mut().filter(|byte| **byte == 0).for_each(|byte| *byte = 1);
                     out.push(0);
                 }
-                Some(value) => push_part(out, doc, value),
+                Some(value) => self.push_part(out, doc, value),
             }
         }
     }
-}
 
-/// One column of a key. The tag keeps kinds apart, the 0 at the end keeps columns apart; a 0 in a text is followed by
-/// 255, which is no tag.
-fn push_part(out: &mut Vec<u8>, doc: Document<'_>, value: u32) {
-    match doc.kind(value) {
-        Kind::Null => out.push(1),
-        Kind::False => out.push(2),
-        Kind::True => out.push(3),
-        Kind::Integer | Kind::Number => {
-            out.push(4);
-            Decimal::read(doc.raw(value)).push_sortable(out);
-        }
-        Kind::Plain => push_plain(out, doc.raw(value)),
-        Kind::Escaped => push_text(out, &doc.string(value).unwrap_or_default()),
-        Kind::Array | Kind::Object => {
-            out.push(6);
-            push_canonical(out, doc, value);
-            out.push(0);
+    /// Appends one column. The tag keeps types apart, the 0 at the end keeps columns apart; a 0 in a text is followed by
+    /// 255, which is no tag.
+    pub fn push_part(&self, out: &mut Vec<u8>, doc: Document<'_>, value: u32) {
+        match doc.kind(value) {
+            Kind::Null => out.push(1),
+            Kind::False => out.push(2),
+            Kind::True => out.push(3),
+            Kind::Integer | Kind::Number if self.numbers_are_text => push_plain(out, doc.raw(value)),
+            Kind::Integer | Kind::Number => {
+                out.push(4);
+                Decimal::read(doc.raw(value)).push_sortable(out);
+            }
+            Kind::Plain => push_plain(out, doc.raw(value)),
+            Kind::Escaped => push_text(out, &doc.string(value).unwrap_or_default()),
+            Kind::Array | Kind::Object => {
+                out.push(6);
+                push_canonical(out, doc, value);
+                out.push(0);
+            }
         }
     }
 }
@@ -198,7 +202,7 @@ impl<'a> KeyFinder<'a> {
         let doc = Document { text: line, tokens: &self.tape.tokens };
         let mut at = 0;
         let mut n_missing = self.key.columns.len();
-        if self.key.typing == Typing::Text {
+        if self.key.typing == Typing::Csv {
             return;
         }
         for (name, value) in doc.members(0) {
@@ -233,7 +237,7 @@ mod tests {
 
     fn key(columns: &[&str], line: &str) -> Vec<u8> {
         let columns = columns.iter().map(|column| (*column).to_owned()).collect();
-        let key = Key { columns, ignored: none_ignored(), typing: Typing::Json };
+        let key = Key { columns, ignored: none_ignored(), typing: Typing::Json, numbers_are_text: false };
         let mut tape = Tape::default();
         read_row(&mut tape, line.as_bytes()).unwrap();
         let mut out = Vec::new();
@@ -268,6 +272,7 @@ mod tests {
             columns: vec!["c".to_owned(), "a".to_owned()],
             ignored: none_ignored(),
             typing: Typing::Json,
+            numbers_are_text: false,
         };
         let mut finder = KeyFinder::new(&columns);
         for line in [

@@ -110,8 +110,9 @@ struct Last {
 
 impl Join<'_> {
     fn step(&mut self) -> Result<Step> {
+        let exact = self.judge.rules.exact();
         let [old, new] = &mut self.sides;
-        if old.rows.fill()? {
+        if exact && old.rows.fill()? {
             let line = old.rows.line();
             if new.rows.starts_with_line(line) || new.rows.fill()? && new.rows.line() == line {
                 return Ok(self.same_line());
@@ -139,7 +140,8 @@ impl Join<'_> {
             }
         }
         let [old, new] = &self.sides;
-        let n_rows = [old.lines.len() as u64, new.lines.len() as u64];
+        // Which rows have the same key is found out later if keys are not exact.
+        let n_rows = [old, new].map(|side| if exact { side.lines.len() as u64 } else { 0 });
         if !self.last.see(&self.key, n_rows, &mut self.judge.outcome) {
             return Ok(Step::OutOfOrder);
         }

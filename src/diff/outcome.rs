@@ -49,6 +49,8 @@ pub struct Cell {
 pub struct RowChange {
     /// What happened.
     pub kind: RowKind,
+    /// Sorts as the key does.
+    pub sort_key: Vec<u8>,
     /// The columns of the key with their values as JSON.
     pub key: Vec<(String, String)>,
     /// What changed; of a row that was added or removed, all its columns.

@@ -1,8 +1,6 @@
 //! A table read on all cores, where the order of its rows does not matter: plain files in ranges of whole lines, packed
 //! ones whole.
 
-use std::sync::Arc;
-
 use rayon::prelude::*;
 
 use crate::{error::Result, files::Files, read::inputs::Packing};
@@ -34,7 +32,7 @@ fn read_file<T: Send>(
     if file.packing != Packing::Plain || file.format != Format::Json || file.bytes <= RANGE {
         return Ok(vec![read(&mut Rows::of_table(&vec![file.clone()], files))?]);
     }
-    let opened = Arc::new(files.open(&file.path)?);
+    let opened = file.open(files)?;
     // A line belongs to the range in which it begins: where one begins is where the one before ends.
     let start_of = |n: u64| -> Result<u64> {
         let cut = n * RANGE;

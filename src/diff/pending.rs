@@ -84,7 +84,9 @@ impl<'a> Pending<'a> {
             return spill.push(row);
         }
         let Spilled { side, line, key_hash, place } = row;
-        *self.balance.entry(hash).or_default() += if side == OLD { 1 } else { -1 };
+        if self.rules.exact() {
+            *self.balance.entry(hash).or_default() += if side == OLD { 1 } else { -1 };
+        }
         let length = u32::try_from(line.len()).expect("a line is shorter than 4 GiB");
         let start = self.bytes.len();
         self.rows.push(Waiting { hash, key_hash, start, length, side: u8::from(side == NEW), place });
@@ -128,6 +130,9 @@ impl<'a> Pending<'a> {
 
     /// The rows that still wait.
     fn waiting(&self) -> Vec<Waiting> {
+        if !self.rules.exact() {
+            return self.rows.clone();
+        }
         let mut balance = self.balance.clone();
         let mut rows = Vec::new();
         // Of several equal lines any may stay.
@@ -154,7 +159,6 @@ impl<'a> Pending<'a> {
         };
         let (mut whole, mut runs) = (Outcome::default(), Vec::new());
         finish_spilled(spill, self.room, rules, twofold, meter, &mut whole, &mut runs)?;
-        whole.examples.sort_by(|a, b| (a.kind, &a.key).cmp(&(b.kind, &b.key)));
         Ok((whole, runs))
     }
 }
@@ -203,7 +207,7 @@ fn finish_spilled(
 fn merge_examples(whole: &mut Outcome, mut part: Outcome, limit: usize) -> Result<()> {
     let mut examples = std::mem::take(&mut whole.examples);
     examples.append(&mut part.examples);
-    examples.sort_by(|a, b| (a.kind, &a.key).cmp(&(b.kind, &b.key)));
+    examples.sort_by(|a, b| (a.kind, &a.sort_key).cmp(&(b.kind, &b.sort_key)));
     whole.add(part, limit)?;
     whole.add(Outcome { examples, ..Outcome::default() }, limit)
 }

@@ -112,7 +112,7 @@ fn cut(old: &Opened<'_>, new: &Opened<'_>, size: u64) -> Result<Option<Vec<Piece
 
 impl<'a> Opened<'a> {
     fn open(table: &'a TableFile, rules: &'a TableRules, files: &'a Files) -> Result<Self> {
-        Ok(Self { table, file: Arc::new(files.open(&table.path)?), rules, files })
+        Ok(Self { table, file: table.open(files)?, rules, files })
     }
 
     fn rows(&self, range: Range<u64>, block: usize) -> Rows<'a> {

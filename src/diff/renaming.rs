@@ -153,7 +153,8 @@ impl Renaming {
             return Ok(());
         };
         let key = key(columns);
-        let mut groups: [Vec<(u128, Box<[u8]>)>; 2] = Default::default();
+        // What happened to an id, behind it: nothing but these decides which ids are paired first.
+        let mut groups: [Vec<(Box<[u8]>, Box<[u8]>)>; 2] = Default::default();
         for (side, table) in [old, new].into_iter().enumerate() {
             let mut parts = Vec::new();
             each_row(table, files, &mut |row| {
@@ -171,16 +172,16 @@ impl Renaming {
                 if let Some(partner) = partners.get(&*into).filter(|_| merged) {
                     parts.extend_from_slice(if side == 0 { partner } else { &into });
                 }
-                groups[side].push((key_of(&parts), id.as_ref().into()));
+                groups[side].push((id.as_ref().into(), parts.as_slice().into()));
             })?;
             groups[side].sort();
         }
         let [old, new] = groups;
-        let mut of_new: Map<u128, Vec<Box<[u8]>>> = Map::default();
-        for (group, id) in new.into_iter().rev() {
+        let mut of_new: Map<Box<[u8]>, Vec<Box<[u8]>>> = Map::default();
+        for (id, group) in new.into_iter().rev() {
             of_new.entry(group).or_default().push(id);
         }
-        for (group, old) in old {
+        for (old, group) in old {
             if let Some(new) = of_new.get_mut(&group).and_then(Vec::pop) {
                 self.pair(&old, &new);
             }

@@ -3,7 +3,7 @@
 
 use std::{
     fs::File,
-    io::Read,
+    io::{self, Read},
     ops::Range,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
@@ -12,6 +12,7 @@ use std::{
 
 use crate::{
     error::{Error, Result},
+    escape::escaped,
     files::Files,
     read::{
         inputs::{Packing, first_bytes, unpack},
@@ -20,7 +21,7 @@ use crate::{
 };
 
 use super::{
-    csv_rows::CsvRows,
+    csv_rows::{CsvRows, wrong_cells},
     sides::{Format, Table, TableFile},
 };
 
@@ -204,18 +205,12 @@ impl<'a> Rows<'a> {
             }
             self.buffer.resize(self.buffer.len() * 2, 0);
         }
-        let read = loop {
+        let n_read = loop {
             match reader.read(&mut self.buffer[self.unread.end..]) {
-                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-                other => break other,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                other => break other.map_err(|e| unreadable(&self.path, self.packed, e))?,
             }
         };
-        let n_read = read.map_err(|e| match (Error::io("read", &self.path, e), self.packed) {
-            (error, true) => {
-                error.hint("a packed file that was cut short or is damaged cannot be read to its end")
-            }
-            (error, false) => error,
-        })?;
         if n_read == 0 {
             self.reader = None;
         }
@@ -226,12 +221,12 @@ impl<'a> Rows<'a> {
     fn next_file(&mut self) -> Result<bool> {
         let Some(file) = self.waiting.pop() else { return Ok(false) };
         let mut reader = open(&file, self.files)?;
-        let io = |e| Error::io("read", &file.path, e);
+        let packed = file.packing != Packing::Plain;
         // A byte order mark is no part of the first line.
         let mut first = vec![0; 3];
         let mut n_first = 0;
         while n_first < first.len() {
-            match reader.read(&mut first[n_first..]).map_err(io)? {
+            match reader.read(&mut first[n_first..]).map_err(|e| unreadable(&file.path, packed, e))? {
                 0 => break,
                 n_read => n_first += n_read,
             }
@@ -244,27 +239,58 @@ impl<'a> Rows<'a> {
         self.unread = 0..first.len();
         self.place = Place { file: self.place.file.wrapping_add(1), offset };
         self.reader = Some(reader);
-        self.packed = file.packing != Packing::Plain;
+        self.packed = packed;
         self.path = file.path;
         Ok(true)
     }
 }
 
+fn unreadable(path: &Path, packed: bool, e: io::Error) -> Error {
+    if let Some((line, message)) = wrong_cells(&e) {
+        return Error::line(path, line, message).hint("mend the line, or export the table again");
+    }
+    match (Error::io("read", path, e), packed) {
+        (error, true) => {
+            error.hint("a packed file that was cut short or is damaged cannot be read to its end")
+        }
+        (error, false) => error,
+    }
+}
+
 /// Opens a file of a table: its committed bytes, unpacked, as NDJSON.
-pub fn open(file: &TableFile, files: &Files) -> Result<Box<dyn Read + Send>> {
-    let io = |e| Error::io("read", &file.path, e);
-    let opened = files.open(&file.path)?;
-    let reader: Box<dyn Read + Send> = if file.packing == Packing::Plain {
-        Box::new(Part { file: Arc::new(opened), range: file.start..file.bytes })
-    } else {
-        let mut opened = opened.take(file.bytes);
-        let first = first_bytes(&mut opened).map_err(io)?;
-        unpack(first, opened).map_err(io)?
-    };
+fn open(file: &TableFile, files: &Files) -> Result<Box<dyn Read + Send>> {
     Ok(match file.format {
-        Format::Json => reader,
-        Format::Csv => Box::new(CsvRows::new(reader).map_err(io)?),
+        Format::Json => open_content(file, files)?,
+        Format::Csv => Box::new(open_csv(file, files)?),
     })
+}
+
+fn open_csv(file: &TableFile, files: &Files) -> Result<CsvRows<Box<dyn Read + Send>>> {
+    let rows = CsvRows::new(open_content(file, files)?);
+    let rows = rows.map_err(|e| unreadable(&file.path, file.packing != Packing::Plain, e))?;
+    match rows.repeated_column() {
+        None => Ok(rows),
+        Some(column) => {
+            let message = if column.is_empty() {
+                "has two columns without a name".to_owned()
+            } else {
+                format!("has the column `{}` twice", escaped(&String::from_utf8_lossy(column)))
+            };
+            Err(Error::line(&file.path, 1, message)
+                .hint("give each column its own name in the header, or leave one out"))
+        }
+    }
+}
+
+/// Opens a file of a table: its committed bytes, unpacked.
+fn open_content(file: &TableFile, files: &Files) -> Result<Box<dyn Read + Send>> {
+    let io = |e| Error::io("read", &file.path, e);
+    let mut bytes = Part { file: file.open(files)?, range: file.start..file.bytes };
+    if file.packing == Packing::Plain {
+        return Ok(Box::new(bytes));
+    }
+    let first = first_bytes(&mut bytes).map_err(io)?;
+    unpack(first, bytes).map_err(io)
 }
 
 /// Some bytes of a file. Not through the file's own position: files are read at several places at a time.
@@ -274,7 +300,7 @@ struct Part {
 }
 
 impl Read for Part {
-    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         let left = self.range.end - self.range.start;
         let wanted = bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX));
         let n_read = self.file.read_at(&mut bytes[..wanted], self.range.start)?;
@@ -287,7 +313,12 @@ impl Read for Part {
 pub fn line_number(table: &Table, place: Place, files: &Files) -> Result<(PathBuf, u64)> {
     let file = &table[place.file as usize];
     let io = |e| Error::io("read", &file.path, e);
-    let mut reader = open(file, files)?.take(place.offset - file.start);
+    let offset = place.offset - file.start;
+    if file.format == Format::Csv {
+        let line = open_csv(file, files)?.line_number(offset).map_err(io)?;
+        return Ok((file.path.clone(), line));
+    }
+    let mut reader = open_content(file, files)?.take(offset);
     let mut block = vec![0; BLOCK];
     let mut n_ends = 0;
     loop {

@@ -6,8 +6,11 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fs::{self, File, Metadata},
+    io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use globset::GlobSet;
@@ -38,7 +41,7 @@ pub enum Format {
     Csv,
 }
 
-/// A file of a table.
+/// A file of a table, as it was when the comparison began: whatever replaces it later is not read.
 #[derive(Debug, Clone)]
 pub struct TableFile {
     /// Where it is.
@@ -51,13 +54,54 @@ pub struct TableFile {
     pub start: u64,
     /// Where what counts of its bytes ends.
     pub bytes: u64,
+    held: Held,
+}
+
+/// How a file is found again after the first look at it.
+#[derive(Debug, Clone)]
+enum Held {
+    /// It stays open.
+    Open(Arc<File>),
+    /// It is opened again by its path, and must be this file.
+    Closed(FileId),
+}
+
+/// Device and inode: a file that replaces another one has its path, but not these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct FileId(u64, u64);
+
+impl FileId {
+    fn of(metadata: &Metadata) -> Self {
+        Self(metadata.dev(), metadata.ino())
+    }
+}
+
+/// Files of a side that stay open. Systems allow a process 256 or more, and a space may have thousands of event tables.
+const MAX_OPEN: usize = 100;
+
+impl TableFile {
+    /// The file, to be read by offset: all who read it share its position.
+    pub fn open(&self, files: &Files) -> Result<Arc<File>> {
+        match &self.held {
+            Held::Open(file) => Ok(Arc::clone(file)),
+            Held::Closed(id) => {
+                let file = files.open(&self.path)?;
+                let metadata = file.metadata().map_err(|e| Error::io("read", &self.path, e))?;
+                if FileId::of(&metadata) != *id {
+                    return Err(Error::file(&self.path, "was replaced while it was compared")
+                        .hint("compare again when nobody writes to the folder"));
+                }
+                Ok(Arc::new(file))
+            }
+        }
+    }
 }
 
 /// The files of a table, in the order of their rows.
 pub type Table = Vec<TableFile>;
 
 /// One side.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Side {
     /// As it was given.
     pub path: PathBuf,
@@ -73,9 +117,17 @@ impl Side {
         self.tables.retain(|name, _| wanted.is_empty() || wanted.is_match(name));
     }
 
-    /// Looks at both sides. Two files are one table, whatever they are called: it gets the name that tells a key.
+    /// Opens both sides. Two files are one table, whatever they are called: it gets the name that tells a key.
     pub fn open_both(old: &Path, new: &Path, files: &Files) -> Result<[Self; 2]> {
-        let mut sides = [Self::open(old, files)?, Self::open(new, files)?];
+        let id = |path: &Path| fs::metadata(path).ok().map(|metadata| FileId::of(&metadata));
+        let side_old = Self::open(old, files)?;
+        // Opened once, one space is the same on both sides even if a run commits in between.
+        let side_new = if id(old) == id(new) {
+            Self { path: new.to_owned(), ..side_old.clone() }
+        } else {
+            Self::open(new, files)?
+        };
+        let mut sides = [side_old, side_new];
         let [old, new] = &sides;
         if old.folder != new.folder {
             let (folder, file) = if old.folder { (old, new) } else { (new, old) };
@@ -96,7 +148,7 @@ impl Side {
         Ok(sides)
     }
 
-    /// Looks at what was given.
+    /// Opens what was given.
     pub fn open(path: &Path, files: &Files) -> Result<Self> {
         let metadata = fs::metadata(path).map_err(|e| {
             let missing = e.kind() == io::ErrorKind::NotFound;
@@ -109,75 +161,176 @@ impl Side {
                 false => error,
             }
         })?;
-        let mut tables = BTreeMap::new();
-        if !metadata.is_dir() {
+        let mut side = Self { path: path.to_owned(), folder: metadata.is_dir(), tables: BTreeMap::new() };
+        let mut opener = Opener { files, n_open: 0 };
+        if side.folder {
+            opener.add_folder(path, "", &mut side.tables)?;
+            if side.tables.is_empty() && !path.join(MANIFEST).is_file() {
+                return Err(Error::file(path, "holds no tables").hint(
+                    "a table is a file such as pages.ndjson, .jsonl, .json or .csv, plain or with .gz or .zst behind it",
+                ));
+            }
+        } else {
             let name = file_name(path);
             let (table, format) = table_of(&name).unwrap_or((&name, Format::Json));
-            tables.insert(table.to_owned(), vec![look(path, format, None, files)?]);
-            return Ok(Self { path: path.to_owned(), folder: false, tables });
+            side.tables.insert(table.to_owned(), vec![opener.single(path, table, format)?]);
         }
-        read_folder(path, "", &mut tables, files)?;
-        if tables.is_empty() && !path.join(MANIFEST).is_file() {
-            return Err(Error::file(path, "holds no tables").hint(
-                "a table is a file such as pages.ndjson, .jsonl, .json or .csv, plain or with .gz or .zst behind it",
-            ));
-        }
-        Ok(Self { path: path.to_owned(), folder: true, tables })
+        Ok(side)
     }
 }
 
-/// Finds the tables of a folder; in a space, those that are committed.
-fn read_folder(
-    folder: &Path,
-    prefix: &str,
-    tables: &mut BTreeMap<String, Table>,
-    files: &Files,
-) -> Result<()> {
-    let manifest = Manifest::read(folder, files)?;
-    for path in entries(folder)? {
-        let name = file_name(&path);
-        if path.is_dir() {
-            if is_table_folder(&path, &name)? {
-                let mut parts = Vec::new();
-                for path in entries(&path)?.into_iter().filter(|path| !path.is_dir()) {
-                    if let Some((_, format)) = table_of(&file_name(&path)) {
-                        parts.push(look(&path, format, None, files)?);
+/// A folder that changes is listed again up to this often.
+const MAX_TRIES: usize = 100;
+
+/// Opens the files of a side.
+struct Opener<'a> {
+    files: &'a Files,
+    /// Files that stay open.
+    n_open: usize,
+}
+
+impl Opener<'_> {
+    /// Adds the tables of a folder; of a space, those that are committed.
+    fn add_folder(
+        &mut self,
+        folder: &Path,
+        prefix: &str,
+        tables: &mut BTreeMap<String, Table>,
+    ) -> Result<()> {
+        let found = self.unchanged(folder, |opener, manifest| opener.files_of(folder, prefix, manifest))?;
+        for (name, table) in found {
+            insert(tables, name, table)?;
+        }
+        for path in entries(folder)?.into_iter().filter(|path| path.is_dir()) {
+            let name = file_name(&path);
+            if !is_table_folder(&path, &name)? {
+                self.add_folder(&path, &format!("{prefix}{name}/"), tables)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens what belongs to a manifest. Anew if another one was committed meanwhile: lengths of one run and files of
+    /// another do not fit together, nor do their errors say anything.
+    fn unchanged<T>(
+        &mut self,
+        folder: &Path,
+        open: impl Fn(&mut Self, Option<&Manifest>) -> Result<T>,
+    ) -> Result<T> {
+        let n_open = self.n_open;
+        let mut manifest = Manifest::read(folder, self.files)?;
+        for _ in 0..MAX_TRIES {
+            let opened = open(self, manifest.as_ref());
+            let now = Manifest::read(folder, self.files)?;
+            if now == manifest {
+                return opened;
+            }
+            manifest = now;
+            self.n_open = n_open;
+        }
+        Err(Error::file(folder, "changes faster than it can be read")
+            .hint("compare again when nobody writes to it"))
+    }
+
+    /// The tables that are files of a folder, or folders of files.
+    fn files_of(
+        &mut self,
+        folder: &Path,
+        prefix: &str,
+        manifest: Option<&Manifest>,
+    ) -> Result<BTreeMap<String, Table>> {
+        let mut tables = BTreeMap::new();
+        for path in entries(folder)? {
+            let name = file_name(&path);
+            if path.is_dir() {
+                if is_table_folder(&path, &name)? {
+                    let mut parts = Vec::new();
+                    for path in entries(&path)?.into_iter().filter(|path| !path.is_dir()) {
+                        if let Some((_, format)) = table_of(&file_name(&path)) {
+                            parts.push(self.file(&path, format, None)?);
+                        }
+                    }
+                    if !parts.is_empty() {
+                        insert(&mut tables, format!("{prefix}{name}"), parts)?;
                     }
                 }
-                if !parts.is_empty() {
-                    insert(tables, format!("{prefix}{name}"), parts)?;
-                }
-            } else {
-                read_folder(&path, &format!("{prefix}{name}/"), tables, files)?;
+                continue;
             }
-            continue;
-        }
-        let Some((table, format)) = table_of(&name) else { continue };
-        let committed = match &manifest {
-            None => None,
-            Some(manifest) => match manifest.tables.get(table) {
-                Some(state) => match find::table_of(&name).map(|(_, stored)| stored) {
-                    // Beside the table's file somebody may have put it unpacked.
-                    Some(stored) if stored != stands(folder, table, state) => continue,
-                    stored => Some(bytes_of(state, stored.unwrap_or_default())),
-                },
+            let Some((table, format)) = table_of(&name) else { continue };
+            let committed = match manifest.map(|manifest| committed_bytes(folder, manifest, table, &name)) {
+                None => None,
+                Some(Some(bytes)) => Some(bytes),
                 // Views are folded after the commit, and replaced whole.
-                None if VIEWS.contains(&table) => None,
-                None => continue,
-            },
-        };
-        insert(tables, format!("{prefix}{table}"), vec![look(&path, format, committed, files)?])?;
-    }
-    for (table, state) in manifest.iter().flat_map(|manifest| &manifest.tables) {
-        if 0 < state.bytes && !tables.contains_key(&format!("{prefix}{table}")) {
-            return Err(Error::file(
-                folder,
-                format!("the table `{table}` is committed but its file is missing"),
-            )
-            .hint("restore the file from a backup"));
+                Some(None) if VIEWS.contains(&table) => None,
+                Some(None) => continue,
+            };
+            insert(&mut tables, format!("{prefix}{table}"), vec![self.file(&path, format, committed)?])?;
         }
+        for (table, state) in manifest.iter().flat_map(|manifest| &manifest.tables) {
+            if 0 < state.bytes && !tables.contains_key(&format!("{prefix}{table}")) {
+                return Err(Error::file(
+                    folder,
+                    format!("the table `{table}` is committed but its file is missing"),
+                )
+                .hint("restore the file from a backup"));
+            }
+        }
+        Ok(tables)
     }
-    Ok(())
+
+    /// A file that was given by its own path; of a table of a space, what is committed.
+    fn single(&mut self, path: &Path, table: &str, format: Format) -> Result<TableFile> {
+        let folder = match path.parent() {
+            Some(folder) if folder != Path::new("") => folder,
+            _ => Path::new("."),
+        };
+        // Any other file may be called so, too.
+        if Manifest::read(folder, self.files).is_err() {
+            return self.file(path, format, None);
+        }
+        self.unchanged(folder, |opener, manifest| {
+            let committed =
+                manifest.and_then(|manifest| committed_bytes(folder, manifest, table, &file_name(path)));
+            opener.file(path, format, committed)
+        })
+    }
+
+    /// Opens a file, of which so many bytes count, or all.
+    fn file(&mut self, path: &Path, format: Format, committed: Option<u64>) -> Result<TableFile> {
+        let io = |e| Error::io("read", path, e);
+        refuse_pipe(path)?;
+        let mut file = self.files.open(path)?;
+        let first = first_bytes(&mut file).map_err(io)?;
+        let metadata = file.metadata().map_err(io)?;
+        let size = metadata.len();
+        let bytes = committed.unwrap_or(size);
+        if size < bytes {
+            return Err(Error::file(path, format!("holds {size} bytes, but {bytes} are committed"))
+                .hint("restore the file from a backup"));
+        }
+        let start = if first.starts_with(BOM) { (BOM.len() as u64).min(bytes) } else { 0 };
+        // Files of which a manifest knows the length are appended to; the others are replaced, so they come first.
+        let most = if committed.is_none() { MAX_OPEN } else { MAX_OPEN / 2 };
+        let held = if self.n_open < most {
+            self.n_open += 1;
+            Held::Open(Arc::new(file))
+        } else {
+            Held::Closed(FileId::of(&metadata))
+        };
+        Ok(TableFile { path: path.to_owned(), format, packing: Packing::of(&first), start, bytes, held })
+    }
+}
+
+/// How many bytes of a table's file are committed; `None` if the manifest does not know the table, or if the table is
+/// stored in another file.
+fn committed_bytes(folder: &Path, manifest: &Manifest, table: &str, file_name: &str) -> Option<u64> {
+    let state = manifest.tables.get(table)?;
+    let stored = find::table_of(file_name).map(|(_, stored)| stored);
+    // Somebody may have put the decompressed table next to the table's file.
+    if stored.is_some_and(|stored| stored != stands(folder, table, state)) {
+        return None;
+    }
+    Some(bytes_of(state, stored.unwrap_or_default()))
 }
 
 const VIEWS: [&str; 6] = [
@@ -254,20 +407,4 @@ fn table_of(name: &str) -> Option<(&str, Format)> {
 
 fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-/// Takes down what of a file counts and how it is packed.
-fn look(path: &Path, format: Format, committed: Option<u64>, files: &Files) -> Result<TableFile> {
-    let io = |e| Error::io("read", path, e);
-    refuse_pipe(path)?;
-    let mut file = files.open(path)?;
-    let first = first_bytes(&mut file).map_err(io)?;
-    let size = file.metadata().map_err(io)?.len();
-    let bytes = committed.unwrap_or(size);
-    if size < bytes {
-        return Err(Error::file(path, format!("holds {size} bytes, but {bytes} are committed"))
-            .hint("restore the file from a backup"));
-    }
-    let start = if first.starts_with(BOM) { (BOM.len() as u64).min(bytes) } else { 0 };
-    Ok(TableFile { path: path.to_owned(), format, packing: Packing::of(&first), start, bytes })
 }

@@ -176,9 +176,9 @@ fn plan<'a>(
     files: &Files,
     meter: &Meter<'_>,
 ) -> Result<Plan<'a>> {
-    let tables = || pair.sides.into_iter().flatten();
-    let csv = tables().flatten().any(|file| file.format == Format::Csv);
-    let typing = if csv { Typing::Text } else { Typing::Json };
+    let formats = || pair.sides.into_iter().flatten().flatten().map(|file| file.format);
+    let has = |format| formats().any(|of_file| of_file == format);
+    let typing = if has(Format::Csv) && has(Format::Json) { Typing::Csv } else { Typing::Json };
     let samples = pair.sides.map(|table| table.map_or(Ok(Vec::new()), |table| sample(table, files)));
     let [old, new] = samples;
     let samples = [old?, new?];
@@ -195,7 +195,7 @@ fn plan<'a>(
     if renaming.is_none() || options.ids == IdMode::Renamed {
         tell_missing_key(pair, &columns, &samples, meter);
     }
-    let key = Key { columns, ignored: ignored.clone(), typing };
+    let key = Key { columns, ignored: ignored.clone(), typing, numbers_are_text: false };
     let rules = TableRules {
         table: pair.name.clone(),
         key,

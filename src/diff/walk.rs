@@ -80,7 +80,8 @@ impl Walk<'_> {
     fn step(&mut self) -> Result<bool> {
         let [old, new] = &mut self.sides;
         let has_old = old.fill()?;
-        if has_old {
+        let exact = self.judge.rules.exact();
+        if exact && has_old {
             let line = renamed(old, OLD, self.renaming);
             if new.starts_with_line(&line) || new.fill()? && new.line() == &*line {
                 drop(line);
@@ -89,10 +90,16 @@ impl Walk<'_> {
             }
         }
         let has_new = new.fill()?;
-        if has_old && let Taken::Met = self.look_up(OLD)? {
+        if exact
+            && has_old
+            && let Taken::Met = self.look_up(OLD)?
+        {
             return Ok(true);
         }
-        if has_new && let Taken::Met = self.look_up(NEW)? {
+        if exact
+            && has_new
+            && let Taken::Met = self.look_up(NEW)?
+        {
             return Ok(true);
         }
         if has_old {
@@ -154,7 +161,9 @@ impl Walk<'_> {
         match found {
             Ok(()) => {
                 let key_hash = key_of(&self.key);
-                self.tally.push(key_hash, if side == OLD { Met::Old } else { Met::New })?;
+                if self.judge.rules.exact() {
+                    self.tally.push(key_hash, if side == OLD { Met::Old } else { Met::New })?;
+                }
                 let row = Spilled { side, line: &line, key_hash, place: rows.place() };
                 self.pending.push(key_of(&line), row)?;
             }

@@ -2,7 +2,8 @@
 //!
 //! Numbers are decimals, compared exactly whatever their spelling: `1`, `1.0` and `1e0` are one number, and `"1"` is a
 //! text. Texts are compared decoded. Arrays and objects are compared piece by piece, an object without regard to the
-//! order of its members. A comma-separated file knows no types: against one, texts count as they read.
+//! order of its members. The cells of a CSV file are texts: two texts are the same only letter by letter, and a value of
+//! another type is the same as the cell that holds its JSON.
 
 use std::borrow::Cow;
 
@@ -11,9 +12,11 @@ use super::json::{Document, Kind, Tape, push_string};
 /// Whether values have types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Typing {
-    /// Both sides are JSON.
+    /// Both sides are JSON, or both are CSV.
     Json,
-    /// At least one side is a comma-separated file: `1` may be a number or a text, and an empty text is null.
+    /// One side is CSV: its `1` may be a number or a text, and an empty text is null.
+    Csv,
+    /// The same, and two texts that hold the same number, array or object are the same, too.
     Text,
 }
 
@@ -22,7 +25,7 @@ pub enum Typing {
 pub fn is_null(doc: Document<'_>, index: u32, typing: Typing) -> bool {
     match doc.kind(index) {
         Kind::Null => true,
-        Kind::Plain => typing == Typing::Text && doc.raw(index).is_empty(),
+        Kind::Plain => typing != Typing::Json && doc.raw(index).is_empty(),
         _ => false,
     }
 }
@@ -34,8 +37,8 @@ pub fn same(old: Document<'_>, a: u32, new: Document<'_>, b: u32, typing: Typing
     if kind_a == kind_b && old.raw(a) == new.raw(b) {
         return true;
     }
-    if typing == Typing::Text {
-        return same_text(old, a, new, b);
+    if typing != Typing::Json {
+        return same_text(old, a, new, b, typing);
     }
     match (kind_a, kind_b) {
         (Kind::Integer | Kind::Number, Kind::Integer | Kind::Number) => {
@@ -47,20 +50,42 @@ pub fn same(old: Document<'_>, a: u32, new: Document<'_>, b: u32, typing: Typing
     }
 }
 
-/// The same without types: as texts, as numbers, or as the JSON that a text holds.
-fn same_text(old: Document<'_>, a: u32, new: Document<'_>, b: u32) -> bool {
-    let (old, new) = (text(old, a), text(new, b));
-    if old == new {
-        return true;
+/// The same if one side is CSV: there, a number, a truth value, an array or an object is the text of its JSON.
+fn same_text(old: Document<'_>, a: u32, new: Document<'_>, b: u32, typing: Typing) -> bool {
+    match (is_text(old.kind(a)), is_text(new.kind(b))) {
+        (true, true) if old.string(a) == new.string(b) => true,
+        (true, true) if typing == Typing::Csv => false,
+        (true, true) => {
+            let new = new.string(b).unwrap_or_default();
+            let mut tape = Tape::default();
+            read_cell(&mut tape, &new)
+                && reads_as(
+                    &old.string(a).unwrap_or_default(),
+                    Document { text: &new, tokens: &tape.tokens },
+                    0,
+                )
+        }
+        (true, false) => reads_as(&old.string(a).unwrap_or_default(), new, b),
+        (false, true) => reads_as(&new.string(b).unwrap_or_default(), old, a),
+        (false, false) => same(old, a, new, b, Typing::Json),
     }
-    let (mut tape_old, mut tape_new) = (Tape::default(), Tape::default());
-    if tape_old.read(&old).is_err() || tape_new.read(&new).is_err() {
-        return false;
-    }
-    let old = Document { text: &old, tokens: &tape_old.tokens };
-    let new = Document { text: &new, tokens: &tape_new.tokens };
-    // A text that holds quotes is a text; only numbers, arrays and objects have several spellings.
-    !matches!(old.kind(0), Kind::Plain | Kind::Escaped) && same(old, 0, new, 0, Typing::Json)
+}
+
+fn is_text(kind: Kind) -> bool {
+    matches!(kind, Kind::Plain | Kind::Escaped)
+}
+
+/// Whether the text of a cell is the JSON of a value.
+fn reads_as(cell: &[u8], doc: Document<'_>, index: u32) -> bool {
+    let mut tape = Tape::default();
+    read_cell(&mut tape, cell)
+        && same(Document { text: cell, tokens: &tape.tokens }, 0, doc, index, Typing::Json)
+}
+
+/// Reads the text of a cell that is JSON, and not the JSON of a text: that stands in a cell without quotes.
+fn read_cell(tape: &mut Tape, cell: &[u8]) -> bool {
+    let spaced = |byte: Option<&u8>| byte.is_none_or(u8::is_ascii_whitespace);
+    !spaced(cell.first()) && !spaced(cell.last()) && tape.read(cell).is_ok() && !is_text(tape.tokens[0].kind)
 }
 
 /// A value as a cell of a comma-separated file would have it.
@@ -112,19 +137,21 @@ pub fn push_canonical(out: &mut Vec<u8>, doc: Document<'_>, index: u32) {
     }
 }
 
-/// The same without types.
+/// Appends a spelling that all values share which may be the same if one side is CSV. So do some that are not: the texts
+/// `1` and `1.0` are both the number 1.
 pub fn push_canonical_text(out: &mut Vec<u8>, doc: Document<'_>, index: u32) {
     let text = text(doc, index);
     let mut tape = Tape::default();
-    match tape.read(&text) {
-        Ok(()) if !matches!(tape.tokens[0].kind, Kind::Plain | Kind::Escaped) => {
-            push_canonical(out, Document { text: &text, tokens: &tape.tokens }, 0);
-        }
-        _ => out.extend_from_slice(&text),
+    if read_cell(&mut tape, &text) {
+        push_canonical(out, Document { text: &text, tokens: &tape.tokens }, 0);
+    } else {
+        out.extend_from_slice(&text);
     }
 }
 
 /// A number: `0.DIGITS` times ten to the `exponent`, without zeros at either end; no digits is 0.
+///
+/// Exponents of 18 digits and more are not computed with: such numbers are equal only if they are written alike.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decimal {
     negative: bool,
@@ -156,7 +183,15 @@ impl Decimal {
             return Self { negative: false, exponent: 0, digits };
         }
         let places = i64::try_from(whole.len()).unwrap_or(i64::MAX) - i64::try_from(zeros).unwrap_or(0);
-        Self { negative, exponent: read_exponent(exponent).saturating_add(places), digits }
+        let (exponent_negative, exponent) = split_exponent(exponent);
+        if MAX_EXPONENT_DIGITS < exponent.len() {
+            digits.extend_from_slice(format!("e{places}e").as_bytes());
+            digits.extend_from_slice(exponent);
+            let exponent = if exponent_negative { i64::MIN } else { i64::MAX };
+            return Self { negative, exponent, digits };
+        }
+        let size = exponent.iter().fold(0, |size, digit| size * 10 + i64::from(digit.wrapping_sub(b'0')));
+        Self { negative, exponent: if exponent_negative { -size } else { size } + places, digits }
     }
 
     /// Appends a text that only the same number has.
@@ -193,17 +228,19 @@ impl Decimal {
     }
 }
 
-fn read_exponent(text: &[u8]) -> i64 {
+/// With these and the length of a text, no sum overflows.
+const MAX_EXPONENT_DIGITS: usize = 17;
+
+/// Whether an exponent is negative, and its digits without zeros in front.
+fn split_exponent(text: &[u8]) -> (bool, &[u8]) {
     let digits = text.get(1..).unwrap_or_default();
     let (negative, digits) = match digits.split_first() {
         Some((b'-', rest)) => (true, rest),
         Some((b'+', rest)) => (false, rest),
         _ => (false, digits),
     };
-    let size = digits.iter().fold(0_i64, |size, digit| {
-        size.saturating_mul(10).saturating_add(i64::from(digit.wrapping_sub(b'0')))
-    });
-    if negative { -size } else { size }
+    let zeros = digits.iter().take_while(|digit| **digit == b'0').count();
+    (negative, &digits[zeros..])
 }
 
 #[cfg(test)]
@@ -220,6 +257,11 @@ mod tests {
         assert_eq!(forth, same(b, 0, a, 0, typing));
         if typing == Typing::Json {
             assert_eq!(forth, canonical(a, 0) == canonical(b, 0), "{a:?} {b:?}");
+        } else if typing == Typing::Csv && forth {
+            let [mut of_a, mut of_b] = [Vec::new(), Vec::new()];
+            push_canonical_text(&mut of_a, a, 0);
+            push_canonical_text(&mut of_b, b, 0);
+            assert_eq!(of_a, of_b);
         }
         forth
     }
@@ -232,6 +274,9 @@ mod tests {
             ("100", "1E+2"),
             ("0", "-0.0"),
             ("0.001", "1e-3"),
+            ("1e400", "10E0399"),
+            ("1e9223372036854775808", "1e09223372036854775808"),
+            ("0e9223372036854775808", "0"),
             ("12345678901234567890123", "12345678901234567890123.0"),
             (r#""\u00e9""#, "\"\u{e9}\""),
             (r#"{"a":1,"b":[2.0]}"#, r#"{"b":[2],"a":1}"#),
@@ -245,6 +290,10 @@ mod tests {
             ("1", "-1"),
             ("12345678901234567890123", "12345678901234567890124"),
             ("0.1", "0.10000000000000001"),
+            ("1e9223372036854775808", "1e9223372036854775809"),
+            ("1e-9223372036854775808", "1e-9223372036854775809"),
+            ("1e9223372036854775808", "-1e9223372036854775808"),
+            ("1e99999999999999999", "1e99999999999999998"),
             ("[1,2]", "[2,1]"),
             (r#"{"a":null}"#, "{}"),
             ("\"\"", "null"),
@@ -254,13 +303,49 @@ mod tests {
     }
 
     #[test]
-    fn a_file_without_types_is_read_as_it_stands() {
-        assert!(check("1", r#""1""#, Typing::Text));
-        assert!(check("1.0", r#""1""#, Typing::Text));
-        assert!(check("true", r#""true""#, Typing::Text));
-        assert!(check(r#"{"a":1}"#, r#""{\"a\": 1.0}""#, Typing::Text));
-        assert!(!check("1", r#""01""#, Typing::Text));
-        assert!(!check(r#""a""#, r#""b""#, Typing::Text));
+    fn a_cell_is_the_text_that_it_holds_or_the_json_of_another_type() {
+        for (json, cell) in [
+            ("1", "1"),
+            ("1.0", "1"),
+            ("1", "1.0"),
+            ("120000", "12e4"),
+            ("12345678901234567890123", "12345678901234567890123.0"),
+            ("1e400", "10E399"),
+            ("true", "true"),
+            ("\"1.0\"", "1.0"),
+            ("\"NaN\"", "NaN"),
+            ("\"\\u00e9\"", "\u{e9}"),
+            ("\"\\\"a\\\"\"", "\"a\""),
+            (r#"{"a":1}"#, r#"{"a": 1.0}"#),
+            ("[1,null]", "[1.0, null]"),
+        ] {
+            let mut quoted = Vec::new();
+            push_string(&mut quoted, cell.as_bytes());
+            let quoted = String::from_utf8(quoted).unwrap();
+            assert!(check(json, &quoted, Typing::Csv), "{json} {cell}");
+        }
+        assert!(check(r#""1.0""#, r#""1""#, Typing::Text) && !check(r#""1.0""#, r#""1""#, Typing::Csv));
+        for (json, cell) in [
+            ("1", "01"),
+            ("1", "+1"),
+            ("1", "1."),
+            ("1", " 1"),
+            ("1", "1\n"),
+            ("0.5", ".5"),
+            ("\"1\"", "1.0"),
+            ("\"12e4\"", "120000"),
+            ("\"true\"", "TRUE"),
+            ("true", "TRUE"),
+            ("\"[1]\"", "[1.0]"),
+            ("\"a\"", "b"),
+            ("\"a\"", "\"a\""),
+            ("12345678901234567890123", "12345678901234567890124"),
+        ] {
+            let mut quoted = Vec::new();
+            push_string(&mut quoted, cell.as_bytes());
+            let quoted = String::from_utf8(quoted).unwrap();
+            assert!(!check(json, &quoted, Typing::Csv), "{json} {cell}");
+        }
     }
 
     #[test]

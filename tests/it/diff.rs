@@ -1,5 +1,7 @@
 //! `diff`: what it finds, what it is not confused by, and how it tells.
 
+mod across_formats;
+mod beside_a_writer;
 mod cases;
 mod formats;
 mod profiles;

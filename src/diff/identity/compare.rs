@@ -10,8 +10,8 @@ use crate::diff::{sides::Side, tables::TableResult};
 
 use super::{
     events::{Event, Interest, explain},
-    load::{load, source, text_parts},
-    names::{Identifier, identifiers, names},
+    load::{Source, load, segment_id_of, source},
+    names::{Identifier, identifiers, keep_one_profile, names},
     shares::{Belongs, Number, Pairwise, Shared, Shares, share},
     stories::{Stories, Story, StoryKind, tell},
     watch::{self, Texts, Watched},
@@ -134,21 +134,30 @@ pub fn compare(
     let [Some(old), Some(new)] = [0, 1].map(|side: usize| source(&sides[side])) else { return Ok(None) };
     let sources = [old, new];
     let has_graph = sides.iter().any(|side| side.tables.contains_key("id_graph"));
-    let (read, texts) = match taken {
+    let watched = match taken {
         Taken { mapping: Some(mapping), graph } if graph.is_some() || !has_graph => {
             watch::shared(mapping, graph)
         }
-        _ => {
-            let load = |side: usize| load(&sides[side], sources[side], files);
+        _ => None,
+    };
+    let (read, texts) = match watched {
+        Some(watched) => watched,
+        None => {
+            let load = |side: usize| {
+                let mut profiles = load(&sides[side], sources[side], files)?;
+                keep_one_profile(&mut profiles, &sides[side], sources[side], files)?;
+                Ok(profiles)
+            };
             let (old, new) = rayon::join(|| load(0), || load(1));
             (Shared::join(old?, new?), None)
         }
     };
-    let (shares, differing) = share(read);
+    let (mut shares, differing) = share(read);
+    find_texts(&mut shares, sides, sources, texts.as_ref(), files)?;
     let stories = tell(&shares);
     let mut result = count(&shares, &stories);
-    let chosen = choose(&stories, limit);
-    let names = find_names(sides, sources, &shares, &stories, &chosen, limit, texts.as_ref(), files)?;
+    let chosen = choose(&shares, &stories, limit);
+    let names = Names { shares: &shares };
     let told = |story: &Story| Told {
         kind: story.kind,
         old: names.list(&story.old),
@@ -156,8 +165,8 @@ pub fn compare(
         identifiers: story.weight,
     };
     result.stories = chosen.told.iter().map(|story| told(story)).collect();
-    result.created_ids = names.list(&stories.created[..limit.min(stories.created.len())]);
-    result.vanished_ids = names.list(&stories.vanished[..limit.min(stories.vanished.len())]);
+    result.created_ids = names.first(&stories.created, limit);
+    result.vanished_ids = names.first(&stories.vanished, limit);
     let wanted = wanted_identifiers(&differing, &shares, &stories, &chosen, limit);
     let identifiers = match texts {
         Some(texts) => named_identifiers(&wanted, &texts),
@@ -215,16 +224,18 @@ fn count(shares: &Shares, stories: &Stories) -> IdentityResult {
 
 /// The stories that are told.
 struct Chosen<'a> {
+    /// Of each kind the heaviest, in the order of segment ids.
     told: Vec<&'a Story>,
     most: Vec<&'a Story>,
 }
 
-fn choose(stories: &Stories, limit: usize) -> Chosen<'_> {
-    let told = stories
+fn choose<'a>(shares: &Shares, stories: &'a Stories, limit: usize) -> Chosen<'a> {
+    let mut told: Vec<&Story> = stories
         .stories
         .chunk_by(|a, b| a.kind == b.kind)
         .flat_map(|of_kind| &of_kind[..limit.min(of_kind.len())])
         .collect();
+    told.sort_by_key(|story| (story.kind, shares.text(story.old[0]), shares.text(story.new[0])));
     let mut most: Vec<&Story> = stories.stories.iter().collect();
     // Stable, so that merges stand before splits of the same weight.
     most.sort_by_key(|story| std::cmp::Reverse(story.weight));
@@ -232,65 +243,57 @@ fn choose(stories: &Stories, limit: usize) -> Chosen<'_> {
     Chosen { told, most }
 }
 
-/// The ids of profiles.
+/// The ids of profiles, to be told.
 struct Names<'a> {
     shares: &'a Shares,
-    names: Map<u128, String>,
 }
 
 impl Names<'_> {
     fn of(&self, number: Number) -> String {
-        self.of_hash(self.shares.ids[number as usize])
+        String::from_utf8_lossy(self.shares.text(number)).into_owned()
     }
 
     fn of_hash(&self, hash: u128) -> String {
-        self.names.get(&hash).cloned().unwrap_or_else(|| format!("{hash:032x}"))
+        self.of(self.shares.number(hash))
     }
 
     fn list(&self, numbers: &[Number]) -> Vec<String> {
         numbers.iter().map(|number| self.of(*number)).collect()
     }
+
+    /// The first of a list, in the order of their ids.
+    fn first(&self, numbers: &[Number], limit: usize) -> Vec<String> {
+        let mut names = self.list(&numbers[..limit.min(numbers.len())]);
+        names.sort();
+        names
+    }
 }
 
-#[expect(clippy::too_many_arguments, reason = "one pass over all that is known by now")]
-fn find_names<'a>(
+/// Finds the ids of all profiles whose ids are needed.
+fn find_texts(
+    shares: &mut Shares,
     sides: &[Side; 2],
-    sources: [super::load::Source<'_>; 2],
-    shares: &'a Shares,
-    stories: &Stories,
-    chosen: &Chosen<'_>,
-    limit: usize,
+    sources: [Source<'_>; 2],
     texts: Option<&Texts>,
     files: &Files,
-) -> Result<Names<'a>> {
-    let mut wanted: [Set<u128>; 2] = Default::default();
-    let mut want = |side: usize, number: &Number| {
-        wanted[side].insert(shares.ids[*number as usize]);
-    };
-    for story in chosen.told.iter().chain(&chosen.most) {
-        story.old.iter().for_each(|number| want(0, number));
-        story.new.iter().for_each(|number| want(1, number));
-    }
-    for edge in stories.moves.iter().take(limit) {
-        want(0, &edge.old);
-        want(1, &edge.new);
-    }
-    stories.created.iter().take(limit).for_each(|number| want(1, number));
-    stories.vanished.iter().take(limit).for_each(|number| want(0, number));
-    let mut known = Map::default();
-    for side in [0, 1] {
-        match texts {
-            Some(texts) => {
-                for hash in &wanted[side] {
-                    if let Some(text) = texts.get(hash) {
-                        known.insert(*hash, text_parts(text).concat());
-                    }
-                }
-            }
-            None => names(&sides[side], sources[side], &wanted[side], &mut known, files)?,
+) -> Result<()> {
+    let unsettled = shares.unsettled();
+    let mut known: Map<u128, Box<[u8]>> = Map::default();
+    if texts.is_none() {
+        for side in [0, 1] {
+            let wanted = unsettled[side].iter().map(|number| shares.ids[*number as usize]).collect();
+            names(&sides[side], sources[side], &wanted, &mut known, files)?;
         }
     }
-    Ok(Names { shares, names: known })
+    for number in unsettled.into_iter().flatten() {
+        let hash = shares.ids[number as usize];
+        let text = match texts {
+            Some(texts) => texts.get(&hash).and_then(|part| segment_id_of(part)).map(|id| id.as_ref().into()),
+            None => known.get(&hash).cloned(),
+        };
+        shares.texts[number as usize] = text.unwrap_or_else(|| format!("{hash:032x}").into_bytes().into());
+    }
+    Ok(())
 }
 
 /// What an identifier tells.
@@ -345,13 +348,12 @@ fn wanted_identifiers(
 }
 
 fn named_identifiers(wanted: &Map<u128, Tells>, texts: &Texts) -> Vec<(Identifier, Tells)> {
-    let mut named: Vec<(Identifier, u128, &Tells)> = Vec::with_capacity(wanted.len());
+    let mut named: Vec<(Identifier, &[u8], &Tells)> = Vec::with_capacity(wanted.len());
     for (hash, tells) in wanted {
-        let mut parts = texts.get(hash).map(|text| text_parts(text)).unwrap_or_default().into_iter();
-        let type_name = parts.next().unwrap_or_default();
-        named.push((Identifier { type_name, value: parts.next().unwrap_or_default() }, *hash, tells));
+        let parts = texts.get(hash).map(|parts| &**parts).unwrap_or_default();
+        named.push((Identifier::of_parts(parts), parts, tells));
     }
-    named.sort_by(|(a, hash_a, _), (b, hash_b, _)| (a, hash_a).cmp(&(b, hash_b)));
+    named.sort_by(|(a, parts_a, _), (b, parts_b, _)| (a, parts_a).cmp(&(b, parts_b)));
     named.into_iter().map(|(identifier, _, tells)| (identifier, tells.clone())).collect()
 }
 

@@ -28,7 +28,7 @@ use crate::diff::{
 /// Identifiers and profiles of a side.
 #[derive(Debug, Default)]
 pub struct Profiles {
-    /// The hash of each identifier with that of its profile, in the order of the former; each identifier once.
+    /// The hash of each identifier with that of its profile, in order.
     pub identifiers: Vec<(u128, u128)>,
     /// Profiles that are there, identifiers or not.
     pub canonical: Vec<u128>,
@@ -65,7 +65,7 @@ pub fn load(side: &Side, source: Source<'_>, files: &Files) -> Result<Profiles> 
                 let mut pairs = Vec::new();
                 each_key(rows, &columns, &mut |found| {
                     let (profile, identifier) = split_part(found);
-                    if let Some(profile) = text_of(profile)
+                    if let Some(profile) = segment_id_of(profile)
                         && !has_null(identifier)
                     {
                         pairs.push((key_of(identifier), key_of(&profile)));
@@ -81,7 +81,6 @@ pub fn load(side: &Side, source: Source<'_>, files: &Files) -> Result<Profiles> 
         profiles.canonical = canonical_ids(graph, files)?;
     }
     profiles.identifiers.par_sort_unstable();
-    profiles.identifiers.dedup_by_key(|(identifier, _)| *identifier);
     Ok(profiles)
 }
 
@@ -99,7 +98,7 @@ pub fn each_key(rows: &mut Rows<'_>, key: &Key, take: &mut dyn FnMut(&[u8])) -> 
     Ok(())
 }
 
-/// A key of texts.
+/// A key of texts, among them numbers as they are written: what an identifier is does not depend on its type in JSON.
 #[must_use]
 pub fn key(columns: &[&str]) -> Key {
     let ignored = Ignored::new(globset::GlobSet::empty(), Vec::new());
@@ -107,13 +106,14 @@ pub fn key(columns: &[&str]) -> Key {
         columns: columns.iter().map(|column| (*column).to_owned()).collect(),
         ignored,
         typing: Typing::Json,
+        numbers_are_text: true,
     }
 }
 
 /// Splits the first part off a key.
 #[must_use]
 pub fn split_part(key: &[u8]) -> (&[u8], &[u8]) {
-    if key.first() == Some(&1) {
+    if matches!(key.first(), Some(1..=3)) {
         return key.split_at(1);
     }
     for at in memchr::memchr_iter(0, key) {
@@ -125,16 +125,23 @@ pub fn split_part(key: &[u8]) -> (&[u8], &[u8]) {
     (key, &[])
 }
 
-/// Whether a part of a key is null.
+/// Whether a part of a key is null or an empty text: CSV does not tell them apart, and no identifier is either.
 #[must_use]
 pub fn has_null(mut key: &[u8]) -> bool {
     while !key.is_empty() {
-        if key[0] == 1 {
+        let (part, rest) = split_part(key);
+        if part == [1] || part == [5, 0] {
             return true;
         }
-        key = split_part(key).1;
+        key = rest;
     }
     false
+}
+
+/// The segment id that a part of a key is; `None` if it is null or empty.
+#[must_use]
+pub fn segment_id_of(part: &[u8]) -> Option<Cow<'_, [u8]>> {
+    text_of(part).filter(|id| !id.is_empty())
 }
 
 /// The text of a part of a key; `None` where it is none.
@@ -161,7 +168,13 @@ pub fn text_parts(mut key: &[u8]) -> Vec<String> {
     let mut texts = Vec::new();
     while !key.is_empty() {
         let (part, rest) = split_part(key);
-        texts.push(String::from_utf8_lossy(&text_of(part).unwrap_or_default()).into_owned());
+        let text = match part {
+            [2] => Cow::Borrowed(&b"false"[..]),
+            [3] => Cow::Borrowed(&b"true"[..]),
+            [6, json @ .., 0] => Cow::Borrowed(json),
+            _ => text_of(part).unwrap_or_default(),
+        };
+        texts.push(String::from_utf8_lossy(&text).into_owned());
         key = rest;
     }
     texts
@@ -175,7 +188,7 @@ fn canonical_ids(graph: &Table, files: &Files) -> Result<Vec<u128>> {
         each_key(rows, &columns, &mut |found| {
             let (segment_id, canonical) = split_part(found);
             if segment_id == canonical
-                && let Some(id) = text_of(segment_id)
+                && let Some(id) = segment_id_of(segment_id)
             {
                 ids.push(key_of(&id));
             }
@@ -202,6 +215,9 @@ fn fold(mappings: &Table, graph: &Table, files: &Files) -> Result<Profiles> {
         let Some(segment_id) = row.text("segment_id") else { return };
         parts.clear();
         columns.push(&mut parts, row.doc);
+        if has_null(&parts) {
+            return;
+        }
         let removed =
             row.text("__operation").is_some_and(|operation| operation.eq_ignore_ascii_case(b"removed"));
         let profile = if removed { REMOVED } else { key_of(&segment_id) };

@@ -14,7 +14,7 @@ use crate::diff::{
     sides::{Side, Table},
 };
 
-use super::load::{Source, each_key, key, text_of, text_parts};
+use super::load::{Profiles, Source, each_key, key, segment_id_of, text_parts};
 
 /// An identifier as it is told.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,28 +30,33 @@ pub fn names(
     side: &Side,
     source: Source<'_>,
     wanted: &Set<u128>,
-    known: &mut Map<u128, String>,
+    known: &mut Map<u128, Box<[u8]>>,
     files: &Files,
 ) -> Result<()> {
-    let graph = match source {
+    let graph = side.tables.get("id_graph");
+    let places = match source {
+        // A profile without identifiers is in the graph alone.
         Source::View(view, [profile, ..]) => {
-            find_names(view, profile, wanted, known, files)?;
-            side.tables.get("id_graph")
+            [Some((view, profile)), graph.map(|graph| (graph, "segment_id")), None]
         }
-        Source::Raw(_, graph) => Some(graph),
+        // The graph need not know the profile of a mapping, nor what another one was merged into.
+        Source::Raw(mappings, graph) => [
+            Some((graph, "segment_id")),
+            Some((mappings, "segment_id")),
+            Some((graph, "canonical_segment_id")),
+        ],
     };
-    // A profile without identifiers stands there alone.
-    match graph {
-        Some(graph) => find_names(graph, "segment_id", wanted, known, files),
-        None => Ok(()),
+    for (table, column) in places.into_iter().flatten() {
+        find_names(table, column, wanted, known, files)?;
     }
+    Ok(())
 }
 
 fn find_names(
     table: &Table,
     column: &str,
     wanted: &Set<u128>,
-    known: &mut Map<u128, String>,
+    known: &mut Map<u128, Box<[u8]>>,
     files: &Files,
 ) -> Result<()> {
     let missing: Set<u128> = wanted.iter().filter(|hash| !known.contains_key(*hash)).copied().collect();
@@ -60,12 +65,12 @@ fn find_names(
     }
     let column = key(&[column]);
     let parts = read_parts(table, files, |rows| {
-        let mut names = Map::default();
+        let mut names: Map<u128, Box<[u8]>> = Map::default();
         each_key(rows, &column, &mut |found| {
-            let Some(id) = text_of(found) else { return };
+            let Some(id) = segment_id_of(found) else { return };
             let hash = key_of(&id);
             if missing.contains(&hash) && !names.contains_key(&hash) {
-                names.insert(hash, String::from_utf8_lossy(&id).into_owned());
+                names.insert(hash, id.as_ref().into());
             }
         })?;
         Ok(names)
@@ -76,13 +81,35 @@ fn find_names(
     Ok(())
 }
 
+/// Leaves one profile for each identifier, the one with the smallest id: a damaged view may have several.
+pub fn keep_one_profile(
+    profiles: &mut Profiles,
+    side: &Side,
+    source: Source<'_>,
+    files: &Files,
+) -> Result<()> {
+    profiles.identifiers.dedup();
+    let mut contested: Set<u128> = Set::default();
+    for pairs in profiles.identifiers.chunk_by(|a, b| a.0 == b.0).filter(|pairs| 1 < pairs.len()) {
+        contested.extend(pairs.iter().map(|(_, profile)| *profile));
+    }
+    if contested.is_empty() {
+        return Ok(());
+    }
+    let mut known = Map::default();
+    names(side, source, &contested, &mut known, files)?;
+    profiles.identifiers.sort_by_key(|(identifier, profile)| (*identifier, known.get(profile)));
+    profiles.identifiers.dedup_by_key(|(identifier, _)| *identifier);
+    Ok(())
+}
+
 /// The texts of some identifiers, by their hashes; in the order of the texts.
 pub fn identifiers<T: Send + Sync + Clone>(
     sources: [Source<'_>; 2],
     wanted: &Map<u128, T>,
     files: &Files,
 ) -> Result<Vec<(Identifier, T)>> {
-    let mut all: Vec<(u128, Identifier, T)> = Vec::new();
+    let mut all: Vec<(Identifier, Box<[u8]>, T)> = Vec::new();
     for side in [1, 0] {
         if all.len() == wanted.len() {
             break;
@@ -95,25 +122,29 @@ pub fn identifiers<T: Send + Sync + Clone>(
         let parts = read_parts(table, files, |rows| {
             let mut told = Vec::new();
             each_key(rows, &columns, &mut |found| {
-                let hash = key_of(found);
-                if let Some(tells) = wanted.get(&hash) {
-                    let mut texts = text_parts(found).into_iter();
-                    let type_name = texts.next().unwrap_or_default();
-                    let value = texts.next().unwrap_or_default();
-                    told.push((hash, Identifier { type_name, value }, tells.clone()));
+                if let Some(tells) = wanted.get(&key_of(found)) {
+                    told.push((Identifier::of_parts(found), found.into(), tells.clone()));
                 }
             })?;
             Ok(told)
         })?;
         all.extend(parts.into_iter().flatten());
         // Most stand on both sides, and a raw table may have several rows for one.
-        all.par_sort_by(|(hash_a, a, _), (hash_b, b, _)| (a, hash_a).cmp(&(b, hash_b)));
-        all.dedup_by_key(|(hash, ..)| *hash);
+        all.par_sort_by(|(a, parts_a, _), (b, parts_b, _)| (a, parts_a).cmp(&(b, parts_b)));
+        all.dedup_by(|(_, a, _), (_, b, _)| a == b);
     }
-    Ok(all.into_iter().map(|(_, identifier, tells)| (identifier, tells)).collect())
+    Ok(all.into_iter().map(|(identifier, _, tells)| (identifier, tells)).collect())
 }
 
 impl Identifier {
+    /// The identifier that the two parts of a key are.
+    #[must_use]
+    pub fn of_parts(parts: &[u8]) -> Self {
+        let mut texts = text_parts(parts).into_iter();
+        let type_name = texts.next().unwrap_or_default();
+        Self { type_name, value: texts.next().unwrap_or_default() }
+    }
+
     /// The hash by which it is known in all passes.
     #[must_use]
     pub fn hash(&self) -> u128 {

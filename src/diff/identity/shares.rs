@@ -12,6 +12,8 @@ pub type Number = u32;
 pub struct Shares {
     /// The hash of each profile's id, by its number.
     pub ids: Vec<u128>,
+    /// The ids themselves, of the profiles in [`Shares::unsettled`]; empty for all others.
+    pub texts: Vec<Box<[u8]>>,
     /// How many identifiers each profile has, on each side; `None` where it is not there.
     pub sizes: [Vec<Option<u32>>; 2],
     /// Old profile, new profile, identifiers that both have; in the order of the profiles.
@@ -20,6 +22,55 @@ pub struct Shares {
     pub identifiers: [u64; 2],
     /// Identifiers that both sides have.
     pub common: u64,
+}
+
+impl Shares {
+    /// The segment id of a profile: what decides where two are equal, and what is reported.
+    #[must_use]
+    pub fn text(&self, number: Number) -> &[u8] {
+        &self.texts[number as usize]
+    }
+
+    /// The number of a profile.
+    #[must_use]
+    pub fn number(&self, hash: u128) -> Number {
+        as_number(self.ids.binary_search(&hash).expect("all profiles are among the ids"))
+    }
+
+    /// Of each side, the profiles that are not known to be unchanged: their ids are needed. Edges alone show that most are.
+    #[must_use]
+    pub fn unsettled(&self) -> [Vec<Number>; 2] {
+        let n_edges = self.n_edges();
+        let mut settled = [vec![false; self.ids.len()], vec![false; self.ids.len()]];
+        for Edge { old, new, n } in &self.edges {
+            let (old, new) = (*old as usize, *new as usize);
+            let whole = self.sizes[0][old] == Some(*n) && self.sizes[1][new] == Some(*n);
+            if whole && n_edges[0][old] == 1 && n_edges[1][new] == 1 {
+                settled[0][old] = true;
+                settled[1][new] = true;
+            }
+        }
+        let empty = |number: usize| self.sizes.iter().all(|sizes| sizes[number] == Some(0));
+        [0, 1].map(|side: usize| {
+            (0..self.ids.len())
+                .filter(|number| {
+                    self.sizes[side][*number].is_some() && !settled[side][*number] && !empty(*number)
+                })
+                .map(as_number)
+                .collect()
+        })
+    }
+
+    /// With how many profiles of the other side each profile shares identifiers, on each side.
+    #[must_use]
+    pub fn n_edges(&self) -> [Vec<u32>; 2] {
+        let mut n_edges = [vec![0; self.ids.len()], vec![0; self.ids.len()]];
+        for edge in &self.edges {
+            n_edges[0][edge.old as usize] += 1;
+            n_edges[1][edge.new as usize] += 1;
+        }
+        n_edges
+    }
 }
 
 /// Identifiers that were in one old profile and are in one new one.
@@ -147,7 +198,8 @@ pub fn share(mut shared: Shared) -> (Shares, Vec<(u128, Belongs)>) {
             sizes[number_of(*id)].get_or_insert(0);
         }
     }
-    (Shares { ids, sizes, edges, identifiers, common }, shared.differing)
+    let texts = vec![Box::default(); ids.len()];
+    (Shares { ids, texts, sizes, edges, identifiers, common }, shared.differing)
 }
 
 fn as_number(at: usize) -> Number {

@@ -56,11 +56,7 @@ pub struct Stories {
 #[must_use]
 pub fn tell(shares: &Shares) -> Stories {
     let mut told = Stories::default();
-    let mut n_edges: [Vec<u32>; 2] = [vec![0; shares.ids.len()], vec![0; shares.ids.len()]];
-    for edge in &shares.edges {
-        n_edges[0][edge.old as usize] += 1;
-        n_edges[1][edge.new as usize] += 1;
-    }
+    let n_edges = shares.n_edges();
     // Nearly all profiles share identifiers with one profile of the other side, and that one with no other.
     let (alone, tangled): (Vec<&Edge>, Vec<&Edge>) = shares
         .edges
@@ -71,7 +67,7 @@ pub fn tell(shares: &Shares) -> Stories {
     }
     untangle(shares, &tangled, &mut told);
     came_and_gone(shares, &n_edges, &mut told);
-    let id = |number: Number| shares.ids[number as usize];
+    let id = |number: Number| shares.text(number);
     told.stories.sort_by_key(|story| (story.kind, Reverse(story.weight), id(story.old[0]), id(story.new[0])));
     told.moves.sort_by_key(|edge| (Reverse(edge.n), id(edge.old), id(edge.new)));
     told.created.sort_by_key(|number| (Reverse(shares.sizes[1][*number as usize]), id(*number)));
@@ -96,8 +92,9 @@ fn untangle(shares: &Shares, tangled: &[&Edge], told: &mut Stories) {
             told.moves.push(**edge);
         }
     }
-    into.sort_unstable();
-    out_of.sort_unstable();
+    for parts in [&mut into, &mut out_of] {
+        parts.sort_unstable_by_key(|(one, n, other)| (*one, *n, shares.text(*other)));
+    }
     let mut in_story: [Set<Number>; 2] = Default::default();
     for (kind, groups) in [(StoryKind::Merged, into), (StoryKind::Split, out_of)] {
         for parts in groups.chunk_by(|a, b| a.0 == b.0).filter(|parts| 1 < parts.len()) {
@@ -121,22 +118,22 @@ fn untangle(shares: &Shares, tangled: &[&Edge], told: &mut Stories) {
     }
 }
 
-/// How good a partner is: identifiers shared, the same id, how small it is, the hash of its id; and its number.
-type Rank = (u32, bool, Reverse<u32>, Reverse<u128>, Number);
+/// How good a partner is: identifiers shared, the same id, how small it is, how small its id is; and its number.
+type Rank<'a> = (u32, bool, Reverse<u32>, Reverse<&'a [u8]>, Number);
 
 /// For each profile of one side, the one of the other side that shares most with it; of equals the one with the same id,
-/// else the smaller one, else the one whose id has the smaller hash.
+/// else the smaller one, else the one whose id is smaller by bytes.
 fn chosen(
     shares: &Shares,
     tangled: &[&Edge],
     ends: impl Fn(&Edge) -> [Number; 2],
     other_side: usize,
 ) -> Map<Number, Number> {
-    let mut best: Map<Number, Rank> = Map::default();
+    let mut best: Map<Number, Rank<'_>> = Map::default();
     for edge in tangled {
         let [one, other] = ends(edge);
         let size = shares.sizes[other_side][other as usize].unwrap_or(0);
-        let rank = (edge.n, one == other, Reverse(size), Reverse(shares.ids[other as usize]), other);
+        let rank = (edge.n, one == other, Reverse(size), Reverse(shares.text(other)), other);
         best.entry(one).and_modify(|best| *best = rank.max(*best)).or_insert(rank);
     }
     best.into_iter().map(|(one, best)| (one, best.4)).collect()
@@ -205,12 +202,10 @@ mod tests {
     }
 
     fn told(old: &str, new: &str) -> String {
-        let (shares, _) = share(Shared::join(side(old), side(new)));
-        let names: Vec<char> = shares
-            .ids
-            .iter()
-            .map(|id| ('A'..='Z').find(|name| key_of(name.to_string().as_bytes()) == *id).unwrap())
-            .collect();
+        let (mut shares, _) = share(Shared::join(side(old), side(new)));
+        let name = |id: &u128| ('A'..='Z').find(|name| key_of(name.to_string().as_bytes()) == *id).unwrap();
+        shares.texts = shares.ids.iter().map(|id| name(id).to_string().into_bytes().into()).collect();
+        let names: Vec<char> = shares.ids.iter().map(name).collect();
         let list =
             |numbers: &[Number]| -> String { numbers.iter().map(|number| names[*number as usize]).collect() };
         let stories = tell(&shares);
@@ -248,6 +243,11 @@ mod tests {
             ("A:abcdefg B:h", "A:abcd B:efgh", "=0 Split(A>AB) Merged(BA>B)"),
             ("A: B:a", "A: B:a", "=2"),
             ("A: B:a", "B:a", "=1 -A"),
+            // Of equal partners the one with the smaller id is taken.
+            ("A:ab", "X:a Y:b", "=0 Split(A>XY)"),
+            ("P:a Q:b", "A:ab", "=0 Merged(PQ>A)"),
+            ("A:abcd", "X:ab Y:cd", "=0 Split(A>XY)"),
+            ("A:ae B:bf", "X:ab Y:ef", "=0 Merged(AB>X) Split(A>XY) moved(1B>Y)"),
         ] {
             let mut expected: Vec<&str> = expected.split(' ').collect();
             let text = told(old, new);

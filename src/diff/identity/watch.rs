@@ -12,7 +12,7 @@ use crate::diff::{
 };
 
 use super::{
-    load::{has_null, key, split_part, text_of},
+    load::{has_null, key, segment_id_of, split_part},
     shares::{Belongs, Shared},
 };
 
@@ -112,7 +112,7 @@ impl<'a> Watcher<'a> {
         }
         let (profile, rest) = split_part(found);
         if (self.watch.kind == Kind::Mapping || profile == rest)
-            && let Some(id) = text_of(profile)
+            && let Some(id) = segment_id_of(profile)
         {
             self.watched.same.push(key_of(&id));
         }
@@ -144,7 +144,7 @@ impl<'a> Watcher<'a> {
         found.clear();
         self.of_other[side].push_quick(found, line).ok()?;
         let (first, rest) = split_part(found);
-        let profile = key_of(&text_of(first)?);
+        let profile = key_of(&segment_id_of(first)?);
         match self.watch.kind {
             Kind::Graph => (first == rest).then_some((profile, profile)),
             Kind::Mapping if has_null(rest) => None,
@@ -168,20 +168,26 @@ impl<'a> Watcher<'a> {
     }
 }
 
-/// Puts together what was taken down of the mapping and of the graph.
+/// Puts together what was taken down of the mapping and of the graph. `None` if a side has an identifier in two profiles.
 #[must_use]
-pub fn shared(mapping: Watched, graph: Option<Watched>) -> (Shared, Option<Texts>) {
+pub fn shared(mapping: Watched, graph: Option<Watched>) -> Option<(Shared, Option<Texts>)> {
     let mut differing = mapping.differing;
     // Under a key with the profile in it, an identifier that moved was removed and added.
     differing.sort_unstable_by_key(|(identifier, _)| *identifier);
+    let mut contested = false;
     differing.dedup_by(|(b, later), (a, first)| {
         let same = a == b;
         if same {
+            let both = |a: Option<u128>, b: Option<u128>| a.is_some() && b.is_some() && a != b;
+            contested |= both(first.old, later.old) || both(first.new, later.new);
             first.old = first.old.or(later.old);
             first.new = first.new.or(later.new);
         }
         same
     });
+    if contested {
+        return None;
+    }
     let mut same = mapping.same;
     differing.retain(|(_, belongs)| match (belongs.old, belongs.new) {
         (Some(old), Some(new)) if old == new => {
@@ -209,5 +215,5 @@ pub fn shared(mapping: Watched, graph: Option<Watched>) -> (Shared, Option<Texts
             _ => None,
         };
     }
-    (Shared { same, differing, canonical, canonical_on }, texts)
+    Some((Shared { same, differing, canonical, canonical_on }, texts))
 }

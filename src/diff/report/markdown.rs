@@ -2,10 +2,13 @@
 
 use std::fmt::Write;
 
-use crate::diff::{
-    Comparison, Sameness, TableResult,
-    identity::compare::IdentityResult,
-    outcome::{NEW, OLD, RowChange, RowKind},
+use crate::{
+    diff::{
+        Comparison, Sameness, TableResult,
+        identity::compare::IdentityResult,
+        outcome::{NEW, OLD, RowChange, RowKind},
+    },
+    escape::escaped,
 };
 
 use super::words::{
@@ -30,14 +33,14 @@ pub fn write(comparison: &Comparison, examples: bool) -> String {
             let same = thousands(rows.same);
             let _ = writeln!(
                 out,
-                "| `{}` | {same} | {added} | {removed} | {changed} | {} |",
-                table.name,
+                "| {} | {same} | {added} | {removed} | {changed} | {} |",
+                code(&table.name),
                 cell(&remarks(table).join("; "))
             );
         }
     }
     if !same.is_empty() {
-        let names: Vec<String> = same.iter().map(|table| format!("`{}`", table.name)).collect();
+        let names: Vec<String> = same.iter().map(|table| code(&table.name)).collect();
         let _ = writeln!(out, "\nThe same: {}.", names.join(", "));
     }
     if examples && comparison.sameness == Sameness::Different {
@@ -55,11 +58,11 @@ fn details(out: &mut String, table: &TableResult) {
     if table.outcome.examples.is_empty() {
         return;
     }
-    let _ = writeln!(out, "\n<details><summary><code>{}</code></summary>\n", table.name);
+    let _ = writeln!(out, "\n<details><summary><code>{}</code></summary>\n", html(&table.name));
     let changed: Vec<String> = columns_changed(table)
         .iter()
         .take(10)
-        .map(|(name, n)| format!("`{name}` {}", thousands(*n)))
+        .map(|(name, n)| format!("{} {}", code(name), thousands(*n)))
         .collect();
     if !changed.is_empty() {
         let _ = writeln!(out, "Columns changed: {}.\n", changed.join(", "));
@@ -94,7 +97,7 @@ fn row(out: &mut String, change: &RowChange) {
     }
     for of_row in &change.cells {
         let [old, new] = [&of_row.old, &of_row.new].map(|json| cell(&value(json.as_deref())));
-        let _ = writeln!(out, "| {word} | {key} | `{}` | {old} | {new} |", of_row.name);
+        let _ = writeln!(out, "| {word} | {key} | {} | {old} | {new} |", code(&of_row.name));
         // The other columns of the row stand below it.
         word = "";
         key.clear();
@@ -169,10 +172,20 @@ fn what_happened(out: &mut String, identity: &IdentityResult) {
     out.push_str("\n</details>\n");
 }
 
+/// A name as code, or if it holds what ends code or a cell, as text.
+fn code(name: &str) -> String {
+    if name.contains(['`', '|']) { cell(name) } else { format!("`{}`", escaped(name)) }
+}
+
+/// A text between HTML tags.
+fn html(text: &str) -> String {
+    escaped(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
 /// A text that may stand in a table: nothing in it is markup.
 fn cell(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    for character in text.chars() {
+    for character in escaped(text).chars() {
         match character {
             '|' | '*' | '_' | '`' | '[' | ']' | '\\' | '#' | '~' => {
                 out.push('\\');
@@ -182,7 +195,6 @@ fn cell(text: &str) -> String {
             '>' => out.push_str("&gt;"),
             '&' => out.push_str("&amp;"),
             '@' => out.push_str("&#64;"),
-            '\n' => out.push(' '),
             other => out.push(other),
         }
     }

@@ -2,10 +2,13 @@
 
 use std::fmt::Write;
 
-use crate::diff::{
-    Comparison, TableResult,
-    identity::compare::{IdentityResult, MostChanged},
-    outcome::{NEW, OLD, RowChange, RowKind},
+use crate::{
+    diff::{
+        Comparison, TableResult,
+        identity::compare::{IdentityResult, MostChanged},
+        outcome::{NEW, OLD, RowChange, RowKind},
+    },
+    escape::escaped,
 };
 
 use super::words::{
@@ -66,18 +69,18 @@ pub fn write(comparison: &Comparison, style: Style) -> String {
 }
 
 fn tables(out: &mut String, comparison: &Comparison, style: Style) {
-    let width = comparison.tables.iter().map(|table| table.name.len()).max().unwrap_or(0).max(5);
+    let names: Vec<_> = comparison.tables.iter().map(|table| escaped(&table.name)).collect();
+    let width = names.iter().map(|name| name.len()).max().unwrap_or(0).max(5);
     let _ = writeln!(
         out,
         "\n{:<width$} {:>12} {:>11} {:>11} {:>11}",
         "table", "same", "added", "removed", "changed"
     );
-    for table in &comparison.tables {
+    for (name, table) in names.iter().zip(&comparison.tables) {
         let rows = &table.outcome;
         let _ = write!(
             out,
-            "{:<width$} {:>12} {} {} {}",
-            table.name,
+            "{name:<width$} {:>12} {} {} {}",
             thousands(rows.same),
             style.number(rows.count(RowKind::Added), 11, GREEN),
             style.number(rows.count(RowKind::Removed), 11, RED),
@@ -100,11 +103,12 @@ fn details(out: &mut String, table: &TableResult, style: Style) {
     if told.is_empty() {
         return;
     }
-    let _ = writeln!(out, "\n{}: {}", style.paint(&table.name, BOLD), told.join(", "));
+    let _ = writeln!(out, "\n{}: {}", style.paint(&escaped(&table.name), BOLD), told.join(", "));
     let changed = columns_changed(table);
     if !changed.is_empty() {
+        let shown = changed.iter().take(COLUMNS_SHOWN);
         let shown: Vec<String> =
-            changed.iter().take(COLUMNS_SHOWN).map(|(name, n)| format!("{name} {}", thousands(*n))).collect();
+            shown.map(|(name, n)| format!("{} {}", escaped(name), thousands(*n))).collect();
         let more = changed.len().saturating_sub(COLUMNS_SHOWN);
         let more = if more == 0 { String::new() } else { format!(" and {more} more") };
         let _ = writeln!(out, "  columns changed: {}{more}", shown.join(", "));
@@ -128,7 +132,7 @@ fn row(out: &mut String, change: &RowChange, style: Style) {
         RowKind::Changed => ("~", YELLOW),
     };
     let key: Vec<String> =
-        change.key.iter().map(|(name, json)| format!("{name} {}", value(Some(json)))).collect();
+        change.key.iter().map(|(name, json)| format!("{} {}", escaped(name), value(Some(json)))).collect();
     let head = format!("{sign} {}", if key.is_empty() { "row".to_owned() } else { key.join(", ") });
     let _ = writeln!(out, "  {}", style.paint(&head, code));
     let cells: Vec<_> = change
@@ -138,9 +142,9 @@ fn row(out: &mut String, change: &RowChange, style: Style) {
             change.kind == RowKind::Changed || change.key.iter().all(|(name, _)| *name != cell.name)
         })
         .collect();
-    let width = cells.iter().map(|cell| cell.name.len()).max().unwrap_or(0);
+    let width = cells.iter().map(|cell| escaped(&cell.name).len()).max().unwrap_or(0);
     for cell in cells {
-        let _ = write!(out, "      {:<width$}  ", cell.name);
+        let _ = write!(out, "      {:<width$}  ", escaped(&cell.name));
         let (old, new) = (value(cell.old.as_deref()), value(cell.new.as_deref()));
         let _ = match change.kind {
             RowKind::Added => writeln!(out, "{}", style.paint(&new, GREEN)),

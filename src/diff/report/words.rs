@@ -10,6 +10,7 @@ use crate::{
         },
         outcome::{NEW, OLD},
     },
+    escape::escaped,
     event::json::Tape,
 };
 
@@ -32,7 +33,7 @@ pub fn side(side: usize) -> &'static str {
 /// The headline.
 #[must_use]
 pub fn headline(comparison: &Comparison) -> String {
-    let [old, new] = &comparison.sides;
+    let [old, new] = comparison.sides.each_ref().map(|side| escaped(side));
     match comparison.sameness {
         Sameness::Same => format!("{old} and {new} are the same"),
         Sameness::Renamed(n) => {
@@ -46,7 +47,7 @@ pub fn headline(comparison: &Comparison) -> String {
 #[must_use]
 pub fn arrow(told: &Told) -> String {
     match told.kind {
-        StoryKind::Changed if told.old == told.new => told.old.join(", "),
+        StoryKind::Changed if told.old == told.new => some(&told.old),
         _ => format!("{} -> {}", some(&told.old), some(&told.new)),
     }
 }
@@ -55,9 +56,10 @@ pub fn arrow(told: &Told) -> String {
 #[must_use]
 pub fn some(names: &[String]) -> String {
     const SHOWN: usize = 8;
+    let shown = escaped(&names[..SHOWN.min(names.len())].join(", ")).into_owned();
     match names.len().checked_sub(SHOWN) {
-        None | Some(0) => names.join(", "),
-        Some(more) => format!("{} and {more} more", names[..SHOWN].join(", ")),
+        None | Some(0) => shown,
+        Some(more) => format!("{shown} and {more} more"),
     }
 }
 
@@ -65,7 +67,7 @@ pub fn some(names: &[String]) -> String {
 #[must_use]
 pub fn moved(moved: &Moved) -> String {
     let Moved { identifier, from, to } = moved;
-    format!("{} {}: {from} -> {to}", identifier.type_name, identifier.value)
+    escaped(&format!("{} {}: {from} -> {to}", identifier.type_name, identifier.value)).into_owned()
 }
 
 /// An event: its id, what and where it was, when.
@@ -80,7 +82,7 @@ pub fn event(event: &Event) -> String {
     if !about.is_empty() {
         text = format!("{text} ({})", about.join(", "));
     }
-    format!("{text}: {}", event.effects.join(", "))
+    escaped(&format!("{text}: {}", event.effects.join(", "))).into_owned()
 }
 
 /// So many lines of a table that cannot be read are named.
@@ -107,7 +109,7 @@ pub fn remarks(table: &TableResult) -> Vec<String> {
         }
     }
     for odd in table.odd_lines.iter().take(NAMED) {
-        remarks.push(format!("{}:{} {}", odd.file, odd.line, odd.message));
+        remarks.push(format!("{}:{} {}", escaped(&odd.file), odd.line, odd.message));
     }
     if NAMED < table.odd_lines.len() {
         remarks.push(format!("and {} more such lines", thousands((table.odd_lines.len() - NAMED) as u64)));
@@ -149,7 +151,8 @@ pub fn thousands(number: u64) -> String {
     text
 }
 
-/// A value of JSON for reading: a text without its quotes where nothing is lost by that, cut where it is long.
+/// A value of JSON for reading: a text without its quotes where nothing is lost by that, cut where it is long, without
+/// characters that would act on a terminal.
 #[must_use]
 pub fn value(json: Option<&str>) -> String {
     const SHOWN: usize = 72;
@@ -164,7 +167,7 @@ pub fn value(json: Option<&str>) -> String {
     });
     let text = plain.unwrap_or(json);
     match text.char_indices().nth(SHOWN) {
-        None => text.to_owned(),
-        Some((at, _)) => format!("{}...", &text[..at]),
+        None => escaped(text).into_owned(),
+        Some((at, _)) => format!("{}...", escaped(&text[..at])),
     }
 }

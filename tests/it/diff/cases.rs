@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::Work;
+use crate::support::{Work, project_text};
 
 /// Runs `diff old new` on two files and gives exit code, standard output, standard error.
 fn run(work: &Work, args: &[&str]) -> (i32, String, String) {
@@ -253,7 +253,10 @@ fn a_csv_that_cannot_be_read_is_trouble() {
     work.write("bad.csv", "id,n\n1,5\n2\n");
     let (code, _, said) = run(&work, &["bad.csv", "bad.csv"]);
     assert_eq!(code, 2);
-    assert!(said.contains("bad.csv") && said.contains("line: 3") && !said.contains("packed"), "{said}");
+    assert!(
+        said.contains("bad.csv:3: has 1 cell, but the header has 2") && !said.contains("packed"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -266,19 +269,21 @@ fn ignored_columns_do_not_count() {
 fn comma_separated_tables_are_compared_as_they_read() {
     let work = Work::new();
     work.write("old.csv", "id,x,y\na,1,\"one, two\"\nb,2,\n");
-    work.write("new.csv", "y,id,x\n,b,2.0\n\"one, two\",a,1\n");
+    work.write("new.csv", "y,id,x\n,b,2\n\"one, two\",a,1\n");
     work.write(
         "new.ndjson",
         "{\"id\":\"a\",\"x\":1.0,\"y\":\"one, two\"}\n{\"id\":\"b\",\"x\":\"2\",\"y\":null}\n",
     );
     assert_eq!(counts(&work, &["old.csv", "new.csv"]), (0, [2, 0, 0, 0]));
     assert_eq!(counts(&work, &["old.csv", "new.ndjson"]), (0, [2, 0, 0, 0]));
+    work.write("new.csv", "y,id,x\n,b,2.0\n\"one, two\",a,1\n");
+    assert_eq!(counts(&work, &["old.csv", "new.csv"]), (1, [1, 0, 0, 1]));
     work.write("new.csv", "y,id,x\n,b,3\n\"one, two\",a,1\n");
     assert_eq!(counts(&work, &["old.csv", "new.csv"]), (1, [1, 0, 0, 1]));
     work.write("new.csv", "y,id,x\n,b,3\n\"one, two\",a\n");
     let (code, _, said) = run(&work, &["old.csv", "new.csv"]);
     assert_eq!(code, 2);
-    assert!(said.contains("new.csv") && said.contains("line: 3"), "{said}");
+    assert!(said.contains("new.csv:3: has 2 cells, but the header has 3"), "{said}");
 }
 
 #[test]
@@ -303,4 +308,83 @@ fn a_packed_file_that_was_cut_short_is_trouble() {
     let (code, _, said) = run(&work, &["old.ndjson.zst", "new.ndjson.zst"]);
     assert_eq!(code, 2);
     assert!(said.contains("hint: a packed file that was cut short"), "{said}");
+}
+
+#[test]
+fn a_csv_header_with_a_name_twice_is_refused() {
+    let work = Work::new();
+    work.write("good.csv", "id,name,name2\n1,ann,x\n");
+    for (header, message) in [
+        ("id,name,name", "has the column `name` twice"),
+        ("id,name,id", "has the column `id` twice"),
+        ("id,,", "has two columns without a name"),
+    ] {
+        work.write("bad.csv", format!("{header}\n1,ann,x\n"));
+        for sides in [["bad.csv", "good.csv"], ["good.csv", "bad.csv"], ["bad.csv", "bad.csv"]] {
+            let (code, out, said) = run(&work, &sides);
+            assert_eq!((code, &*out), (2, ""));
+            assert!(
+                said.contains("bad.csv:1: ") && said.contains(message) && said.contains("hint: "),
+                "{said}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_csv_that_a_spreadsheet_wrote_is_read() {
+    let work = Work::new();
+    work.write("old.csv", "\u{feff}\"id\",\"n\"\r\n\"1\",\"a, b\"\r\n");
+    work.write("new.csv", "id,n\n1,\"a, b\"\n");
+    assert_eq!(counts(&work, &["old.csv", "new.csv"]), (0, [1, 0, 0, 0]));
+}
+
+#[test]
+fn a_line_of_a_csv_is_named_as_an_editor_counts() {
+    let work = Work::new();
+    work.write("old.csv", "id,n\n1,\"two\nlines\"\n2,b\n");
+    let mut bytes = work.read("old.csv").into_bytes();
+    let at = bytes.len() - 2;
+    bytes[at] = 0xff;
+    work.write("new.csv", bytes);
+    let (code, _, said) = run(&work, &["old.csv", "new.csv"]);
+    assert_eq!(code, 2);
+    assert!(said.contains("new.csv:4: the line is not UTF-8"), "{said}");
+}
+
+#[test]
+fn values_of_the_same_fast_hash_differ() {
+    let work = Work::new();
+    work.write("old.ndjson", project_text("fixtures/diff/collisions/old.ndjson"));
+    work.write("new.ndjson", project_text("fixtures/diff/collisions/new.ndjson"));
+    assert_eq!(counts(&work, &["old.ndjson", "new.ndjson"]).0, 1);
+    assert_eq!(counts(&work, &["old.ndjson", "new.ndjson", "--key", "v"]).0, 1);
+}
+
+#[test]
+fn event_data_cannot_act_on_a_terminal() {
+    let work = Work::new();
+    let nasty = "\u{1b}[2J\u{9b}31m\u{202e}\u{2066}\u{200f}\u{61c}\u{7f}\r\n|`x";
+    let row = |value: &str| serde_json::json!({"id": nasty, nasty: value, "n": [nasty]}).to_string() + "\n";
+    for (side, value) in [("old", nasty), ("new", "\u{8}")] {
+        work.write(&format!("{side}/\u{1b}[31m`t\u{202e}.ndjson"), row(value));
+        let id = format!("{side}{nasty}");
+        let view = serde_json::json!({"canonical_segment_id": id, "type": nasty, "value": nasty});
+        let other = serde_json::json!({"canonical_segment_id": id, "type": "email", "value": side});
+        work.write(&format!("{side}/user_identifiers.ndjson"), format!("{view}\n{other}\n"));
+        let event = serde_json::json!({"id": side, "segment_id": id, "external_id_type": nasty,
+            "external_id_value": nasty, "triggering_event_id": id, "triggering_event_type": nasty,
+            "triggering_event_source_name": nasty, "timestamp": nasty});
+        work.write(&format!("{side}/external_id_mapping_updates.ndjson"), format!("{event}\n"));
+    }
+    for format in ["people", "markdown"] {
+        let (code, out, said) = run(&work, &["old", "new", "--format", format]);
+        assert_eq!(code, 1, "{said}");
+        let acts = |character: &char| {
+            (character.is_control() && *character != '\n')
+                || "\u{202e}\u{2066}\u{200f}\u{61c}".contains(*character)
+        };
+        assert_eq!(out.chars().find(acts), None, "{out}");
+        assert!(out.contains("u001b") && out.contains("u202e"), "{out}");
+    }
 }

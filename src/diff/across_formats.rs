@@ -1,0 +1,235 @@
+//! Rows whose keys read alike, of tables that are CSV on one side and JSON on the other.
+//!
+//! There, being the same is not transitive: the CSV texts `1` and `1.0` differ, and each is the JSON number 1. So tables are
+//! joined by what values read like, which puts too many rows together, and this module finds out which rows of such a group
+//! have the same key and which are the same.
+
+use crate::event::{
+    json::{Document, Kind, Tape},
+    values::is_null,
+};
+
+use super::{
+    columns::{canonical, compare, exact, same_column},
+    judge::{Judge, Line},
+    keys::{push_text, read_row},
+    outcome::{NEW, OLD, RowKind},
+};
+
+/// A row of a group.
+#[derive(Clone, Copy)]
+struct Row<'a> {
+    line: Line<'a>,
+    /// Its key: the same for rows of one side that have the same key, and for all texts that are the same.
+    key: &'a [u8],
+}
+
+impl Judge<'_> {
+    /// Compares the rows of a group.
+    pub(super) fn rows_across_formats(&mut self, key: &[u8], old: &[Line<'_>], new: &[Line<'_>]) {
+        let mut keys: [Vec<Vec<u8>>; 2] = Default::default();
+        let mut lines: [Vec<Line<'_>>; 2] = Default::default();
+        let mut all_texts = true;
+        let mut tape = Tape::default();
+        for (side, all) in [(OLD, old), (NEW, new)] {
+            for line in all {
+                if let Some(doc) = self.read(side, *line, &mut tape) {
+                    let (key, texts) = self.own_key(doc);
+                    all_texts &= texts;
+                    keys[side].push(key);
+                    lines[side].push(*line);
+                }
+            }
+        }
+        let [old, new] = [OLD, NEW].map(|side| {
+            let rows = lines[side].iter().zip(&keys[side]);
+            let mut rows: Vec<Row<'_>> = rows.map(|(line, key)| Row { line: *line, key }).collect();
+            rows.sort_by_key(|row| row.key);
+            let n_twice = rows.chunk_by(|a, b| a.key == b.key).filter(|rows| 1 < rows.len()).count();
+            self.outcome.duplicate_keys[side] += n_twice as u64;
+            rows
+        });
+        if !all_texts {
+            // Keys of other types may be the same as several texts: all of them are one key then.
+            self.rows_of_key(key, &old, &new);
+            return;
+        }
+        let (mut old, mut new) = (&*old, &*new);
+        while let Some(least) = old.iter().chain(new).map(|row| row.key).min() {
+            let (of_old, rest_old) = old.split_at(old.partition_point(|row| row.key == least));
+            let (of_new, rest_new) = new.split_at(new.partition_point(|row| row.key == least));
+            self.rows_of_key(key, of_old, of_new);
+            (old, new) = (rest_old, rest_new);
+        }
+    }
+
+    /// The key of a row, and whether it is made of texts and nulls alone.
+    fn own_key(&self, doc: Document<'_>) -> (Vec<u8>, bool) {
+        let rules = self.rules;
+        if rules.key.columns.is_empty() {
+            return (exact(doc, rules.typing, &rules.ignored), false);
+        }
+        let mut key = Vec::new();
+        let mut all_texts = true;
+        for column in &rules.key.columns {
+            match doc.get(0, column.as_bytes()).filter(|value| !is_null(doc, *value, rules.typing)) {
+                None => key.push(1),
+                Some(value) if matches!(doc.kind(value), Kind::Plain | Kind::Escaped) => {
+                    push_text(&mut key, &doc.string(value).unwrap_or_default());
+                }
+                Some(value) => {
+                    all_texts = false;
+                    rules.key.push_part(&mut key, doc, value);
+                }
+            }
+        }
+        (key, all_texts)
+    }
+
+    fn rows_of_key(&mut self, key: &[u8], old: &[Row<'_>], new: &[Row<'_>]) {
+        let mut tapes: [Tape; 2] = Default::default();
+        match (old, new) {
+            ([old], [new]) => {
+                let [tape_old, tape_new] = &mut tapes;
+                let (old, new) = (reread(old.line, tape_old), reread(new.line, tape_new));
+                let columns = &self.rules.key.columns;
+                if columns.iter().all(|column| same_column(old, new, column.as_bytes(), self.rules.typing)) {
+                    self.pair(key, old, new);
+                } else {
+                    self.one_sided(key, RowKind::Removed, old);
+                    self.one_sided(key, RowKind::Added, new);
+                }
+            }
+            _ => self.multisets_across_formats(key, old, new),
+        }
+    }
+
+    /// Several rows of one key: as many as possible are paired with one that is the same, the others were removed and added.
+    fn multisets_across_formats(&mut self, key: &[u8], old: &[Row<'_>], new: &[Row<'_>]) {
+        let old = self.equal_rows(old);
+        let new = self.equal_rows(new);
+        let mut left = [Vec::new(), Vec::new()];
+        let (mut old, mut new) = (&*old, &*new);
+        while let Some(least) = old.first().into_iter().chain(new.first()).map(|rows| &rows.reads_like).min()
+        {
+            let (of_old, rest_old) = old.split_at(old.partition_point(|rows| rows.reads_like == *least));
+            let (of_new, rest_new) = new.split_at(new.partition_point(|rows| rows.reads_like == *least));
+            let n_left = self.pair_off(of_old, of_new);
+            for (left, (rows, n_left)) in left.iter_mut().zip([of_old, of_new].into_iter().zip(n_left)) {
+                for (rows, n) in rows.iter().zip(n_left) {
+                    left.extend(&rows.lines[rows.lines.len() - n..]);
+                }
+            }
+            (old, new) = (rest_old, rest_new);
+        }
+        let mut tape = Tape::default();
+        for (kind, lines) in [RowKind::Removed, RowKind::Added].into_iter().zip(left) {
+            for line in lines {
+                self.one_sided(key, kind, reread(line, &mut tape));
+            }
+        }
+    }
+
+    /// The rows of a side, those that are the same together, sorted by what they read like.
+    fn equal_rows<'l>(&self, rows: &[Row<'l>]) -> Vec<EqualRows<'l>> {
+        let (typing, ignored) = (self.rules.typing, &self.rules.ignored);
+        let mut tape = Tape::default();
+        let mut spelled: Vec<_> = rows
+            .iter()
+            .map(|row| {
+                let doc = reread(row.line, &mut tape);
+                (canonical(doc, typing, ignored), exact(doc, typing, ignored), row.line)
+            })
+            .collect();
+        spelled.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
+        let groups = spelled.chunk_by(|a, b| a.1 == b.1);
+        groups
+            .map(|rows| EqualRows {
+                reads_like: rows[0].0.clone(),
+                lines: rows.iter().map(|row| row.2).collect(),
+            })
+            .collect()
+    }
+
+    /// Pairs rows that read alike; how many of each are left over.
+    fn pair_off(&mut self, old: &[EqualRows<'_>], new: &[EqualRows<'_>]) -> [Vec<usize>; 2] {
+        let (typing, mut ignored) = (self.rules.typing, self.rules.ignored.clone());
+        let mut tapes: [Tape; 2] = Default::default();
+        let mut same = |old: &EqualRows<'_>, new: &EqualRows<'_>| {
+            let [tape_old, tape_new] = &mut tapes;
+            let (old, new) = (reread(old.lines[0], tape_old), reread(new.lines[0], tape_new));
+            compare(old, new, typing, &mut ignored).is_empty()
+        };
+        let mut pairing = Pairing {
+            same: old.iter().map(|old| new.iter().map(|new| same(old, new)).collect()).collect(),
+            pairs: vec![vec![0; new.len()]; old.len()],
+            left: [old, new].map(|side| side.iter().map(|rows| rows.lines.len()).collect()),
+        };
+        let n_old: usize = pairing.left[OLD].iter().sum();
+        pairing.fill();
+        self.outcome.same += (n_old - pairing.left[OLD].iter().sum::<usize>()) as u64;
+        pairing.left
+    }
+}
+
+/// Rows of one side that are the same.
+struct EqualRows<'a> {
+    reads_like: Vec<u8>,
+    lines: Vec<Line<'a>>,
+}
+
+/// Old and new rows by their index, how often each is there, and who is paired with whom.
+struct Pairing {
+    same: Vec<Vec<bool>>,
+    pairs: Vec<Vec<usize>>,
+    left: [Vec<usize>; 2],
+}
+
+impl Pairing {
+    /// Makes as many pairs as possible.
+    fn fill(&mut self) {
+        for old in 0..self.pairs.len() {
+            for new in 0..self.pairs[old].len() {
+                if self.same[old][new] {
+                    let n = self.left[OLD][old].min(self.left[NEW][new]);
+                    self.pairs[old][new] += n;
+                    self.left[OLD][old] -= n;
+                    self.left[NEW][new] -= n;
+                }
+            }
+        }
+        for old in 0..self.pairs.len() {
+            while 0 < self.left[OLD][old] && self.pair_one_more(old, &mut vec![false; self.left[NEW].len()]) {
+                self.left[OLD][old] -= 1;
+            }
+        }
+    }
+
+    /// Finds a partner for one more of an old row, if need be by giving another old row another partner.
+    fn pair_one_more(&mut self, old: usize, tried: &mut [bool]) -> bool {
+        for new in 0..tried.len() {
+            if !self.same[old][new] || std::mem::replace(&mut tried[new], true) {
+                continue;
+            }
+            if 0 < self.left[NEW][new] {
+                self.left[NEW][new] -= 1;
+            } else {
+                let paired = |other: &usize| *other != old && 0 < self.pairs[*other][new];
+                let others: Vec<usize> = (0..self.pairs.len()).filter(paired).collect();
+                let Some(other) = others.into_iter().find(|other| self.pair_one_more(*other, tried)) else {
+                    continue;
+                };
+                self.pairs[other][new] -= 1;
+            }
+            self.pairs[old][new] += 1;
+            return true;
+        }
+        false
+    }
+}
+
+/// Reads a line that was read before.
+fn reread<'a>(line: Line<'a>, tape: &'a mut Tape) -> Document<'a> {
+    read_row(tape, line.bytes).expect("it was read before");
+    Document { text: line.bytes, tokens: &tape.tokens }
+}
