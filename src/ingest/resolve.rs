@@ -24,7 +24,7 @@ use crate::{
         trigger::Trigger,
     },
     space::state::Contents,
-    summary::IngestSummary,
+    summary::{IngestSummary, TIMES_IN_SECONDS},
 };
 
 /// What the resolver knows of an event's rows.
@@ -107,6 +107,7 @@ pub struct Stage {
     n_unresolved: u64,
     n_created: u64,
     n_merged: u64,
+    n_times_in_seconds: u64,
 }
 
 impl Stage {
@@ -137,6 +138,7 @@ impl Stage {
             n_unresolved: 0,
             n_created: 0,
             n_merged: 0,
+            n_times_in_seconds: 0,
         }
     }
 
@@ -187,6 +189,7 @@ impl Stage {
                 continue;
             }
             self.n_accepted += 1;
+            self.n_times_in_seconds += u64::from(event.n_times_in_seconds);
             self.uuid_ts = (event.received_at * 1000).max(self.uuid_ts + 1);
             self.resolver.resolve(block, event, self.uuid_ts, &mut self.changes);
             let source = &sources[place.block as usize][event.source as usize];
@@ -355,6 +358,9 @@ impl Stage {
         summary.unresolved = self.n_unresolved;
         summary.profiles_created = self.n_created;
         summary.profiles_merged = self.n_merged;
+        if 0 < self.n_times_in_seconds {
+            summary.notes.insert(TIMES_IN_SECONDS.to_owned(), self.n_times_in_seconds);
+        }
         let accounts = self.accounts.close(&self.type_names, &self.block_entries);
         let by_type = |count: fn(&Account) -> u64| {
             let mut counts = BTreeMap::new();

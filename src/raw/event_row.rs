@@ -3,6 +3,8 @@
 //!
 //! Column order: the fixed columns, `context_*` by name, the call's own columns, payload columns by name.
 
+use std::sync::Arc;
+
 use super::{
     columns::{Clash, Column, FIXED_COLUMNS, Payload, Plan, Shapes},
     names::{BUILT_IN_TABLES, snake_case},
@@ -94,7 +96,7 @@ const MAX_OWN_TABLES: usize = 1 << 16;
 
 impl RowRenderer {
     /// The plan of an object of this payload; its leaves are kept until the next call.
-    pub fn traits_plan(&mut self, doc: Document<'_>, object: u32) -> (std::sync::Arc<Plan>, &[u32]) {
+    pub fn traits_plan(&mut self, doc: Document<'_>, object: u32) -> (Arc<Plan>, &[u32]) {
         let plan = self.shapes.plan(doc, object, Payload::Traits, &mut self.leaves);
         (plan, &self.leaves)
     }
@@ -113,7 +115,7 @@ impl RowRenderer {
         }
         let own_table = self.own_number(parsed, names, tables);
         if let Some((object, kind)) = payload_of(parsed, own_table) {
-            let plan = self.shapes.plan(doc, object, kind, &mut self.leaves);
+            let plan = self.payload_plan(parsed, object, kind);
             self.present = self.present(doc, &plan, Leaves::Payload);
         }
         own_table
@@ -147,13 +149,27 @@ impl RowRenderer {
         self.push_own(parsed, own_name, rows);
         let mut shared_end = position(rows.len());
         if let Some((object, kind)) = payload_of(parsed, own_table) {
-            let plan = self.shapes.plan(doc, object, kind, &mut self.leaves);
+            let plan = self.payload_plan(parsed, object, kind);
             self.push_payload(doc, &plan, context_plan.as_deref(), rows);
         }
         if parsed.call != Call::Track {
             shared_end = position(rows.len());
         }
         (Row { start, clock, shared_end, end: position(rows.len()) }, own_table)
+    }
+
+    /// The plan of a payload. A property that fills `name` or `category` has no column of its own.
+    fn payload_plan(&mut self, parsed: &Parsed<'_>, object: u32, kind: Payload) -> Arc<Plan> {
+        let plan = self.shapes.plan(parsed.doc, object, kind, &mut self.leaves);
+        let inside = object..parsed.doc.tokens[object as usize].next;
+        let filling = [parsed.fields.name, parsed.fields.category].map(|v| v.filter(|v| inside.contains(v)));
+        if kind == Payload::PageProperties && filling != [None; 2] {
+            // The object itself is no value.
+            for leaf in self.leaves.iter_mut().filter(|leaf| filling.contains(&Some(**leaf))) {
+                *leaf = object;
+            }
+        }
+        plan
     }
 
     /// The fixed columns from `segment_id` to `uuid_ts`, but without these two. Says where `uuid_ts` goes.

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use super::{
     inputs::Input,
-    lines::{BOM, MAX_LINE, lines},
+    lines::{BOM, MAX_LINE, lines, push_line},
     scan::line_times,
     spill::Spill,
     unit::{Place, UNIT, Unit},
@@ -139,8 +139,7 @@ fn sort_run(
         .map(|group| {
             let mut bytes = Vec::new();
             for line in group {
-                bytes.extend_from_slice(&texts[line.unit][line.start as usize..line.end as usize]);
-                bytes.push(b'\n');
+                push_line(&mut bytes, &texts[line.unit][line.start as usize..line.end as usize]);
             }
             Ok(Unit {
                 input: run[0].input,
@@ -171,17 +170,17 @@ fn lines_of(number: usize, unit: &Unit, bytes: &[u8]) -> (Vec<Line>, Vec<Unit>) 
         let bom = unit.offset == 0 && range.start == 0 && bytes.starts_with(BOM);
         let start = if bom { BOM.len() } else { range.start };
         let Some(times) = line_times(&bytes[start..range.end], &mut tape) else { continue };
-        // Such lines are no events either, whatever stands in them.
-        let text = &bytes[start..range.end];
-        if times.rejects || text.starts_with(BOM) || MAX_LINE < text.len() {
+        if times.rejects || MAX_LINE < range.end - start {
+            // With its end, so that the line is cut once more in the same place.
+            let end = memchr::memchr(b'\n', &bytes[range.end..]).map_or(bytes.len(), |at| range.end + at + 1);
             let place = match &unit.place {
                 Place::File(_) => unit.place.clone(),
-                _ => Place::Memory(bytes[start..range.end].to_vec().into()),
+                _ => Place::Memory(bytes[start..end].to_vec().into()),
             };
             left.push(Unit {
                 place,
                 offset: unit.offset + start as u64,
-                length: (range.end - start) as u64,
+                length: (end - start) as u64,
                 first_line: line,
                 n_lines: 1,
                 earliest: times.earliest,

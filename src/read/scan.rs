@@ -470,6 +470,8 @@ pub fn look_again(unit: &mut Unit, files: &Files) -> Result<()> {
 fn thorough_times(bytes: &[u8]) -> (Millis, Millis) {
     let (mut earliest, mut latest) = (Millis::MAX, Millis::MIN);
     let mut tape = Tape::default();
+    // A byte order mark may come first.
+    let bytes = bytes.strip_prefix(BOM).unwrap_or(bytes);
     for line in lines(bytes) {
         if let Some(times) = line_times(&bytes[line], &mut tape) {
             earliest = earliest.min(times.earliest);
@@ -492,7 +494,6 @@ pub struct LineTimes {
 
 /// When the events of a line arrived; `None` for a blank line.
 pub fn line_times(line: &[u8], tape: &mut Tape) -> Option<LineTimes> {
-    let line = line.strip_prefix(BOM).unwrap_or(line);
     if blank(line) {
         return None;
     }

@@ -23,7 +23,7 @@ fn files(tables: &BTreeMap<String, String>) -> Tree {
         .collect()
 }
 
-fn agree(name: &str, bytes: &[u8]) {
+pub(crate) fn agree(name: &str, bytes: &[u8]) {
     let work = Work::new();
     work.write("events.ndjson", bytes);
     let args =

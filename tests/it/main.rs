@@ -15,6 +15,7 @@ mod faults;
 mod golden;
 mod inputs;
 mod invariants;
+mod line_ends;
 mod little_memory;
 mod materialize;
 mod nights;
