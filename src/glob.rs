@@ -2,7 +2,7 @@
 //!
 //! Names of events hold brackets, braces and question marks, so none of these is special, and nothing escapes `*`.
 
-use crate::collections::Set;
+use std::collections::BTreeSet;
 
 /// A list of patterns.
 #[derive(Debug, Clone, Default)]
@@ -10,7 +10,7 @@ pub struct Globs {
     /// The patterns as they were given.
     pub written: Vec<String>,
     /// Those without `*`, found by the name: there may be thousands.
-    names: Set<String>,
+    names: BTreeSet<String>,
 }
 
 impl Globs {

@@ -231,7 +231,7 @@ fn the_key_is_known_or_typed_or_the_whole_row() {
     assert_eq!(code, 2);
     assert!(said.contains("has no column `z`"), "{said}");
     // Only `*` is a wildcard.
-    check(&rows(1), &rows(2), &["--ignore-columns", "[x]"], 1, [0, 0, 0, 1]);
+    check(&rows(1), &rows(2), &["--ignore-columns", "[x]"], 1, [0, 1, 1, 0]);
     check(&rows(1), &rows(2).replace('x', "x[1]"), &["--ignore-columns", "x[1],x"], 0, [1, 0, 0, 0]);
 }
 
