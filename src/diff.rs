@@ -29,10 +29,9 @@ pub mod walk;
 
 use std::{io::Write, path::PathBuf};
 
-use crate::{error::Result, files::Files, materialize::tell_stale_views, progress::Progress};
+use crate::{error::Result, files::Files, glob::Globs, materialize::tell_stale_views, progress::Progress};
 
 use self::{
-    columns::globs,
     identity::compare::{IdentityResult, Taken},
     meter::Meter,
     outcome::RowKind,
@@ -134,7 +133,7 @@ pub fn diff(
         tell_stale_views(folder, files, progress);
     }
     let mut sides = Side::open_both(&options.old, &options.new, files)?;
-    let wanted = globs(&options.tables, "--tables")?;
+    let wanted = Globs::new(options.tables.clone());
     for side in &mut sides {
         side.keep(&wanted);
     }

@@ -6,6 +6,7 @@ pub mod collections;
 pub mod error;
 pub mod escape;
 pub mod files;
+pub mod glob;
 pub mod progress;
 pub mod summary;
 

@@ -6,6 +6,9 @@ use serde::Serialize;
 
 use crate::identity::account::Account;
 
+/// The note that counts times of accepted events that were given in seconds.
+pub const TIMES_IN_SECONDS: &str = "times_in_seconds";
+
 /// What an ingest did. Every event read is a duplicate, filtered out or accepted; every line is an event (or several, in
 /// a batch), blank, or rejected.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]

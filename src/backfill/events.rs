@@ -45,7 +45,7 @@ use crate::{
         replay::Replayed,
         state::{Contents, DiskShelves, Reading},
     },
-    summary::{EventsSummary, IngestSummary},
+    summary::{EventsSummary, IngestSummary, TIMES_IN_SECONDS},
 };
 
 /// Which events to take in, and where to.
@@ -154,6 +154,7 @@ pub fn events(options: &EventsOptions, files: &Files, progress: &dyn Progress) -
         met,
         tables,
         summary: EventsSummary::default(),
+        n_times_in_seconds: 0,
     };
     let first_rejects = job.run(&mut space, &inputs, &looked.units, files, progress, &mut counted)?;
     job.finish(&mut counted, &looked);
@@ -270,6 +271,8 @@ struct Backfill<'a> {
     met: Accepted,
     tables: EventTables,
     summary: EventsSummary,
+    /// Times of the events written that were given in seconds.
+    n_times_in_seconds: u64,
 }
 
 impl<'a> Backfill<'a> {
@@ -357,6 +360,7 @@ impl<'a> Backfill<'a> {
             self.newest = self.newest.max(Some(event.received_at));
             let segment_id = self.segment_id(block, event);
             self.summary.written += 1;
+            self.n_times_in_seconds += u64::from(event.n_times_in_seconds);
             self.summary.unresolved += u64::from(segment_id.is_empty());
             rows.push(missing, place, segment_id, self.uuid_ts);
         }
@@ -386,6 +390,9 @@ impl<'a> Backfill<'a> {
         summary.filtered = counted.filtered;
         summary.rejected = counted.rejected.clone();
         summary.notes = std::mem::take(&mut counted.notes);
+        if 0 < self.n_times_in_seconds {
+            summary.notes.insert(TIMES_IN_SECONDS.to_owned(), self.n_times_in_seconds);
+        }
         if looked.newest.is_some() {
             summary.since = told(self.window.since);
             summary.until = told(self.window.until);

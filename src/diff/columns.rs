@@ -2,29 +2,14 @@
 
 use std::borrow::Cow;
 
-use globset::{Glob, GlobSet, GlobSetBuilder};
-
 use crate::{
     collections::{Map, Set},
-    error::{Error, Result},
     event::{
         json::Document,
         values::{Typing, is_null, push_canonical, push_canonical_text, same},
     },
+    glob::Globs,
 };
-
-/// Compiles globs; `flag` is where they were given.
-pub fn globs(patterns: &[String], flag: &str) -> Result<GlobSet> {
-    let mut set = GlobSetBuilder::new();
-    for pattern in patterns {
-        let glob = Glob::new(pattern).map_err(|e| {
-            Error::Refused(format!("{flag}: `{pattern}` is no glob: {}", e.kind()))
-                .hint("write `context_*`, say")
-        })?;
-        set.add(glob);
-    }
-    set.build().map_err(|e| Error::Refused(format!("{flag}: {e}")))
-}
 
 /// So many columns of two rows are looked through one by one.
 const FEW_COLUMNS: usize = 48;
@@ -32,7 +17,7 @@ const FEW_COLUMNS: usize = 48;
 /// Which columns of a table do not count. Remembers what it was asked.
 #[derive(Debug, Clone)]
 pub struct Ignored {
-    globs: GlobSet,
+    globs: Globs,
     always: Vec<String>,
     known: Map<Box<[u8]>, bool>,
 }
@@ -40,7 +25,7 @@ pub struct Ignored {
 impl Ignored {
     /// Columns that match a glob, and some by name.
     #[must_use]
-    pub fn new(globs: GlobSet, always: Vec<String>) -> Self {
+    pub fn new(globs: Globs, always: Vec<String>) -> Self {
         Self { globs, always, known: Map::default() }
     }
 
@@ -48,7 +33,7 @@ impl Ignored {
     #[must_use]
     pub fn matches(&self, column: &[u8]) -> bool {
         let name = String::from_utf8_lossy(column);
-        self.always.iter().any(|always| *always == name) || self.globs.is_match(&*name)
+        self.always.iter().any(|always| *always == name) || self.globs.is_match(&name)
     }
 
     fn contains(&mut self, column: &[u8]) -> bool {
@@ -221,8 +206,7 @@ mod tests {
         tape_new.read(new.as_bytes()).unwrap();
         let old = Document { text: old.as_bytes(), tokens: &tape_old.tokens };
         let new = Document { text: new.as_bytes(), tokens: &tape_new.tokens };
-        let mut ignored =
-            Ignored::new(globs(&["skip_*".to_owned()], "--ignore-columns").unwrap(), Vec::new());
+        let mut ignored = Ignored::new(Globs::new(vec!["skip_*".to_owned()]), Vec::new());
         for (old, new) in [(old, new), (new, old)] {
             let names: Vec<String> = compare(old, new, Typing::Json, &mut ignored)
                 .into_iter()

@@ -232,7 +232,7 @@ mod tests {
     use super::*;
 
     fn none_ignored() -> Ignored {
-        Ignored::new(globset::GlobSet::empty(), Vec::new())
+        Ignored::new(crate::glob::Globs::default(), Vec::new())
     }
 
     fn key(columns: &[&str], line: &str) -> Vec<u8> {

@@ -13,11 +13,10 @@ use std::{
     sync::Arc,
 };
 
-use globset::GlobSet;
-
 use crate::{
     error::{Error, Result},
     files::{Files, refuse_pipe},
+    glob::Globs,
     raw::names::BUILT_IN_TABLES,
     read::{
         inputs::{Packing, first_bytes},
@@ -113,7 +112,7 @@ pub struct Side {
 
 impl Side {
     /// Lets go of the tables that are not asked for; none are asked for by no globs.
-    pub fn keep(&mut self, wanted: &GlobSet) {
+    pub fn keep(&mut self, wanted: &Globs) {
         self.tables.retain(|name, _| wanted.is_empty() || wanted.is_match(name));
     }
 

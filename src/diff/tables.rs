@@ -14,12 +14,13 @@ use crate::{
         values::Typing,
     },
     files::Files,
+    glob::Globs,
     read::inputs::Packing,
 };
 
 use super::{
     DiffOptions, IdMode, Sizes,
-    columns::{Ignored, globs},
+    columns::Ignored,
     identity::{
         load::{Source, source},
         watch::Watch,
@@ -186,7 +187,7 @@ fn plan<'a>(
     let name = pair.name.rsplit('/').next().unwrap_or(&pair.name);
     let derived_ids = renaming.is_some() && matches!(name, "id_graph_updates" | "profile_traits_updates");
     let always = if derived_ids { vec!["id".to_owned()] } else { Vec::new() };
-    let ignored = Ignored::new(globs(&options.ignore_columns, "--ignore-columns")?, always);
+    let ignored = Ignored::new(Globs::new(options.ignore_columns.clone()), always);
     let columns = if derived_ids {
         ["triggering_event_id", "segment_id"].map(str::to_owned).to_vec()
     } else {

@@ -101,6 +101,8 @@ pub struct Event {
     pub batched: bool,
     /// Which call.
     pub call: Call,
+    /// How many of its times were given in seconds.
+    pub n_times_in_seconds: u8,
     /// Index in [`Block::sources`].
     pub source: u32,
     /// `triggering_event_name` as JSON.

@@ -21,9 +21,9 @@ pub struct Fields {
     pub properties: Option<u32>,
     /// `event`
     pub event: Option<u32>,
-    /// `name`
+    /// `name`; for a page or screen call without a usable one, the property `name`
     pub name: Option<u32>,
-    /// `category`
+    /// `category`, as `name`
     pub category: Option<u32>,
     /// `groupId`
     pub group_id: Option<u32>,
@@ -92,6 +92,19 @@ impl Fields {
     pub fn envelope(&self, doc: Document<'_>) -> bool {
         let has_type = self.call.is_some_and(|call| matches!(doc.kind(call), Kind::Plain | Kind::Escaped));
         self.batch.is_some() && !has_type
+    }
+
+    /// Fills the name and category that a page or screen call lacks from the properties of exactly these keys.
+    pub(super) fn name_by_properties(&mut self, doc: Document<'_>) {
+        let usable = |value: &u32| doc.scalar_text(*value).is_some_and(|text| !text.is_empty());
+        let (name, category) = (self.name.filter(usable), self.category.filter(usable));
+        if let Some(properties) = self.properties
+            && (name.is_none() || category.is_none())
+        {
+            let property = |key| doc.get(properties, key).filter(usable);
+            self.name = name.or_else(|| property(b"name"));
+            self.category = category.or_else(|| property(b"category"));
+        }
     }
 
     /// Fills what an item lacks from its envelope: `sentAt`, `receivedAt` and `context`, whole.

@@ -39,6 +39,8 @@ pub struct Parsed<'a> {
     pub written: Written,
     /// How many of its times are there and cannot be read, which counts as missing.
     pub n_unreadable_times: u64,
+    /// How many of its times were given in seconds.
+    pub n_times_in_seconds: u8,
 }
 
 /// The values of times that stand in the text exactly as rows have them: `timestamp` and `received_at` only where they are
@@ -64,7 +66,11 @@ const MAX_COLUMN_BYTES: u64 = 64 << 20;
 const SMALL_OBJECT: u64 = 16 << 10;
 
 /// Checks an event. The rules stand in the order in which they are reported.
-pub fn parse<'a>(doc: Document<'a>, fields: Fields, times: &mut TimeReader) -> Result<Parsed<'a>, Reject> {
+pub fn parse<'a>(
+    doc: Document<'a>,
+    mut fields: Fields,
+    times: &mut TimeReader,
+) -> Result<Parsed<'a>, Reject> {
     let call = call_of(doc, fields.call)?;
     let message_id = text(doc, fields.message_id).filter(|id| !id.is_empty());
     if let Some(id) = &message_id
@@ -83,11 +89,16 @@ pub fn parse<'a>(doc: Document<'a>, fields: Fields, times: &mut TimeReader) -> R
     if call == Call::Group {
         check_group(doc, fields.group_id)?;
     }
+    if matches!(call, Call::Page | Call::Screen) {
+        fields.name_by_properties(doc);
+    }
     let mut written = Written::default();
-    let original_timestamp = time(doc, fields.original_timestamp, times, &mut written.original_timestamp);
-    let sent_at = time(doc, fields.sent_at, times, &mut written.sent_at);
-    let timestamp = time(doc, fields.timestamp, times, &mut written.timestamp);
-    let received_at = time(doc, fields.received_at, times, &mut written.received_at);
+    let mut in_seconds = 0;
+    let mut read = |value, written| time(doc, value, times, written, &mut in_seconds);
+    let original_timestamp = read(fields.original_timestamp, &mut written.original_timestamp);
+    let sent_at = read(fields.sent_at, &mut written.sent_at);
+    let timestamp = read(fields.timestamp, &mut written.timestamp);
+    let received_at = read(fields.received_at, &mut written.received_at);
     let n_unreadable_times = [
         (fields.original_timestamp, original_timestamp),
         (fields.sent_at, sent_at),
@@ -113,6 +124,7 @@ pub fn parse<'a>(doc: Document<'a>, fields: Fields, times: &mut TimeReader) -> R
         sent_at,
         written,
         n_unreadable_times,
+        n_times_in_seconds: in_seconds,
     })
 }
 
@@ -233,12 +245,16 @@ fn clocks(
     Ok((timestamp, received_at))
 }
 
-/// A text that reads as a time, or a whole number of milliseconds.
+/// Integers below this in magnitude are seconds, which reach the year 5138; as milliseconds they would end in March 1973.
+const LEAST_MILLIS: u64 = 100_000_000_000;
+
+/// Reads a text in one of the spellings of a time, or an integer of seconds or milliseconds since 1970.
 fn time(
     doc: Document<'_>,
     value: Option<u32>,
     times: &mut TimeReader,
     written: &mut Option<u32>,
+    in_seconds: &mut u8,
 ) -> Option<Millis> {
     let value = value?;
     match doc.kind(value) {
@@ -246,7 +262,12 @@ fn time(
             let digits = std::str::from_utf8(doc.raw(value)).ok()?;
             // More digits than fit are a time all the same, far out of range.
             let far = if digits.starts_with('-') { Millis::MIN } else { Millis::MAX };
-            Some(digits.parse().unwrap_or(far))
+            let number: Millis = digits.parse().unwrap_or(far);
+            if number.unsigned_abs() < LEAST_MILLIS {
+                *in_seconds += 1;
+                return Some(number * 1000);
+            }
+            Some(number)
         }
         Kind::Plain => {
             let read = times.read(doc.raw(value))?;

@@ -101,10 +101,13 @@ fn fraction(rest: &mut &[u8]) -> Option<Micros> {
 }
 
 fn offset_seconds(rest: &[u8]) -> Option<i64> {
-    if matches!(rest, b"" | b"Z" | b"z" | b" UTC" | b"UTC" | b" Z") {
+    if rest.is_empty() {
         return Some(0);
     }
     let mut rest = rest.strip_prefix(b" ").unwrap_or(rest);
+    if matches!(rest, b"Z" | b"z" | b"UTC") {
+        return Some(0);
+    }
     let sign = match rest.first() {
         Some(b'+') => 1,
         Some(b'-') => -1,
@@ -112,8 +115,11 @@ fn offset_seconds(rest: &[u8]) -> Option<i64> {
     };
     rest = &rest[1..];
     let hours = digits(&mut rest, 2, 2)?;
-    rest = rest.strip_prefix(b":").unwrap_or(rest);
-    let minutes = if rest.is_empty() { 0 } else { digits(&mut rest, 2, 2)? };
+    let mut minutes = 0;
+    if !rest.is_empty() {
+        rest = rest.strip_prefix(b":").unwrap_or(rest);
+        minutes = digits(&mut rest, 2, 2)?;
+    }
     if !rest.is_empty() || hours > 23 || minutes > 59 {
         return None;
     }
@@ -199,9 +205,14 @@ mod tests {
         {
             check(text, "");
         }
-        for text in
-            ["2022-05-02T14:01:00.Z", "2022-05-02T14:01:00+2", "2022-05-02T14:01:00Zz", "1651500060000"]
-        {
+        for text in [
+            "2022-05-02T14:01:00.Z",
+            "2022-05-02T14:01:00+2",
+            "2022-05-02T14:01:00+02:",
+            "2022-05-02T14:01:00 ",
+            "2022-05-02T14:01:00Zz",
+            "1651500060000",
+        ] {
             check(text, "");
         }
     }

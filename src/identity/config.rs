@@ -4,16 +4,14 @@ mod print;
 
 use std::{collections::BTreeMap, ops::Range, path::Path};
 
-use globset::{Glob, GlobSetBuilder};
 use regex::Regex;
 use serde::Deserialize;
 use toml::Spanned;
 
 pub use self::print::print;
-use self::print::quoted;
 use super::{
     rules::{
-        Blocked, Compression, DropRule, Globs, Limit, Normalize, Rules, SegmentIdStyle, Selection, Source,
+        Blocked, Compression, DropRule, Limit, Normalize, Rules, SegmentIdStyle, Selection, Source,
         TypeRules, Window,
     },
     types::KNOWN_TYPES,
@@ -21,6 +19,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     event::{Call, timestamp::Millis},
+    glob::{self, Globs},
 };
 
 /// The config file that is found by itself in a space.
@@ -179,7 +178,7 @@ fn compile(file: File) -> std::result::Result<Rules, Wrong> {
             ));
         }
     }
-    rules.order = order(&identity.order, &rules.types)?;
+    rules.order = order(&identity.order)?;
     for entry in file.drop {
         rules.drop.push(drop_rule(entry)?);
     }
@@ -188,17 +187,17 @@ fn compile(file: File) -> std::result::Result<Rules, Wrong> {
         .into_iter()
         .map(|(id, entry)| (id, Source { name: entry.name, slug: entry.slug }))
         .collect();
-    let selection = |include, exclude| -> std::result::Result<Selection, Wrong> {
-        let (include, exclude) = (globs(include)?, globs(exclude)?);
+    let selection = |include, exclude| {
+        let (include, exclude) = (globs(include), globs(exclude));
         // What selects everything needs no asking.
         let everything = |globs: &Globs| globs.written == ["*"];
-        Ok(Selection {
+        Selection {
             include: include.filter(|globs| !everything(globs)),
-            exclude: exclude.filter(|globs| !globs.written.is_empty()),
-        })
+            exclude: exclude.filter(|globs| !globs.is_empty()),
+        }
     };
-    rules.tables = selection(file.sync.tables, file.sync.exclude_tables)?;
-    rules.columns = selection(file.sync.columns, file.sync.exclude_columns)?;
+    rules.tables = selection(file.sync.tables, file.sync.exclude_tables);
+    rules.columns = selection(file.sync.columns, file.sync.exclude_columns);
     Ok(rules)
 }
 
@@ -241,11 +240,8 @@ fn type_rules(name: &Spanned<String>, entry: &TypeEntry) -> std::result::Result<
     Ok((type_name, rules))
 }
 
-/// The explicit ranks: each of a type that can occur, each once.
-fn order(
-    entries: &[Spanned<String>],
-    types: &BTreeMap<String, TypeRules>,
-) -> std::result::Result<Vec<String>, Wrong> {
+/// The explicit ranks, each once. A type that the config does not know may still come by `externalIds`.
+fn order(entries: &[Spanned<String>]) -> std::result::Result<Vec<String>, Wrong> {
     let mut order: Vec<String> = Vec::new();
     for entry in entries {
         let written = entry.get_ref();
@@ -257,16 +253,11 @@ fn order(
                 "take the second one out",
             ));
         }
-        if !KNOWN_TYPES.contains(&name.as_str()) && !types.contains_key(&name) {
-            let known = KNOWN_TYPES.into_iter().chain(types.keys().map(String::as_str));
-            let hint = match nearest(&name, known) {
-                Some(near) => format!("did you mean \"{near}\"?"),
-                None => format!("declare it with `[identity.types.{}]`", quoted(written)),
-            };
+        if name.is_empty() || name == "group_id" {
             return Err(wrong(
                 entry.span(),
-                format!("rank of \"{written}\" is never reached: there is no such identifier type"),
-                hint,
+                format!("rank of \"{written}\" is never reached: it identifies no profile"),
+                "take it out",
             ));
         }
         order.push(name);
@@ -287,8 +278,7 @@ fn drop_rule(entry: Spanned<Drop>) -> std::result::Result<DropRule, Wrong> {
         }
     }
     for call in entry.r#type.iter().flatten() {
-        let glob = Glob::new(call.get_ref()).map(|glob| glob.compile_matcher());
-        if glob.is_ok_and(|glob| !Call::ALL.into_iter().any(|c| glob.is_match(c.name()))) {
+        if !Call::ALL.into_iter().any(|c| glob::matches(call.get_ref(), c.name())) {
             let hint = match nearest(call.get_ref(), Call::ALL.into_iter().map(Call::name)) {
                 Some(near) => format!("did you mean \"{near}\"?"),
                 None => "the calls are identify, track, page, screen, group and alias".to_owned(),
@@ -297,7 +287,7 @@ fn drop_rule(entry: Spanned<Drop>) -> std::result::Result<DropRule, Wrong> {
         }
     }
     let rule =
-        DropRule { calls: globs(entry.r#type)?, events: globs(entry.event)?, sources: globs(entry.source)? };
+        DropRule { calls: globs(entry.r#type), events: globs(entry.event), sources: globs(entry.source) };
     if rule.calls.is_none() && rule.events.is_none() && rule.sources.is_none() {
         return Err(wrong(
             place,
@@ -342,25 +332,8 @@ fn blocked(exact: &[Spanned<String>], patterns: &[Spanned<String>]) -> std::resu
     })
 }
 
-fn globs(list: Option<Vec<Spanned<String>>>) -> std::result::Result<Option<Globs>, Wrong> {
-    let Some(list) = list else { return Ok(None) };
-    let mut set = GlobSetBuilder::new();
-    for entry in &list {
-        let glob = Glob::new(entry.get_ref()).map_err(|e| {
-            wrong(
-                entry.span(),
-                format!("the glob `{}` cannot be read: {}", entry.get_ref(), e.kind()),
-                "`*` stands for any text, `?` for a character, `{a,b}` for one of several",
-            )
-        })?;
-        set.add(glob);
-    }
-    let set = set.build().map_err(|e| Wrong {
-        place: None,
-        message: e.to_string(),
-        hint: "use fewer globs".into(),
-    })?;
-    Ok(Some(Globs { written: list.into_iter().map(Spanned::into_inner).collect(), set }))
+fn globs(list: Option<Vec<Spanned<String>>>) -> Option<Globs> {
+    list.map(|list| Globs::new(list.into_iter().map(Spanned::into_inner).collect()))
 }
 
 fn number(value: &Spanned<i64>, least: i64, most: i64, what: &str) -> std::result::Result<i64, Wrong> {

@@ -5,7 +5,7 @@ use std::{borrow::Cow, sync::Arc};
 use regex::Regex;
 
 use super::{
-    rules::{Blocked, Normalize, Rules, TypeRules},
+    rules::{BLANKS, Blocked, Normalize, Rules, TypeRules, ZEROS},
     types::{
         ANDROID_ID, ANDROID_IDFA, ANDROID_PUSH_TOKEN, ANONYMOUS_ID, BRAZE_ID, CROSS_DOMAIN_ID, EMAIL,
         GA_CLIENT_ID, KNOWN_TYPES, TypeId, Types, USER_ID,
@@ -36,7 +36,7 @@ struct Entries {
     exact: Map<String, u32>,
     /// Bit by bit how long these are; most values are of no such length.
     lengths: u64,
-    patterns: Vec<Regex>,
+    patterns: Vec<Pattern>,
     /// The number of the first pattern.
     first_pattern: u32,
 }
@@ -51,7 +51,8 @@ impl Entries {
             exact.entry(value).or_insert(number);
         }
         let first_pattern = first + number_of(blocked.exact.len());
-        Self { exact, lengths, patterns: blocked.patterns.clone(), first_pattern }
+        let patterns = blocked.patterns.iter().map(Pattern::of).collect();
+        Self { exact, lengths, patterns, first_pattern }
     }
 
     /// The number of the entry that blocks a value, counted as in [`block_entries`].
@@ -63,6 +64,29 @@ impl Entries {
             let place = self.patterns.iter().position(|pattern| pattern.is_match(value))?;
             Some(self.first_pattern + number_of(place))
         })
+    }
+}
+
+/// A pattern that blocks values.
+#[derive(Debug, Clone)]
+struct Pattern {
+    regex: Regex,
+    /// With what a value must begin to match. Asked first, as a regular expression costs more than all else here.
+    begins: fn(char) -> bool,
+}
+
+impl Pattern {
+    fn of(regex: &Regex) -> Self {
+        let begins: fn(char) -> bool = match regex.as_str() {
+            ZEROS => |first| matches!(first, '0' | '-'),
+            BLANKS => char::is_whitespace,
+            _ => |_| true,
+        };
+        Self { regex: regex.clone(), begins }
+    }
+
+    fn is_match(&self, value: &str) -> bool {
+        value.chars().next().is_none_or(self.begins) && self.regex.is_match(value)
     }
 }
 

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use globset::GlobSet;
 use regex::Regex;
 
-use crate::event::timestamp::Millis;
+use crate::{event::timestamp::Millis, glob::Globs};
 
 /// How far back a limit looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -107,23 +106,6 @@ impl TypeRules {
             custom: false,
             key: name.to_owned(),
         }
-    }
-}
-
-/// Globs, with their text.
-#[derive(Debug, Clone)]
-pub struct Globs {
-    /// As the config writes them.
-    pub written: Vec<String>,
-    /// Compiled.
-    pub set: GlobSet,
-}
-
-impl Globs {
-    /// Whether one of them matches.
-    #[must_use]
-    pub fn is_match(&self, name: &str) -> bool {
-        self.set.is_match(name)
     }
 }
 
@@ -247,9 +229,11 @@ pub struct Rules {
 }
 
 /// Blocked for all types unless the config switches them off: exact values.
-pub const SUGGESTED_EXACT: [&str; 3] = ["-1", "null", "anonymous"];
-/// Blocked for all types unless the config switches them off: a pattern, of dashes and zeros only, the empty one too.
-pub const SUGGESTED_PATTERN: &str = "^[0-]*$";
+pub const SUGGESTED_EXACT: [&str; 6] = ["-1", "null", "anonymous", "undefined", "NaN", "[object Object]"];
+/// Blocked for all types unless the config switches them off: values of dashes and zeros only.
+pub const ZEROS: &str = "^[0-]*$";
+/// Blocked for all types unless the config switches them off: values of white space only.
+pub const BLANKS: &str = r"^\s+$";
 
 impl Default for Rules {
     fn default() -> Self {
@@ -293,6 +277,6 @@ impl Rules {
 pub fn suggested_blocks() -> Blocked {
     Blocked {
         exact: SUGGESTED_EXACT.map(str::to_owned).into(),
-        patterns: vec![Regex::new(SUGGESTED_PATTERN).expect("a literal pattern")],
+        patterns: [ZEROS, BLANKS].map(|pattern| Regex::new(pattern).expect("a literal pattern")).into(),
     }
 }

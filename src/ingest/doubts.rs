@@ -2,9 +2,10 @@
 
 use crate::{
     event::Call,
+    glob::Globs,
     identity::{
         config::nearest,
-        rules::{Globs, Rules, Selection},
+        rules::{Rules, Selection},
         types::KNOWN_TYPES,
     },
     raw::names::{BUILT_IN_TABLES, snake_case},
@@ -19,6 +20,21 @@ pub(super) fn doubts(rules: &Rules) -> Vec<String> {
         if let Some(near) = nearest(name, KNOWN_TYPES.into_iter()) {
             doubts.push(format!("`[identity.types.{name}]` is a type of your own: did you mean `{near}`?"));
         }
+    }
+    let known = |name: &str| KNOWN_TYPES.contains(&name) || rules.types.contains_key(name);
+    for name in rules.order.iter().filter(|name| !known(name)) {
+        let all = KNOWN_TYPES.into_iter().chain(rules.types.keys().map(String::as_str));
+        let near = nearest(name, all).map(|near| format!(": did you mean `{near}`?")).unwrap_or_default();
+        doubts.push(format!(
+            "`identity.order` ranks `{name}`, a type that comes by `context.externalIds` only{near}"
+        ));
+    }
+    for selection in [&rules.tables, &rules.columns] {
+        let patterns = [&selection.include, &selection.exclude].into_iter().flatten();
+        let odd = patterns.flat_map(|globs| &globs.written).filter(|pattern| pattern.contains(NOT_IN_NAMES));
+        doubts.extend(odd.map(|pattern| {
+            format!("`{pattern}` in `[sync]` matches nothing: only `*` is a wildcard, so list each name")
+        }));
     }
     let Selection { include, exclude } = &rules.tables;
     for table in literals(include.as_ref()).chain(literals(exclude.as_ref())) {
@@ -67,10 +83,12 @@ fn has_ids(table: &str, rules: &Rules) -> bool {
     ["id", "event_id"].into_iter().any(|column| rules.columns.has(&format!("{table}.{column}")))
 }
 
-/// The globs that stand for one name only.
+/// Characters that are wildcards elsewhere; no table and no column has them in its name.
+const NOT_IN_NAMES: [char; 6] = ['?', '[', ']', '{', '}', '\\'];
+
+/// The patterns that match one name only, and a possible one.
 fn literals(globs: Option<&Globs>) -> impl Iterator<Item = &str> {
-    let all = globs.into_iter().flat_map(|globs| &globs.written).map(String::as_str);
-    all.filter(|glob| !glob.contains(['*', '?', '[', '{', '\\']))
+    globs.into_iter().flat_map(Globs::names).filter(|name| !name.contains(NOT_IN_NAMES))
 }
 
 /// The table of ours that a name nearly is.

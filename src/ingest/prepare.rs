@@ -17,11 +17,8 @@ use crate::{
         time_reader::TimeReader,
         timestamp::Millis,
     },
-    identity::{
-        extract::Extractor,
-        rules::{Globs, Rules},
-        types::Types,
-    },
+    glob::Globs,
+    identity::{extract::Extractor, rules::Rules, types::Types},
     raw::{
         Rows,
         event_row::{Notes, RowRenderer, has_value, push_text, push_value},
@@ -254,6 +251,7 @@ impl Preparer {
             item: line.item,
             batched: line.batched,
             call: parsed.call,
+            n_times_in_seconds: parsed.n_times_in_seconds,
             source,
             name,
             identifiers,

@@ -25,7 +25,7 @@ use crate::{
         trigger::Trigger,
     },
     space::state::Contents,
-    summary::IngestSummary,
+    summary::{IngestSummary, TIMES_IN_SECONDS},
 };
 
 /// What the resolver knows of an event's rows.
@@ -121,6 +121,7 @@ pub struct Stage {
     n_unresolved: u64,
     n_created: u64,
     n_merged: u64,
+    n_times_in_seconds: u64,
 }
 
 impl Stage {
@@ -153,6 +154,7 @@ impl Stage {
             n_unresolved: 0,
             n_created: 0,
             n_merged: 0,
+            n_times_in_seconds: 0,
         }
     }
 
@@ -209,6 +211,7 @@ impl Stage {
                 continue;
             }
             self.n_accepted += 1;
+            self.n_times_in_seconds += u64::from(event.n_times_in_seconds);
             self.uuid_ts = (event.received_at * 1000).max(self.uuid_ts + 1);
             let uuid_ts = Some(self.uuid_ts);
             let has_table = self.event_names.admit_event(block, event, &mut names_of[place.block as usize]);
@@ -384,6 +387,7 @@ impl Stage {
         summary.profiles_created = self.n_created;
         summary.profiles_merged = self.n_merged;
         for (name, n) in [
+            (TIMES_IN_SECONDS, self.n_times_in_seconds),
             ("events_over_max_tables", self.event_names.n_refused()),
             ("traits_over_max_traits", self.resolver.n_refused_traits()),
         ] {

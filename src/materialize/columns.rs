@@ -3,10 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use crate::{
-    collections::key_of,
-    identity::rules::{Globs, Rules},
-    ingest::select::ColumnFilter,
-    view::View,
+    collections::key_of, glob::Globs, identity::rules::Rules, ingest::select::ColumnFilter, view::View,
 };
 
 /// What takes columns out of rows; see [`crate::table::write::Polish`].

@@ -157,7 +157,7 @@ impl RowRenderer {
         }
         let own_table = self.own_number(parsed, names, tables);
         if let Some((object, kind)) = payload_of(parsed, own_table) {
-            let plan = self.shapes.plan(doc, object, kind, &mut self.leaves);
+            let plan = self.payload_plan(parsed, object, kind);
             self.present = self.present(doc, &plan, Leaves::Payload);
         }
         own_table
@@ -183,7 +183,7 @@ impl RowRenderer {
         self.push_own(parsed, own_name, rows);
         let mut shared_end = position(rows.len());
         if let Some((object, kind)) = payload_of(parsed, own_table) {
-            let plan = self.shapes.plan(doc, object, kind, &mut self.leaves);
+            let plan = self.payload_plan(parsed, object, kind);
             self.push_payload(doc, &plan, context_plan, rows);
         }
         if parsed.call != Call::Track {
@@ -216,6 +216,20 @@ impl RowRenderer {
         }
         self.notes.add(notes);
         (columns, Some((context, plan)))
+    }
+
+    /// The plan of a payload. A property that fills `name` or `category` has no column of its own.
+    fn payload_plan(&mut self, parsed: &Parsed<'_>, object: u32, kind: Payload) -> Arc<Plan> {
+        let plan = self.shapes.plan(parsed.doc, object, kind, &mut self.leaves);
+        let inside = object..parsed.doc.tokens[object as usize].next;
+        let filling = [parsed.fields.name, parsed.fields.category].map(|v| v.filter(|v| inside.contains(v)));
+        if kind == Payload::PageProperties && filling != [None; 2] {
+            // The object itself is no value.
+            for leaf in self.leaves.iter_mut().filter(|leaf| filling.contains(&Some(**leaf))) {
+                *leaf = object;
+            }
+        }
+        plan
     }
 
     /// The fixed columns from `segment_id` to `uuid_ts`, but without these two. Says where `uuid_ts` goes.

@@ -6,6 +6,7 @@ use std::{
     path::{self, Component, Path, PathBuf},
 };
 
+use super::gzip::Members;
 use crate::{
     error::{Error, Result},
     files::Files,
@@ -185,7 +186,7 @@ fn below_archive(absolute: &Path) -> Option<&Path> {
 pub enum Packing {
     /// Not at all.
     Plain,
-    /// gzip, perhaps of several members.
+    /// gzip, perhaps of several members and with zero bytes after the last.
     Gzip,
     /// zstd, perhaps of several frames.
     Zstd,
@@ -212,7 +213,7 @@ pub fn unpack<'a>(first: Vec<u8>, rest: impl Read + Send + 'a) -> io::Result<Box
     let whole = io::BufReader::with_capacity(1 << 18, io::Cursor::new(first).chain(rest));
     Ok(match packing {
         Packing::Plain => Box::new(whole),
-        Packing::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(whole)),
+        Packing::Gzip => Box::new(Members::new(whole)),
         Packing::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(whole)?),
     })
 }

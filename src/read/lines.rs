@@ -23,6 +23,12 @@ pub fn lines(bytes: &[u8]) -> impl Iterator<Item = Range<usize>> + '_ {
     })
 }
 
+/// Appends a line so that [`lines`] finds the same text again: a CR that belongs to the text stays.
+pub fn push_line(out: &mut Vec<u8>, text: &[u8]) {
+    out.extend_from_slice(text);
+    out.extend_from_slice(if text.ends_with(b"\r") { b"\r\n" } else { b"\n" });
+}
+
 /// Of a line that ends so, how many bytes are its end.
 #[must_use]
 pub fn end_length(line: &[u8]) -> usize {
@@ -46,6 +52,18 @@ mod tests {
         for line in [b"ab\r\n".as_slice(), b"a\n", b"a", b"a\r", b"\r\r\n", b"\n"] {
             let text = lines(line).next().unwrap().len();
             assert_eq!(end_length(line), line.len() - text, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_written_again_is_the_same_line() {
+        let mut text = b"a\r\r\n\r\r\n\n{}\0\r\n\r\rb \n\xef\xbb\xbfc\r\r".to_vec();
+        let cut = |text: &[u8]| -> Vec<Vec<u8>> { lines(text).map(|range| text[range].to_vec()).collect() };
+        let expected = cut(&text);
+        for _ in 0..3 {
+            text = Vec::new();
+            expected.iter().for_each(|line| push_line(&mut text, line));
+            assert_eq!(cut(&text), expected);
         }
     }
 

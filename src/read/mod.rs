@@ -1,6 +1,7 @@
 //! Inputs: which files there are, how they are packed, and their bytes as units of whole lines.
 
 pub mod digest;
+pub mod gzip;
 pub mod inputs;
 pub mod lines;
 mod patient;

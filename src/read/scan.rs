@@ -476,6 +476,8 @@ pub fn look_again(unit: &mut Unit, files: &Files) -> Result<()> {
 fn thorough_times(bytes: &[u8]) -> (Millis, Millis) {
     let (mut earliest, mut latest) = (Millis::MAX, Millis::MIN);
     let mut tape = Tape::default();
+    // A byte order mark may come first.
+    let bytes = bytes.strip_prefix(BOM).unwrap_or(bytes);
     for line in lines(bytes) {
         if let Some(times) = line_times(&bytes[line], &mut tape) {
             earliest = earliest.min(times.earliest);
@@ -497,7 +499,7 @@ pub struct LineTimes {
 /// When the events of a line arrived; `None` for a blank line.
 pub fn line_times(line: &[u8], tape: &mut Tape) -> Option<LineTimes> {
     let mut times = LineTimes { earliest: Millis::MAX, latest: Millis::MIN };
-    let is_line = each_event(line.strip_prefix(BOM).unwrap_or(line), tape, &mut |_, parsed| {
+    let is_line = each_event(line, tape, &mut |_, parsed| {
         times.earliest = times.earliest.min(parsed.received_at);
         times.latest = times.latest.max(parsed.received_at);
     });

@@ -12,7 +12,7 @@ use sha1::{Digest, Sha1};
 
 use super::{
     inputs::Input,
-    lines::{BOM, lines},
+    lines::{BOM, lines, push_line},
     scan::each_event,
     spill::{Spill, Spilled},
     unit::{LineAt, Place, Unit, spill_error},
@@ -294,8 +294,7 @@ impl Piece {
     fn spill(&self, spill: &Spill) -> Result<Unit> {
         let mut out = Vec::with_capacity(self.bytes.len() + 64 * self.lines.len());
         for line in &self.lines {
-            out.extend_from_slice(&self.bytes[line.text.clone()]);
-            out.push(b'\n');
+            push_line(&mut out, &self.bytes[line.text.clone()]);
         }
         let length = out.len() as u64;
         for line in &self.lines {
@@ -344,7 +343,8 @@ impl Piece {
         let mut lines = Vec::new();
         let mut start = 0;
         while let Some(line) = reader.line(start) {
-            start = line.text.end + 1;
+            // A text that ends in CR has a line end of two bytes.
+            start = line.text.end + if bytes[line.text.clone()].ends_with(b"\r") { 2 } else { 1 };
             lines.push(line);
         }
         Ok(Self { lines, bytes })

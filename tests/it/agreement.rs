@@ -29,12 +29,17 @@ fn agree(name: &str, bytes: &[u8]) {
     let args =
         ["ingest", "events.ndjson", "--space", "space", "--segment-ids", "sequential", "-q", "--materialize"];
     work.program(&args).assert().success().stderr("");
+    assert_twin_agrees(name, &work, "space", bytes);
+}
+
+/// Compares the tables and views of a space with those that the twin makes of the same `events.ndjson`.
+pub(crate) fn assert_twin_agrees(name: &str, work: &Work, space: &str, bytes: &[u8]) {
     let mut twin = Space::new();
     let rules = Rules { segment_ids: SegmentIds::Sequential, ..Rules::default() };
     twin.ingest(&[Input { name: "events.ndjson", source: None, bytes }], &rules);
     let mut expected = files(twin.tables());
     expected.extend(files(&twin.views(None)));
-    let mut actual = tree::read(&work.path("space"));
+    let mut actual = tree::read(&work.path(space));
     // The twin keeps its account of violations in another form.
     actual.retain(|path, rows| !rows.is_empty() && !path.starts_with("identity_violations.ndjson"));
     // What is wrong with a line is told to a person, in words that are nobody's contract.

@@ -40,6 +40,7 @@ cases! {
     custom_identifier "custom-identifier"
     custom_identifier_spellings "custom-identifier-spellings"
     device_identifiers "device-identifiers"
+    dropped_by_a_name_with_brackets "dropped-by-a-name-with-brackets"
     drops_sources_and_sync "drops-sources-and-sync"
     duplicate_across_runs_30_days "duplicate-across-runs-30-days"
     duplicate_message_id "duplicate-message-id"
@@ -67,6 +68,7 @@ cases! {
     normalized_identifiers "normalized-identifiers"
     null_trait_removes_it "null-trait-removes-it"
     object_trait_replaces_whole "object-trait-replaces-whole"
+    page_named_in_its_properties "page-named-in-its-properties"
     rank_of_new_types "rank-of-new-types"
     recursive_merge "recursive-merge"
     rejects_listed "rejects-listed"
@@ -81,6 +83,7 @@ cases! {
     time_spellings "time-spellings"
     track_table_per_event_name "track-table-per-event-name"
     two_runs_equal_one_run "two-runs-equal-one-run"
+    unix_seconds "unix-seconds"
     user_id_number "user-id-number"
     zstd_input "zstd-input"
 }

@@ -16,6 +16,7 @@ mod floods;
 mod golden;
 mod inputs;
 mod invariants;
+mod line_ends;
 mod little_memory;
 mod materialize;
 mod nights;

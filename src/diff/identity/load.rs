@@ -15,6 +15,7 @@ use crate::{
         values::Typing,
     },
     files::Files,
+    glob::Globs,
 };
 
 use crate::diff::{
@@ -101,7 +102,7 @@ pub fn each_key(rows: &mut Rows<'_>, key: &Key, take: &mut dyn FnMut(&[u8])) -> 
 /// A key of texts, among them numbers as they are written: what an identifier is does not depend on its type in JSON.
 #[must_use]
 pub fn key(columns: &[&str]) -> Key {
-    let ignored = Ignored::new(globset::GlobSet::empty(), Vec::new());
+    let ignored = Ignored::new(Globs::default(), Vec::new());
     Key {
         columns: columns.iter().map(|column| (*column).to_owned()).collect(),
         ignored,

@@ -64,24 +64,27 @@ pub fn print(rules: &Rules) -> String {
         &format!("order = {}", list(&rules.order)),
     );
     let suggested = suggested_blocks();
-    let has_suggested = rules.blocked.exact.starts_with(&suggested.exact)
-        && rules.blocked.patterns.first().is_some_and(|p| p.as_str() == suggested.patterns[0].as_str());
+    let patterns: Vec<&str> = rules.blocked.patterns.iter().map(Regex::as_str).collect();
+    let suggested_patterns: Vec<&str> = suggested.patterns.iter().map(Regex::as_str).collect();
+    let has_suggested =
+        rules.blocked.exact.starts_with(&suggested.exact) && patterns.starts_with(&suggested_patterns);
     push(
         &mut out,
-        "Block, for all types, the values -1, null, anonymous and all of zeros and dashes.",
+        "Block, for all types, the values -1, null, anonymous, undefined, NaN and [object Object] in any case, and values of\n\
+         # zeros and dashes only, or of white space only.",
         &format!("suggested_blocks = {has_suggested}"),
     );
-    let (skip_exact, skip_patterns) = if has_suggested { (suggested.exact.len(), 1) } else { (0, 0) };
+    let (skip_exact, skip_patterns) =
+        if has_suggested { (suggested.exact.len(), suggested_patterns.len()) } else { (0, 0) };
     push(
         &mut out,
         "Values that identify nobody, for all types, compared without case.",
         &format!("blocked = {}", list(&rules.blocked.exact[skip_exact..])),
     );
-    let patterns: Vec<&str> = rules.blocked.patterns[skip_patterns..].iter().map(Regex::as_str).collect();
     push(
         &mut out,
         "The same as regular expressions, searched anywhere in the value unless anchored.",
-        &format!("blocked_patterns = {}", list(&patterns)),
+        &format!("blocked_patterns = {}", list(&patterns[skip_patterns..])),
     );
     push(
         &mut out,
@@ -148,8 +151,8 @@ fn push_type(out: &mut String, name: &str, of_type: &TypeRules) {
 
 fn push_lists(out: &mut String, rules: &Rules) {
     out.push_str(
-        "\n# Selective sync. Tables are event tables and views by name, columns are TABLE.COLUMN; globs. What is included and not\n\
-         # excluded is written. The three raw profile tables are always written: they are the truth.\n[sync]\n",
+        "\n# Selective sync. Tables are event tables and views by name, columns are TABLE.COLUMN; `*` matches any characters. What is\n\
+         # included and not excluded is written. The three raw profile tables are always written: they are the truth.\n[sync]\n",
     );
     for (key, globs) in [
         ("tables", &rules.tables.include),
@@ -173,8 +176,8 @@ fn push_lists(out: &mut String, rules: &Rules) {
         }
     }
     out.push_str(
-        "\n# Events that never reach resolution: [[drop]] with globs for type, event (a track event's name) and source; all that\n\
-         # are given must match.\n",
+        "\n# Events that never reach resolution: [[drop]] with lists for type, event (a track event's name) and source; all that are\n\
+         # given must match. `*` matches any characters, nothing else is special.\n",
     );
     for rule in &rules.drop {
         out.push_str("[[drop]]\n");
@@ -195,7 +198,7 @@ fn list<T: AsRef<str>>(values: &[T]) -> String {
     format!("[{}]", values.join(", "))
 }
 
-pub(super) fn quoted(key: &str) -> String {
+fn quoted(key: &str) -> String {
     let bare = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
     if bare { key.to_owned() } else { written(key) }
 }

@@ -93,8 +93,9 @@ fn identity(random: &mut Random, text: &mut String, rules: &mut Rules) {
     keys.sort_by_key(|key| key.to_lowercase());
     keys.dedup_by_key(|key| key.to_lowercase());
     if random.chance(50) {
-        let all: Vec<String> =
-            keys.iter().map(|key| key.to_lowercase()).chain(KNOWN.map(str::to_owned)).collect();
+        // `zzz` comes by `externalIds` only.
+        let others = KNOWN.iter().chain(&["zzz"]).map(|name| (*name).to_owned());
+        let all: Vec<String> = keys.iter().map(|key| key.to_lowercase()).chain(others).collect();
         rules.order = random.some(&all, 30);
         let mut seen = Vec::new();
         rules.order.retain(|name| {
@@ -189,7 +190,8 @@ fn drop_rule(random: &mut Random, text: &mut String, rules: &mut Rules) {
         Some(globs).filter(|globs| !globs.is_empty())
     };
     let mut event_type = globs(&["track", "pa*", "*e*"]);
-    let event_name = globs(&["Order Completed", "Order*", "*", "* *"]);
+    let event_name =
+        globs(&["Order Completed", "Order*", "*", "* *", "[App] Tap", "[App]*", "*]*p", "{Tap,!}"]);
     // A rule that asks other calls for the name of a track event is refused.
     if event_name.is_some()
         && let Some(types) = &mut event_type

@@ -20,7 +20,8 @@ impl Clock {
         const HOUR: i64 = 3_600_000;
         let steps =
             [1, 1000, 60_000, HOUR, 12 * HOUR, 24 * HOUR, 72 * HOUR, 168 * HOUR, 720 * HOUR, 2190 * HOUR];
-        let start = if random.chance(3) { 1 } else { START };
+        // The first integer that is in milliseconds.
+        let start = if random.chance(3) { 100_000_000_000 } else { START };
         Self { start, step: steps[random.below(steps.len())], n_steps: random.from(1, 24) }
     }
 
@@ -64,6 +65,11 @@ fn event(random: &mut Random, clock: &Clock, n_ids: usize, number: usize) -> Val
     }
     if random.chance(25) {
         let mut properties = named_identifiers(random, n_ids, 25);
+        if random.chance(30) {
+            let key = random.pick(&["name", "category", "Name"]);
+            let value = random.pick(&["\"Home\"", "\"\"", "404", "true", "null", "{\"a\":1}"]);
+            properties.push((key.to_owned(), Value::Scalar(value.to_owned())));
+        }
         properties.push(("price".to_owned(), Value::Scalar(random.pick(&["1", "2.50", "null"]).to_owned())));
         members.push(("properties", with_quoted_keys(properties)));
     }
@@ -72,9 +78,12 @@ fn event(random: &mut Random, clock: &Clock, n_ids: usize, number: usize) -> Val
     }
     match call {
         "track" if random.chance(90) => {
-            members.push(("event", text(random.pick(&["Order Completed", "Order Cancelled", "Tap", "!"]))));
+            members.push((
+                "event",
+                text(random.pick(&["Order Completed", "Order Cancelled", "Tap", "!", "[App] Tap"])),
+            ));
         }
-        "page" | "screen" if random.chance(50) => members.push(("name", text("Home"))),
+        "page" | "screen" if random.chance(50) => members.push(("name", text(random.pick(&["Home", ""])))),
         "group" => members.push(("groupId", identifier(random, n_ids, "g"))),
         "alias" => members.push(("previousId", identifier(random, n_ids, "u"))),
         _ => {}
@@ -111,7 +120,20 @@ pub(crate) fn identifier(random: &mut Random, n_ids: usize, prefix: &str) -> Val
         3 => quoted(&plain.to_uppercase()),
         4 => quoted(&format!(" {plain}")),
         5 => random
-            .pick(&["\"-1\"", "-1", "0", "\"000-0\"", "\"NULL\"", "\"anonymous\"", "\"Anonymous\"", "\"--\""])
+            .pick(&[
+                "\"-1\"",
+                "-1",
+                "0",
+                "\"000-0\"",
+                "\"NULL\"",
+                "\"anonymous\"",
+                "\"Anonymous\"",
+                "\"--\"",
+                "\"undefined\"",
+                "\"nan\"",
+                "\"[object Object]\"",
+                "\"\\t\u{2003}\u{a0}\"",
+            ])
             .to_owned(),
         6 => random.pick(&["null", "\"\"", "true", "{}", "[]", "{\"id\":1}", "\" \""]).to_owned(),
         // The same value under another type is another identifier.

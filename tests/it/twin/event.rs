@@ -27,6 +27,8 @@ pub(crate) struct Event {
     pub(crate) context: Json,
     pub(crate) traits: Json,
     pub(crate) properties: Json,
+    /// The properties that have columns of their own.
+    pub(crate) property_columns: Json,
     /// A track call's event.
     pub(crate) track_name: Option<String>,
     pub(crate) name: Option<String>,
@@ -69,7 +71,7 @@ pub(crate) fn read(input: &Input, rules: &Rules) -> Lines {
             start += 3;
         }
         line = line.strip_suffix(b"\r").unwrap_or(line);
-        if line.trim_ascii().is_empty() {
+        if line.iter().all(|byte| b" \t\r".contains(byte)) {
             continue;
         }
         lines.any = true;
@@ -242,6 +244,19 @@ fn read_event(
         _ => Json::Object(Vec::new()),
     };
     let text = |key: &str| json.get(key).usable_text();
+    let properties = object("properties");
+    let (mut name, mut category) = (text("name"), text("category"));
+    let mut property_columns = properties.members().to_vec();
+    if call == "page" || call == "screen" {
+        for (own, key) in [(&mut name, "name"), (&mut category, "category")] {
+            if own.is_none() {
+                *own = properties.get(key).usable_text();
+                if own.is_some() {
+                    property_columns.retain(|(other, _)| other != key);
+                }
+            }
+        }
+    }
     Ok(Event {
         call,
         message_id,
@@ -254,10 +269,11 @@ fn read_event(
         anonymous_id: text("anonymousId"),
         context: object("context"),
         traits: object("traits"),
-        properties: object("properties"),
+        properties,
+        property_columns: Json::Object(property_columns),
         track_name: text("event"),
-        name: text("name"),
-        category: text("category"),
+        name,
+        category,
         group_id,
         previous_id: text("previousId"),
         line: line.to_vec(),

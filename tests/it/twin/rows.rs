@@ -192,8 +192,8 @@ pub(crate) fn event_rows(
     let named = || object(vec![("name", text(&event.name)), ("category", text(&event.category))]);
     let (table, own, payload) = match event.call.as_str() {
         "identify" => ("identifies", Vec::new(), &event.traits),
-        "page" => ("pages", named(), &event.properties),
-        "screen" => ("screens", named(), &event.properties),
+        "page" => ("pages", named(), &event.property_columns),
+        "screen" => ("screens", named(), &event.property_columns),
         "group" => ("groups", object(vec![("group_id", text(&event.group_id))]), &event.traits),
         "alias" => ("aliases", object(vec![("previous_id", text(&event.previous_id))]), &nothing),
         _ => {
@@ -206,7 +206,7 @@ pub(crate) fn event_rows(
             if let Some(own_table) = own_table {
                 rows.push((
                     own_table.to_owned(),
-                    event_row(event, segment_id, clocks, own, &event.properties),
+                    event_row(event, segment_id, clocks, own, &event.property_columns),
                 ));
             }
             return rows;

@@ -181,9 +181,12 @@ impl Rules {
         if self.suggested_blocks {
             let for_all = |values| Blocked { identifier_type: None, values };
             all.push(for_all(BlockedValues::Pattern("^[0-]*$".to_owned())));
-            for word in ["-1", "null", "anonymous"] {
+            for word in ["-1", "null", "anonymous", "undefined", "nan", "[object object]"] {
                 all.push(for_all(BlockedValues::Exact(word.to_owned())));
             }
+        }
+        if self.suggested_blocks && value.trim().is_empty() {
+            return true;
         }
         all.iter()
             .filter(|rule| rule.identifier_type.as_deref().is_none_or(|named| named == identifier_type))

@@ -6,7 +6,7 @@ const DAY: i128 = 86_400;
 
 /// The microseconds since 1970 of a JSON time; `None` where it cannot be read.
 ///
-/// Integers are milliseconds; anything else must be a string.
+/// Integers are seconds below 100,000,000,000, and milliseconds from there on; anything else must be a string.
 pub(crate) fn read(json: &Json) -> Option<i128> {
     match json {
         Json::String(text) => read_text(text),
@@ -18,7 +18,8 @@ pub(crate) fn read(json: &Json) -> Option<i128> {
             // However long the number is, beyond this it is out of every range anyway.
             let limit = 1_000_000_000_000_000_000_000;
             let size = digits.parse::<i128>().unwrap_or(limit).min(limit);
-            Some(if text.starts_with('-') { -size } else { size } * 1000)
+            let micros = if size < 100_000_000_000 { size * 1_000_000 } else { size * 1000 };
+            Some(if text.starts_with('-') { -micros } else { micros })
         }
         _ => None,
     }
@@ -218,9 +219,19 @@ mod tests {
     }
 
     #[test]
-    fn integers_are_milliseconds() {
+    fn integers_are_seconds_or_milliseconds() {
         assert_eq!(read(&Json::Number("1651500060123".to_owned())), Some(1_651_500_060_123_000));
-        assert_eq!(read(&Json::Number("-1".to_owned())), Some(-1000));
+        for (text, seconds) in [
+            ("1580602989", 1_580_602_989),
+            ("0", 0),
+            ("-1", -1),
+            ("99999999999", 99_999_999_999),
+            ("-99999999999", -99_999_999_999),
+            ("100000000000", 100_000_000),
+            ("-100000000000", -100_000_000),
+        ] {
+            assert_eq!(read(&Json::Number(text.to_owned())), Some(seconds * 1_000_000), "{text}");
+        }
         assert_eq!(read(&Json::Number("1.5e3".to_owned())), None);
     }
 }
