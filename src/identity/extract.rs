@@ -382,7 +382,9 @@ fn number_of(entries: usize) -> u32 {
     u32::try_from(entries).expect("fewer than 2^32 of anything in a config or a line")
 }
 
-fn normalized(text: Cow<'_, [u8]>, normalize: Normalize) -> Cow<'_, [u8]> {
+/// Returns a value as its type's rules want it.
+#[must_use]
+pub fn normalized(text: Cow<'_, [u8]>, normalize: Normalize) -> Cow<'_, [u8]> {
     if !normalize.lowercase && !normalize.trim {
         return text;
     }

@@ -11,12 +11,13 @@ use rayon::prelude::*;
 
 use super::{
     cut::{cut_back, tell_twin},
+    damage::damage,
     lock::Lock,
     manifest::{MANIFEST, Manifest, TableState},
     new_tables::{self, NewTables},
     replay::{Replayed, replay},
     state::{self, Contents, Reading},
-    tables::{Table, bytes_of, stands},
+    tables::{Table, bytes_of, part_of, stands},
 };
 use crate::{
     collections::Map,
@@ -28,8 +29,10 @@ use crate::{
     },
     progress::Progress,
     raw::{external_id_mapping_updates, id_graph_updates, profile_traits_updates},
-    read::digest::digest_of,
-    table::find::{file_of, table_of},
+    table::{
+        blocks::Meter,
+        find::{file_of, table_of},
+    },
 };
 
 /// The folder in a space that holds what is not a table.
@@ -234,27 +237,24 @@ impl Space {
             progress.notice(&format!("the state cache is {why}: it is rebuilt from the raw tables"));
         }
         let replayed = replay(&self.folder, &self.manifest, types, &self.files, progress)?;
-        self.check_truth()?;
+        self.check_truth(progress)?;
         Ok(replayed)
     }
 
-    /// What is rebuilt from tables that somebody changed would be wrong for good. Packed ones have checksums of their own.
-    fn check_truth(&self) -> Result<()> {
+    /// Refuses to rebuild anything from tables that are not as they were committed: it would be wrong for good.
+    fn check_truth(&self, progress: &dyn Progress) -> Result<()> {
         let truth =
             [id_graph_updates::TABLE, external_id_mapping_updates::TABLE, profile_traits_updates::TABLE];
-        truth.par_iter().with_max_len(1).try_for_each(|name| {
-            let Some(state) = self.manifest.tables.get(*name) else { return Ok(()) };
-            if stands(&self.folder, name, state) != Compression::None {
-                return Ok(());
+        let states = truth.iter().filter_map(|&name| Some((name, self.manifest.tables.get(name)?)));
+        progress.start("checking", Some(states.clone().map(|(_, state)| state.bytes).sum()));
+        let meter = Meter::new(progress);
+        for (name, state) in states {
+            if let Some(wrong) = damage(&self.folder, name, state, &[], &self.files, &meter)? {
+                return Err(Error::file(part_of(&self.folder, name, state).path, wrong)
+                    .hint("restore the table from a backup, or ingest into a new space"));
             }
-            let path = file_of(&self.folder, name, Compression::None);
-            let digest = digest_of(&self.files.open(&path)?, state.bytes);
-            if digest.map_err(|e| Error::io("read", &path, e))? == state.digest {
-                return Ok(());
-            }
-            Err(Error::file(&path, "its bytes are not those that were committed")
-                .hint("restore the table from a backup, or ingest into a new space"))
-        })
+        }
+        Ok(())
     }
 
     /// Rows added since the last commit, by table.

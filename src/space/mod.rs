@@ -3,6 +3,7 @@
 pub mod adopted;
 pub mod commit;
 pub mod cut;
+pub mod damage;
 pub mod event_rows;
 pub mod history;
 pub mod lock;

@@ -9,6 +9,7 @@ pub mod clock;
 mod clock_text;
 pub mod extent;
 pub mod find;
+pub mod frame_check;
 pub mod frames;
 pub mod reread;
 pub mod row;

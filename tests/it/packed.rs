@@ -332,7 +332,7 @@ fn what_a_killed_run_left_is_cut_off_and_damage_is_named() {
         work.write("space/tracks.ndjson.zst", bytes);
         let told = work.program(&["ingest", "--verify", "--space", "space"]).assert().code(1);
         let told = String::from_utf8_lossy(&told.get_output().stderr).into_owned();
-        assert!(told.contains("`tracks`"), "{told}");
+        assert!(told.contains("`space/tracks.ndjson.zst`: "), "{told}");
     }
     // What is damaged is not appended to.
     work.write("space/tracks.ndjson.zst", &damaged);

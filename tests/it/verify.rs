@@ -1,11 +1,46 @@
 //! `ingest --verify`: a space that was tampered with is told from one that was not.
 
+mod damage;
+mod identifiers;
+
 use std::fs;
+
+use profiles_sync::read::digest::Digest;
 
 use crate::{
     dump::{self, Knobs},
     support::Work,
 };
+
+/// The exit status of `ingest --verify`, and what it found.
+fn verify(work: &Work) -> (i32, Vec<String>) {
+    let output = work.program(&["ingest", "--verify", "--space", "space", "--json"]).output().unwrap();
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+    let differences = told["differences"].as_array().unwrap();
+    (output.status.code().unwrap(), differences.iter().map(|one| one.as_str().unwrap().to_owned()).collect())
+}
+
+/// Replaces a plain table, so that the manifest agrees with it, and removes the state cache.
+fn forge(work: &Work, table: &str, bytes: &[u8]) {
+    work.write(&format!("space/{table}.ndjson"), bytes);
+    let mut digest = Digest::default();
+    digest.update(bytes);
+    let mut manifest: serde_json::Value = serde_json::from_str(&work.read("space/manifest.json")).unwrap();
+    manifest["state_parts"] = serde_json::json!([]);
+    let state = &mut manifest["tables"][table];
+    state["rows"] = bytes.iter().filter(|&&byte| byte == b'\n').count().into();
+    state["bytes"] = bytes.len().into();
+    state["digest"] = digest.hex().into();
+    state["link"] = format!("{:032x}", digest.link()).into();
+    // What is recorded of earlier runs would not agree.
+    for run in manifest["runs"].as_array_mut().unwrap() {
+        if let Some(tables) = run["after"]["tables"].as_object_mut() {
+            tables.remove(table);
+        }
+    }
+    work.write("space/manifest.json", manifest.to_string());
+}
 
 fn space() -> Work {
     let work = Work::new();
@@ -38,7 +73,7 @@ fn a_changed_byte_a_cut_table_and_a_damaged_cache_are_named() {
     damage("space/pages.ndjson", &changed);
     let told = work.program(&["ingest", "--verify", "--space", "space"]).assert().code(1).stdout("");
     let told = String::from_utf8_lossy(&told.get_output().stderr).into_owned();
-    assert!(told.contains("`pages` has other bytes than were committed"), "{told}");
+    assert!(told.contains("`space/pages.ndjson`: its bytes are not those that were committed"), "{told}");
     // Quiet is for when all is well.
     let quiet = work.program(&["ingest", "--verify", "--space", "space", "-q"]).assert().code(1).stdout("");
     assert_eq!(String::from_utf8_lossy(&quiet.get_output().stderr), told);
@@ -50,7 +85,10 @@ fn a_changed_byte_a_cut_table_and_a_damaged_cache_are_named() {
     damage("space/pages.ndjson", &whole);
     damage("space/.state/resolver-1", b"psstate\n and then something else");
     let told = work.program(&["ingest", "--verify", "--space", "space"]).assert().code(1);
-    assert!(String::from_utf8_lossy(&told.get_output().stderr).contains("missing or damaged"));
+    assert!(
+        String::from_utf8_lossy(&told.get_output().stderr)
+            .contains("the state cache is damaged: `space/.state/resolver-1`")
+    );
     let mut earlier = b"psstate\n".to_vec();
     earlier.extend([2, 0, 0, 0]);
     earlier.resize(200, 0);
@@ -81,14 +119,17 @@ fn a_missing_table_and_a_changed_view_are_named_with_what_to_do() {
     fs::remove_file(work.path("space/id_graph.ndjson")).unwrap();
     let (code, told) = verify();
     assert_eq!(code, Some(1), "{told}");
-    assert!(told.contains("the view `user_traits` has other bytes"), "{told}");
-    assert!(told.contains("the view `id_graph` is missing"), "{told}");
+    assert!(told.contains("the view `space/user_traits.ndjson`: its bytes are not those"), "{told}");
+    assert!(told.contains("the view `space/id_graph.ndjson`: is missing"), "{told}");
     work.program(&["materialize", "--space", "space", "-q"]).assert().success();
     assert_eq!(verify().0, Some(0));
     fs::remove_file(work.path("space/pages.ndjson")).unwrap();
     let (code, told) = verify();
     assert_eq!(code, Some(1), "{told}");
-    assert!(told.contains("`pages` is missing") && told.contains("restore it from a backup"), "{told}");
+    assert!(
+        told.contains("`space/pages.ndjson`: is missing") && told.contains("restore it from a backup"),
+        "{told}"
+    );
 }
 
 #[test]

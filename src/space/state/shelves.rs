@@ -97,9 +97,8 @@ impl Remembered for DiskShelves {
     }
 }
 
-/// Times of messages are not before 1970.
 pub(super) fn as_entry(message: &Message) -> Entry {
-    (message.key.whole(), u64::try_from(message.received_at).unwrap_or_default())
+    (message.key.whole(), message.received_at.cast_unsigned() ^ SIGN)
 }
 
 pub(super) fn as_message((key, value): Entry) -> Message {
@@ -107,8 +106,11 @@ pub(super) fn as_message((key, value): Entry) -> Message {
 }
 
 pub(super) fn as_time(value: u64) -> Millis {
-    Millis::try_from(value).unwrap_or(Millis::MAX)
+    (value ^ SIGN).cast_signed()
 }
+
+/// Flipped, so that numbers are ordered as times are: an adopted table may have times before 1970.
+const SIGN: u64 = 1 << 63;
 
 #[cfg(test)]
 mod tests {

@@ -33,5 +33,5 @@ SELECT
         uuid_ts ->> '$' AS uuid_ts,
         __trait_seqs ->> '$' AS __trait_seqs
     )
-FROM read_ndjson('profile_traits_updates.ndjson', maximum_depth = 1, sample_size = -1)
+FROM read_ndjson('profile_traits_updates.ndjson', maximum_depth = 1, sample_size = -1, map_inference_threshold = -1)
 WHERE (uuid_ts ->> '$') <= getvariable('as_of');

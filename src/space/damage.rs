@@ -1,0 +1,248 @@
+//! Compares the committed bytes of a table or a view with its file: digest, rows, and how the file stores them.
+
+use std::{fs::File, path::Path};
+
+use rayon::prelude::*;
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::{
+    manifest::{Manifest, Stored, TableState},
+    tables::{bytes_of, part_of, stands},
+};
+use crate::{
+    error::{Error, Result},
+    event::json::{Kind, Tape},
+    files::Files,
+    identity::rules::Compression,
+    progress::Silent,
+    read::digest::{PIECE, chain},
+    table::{
+        blocks::{BLOCK_BYTES, Block, Meter, map_unseen_blocks, rows},
+        frame_check::FrameLayout,
+        source::{Source, as_size},
+    },
+};
+
+/// What was committed of a table after an earlier run: its number and the state.
+pub type Earlier<'a> = (usize, &'a TableState);
+
+/// Returns what the manifest records of a table after its runs, oldest first.
+#[must_use]
+pub fn earlier_states<'a>(manifest: &'a Manifest, name: &str) -> Vec<Earlier<'a>> {
+    let records = (1..).zip(&manifest.runs).filter_map(|(number, run)| Some((number, run.after.as_ref()?)));
+    records.filter_map(|(number, after)| Some((number, after.tables.get(name)?))).collect()
+}
+
+/// Reads the committed bytes of a table and returns what is wrong with them, as it is said of its file: `has 12 bytes, ...`.
+///
+/// An empty `link` in `committed` is not compared: a view has none. What is recorded of earlier runs is compared, too, and
+/// narrows the place of a change.
+pub fn damage(
+    folder: &Path,
+    name: &str,
+    committed: &TableState,
+    earlier: &[Earlier<'_>],
+    files: &Files,
+    meter: &Meter<'_>,
+) -> Result<Option<String>> {
+    let stored_as = stands(folder, name, committed);
+    let n_committed = bytes_of(committed, stored_as);
+    let part = part_of(folder, name, committed);
+    let path = &part.path;
+    match std::fs::metadata(path) {
+        Ok(there) if !there.is_file() => return Ok(Some("is not a file".into())),
+        Ok(there) if there.len() < n_committed => {
+            return Ok(Some(format!("has {} bytes, but {n_committed} are committed", there.len())));
+        }
+        Ok(_) => {}
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Some("is missing".into())),
+        Err(e) => return Err(Error::io("read", path, e)),
+    }
+    if stored_as == Compression::Zstd
+        && let Some(stored) = committed.stored
+    {
+        let file = files.open(path)?;
+        let wrong = wrong_frames(&file, committed, stored).map_err(|e| Error::io("read", path, e))?;
+        if wrong.is_some() {
+            return Ok(wrong);
+        }
+    }
+    let contents = Source::open(&part, files).and_then(|source| {
+        let contents = Contents::read(&source, committed.bytes, meter)?;
+        Ok((source, contents))
+    });
+    match contents {
+        Ok((source, contents)) => contents.compare(committed, earlier, &source),
+        Err(error) if stored_as == Compression::Zstd && error.is_unpacking() => {
+            let file = files.open(path)?;
+            let layout = FrameLayout::read(&file, n_committed);
+            let damaged = layout.and_then(|layout| layout.first_damaged(&file, false));
+            Ok(Some(match damaged.map_err(|e| Error::io("read", path, e))? {
+                Some(offset) => format!("the zstd frame at byte {offset} is damaged"),
+                None => "cannot be decompressed".into(),
+            }))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Compares where frames end with the manifest, and decompresses frames without content, which nothing else reads.
+fn wrong_frames(file: &File, committed: &TableState, stored: Stored) -> std::io::Result<Option<String>> {
+    let layout = FrameLayout::read(file, stored.bytes)?;
+    let (content, offset) = layout.starts.last().copied().unwrap_or_default();
+    if !layout.complete {
+        return Ok(Some(format!(
+            "no whole zstd frame begins at byte {offset} of the {} that are committed",
+            stored.bytes
+        )));
+    }
+    if content != committed.bytes {
+        return Ok(Some(format!(
+            "its zstd frames hold {content} bytes, but {} are committed",
+            committed.bytes
+        )));
+    }
+    let whole = committed.bytes - committed.bytes % PIECE;
+    // A view is never appended to, so nobody asks where its last piece begins.
+    if !committed.link.is_empty() && !layout.starts.contains(&(whole, stored.tail)) {
+        return Ok(Some(format!(
+            "the manifest gives byte {} for the start of its last zstd frames, and no frame with byte {whole} of the \
+             table begins there",
+            stored.tail
+        )));
+    }
+    let damaged = layout.first_damaged(file, true)?;
+    Ok(damaged.map(|offset| format!("the zstd frame at byte {offset} is damaged")))
+}
+
+/// What was read of a table.
+struct Contents {
+    bytes: u64,
+    /// The hash of each piece of the digest, and the rows that end in it.
+    pieces: Vec<(u128, u64)>,
+}
+
+impl Contents {
+    /// Hashes the first `bytes` of a table, piece by piece, on all cores.
+    fn read(source: &Source, bytes: u64, meter: &Meter<'_>) -> Result<Self> {
+        let pieces =
+            (0..bytes.div_ceil(PIECE)).into_par_iter().map_init(Vec::new, |buffer: &mut Vec<u8>, number| {
+                let start = number * PIECE;
+                let n_bytes = as_size((bytes - start).min(PIECE));
+                buffer.resize(n_bytes, 0);
+                source.read_at(buffer, start)?;
+                meter.advance(n_bytes as u64)?;
+                Ok(hash(buffer))
+            });
+        Ok(Self { bytes, pieces: pieces.collect::<Result<_>>()? })
+    }
+
+    fn compare(
+        &self,
+        committed: &TableState,
+        earlier: &[Earlier<'_>],
+        source: &Source,
+    ) -> Result<Option<String>> {
+        let now = self.state_at(committed.bytes, source)?;
+        if now.digest != committed.digest {
+            let place = match malformed_line(source)? {
+                Some(line) => format!("line {line} is not a row"),
+                None => {
+                    let (start, end) = self.changed_range(committed, &now.link, earlier, source)?;
+                    format!("they differ between byte {start} and byte {end}")
+                }
+            };
+            return Ok(Some(format!("its bytes are not those that were committed; {place}")));
+        }
+        if now.rows != committed.rows {
+            return Ok(Some(format!("has {} rows, but {} are committed", now.rows, committed.rows)));
+        }
+        if !committed.link.is_empty() && now.link != committed.link {
+            return Ok(Some(format!(
+                "the manifest gives {} for its `link`, which is {}",
+                committed.link, now.link
+            )));
+        }
+        for (run, state) in earlier {
+            let then = self.state_at(state.bytes.min(committed.bytes), source)?;
+            if (then.rows, then.bytes, &then.digest, &then.link)
+                != (state.rows, state.bytes, &state.digest, &state.link)
+            {
+                return Ok(Some(format!("the manifest records something else of it after run {run}")));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The state of the table when it had this many bytes.
+    fn state_at(&self, bytes: u64, source: &Source) -> Result<TableState> {
+        let n_whole = as_size(bytes / PIECE);
+        let (whole, rest) = self.pieces.split_at(n_whole);
+        let link = whole.iter().fold(0, |link, piece| chain(link, piece.0));
+        let whole_rows: u64 = whole.iter().map(|piece| piece.1).sum();
+        let n_last = bytes % PIECE;
+        let last = match rest.first() {
+            _ if n_last == 0 => None,
+            Some(&last) if bytes == self.bytes => Some(last),
+            _ => {
+                let mut last = vec![0; as_size(n_last)];
+                source.read_at(&mut last, bytes - n_last)?;
+                Some(hash(&last))
+            }
+        };
+        let digest = last.map_or(link, |last| chain(link, last.0));
+        Ok(TableState {
+            rows: whole_rows + last.map_or(0, |last| last.1),
+            bytes,
+            digest: format!("{digest:032x}"),
+            link: format!("{link:032x}"),
+            stored: None,
+        })
+    }
+
+    /// Returns between which bytes a change is, going by what was recorded of the table.
+    fn changed_range(
+        &self,
+        committed: &TableState,
+        link: &str,
+        earlier: &[Earlier<'_>],
+        source: &Source,
+    ) -> Result<(u64, u64)> {
+        let whole = committed.bytes - committed.bytes % PIECE;
+        let (mut start, mut end) = match committed.link == link {
+            true => (whole, committed.bytes),
+            false if whole == 0 || committed.link.is_empty() => (0, committed.bytes),
+            false => (0, whole),
+        };
+        for (_, state) in earlier.iter().filter(|(_, state)| state.bytes < committed.bytes) {
+            if self.state_at(state.bytes, source)?.digest == state.digest {
+                start = start.max(state.bytes);
+            } else {
+                end = end.min(state.bytes);
+            }
+        }
+        Ok((start, end))
+    }
+}
+
+/// The hash of a piece and the rows that end in it.
+fn hash(piece: &[u8]) -> (u128, u64) {
+    (xxh3_128(piece), memchr::memchr_iter(b'\n', piece).count() as u64)
+}
+
+/// Returns the number of the first line that is not a JSON object.
+fn malformed_line(source: &Source) -> Result<Option<u64>> {
+    let malformed = |block: Block<'_>| {
+        let mut tape = Tape::default();
+        let mut is_row = |line: &[u8]| {
+            std::str::from_utf8(line).is_ok()
+                && tape.read(line).is_ok()
+                && tape.tokens[0].kind == Kind::Object
+        };
+        let line = rows(block.text).find(|(_, line)| !is_row(line));
+        line.map(|(at, _)| block.offset + at as u64)
+    };
+    let blocks =
+        map_unseen_blocks(std::slice::from_ref(source), BLOCK_BYTES, &Meter::new(&Silent), malformed)?;
+    blocks.into_iter().flatten().next().map(|offset| source.line_number(offset)).transpose()
+}

@@ -1,0 +1,63 @@
+//! Checks the zstd frames of a table's file: where each ends, and which is damaged.
+
+use std::{fs::File, io, os::unix::fs::FileExt};
+
+use super::{extent::Extent, frames::unpack, source::as_size};
+
+/// The frames in the first bytes of a file.
+#[derive(Debug)]
+pub struct FrameLayout {
+    /// Where each frame begins, in the content and in the file; the last pair is where the last frame ends.
+    pub starts: Vec<(u64, u64)>,
+    /// Whether a frame ends exactly at the end of these bytes.
+    pub complete: bool,
+}
+
+impl FrameLayout {
+    /// Reads the frame headers in the first `end` bytes of a file. Stops at the first header that is malformed, does not
+    /// give the length of its content, or leads past `end`.
+    pub fn read(file: &File, end: u64) -> io::Result<Self> {
+        let mut starts = vec![(0, 0)];
+        let (mut content, mut offset) = (0, 0);
+        while offset < end {
+            let frame = Extent::read(file, offset)?.filter(|frame| frame.end <= end);
+            let Some((frame_end, n_content)) = frame.and_then(|frame| Some((frame.end, frame.content?)))
+            else {
+                break;
+            };
+            content += n_content;
+            offset = frame_end;
+            starts.push((content, offset));
+        }
+        Ok(Self { starts, complete: offset == end })
+    }
+
+    /// Bytes of content in all frames.
+    #[must_use]
+    pub fn content(&self) -> u64 {
+        self.starts.last().map_or(0, |start| start.0)
+    }
+
+    /// Decompresses frames and returns the offset in the file of the first one that is damaged: of all frames, or only of
+    /// those without content, which nothing else reads.
+    pub fn first_damaged(&self, file: &File, only_empty: bool) -> io::Result<Option<u64>> {
+        for pair in self.starts.windows(2) {
+            let (content, offset) = pair[0];
+            let (content_end, end) = pair[1];
+            if only_empty && content < content_end {
+                continue;
+            }
+            let mut frame = vec![0; as_size(end - offset)];
+            file.read_exact_at(&mut frame, offset)?;
+            // A damaged header may give any length: no memory is allocated by it.
+            let n_content = content_end - content;
+            if MAX_CONTENT < n_content || unpack(&frame, &mut vec![0; as_size(n_content)]).is_err() {
+                return Ok(Some(offset));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// No frame of ours has more content.
+const MAX_CONTENT: u64 = 8 << 20;
