@@ -138,6 +138,12 @@ impl TraitNames {
         id
     }
 
+    /// Returns the number of a path that has one.
+    #[must_use]
+    pub fn find(&self, path: &[u8]) -> Option<PathId> {
+        self.by_path.get(path).copied()
+    }
+
     /// All paths, in the order of their numbers.
     pub fn paths(&self) -> impl Iterator<Item = &[u8]> {
         self.paths.iter().map(|path| &*path.path)
