@@ -98,7 +98,7 @@ impl State {
                     format!("part of \"{}\"", self.segment_id(known))
                 };
                 let detail =
-                    format!("\"{}\" is {what} by a newer row of the state", self.segment_id(segment));
+                    format!("\"{}\" is {what} in another row of the state", self.segment_id(segment));
                 self.conflicts.push(Conflict { row: claim.row, reason: Reason::OlderRow, detail });
             } else if let Some(rows) = &mut self.profiles[segment as usize].rows {
                 self.other_rows.add(rows, claim.row);

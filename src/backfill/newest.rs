@@ -102,10 +102,10 @@ impl State {
                 String::from_utf8_lossy(self.value(&identifier))
             );
             let detail = if winner.is_removed {
-                format!("{told} is removed by a newer row of the state")
+                format!("{told} is removed in another row of the state")
             } else {
                 let segment_id = self.segment_id(winner.segment);
-                format!("{told} belongs to \"{segment_id}\" by a newer row of the state")
+                format!("{told} belongs to \"{segment_id}\" in another row of the state")
             };
             self.conflicts.push(Conflict { row: claim.row, reason: Reason::OlderRow, detail });
         }
@@ -176,7 +176,7 @@ impl State {
     /// The conflicts of a trait of the state whose value is not the one that counts.
     pub(super) fn older_rows(&self, winner: &TraitValue, loser: &TraitValue) -> Vec<Conflict> {
         let detail = format!(
-            "trait `{}` of \"{}\" is {} by a newer row of the state",
+            "trait `{}` of \"{}\" is {} in another row of the state",
             String::from_utf8_lossy(self.trait_names.path(winner.name)),
             self.segment_id(winner.segment),
             String::from_utf8_lossy(self.json(winner)),
