@@ -8,7 +8,9 @@ pub mod conflicts;
 pub mod event_tables;
 pub mod events;
 pub mod inferred;
+pub mod known_calls;
 pub mod merges;
+pub mod newest;
 pub mod raw;
 pub mod raw_rows;
 pub mod reorder;
@@ -19,7 +21,7 @@ pub mod tables_of;
 
 use std::{path::PathBuf, time::Instant};
 
-use self::{adopt::Adopter, inferred::Clocks, reorder::adopted_first, state::State};
+use self::{adopt::Adopter, conflicts::Conflict, inferred::Clocks, reorder::adopted_first, state::State};
 use crate::{
     error::Result,
     files::Files,
@@ -101,7 +103,7 @@ pub fn profiles(
     .run()?;
     adopted.conflicts.append(&mut state.conflicts);
     conflicts::sort(&mut adopted.conflicts);
-    if options.strict && !adopted.conflicts.is_empty() {
+    if options.strict && adopted.conflicts.iter().any(Conflict::is_error) {
         return Err(conflicts::refusal(&adopted.conflicts));
     }
     let known = conflicts::known(space.folder(), &space.manifest, files)?;
@@ -118,6 +120,8 @@ pub fn profiles(
     summary.traits = adopted.traits;
     [summary.profiles_known, summary.identifiers_known, summary.traits_known] = adopted.known;
     summary.conflicts = conflicts::counts(&adopted.conflicts);
+    let n_conflicts: u64 = summary.conflicts.values().sum();
+    summary.older_rows = adopted.conflicts.len() as u64 - n_conflicts;
     summary.rows = space.rows_added().into_iter().collect();
     if !options.dry_run && !summary.rows.is_empty() {
         let mut manifest = space.manifest.clone();
@@ -127,7 +131,7 @@ pub fn profiles(
             inputs: state.used.clone(),
             inferred: clocks.seq - given,
             adopted: (replayed.graph.n_profiles() - n_profiles) as u64,
-            conflicts: adopted.conflicts.len() as u64,
+            conflicts: n_conflicts,
             ..Run::default()
         });
         if n_adopted < n_profiles && n_profiles < replayed.graph.n_profiles() {

@@ -125,6 +125,8 @@ pub struct ProfilesSummary {
     pub traits_known: u64,
     /// Rows of the state that were set aside, by reason.
     pub conflicts: BTreeMap<String, u64>,
+    /// Rows of the state that were set aside because another row of it is newer.
+    pub older_rows: u64,
     /// Rows added, by table.
     pub rows: BTreeMap<String, u64>,
     /// Wall seconds.

@@ -7,10 +7,12 @@
 use super::{
     conflicts::{Conflict, Reason},
     inferred::{Clocks, Inferred, push_graph_row, push_mapping_row, push_traits_row},
+    newest::rivals,
     rows_of::RowsOf,
     state::{Age, State, TraitValue, age},
 };
 use crate::{
+    collections::Set,
     error::{Error, Result},
     event::timestamp::Micros,
     files::Files,
@@ -236,7 +238,11 @@ impl Adopter<'_> {
             let (uuid_ts, seq, timestamp, received_at) = age(&one.clock);
             (timestamp, uuid_ts, seq, received_at)
         };
-        let mut in_order: Vec<&TraitValue> = state.traits.iter().collect();
+        let is_older = self.set_older_traits_aside(fates, adopted);
+        let mut in_order: Vec<&TraitValue> = (state.traits.iter().enumerate())
+            .filter(|(place, _)| !is_older.contains(place))
+            .map(|(_, one)| one)
+            .collect();
         in_order.sort_by(|a, b| {
             let key = |one: &TraitValue| (order(one), state.profiles[one.segment as usize].age);
             key(a)
@@ -264,6 +270,40 @@ impl Adopter<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Profiles of the state may be one profile here: of their values of one trait the newest counts. Returns the places of
+    /// the others.
+    fn set_older_traits_aside(&mut self, fates: &Fates, adopted: &mut Adopted) -> Set<usize> {
+        let state = self.state;
+        let mut known = Set::default();
+        let mut canonicals = Vec::with_capacity(fates.profile.len());
+        let mut is_shared = false;
+        for (segment, profile) in (0..).zip(&fates.profile) {
+            let here = profile.map(|profile| self.replayed.graph.canonical(profile));
+            if state.profiles[segment as usize].canonical == segment {
+                is_shared |= here.is_some_and(|here| !known.insert(here));
+            }
+            canonicals.push(here);
+        }
+        if !is_shared {
+            return Set::default();
+        }
+        let profile_of = |one: &TraitValue| canonicals[one.segment as usize].ok_or(one.segment);
+        let mut is_older = Set::default();
+        for group in rivals(state.traits.iter().map(|one| (profile_of(one), one.name))) {
+            let winner = state.newest_trait(&group);
+            for place in group.into_iter().filter(|&place| place != winner) {
+                let [counts, older] = [winner, place].map(|place| &state.traits[place]);
+                if state.is_same_trait(counts, older) {
+                    adopted.known[2] += 1;
+                } else {
+                    adopted.conflicts.extend(state.older_rows(counts, older));
+                }
+                is_older.insert(place);
+            }
+        }
+        is_older
     }
 
     /// Whether a profile has no value of a trait, and never had one that was removed.

@@ -32,8 +32,10 @@ pub enum Reason {
     SegmentIdTaken,
     /// The trait has another value, or was removed.
     TraitDiffers,
-    /// Two rows of the state say different things; the first one counts.
-    StateDisagrees,
+    /// Another row of the state is newer, or as old with a greater value. Not a conflict.
+    OlderRow,
+    /// The row lacks a column of its key.
+    RowWithoutKey,
     /// The name of the trait has no letters or digits.
     TraitWithoutName,
 }
@@ -47,9 +49,18 @@ impl Reason {
             Self::SegmentElsewhere => "segment_elsewhere",
             Self::SegmentIdTaken => "segment_id_taken",
             Self::TraitDiffers => "trait_differs",
-            Self::StateDisagrees => "state_disagrees",
+            Self::OlderRow => "older_row",
+            Self::RowWithoutKey => "row_without_key",
             Self::TraitWithoutName => "trait_without_name",
         }
+    }
+}
+
+impl Conflict {
+    /// Whether `--strict` refuses it. A state may have older rows of what it has newer ones of.
+    #[must_use]
+    pub fn is_error(&self) -> bool {
+        self.reason != Reason::OlderRow
     }
 }
 
@@ -124,11 +135,11 @@ pub fn sort(conflicts: &mut [Conflict]) {
     conflicts.sort_by(|a, b| (a.row, a.reason, &a.detail).cmp(&(b.row, b.reason, &b.detail)));
 }
 
-/// How many of each reason.
+/// Counts conflicts by reason, without older rows of the state.
 #[must_use]
 pub fn counts(conflicts: &[Conflict]) -> BTreeMap<String, u64> {
     let mut counts = BTreeMap::new();
-    for conflict in conflicts {
+    for conflict in conflicts.iter().filter(|conflict| conflict.is_error()) {
         *counts.entry(conflict.reason.word().to_owned()).or_default() += 1;
     }
     counts
@@ -137,6 +148,7 @@ pub fn counts(conflicts: &[Conflict]) -> BTreeMap<String, u64> {
 /// The error that conflicts are under `--strict`.
 #[must_use]
 pub fn refusal(conflicts: &[Conflict]) -> Error {
+    let conflicts: Vec<&Conflict> = conflicts.iter().filter(|conflict| conflict.is_error()).collect();
     let named: Vec<&str> = conflicts.iter().take(NAMED).map(|conflict| conflict.detail.as_str()).collect();
     let more = conflicts.len().saturating_sub(NAMED);
     let more = if 0 < more { format!("; and {more} more") } else { String::new() };

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
+use super::known_calls::KnownCalls;
 use crate::{
     collections::Map,
     error::{Error, Result},
@@ -35,6 +36,8 @@ pub struct EventTables {
     targets: Vec<Target>,
     /// By name; `None` for a table that is not wanted.
     by_name: Map<Box<[u8]>, Option<u32>>,
+    /// What the space knows, also by tables that are not wanted.
+    known: KnownCalls,
     /// Only these; all where empty.
     chosen: Vec<String>,
     names: EventNames,
@@ -46,8 +49,6 @@ pub struct EventTables {
 struct Target {
     /// Its number in the space.
     number: usize,
-    /// For the table that all calls of a kind stand in.
-    call: Option<Call>,
     /// The events that have a row in it.
     there: EventRows,
     filter: ColumnFilter,
@@ -105,12 +106,13 @@ impl EventRowsToCome {
 }
 
 impl EventTables {
-    /// The tables of a space that are wanted, with the rows that arrived within a time.
+    /// The tables of a space that are wanted, with the rows that arrived within a time, and the messages that the space
+    /// knows of the time of the dumps.
     pub fn read(
         space: &mut Space,
         chosen: &[String],
         rules: &Arc<Rules>,
-        within: (Micros, Micros),
+        (within, of_dumps): ((Micros, Micros), (Micros, Micros)),
         files: &Files,
         progress: &dyn Progress,
     ) -> Result<Self> {
@@ -124,10 +126,14 @@ impl EventTables {
                     .hint("let the config's [sync] have the table"));
             }
         }
-        let (targets, by_name) = (Vec::new(), Map::default());
-        let names = EventNames::of(&space.manifest, rules);
-        let chosen = chosen.to_vec();
-        let mut tables = Self { targets, by_name, chosen, names, rules: Arc::clone(rules) };
+        let mut tables = Self {
+            targets: Vec::new(),
+            by_name: Map::default(),
+            known: KnownCalls::default(),
+            chosen: chosen.to_vec(),
+            names: EventNames::of(&space.manifest, rules),
+            rules: Arc::clone(rules),
+        };
         for call in Call::ALL {
             tables.target(call.table().as_bytes(), space)?;
         }
@@ -136,7 +142,10 @@ impl EventTables {
             .map(|(name, table)| (name.clone(), table.bytes))
             .collect();
         let meter = Meter::new(progress);
-        meter.start("reading tables", Some(committed.iter().map(|(_, bytes)| bytes).sum()));
+        meter.start("reading tables", None);
+        let names: Vec<String> = committed.iter().map(|(name, _)| name.clone()).collect();
+        let (folder, manifest) = (space.folder(), &space.manifest);
+        tables.known = KnownCalls::read(folder, manifest, &names, rules, of_dumps, files, &meter)?;
         for (name, bytes) in committed {
             if let Some(target) = tables.target(name.as_bytes(), space)? {
                 let (folder, manifest) = (space.folder(), &space.manifest);
@@ -166,7 +175,6 @@ impl EventTables {
         let target = is_wanted.then(|| {
             self.targets.push(Target {
                 number: space.table(&text),
-                call: Call::ALL.into_iter().find(|call| call.table() == text),
                 there: EventRows::default(),
                 filter: ColumnFilter::new(&text, &self.rules),
             });
@@ -182,13 +190,10 @@ impl EventTables {
         chosen.filter(|name| !self.by_name.contains_key(name.as_bytes()))
     }
 
-    /// Whether another call of the same message is there, so that this one is a duplicate.
+    /// Whether the space knows the message as another call, so that this one is a duplicate.
     #[must_use]
-    pub fn has_other_call(&self, event: &Event, window: Millis) -> bool {
-        self.targets.iter().any(|target| {
-            target.call.is_some_and(|call| call != event.call)
-                && target.there.has(event.message_key, event.received_at, window)
-        })
+    pub fn knows_as_other_call(&self, block: &Block, event: &Event, window: Millis) -> bool {
+        self.known.has_only_other_calls(block, event, window)
     }
 
     /// In which tables an event lacks a row.

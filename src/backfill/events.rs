@@ -99,6 +99,11 @@ impl Window {
     }
 }
 
+/// A time with the window of duplicates before and after it.
+fn widened((from, to): (Micros, Micros), window: Millis) -> (Micros, Micros) {
+    (from.saturating_sub(window * 1000), to.saturating_add(window * 1000))
+}
+
 /// So many months before a time, on the last day of a month that is too short.
 fn months_before(time: Micros) -> Micros {
     let before =
@@ -126,17 +131,16 @@ pub fn events(options: &EventsOptions, files: &Files, progress: &dyn Progress) -
     let mut counted = IngestSummary::default();
     let mut looked = look_at(&inputs, memory, &spill, files, progress, &mut counted)?;
     let window = Window::of(options, looked.newest);
+    let of_dumps = (looked.earliest.saturating_mul(1000), looked.newest.unwrap_or_default() * 1000);
     looked.units = plan(looked.units, &inputs, memory / 6, &spill, files, progress)?;
     let types = Arc::new(Types::default());
     let replayed = space.carry_on(Reading::Whole, &types, progress)?;
     if replayed.graph.n_profiles() == 0 {
         progress.notice("the space has no profiles, so that no event will find one");
     }
-    let within = (
-        window.since.saturating_sub(rules.dedupe_window * 1000),
-        window.until.saturating_add(rules.dedupe_window * 1000),
-    );
-    let tables = EventTables::read(&mut space, &options.tables, &rules, within, files, progress)?;
+    let within = widened((window.since, window.until), rules.dedupe_window);
+    let times = (within, widened(of_dumps, rules.dedupe_window));
+    let tables = EventTables::read(&mut space, &options.tables, &rules, times, files, progress)?;
     let mut met = Accepted::default();
     let n_lines = looked.read.iter().map(|input| input.lines).sum::<u64>();
     let shelves = DiskShelves::new(&space.folder().join(STATE));
@@ -220,6 +224,8 @@ struct Looked {
     units: Vec<Unit>,
     /// The files that are read a second time.
     seen: Vec<Arc<Seen>>,
+    /// When the first event arrived at the earliest.
+    earliest: Millis,
     newest: Option<Millis>,
 }
 
@@ -241,7 +247,8 @@ fn look_at(
         scanner.scan(number, input, &|_| false)
     };
     let seen: Vec<Scanned> = numbered.into_par_iter().with_max_len(1).map(scan).collect::<Result<_>>()?;
-    let mut looked = Looked { read: Vec::new(), units: Vec::new(), seen: Vec::new(), newest: None };
+    let (read, units, seen_files) = (Vec::new(), Vec::new(), Vec::new());
+    let mut looked = Looked { read, units, seen: seen_files, earliest: Millis::MAX, newest: None };
     for (input, Scanned { digest, bytes, n_lines, units }) in inputs.iter().zip(seen) {
         counted.files += 1;
         counted.bytes += bytes;
@@ -249,6 +256,8 @@ fn look_at(
         looked.read.push(RunInput { name: input.name(), digest, source, bytes, lines: n_lines });
         let latest = units.iter().map(|unit| unit.latest).filter(|&latest| latest != Millis::MIN).max();
         looked.newest = looked.newest.max(latest);
+        let earliest = units.iter().map(|unit| unit.earliest).min();
+        looked.earliest = looked.earliest.min(earliest.unwrap_or(Millis::MAX));
         looked.seen.extend(units.iter().find_map(Unit::seen).cloned());
         looked.units.extend(units);
     }
@@ -340,14 +349,16 @@ impl<'a> Backfill<'a> {
         let mut rows = self.tables.rows();
         for &place in &released.places {
             let (block, event) = released.event(place);
-            // The first of duplicates counts, also where it is outside the window.
-            let is_first = self.met.accept(event.message_key, event.received_at, dedupe)?;
-            if !self.window.has(event.received_at) {
-                self.summary.outside_window += 1;
+            // As in an ingest, a duplicate of what the space knows is not remembered; of duplicates in the dumps the first
+            // counts, also where it is outside the window.
+            if self.tables.knows_as_other_call(block, event, dedupe)
+                || !self.met.accept(event.message_key, event.received_at, dedupe)?
+            {
+                self.summary.duplicates += 1;
                 continue;
             }
-            if !is_first || self.tables.has_other_call(event, dedupe) {
-                self.summary.duplicates += 1;
+            if !self.window.has(event.received_at) {
+                self.summary.outside_window += 1;
                 continue;
             }
             let missing = self.tables.missing(block, event, dedupe, space)?;

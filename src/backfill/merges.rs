@@ -1,14 +1,17 @@
 //! The merges of a current state: what each segment id is in the end, and which rows say something else.
 
+use std::cmp::Ordering;
+
 use super::{
     conflicts::{Conflict, Reason, RowOf},
+    newest::{IdentifierClaim, newer},
     rows_of::RowsOf,
-    state::{Age, Profile, State, age},
+    state::{Age, Profile, State, TABLES, age},
 };
 use crate::{
     error::{Error, Result},
     table::clock::Clock,
-    view::segments::Segment,
+    view::segments::{Segment, Segments},
 };
 
 /// What a row says of a segment id.
@@ -22,38 +25,56 @@ pub struct Claim {
     pub row: RowOf,
 }
 
+impl Claim {
+    /// Whether the row only shows that a segment id has traits.
+    fn is_weak(&self, segment: Segment) -> bool {
+        self.canonical == segment && TABLES[usize::from(self.row.table)] == "profile_traits"
+    }
+}
+
 /// Claims while tables are read.
 #[derive(Debug, Default)]
 pub struct Claims {
-    /// The first of each segment id.
-    first: Vec<Option<Claim>>,
-    /// Those that came too late, to be compared when all is known.
-    other: Vec<(Segment, Segment, RowOf)>,
-    /// Other rows of an identifier: its number, whose it is by them.
-    pub identifiers: Vec<(u32, Segment, RowOf)>,
+    /// The newest of each segment id.
+    newest: Vec<Option<Claim>>,
+    /// The others, to be compared when all is known.
+    other: Vec<(Segment, Claim)>,
+    /// Other rows of an identifier, by its number.
+    pub identifiers: Vec<(u32, IdentifierClaim)>,
 }
 
 impl Claims {
     /// Takes a claim in.
-    pub fn put(&mut self, segment: Segment, claim: Claim) {
+    pub fn put(&mut self, segment: Segment, claim: Claim, segments: &Segments) {
         let at = segment as usize;
-        if self.first.len() <= at {
-            self.first.resize(at + 1, None);
+        if self.newest.len() <= at {
+            self.newest.resize(at + 1, None);
         }
-        match &mut self.first[at] {
-            Some(_) => self.other.push((segment, claim.canonical, claim.row)),
-            none => *none = Some(claim),
-        }
+        let Some(known) = &mut self.newest[at] else {
+            self.newest[at] = Some(claim);
+            return;
+        };
+        let is_newer = compare(segment, &claim, known, segments).is_gt();
+        let loser = if is_newer { std::mem::replace(known, claim) } else { claim };
+        self.other.push((segment, loser));
     }
 }
 
+/// Which of two claims to a segment id counts: the newer one; of two that are as old the one with the greater profile.
+fn compare(segment: Segment, a: &Claim, b: &Claim, segments: &Segments) -> Ordering {
+    // `profile_traits` has the clocks of traits: that it shows a profile is no news of a merge.
+    let is_weak = |claim: &Claim| claim.is_weak(segment);
+    let text = |claim: &Claim| segments.text(claim.canonical);
+    is_weak(b).cmp(&is_weak(a)).then_with(|| newer(&a.clock, &b.clock)).then_with(|| text(a).cmp(text(b)))
+}
+
 impl State {
-    /// Follows merges to their end, and compares what came twice.
+    /// Follows merges to their end, and decides between rows that say different things.
     pub(super) fn resolve(&mut self, mut claims: Claims) -> Result<()> {
-        claims.first.resize(self.segments.len() as usize, None);
-        let canonicals = self.follow(&claims.first)?;
+        claims.newest.resize(self.segments.len() as usize, None);
+        let canonicals = self.follow(&claims.newest)?;
         let none: Age = (None, 0, None, None);
-        for (claim, &canonical) in claims.first.iter().zip(&canonicals) {
+        for (claim, &canonical) in claims.newest.iter().zip(&canonicals) {
             self.profiles.push(Profile {
                 canonical,
                 age: claim.map_or(none, |claim| age(&claim.clock)),
@@ -62,43 +83,32 @@ impl State {
                 counts: false,
             });
         }
-        for (segment, canonical, row) in claims.other {
+        for (segment, claim) in claims.other {
             let known = canonicals[segment as usize];
-            if canonicals[canonical as usize] != known {
+            if known != segment && claim.is_weak(segment) {
+                continue;
+            }
+            // A segment id that is a profile of its own is not what its canonical one is.
+            let says =
+                if claim.canonical == segment { segment } else { canonicals[claim.canonical as usize] };
+            if says != known {
                 let what = if known == segment {
                     "a profile of its own".to_owned()
                 } else {
                     format!("part of \"{}\"", self.segment_id(known))
                 };
-                let segment_id = self.segment_id(segment);
-                let detail = format!("\"{segment_id}\" is {what} in another row of the state");
-                self.conflicts.push(Conflict { row, reason: Reason::StateDisagrees, detail });
+                let detail =
+                    format!("\"{}\" is {what} in another row of the state", self.segment_id(segment));
+                self.conflicts.push(Conflict { row: claim.row, reason: Reason::OlderRow, detail });
             } else if let Some(rows) = &mut self.profiles[segment as usize].rows {
-                self.other_rows.add(rows, row);
+                self.other_rows.add(rows, claim.row);
+                let profile = &mut self.profiles[segment as usize];
+                profile.received_at = profile.received_at.or(claim.clock.received_at());
             }
         }
-        for (number, segment, row) in claims.identifiers {
-            let identifier = self.identifiers[number as usize];
-            let known = canonicals[identifier.segment as usize];
-            if canonicals[segment as usize] == known {
-                self.other_rows.add(&mut self.identifiers[number as usize].rows, row);
-                continue;
-            }
-            let detail = format!(
-                "{} \"{}\" belongs to \"{}\" in another row of the state",
-                self.type_names[identifier.kind as usize],
-                String::from_utf8_lossy(self.value(&identifier)),
-                self.segment_id(known)
-            );
-            self.conflicts.push(Conflict { row, reason: Reason::StateDisagrees, detail });
-        }
-        for identifier in &mut self.identifiers {
-            identifier.segment = canonicals[identifier.segment as usize];
-        }
-        for one in &mut self.traits {
-            one.segment = canonicals[one.segment as usize];
-        }
-        self.choose(&claims.first);
+        self.choose_identifiers(claims.identifiers, &canonicals);
+        self.choose_traits(&canonicals);
+        self.choose(&claims.newest);
         self.date_profiles(none);
         Ok(())
     }

@@ -25,14 +25,17 @@ pub struct Rewriter {
     of_events: bool,
 }
 
-/// Columns that hold times.
-const TIMES: [&[u8]; 5] = [b"timestamp", b"received_at", b"sent_at", b"original_timestamp", b"uuid_ts"];
+/// Columns that hold times. The first three are those of all tables, the others those of event tables; in a row of traits
+/// they may be traits.
+const TIMES: [&[u8]; 5] = [b"timestamp", b"received_at", b"uuid_ts", b"sent_at", b"original_timestamp"];
 
 impl Rewriter {
     /// A rewriter of event rows, or of others.
     #[must_use]
     pub fn new(of_events: bool) -> Self {
-        Self { tape: Tape::default(), reader: RowReader::new(["id", "event_id"]), of_events }
+        let columns = ["id", "event_id"];
+        let reader = if of_events { RowReader::of_events(columns) } else { RowReader::new(columns) };
+        Self { tape: Tape::default(), reader, of_events }
     }
 
     /// Appends a row, and says what its clocks are.
@@ -60,7 +63,7 @@ impl Rewriter {
             }
             push_string(out, name);
             out.push(b':');
-            push_value(out, doc, name, *value);
+            push_value(out, doc, name, *value, self.of_events);
         }
         out.extend_from_slice(b"}\n");
         Ok(clock)
@@ -75,14 +78,15 @@ fn drop_repeated(columns: &mut Vec<(Vec<u8>, u32)>) {
     columns.retain(|_| last.next().unwrap_or(true));
 }
 
-fn push_value(out: &mut Vec<u8>, doc: Document<'_>, name: &[u8], value: u32) {
+fn push_value(out: &mut Vec<u8>, doc: Document<'_>, name: &[u8], value: u32, of_events: bool) {
     let number = matches!(doc.kind(value), Kind::Integer | Kind::Number);
-    if number && TIMES.contains(&name) {
+    let times = if of_events { &TIMES[..] } else { &TIMES[..3] };
+    if number && times.contains(&name) {
         if let Some(millis) = std::str::from_utf8(doc.raw(value)).ok().and_then(|text| text.parse().ok()) {
             push_time(out, name, millis);
             return;
         }
-    } else if name == b"seq" {
+    } else if name == b"seq" && !of_events {
         let text = doc.scalar_text(value).unwrap_or(Cow::Borrowed(b""));
         match seq_of(&text) {
             Some(NO_SEQ) | None => out.extend_from_slice(b"null"),
@@ -141,6 +145,10 @@ mod tests {
         ] {
             check(true, row, row);
         }
+        let property = r#"{"id":"m","received_at":"2022-05-02T14:01:00.123Z","seq":"first"}"#;
+        check(true, property, property);
+        let trait_of_a_name = r#"{"id":"m","sent_at":5,"original_timestamp":7}"#;
+        check(false, trait_of_a_name, trait_of_a_name);
     }
 
     #[test]

@@ -25,6 +25,12 @@ impl RowsOf {
     pub fn new(first: RowOf) -> Self {
         Self { first, other: None }
     }
+
+    /// Returns the first one.
+    #[must_use]
+    pub fn first(self) -> RowOf {
+        self.first
+    }
 }
 
 impl OtherRows {
@@ -32,6 +38,13 @@ impl OtherRows {
     pub fn add(&mut self, to: &mut RowsOf, row: RowOf) {
         let number = u32::try_from(self.rows.len()).expect("fewer than 2^32 rows");
         self.rows.push((row, to.other.replace(number)));
+    }
+
+    /// Adds all rows of a second list.
+    pub fn join(&mut self, to: &mut RowsOf, second: RowsOf) {
+        for row in self.all(second).collect::<Vec<_>>() {
+            self.add(to, row);
+        }
     }
 
     /// All rows that say a thing, in no order.

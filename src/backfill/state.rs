@@ -3,16 +3,17 @@
 //!
 //! Two tables tell the same, each with something the other lacks: `profile_merges` and `id_graph` which segment id is part of
 //! which profile, `user_identifiers` and `external_id_mapping` which profile an identifier belongs to, `user_traits` and
-//! `profile_traits` what its traits are. The first of each has more clocks and counts; the second fills in. Where two rows
-//! say different things the first one counts, and the other is a conflict.
+//! `profile_traits` what its traits are. The first of each has more clocks; the second fills in. Where two rows say different
+//! things the newer one counts (`newest.rs`), and the older one is set aside.
 
 use std::{collections::BTreeMap, path::Path};
 
 use super::{
     conflicts::{Conflict, Reason, RowOf},
     merges::{Claim, Claims},
+    newest::IdentifierClaim,
     rows_of::{OtherRows, RowsOf},
-    state_rows::{StateRow, StateRows, Wanted, read},
+    state_rows::{StateRow, StateRows, Unusable, Wanted, read},
     tables_of::{input, take_in},
 };
 use crate::{
@@ -30,8 +31,14 @@ use crate::{
     },
     raw::names::snake_case,
     read::digest::Digest,
-    space::manifest::RunInput,
-    table::{blocks::Meter, clock::Clock, find::raw_tables, source::Source},
+    space::manifest::{Manifest, RunInput},
+    table::{
+        blocks::{Meter, Problem, line_error},
+        clock::Clock,
+        find::raw_tables,
+        reread::Place,
+        source::Source,
+    },
     view::segments::{Segment, Segments},
 };
 
@@ -83,7 +90,9 @@ pub struct Identifier {
     pub clock: Clock,
     /// Its rows.
     pub rows: RowsOf,
-    value: Text,
+    /// Whether its newest row takes it out; none of these is left once a state is read.
+    pub(super) is_removed: bool,
+    pub(super) value: Text,
 }
 
 /// A trait of the state.
@@ -95,16 +104,19 @@ pub struct TraitValue {
     pub name: PathId,
     /// Of the row that set it, where `user_traits` tells.
     pub clock: Clock,
+    /// Of the newest row that has this value.
+    pub(super) newest: Clock,
     /// Its rows.
     pub rows: RowsOf,
     /// As JSON; `user_traits` alone knows it as text.
-    json: Text,
+    pub(super) json: Text,
     /// Whether values have types: whether `profile_traits` tells it.
-    typing: Typing,
+    pub(super) typing: Typing,
 }
 
+/// A range of the state's texts.
 #[derive(Debug, Clone, Copy)]
-struct Text {
+pub(super) struct Text {
     start: usize,
     length: u32,
 }
@@ -140,13 +152,15 @@ pub struct State {
     by_key: Map<u128, u32>,
     by_trait: Map<(Segment, PathId), u32>,
     newest_timestamp: Option<Micros>,
+    /// Whether the tables are those of a space of this program, in which every column of `profile_traits` is a trait.
+    is_ours: bool,
 }
 
 impl State {
     /// Reads the tables of a folder.
     pub fn read(folder: &Path, files: &Files, meter: &Meter<'_>) -> Result<Self> {
         let tables = raw_tables(folder, &TABLES)?;
-        let mut state = Self::default();
+        let mut state = Self { is_ours: Manifest::read(folder, files)?.is_some(), ..Self::default() };
         let mut ranges = vec![None; TABLES.len()];
         for table in &tables {
             let first = state.sources.len();
@@ -191,12 +205,10 @@ impl State {
         meter: &Meter<'_>,
     ) -> Result<()> {
         let first = u32::try_from(range.start).unwrap_or(u32::MAX);
-        let row_of = |place: crate::table::reread::Place| RowOf {
-            table,
-            place: crate::table::reread::Place { source: place.source + first, ..place },
-        };
-        let sources = &self.sources[range];
+        let row_of = |place: Place| RowOf { table, place: Place { source: place.source + first, ..place } };
+        let sources = &self.sources[range.clone()];
         let canonical = ("canonical_segment_id", Wanted::Name);
+        let mut met = Met::default();
         match TABLES[usize::from(table)] {
             "profile_merges" | "id_graph" => {
                 let columns = [("segment_id", Wanted::Name), canonical];
@@ -204,6 +216,7 @@ impl State {
                     for row in &block.rows {
                         self.take_claim(&block, row, row_of(row.place), claims);
                     }
+                    met.add(block.rows.len(), block.unusable);
                 }
             }
             name @ ("user_identifiers" | "external_id_mapping") => {
@@ -217,14 +230,16 @@ impl State {
                     for row in &block.rows {
                         self.take_identifier(&block, row, row_of(row.place), claims);
                     }
+                    met.add(block.rows.len(), block.unusable);
                 }
             }
             "user_traits" => {
-                let columns = [canonical, ("name", Wanted::Name), ("value", Wanted::Any)];
+                let columns = [canonical, ("name", Wanted::Key), ("value", Wanted::Any)];
                 for block in read(sources, columns, false, meter)? {
                     for row in &block.rows {
                         self.take_trait_row(&block, row, row_of(row.place));
                     }
+                    met.add(block.rows.len(), block.unusable);
                 }
             }
             _ => {
@@ -232,9 +247,30 @@ impl State {
                     for row in &block.rows {
                         self.take_traits(&block, row, row_of(row.place), claims);
                     }
+                    met.add(block.rows.len(), block.unusable);
                 }
             }
         }
+        self.set_unusable_aside(met, range, row_of)
+    }
+
+    /// One bad row stops nothing; a table of nothing else is not the table that its name says.
+    fn set_unusable_aside(
+        &mut self,
+        met: Met,
+        range: std::ops::Range<usize>,
+        row_of: impl Fn(Place) -> RowOf,
+    ) -> Result<()> {
+        if let (0, Some(first)) = (met.n_usable, met.unusable.first()) {
+            let source = &self.sources[range][first.place.source as usize];
+            let problem = Problem { message: first.detail.clone().into(), hint: first.hint };
+            return Err(line_error(source, first.place.offset, &problem));
+        }
+        self.conflicts.extend(met.unusable.into_iter().map(|unusable| Conflict {
+            row: row_of(unusable.place),
+            reason: unusable.reason,
+            detail: unusable.detail,
+        }));
         Ok(())
     }
 
@@ -242,7 +278,7 @@ impl State {
         let [Some(segment), Some(canonical)] = [0, 1].map(|column| block.text(row, column)) else { return };
         let (segment, canonical) = (self.segments.intern(segment), self.segments.intern(canonical));
         self.saw(&row.clock);
-        claims.put(segment, Claim { canonical, clock: row.clock, row: row_of });
+        claims.put(segment, Claim { canonical, clock: row.clock, row: row_of }, &self.segments);
     }
 
     fn take_identifier(
@@ -256,16 +292,19 @@ impl State {
             return;
         };
         self.saw(&row.clock);
-        if block.text(row, 3).is_some_and(|operation| operation.eq_ignore_ascii_case(b"removed")) {
-            return;
-        }
-        let segment = self.segments.intern(segment);
+        let operation = block.text(row, 3);
+        let claim = IdentifierClaim {
+            segment: self.segments.intern(segment),
+            clock: row.clock,
+            row: row_of,
+            is_removed: operation.is_some_and(|operation| operation.eq_ignore_ascii_case(b"removed")),
+        };
         let name = String::from_utf8_lossy(kind).to_lowercase();
         let key = identifier_key(&mut Vec::new(), &name, value);
         let next = u32::try_from(self.identifiers.len()).expect("fewer than 2^32 identifiers");
         let number = *self.by_key.entry(key).or_insert(next);
         if number < next {
-            claims.identifiers.push((number, segment, row_of));
+            claims.identifiers.push((number, claim));
             return;
         }
         let kind = self.type_names.iter().position(|known| *known == name).unwrap_or_else(|| {
@@ -276,10 +315,11 @@ impl State {
         let value = self.keep(value);
         self.identifiers.push(Identifier {
             key,
-            segment,
+            segment: claim.segment,
             kind,
             clock: row.clock,
             rows: RowsOf::new(row_of),
+            is_removed: claim.is_removed,
             value,
         });
     }
@@ -301,13 +341,19 @@ impl State {
         if let Some(survivor) = block.text(row, 1).filter(|survivor| !survivor.is_empty()) {
             // Where a merged profile keeps its traits, as in some warehouses, they are old: the survivor has them.
             let canonical = self.segments.intern(survivor);
-            claims.put(segment, Claim { canonical, clock: row.clock, row: row_of });
+            claims.put(segment, Claim { canonical, clock: row.clock, row: row_of }, &self.segments);
             return;
         }
-        claims.put(segment, Claim { canonical: segment, clock: row.clock, row: row_of });
+        claims.put(segment, Claim { canonical: segment, clock: row.clock, row: row_of }, &self.segments);
         for one in &block.traits[row.traits.0 as usize..row.traits.1 as usize] {
             let (name, json) = block.trait_of(one);
-            self.take_trait(segment, &snake_case(name), (json, Typing::Json), row.clock, row_of);
+            let name = snake_case(name);
+            // A trait of such a name is known from `user_traits`.
+            let is_known = |name| self.by_trait.contains_key(&(segment, name));
+            if one.is_bookkeeping && !self.is_ours && !self.trait_names.find(&name).is_some_and(is_known) {
+                continue;
+            }
+            self.take_trait(segment, &name, (json, Typing::Json), row.clock, row_of);
         }
     }
 
@@ -326,30 +372,29 @@ impl State {
         }
         let name = self.trait_names.id(name);
         let next = u32::try_from(self.traits.len()).expect("fewer than 2^32 traits");
-        let number = *self.by_trait.entry((segment, name)).or_insert(next);
-        if number == next {
+        let known = *self.by_trait.entry((segment, name)).or_insert(next);
+        if known == next || !is_same(self.json(&self.traits[known as usize]), json, Typing::Text) {
             let json = self.keep(json);
-            self.traits.push(TraitValue { segment, name, clock, rows: RowsOf::new(row), json, typing });
+            let rows = RowsOf::new(row);
+            self.traits.push(TraitValue { segment, name, clock, newest: clock, rows, json, typing });
             return;
         }
-        let known = self.traits[number as usize];
-        if !same_json(self.json(&known), json, Typing::Text) {
-            let detail = format!(
-                "trait `{}` of \"{}\" is {} in another row of the state",
-                String::from_utf8_lossy(self.trait_names.path(name)),
-                String::from_utf8_lossy(self.segments.text(segment)),
-                String::from_utf8_lossy(self.json(&known)),
-            );
-            self.conflicts.push(Conflict { row, reason: Reason::StateDisagrees, detail });
-            return;
+        let mut one = self.traits[known as usize];
+        let is_newer = (one.newest.recency(), self.json(&one)) < (clock.recency(), json);
+        if is_newer {
+            one.newest = clock;
         }
-        self.other_rows.add(&mut self.traits[number as usize].rows, row);
-        if known.typing == Typing::Text && typing == Typing::Json {
+        self.other_rows.add(&mut one.rows, row);
+        if one.typing == typing {
+            if is_newer {
+                one.clock = clock;
+                one.json = self.keep(json);
+            }
+        } else if one.typing == Typing::Text {
             // `profile_traits` knows whether a value is text, `user_traits` when it was set.
-            let json = self.keep(json);
-            let known = &mut self.traits[number as usize];
-            (known.json, known.typing) = (json, typing);
+            (one.json, one.typing) = (self.keep(json), typing);
         }
+        self.traits[known as usize] = one;
     }
 
     /// The value of an identifier.
@@ -367,7 +412,7 @@ impl State {
     /// Whether a value of JSON says what a trait says.
     #[must_use]
     pub fn says(&self, one: &TraitValue, json: &[u8]) -> bool {
-        same_json(self.json(one), json, one.typing)
+        is_same(self.json(one), json, one.typing)
     }
 
     /// A segment id's text.
@@ -392,8 +437,22 @@ impl State {
     }
 }
 
+/// The rows of a table, as far as it was read.
+#[derive(Default)]
+struct Met {
+    n_usable: usize,
+    unusable: Vec<Unusable>,
+}
+
+impl Met {
+    fn add(&mut self, n_usable: usize, unusable: Vec<Unusable>) {
+        self.n_usable += n_usable;
+        self.unusable.extend(unusable);
+    }
+}
+
 /// Whether two JSON values are the same.
-fn same_json(one: &[u8], other: &[u8], typing: Typing) -> bool {
+pub(super) fn is_same(one: &[u8], other: &[u8], typing: Typing) -> bool {
     let mut tapes = [Tape::default(), Tape::default()];
     let are_json = tapes.iter_mut().zip([one, other]).all(|(tape, text)| tape.read(text).is_ok());
     let doc = |side: usize, text| Document { text, tokens: &tapes[side].tokens };

@@ -1,13 +1,15 @@
 //! The tables of a current state, parsed: of each row its clocks, its place and the texts that matter, on all cores.
 
+use super::conflicts::Reason;
 use crate::{
     error::Result,
     event::json::{Kind, unescape},
+    raw::names::snake_case,
     table::{
-        blocks::{BLOCK_BYTES, Block, Meter, Problem, map_blocks, rows},
+        blocks::{BLOCK_BYTES, Block, Meter, Problem, ROW_HINT, map_blocks, rows},
         clock::Clock,
         reread::Place,
-        row::{RowReader, not_json},
+        row::{Row, RowReader, not_json},
         small,
         source::Source,
     },
@@ -19,6 +21,8 @@ use crate::{
 pub enum Wanted {
     /// A text that is no empty one.
     Name,
+    /// The name of a trait.
+    Key,
     /// A text; the row says nothing without it.
     Text,
     /// Anything, or nothing.
@@ -32,7 +36,22 @@ pub struct StateRows<const N: usize> {
     pub rows: Vec<StateRow<N>>,
     /// The traits of all rows, where they were asked for.
     pub traits: Vec<StateTrait>,
+    /// Rows that lack a part of their key.
+    pub unusable: Vec<Unusable>,
     texts: Vec<u8>,
+}
+
+/// A row that lacks a part of its key.
+#[derive(Debug)]
+pub struct Unusable {
+    /// Where it is.
+    pub place: Place,
+    /// Why it cannot be used.
+    pub reason: Reason,
+    /// The same, for a person.
+    pub detail: String,
+    /// What to do where the whole table is like that.
+    pub hint: &'static str,
 }
 
 /// A row of a table of a current state.
@@ -52,6 +71,8 @@ pub struct StateRow<const N: usize> {
 pub struct StateTrait {
     name: Text,
     json: Text,
+    /// Whether its column is called as those that SQL models and loaders keep books with.
+    pub is_bookkeeping: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -75,6 +96,38 @@ impl<const N: usize> StateRows<N> {
 
     fn of(&self, text: Text) -> &[u8] {
         &self.texts[text.start as usize..text.end as usize]
+    }
+
+    /// Keeps the columns of a row; an error where it lacks a part of its key.
+    fn push_columns(
+        &mut self,
+        row: &Row<'_, N>,
+        columns: [(&'static str, Wanted); N],
+    ) -> Result<[Option<Text>; N], (Reason, Problem)> {
+        let mut texts = [None; N];
+        for (column, (_, wanted)) in columns.into_iter().enumerate() {
+            let without_key = |problem| (Reason::RowWithoutKey, problem);
+            texts[column] = match wanted {
+                Wanted::Name => Some(self.push(&row.name(column).map_err(without_key)?)),
+                Wanted::Text => Some(self.push(&row.needed(column).map_err(without_key)?)),
+                Wanted::Key => {
+                    let without_name = |problem| (Reason::TraitWithoutName, problem);
+                    let name = row.name(column).map_err(without_name)?;
+                    if snake_case(&name).is_empty() {
+                        return Err(without_name(Problem {
+                            message: "a trait whose name has no letters or digits".into(),
+                            hint: ROW_HINT,
+                        }));
+                    }
+                    Some(self.push(&name))
+                }
+                Wanted::Any => row.value(column).map(|value| match value {
+                    (Kind::Escaped, raw) => self.push(&unescape(raw)),
+                    (_, raw) => self.push(raw),
+                }),
+            };
+        }
+        Ok(texts)
     }
 
     fn push(&mut self, text: &[u8]) -> Text {
@@ -102,39 +155,36 @@ fn parse<const N: usize>(
     let mut reader = RowReader::new(columns.map(|(name, _)| name));
     let mut snapshots = SnapshotReader::default();
     let mut snapshot = Snapshot::default();
-    let mut parsed = StateRows { rows: Vec::new(), traits: Vec::new(), texts: Vec::new() };
+    let mut parsed =
+        StateRows { rows: Vec::new(), traits: Vec::new(), unusable: Vec::new(), texts: Vec::new() };
     for (at, line) in rows(block.text) {
-        let mut add = || -> Result<(), Problem> {
-            let row = reader.read(line, block.clean)?;
-            let mut texts = [None; N];
-            for (column, (_, wanted)) in columns.into_iter().enumerate() {
-                texts[column] = match wanted {
-                    Wanted::Name => Some(parsed.push(&row.name(column)?)),
-                    Wanted::Text => Some(parsed.push(&row.needed(column)?)),
-                    Wanted::Any => row.value(column).map(|value| match value {
-                        (Kind::Escaped, raw) => parsed.push(&unescape(raw)),
-                        (_, raw) => parsed.push(raw),
-                    }),
-                };
+        let row = reader.read(line, block.clean).map_err(|problem| (at, problem))?;
+        let place =
+            Place { source: block.source, offset: block.offset + at as u64, length: small(line.len()) };
+        let texts = match parsed.push_columns(&row, columns) {
+            Ok(texts) => texts,
+            Err((reason, problem)) => {
+                let Problem { message, hint } = problem;
+                let detail = message.into_owned();
+                parsed.unusable.push(Unusable { place, reason, detail, hint });
+                continue;
             }
-            let first = small(parsed.traits.len());
-            if with_traits {
-                snapshots.read(line, false, &mut snapshot).map_err(not_json)?;
-                for one in snapshot.traits() {
-                    let one = StateTrait {
-                        name: parsed.push(snapshot.name(one)),
-                        json: parsed.push(snapshot.json(one)),
-                    };
-                    parsed.traits.push(one);
-                }
-            }
-            let place =
-                Place { source: block.source, offset: block.offset + at as u64, length: small(line.len()) };
-            let traits = (first, small(parsed.traits.len()));
-            parsed.rows.push(StateRow { clock: row.clock, place, columns: texts, traits });
-            Ok(())
         };
-        add().map_err(|problem| (at, problem))?;
+        let first = small(parsed.traits.len());
+        if with_traits {
+            let read = snapshots.read_all(line, &mut snapshot);
+            read.map_err(|error| (at, not_json(error)))?;
+            for one in snapshot.traits() {
+                let one = StateTrait {
+                    name: parsed.push(snapshot.name(one)),
+                    json: parsed.push(snapshot.json(one)),
+                    is_bookkeeping: one.is_bookkeeping,
+                };
+                parsed.traits.push(one);
+            }
+        }
+        let traits = (first, small(parsed.traits.len()));
+        parsed.rows.push(StateRow { clock: row.clock, place, columns: texts, traits });
     }
     Ok(parsed)
 }

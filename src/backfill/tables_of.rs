@@ -17,7 +17,7 @@ use crate::{
     },
     table::{
         blocks::{Meter, rows},
-        find::{Part, RawTable, parts_of, table_names},
+        find::{Part, RawTable, parts_of, table_names, unread_files},
         row::RowReader,
         source::{Source, as_size},
     },
@@ -65,9 +65,15 @@ impl Export {
                 "a raw table is `TABLE.ndjson`, `.json` or `.jsonl`, also with `.gz` or `.zst`, or a folder `TABLE`",
             ));
         }
-        let names = match &manifest {
-            Some(manifest) => manifest.tables.keys().cloned().collect(),
-            None => table_names(folder)?,
+        let names = if let Some(manifest) = &manifest {
+            manifest.tables.keys().cloned().collect()
+        } else {
+            // A table of a call that is there in a form that is not read is found to be so.
+            for call in Call::ALL {
+                found(call.table())?;
+            }
+            export.passed_over.extend(unread_files(folder)?);
+            table_names(folder)?
         };
         for name in names.into_iter().filter(|name| !RAW_TABLES.contains(&name.as_str())) {
             let parts = found(&name)?.unwrap_or_default();
@@ -89,7 +95,7 @@ fn is_of_events(name: &str, parts: &[Part], files: &Files) -> Result<bool> {
     if BUILT_IN_TABLES.contains(&name) {
         return Ok(false);
     }
-    let mut reader = RowReader::new(["event", "event_text"]);
+    let mut reader = RowReader::of_events(["event", "event_text"]);
     for part in parts {
         let source = Source::open(part, files)?;
         let mut head = vec![0; as_size(source.length().min(HEAD))];

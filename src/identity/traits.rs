@@ -198,8 +198,9 @@ impl TraitNames {
         id
     }
 
-    /// The number of a path that was met before.
-    fn known(&self, path: &[u8]) -> Option<PathId> {
+    /// Returns the number of a path that has one.
+    #[must_use]
+    pub fn find(&self, path: &[u8]) -> Option<PathId> {
         self.by_path.get(path).copied()
     }
 
@@ -539,7 +540,7 @@ impl ProfileTraits {
         let mut n_refused = 0;
         self.begin();
         for (_, name, leaves) in winners {
-            let known = names.known(name);
+            let known = names.find(name);
             let is_new = known.is_none_or(|name| self.places.get(name).is_none());
             if is_new && most <= self.places.n_names {
                 n_refused += 1;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::{
     columns::{Clash, Column, FIXED_COLUMNS, Payload, Plan, Shapes},
-    names::{BUILT_IN_TABLES, snake_case},
+    names::event_table,
 };
 use crate::{
     collections::Map,
@@ -45,9 +45,6 @@ impl Notes {
         self.times_unreadable += other.times_unreadable;
     }
 }
-
-/// A name of more characters than this is no table's.
-const MAX_TABLE_NAME: usize = 200;
 
 /// Which of an event's rows is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -347,13 +344,7 @@ impl RowRenderer {
         if MAX_OWN_TABLES <= self.own_tables.len() {
             self.own_tables.clear();
         }
-        let mut table = snake_case(name);
-        if MAX_TABLE_NAME < table.len() {
-            table.clear();
-        } else if BUILT_IN_TABLES.iter().any(|t| t.as_bytes() == table) {
-            table.insert(0, b'_');
-        }
-        let table: Box<[u8]> = table.into();
+        let table: Box<[u8]> = event_table(name).into();
         if name.len() <= LONG_EVENT_NAME {
             self.own_tables.insert(name.to_owned(), OwnTable { table: table.clone() });
         }

@@ -94,6 +94,21 @@ pub const BUILT_IN_TABLES: [&str; 18] = [
     "backfill_conflicts",
 ];
 
+/// A name of more characters than this is no table's.
+const MAX_TABLE_NAME: usize = 200;
+
+/// Returns the table of a track event's name; empty where it has none.
+#[must_use]
+pub fn event_table(name: &[u8]) -> Vec<u8> {
+    let mut table = snake_case(name);
+    if MAX_TABLE_NAME < table.len() {
+        table.clear();
+    } else if BUILT_IN_TABLES.iter().any(|built_in| built_in.as_bytes() == table) {
+        table.insert(0, b'_');
+    }
+    table
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

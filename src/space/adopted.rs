@@ -30,6 +30,7 @@ use crate::{
     view::{
         RAW_TABLES, View,
         folds::{Folds, Sources},
+        identifiers::Identifiers,
         present::Folder,
         segments::Segment,
     },
@@ -61,9 +62,16 @@ pub fn fold(tables: &[RawTable], types: &Types, files: &Files, meter: &Meter<'_>
 
 /// Creates all profiles, the oldest first, and merges them. Their numbers, by segment id.
 fn create(folds: &Folds, ages: &Ages, replayed: &mut Replayed) -> Vec<ProfileId> {
+    // A segment id that only rows name which count no more is nobody's.
+    let mut is_known = vec![false; folds.sorted.len()];
+    let identifiers = folds.identifiers.iter().flat_map(Identifiers::segments);
+    for segment in folds.profiles().into_iter().chain(identifiers) {
+        is_known[segment as usize] = true;
+    }
     let mut in_order = folds.sorted.clone();
+    in_order.retain(|&segment| is_known[segment as usize]);
     in_order.sort_by_key(|&segment| ages.of(folds.segments.text(segment)).first);
-    let mut profiles: Vec<ProfileId> = vec![0; in_order.len()];
+    let mut profiles: Vec<ProfileId> = vec![0; folds.sorted.len()];
     let graph = &mut replayed.graph;
     for &segment in &in_order {
         let segment_id = String::from_utf8_lossy(folds.segments.text(segment));

@@ -177,7 +177,7 @@ fn parse(
     if !ranges.iter().any(|&(from, to)| from < end && block.offset < to) {
         return Ok(found);
     }
-    let mut reader = RowReader::new(["id", "event_id"]);
+    let mut reader = RowReader::of_events(["id", "event_id"]);
     for (at, line) in rows(block.text) {
         let offset = block.offset + at as u64;
         if !ranges.iter().any(|&(from, to)| from <= offset && offset < to) {

@@ -2,7 +2,8 @@
 //!
 //! `TABLE.ndjson`, `.json` or `.jsonl`, each also with `.gz` or `.zst`; or a folder `TABLE` with such files in it and
 //! below it, in path order. Names are compared without case; hidden ones are passed over, and in a folder such as begin with
-//! `_`, which those who write it put there when they are done.
+//! `_`, which those who write it put there when they are done. A file that is called as a table and ends otherwise
+//! (`TABLE.csv`, `TABLE.parquet`) is an error: nobody would miss its rows.
 
 use std::{
     fs, io,
@@ -64,6 +65,18 @@ pub fn table_names(folder: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// The files in a folder that hold tables in a form that is not read, by name and in order.
+pub fn unread_files(folder: &Path) -> Result<Vec<String>> {
+    let entries = list(folder)?;
+    let unread = entries.iter().filter(|path| stem(path).is_none());
+    let names = unread.filter_map(|path| path.file_name()?.to_str());
+    let of_table = |name: &&str| {
+        let name = strip_extension(name, &["gz", "zst", "snappy", "bz2"]).unwrap_or(name);
+        strip_extension(name, &["csv", "tsv", "parquet", "avro", "orc"]).is_some()
+    };
+    Ok(names.filter(of_table).map(str::to_owned).collect())
+}
+
 /// Finds the raw tables of these names in a folder; one that is not there is left out.
 pub fn raw_tables(folder: &Path, names: &[&'static str]) -> Result<Vec<RawTable>> {
     let entries = list(folder)?;
@@ -84,6 +97,12 @@ fn parts_among(entries: &[PathBuf], name: &str) -> Result<Option<Vec<Part>>> {
     let mut found = false;
     for path in entries {
         if !stem(path).is_some_and(|stem| stem.eq_ignore_ascii_case(name)) {
+            if is_other_form(path, name) {
+                let error = format!("holds the table `{name}` in a form that is not read");
+                return Err(Error::file(path, error).hint(
+                    "export the table as JSON, one object a line, to `TABLE.ndjson`, `.json` or `.jsonl`, also with `.gz` or `.zst`; or take the file out of the folder",
+                ));
+            }
             continue;
         }
         found = true;
@@ -124,6 +143,14 @@ fn stem(path: &Path) -> Option<&str> {
     }
     let name = strip_extension(name, &["gz", "zst"]).unwrap_or(name);
     strip_extension(name, &["ndjson", "json", "jsonl"])
+}
+
+/// Whether a file is called as a table, and not as one that can be read.
+fn is_other_form(path: &Path, table: &str) -> bool {
+    let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return false };
+    let stem = name.split_once('.').map_or(name, |(stem, _)| stem);
+    // Whoever replaces a table writes it beside the old one first.
+    stem.eq_ignore_ascii_case(table) && strip_extension(name, &["tmp"]).is_none()
 }
 
 /// Whether a file is called as another one that is packed.
@@ -179,7 +206,26 @@ mod tests {
         check(&["id_graph_updates.ndjson", "other.ndjson"], &["id_graph_updates.ndjson"]);
         check(&["ID_GRAPH_UPDATES.JSON.GZ"], &["ID_GRAPH_UPDATES.JSON.GZ"]);
         check(&["Id_Graph_Updates.jsonl.zst"], &["Id_Graph_Updates.jsonl.zst"]);
-        check(&["id_graph_updates.csv", "id_graph_updates", ".id_graph_updates.ndjson"], &[]);
+        check(&["users.csv", ".id_graph_updates.ndjson", "id_graph_updates.ndjson.tmp"], &[]);
+    }
+
+    #[test]
+    fn a_table_in_another_form_is_named_also_beside_one_that_is_read() {
+        for name in [
+            "id_graph_updates.csv",
+            "ID_GRAPH_UPDATES.snappy.parquet",
+            "id_graph_updates",
+            "id_graph_updates.csv.gz",
+        ] {
+            for other in ["users.ndjson", "id_graph_updates.ndjson"] {
+                let folder = tempfile::tempdir().unwrap();
+                for file in [name, other] {
+                    Files::real().create(&folder.path().join(file)).unwrap();
+                }
+                let error = raw_tables(folder.path(), &["id_graph_updates"]).unwrap_err().to_string();
+                assert!(error.contains(&format!("{name}`: holds the table `id_graph_updates`")), "{error}");
+            }
+        }
     }
 
     #[test]

@@ -9,7 +9,8 @@ use super::{
 };
 use crate::event::json::{Document, JsonError, Kind, Tape, unescape};
 
-/// The columns of a [`Clock`]; a [`RowReader`] finds them besides those it is asked for.
+/// The columns of a [`Clock`]; a [`RowReader`] finds them besides those it is asked for. `seq` comes first: rows of events
+/// have no clock of that name.
 const CLOCK_COLUMNS: [&str; 4] = ["seq", "uuid_ts", "timestamp", "received_at"];
 
 const TABLE_HINT: &str = "is this the raw table that its file name says?";
@@ -18,6 +19,8 @@ const TABLE_HINT: &str = "is this the raw table that its file name says?";
 #[derive(Debug)]
 pub struct RowReader<const N: usize> {
     columns: [&'static str; N],
+    /// Which of the [`CLOCK_COLUMNS`] the table has, as a place to begin from.
+    first_clock: usize,
     /// Where the last column ends a row, once all others were found: what columns beside those asked for are of no interest.
     last_ends: Option<fn(&[u8]) -> bool>,
     scanner: Scanner<Column>,
@@ -52,7 +55,13 @@ impl<const N: usize> RowReader<N> {
     #[must_use]
     pub fn new(columns: [&'static str; N]) -> Self {
         let (scanner, tape, clocks) = (Scanner::default(), Tape::default(), ClockReader::default());
-        Self { columns, last_ends: None, scanner, tape, clocks }
+        Self { columns, first_clock: 0, last_ends: None, scanner, tape, clocks }
+    }
+
+    /// The same for rows of events: a column `seq` of theirs is a property like any other.
+    #[must_use]
+    pub fn of_events(columns: [&'static str; N]) -> Self {
+        Self { first_clock: 1, ..Self::new(columns) }
     }
 
     /// The same, for rows that are read a second time if they matter: once the last column is met and all others were, the
@@ -65,7 +74,7 @@ impl<const N: usize> RowReader<N> {
 
     /// Reads a line. `clean` says that there is no control character in it.
     pub fn read<'a>(&mut self, line: &'a [u8], clean: bool) -> Result<Row<'a, N>, Problem> {
-        let Self { columns, last_ends, scanner, tape, clocks } = self;
+        let Self { columns, first_clock, last_ends, scanner, tape, clocks } = self;
         let mut clock = [None; 4];
         let mut values = [None; N];
         // A bit for every column that is still to be found, but for the last.
@@ -99,7 +108,8 @@ impl<const N: usize> RowReader<N> {
         let classify = |name: &[u8]| {
             let is_name = |column: &str| column.as_bytes().eq_ignore_ascii_case(name);
             let asked = columns.iter().position(|column| is_name(column)).map(Column::Asked);
-            asked.or(CLOCK_COLUMNS.iter().position(|column| is_name(column)).map(Column::Clock))
+            let clock = CLOCK_COLUMNS.iter().position(|column| is_name(column));
+            asked.or(clock.filter(|place| *first_clock <= *place).map(Column::Clock))
         };
         let classify = |name: &[u8]| {
             let is_other = last_ends.is_none_or(|is_other| is_other(name));
@@ -249,6 +259,19 @@ mod tests {
         }
         let line = format!(r#"{{{clocks},"__trait_seqs":"x","segment_id":nonsense}}"#);
         assert!(reader.read(line.as_bytes(), true).is_err());
+    }
+
+    #[test]
+    fn a_seq_of_an_event_is_no_clock() {
+        let mut reader = RowReader::of_events(["id"]);
+        for seq in ["\"first\"", "{}", "7", "null"] {
+            let line = format!(r#"{{"seq":{seq},"id":"m","received_at":"2026-01-01T00:00:00.000Z"}}"#);
+            for clean in [true, false] {
+                let row = reader.read(line.as_bytes(), clean).unwrap();
+                assert_eq!(row.clock.seq(), 0, "{line}");
+                assert!(row.clock.received_at().is_some() && row.has(0), "{line}");
+            }
+        }
     }
 
     #[test]

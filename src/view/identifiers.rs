@@ -3,8 +3,6 @@
 //! Two identifiers are the same when type and value are. Of the rows of one the newest counts; where it says
 //! `__operation` `REMOVED` the identifier is gone, until a newer row maps it again.
 
-use std::borrow::Cow;
-
 use super::{
     graph::Graph,
     group::{gather, group, sort_groups},
@@ -75,7 +73,7 @@ struct ParsedBlock {
     keys: Vec<u128>,
     /// The rows; their types are those of the block yet.
     rows: Vec<Identifier>,
-    /// The `segment_id` of each row; an empty one where there is none.
+    /// The `segment_id` of each row that maps an identifier. One that takes it out may have none.
     met: Vec<Met>,
     kinds: Vec<Vec<u8>>,
     texts: Vec<u8>,
@@ -122,8 +120,13 @@ impl IdentifierRows {
         let mut texts = Vec::with_capacity(self.blocks.len());
         for (number, mut block) in (0..).zip(self.blocks) {
             let kinds: Vec<u32> = block.kinds.iter().map(|kind| place_of(all_kinds, kind)).collect();
-            for (row, met) in block.rows.iter_mut().zip(block.met) {
-                row.segment = met.number(&block.numbers);
+            let mut met = block.met.into_iter();
+            for row in &mut block.rows {
+                if row.is_mapped
+                    && let Some(met) = met.next()
+                {
+                    row.segment = met.number(&block.numbers);
+                }
                 row.kind = kinds[row.kind as usize];
                 row.block = number;
             }
@@ -163,6 +166,11 @@ impl Identifiers {
     #[must_use]
     pub fn n_mapped(&self) -> u64 {
         self.places.len() as u64
+    }
+
+    /// Returns the segment id that each identifier is mapped to.
+    pub fn segments(&self) -> impl Iterator<Item = Segment> {
+        self.all().map(|identifier| identifier.segment)
     }
 
     fn at(&self, number: u32) -> &Identifier {
@@ -301,7 +309,9 @@ fn parse(
             }
             let (kind, value) = (row.name(0)?, row.needed(1)?);
             let removed = row.text(4)?.is_some_and(|operation| operation.eq_ignore_ascii_case(b"removed"));
-            names.push(if removed { Cow::Borrowed(&b""[..]) } else { row.name(3)? });
+            if !removed {
+                names.push(row.name(3)?);
+            }
             let start = parsed.texts.len();
             parsed.texts.extend_from_slice(&value);
             let hash_start = parsed.texts.len();

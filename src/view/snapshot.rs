@@ -1,7 +1,8 @@
 //! One row of `profile_traits_updates`: its traits, by name.
 //!
 //! A column is a trait unless it is a fixed column of the table, one that `profile_traits` needs for itself, or a
-//! warehouse's bookkeeping. Names are compared in lower case; a null is no trait.
+//! warehouse's bookkeeping. Rows with `__trait_seqs` were written by this program: in them even a column that is named like
+//! the bookkeeping of an SQL model is a trait. Names are compared in lower case; a null is no trait.
 
 use super::trait_seqs::{self, TRAIT_SEQS, TraitSeqs};
 use crate::{
@@ -35,6 +36,8 @@ pub struct Trait {
     pub seq: u64,
     /// Whether it says so of a path with a dot.
     pub(super) is_nested: bool,
+    /// Whether its column is named like the bookkeeping of an SQL model.
+    pub is_bookkeeping: bool,
 }
 
 /// Reads rows as snapshots. Reused.
@@ -49,7 +52,7 @@ pub struct SnapshotReader {
 /// What a column is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Column {
-    Trait { is_lower: bool },
+    Trait { is_lower: bool, is_bookkeeping: bool },
     Seqs,
     Other,
 }
@@ -57,6 +60,24 @@ enum Column {
 impl SnapshotReader {
     /// Reads a row that was found to be one before; of `__trait_seqs` only where `with_seqs`.
     pub fn read(&mut self, line: &[u8], with_seqs: bool, into: &mut Snapshot) -> Result<(), JsonError> {
+        let seqs = self.read_columns(line, into)?;
+        match seqs {
+            Some(value) if with_seqs => {
+                TraitSeqs::new(into).read(&line[value.start..value.end], value.kind, &mut self.tape);
+            }
+            Some(_) => {}
+            None => into.traits.retain(|one| !one.is_bookkeeping),
+        }
+        Ok(())
+    }
+
+    /// Reads a row of `profile_traits`, which never says who wrote it: with the columns that may be bookkeeping.
+    pub fn read_all(&mut self, line: &[u8], into: &mut Snapshot) -> Result<(), JsonError> {
+        self.read_columns(line, into).map(|_| ())
+    }
+
+    /// Reads the traits of a row; returns where `__trait_seqs` is, if it is not null.
+    fn read_columns(&mut self, line: &[u8], into: &mut Snapshot) -> Result<Option<Value>, JsonError> {
         let Self { scanner, tape, .. } = self;
         let Snapshot { texts, traits, .. } = into;
         texts.clear();
@@ -67,10 +88,11 @@ impl SnapshotReader {
             column_of_name,
             |_| false,
             |label, value| match label.class {
-                Column::Trait { is_lower } => {
+                Column::Trait { is_lower, is_bookkeeping } => {
                     let name = push_name(texts, label.name(), is_lower);
                     push_value(texts, line, value);
-                    traits.push(Trait::new(name, true, texts, value.kind));
+                    let one = Trait::new(name, true, texts, value.kind);
+                    traits.push(Trait { is_bookkeeping, ..one });
                 }
                 Column::Seqs => seqs = Some(value),
                 Column::Other => {}
@@ -84,11 +106,12 @@ impl SnapshotReader {
             for (key, value) in document.members(0) {
                 let written = document.string(key).unwrap_or_default();
                 match column_of_name(&written) {
-                    Column::Trait { is_lower } => {
+                    Column::Trait { is_lower, is_bookkeeping } => {
                         let name = push_name(texts, &written, is_lower);
                         document.push_compact(texts, value);
                         let is_plain = document.kind(key) == Kind::Plain;
-                        traits.push(Trait::new(name, is_plain, texts, document.kind(value)));
+                        let one = Trait::new(name, is_plain, texts, document.kind(value));
+                        traits.push(Trait { is_bookkeeping, ..one });
                     }
                     Column::Seqs => seqs = Some(document.tokens[value as usize].into()),
                     Column::Other => {}
@@ -97,10 +120,7 @@ impl SnapshotReader {
         }
         into.is_verbatim = false;
         into.put_in_order();
-        if let Some(value) = seqs.filter(|_| with_seqs) {
-            TraitSeqs::new(into).read(&line[value.start..value.end], value.kind, tape);
-        }
-        Ok(())
+        Ok(seqs.filter(|value| value.kind != Kind::Null))
     }
 
     /// The same for a row as this program writes it, of which all in front of `__trait_seqs` is known; the value of that
@@ -120,7 +140,7 @@ impl SnapshotReader {
             let json = (value.start - quote, value.end + quote);
             // Between name and value stand a quote and a colon.
             let name = (json.0 - 2 - label.name().len(), json.0 - 2);
-            is_ours &= label.class == Column::Trait { is_lower: true }
+            is_ours &= matches!(label.class, Column::Trait { is_lower: true, .. })
                 && line[before.0..before.1] < line[name.0..name.1];
             before = name;
             let in_texts = |(from, to): (usize, usize)| (small(from - end), small(to - end));
@@ -145,6 +165,7 @@ impl SnapshotReader {
                 is_plain: true,
                 seq: NO_SEQ,
                 is_nested: false,
+                is_bookkeeping: false,
             });
         };
         if end + 1 < line.len() {
@@ -224,13 +245,13 @@ fn column_of_name(name: &[u8]) -> Column {
     // A name that a trait cannot have is that of a fixed column.
     let is_lower = !name.iter().any(u8::is_ascii_uppercase);
     let name = name.to_ascii_lowercase();
-    let is_bookkeeping = || BOOKKEEPING.iter().any(|prefix| name.starts_with(prefix));
+    let is_of_loader = || OF_LOADERS.iter().any(|prefix| name.starts_with(prefix));
     if name == TRAIT_SEQS.as_bytes() {
         Column::Seqs
-    } else if name.starts_with(b"__") || column_of(&name) != name || is_bookkeeping() {
+    } else if name.starts_with(b"__") || column_of(&name) != name || is_of_loader() {
         Column::Other
     } else {
-        Column::Trait { is_lower }
+        Column::Trait { is_lower, is_bookkeeping: name == b"etl_ts" || name.starts_with(b"dbt_") }
     }
 }
 
@@ -239,13 +260,21 @@ pub(super) fn is_no_trait(name: &[u8]) -> bool {
     !matches!(column_of_name(name), Column::Trait { .. })
 }
 
-/// Columns that loaders add to tables they copy.
-const BOOKKEEPING: [&[u8]; 4] = [b"_airbyte_", b"_dlt_", b"_fivetran_", b"_sdc_"];
+/// Columns that loaders add to tables they copy. No trait has such a column: none but names that are taken begin with `_`.
+const OF_LOADERS: [&[u8]; 4] = [b"_airbyte_", b"_dlt_", b"_fivetran_", b"_sdc_"];
 
 impl Trait {
     /// A trait whose value was appended last.
     fn new(name: (u32, u32), is_plain: bool, texts: &[u8], kind: Kind) -> Self {
-        Self { name, json: (name.1, small(texts.len())), kind, is_plain, seq: NO_SEQ, is_nested: false }
+        Self {
+            name,
+            json: (name.1, small(texts.len())),
+            kind,
+            is_plain,
+            seq: NO_SEQ,
+            is_nested: false,
+            is_bookkeeping: false,
+        }
     }
 
     /// Whether it is a string.

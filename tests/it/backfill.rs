@@ -3,6 +3,8 @@
 mod events;
 mod faults;
 mod guide;
+mod names;
+mod older_rows;
 mod profiles;
 mod raw;
 
@@ -82,6 +84,11 @@ fn view(work: &Work, folder: &str, view: &str, without: &[&str]) -> Vec<String> 
         .collect();
     rows.sort();
     rows
+}
+
+/// The views as they come from a folder or a space.
+fn views(work: &Work, folder: &str) -> Vec<String> {
+    VIEWS.iter().map(|view| work.read(&format!("{folder}/{view}.ndjson"))).collect()
 }
 
 /// Copies tables out of a folder.

@@ -250,10 +250,10 @@ fn traits_that_are_there_stay_and_new_ones_are_added() {
     );
     assert_eq!(
         found,
-        ["user_traits trait_differs", "user_traits trait_without_name", "user_traits state_disagrees"]
+        ["user_traits trait_differs", "user_traits older_row", "user_traits trait_without_name"]
     );
     let traits = &meaning(&work, "space")[2];
-    let expected = [r#""profile_1" "city" "Kyoto""#, r#""profile_1" "plan" "pro""#].map(str::to_owned);
+    let expected = [r#""profile_1" "city" "Osaka""#, r#""profile_1" "plan" "pro""#].map(str::to_owned);
     assert_eq!(*traits, BTreeSet::from(expected));
     // An event sets one of them; the other one stays.
     work.write("more.ndjson", JANE.replace("m1", "m2").replace("plan", "city").replace("pro", "Nara"));
@@ -262,25 +262,6 @@ fn traits_that_are_there_stay_and_new_ones_are_added() {
     let traits = &meaning(&work, "space")[2];
     let expected = [r#""profile_1" "city" "Nara""#, r#""profile_1" "plan" "pro""#].map(str::to_owned);
     assert_eq!(*traits, BTreeSet::from(expected));
-}
-
-#[test]
-fn a_state_that_disagrees_with_itself_says_so() {
-    let work = with_jane();
-    let found = conflicts(
-        &work,
-        // The merge of use_c into use_b in the other table makes the first two the same.
-        &[
-            mapping("use_b", "user_id", "kim"),
-            mapping("use_c", "user_id", "kim"),
-            mapping("use_e", "user_id", "kim"),
-        ],
-        &[
-            ("profile_merges", &[merge("use_d", "use_b"), merge("use_d", "use_c"), merge("use_d", "use_e")]),
-            ("id_graph", &[merge("use_c", "use_b")]),
-        ],
-    );
-    assert_eq!(found, ["profile_merges state_disagrees", "user_identifiers state_disagrees"]);
 }
 
 #[test]

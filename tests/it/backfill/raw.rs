@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use super::{RAW, VIEWS, assert_whole, meaning, refused, run, slices, tables, told};
+use super::{RAW, VIEWS, assert_whole, meaning, refused, run, slices, tables, told, views};
 use crate::{materialize::random, support::Work};
 
 const SEEDS: std::ops::Range<u64> = 500..503;
@@ -76,11 +76,6 @@ fn profiles_adopted_in_the_export_stay_the_oldest() {
         assert_whole(&work, space);
     }
     assert_eq!(meaning(&work, "b"), meaning(&work, "c"));
-}
-
-/// The views as they come from a folder or a space.
-fn views(work: &Work, folder: &str) -> Vec<String> {
-    VIEWS.iter().map(|view| work.read(&format!("{folder}/{view}.ndjson"))).collect()
 }
 
 /// Events that may know somebody of a random export.

@@ -52,6 +52,10 @@ impl Random {
     }
 }
 
+/// Columns of traits. The last are traits in rows of this program only, that say when each was set.
+const NAMES: [&str; 6] = ["_id", "address_city", "name", "plan", "dbt_updated_at", "etl_ts"];
+const BOOKKEEPING: usize = 4;
+
 /// Few rows of each table.
 pub(crate) fn tables(random: &mut Random) -> RawTables {
     let mut tables = RawTables::default();
@@ -72,7 +76,8 @@ pub(crate) fn tables(random: &mut Random) -> RawTables {
     let with_seqs = random.one_in(2);
     for _ in 0..random.below(12) {
         let mut traits = BTreeMap::new();
-        for name in ["_id", "address_city", "name", "plan"] {
+        let has_seqs = with_seqs && !random.one_in(6);
+        for &name in if has_seqs { &NAMES[..] } else { &NAMES[..BOOKKEEPING] } {
             let values =
                 [json!("x"), json!(1), json!("1"), json!(true), json!([1, "\u{e9}"]), json!({"k": null})];
             let value = values[usize::try_from(random.below(12)).unwrap() % 6].clone();
@@ -81,8 +86,7 @@ pub(crate) fn tables(random: &mut Random) -> RawTables {
             }
         }
         let names: Vec<_> = traits.keys().cloned().collect();
-        let seqs = (with_seqs && !random.one_in(6))
-            .then(|| names.into_iter().map(|name| (name, random.below(20))).collect());
+        let seqs = has_seqs.then(|| names.into_iter().map(|name| (name, random.below(20))).collect());
         tables.traits.push(TraitsRow { segment: random.segment(), traits, seqs, clock: random.clock() });
     }
     tables
@@ -113,8 +117,11 @@ pub(crate) fn write(random: &mut Random, tables: &RawTables, folder: &Path) {
             1 => json!(row.hash.to_uppercase()),
             _ => Value::Null,
         };
-        let operation =
-            if row.removed { random.pick(&["REMOVED", "removed"]) } else { random.pick(&["", "ADDED"]) };
+        let operation = match (row.removed, random.below(3)) {
+            (true, _) => json!(random.pick(&["REMOVED", "removed"])),
+            (false, 0) => Value::Null,
+            (false, _) => json!(random.pick(&["", "ADDED"])),
+        };
         let value = if row.value == "12" && random.one_in(2) { json!(12) } else { json!(row.value) };
         let segment = if row.removed && random.one_in(2) { Value::Null } else { json!(row.segment) };
         let columns = vec![
@@ -122,7 +129,7 @@ pub(crate) fn write(random: &mut Random, tables: &RawTables, folder: &Path) {
             ("external_id_value", value),
             ("external_id_hash", hash),
             ("segment_id", segment),
-            ("__operation", json!(operation)),
+            ("__operation", operation),
         ];
         row_text(random, columns, row.clock)
     });
@@ -142,8 +149,11 @@ pub(crate) fn write(random: &mut Random, tables: &RawTables, folder: &Path) {
             by_path.insert("a_removed_trait".to_owned(), json!("0000000000000000003"));
             columns.push(("__trait_seqs", json!(json!(by_path).to_string())));
         }
-        for name in ["_id", "address_city", "name", "plan"] {
-            let value = row.traits.get(name).cloned();
+        for (place, name) in NAMES.into_iter().enumerate() {
+            let mut value = row.traits.get(name).cloned();
+            if row.seqs.is_none() && BOOKKEEPING <= place && random.one_in(2) {
+                value = Some(json!("2023-06-01"));
+            }
             if value.is_some() || random.one_in(2) {
                 columns.push((name, value.unwrap_or_default()));
             }
@@ -157,8 +167,9 @@ pub(crate) fn write(random: &mut Random, tables: &RawTables, folder: &Path) {
 }
 
 fn row_text(random: &mut Random, mut columns: Vec<(&str, Value)>, clock: Clock) -> String {
-    let seq = clock.seq.map_or(json!(random.pick(&["", ""])), |seq| match random.below(4) {
+    let seq = clock.seq.map_or(json!(random.pick(&["", ""])), |seq| match random.below(5) {
         0 => json!(seq),
+        3 => json!(format!("{seq:025}")),
         1 => json!(seq.to_string()),
         2 => json!(format!("{seq}.0")),
         _ => json!(format!("{seq:019}")),
@@ -168,7 +179,8 @@ fn row_text(random: &mut Random, mut columns: Vec<(&str, Value)>, clock: Clock) 
         [("uuid_ts", clock.uuid_ts), ("timestamp", clock.timestamp), ("received_at", clock.received_at)]
     {
         if time.is_some() || random.one_in(2) {
-            columns.push((name, time.map_or(Value::Null, |time| spelled(random, time))));
+            let missing = if random.one_in(2) { json!("") } else { Value::Null };
+            columns.push((name, time.map_or(missing, |time| spelled(random, time))));
         }
     }
     for place in (1..columns.len()).rev() {

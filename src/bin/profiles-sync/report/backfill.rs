@@ -31,13 +31,16 @@ pub(crate) fn profiles(summary: &ProfilesSummary, options: &ProfilesOptions) -> 
     lines.number("rows known already", known);
     lines.number("conflicts", summary.conflicts.values().sum());
     lines.indented(&summary.conflicts);
+    if 0 < summary.older_rows {
+        lines.number("older rows of the state", summary.older_rows);
+    }
     lines.number(if options.dry_run { "rows not added" } else { "rows added" }, summary.rows.values().sum());
     lines.tables(&summary.rows);
     let _ = write!(text, "\nread `{}`", summary.tables_used.join("`, `"));
     for (table, cost) in &summary.tables_missing {
         let _ = write!(text, "\nwithout `{table}`: {cost}");
     }
-    if !summary.conflicts.is_empty() && !options.dry_run {
+    if (!summary.conflicts.is_empty() || 0 < summary.older_rows) && !options.dry_run {
         let path = table_file(&options.space, "backfill_conflicts");
         let _ = write!(text, "\nrows set aside, each with its reason, are in {}", path.display());
     }
