@@ -42,7 +42,7 @@ const REFUSALS: [(&str, &str, &str); 36] = [
     ),
     (
         "dedupe_windows_days = 3",
-        "1: unknown field `dedupe_windows_days`, expected one of `segment_ids`, `compress`, `dedupe_window_days`, `identity`, `drop`, `sources`, `sync`",
+        "1: unknown field `dedupe_windows_days`, expected one of `segment_ids`, `compress`, `dedupe_window_days`, `keep_runs`, `identity`, `drop`, `sources`, `sync`",
         "did you mean `dedupe_window_days`?",
     ),
     ("\n\n[indentity]\n", "3: unknown field `indentity`", "did you mean `identity`?"),
