@@ -137,7 +137,7 @@ pub fn profiles(
         if n_adopted < n_profiles && n_profiles < replayed.graph.n_profiles() {
             replayed.graph = adopted_first(&replayed.graph, n_adopted, n_profiles);
         }
-        space.commit(manifest, Contents::of(&replayed, &types))?;
+        space.commit(manifest, Contents::of(&replayed, &types), progress)?;
     }
     summary.seconds = started.elapsed().as_secs_f64();
     Ok(summary)

@@ -54,6 +54,9 @@ pub enum Error {
     /// A signal asked the run to stop before its commit.
     #[error("interrupted, nothing was committed")]
     Interrupted,
+    /// The run is committed, but its rows are not yet in their tables.
+    #[error("committed; not yet in place")]
+    NotInPlace(#[source] Box<Error>),
     /// An error together with the thing to do about it.
     #[error("{error}")]
     Hinted {
@@ -113,6 +116,7 @@ impl Error {
     pub fn hint_text(&self) -> Option<&str> {
         match self {
             Self::Hinted { hint, .. } => Some(hint),
+            Self::NotInPlace(error) => error.hint_text(),
             _ => None,
         }
     }

@@ -3,7 +3,7 @@
 
 use std::{
     fs::{self, File, OpenOptions, Permissions},
-    io::{self, Seek, SeekFrom, Write},
+    io::{self, Read, Seek, SeekFrom, Write},
     os::unix::fs::FileTypeExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -70,6 +70,16 @@ impl Files {
         File::open(path).map_err(|e| Error::io("open", path, e))
     }
 
+    /// Opens a file for reading; `None` where there is none.
+    #[expect(clippy::disallowed_methods, reason = "this is the wrapper")]
+    pub fn open_if_there(&self, path: &Path) -> Result<Option<File>> {
+        match File::open(path) {
+            Ok(file) => Ok(Some(file)),
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+            Err(e) => Err(Error::io("open", path, e)),
+        }
+    }
+
     /// Reads a whole file; `None` where there is none, not even a folder for it.
     pub fn read_if_there(&self, path: &Path) -> Result<Option<Vec<u8>>> {
         match fs::read(path) {
@@ -92,6 +102,33 @@ impl Files {
         self.check(Change::Create, "open for writing", path)?;
         let file =
             OpenOptions::new().write(true).open(path).map_err(|e| Error::io("open for writing", path, e))?;
+        Ok(OutFile { file, path: path.to_owned(), files: self.clone() })
+    }
+
+    /// Makes a file under a name of our own. Whatever has that name goes: a link is never followed.
+    pub fn create_anew(&self, path: &Path) -> Result<OutFile> {
+        self.check(Change::Create, "create", path)?;
+        let create = || OpenOptions::new().write(true).create_new(true).open(path);
+        let file = create().or_else(|e| {
+            if e.kind() != io::ErrorKind::AlreadyExists {
+                return Err(e);
+            }
+            fs::remove_file(path)?;
+            create()
+        });
+        let file = file.map_err(|e| Error::io("create", path, e))?;
+        Ok(OutFile { file, path: path.to_owned(), files: self.clone() })
+    }
+
+    /// Opens a table's file to be written from byte `offset` on. It is created if it is missing and `offset` is 0.
+    pub fn write_from(&self, path: &Path, offset: u64) -> Result<OutFile> {
+        self.check(Change::Create, "open for writing", path)?;
+        let open = || -> io::Result<File> {
+            let mut file = OpenOptions::new().write(true).create(offset == 0).truncate(false).open(path)?;
+            file.seek(SeekFrom::Start(offset))?;
+            Ok(file)
+        };
+        let file = open().map_err(|e| Error::io("open for writing", path, e))?;
         Ok(OutFile { file, path: path.to_owned(), files: self.clone() })
     }
 
@@ -168,21 +205,37 @@ impl Files {
         }
     }
 
-    /// Replaces a small file in one step: written beside, synced, renamed, the folder synced.
+    /// Replaces a small file in one step: written beside, synced, renamed. The folder is still to be synced.
     pub fn replace(&self, path: &Path, bytes: &[u8]) -> Result<()> {
         let beside = beside(path);
-        let mut out = self.create(&beside)?;
+        let mut out = self.create_anew(&beside)?;
         out.write_all(bytes)?;
         out.sync()?;
-        self.rename(&beside, path)?;
-        self.sync_folder(path.parent().unwrap_or(Path::new("."))).map_err(|e| {
-            let done = format!(
-                "`{}` was replaced before that: the run is done, unless the power is cut now",
-                path.display()
-            );
-            e.hint(done)
-        })
+        self.rename(&beside, path)
     }
+}
+
+/// Bytes that are copied at a time.
+const COPIED: u64 = 8 << 20;
+
+#[cfg(target_os = "linux")]
+fn reserve(file: &File, offset: u64, n_bytes: u64) -> io::Result<()> {
+    use rustix::{
+        fs::{FallocateFlags, fallocate},
+        io::Errno,
+    };
+    loop {
+        match fallocate(file, FallocateFlags::KEEP_SIZE, offset, n_bytes) {
+            Err(Errno::INTR) => {}
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::PERM) => return Ok(()),
+            reserved => return reserved.map_err(Into::into),
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn reserve(_: &File, _: u64, _: u64) -> io::Result<()> {
+    Ok(())
 }
 
 /// Whether a path leads to a pipe: its bytes can be read once, and opening it waits for its writer.
@@ -222,6 +275,36 @@ impl OutFile {
     pub fn write_all(&mut self, bytes: &[u8]) -> Result<()> {
         self.files.check(Change::Write, "write to", &self.path)?;
         self.file.write_all(bytes).map_err(|e| Error::io("write to", &self.path, e))
+    }
+
+    /// Writes the first bytes of another file, without reading them into this process if the system can.
+    pub fn copy(&mut self, from: &File, n_bytes: u64) -> Result<()> {
+        let error = |e| Error::io("copy rows to", &self.path, e);
+        let mut from = from;
+        from.seek(SeekFrom::Start(0)).map_err(error)?;
+        let mut n_left = n_bytes;
+        while 0 < n_left {
+            self.files.check(Change::Write, "copy rows to", &self.path)?;
+            let n_copied = io::copy(&mut from.take(n_left.min(COPIED)), &mut self.file).map_err(error)?;
+            if n_copied == 0 {
+                return Err(error(io::ErrorKind::UnexpectedEof.into()));
+            }
+            n_left -= n_copied;
+        }
+        Ok(())
+    }
+
+    /// Reserves space from byte `offset` on, so that writing it cannot fail for want of space. The file gets no longer.
+    /// A file system that cannot reserve space is left alone.
+    pub fn reserve(&self, offset: u64, n_bytes: u64) -> Result<()> {
+        self.files.check(Change::Write, "reserve space for", &self.path)?;
+        reserve(&self.file, offset, n_bytes).map_err(|e| Error::io("reserve space for", &self.path, e))
+    }
+
+    /// Cuts the file, or gives back what was reserved behind its end.
+    pub fn cut(&self, length: u64) -> Result<()> {
+        self.files.check(Change::Create, "cut", &self.path)?;
+        self.file.set_len(length).map_err(|e| Error::io("cut", &self.path, e))
     }
 
     /// Lets those read and write it who may.

@@ -93,7 +93,7 @@ pub fn ingest(options: &IngestOptions, files: &Files, progress: &dyn Progress) -
     let inputs = inputs::list(&options.inputs, &options.space, progress)?;
     let mut rules = load_rules(options, files)?;
     let mut space = Space::open(&options.space, rules.compress, options.wait, files, progress)?;
-    let compress = space.settle(&mut rules);
+    space.settle(&mut rules);
     let rules = Arc::new(rules);
     let config = ConfigUsed::of(&rules);
     let last = space.manifest.config.as_ref();
@@ -125,8 +125,7 @@ pub fn ingest(options: &IngestOptions, files: &Files, progress: &dyn Progress) -
             Err(error) => return Err(error),
             Ok(()) => break,
         }
-        drop(space);
-        space = Space::open(&options.space, Some(compress), options.wait, files, progress)?;
+        space.begin_anew()?;
     }
     summary.seconds = started.elapsed().as_secs_f64();
     summary.events_per_second = real(summary.events) / summary.seconds.max(1e-9);
@@ -358,7 +357,7 @@ fn run(
         rejected: n_rejected,
         ..Run::default()
     });
-    space.commit(manifest, stage.state())?;
+    space.commit(manifest, stage.state(), progress)?;
     // Giving back a million small pieces takes its time, and nobody has to wait for it.
     rayon::spawn(move || drop(stage));
     Ok(())

@@ -37,6 +37,7 @@ use crate::{
         cut::tell_twin,
         lock::Lock,
         manifest::{MANIFEST, Manifest},
+        place::RUN,
         tables::part_of,
     },
     summary::{Fold, MaterializeSummary},
@@ -202,13 +203,17 @@ fn refuse_table(changes: &Path, options: &MaterializeOptions) -> Result<()> {
     let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let Ok(folder) = folder.canonicalize() else { return Ok(()) };
     let is = |other: &Path| other.canonicalize().is_ok_and(|other| other == folder);
-    let is_space = |folder: &Path| folder.join(MANIFEST).exists() && folder.join(STATE).is_dir();
+    let is_space = |folder: &Path| {
+        folder.join(MANIFEST).exists() && [STATE, RUN].iter().any(|name| folder.join(name).is_dir())
+    };
     let name = target.file_name().unwrap_or_default().to_string_lossy();
     let of_space =
         (name == MANIFEST || name == CONFIG || name == before::FOLDER || table_of(&name).is_some())
             && (is(&options.raw) || is(&options.out) || is_space(&folder));
-    let in_state = folder.ends_with(STATE) && folder.parent().is_some_and(is_space);
-    if of_space || in_state {
+    let is_inside = folder.ancestors().take(2).any(|folder| {
+        (folder.ends_with(STATE) || folder.ends_with(RUN)) && folder.parent().is_some_and(is_space)
+    });
+    if of_space || is_inside {
         return Err(Error::file(changes, "changes cannot go where the tables and views of a space are")
             .hint("give `--changes` a file in another folder"));
     }

@@ -169,7 +169,7 @@ pub fn events(options: &EventsOptions, files: &Files, progress: &dyn Progress) -
     looked.seen.par_iter().try_for_each(|seen| seen.check(files))?;
     job.summary.rows = space.rows_added().into_iter().collect();
     if !options.dry_run && !job.summary.rows.is_empty() {
-        commit(&mut space, &job, looked.read, &counted, &replayed)?;
+        commit(&mut space, &job, looked.read, &counted, &replayed, progress)?;
     }
     let mut summary = job.summary;
     summary.seconds = started.elapsed().as_secs_f64();
@@ -198,6 +198,7 @@ fn commit(
     inputs: Vec<RunInput>,
     counted: &IngestSummary,
     replayed: &Replayed,
+    progress: &dyn Progress,
 ) -> Result<()> {
     let mut manifest = space.manifest.clone();
     manifest.uuid_ts = job.uuid_ts;
@@ -215,7 +216,7 @@ fn commit(
         written: space.bytes_added(),
         ..Run::default()
     });
-    space.commit(manifest, Contents::of(replayed, job.types))
+    space.commit(manifest, Contents::of(replayed, job.types), progress)
 }
 
 /// The inputs as they were looked at.

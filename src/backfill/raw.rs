@@ -28,6 +28,7 @@ use crate::{
         adopted,
         commit::Space,
         manifest::{Job, Manifest, Run},
+        place::staged_folder,
         replay::{Replayed, create_adopted, replay},
         state::Contents,
     },
@@ -122,7 +123,7 @@ pub fn raw(options: &RawOptions, files: &Files, progress: &dyn Progress) -> Resu
         let mut manifest = space.manifest.clone();
         manifest.uuid_ts = newest.unwrap_or(-1).max(manifest.uuid_ts);
         manifest.runs.push(run);
-        space.commit(manifest, Contents::of(&replayed, &types))?;
+        space.commit(manifest, Contents::of(&replayed, &types), progress)?;
     }
     summary.seconds = started.elapsed().as_secs_f64();
     Ok(summary)
@@ -243,7 +244,8 @@ fn carry_on(
     }
     let added = space.bytes_added();
     let mut manifest = Manifest { tables: space.went_out(), ..Manifest::of(space.manifest.compress) };
-    let folder = space.folder().to_owned();
+    // The space has no rows yet but those that wait for the commit.
+    let folder = staged_folder(space.folder());
     manifest.runs.push(run.clone());
     let types = Types::default();
     let plain = replay(&folder, &manifest, &types, files, progress);

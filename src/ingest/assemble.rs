@@ -79,10 +79,6 @@ pub fn assemble(
         }
         return Ok(());
     }
-    space.note(|number, _| {
-        let any_rows = !lists[number].is_empty() || raw_of_table[number].is_some_and(|raw| 0 < raw.n_rows);
-        any_rows && filters[number].as_ref().is_none_or(|filter| filter.table)
-    })?;
     let row = |row: Listed| {
         let (block, event) = resolved.released.event(resolved.released.places[row.event as usize]);
         let outcome = &resolved.outcomes[row.event as usize];

@@ -15,7 +15,12 @@ use crate::{
     error::{Error, Result},
     files::Files,
     progress::Progress,
-    space::{commit::STATE, lock::Lock, manifest::Manifest},
+    space::{
+        commit::{STATE, VIEWS},
+        lock::Lock,
+        manifest::Manifest,
+    },
+    table::find::table_of,
 };
 
 /// Where they are kept: in the folder of the views, where nobody looks for tables.
@@ -39,7 +44,7 @@ pub(super) fn keep(out: &Path, paths: &[PathBuf], files: &Files) -> Result<()> {
         } else {
             let mut name = name.to_owned();
             name.push(ABSENT);
-            files.create(&folder.join(name))?;
+            files.create_anew(&folder.join(name))?;
         }
     }
     files.sync_folder(&folder)?;
@@ -61,6 +66,9 @@ pub(super) fn restore(
     progress: &dyn Progress,
 ) -> Result<()> {
     let folder = options.out.join(FOLDER);
+    if folder.is_symlink() {
+        return Err(Error::file(&folder, "is a link, not the views that a run has kept").hint("remove it"));
+    }
     let kept = match fs::read_dir(&folder) {
         Ok(entries) => entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>(),
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(()),
@@ -69,15 +77,21 @@ pub(super) fn restore(
     let kept = kept.map_err(|e| Error::io("read the folder", &folder, e))?;
     if in_place {
         let space = &options.raw;
-        let _lock = Lock::take_briefly(&space.join(STATE), options.wait, progress)?;
-        let mut manifest = Manifest::read(space, files)?.unwrap_or_default();
+        let lock = Lock::take_briefly(&space.join(STATE), options.wait, progress)?;
+        let mut manifest = Manifest::read_locked(space, &lock, files)?.unwrap_or_default();
         if !manifest.views.is_empty() {
             manifest.views.clear();
             manifest.write(space, files)?;
+            files.sync_folder(space)?;
         }
     }
     for path in kept {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let view = name.strip_suffix(ABSENT).unwrap_or(&name);
+        // Nothing else is ever kept: whatever it is, it goes with the folder.
+        if !table_of(view).is_some_and(|(view, _)| VIEWS.contains(&view)) || !is_file(&path) {
+            continue;
+        }
         match name.strip_suffix(ABSENT) {
             Some(name) => files.remove_file(&options.out.join(name))?,
             None => files.rename(&path, &options.out.join(&*name))?,
@@ -85,4 +99,9 @@ pub(super) fn restore(
     }
     files.sync_folder(&options.out)?;
     files.remove_folder(&folder)
+}
+
+/// Whether there is a file, and no link to one.
+fn is_file(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|there| there.is_file())
 }

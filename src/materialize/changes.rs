@@ -68,7 +68,7 @@ impl<'a> Changes<'a> {
         // A link stays one: the file that it leads to is replaced.
         let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let beside = beside(path);
-        let out = files.create(&beside)?;
+        let out = files.create_anew(&beside)?;
         if let Some(there) = there {
             out.set_permissions(there.permissions())?;
         }

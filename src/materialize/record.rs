@@ -129,15 +129,16 @@ impl Record {
         progress: &dyn Progress,
     ) -> Result<()> {
         let space = &options.raw;
-        let _lock = Lock::take_briefly(&space.join(STATE), options.wait, progress)?;
+        let lock = Lock::take_briefly(&space.join(STATE), options.wait, progress)?;
         // Another run may have added to the raw tables meanwhile; what it committed stays.
-        let mut manifest = Manifest::read(space, files)?.unwrap_or_default();
+        let mut manifest = Manifest::read_locked(space, &lock, files)?.unwrap_or_default();
         let n_known = manifest.views.len();
         for (view, _) in &made.views {
             manifest.views.remove(view.name());
         }
         if manifest.views.len() < n_known {
             manifest.write(space, files)?;
+            files.sync_folder(space)?;
         }
         staged.put_in_place()?;
         let raw = |view: View| {
@@ -160,7 +161,8 @@ impl Record {
             };
             manifest.views.insert(view.name().to_owned(), state);
         }
-        manifest.write(space, files)
+        manifest.write(space, files)?;
+        files.sync_folder(space)
     }
 }
 

@@ -155,7 +155,8 @@ impl Walk<'_> {
 
 /// Whether a folder is a space of this program.
 fn is_space(folder: &Path) -> bool {
-    folder.join("manifest.json").is_file() && folder.join(".state").is_dir()
+    let has = |name: &str| folder.join(name).is_dir();
+    folder.join("manifest.json").is_file() && (has(".state") || has(".run"))
 }
 
 fn is_event_file(absolute: &Path) -> bool {

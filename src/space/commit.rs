@@ -4,7 +4,6 @@ use std::{
     collections::BTreeMap,
     io::ErrorKind,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use rayon::prelude::*;
@@ -14,7 +13,7 @@ use super::{
     damage::damage,
     lock::Lock,
     manifest::{MANIFEST, Manifest, TableState},
-    new_tables::{self, NewTables},
+    place,
     replay::{Replayed, replay},
     state::{self, Contents, Reading},
     tables::{Table, bytes_of, part_of, stands},
@@ -48,10 +47,10 @@ pub struct Space {
     names: Vec<String>,
     tables: Vec<Table>,
     by_name: Map<String, usize>,
-    committed: bool,
+    /// Whether there is nothing that would have to be undone.
+    is_clean: bool,
     /// How many runs stay that the space can be rolled back to; all if no rules say.
     keep_runs: Option<u32>,
-    new_tables: Arc<NewTables>,
     _lock: Lock,
 }
 
@@ -64,7 +63,8 @@ const MAX_OPEN: usize = 200;
 const MAX_PENDING: usize = 96 << 20;
 
 impl Space {
-    /// Opens a space, making the folder where it is missing. What a run left behind that did not end is cut off.
+    /// Opens a space, making the folder where it is missing. Rows that are committed but not in place are put in place, and
+    /// what a run left behind that did not end is removed.
     ///
     /// A new space stores its tables as is said, or as they are; one that is there must store them so, where it is said.
     pub fn open(
@@ -84,12 +84,13 @@ impl Space {
             .create_folder(&state)
             .map_err(|e| e.hint("give a folder you may write to with `--space DIR`"))?;
         let lock = Lock::take(&state, wait, progress)?;
-        let manifest = if let Some(manifest) = Manifest::read(folder, files)? {
+        place::refuse_link(folder)?;
+        let manifest = if let Some(manifest) = Manifest::read_locked(folder, &lock, files)? {
             refuse_other_compression(folder, &manifest, compress)?;
             manifest
         } else {
             let compress = compress.unwrap_or_default();
-            refuse_foreign_tables(folder, compress, files)?;
+            refuse_foreign_tables(folder, compress)?;
             state::sweep(&state, &[], files);
             Manifest::of(compress)
         };
@@ -100,14 +101,22 @@ impl Space {
             names: Vec::new(),
             tables: Vec::new(),
             by_name: Map::default(),
-            committed: true,
+            is_clean: true,
             keep_runs: None,
-            new_tables: Arc::new(NewTables::of(folder)),
             _lock: lock,
         };
         space.check_lengths(progress)?;
+        place::discard(folder, files)?;
         cut_back(folder, &space.manifest, files)?;
         Ok(space)
+    }
+
+    /// Forgets all rows that were added, so that a run can begin anew.
+    pub fn begin_anew(&mut self) -> Result<()> {
+        self.forget_tables();
+        place::discard(&self.folder, &self.files)?;
+        self.is_clean = true;
+        Ok(())
     }
 
     /// Makes rules say how the space stores its tables, whoever decided it; and says so.
@@ -124,8 +133,7 @@ impl Space {
             return number;
         }
         let committed = self.manifest.tables.get(name);
-        let table = Table::new(&self.folder, name, committed, self.manifest.compress);
-        self.tables.push(table.noted(committed.is_none().then(|| Arc::clone(&self.new_tables))));
+        self.tables.push(Table::new(&self.folder, name, committed, self.manifest.compress));
         self.names.push(name.to_owned());
         self.by_name.insert(name.to_owned(), self.tables.len() - 1);
         self.tables.len() - 1
@@ -133,7 +141,7 @@ impl Space {
 
     /// The tables, by their numbers.
     pub fn tables(&mut self) -> &mut [Table] {
-        self.committed = false;
+        self.is_clean = false;
         &mut self.tables
     }
 
@@ -158,21 +166,43 @@ impl Space {
         Ok(())
     }
 
-    /// Notes tables that are about to be made, all at one go where each would note itself.
-    pub fn note(&mut self, is_to_be_made: impl Fn(usize, &Table) -> bool) -> Result<()> {
-        self.committed = false;
-        let tables = self.tables.iter_mut().enumerate();
-        let unmade: Vec<PathBuf> = tables
-            .filter(|(number, table)| is_to_be_made(*number, table))
-            .filter_map(|(_, table)| table.unmade())
-            .collect();
-        self.new_tables.add(&unmade, &self.files)
+    /// Commits the rows of all tables and a state. The manifest that is written first is the commit: an error before it
+    /// leaves the space as it was, and one after it is [`Error::NotInPlace`].
+    pub fn commit(&mut self, mut next: Manifest, state: Contents<'_>, progress: &dyn Progress) -> Result<()> {
+        self.is_clean = false;
+        self.finish_tables(&mut next)?;
+        let prepared = self.prepare(&mut next, state);
+        if let Err(error) = prepared.and_then(|()| next.write(&self.folder, &self.files)) {
+            place::release(&self.folder, &next.placing, &self.files);
+            return Err(error);
+        }
+        self.is_clean = true;
+        self.forget_tables();
+        let synced = self.files.sync_folder(&self.folder);
+        let placed = synced.and_then(|()| place::place(&self.folder, &next.placing, true, &self.files));
+        placed.map_err(place::not_in_place)?;
+        // The next command does it otherwise.
+        if !next.placing.is_empty()
+            && let Err(error) = place::close(&self.folder, &mut next, &self.files)
+        {
+            progress.warning(&format!("the run is committed, and the next one tidies up: {error}"));
+        }
+        self.manifest = next;
+        state::sweep(&self.folder.join(STATE), &self.manifest.state, &self.files);
+        Ok(())
     }
 
-    /// Commits: tables and state to the disk, then the folder, then the manifest.
-    pub fn commit(&mut self, mut next: Manifest, state: Contents<'_>) -> Result<()> {
-        let always = ALWAYS.map(|name| self.table(name));
-        self.note(|number, table| 0 < table.n_pending() || always.contains(&number))?;
+    fn forget_tables(&mut self) {
+        self.tables.clear();
+        self.names.clear();
+        self.by_name.clear();
+    }
+
+    /// Lets all rows go to the staged files, and records in a manifest what the tables are then.
+    fn finish_tables(&mut self, next: &mut Manifest) -> Result<()> {
+        for name in ALWAYS {
+            self.table(name);
+        }
         let many = MAX_OPEN < self.tables.len();
         self.tables.par_iter_mut().with_max_len(1).try_for_each(|table| {
             table.flush(&self.files)?;
@@ -182,28 +212,32 @@ impl Space {
             Ok(())
         })?;
         for (name, table) in self.names.iter().zip(&mut self.tables) {
-            let state = table.finish(&self.files)?;
-            if 0 < state.bytes || self.manifest.tables.contains_key(name) {
-                next.tables.insert(name.clone(), state);
-            } else if ALWAYS.contains(&name.as_str()) {
-                next.tables.insert(name.clone(), table.make(&self.files)?);
+            let addition = match table.finish(&self.files)? {
+                None if ALWAYS.contains(&name.as_str()) && !self.manifest.tables.contains_key(name) => {
+                    Some(table.make(&self.files)?)
+                }
+                addition => addition,
+            };
+            if let Some(addition) = addition {
+                next.tables.insert(name.clone(), addition.state);
+                next.placing.insert(addition.file, addition.placement);
             }
         }
-        let state_folder = self.folder.join(STATE);
+        Ok(())
+    }
+
+    /// Does all that can fail before the commit.
+    fn prepare(&self, next: &mut Manifest, state: Contents<'_>) -> Result<()> {
+        place::prepare(&self.folder, &next.placing, &self.files)?;
         // What was read as a whole is written as a whole.
         let before = if state.graph.is_cold() { &self.manifest.state[..] } else { &[] };
-        next.state = state::write(&state_folder, next.runs.len() as u64, before, state, &self.files)?;
+        let folder = self.folder.join(STATE);
+        next.state = state::write(&folder, next.runs.len() as u64, before, state, &self.files)?;
         next.record_rules(&self.manifest);
         next.record_run(&self.manifest);
         if let Some(keep) = self.keep_runs {
             next.thin_runs(keep);
         }
-        self.files.sync_folder(&self.folder)?;
-        next.write(&self.folder, &self.files)?;
-        self.manifest = next;
-        self.committed = true;
-        state::sweep(&state_folder, &self.manifest.state, &self.files);
-        new_tables::forget(&self.folder, &self.files);
         Ok(())
     }
 
@@ -264,7 +298,7 @@ impl Space {
         rows.filter(|(_, n)| 0 < *n).collect()
     }
 
-    /// The tables as a reader finds what went out of them so far, committed or not.
+    /// The tables as they are in the folder of staged files, for a run that begins a space.
     #[must_use]
     pub fn went_out(&self) -> BTreeMap<String, TableState> {
         let tables = self.names.iter().cloned().zip(self.tables.iter().map(Table::went_out));
@@ -312,20 +346,15 @@ impl Space {
     }
 }
 
-/// A run that does not commit leaves the space as it found it, as far as it still can.
-///
-/// What counts is the manifest on the disk: an error behind its renaming comes after the commit.
+/// A run that does not commit leaves the space as it found it, as far as it still can; the next run does the rest.
 impl Drop for Space {
     fn drop(&mut self) {
-        if self.committed {
+        if self.is_clean {
             return;
         }
         self.tables.clear();
-        if let Ok(manifest) = Manifest::read(&self.folder, &self.files) {
-            // The next run would do it otherwise.
-            let manifest = manifest.unwrap_or_else(|| Manifest::of(self.manifest.compress));
-            let _ = cut_back(&self.folder, &manifest, &self.files);
-        }
+        state::sweep(&self.folder.join(STATE), &self.manifest.state, &self.files);
+        let _ = place::discard(&self.folder, &self.files);
     }
 }
 
@@ -339,18 +368,14 @@ pub const VIEWS: [&str; 6] = [
     "profile_traits",
 ];
 
-/// A folder without a manifest must not hold tables of somebody else's, plain ones or such as would be written. Those that a
-/// first run left behind are ours. Where there is a state and no run has left anything behind, a manifest was lost, and no
-/// table that is there may be overlooked.
-fn refuse_foreign_tables(folder: &Path, compress: Compression, files: &Files) -> Result<()> {
-    let ours = new_tables::left_behind(folder, files)?;
-    let is_lost = ours.is_empty() && state::is_there(&folder.join(STATE));
+/// A folder without a manifest must not hold tables, plain ones or such as would be written. If there is a state and no
+/// staged file of a first run, a manifest was lost, and no table that is there may be overlooked.
+fn refuse_foreign_tables(folder: &Path, compress: Compression) -> Result<()> {
+    let is_lost = !place::staged_folder(folder).exists() && state::is_there(&folder.join(STATE));
     let entries = std::fs::read_dir(folder).map_err(|e| Error::io("read the folder", folder, e))?;
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        if table_of(&name).is_some_and(|(_, stored)| is_lost || stored.is_none() || stored == compress)
-            && !ours.contains(&name)
-        {
+        if table_of(&name).is_some_and(|(_, stored)| is_lost || stored.is_none() || stored == compress) {
             return Err(Error::file(
                 folder,
                 format!("holds `{name}` but no `{MANIFEST}`, so it is no space of ours"),

@@ -3,12 +3,12 @@
 use std::{os::unix::fs::FileExt, path::Path};
 
 use super::{
-    commit::VIEWS,
-    manifest::{Manifest, Stored, TableState},
-    new_tables::{forget, left_behind},
+    commit::{STATE, VIEWS},
+    manifest::{EARLIER_FORMATS, Manifest, Stored, TableState},
     tables::{bytes_of, stands},
 };
 use crate::{
+    collections::Set,
     error::{Error, Result},
     files::Files,
     identity::rules::Compression,
@@ -20,10 +20,11 @@ use crate::{
     },
 };
 
-/// Cuts tables back to what is committed, and removes tables of which nothing is: those that a run left behind, and no
-/// file of somebody else's.
+/// Cuts tables back to what is committed. A run appends after its commit only, but one of an earlier version of this program
+/// may have been killed before its own; the tables that it made are removed.
 pub fn cut_back(folder: &Path, manifest: &Manifest, files: &Files) -> Result<()> {
-    let left_behind = left_behind(folder, files)?;
+    let is_earlier = EARLIER_FORMATS.contains(&manifest.format);
+    let left_behind = if is_earlier { left_behind(folder, files)? } else { Set::default() };
     let entries = std::fs::read_dir(folder).map_err(|e| Error::io("read the folder", folder, e))?;
     for entry in entries {
         let entry = entry.map_err(|e| Error::io("read the folder", folder, e))?;
@@ -42,9 +43,20 @@ pub fn cut_back(folder: &Path, manifest: &Manifest, files: &Files) -> Result<()>
         }
     }
     if !left_behind.is_empty() {
-        forget(folder, files);
+        // The manifest lists all of them that are still there.
+        let _ = files.remove_file(&folder.join(STATE).join(NEW_TABLES));
     }
     Ok(())
+}
+
+/// In the state folder: the names of the table files that a run of an earlier version made before its commit, one a line.
+const NEW_TABLES: &str = "new-tables";
+
+fn left_behind(folder: &Path, files: &Files) -> Result<Set<String>> {
+    let text = files.read_if_there(&folder.join(STATE).join(NEW_TABLES))?.unwrap_or_default();
+    // A line without its end was not written to the end, and its table was not made.
+    let whole = text.split_inclusive(|&byte| byte == b'\n').filter_map(|line| line.strip_suffix(b"\n"));
+    Ok(whole.map(|name| String::from_utf8_lossy(name).into_owned()).collect())
 }
 
 /// A packed table may be cut where a frame ends and nowhere else: one that somebody packed anew has other frames.

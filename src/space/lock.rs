@@ -3,9 +3,12 @@
 use std::{
     fs::{File, OpenOptions, TryLockError},
     io::{Read, Seek, SeekFrom, Write},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::Path,
     time::{Duration, Instant},
 };
+
+use rustix::fs::OFlags;
 
 use crate::{
     error::{Error, Result},
@@ -54,31 +57,19 @@ impl Lock {
         progress: &dyn Progress,
     ) -> Result<Self> {
         let path = state.join(name);
-        let io = |intent| {
-            let path = path.clone();
-            move |e| Error::io(intent, path, e)
-        };
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(io("open the lock file"))?;
         let since = Instant::now();
         let mut told = false;
-        loop {
-            match file.try_lock() {
-                Ok(()) => break,
-                Err(TryLockError::Error(e)) => return Err(io("lock")(e)),
-                Err(TryLockError::WouldBlock) => {}
+        let file = loop {
+            let (mut file, is_ours) = try_lock(&path)?;
+            if is_ours {
+                break file;
             }
             if progress.interrupted() {
                 return Err(Error::Interrupted);
             }
             let mut holder = String::new();
             // Who holds it is told as far as it can be read.
-            let _ = file.seek(SeekFrom::Start(0)).and_then(|_| file.read_to_string(&mut holder));
+            let _ = file.read_to_string(&mut holder);
             let wait = if holder.starts_with(BRIEF) { wait.max(BRIEF_WAIT) } else { wait };
             let holder = if holder.trim().is_empty() { "another run" } else { holder.trim() };
             if Duration::from_secs(wait) <= since.elapsed() {
@@ -92,15 +83,56 @@ impl Lock {
                 told = true;
             }
             std::thread::sleep(Duration::from_millis(100));
-        }
+        };
+        Ok(Self::sign(file, holds_it))
+    }
+
+    /// Takes the lock of a state folder for a moment, unless somebody has it.
+    pub(super) fn try_take(state: &Path) -> Result<Option<Self>> {
+        let path = state.join(LOCK);
+        let (file, is_ours) = try_lock(&path)?;
+        Ok(is_ours.then(|| Self::sign(file, BRIEF)))
+    }
+
+    /// Writes down who holds it.
+    fn sign(mut file: File, holds_it: &str) -> Self {
         let holder = format!("{holds_it}process {} since {}", std::process::id(), started());
         let mut write = || {
             file.set_len(0)?;
             file.seek(SeekFrom::Start(0))?;
             file.write_all(holder.as_bytes())
         };
-        write().map_err(io("write"))?;
-        Ok(Self { file })
+        // Nobody can be told who holds it on a full disk, but it is held.
+        let _: std::io::Result<()> = write();
+        Self { file }
+    }
+}
+
+/// Opens a lock file, or makes it. A link is not followed.
+fn open(path: &Path) -> Result<File> {
+    let flags = OFlags::NOFOLLOW.bits().cast_signed();
+    let open =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).custom_flags(flags).open(path);
+    open.map_err(|e| {
+        let error = Error::io("open the lock file", path, e);
+        if path.is_symlink() { error.hint("it is a link: remove it") } else { error }
+    })
+}
+
+/// Opens a lock file and tries to lock it; says whether it is ours now.
+fn try_lock(path: &Path) -> Result<(File, bool)> {
+    loop {
+        let file = open(path)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::Error(e)) => return Err(Error::io("lock", path, e)),
+            Err(TryLockError::WouldBlock) => return Ok((file, false)),
+        }
+        // A file that was removed before it was locked locks nothing.
+        let ours = file.metadata().map_err(|e| Error::io("lock", path, e))?;
+        if path.symlink_metadata().is_ok_and(|there| (there.ino(), there.dev()) == (ours.ino(), ours.dev())) {
+            return Ok((file, true));
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::history::After;
+use super::{history::After, lock::Lock, place};
 use crate::{
     collections::Set,
     error::{Error, Result},
@@ -318,8 +318,22 @@ impl Manifest {
         Self { compress, ..Self::default() }
     }
 
-    /// Reads the manifest of a space; `None` where the space has none yet.
+    /// Reads the manifest of a space; `None` where the space has none yet. All that it has committed is in the tables then:
+    /// what a killed run did not put in place is put there. Whoever holds the lock calls [`Manifest::read_locked`].
     pub fn read(space: &Path, files: &Files) -> Result<Option<Self>> {
+        match Self::load(space, files)? {
+            Some(manifest) if !manifest.placing.is_empty() => place::complete(space, files),
+            manifest => Ok(manifest),
+        }
+    }
+
+    /// Does the same under the lock.
+    pub fn read_locked(space: &Path, lock: &Lock, files: &Files) -> Result<Option<Self>> {
+        place::complete_locked(space, lock, files)
+    }
+
+    /// Reads the manifest as it is.
+    pub(super) fn load(space: &Path, files: &Files) -> Result<Option<Self>> {
         let path = space.join(MANIFEST);
         let Some(bytes) = files.read_if_there(&path)? else { return Ok(None) };
         let wrong = |message: String| {
@@ -335,7 +349,7 @@ impl Manifest {
         serde_json::from_slice(&bytes).map(Some).map_err(|e| wrong(format!("not a manifest: {e}")))
     }
 
-    /// Replaces the manifest of a space: the commit.
+    /// Replaces the manifest of a space: the commit. The folder is still to be synced.
     pub fn write(&self, space: &Path, files: &Files) -> Result<()> {
         let of_today = Self { format: FORMAT, ..self.clone() };
         let mut bytes = serde_json::to_vec_pretty(&of_today).expect("a manifest is plain data");

@@ -8,7 +8,7 @@ pub mod event_rows;
 pub mod history;
 pub mod lock;
 pub mod manifest;
-mod new_tables;
+pub mod place;
 pub mod replay;
 pub mod state;
 pub mod tables;

@@ -1,4 +1,4 @@
-//! Tables being appended to: rows gather in large blocks, files are opened when a block goes out.
+//! Tables being appended to: rows gather in large blocks, which go to a staged file. The table itself changes after the commit.
 //!
 //! The blocks of a packed table are the pieces of its digest, so that its frames end at the same places whoever packs them;
 //! only what is left at the end of a run, or has to go out for want of memory, makes a shorter one.
@@ -6,12 +6,11 @@
 use std::{
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use super::{
-    manifest::{Stored, TableState},
-    new_tables::NewTables,
+    manifest::{Placement, Stored, TableState},
+    place::{refuse_foreign, staged_folder},
 };
 use crate::{
     error::{Error, Result},
@@ -57,18 +56,34 @@ pub fn part_of(folder: &Path, table: &str, committed: &TableState) -> Part {
 /// A table being appended to.
 #[derive(Debug)]
 pub struct Table {
+    /// Its file, with the rows that are committed.
     path: PathBuf,
+    /// The file of the rows that are not, called as the table's own.
+    staged: PathBuf,
+    /// Whether nothing of it is committed yet, not even that it is empty.
+    is_new: bool,
     committed: TableState,
     rows: u64,
     bytes: u64,
-    /// How much of the file there is, where it is packed.
+    /// Bytes of both files together, where it is packed.
     stored: Option<Stored>,
     /// Taken up when the first block goes out.
     digest: Option<Digest>,
+    /// Of the bytes of the staged file, unless the digest of the table is the same.
+    staged_digest: Option<Digest>,
     pending: Vec<u8>,
     out: Option<OutFile>,
-    /// Where it is noted before its file is made, where it is new to the space.
-    unmade: Option<Arc<NewTables>>,
+}
+
+/// What a run adds to a table.
+#[derive(Debug)]
+pub struct Addition {
+    /// The name of its file.
+    pub file: String,
+    /// The table after the commit.
+    pub state: TableState,
+    /// How it gets there.
+    pub placement: Placement,
 }
 
 impl Table {
@@ -76,31 +91,23 @@ impl Table {
     #[must_use]
     pub fn new(folder: &Path, name: &str, committed: Option<&TableState>, new: Compression) -> Self {
         let stands = committed.map_or(new, |committed| stands(folder, name, committed));
+        let is_new = committed.is_none();
         let committed = committed.cloned().unwrap_or_default();
         let stored = (stands == Compression::Zstd).then(|| committed.stored.unwrap_or_default());
+        let is_same = stored.is_none() && committed.bytes == 0;
         Self {
             path: file_of(folder, name, stands),
+            staged: file_of(&staged_folder(folder), name, stands),
+            is_new,
             rows: committed.rows,
             bytes: committed.bytes,
             stored,
             committed,
             digest: None,
+            staged_digest: (!is_same).then(Digest::default),
             pending: Vec::new(),
             out: None,
-            unmade: None,
         }
-    }
-
-    /// The same, to be noted before its file is made.
-    #[must_use]
-    pub(super) fn noted(self, new_tables: Option<Arc<NewTables>>) -> Self {
-        Self { unmade: new_tables, ..self }
-    }
-
-    /// Its file, where it is to be noted and was not; it counts as noted then.
-    #[must_use]
-    pub(super) fn unmade(&mut self) -> Option<PathBuf> {
-        self.unmade.take().map(|_| self.path.clone())
     }
 
     /// Where rows are appended; each ends with a line feed. [`Table::added`] has to be told how many.
@@ -138,7 +145,7 @@ impl Table {
         (self.committed.bytes, self.bytes + self.pending.len() as u64)
     }
 
-    /// Where the bytes that went out would be found again, before they are committed.
+    /// Of a new table: its staged file, as if that were the table.
     #[must_use]
     pub fn went_out(&self) -> TableState {
         TableState { bytes: self.bytes, stored: self.stored, ..TableState::default() }
@@ -160,9 +167,7 @@ impl Table {
             None => None,
         };
         let n_out = packed.as_ref().map_or(pending.len(), |packed| packed.n_taken);
-        let (digest, out) = self.begin(files)?;
-        digest.update(&pending[..n_out]);
-        out.write_all(packed.as_ref().map_or(&pending, |packed| &packed.bytes))?;
+        self.write(&pending[..n_out], packed.as_ref().map_or(&pending, |packed| &packed.bytes), files)?;
         self.bytes += n_out as u64;
         if let (Some(stored), Some(packed)) = (&mut self.stored, packed) {
             stored.tail = packed.n_whole.map_or(stored.tail, |n_whole| stored.bytes + n_whole as u64);
@@ -173,25 +178,50 @@ impl Table {
         Ok(())
     }
 
-    /// The digest and the file, both behind the last byte that went out.
-    fn begin(&mut self, files: &Files) -> Result<(&mut Digest, &mut OutFile)> {
-        let digest = match self.digest.take() {
+    /// Writes bytes of content to the staged file, `stored` as they are.
+    fn write(&mut self, content: &[u8], stored: &[u8], files: &Files) -> Result<()> {
+        let mut digest = match self.digest.take() {
             Some(digest) => digest,
             None => self.resume(files)?,
         };
-        if let Some(new_tables) = self.unmade.take() {
-            new_tables.add(std::slice::from_ref(&self.path), files)?;
-        }
-        let out = match self.out.take() {
+        let mut out = match self.out.take() {
             Some(out) => out,
-            None => files.append_after(&self.path, self.length())?,
+            None => self.open(files)?,
         };
-        Ok((self.digest.insert(digest), self.out.insert(out)))
+        digest.update(content);
+        if let Some(staged_digest) = &mut self.staged_digest {
+            staged_digest.update(stored);
+        }
+        out.write_all(stored)?;
+        (self.digest, self.out) = (Some(digest), Some(out));
+        Ok(())
     }
 
-    /// Bytes of the file so far.
-    fn length(&self) -> u64 {
-        self.stored.map_or(self.bytes, |stored| stored.bytes)
+    /// Opens the staged file behind its last byte.
+    fn open(&self, files: &Files) -> Result<OutFile> {
+        let n_staged = self.n_staged();
+        if 0 < n_staged {
+            return files.append_after(&self.staged, n_staged);
+        }
+        if self.is_new {
+            refuse_foreign(&self.path)?;
+        }
+        files.create_folder(self.staged.parent().unwrap_or(Path::new(".")))?;
+        files.create_anew(&self.staged)
+    }
+
+    /// Bytes of the staged file so far.
+    fn n_staged(&self) -> u64 {
+        let all = self.stored.map_or(self.bytes, |stored| stored.bytes);
+        all - self.n_before()
+    }
+
+    /// Committed bytes of the table's file.
+    fn n_before(&self) -> u64 {
+        match self.stored {
+            Some(_) => self.committed.stored.unwrap_or_default().bytes,
+            None => self.committed.bytes,
+        }
     }
 
     /// Closes the file until the next block, where there are more tables than files may be open.
@@ -200,33 +230,46 @@ impl Table {
         self.pending.shrink_to_fit();
     }
 
-    /// Brings all rows to the disk and says what is to be committed.
-    pub fn finish(&mut self, files: &Files) -> Result<TableState> {
+    /// Lets all rows go out and says what is to be committed; `None` if there are none.
+    pub fn finish(&mut self, files: &Files) -> Result<Option<Addition>> {
         self.flush(files)?;
+        self.out = None;
         if self.bytes == self.committed.bytes {
-            return Ok(self.committed.clone());
+            return Ok(None);
         }
-        // A file that rested is opened again: syncing brings out what was written through any handle.
-        match self.out.take() {
-            Some(out) => out.sync()?,
-            None => files.append_after(&self.path, self.length())?.sync()?,
-        }
-        let digest = self.digest.as_ref().map_or_else(Digest::default, Clone::clone);
+        let digest = self.digest.clone().unwrap_or_default();
         let link = format!("{:032x}", digest.link());
-        Ok(TableState { rows: self.rows, bytes: self.bytes, digest: digest.hex(), link, stored: self.stored })
+        let state = TableState {
+            rows: self.rows,
+            bytes: self.bytes,
+            digest: digest.hex(),
+            link,
+            stored: self.stored,
+        };
+        Ok(Some(self.addition(state)))
     }
 
-    /// Makes the file of a table without a row.
-    pub fn make(&mut self, files: &Files) -> Result<TableState> {
-        let mut out = files.append_after(&self.path, 0)?;
-        if let Some(stored) = &mut self.stored {
-            let empty = frames::frame(b"").map_err(|e| Error::io("pack", &self.path, e))?;
-            out.write_all(&empty)?;
-            *stored = Stored { bytes: empty.len() as u64, tail: empty.len() as u64 };
-        }
-        out.sync()?;
+    /// Makes the staged file of a new table without a row.
+    pub fn make(&mut self, files: &Files) -> Result<Addition> {
+        let empty = match self.stored {
+            Some(_) => frames::frame(b"").map_err(|e| Error::io("pack", &self.path, e))?,
+            None => Vec::new(),
+        };
+        self.write(b"", &empty, files)?;
+        self.out = None;
+        let n_bytes = empty.len() as u64;
+        self.stored = self.stored.map(|_| Stored { bytes: n_bytes, tail: n_bytes });
         let digest = Digest::default().hex();
-        Ok(TableState { digest: digest.clone(), link: digest, stored: self.stored, ..TableState::default() })
+        let state =
+            TableState { digest: digest.clone(), link: digest, stored: self.stored, ..TableState::default() };
+        Ok(self.addition(state))
+    }
+
+    fn addition(&self, state: TableState) -> Addition {
+        let from = (!self.is_new).then(|| self.n_before());
+        let digest = self.staged_digest.as_ref().map_or_else(|| state.digest.clone(), Digest::hex);
+        let file = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Addition { file, state, placement: Placement { from, bytes: self.n_staged(), digest } }
     }
 
     /// The digest of what is committed: the link is that of the whole pieces, the short last piece is read again.

@@ -189,7 +189,7 @@ impl<'a> Staging<'a> {
             Target::Runs { spill, .. } => Sink::Run(spill, Vec::new()),
             Target::Views { folder, paths, .. } => {
                 let path = file_of(folder, view, self.way.compress);
-                let out = self.way.files.create(&beside(&path));
+                let out = self.way.files.create_anew(&beside(&path));
                 lock(paths).push(path);
                 match self.way.compress {
                     Compression::None => Sink::File(out?),

@@ -294,7 +294,7 @@ fn files_that_somebody_put_into_a_space_stay_there() {
         }
         let made = if compress == "zstd" { "space/bought.ndjson.zst" } else { "space/bought.ndjson" };
         assert!(work.path(made).exists());
-        assert!(!work.path("space/.state/new-tables").exists());
+        assert!(!work.path("space/.run/staged").exists());
         // Where such a file stands in the place of a table, it is not written over.
         let other = LINE.replace("page", "track").replace("m1", "m4");
         work.write("other.ndjson", other.replace("\"userId\"", "\"event\":\"Notes\",\"userId\""));
@@ -305,6 +305,45 @@ fn files_that_somebody_put_into_a_space_stay_there() {
         }
         work.program(&["ingest", "--verify", "--space", "space", "--quiet"]).assert().success();
     }
+}
+
+#[test]
+fn names_of_the_program_are_not_followed_through_links() {
+    use std::os::unix::fs::symlink;
+
+    let work = with_events();
+    work.write("victim", "precious\n");
+    fs::create_dir_all(work.path("elsewhere")).unwrap();
+    fs::create_dir_all(work.path("space/.state")).unwrap();
+    let link = |name: &str, to: &str| symlink(work.path(to), work.path(name)).unwrap();
+    for name in ["space/manifest.json.tmp", "space/user_traits.ndjson.tmp", "space/.state/resolver-1"] {
+        link(name, "victim");
+    }
+    work.program(&["ingest", "events.ndjson", "--space", "space", "--materialize", "-q"]).assert().success();
+    for name in ["space/.state/lock", "space/.run", "space/.views-before"] {
+        let file = work.path(name);
+        let _ = fs::remove_file(&file);
+        let _ = fs::remove_dir_all(&file);
+        link(name, if name.ends_with("lock") { "victim" } else { "elsewhere" });
+        let job: &[&str] = match name {
+            "space/.views-before" => &["materialize", "--space", "space", "--full"],
+            _ => &["ingest", "events.ndjson", "--space", "space", "--again"],
+        };
+        let said = fails(&work, job);
+        assert!(said.contains(name) && said.contains("hint: "), "{said}");
+        fs::remove_file(&file).unwrap();
+    }
+    assert_eq!(work.read("victim"), "precious\n");
+    assert_eq!(fs::read_dir(work.path("elsewhere")).unwrap().count(), 0);
+    // Only views are put back.
+    let before = work.read("space/pages.ndjson");
+    work.write("space/.views-before/pages.ndjson", "{}\n");
+    work.write("space/.views-before/rejected.ndjson.absent", "");
+    work.write("space/.views-before/profiles-sync.toml", "");
+    work.program(&["materialize", "--space", "space", "-q"]).assert().success();
+    assert_eq!(work.read("space/pages.ndjson"), before);
+    assert!(work.path("space/rejected.ndjson").exists() && !work.path("space/profiles-sync.toml").exists());
+    assert!(!work.path("space/.views-before").exists());
 }
 
 /// The names of all files in a folder, but for what is hidden.

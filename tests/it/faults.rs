@@ -1,4 +1,5 @@
-//! Whatever happens to a run, the space is as before it or as after it, and running again gives the same bytes.
+//! Whatever happens to a run, the space is as before it or as after it, and running again gives the same bytes. Whoever reads
+//! the files of the tables meanwhile finds rows that are committed or will be.
 //!
 //! Faults are injected below the library: the k-th change to the file system fails, or it and all that come after it, which
 //! is what a power cut is. The real program is killed at random moments. `PROFILES_SYNC_FAULTS=N` multiplies the random
@@ -11,15 +12,17 @@ use std::{
     process::{Command, Stdio},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use profiles_sync::{
+    diff::sides::Side,
     error::Error,
     files::{Change, Fault, Files},
     ingest::{Compression, IngestOptions, ingest},
+    materialize::{MaterializeOptions, materialize},
     progress::Silent,
     space::{manifest::Manifest, tables::part_of},
     verify::verify,
@@ -121,6 +124,32 @@ pub(crate) fn committed(space: &Path) -> BTreeMap<String, Vec<u8>> {
     tables.collect()
 }
 
+/// The files of the tables as any reader finds them, by name.
+pub(crate) fn visible(space: &Path) -> BTreeMap<String, Vec<u8>> {
+    let entries = fs::read_dir(space).into_iter().flatten().flatten();
+    let files = entries.filter(|entry| entry.file_name().to_string_lossy().contains(".ndjson"));
+    files.map(|e| (e.file_name().to_string_lossy().into_owned(), fs::read(e.path()).unwrap())).collect()
+}
+
+/// How many runs the manifest on the disk has, whether their rows are in place or not.
+pub(crate) fn n_runs(space: &Path) -> usize {
+    let Ok(bytes) = fs::read(space.join("manifest.json")) else { return 0 };
+    serde_json::from_slice::<serde_json::Value>(&bytes).unwrap()["runs"].as_array().unwrap().len()
+}
+
+/// A reader of the files finds what was there before a run, and more of what is there after it only if that is committed.
+pub(crate) fn assert_only_committed_rows(space: &Path, before: &Path, after: &Path, what: &str) {
+    let (old, new, found) = (visible(before), visible(after), visible(space));
+    let is_committed = n_runs(space) == n_runs(after);
+    assert!(is_committed || found == old, "{what}: files changed before the commit");
+    for (name, bytes) in &old {
+        assert!(found.get(name).is_some_and(|found| found.starts_with(bytes)), "{what}: `{name}` lost rows");
+    }
+    for (name, bytes) in &found {
+        assert!(new.get(name).is_some_and(|new| new.starts_with(bytes)), "{what}: `{name}` has other rows");
+    }
+}
+
 pub(crate) fn assert_whole(space: &Path, what: &str) {
     let verified = verify(space, &Files::real(), &Silent).unwrap();
     assert!(verified.differences.is_empty(), "{what}: {:?}", verified.differences);
@@ -180,6 +209,15 @@ pub(crate) fn slices(folder: &Path, seed: u64, events: u64, n: usize) -> (PathBu
     (all, files)
 }
 
+/// Adds an event to a dump whose table no earlier one has.
+fn add_new_table(dump: &Path) {
+    let mut bytes = fs::read(dump).unwrap();
+    bytes.extend_from_slice(
+        b"\n{\"type\":\"track\",\"event\":\"Only Now\",\"userId\":\"u\",\"messageId\":\"only-now\",\"receivedAt\":\"2030-01-01\"}\n",
+    );
+    write(dump, &bytes);
+}
+
 #[test]
 fn the_kth_change_fails_for_every_k_of_a_small_run() {
     kth_change_fails(Compression::None);
@@ -194,6 +232,7 @@ fn kth_change_fails(compress: Compression) {
     let work = folder();
     let (_, files) = slices(work.path(), 13, 600, 2);
     let [first, second] = files.as_slice() else { panic!("two slices") };
+    add_new_table(second);
     let before = work.path().join("before");
     run_as(compress, first, &before, &Files::real()).unwrap();
     let after = work.path().join("after");
@@ -214,6 +253,11 @@ fn kth_change_fails(compress: Compression) {
                 break;
             }
             n_points += 1;
+            assert_only_committed_rows(&space, &before, &after, &format!("{mishap:?} at change {k}"));
+            let is_without_cache = k % 3 == 0;
+            if is_without_cache {
+                fs::remove_dir_all(space.join(".state")).ok();
+            }
             let found = committed(&space);
             let told = if result.is_ok() { "ok" } else { "an error" };
             assert!(
@@ -224,9 +268,13 @@ fn kth_change_fails(compress: Compression) {
                 result.is_err() || found == new,
                 "{mishap:?} at change {k}: told ok, but nothing is committed"
             );
-            assert_whole(&space, &format!("{mishap:?} at change {k}"));
+            if !is_without_cache {
+                assert_whole(&space, &format!("{mishap:?} at change {k}"));
+            }
             run(second, &space, &Files::real()).unwrap();
             assert_eq!(committed(&space), new, "{mishap:?} at change {k}: the run after it");
+            assert_eq!(visible(&space), visible(&after), "{mishap:?} at change {k}: the files after it");
+            assert!(!space.join(".run/staged").exists());
         }
     }
     assert!(100 < n_points, "only {n_points} points");
@@ -250,11 +298,9 @@ fn a_first_run_that_fails_leaves_nothing_that_looks_whole() {
                 result.unwrap();
                 break;
             }
-            if result.is_err() && mishap == Mishap::Full && committed(&space).is_empty() {
-                let left: Vec<_> =
-                    fs::read_dir(&space).into_iter().flatten().flatten().map(|e| e.file_name()).collect();
-                let tables = left.iter().filter(|name| name.to_string_lossy().contains(".ndjson")).count();
-                assert_eq!(tables, 0, "change {k} failed and left {left:?}");
+            if n_runs(&space) == 0 {
+                let left: Vec<String> = visible(&space).into_keys().collect();
+                assert!(left.is_empty(), "{mishap:?} at change {k} left {left:?}");
             }
             // Where nothing is committed, the way of storing is still open.
             let other = if committed(&space).is_empty() { ways[usize::from(k % 2 == 0)] } else { compress };
@@ -297,15 +343,205 @@ fn random_splits_with_crashes_between_give_the_tables_of_one_run() {
     }
 }
 
+/// The process is gone right after its commit.
+struct GoneAfterCommit {
+    is_gone: AtomicBool,
+}
+
+impl Fault for GoneAfterCommit {
+    fn before(&self, change: Change, path: &Path) -> io::Result<()> {
+        if self.is_gone.load(Ordering::Relaxed) {
+            return Err(io::Error::from_raw_os_error(5));
+        }
+        // The folder is synced next.
+        self.is_gone.store(change == Change::Rename && path.ends_with("manifest.json"), Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// A space before a run, one whose run was gone right after its commit, and one after it.
+fn committed_but_not_in_place(work: &Path, compress: Compression) -> [PathBuf; 3] {
+    let (_, files) = slices(work, 17, 600, 2);
+    let [first, second] = files.as_slice() else { panic!("two slices") };
+    add_new_table(second);
+    let [before, space, after] = ["before", "half", "after"].map(|name| work.join(name));
+    run_as(compress, first, &before, &Files::real()).unwrap();
+    copy(&before, &space);
+    copy(&before, &after);
+    run(second, &after, &Files::real()).unwrap();
+    let fault = Arc::new(GoneAfterCommit { is_gone: AtomicBool::new(false) });
+    let error = run(second, &space, &Files::with_fault(fault)).unwrap_err();
+    assert_eq!(error.to_string(), "committed; not yet in place");
+    assert!(error.hint_text().unwrap().contains("run any command again"));
+    assert_eq!(visible(&space), visible(&before));
+    [before, space, after]
+}
+
+/// The staged files of a space that its manifest lists, each with the bytes of its table before.
+fn placing(space: &Path) -> Vec<(String, Option<usize>)> {
+    let manifest: serde_json::Value =
+        serde_json::from_slice(&fs::read(space.join("manifest.json")).unwrap()).unwrap();
+    let from = |value: &serde_json::Value| value["from"].as_u64().map(|from| usize::try_from(from).unwrap());
+    manifest["placing"].as_object().unwrap().iter().map(|(name, value)| (name.clone(), from(value))).collect()
+}
+
+#[test]
+fn rows_that_are_half_in_place_are_put_in_place_by_whoever_comes_next() {
+    for compress in [Compression::None, Compression::Zstd] {
+        let work = folder();
+        let [_, half, after] = committed_but_not_in_place(work.path(), compress);
+        let staged = placing(&half);
+        assert!(
+            staged.iter().any(|(_, from)| from.is_some()) && staged.iter().any(|(_, from)| from.is_none())
+        );
+        for (n, part) in [0, 1, 10, 50, 99, 100].into_iter().enumerate() {
+            let space = work.path().join("space");
+            fs::remove_dir_all(&space).ok();
+            copy(&half, &space);
+            for (name, from) in &staged {
+                let file = space.join(".run/staged").join(name);
+                let bytes = fs::read(&file).unwrap();
+                match from {
+                    // After a power cut the last bytes may be others.
+                    Some(from) => {
+                        let mut table = fs::read(space.join(name)).unwrap();
+                        assert_eq!(table.len(), *from);
+                        table.extend_from_slice(&bytes[..bytes.len() * part / 100]);
+                        let last = table.len() - 1;
+                        if part == 50 && *from <= last {
+                            table[last] = 0;
+                        }
+                        write(&space.join(name), &table);
+                    }
+                    None if part == 99 => fs::rename(&file, space.join(name)).unwrap(),
+                    None => {}
+                }
+            }
+            if n % 2 == 0 {
+                fs::remove_dir_all(space.join(".state")).unwrap();
+            }
+            match n % 3 {
+                0 => drop(verify(&space, &Files::real(), &Silent).unwrap()),
+                1 => drop(Side::open(&space, &Files::real()).unwrap()),
+                _ => drop(
+                    materialize(
+                        &MaterializeOptions {
+                            out: work.path().join("views"),
+                            ..MaterializeOptions::of_space(&space)
+                        },
+                        &Files::real(),
+                        &Silent,
+                    )
+                    .unwrap(),
+                ),
+            }
+            assert_eq!(visible(&space), visible(&after), "{part} per cent of the rows were in place");
+            assert!(!space.join(".run/staged").exists());
+            assert_eq!(committed(&space), committed(&after));
+        }
+    }
+}
+
+#[test]
+fn a_staged_file_that_is_missing_or_damaged_is_named() {
+    let work = folder();
+    let [before, half, _] = committed_but_not_in_place(work.path(), Compression::None);
+    for (name, _) in placing(&half) {
+        for is_missing in [true, false] {
+            let space = work.path().join("space");
+            fs::remove_dir_all(&space).ok();
+            copy(&half, &space);
+            let file = space.join(".run/staged").join(&name);
+            let mut bytes = fs::read(&file).unwrap();
+            if is_missing {
+                fs::remove_file(&file).unwrap();
+            } else {
+                bytes[0] ^= 1;
+                write(&file, &bytes);
+            }
+            let error = verify(&space, &Files::real(), &Silent).unwrap_err();
+            let told = std::error::Error::source(&error).unwrap().to_string();
+            let cause = std::error::Error::source(std::error::Error::source(&error).unwrap());
+            let told = cause.map_or(told, ToString::to_string);
+            assert!(told.contains(&*file.to_string_lossy()), "{told}");
+            let table = fs::read(space.join(&name)).ok();
+            assert_eq!(table, fs::read(before.join(&name)).ok(), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_space_of_an_earlier_version_is_read_on() {
+    let work = folder();
+    let (_, files) = slices(work.path(), 19, 300, 3);
+    let [first, second, third] = files.as_slice() else { panic!("three slices") };
+    let [space, expected] = ["space", "expected"].map(|name| work.path().join(name));
+    for folder in [&space, &expected] {
+        run(first, folder, &Files::real()).unwrap();
+        run(second, folder, &Files::real()).unwrap();
+    }
+    let path = space.join("manifest.json");
+    let mut manifest: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    manifest["format"] = 1.into();
+    for run in manifest["runs"].as_array_mut().unwrap() {
+        run.as_object_mut().unwrap().remove("after");
+    }
+    write(&path, manifest.to_string().as_bytes());
+    // What a killed run of that version left.
+    let tracks = fs::OpenOptions::new().append(true).open(space.join("tracks.ndjson"));
+    std::io::Write::write_all(&mut tracks.unwrap(), b"{\"id\":\"not committed").unwrap();
+    write(&space.join("bought.ndjson"), b"{}\n");
+    write(&space.join(".state/new-tables"), b"bought.ndjson\n");
+    assert_whole(&space, "of an earlier version");
+    for folder in [&space, &expected] {
+        run(third, folder, &Files::real()).unwrap();
+    }
+    assert_eq!(visible(&space), visible(&expected));
+    let [found, expected] =
+        [&space, &expected].map(|space| Manifest::read(space, &Files::real()).unwrap().unwrap());
+    let recorded = (1..=3).map(|run| found.tables_after(run).is_some()).collect::<Vec<_>>();
+    assert_eq!(recorded, [false, true, true]);
+    assert_eq!(found.tables_after(2), expected.tables_after(2));
+    assert_eq!(found.tables_after(3), expected.tables_after(3));
+}
+
+#[test]
+fn a_manifest_that_cannot_be_written_again_after_the_commit_is_no_error() {
+    /// Lets the second manifest fail.
+    struct OneManifest(AtomicU64);
+    impl Fault for OneManifest {
+        fn before(&self, change: Change, path: &Path) -> io::Result<()> {
+            let is_manifest = change == Change::Rename && path.ends_with("manifest.json");
+            if is_manifest && 0 < self.0.fetch_add(1, Ordering::Relaxed) {
+                return Err(io::Error::from_raw_os_error(28));
+            }
+            Ok(())
+        }
+    }
+    let work = folder();
+    let (all, _) = slices(work.path(), 18, 200, 1);
+    let [space, expected] = ["space", "expected"].map(|name| work.path().join(name));
+    run(&all, &expected, &Files::real()).unwrap();
+    run(&all, &space, &Files::with_fault(Arc::new(OneManifest(AtomicU64::new(0))))).unwrap();
+    assert_eq!(visible(&space), visible(&expected));
+    assert!(!placing(&space).is_empty());
+    assert_whole(&space, "after the next command");
+    assert_eq!(visible(&space), visible(&expected));
+    assert!(!space.join(".run/staged").exists());
+}
+
 #[test]
 fn the_program_killed_at_random_moments_loses_and_doubles_nothing() {
     let work = folder();
     let (_, files) = slices(work.path(), 9, 3000, 2);
     let [first, second] = files.as_slice() else { panic!("two slices") };
-    let expected = work.path().join("expected");
-    run(first, &expected, &Files::real()).unwrap();
-    run(second, &expected, &Files::real()).unwrap();
-    let expected = committed(&expected);
+    let ways = [Compression::None, Compression::Zstd].map(|compress| {
+        let expected = work.path().join(format!("{compress:?}"));
+        run_as(compress, first, &expected, &Files::real()).unwrap();
+        run(second, &expected, &Files::real()).unwrap();
+        expected
+    });
+    let expected = committed(&ways[0]);
     let space = work.path().join("space");
     let mut random = Random(11);
     let (mut n_killed, mut n_spaces) = (0, 0);
@@ -332,7 +568,15 @@ fn the_program_killed_at_random_moments_loses_and_doubles_nothing() {
             // On a fast machine the moments have to come sooner.
             Some(_) => most = (most * 3 / 4).max(4),
         }
-        if !committed(&space).is_empty() {
+        let whole = visible(&ways[n_spaces % 2]);
+        for (name, bytes) in visible(&space) {
+            assert!(whole[&name].starts_with(&bytes), "after kill {n_killed}: `{name}` has other rows");
+        }
+        let is_without_cache = n_killed % 5 == 0;
+        if is_without_cache {
+            fs::remove_dir_all(space.join(".state")).ok();
+        }
+        if !committed(&space).is_empty() && !is_without_cache {
             assert_whole(&space, &format!("after kill {n_killed}"));
         }
         // A kill may come before there is a folder.

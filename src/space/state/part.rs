@@ -222,7 +222,7 @@ const OUT_BYTES: usize = 1 << 20;
 
 impl Writer {
     pub(super) fn create(folder: &Path, name: String, files: &Files) -> Result<Self> {
-        let out = files.create(&folder.join(&name))?;
+        let out = files.create_anew(&folder.join(&name))?;
         let mut pending = Out::default();
         pending.0.extend_from_slice(&MAGIC);
         pending.u32(VERSION);

@@ -16,7 +16,9 @@ use profiles_sync::{
     progress::Silent,
 };
 
-use crate::faults::{Countdown, Mishap, assert_whole, committed, copy, folder, run_as, slices};
+use crate::faults::{
+    Countdown, Mishap, assert_only_committed_rows, assert_whole, committed, copy, folder, run_as, slices,
+};
 
 /// Lets every change of a job to a copy of a space fail, one after the other; `before` may be missing.
 fn every_change_fails(work: &Path, before: &Path, job: impl Fn(&Path, &Files) -> Result<(), Error>) {
@@ -43,6 +45,9 @@ fn every_change_fails(work: &Path, before: &Path, job: impl Fn(&Path, &Files) ->
                 break;
             }
             n_points += 1;
+            if before.exists() {
+                assert_only_committed_rows(&space, before, &after, &format!("{mishap:?} at change {k}"));
+            }
             let found = committed(&space);
             assert!(found == old || found == new, "{mishap:?} at change {k}: neither old nor new");
             assert!(

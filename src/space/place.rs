@@ -1,0 +1,229 @@
+//! Committed rows on their way into their tables.
+//!
+//! A run writes its rows to staged files in `.run/staged`, each called as the file of its table. The commit replaces the
+//! manifest by one that lists these files under `placing`. Only then do the tables change: the staged file of a new table is
+//! renamed, that of another one is appended to it. After that the manifest is written once more, without `placing`.
+//!
+//! Whoever finds `placing` in a manifest and can take the lock does what is left of this. Every step can be repeated: rows
+//! that are in a table already are written over by the same bytes. Staged files that no manifest lists are thrown away.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use rayon::{ThreadPoolBuilder, prelude::*};
+
+use super::{
+    commit::STATE,
+    lock::Lock,
+    manifest::{Manifest, Placement},
+};
+use crate::{
+    error::{Error, Result},
+    files::Files,
+    read::digest::digest_of,
+};
+
+/// The folder in a space for what a run needs beside the tables. It is no cache.
+pub const RUN: &str = ".run";
+
+/// Staged files by the names that they have, which are those of the tables' files.
+pub(super) type Placing = BTreeMap<String, Placement>;
+
+impl Placement {
+    /// Bytes of the table's file after the commit.
+    fn end(&self) -> u64 {
+        self.from.unwrap_or_default() + self.bytes
+    }
+}
+
+/// The folder of the staged files.
+#[must_use]
+pub fn staged_folder(space: &Path) -> PathBuf {
+    space.join(RUN).join("staged")
+}
+
+/// Throws staged files away that nothing refers to.
+pub(super) fn discard(space: &Path, files: &Files) -> Result<()> {
+    let folder = staged_folder(space);
+    if folder.symlink_metadata().is_ok() { files.remove_folder(&folder) } else { Ok(()) }
+}
+
+/// Refuses a folder for staged files that leads elsewhere.
+pub(super) fn refuse_link(space: &Path) -> Result<()> {
+    let folder = space.join(RUN);
+    match folder.symlink_metadata() {
+        Ok(there) if !there.is_dir() => Err(Error::file(&folder, "is not a folder of this space")
+            .hint("move it away: a run creates a folder of this name for its rows")),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a file that is in the place of a new table.
+pub(super) fn refuse_foreign(path: &Path) -> Result<()> {
+    if path.symlink_metadata().is_err() {
+        return Ok(());
+    }
+    Err(Error::file(path, "stands where a table of that name is to be made")
+        .hint("it is no table of this space: move it out of the folder"))
+}
+
+/// Makes all sure that could still fail before the commit: staged files are on the disk, no other file is in the place of a
+/// new table, and there is space for what is to be appended.
+pub(super) fn prepare(space: &Path, placing: &Placing, files: &Files) -> Result<()> {
+    if placing.is_empty() {
+        return Ok(());
+    }
+    let staged = staged_folder(space);
+    in_parallel(placing, |name, placement| {
+        files.write_from(&staged.join(name), placement.bytes)?.sync()?;
+        let path = space.join(name);
+        match placement.from {
+            None => refuse_foreign(&path),
+            Some(from) if 0 < placement.bytes => {
+                files.write_from(&path, from)?.reserve(from, placement.bytes)
+            }
+            Some(_) => Ok(()),
+        }
+    })?;
+    for folder in [&staged, &space.join(RUN), space] {
+        files.sync_folder(folder)?;
+    }
+    Ok(())
+}
+
+/// Gives back what was reserved for a commit that did not happen, as far as it can.
+pub(super) fn release(space: &Path, placing: &Placing, files: &Files) {
+    for (name, from) in placing.iter().filter_map(|(name, placement)| Some((name, placement.from?))) {
+        let _ = files.write_from(&space.join(name), from).and_then(|out| out.cut(from));
+    }
+}
+
+/// Puts all rows in their tables and brings them to the disk. `is_new` rows were staged by this process just now; others
+/// are compared with their digests first.
+pub(super) fn place(space: &Path, placing: &Placing, is_new: bool, files: &Files) -> Result<()> {
+    if placing.is_empty() {
+        return Ok(());
+    }
+    in_parallel(placing, |name, placement| place_one(space, name, placement, is_new, files))?;
+    files.sync_folder(space)
+}
+
+fn place_one(space: &Path, name: &str, placement: &Placement, is_new: bool, files: &Files) -> Result<()> {
+    let (path, staged) = (space.join(name), staged_folder(space).join(name));
+    let Some(file) = files.open_if_there(&staged)? else {
+        let length = fs::metadata(&path).map_or(0, |there| there.len());
+        if path.exists() && placement.end() <= length {
+            return Ok(());
+        }
+        return Err(Error::file(&staged, "is missing, and its rows are committed but not in their table")
+            .hint("restore the file from a backup, or ingest into a new space"));
+    };
+    if !is_new {
+        let length = file.metadata().map_err(|e| Error::io("read", &staged, e))?.len();
+        let is_whole = length == placement.bytes
+            && digest_of(&file, length).map_err(|e| Error::io("read", &staged, e))? == placement.digest;
+        if !is_whole {
+            return Err(Error::file(&staged, "its bytes are not those that were committed")
+                .hint("restore the file from a backup, or ingest into a new space"));
+        }
+    }
+    let Some(from) = placement.from else {
+        refuse_foreign(&path)?;
+        return files.rename(&staged, &path);
+    };
+    let mut out = files.write_from(&path, from)?;
+    let length = fs::metadata(&path).map_err(|e| Error::io("read", &path, e))?.len();
+    if length < from {
+        return Err(Error::file(&path, format!("{length} bytes, but the manifest has committed {from}"))
+            .hint("restore the table from a backup, or ingest into a new space"));
+    }
+    out.copy(&file, placement.bytes)?;
+    if placement.end() < length {
+        out.cut(placement.end())?;
+    }
+    out.sync()
+}
+
+/// Says in the manifest that all rows are in place, and removes the staged files.
+pub(super) fn close(space: &Path, manifest: &mut Manifest, files: &Files) -> Result<()> {
+    let placing = std::mem::take(&mut manifest.placing);
+    let write = || manifest.write(space, files).and_then(|()| files.sync_folder(space));
+    // Without the staged files there may be space for it. They are not needed once their rows are in place.
+    let written = write().or_else(|error| if discard(space, files).is_ok() { write() } else { Err(error) });
+    if written.is_err() {
+        manifest.placing = placing;
+    }
+    written?;
+    // What stays is thrown away by the next run.
+    let _ = discard(space, files);
+    Ok(())
+}
+
+/// Waits until the rows of a commit are in place, or puts them there if nobody else does. Returns the manifest then.
+pub(super) fn complete(space: &Path, files: &Files) -> Result<Option<Manifest>> {
+    let state = space.join(STATE);
+    let since = Instant::now();
+    while since.elapsed() < PATIENCE {
+        files.create_folder(&state).map_err(not_in_place)?;
+        if let Some(_lock) = Lock::try_take(&state).map_err(not_in_place)? {
+            let Some(mut manifest) = load_and_place(space, files)? else { return Ok(None) };
+            // To read the tables it is enough that the rows are in them.
+            if close(space, &mut manifest, files).is_err() {
+                manifest.placing.clear();
+            }
+            return Ok(Some(manifest));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+        match Manifest::load(space, files)? {
+            Some(manifest) if !manifest.placing.is_empty() => {}
+            manifest => return Ok(manifest),
+        }
+    }
+    Err(Error::Refused(format!("the space `{}` is being written", space.display()))
+        .hint("try again when the other run has ended"))
+}
+
+/// How long the rows of another process may take.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Puts the rows of a commit in place, if there are any. Returns the manifest then.
+pub(super) fn complete_locked(space: &Path, _lock: &Lock, files: &Files) -> Result<Option<Manifest>> {
+    let Some(mut manifest) = load_and_place(space, files)? else { return Ok(None) };
+    if !manifest.placing.is_empty() {
+        close(space, &mut manifest, files).map_err(not_in_place)?;
+    }
+    Ok(Some(manifest))
+}
+
+fn load_and_place(space: &Path, files: &Files) -> Result<Option<Manifest>> {
+    let Some(manifest) = Manifest::load(space, files)? else { return Ok(None) };
+    if !manifest.placing.is_empty() {
+        place(space, &manifest.placing, false, files).map_err(not_in_place)?;
+    }
+    Ok(Some(manifest))
+}
+
+/// An error after the commit.
+pub(super) fn not_in_place(error: Error) -> Error {
+    if error.hint_text().is_some() {
+        return Error::NotInPlace(Box::new(error));
+    }
+    Error::NotInPlace(Box::new(error))
+        .hint("run any command again, as a user who may write to the space: it puts the rows in place first")
+}
+
+/// Does something with every staged file. Most of it is waiting for the disk, so there are more threads than cores.
+fn in_parallel(placing: &Placing, work: impl Fn(&str, &Placement) -> Result<()> + Sync) -> Result<()> {
+    const MAX_THREADS: usize = 32;
+    let all: Vec<(&str, &Placement)> =
+        placing.iter().map(|(name, placement)| (name.as_str(), placement)).collect();
+    let work = |&(name, placement): &(&str, &Placement)| work(name, placement);
+    match ThreadPoolBuilder::new().num_threads(all.len().clamp(1, MAX_THREADS)).build() {
+        Ok(pool) => pool.install(|| all.par_iter().with_max_len(1).try_for_each(work)),
+        Err(_) => all.iter().try_for_each(work),
+    }
+}
