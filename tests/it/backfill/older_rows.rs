@@ -179,7 +179,7 @@ fn profiles_that_are_one_here_have_the_newest_value_of_both() {
     adopt(&work, &[]);
     let meets = json!({
         "type": "page", "messageId": "m3", "timestamp": "2026-01-02T00:00:00Z",
-        "context": {"externalIds": ["x", "y"].map(|id| json!({"type": "anonymous_id", "id": id}))},
+        "context": {"externalIds": [{"type": "anonymous_id", "id": "x"}, {"type": "anonymous_id", "id": "y"}]},
     });
     work.write("meets.ndjson", lines(&[meets]));
     run(&work, &["ingest", "meets.ndjson", "--space", "space", "--segment-ids", "sequential"]);
