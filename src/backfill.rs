@@ -71,7 +71,8 @@ pub fn profiles(
         ..ProfilesSummary::default()
     };
     let compress = compression_of(&options.space, options.compress, files)?;
-    let mut space = Space::open(&options.space, compress, options.wait, files, progress)?;
+    let open = if options.dry_run { Space::open_dry } else { Space::open };
+    let mut space = open(&options.space, compress, options.wait, files, progress)?;
     if let Some(n_conflicts) = adopted_before(&space.manifest, Job::BackfillProfiles, &state.used)
         && (n_conflicts == 0 || !options.strict)
     {
@@ -137,7 +138,7 @@ pub fn profiles(
         if n_adopted < n_profiles && n_profiles < replayed.graph.n_profiles() {
             replayed.graph = adopted_first(&replayed.graph, n_adopted, n_profiles);
         }
-        space.commit(manifest, Contents::of(&replayed, &types), progress)?;
+        space.commit_run(manifest, Contents::of(&replayed, &types), &mut summary.run, progress)?;
     }
     summary.seconds = started.elapsed().as_secs_f64();
     Ok(summary)

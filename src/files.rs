@@ -148,6 +148,22 @@ impl Files {
         Ok(OutFile { file, path: path.to_owned(), files: self.clone() })
     }
 
+    /// Appends a line to a log in a single write, so that lines of several processes do not mix. The file is made if
+    /// it is missing; a last line that was cut off is ended first.
+    pub fn append_line(&self, path: &Path, line: &[u8]) -> Result<()> {
+        self.check(Change::Write, "write to", path)?;
+        let append = || -> io::Result<()> {
+            let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
+            let mut last = [b'\n'];
+            if 0 < file.metadata()?.len() {
+                file.seek(SeekFrom::End(-1))?;
+                file.read_exact(&mut last)?;
+            }
+            if last == [b'\n'] { file.write_all(line) } else { file.write_all(&[b"\n", line].concat()) }
+        };
+        append().map_err(|e| Error::io("write to", path, e))
+    }
+
     /// Makes a folder and those above it.
     pub fn create_folder(&self, path: &Path) -> Result<()> {
         if path.is_dir() {

@@ -25,9 +25,9 @@ use rayon::prelude::*;
 use self::{
     event_names::EventNames,
     pipeline::Rejected,
-    refusal::{check_lines, doubt},
+    refusal::{check_lines, warn_of_rejects},
+    rejects::{RejectList, refuse_list},
 };
-pub use crate::identity::rules::{Compression, SegmentIdStyle};
 use crate::{
     collections::Set,
     error::{Error, Result},
@@ -35,7 +35,7 @@ use crate::{
     files::Files,
     identity::{config, resolver::Resolver, rules::Rules, types::Types},
     progress::Progress,
-    raw::Rows,
+    raw::{Rows, id_graph_updates},
     read::{
         inputs::{self, Input},
         plan::plan,
@@ -46,21 +46,16 @@ use crate::{
     space::{
         commit::{STATE, Space},
         event_rows::Backfilled,
-        manifest::{ConfigUsed, Run, RunInput},
+        manifest::{ConfigUsed, Manifest, Run, RunInput},
         state::{DiskShelves, Reading},
     },
     summary::IngestSummary,
     table::blocks::Meter,
 };
-
-/// How many rejected lines a run bears.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum MaxRejects {
-    /// So many lines.
-    Lines(u64),
-    /// So many per cent of the lines that are not blank.
-    Percent(f64),
-}
+pub use crate::{
+    event::reject::MaxRejects,
+    identity::rules::{Compression, SegmentIdStyle},
+};
 
 /// What to ingest, and where to.
 #[derive(Debug, Clone)]
@@ -75,8 +70,10 @@ pub struct IngestOptions {
     pub segment_ids: Option<SegmentIdStyle>,
     /// How a new space stores its tables; overrides the config.
     pub compress: Option<Compression>,
-    /// Above it the run fails and nothing is committed.
+    /// Above it the run fails and nothing is committed; overrides the config.
     pub max_rejects: Option<MaxRejects>,
+    /// Where the rejected lines are listed, also if the run fails.
+    pub rejects: Option<PathBuf>,
     /// About how many bytes of memory the run may take; by default half of the machine's, at most 4 GiB.
     pub memory: Option<u64>,
     /// Resolve, and count what would be written, but write nothing.
@@ -89,20 +86,40 @@ pub struct IngestOptions {
 
 /// Ingests. Nothing is committed unless all went well. Runs on the present rayon pool.
 pub fn ingest(options: &IngestOptions, files: &Files, progress: &dyn Progress) -> Result<IngestSummary> {
+    let mut summary = IngestSummary::default();
+    ingest_into(options, files, progress, &mut summary)?;
+    Ok(summary)
+}
+
+/// Ingests like [`ingest`]. If it fails, the summary has what was counted by then.
+pub fn ingest_into(
+    options: &IngestOptions,
+    files: &Files,
+    progress: &dyn Progress,
+    summary: &mut IngestSummary,
+) -> Result<()> {
     let started = Instant::now();
     let inputs = inputs::list(&options.inputs, &options.space, progress)?;
+    if let Some(path) = &options.rejects {
+        refuse_list(path, &options.space, &inputs)?;
+    }
     let mut rules = load_rules(options, files)?;
-    let mut space = Space::open(&options.space, rules.compress, options.wait, files, progress)?;
+    let open = if options.dry_run { Space::open_dry } else { Space::open };
+    let mut space = open(&options.space, rules.compress, options.wait, files, progress)?;
+    refuse_other_segment_ids(&options.space, &space.manifest, &rules)?;
     space.settle(&mut rules);
     let rules = Arc::new(rules);
     let config = ConfigUsed::of(&rules);
     let last = space.manifest.config.as_ref();
     for change in config.changes_since(last) {
-        progress.notice(&change);
+        progress.warning(&change);
     }
     if last.is_none_or(|last| last.digest != config.digest) {
         for doubt in doubts::doubts(&rules) {
             progress.notice(&doubt);
+        }
+        if let Some(warning) = doubts::no_violations(&rules) {
+            progress.warning(&warning);
         }
     }
     let memory = options.memory.unwrap_or_else(default_memory);
@@ -111,10 +128,9 @@ pub fn ingest(options: &IngestOptions, files: &Files, progress: &dyn Progress) -
     let mut seen = IngestSummary::default();
     let mut looked = look_at(&inputs, memory, &spill, &known, files, progress, &mut seen)?;
     let (mut look, mut reading) = (Look::Quick, Reading::Lazy);
-    let mut summary;
     loop {
-        summary = seen.clone();
-        match run(&mut space, reading, &rules, &looked, options, files, progress, &mut summary) {
+        *summary = seen.clone();
+        match run(&mut space, reading, &rules, &looked, options, files, progress, summary) {
             // Once more, and then with what cannot be fooled or damaged. A pipe cannot be read a second time: what was seen of
             // the inputs is kept.
             Err(Error::Misjudged) if look == Look::Quick => {
@@ -127,9 +143,24 @@ pub fn ingest(options: &IngestOptions, files: &Files, progress: &dyn Progress) -
         }
         space.begin_anew()?;
     }
+    if let Some(warning) = refusal::nothing_new(summary, options.dry_run) {
+        progress.warning(&warning);
+    }
     summary.seconds = started.elapsed().as_secs_f64();
-    summary.events_per_second = real(summary.events) / summary.seconds.max(1e-9);
-    Ok(summary)
+    summary.events_per_second = refusal::real(summary.events) / summary.seconds.max(1e-9);
+    Ok(())
+}
+
+/// One space has segment ids of one style: counted ones among derived ones would come out differently in each order of
+/// runs. What a backfill adopted may look like anything.
+fn refuse_other_segment_ids(space: &Path, manifest: &Manifest, rules: &Rules) -> Result<()> {
+    let is_empty = manifest.tables.get(id_graph_updates::TABLE).is_none_or(|table| table.rows == 0);
+    let used = manifest.config.as_ref().and_then(ConfigUsed::segment_ids).filter(|_| !is_empty);
+    let Some(used) = used.filter(|used| *used != rules.segment_ids) else { return Ok(()) };
+    let (used, wanted) = (used.word(), rules.segment_ids.word());
+    Err(Error::file(space, format!("its segment ids are `{used}`, and new ones cannot be `{wanted}`")).hint(
+        format!("give `--segment-ids {used}`, or set `segment_ids = \"{used}\"` in the config, or give a new space with `--space DIR`"),
+    ))
 }
 
 /// The rules in force: the config given, else the one in the space, else the defaults; and what the options override.
@@ -316,6 +347,7 @@ fn run(
     let names = EventNames::of(&space.manifest, rules);
     let uuid_ts = space.manifest.uuid_ts;
     let mut stage = resolve::Stage::new(resolver, replayed.accepted, uuid_ts, names, rules, &types, rows);
+    let list = options.rejects.as_deref().map(|path| RejectList::new(path, files)).transpose()?;
     let Rejected { first, all } = pipeline::run(
         space,
         looked,
@@ -323,6 +355,7 @@ fn run(
         rules,
         &types,
         &mut stage,
+        list.is_some(),
         memory,
         files,
         progress,
@@ -330,16 +363,9 @@ fn run(
     )?;
     stage.finish(summary);
     let n_rejected: u64 = summary.rejected.values().sum();
-    check_lines(options.max_rejects, summary, &first)?;
-    let rejected = space.table("rejected");
-    all.drain(&looked.inputs, |row| {
-        let table = &mut space.tables()[rejected];
-        table.pending().extend_from_slice(row);
-        table.added(1, files)
-    })?;
-    if let Some(doubt) = doubt(&first) {
-        progress.warning(&doubt);
-    }
+    set_aside(all, space, looked, rows, list, files)?;
+    check_lines(options.max_rejects.or(rules.max_rejects), summary, &first)?;
+    warn_of_rejects(summary, &first, progress);
     looked.seen.par_iter().try_for_each(|seen| seen.check(files))?;
     summary.rows = space.rows_added().into_iter().collect();
     if options.dry_run {
@@ -357,14 +383,32 @@ fn run(
         rejected: n_rejected,
         ..Run::default()
     });
-    space.commit(manifest, stage.state(), progress)?;
+    space.commit_run(manifest, stage.state(), &mut summary.run, progress)?;
     // Giving back a million small pieces takes its time, and nobody has to wait for it.
     rayon::spawn(move || drop(stage));
     Ok(())
 }
 
-/// A count as a real number; above 2^53 it is rounded.
-#[expect(clippy::cast_precision_loss, reason = "rates and percentages are told in a few digits")]
-fn real(count: u64) -> f64 {
-    count as f64
+/// Writes the rejects to their table and to the list that was asked for.
+fn set_aside(
+    all: rejects::Rejects,
+    space: &mut Space,
+    looked: &Looked<'_>,
+    rows: Rows,
+    mut list: Option<RejectList<'_>>,
+    files: &Files,
+) -> Result<()> {
+    let rejected = space.table("rejected");
+    all.drain(&looked.inputs, |row| {
+        if let Some(list) = &mut list {
+            list.push(row)?;
+        }
+        if rows == Rows::Counted {
+            return Ok(());
+        }
+        let table = &mut space.tables()[rejected];
+        table.pending().extend_from_slice(row);
+        table.added(1, files)
+    })?;
+    list.map_or(Ok(()), RejectList::finish)
 }

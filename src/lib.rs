@@ -17,6 +17,7 @@ pub mod identity;
 pub mod raw;
 pub mod table;
 pub mod view;
+pub mod wall_clock;
 
 pub mod space;
 

@@ -29,21 +29,21 @@ use self::{
 use crate::{
     error::{Error, Result},
     files::Files,
-    identity::{config::CONFIG, rules::Compression},
+    identity::rules::Compression,
     ingest::default_memory,
     progress::Progress,
     space::{
         commit::STATE,
         cut::tell_twin,
+        guard::belongs_to_space,
         lock::Lock,
         manifest::{MANIFEST, Manifest},
-        place::RUN,
         tables::part_of,
     },
     summary::{Fold, MaterializeSummary},
     table::{
         blocks::Meter,
-        find::{RawTable, raw_tables, table_of},
+        find::{RawTable, raw_tables},
         source::Source,
         write::{Staged, Way, stage},
     },
@@ -180,7 +180,7 @@ fn run(
             before::keep(&options.out, staged.paths(), files)?;
         }
         match record {
-            Some(record) => record.commit(&made, &staged, options, files, progress)?,
+            Some(record) => summary.run = Some(record.commit(&made, &staged, options, files, progress)?),
             None => staged.put_in_place()?,
         }
         if told {
@@ -198,22 +198,7 @@ fn run(
 
 /// Changes must not go where a table, a view or anything else of a space stands, or would stand one day.
 fn refuse_table(changes: &Path, options: &MaterializeOptions) -> Result<()> {
-    // Of a link, what it leads to is replaced.
-    let target = changes.canonicalize().unwrap_or_else(|_| changes.to_owned());
-    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let Ok(folder) = folder.canonicalize() else { return Ok(()) };
-    let is = |other: &Path| other.canonicalize().is_ok_and(|other| other == folder);
-    let is_space = |folder: &Path| {
-        folder.join(MANIFEST).exists() && [STATE, RUN].iter().any(|name| folder.join(name).is_dir())
-    };
-    let name = target.file_name().unwrap_or_default().to_string_lossy();
-    let of_space =
-        (name == MANIFEST || name == CONFIG || name == before::FOLDER || table_of(&name).is_some())
-            && (is(&options.raw) || is(&options.out) || is_space(&folder));
-    let is_inside = folder.ancestors().take(2).any(|folder| {
-        (folder.ends_with(STATE) || folder.ends_with(RUN)) && folder.parent().is_some_and(is_space)
-    });
-    if of_space || is_inside {
+    if belongs_to_space(changes, &[&options.raw, &options.out]) || changes.ends_with(before::FOLDER) {
         return Err(Error::file(changes, "changes cannot go where the tables and views of a space are")
             .hint("give `--changes` a file in another folder"));
     }
@@ -237,7 +222,7 @@ fn refuse_other_space(options: &MaterializeOptions, files: &Files) -> Result<()>
 
 fn read_manifest(space: &Path, files: &Files) -> Result<Manifest> {
     Manifest::read(space, files)?.ok_or_else(|| {
-        Error::file(space, format!("there is no `{MANIFEST}`, so this is no space"))
+        Error::file(space, format!("is not a space: it has no `{MANIFEST}`"))
             .hint("ingest into it first, or pass a folder of raw tables with `--raw`")
     })
 }

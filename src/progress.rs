@@ -10,6 +10,10 @@ pub trait Progress: Sync {
     fn advance(&self, bytes: u64);
     /// A sentence the user should see even when all goes well, such as a file skipped.
     fn notice(&self, text: &str);
+    /// Something that is not as it should be, but too small to break the silence of a quiet run.
+    fn minor_warning(&self, text: &str) {
+        self.notice(text);
+    }
     /// A sentence the user should see even when asked to be left in peace: nothing failed, but all is not well.
     fn warning(&self, text: &str) {
         self.notice(text);

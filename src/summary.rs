@@ -14,6 +14,9 @@ pub const TIMES_IN_SECONDS: &str = "times_in_seconds";
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct IngestSummary {
+    /// The number of the run, counted from 1; `None` if nothing was committed.
+    #[serde(skip)]
+    pub run: Option<u64>,
     /// Input files read; skipped ones left out.
     pub files: u64,
     /// Input files whose content was ingested before, or stands in another input of the run, as they were given.
@@ -62,6 +65,9 @@ pub struct IngestSummary {
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct MaterializeSummary {
+    /// The last run whose rows the views of the space show now; `None` if they were left as they were or went elsewhere.
+    #[serde(skip)]
+    pub run: Option<u64>,
     /// Rows read, by raw table.
     pub rows_read: BTreeMap<String, u64>,
     /// Bytes of the raw tables read, after decompression.
@@ -77,7 +83,6 @@ pub struct MaterializeSummary {
     /// How it went about it; the views are the same whichever way.
     pub fold: Fold,
     /// Changes told, where they were asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub changes: Option<u64>,
     /// Wall seconds.
     pub seconds: f64,
@@ -103,6 +108,9 @@ pub enum Fold {
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct ProfilesSummary {
+    /// The number of the run, counted from 1; `None` if nothing was committed.
+    #[serde(skip)]
+    pub run: Option<u64>,
     /// The tables of the state that were read.
     pub tables_used: Vec<String>,
     /// What is lost for want of the others.
@@ -138,6 +146,9 @@ pub struct ProfilesSummary {
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct EventsSummary {
+    /// The number of the run, counted from 1; `None` if nothing was committed.
+    #[serde(skip)]
+    pub run: Option<u64>,
     /// Input files read.
     pub files: u64,
     /// Bytes of the lines read, after decompression.
@@ -178,6 +189,9 @@ pub struct EventsSummary {
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct RawSummary {
+    /// The number of the run, counted from 1; `None` if nothing was committed.
+    #[serde(skip)]
+    pub run: Option<u64>,
     /// What is lost for want of a table.
     pub tables_missing: BTreeMap<String, String>,
     /// Tables in the folder that are no raw tables and were not adopted.

@@ -54,7 +54,7 @@ const NAMED: usize = 20;
 pub fn verify(space: &Path, files: &Files, progress: &dyn Progress) -> Result<Verified> {
     loop {
         let Some(manifest) = Manifest::read(space, files)? else {
-            return Err(Error::file(space, "no space: it has no manifest")
+            return Err(Error::file(space, "is not a space: it has no manifest")
                 .hint("give the folder of a space with `--space DIR`"));
         };
         let verified = verify_as(space, &manifest, files, progress);

@@ -28,7 +28,8 @@ use crate::{
         IngestOptions, KEPT, MaxRejects, default_memory, load_rules,
         pipeline::{Spare, count, note, step_length},
         prepare::{Prepared, Preparer},
-        refusal::{FirstRejects, check_lines},
+        refusal::{FirstRejects, check_lines, warn_of_rejects},
+        rejects::{RejectList, Rejects, refuse_list},
     },
     progress::Progress,
     raw::{Rows, event_row::Notes},
@@ -65,8 +66,10 @@ pub struct EventsOptions {
     pub until: Option<Micros>,
     /// Only these tables; all where empty.
     pub tables: Vec<String>,
-    /// Above it the run fails and nothing is committed.
+    /// Above it the run fails and nothing is committed; overrides the config.
     pub max_rejects: Option<MaxRejects>,
+    /// Where the rejected lines are listed, also if the run fails.
+    pub rejects: Option<PathBuf>,
     /// About how many bytes of memory the events of the run may take.
     pub memory: Option<u64>,
     /// Do everything but the commit.
@@ -113,15 +116,35 @@ fn months_before(time: Micros) -> Micros {
 
 /// Takes the rows of events in. Nothing is committed unless all went well. Runs on the present rayon pool.
 pub fn events(options: &EventsOptions, files: &Files, progress: &dyn Progress) -> Result<EventsSummary> {
+    let mut summary = EventsSummary::default();
+    events_into(options, files, progress, &mut summary)?;
+    Ok(summary)
+}
+
+/// Takes the rows of events in like [`events`]. If it fails, the summary has what was counted by then.
+pub fn events_into(
+    options: &EventsOptions,
+    files: &Files,
+    progress: &dyn Progress,
+    summary: &mut EventsSummary,
+) -> Result<()> {
     let started = Instant::now();
     if options.since.zip(options.until).is_some_and(|(since, until)| until < since) {
         return Err(Error::Refused("the window ends before it begins".into())
             .hint("give `--since` the earlier time and `--until` the later one"));
     }
     let inputs = inputs::list(&options.inputs, &options.space, progress)?;
+    if let Some(path) = &options.rejects {
+        refuse_list(path, &options.space, &inputs)?;
+    }
     let mut rules = load_rules(&for_rules(options), files)?;
-    let mut space = Space::open(&options.space, rules.compress, options.wait, files, progress)?;
+    let open = if options.dry_run { Space::open_dry } else { Space::open };
+    let mut space = open(&options.space, rules.compress, options.wait, files, progress)?;
     space.settle(&mut rules);
+    // It founds no profile, so the style of the space's segment ids stays what it is.
+    if let Some(style) = space.manifest.config.as_ref().and_then(ConfigUsed::segment_ids) {
+        rules.segment_ids = style;
+    }
     let rules = Arc::new(rules);
     for change in ConfigUsed::of(&rules).changes_since(space.manifest.config.as_ref()) {
         progress.notice(&change);
@@ -160,20 +183,32 @@ pub fn events(options: &EventsOptions, files: &Files, progress: &dyn Progress) -
         summary: EventsSummary::default(),
         n_times_in_seconds: 0,
     };
-    let first_rejects = job.run(&mut space, &inputs, &looked.units, files, progress, &mut counted)?;
+    let mut rejects = options.rejects.is_some().then(|| Rejects::new(memory));
+    let list = options.rejects.as_deref().map(|path| RejectList::new(path, files)).transpose()?;
+    let into = rejects.as_mut().map(|rejects| (rejects, &spill));
+    let first_rejects = job.run(&mut space, &inputs, &looked.units, into, files, progress, &mut counted)?;
+    if let Some((rejects, mut list)) = rejects.zip(list) {
+        rejects.drain(&inputs, |row| list.push(row))?;
+        list.finish()?;
+    }
     job.finish(&mut counted, &looked);
+    *summary = job.summary.clone();
     for name in job.tables.unmet() {
         progress.notice(&format!("no event of the window goes to `{name}`"));
     }
-    check_lines(options.max_rejects, &counted, &first_rejects)?;
+    check_lines(options.max_rejects.or(rules.max_rejects), &counted, &first_rejects)?;
+    warn_of_rejects(&counted, &first_rejects, progress);
+    if counted.events == 0 && 0 < counted.files {
+        progress.warning("nothing was backfilled: the inputs have no lines");
+    }
     looked.seen.par_iter().try_for_each(|seen| seen.check(files))?;
     job.summary.rows = space.rows_added().into_iter().collect();
+    summary.rows.clone_from(&job.summary.rows);
     if !options.dry_run && !job.summary.rows.is_empty() {
-        commit(&mut space, &job, looked.read, &counted, &replayed, progress)?;
+        commit(&mut space, &job, looked.read, &counted, &replayed, &mut summary.run, progress)?;
     }
-    let mut summary = job.summary;
     summary.seconds = started.elapsed().as_secs_f64();
-    Ok(summary)
+    Ok(())
 }
 
 /// The part of the options that names the rules.
@@ -185,6 +220,7 @@ fn for_rules(options: &EventsOptions) -> IngestOptions {
         segment_ids: None,
         compress: options.compress,
         max_rejects: None,
+        rejects: None,
         memory: None,
         dry_run: true,
         again: true,
@@ -198,6 +234,7 @@ fn commit(
     inputs: Vec<RunInput>,
     counted: &IngestSummary,
     replayed: &Replayed,
+    run: &mut Option<u64>,
     progress: &dyn Progress,
 ) -> Result<()> {
     let mut manifest = space.manifest.clone();
@@ -216,7 +253,7 @@ fn commit(
         written: space.bytes_added(),
         ..Run::default()
     });
-    space.commit(manifest, Contents::of(replayed, job.types), progress)
+    space.commit_run(manifest, Contents::of(replayed, job.types), run, progress)
 }
 
 /// The inputs as they were looked at.
@@ -286,11 +323,13 @@ struct Backfill<'a> {
 }
 
 impl<'a> Backfill<'a> {
+    #[expect(clippy::too_many_arguments, reason = "wiring")]
     fn run(
         &mut self,
         space: &mut Space,
         inputs: &[Input],
         units: &[Unit],
+        mut rejects: Option<(&mut Rejects, &Spill)>,
         files: &Files,
         progress: &dyn Progress,
         counted: &mut IngestSummary,
@@ -326,7 +365,10 @@ impl<'a> Backfill<'a> {
                 }
                 count(&prepared, counted);
                 notes.add(prepared.notes);
-                first_rejects.see(&prepared.rejects, inputs);
+                first_rejects.see(&prepared.rejects, prepared.is_cut_off, inputs);
+                if let Some((rejects, spill)) = &mut rejects {
+                    rejects.add(prepared.rejects, spill)?;
+                }
                 waiting.add(prepared.block);
                 progress.advance(unit.length);
             }

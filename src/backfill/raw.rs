@@ -77,7 +77,8 @@ pub fn raw(options: &RawOptions, files: &Files, progress: &dyn Progress) -> Resu
         ..RawSummary::default()
     };
     let compress = compression_of(&options.space, options.compress, files)?;
-    let mut space = Space::open(&options.space, compress, options.wait, files, progress)?;
+    let open = if options.dry_run { Space::open_dry } else { Space::open };
+    let mut space = open(&options.space, compress, options.wait, files, progress)?;
     meter.start("reading raw tables", None);
     let mut inputs = Vec::new();
     for (name, parts) in &export.tables {
@@ -123,7 +124,7 @@ pub fn raw(options: &RawOptions, files: &Files, progress: &dyn Progress) -> Resu
         let mut manifest = space.manifest.clone();
         manifest.uuid_ts = newest.unwrap_or(-1).max(manifest.uuid_ts);
         manifest.runs.push(run);
-        space.commit(manifest, Contents::of(&replayed, &types), progress)?;
+        space.commit_run(manifest, Contents::of(&replayed, &types), &mut summary.run, progress)?;
     }
     summary.seconds = started.elapsed().as_secs_f64();
     Ok(summary)

@@ -1,5 +1,7 @@
 //! Lines that cannot be events: set aside with a reason, never dropped silently.
 
+use std::{fmt, str::FromStr};
+
 use super::json::push_string;
 
 /// Why a line is no event: a fixed word each.
@@ -122,4 +124,39 @@ pub fn push_row(out: &mut Vec<u8>, file: &str, position: Position, reject: &Reje
     let text = String::from_utf8_lossy(&line[..line.len().min(KEPT_TEXT + 4)]);
     push_string(out, text[..text.floor_char_boundary(KEPT_TEXT)].as_bytes());
     out.extend_from_slice(b"}\n");
+}
+
+/// How many rejected lines and items of batches a run may have.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum MaxRejects {
+    /// At most this many.
+    Lines(u64),
+    /// At most this many per cent of all events and rejects.
+    Percent(f64),
+}
+
+impl FromStr for MaxRejects {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.strip_suffix('%') {
+            Some(percent) => match percent.trim_end().parse() {
+                Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(Self::Percent(percent)),
+                _ => Err("a percentage is a number from 0% to 100%, such as 1% or 0.5%".to_owned()),
+            },
+            None => text
+                .parse()
+                .map(Self::Lines)
+                .map_err(|_| "a whole number of lines such as 100, or a percentage such as 1%".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for MaxRejects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lines(most) => write!(f, "{most}"),
+            Self::Percent(most) => write!(f, "{most}%"),
+        }
+    }
 }

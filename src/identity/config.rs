@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    event::{Call, timestamp::Millis},
+    event::{Call, reject::MaxRejects, timestamp::Millis},
     glob::{self, Globs},
 };
 
@@ -37,6 +37,7 @@ struct File {
     max_batch_bytes: Option<Spanned<i64>>,
     max_tables: Option<Spanned<i64>>,
     max_traits: Option<Spanned<i64>>,
+    max_rejects: Option<Spanned<toml::Value>>,
     identity: Identity,
     drop: Vec<Spanned<Drop>>,
     sources: BTreeMap<String, SourceEntry>,
@@ -155,6 +156,7 @@ fn compile(file: File) -> std::result::Result<Rules, Wrong> {
     if let Some(most) = file.max_traits {
         rules.max_traits = cap(&most, 1, "traits")?;
     }
+    rules.max_rejects = file.max_rejects.map(|value| max_rejects(&value)).transpose()?;
     let identity = file.identity;
     if identity.suggested_blocks == Some(false) {
         rules.blocked = Blocked::default();
@@ -346,6 +348,18 @@ fn number(value: &Spanned<i64>, least: i64, most: i64, what: &str) -> std::resul
         format!("{number} {what} are impossible"),
         format!("give a number from {least} to {most}"),
     ))
+}
+
+/// A number of rejects, or per cent as text.
+fn max_rejects(value: &Spanned<toml::Value>) -> std::result::Result<MaxRejects, Wrong> {
+    let most = match value.get_ref() {
+        toml::Value::Integer(most) => most.to_string().parse(),
+        toml::Value::String(most) => most.parse(),
+        _ => Err("write 100, or \"1%\" in quotes".to_owned()),
+    };
+    most.map_err(|hint| {
+        wrong(value.span(), "`max_rejects` is neither a number of lines nor a percentage", hint)
+    })
 }
 
 fn cap(value: &Spanned<i64>, least: i64, what: &str) -> std::result::Result<u32, Wrong> {

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use regex::Regex;
 
-use crate::{event::timestamp::Millis, glob::Globs};
+use crate::{
+    event::{reject::MaxRejects, timestamp::Millis},
+    glob::Globs,
+};
 
 /// How far back a limit looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -163,6 +166,17 @@ pub enum SegmentIdStyle {
     Sequential,
 }
 
+impl SegmentIdStyle {
+    /// Its name in the config.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ksuid => "ksuid",
+            Self::Sequential => "sequential",
+        }
+    }
+}
+
 /// How the tables of a space are stored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -222,6 +236,8 @@ pub struct Rules {
     pub columns: Selection,
     /// How segment ids are made.
     pub segment_ids: SegmentIdStyle,
+    /// How many rejects a run may have; by default 5 %, and never too many up to 100.
+    pub max_rejects: Option<MaxRejects>,
     /// How a new space stores its tables, and how one that is there is to; where nothing is said, as it does.
     pub compress: Option<Compression>,
     /// The manifest records the space after each of the last runs, up to this many.
@@ -252,6 +268,7 @@ impl Default for Rules {
             tables: Selection::default(),
             columns: Selection::default(),
             segment_ids: SegmentIdStyle::Ksuid,
+            max_rejects: None,
             compress: None,
             keep_runs: 30,
         }

@@ -8,7 +8,10 @@ use crate::{
         rules::{Rules, Selection},
         types::KNOWN_TYPES,
     },
-    raw::names::{BUILT_IN_TABLES, snake_case},
+    raw::{
+        identity_violations,
+        names::{BUILT_IN_TABLES, snake_case},
+    },
     view::RAW_TABLES,
 };
 
@@ -41,9 +44,11 @@ pub(super) fn doubts(rules: &Rules) -> Vec<String> {
         let named = snake_case(table.as_bytes());
         if named != table.as_bytes() && !table.starts_with('_') {
             let named = String::from_utf8_lossy(&named);
-            doubts.push(format!(
-                "`[sync]` names the table `{table}`, and none is called so: did you mean `{named}`?"
-            ));
+            doubts.push(if named.is_empty() {
+                format!("`[sync]` names the table `{table}`, but a table's name has letters or digits")
+            } else {
+                format!("`[sync]` names the table `{table}`, and none is called so: did you mean `{named}`?")
+            });
             continue;
         }
         doubts.extend(near_table(table).map(|near| {
@@ -77,6 +82,18 @@ pub(super) fn doubts(rules: &Rules) -> Vec<String> {
         ));
     }
     doubts
+}
+
+/// A warning if identifiers that were not used leave no trace.
+#[must_use]
+pub(super) fn no_violations(rules: &Rules) -> Option<String> {
+    let table = identity_violations::TABLE;
+    (!rules.tables.has(table)).then(|| {
+        format!(
+            "`[sync]` leaves `{table}` out: why an identifier was not used, and why two profiles are not one, cannot be \
+             answered for these events"
+        )
+    })
 }
 
 fn has_ids(table: &str, rules: &Rules) -> bool {

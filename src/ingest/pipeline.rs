@@ -41,7 +41,7 @@ pub(super) struct Rejected {
     pub all: Rejects,
 }
 
-/// Runs all units through the stages; `memory` is what the run may take.
+/// Runs all units through the stages; `memory` is what the run may take; `is_listed` keeps the rejects of a dry run, too.
 #[expect(clippy::too_many_arguments, reason = "wiring")]
 pub(super) fn run(
     space: &mut Space,
@@ -50,6 +50,7 @@ pub(super) fn run(
     rules: &Arc<Rules>,
     types: &Arc<Types>,
     stage: &mut Stage,
+    is_listed: bool,
     memory: u64,
     files: &Files,
     progress: &dyn Progress,
@@ -112,13 +113,13 @@ pub(super) fn run(
             }
             count(&prepared, summary);
             notes.add(prepared.notes);
-            rejected.first.see(&prepared.rejects, &looked.inputs);
-            match rows {
-                Rows::Written => rejected.all.add(prepared.rejects, looked.spill)?,
-                Rows::Counted => {
-                    let number = space.table("rejected");
-                    space.tables()[number].count(prepared.n_rejects.iter().sum());
-                }
+            rejected.first.see(&prepared.rejects, prepared.is_cut_off, &looked.inputs);
+            if rows == Rows::Counted {
+                let number = space.table("rejected");
+                space.tables()[number].count(prepared.n_rejects.iter().sum());
+            }
+            if rows == Rows::Written || is_listed {
+                rejected.all.add(prepared.rejects, looked.spill)?;
             }
             waiting.add(prepared.block);
             progress.advance(unit.length);

@@ -37,6 +37,8 @@ pub struct Prepared {
     pub block: Block,
     /// Its rejects, in the order of the inputs.
     pub rejects: Vec<RejectedLine>,
+    /// Whether the last of them is the beginning of an object at the end of the input, without a line end.
+    pub is_cut_off: bool,
     /// How many of each reason, in the order of [`Reason::ALL`].
     pub n_rejects: [u64; Reason::ALL.len()],
     /// Lines that are not blank.
@@ -147,6 +149,11 @@ impl Preparer {
             };
             if let Err(reject) = checked {
                 refuse(&mut prepared, 0, reject);
+                // Lines that were sorted have lost their ends.
+                prepared.is_cut_off = unit.too_long.is_none()
+                    && at.is_empty()
+                    && range.end == bytes.len()
+                    && text.starts_with(b"{");
                 continue;
             }
             let doc = Document { text, tokens: &tape.tokens };

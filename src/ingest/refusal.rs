@@ -2,13 +2,14 @@
 
 use serde::Deserialize;
 
-use super::{MaxRejects, real, rejects::RejectedLine};
+use super::{MaxRejects, rejects::RejectedLine};
 use crate::{
     error::{Error, Result},
     event::{
         json::MORE,
         reject::{Position, Reason},
     },
+    progress::Progress,
     read::inputs::Input,
     summary::IngestSummary,
 };
@@ -29,23 +30,33 @@ const PACKED: [(&str, &str, &str); 6] = [
 
 /// The first rejects of a run, in the order of the inputs.
 #[derive(Debug, Default)]
-pub struct FirstRejects(Vec<(Position, Vec<u8>)>);
+pub struct FirstRejects {
+    rows: Vec<(Position, Vec<u8>)>,
+    /// The last lines of inputs that end in the middle of an event.
+    cut_off: Vec<(Position, Vec<u8>)>,
+}
 
 impl FirstRejects {
-    /// Looks at the rejects of a unit, which stand in order.
-    pub fn see(&mut self, lines: &[RejectedLine], inputs: &[Input]) {
+    /// Takes the rejects of a unit, in order, and whether the last one is an event that was cut off.
+    pub fn see(&mut self, lines: &[RejectedLine], is_cut_off: bool, inputs: &[Input]) {
         if lines.is_empty() {
             return;
         }
-        self.0.extend(lines.iter().flat_map(|line| line.rows(inputs)).take(NAMED));
-        self.0.sort_unstable();
-        self.0.truncate(NAMED);
+        self.rows.extend(lines.iter().flat_map(|line| line.rows(inputs)).take(NAMED));
+        self.cut_off.extend(lines.last().filter(|_| is_cut_off).and_then(|line| line.rows(inputs).next()));
+        for kept in [&mut self.rows, &mut self.cut_off] {
+            kept.sort_unstable();
+            kept.truncate(NAMED);
+        }
     }
 
     fn rows(&self) -> Vec<Row> {
-        let read = |(_, row): &(Position, Vec<u8>)| serde_json::from_slice(row).ok();
-        self.0.iter().filter_map(read).collect()
+        read(&self.rows)
     }
+}
+
+fn read(rows: &[(Position, Vec<u8>)]) -> Vec<Row> {
+    rows.iter().filter_map(|(_, row)| serde_json::from_slice(row).ok()).collect()
 }
 
 /// A row of `rejected`, as far as it is told.
@@ -60,43 +71,100 @@ struct Row {
 
 impl Row {
     fn told(&self) -> String {
-        let told = format!("{}:{}: {} ({})", self.file, self.line, self.reason, self.detail);
-        // What stands in a line must not move the cursor of a terminal.
-        told.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+        format!("{}:{}: {} ({})", self.file, self.line, self.reason, self.detail)
     }
 }
 
-/// A run needs events, and bears so many rejects.
+/// Per cent of all events and rejects that may be rejected, if nothing else was given.
+const DEFAULT_PERCENT: f64 = 5.0;
+
+/// This many rejects are never too many, if nothing else was given: a small run must not fail because of one bad line.
+const DEFAULT_FLOOR: u64 = 100;
+
+/// Refuses a run with lines but without events, or with more rejects than were allowed.
 pub(crate) fn check_lines(
-    most: Option<MaxRejects>,
+    given: Option<MaxRejects>,
     counted: &IngestSummary,
     first: &FirstRejects,
 ) -> Result<()> {
     if 0 < counted.lines && counted.events == 0 {
         return Err(not_one_event(counted, &first.rows()));
     }
-    let (n_lines, n_rejected) = (counted.lines, counted.rejected.values().sum());
-    let (too_many, most) = match most {
-        None => return Ok(()),
-        Some(MaxRejects::Lines(most)) => (most < n_rejected, format!("{most}")),
-        Some(MaxRejects::Percent(most)) => {
-            (real(n_lines) * most / 100.0 < real(n_rejected), format!("{most} %"))
-        }
+    let n_rejected: u64 = counted.rejected.values().sum();
+    let n_all = counted.events + n_rejected;
+    let above = |percent: f64| percent * real(n_all) < 100.0 * real(n_rejected);
+    let too_many = match given {
+        Some(MaxRejects::Lines(most)) => most < n_rejected,
+        Some(MaxRejects::Percent(most)) => above(most),
+        None => DEFAULT_FLOOR < n_rejected && above(DEFAULT_PERCENT),
     };
-    if too_many { Err(too_many_rejects(n_rejected, n_lines, &most, &first.rows())) } else { Ok(()) }
+    if !too_many {
+        return Ok(());
+    }
+    let most = given.unwrap_or(MaxRejects::Percent(DEFAULT_PERCENT));
+    Err(Error::Refused(format!(
+        "{n_rejected} of {n_all} events and lines rejected, more than the {most} allowed: {}",
+        named(n_rejected, &first.rows())
+    ))
+    .hint("run with `--dry-run --max-rejects 100%` to have them counted by reason, list them with `--rejects FILE`, or allow more with `--max-rejects`"))
 }
 
-fn too_many_rejects(n_rejected: u64, n_lines: u64, most: &str, first: &[Row]) -> Error {
+/// The first rejects, and how many more there are.
+fn named(n_rejected: u64, first: &[Row]) -> String {
     let mut named: Vec<_> = first.iter().map(Row::told).collect();
     let n_more = n_rejected - named.len() as u64;
     if 0 < n_more {
         named.push(format!("and {n_more} more"));
     }
-    Error::Refused(format!(
-        "{n_rejected} of {n_lines} lines rejected, more than the {most} allowed: {}",
-        named.join("; ")
-    ))
-    .hint("run with `--dry-run` and without `--max-rejects` to have them counted by reason, and nothing committed")
+    named.join("; ")
+}
+
+/// Warns of rejects in a run that goes on. A quiet run says so only if they are many, or if the first ones show that a file
+/// is not what it should be.
+pub(crate) fn warn_of_rejects(counted: &IngestSummary, first: &FirstRejects, progress: &dyn Progress) {
+    let n_rejected: u64 = counted.rejected.values().sum();
+    if n_rejected == 0 {
+        return;
+    }
+    let rows = first.rows();
+    if let Some(doubt) = rows.iter().find_map(|row| Some(format!("{}: {}", row.told(), hint_for(row)?))) {
+        progress.warning(&doubt);
+    }
+    for Row { file, line, .. } in read(&first.cut_off) {
+        progress.warning(&format!("{file}:{line}: the last line is cut off, so the file may be incomplete"));
+    }
+    let n_all = counted.events + n_rejected;
+    let told = format!("{n_rejected} of {n_all} events and lines rejected: {}", named(n_rejected, &rows));
+    warn_if_many(n_rejected, counted.events, &told, progress);
+}
+
+/// Warns of something that happened to some of the events. A quiet run says so from one event of a thousand on.
+pub(crate) fn warn_if_many(n: u64, n_events: u64, told: &str, progress: &dyn Progress) {
+    if n_events <= n.saturating_mul(1000) { progress.warning(told) } else { progress.minor_warning(told) }
+}
+
+/// What to say of a run that accepted no event. If there were no inputs at all, that has been said.
+pub(crate) fn nothing_new(summary: &IngestSummary, dry_run: bool) -> Option<String> {
+    if 0 < summary.accepted || summary.files == 0 && summary.files_skipped.is_empty() {
+        return None;
+    }
+    let IngestSummary { events, duplicates, filtered, .. } = summary;
+    let why = if summary.files == 0 {
+        "every input was ingested before".to_owned()
+    } else if *events == 0 {
+        "the inputs have no lines".to_owned()
+    } else {
+        match (duplicates, filtered) {
+            (1, 0) => "the one event was ingested before".to_owned(),
+            (_, 0) => format!("all {events} events were ingested before"),
+            (0, 1) => "a drop rule left out the one event".to_owned(),
+            (0, _) => format!("drop rules left out all {events} events"),
+            _ => format!(
+                "of {events} events, {duplicates} were ingested before and drop rules left out {filtered}"
+            ),
+        }
+    };
+    Some(format!("nothing {} ingested: {why}", if dry_run { "would be" } else { "was" }))
 }
 
 fn not_one_event(counted: &IngestSummary, first: &[Row]) -> Error {
@@ -115,11 +183,6 @@ fn not_one_event(counted: &IngestSummary, first: &[Row]) -> Error {
         None => "give a dump of events: one JSON object a line, with a \"type\" of identify, track, page, screen, group or alias".to_owned(),
     };
     Error::Refused(message).hint(hint)
-}
-
-/// What the first rejects show a file to be that has events all the same, and what to do about it.
-pub(crate) fn doubt(first: &FirstRejects) -> Option<String> {
-    first.rows().iter().find_map(|row| Some(format!("{}: {}", row.told(), hint_for(row)?)))
 }
 
 /// What to do about a file with such a line, where that shows what it is.
@@ -151,6 +214,12 @@ fn hint_for(row: &Row) -> Option<String> {
     let items = line.strip_prefix('[')?.trim_start();
     let hint = "give its items one a line, as `jq -c '.[]' FILE` prints them: it is an array";
     (items.is_empty() || items.starts_with('{')).then(|| hint.to_owned())
+}
+
+/// A count as a real number; above 2^53 it is rounded.
+#[expect(clippy::cast_precision_loss, reason = "rates and percentages are told in a few digits")]
+pub(super) fn real(count: u64) -> f64 {
+    count as f64
 }
 
 #[cfg(test)]
@@ -201,10 +270,11 @@ mod tests {
             RejectedLine::new(Position { input, line, item: 0, byte_offset: 0 }, &reject, b"x")
         };
         let mut first = FirstRejects::default();
-        first.see(&[row(1, 1), row(1, 2), row(1, 3), row(1, 4)], &inputs);
-        first.see(&[row(0, 7), row(0, 9)], &inputs);
-        first.see(&[], &inputs);
-        let kept: Vec<_> = first.0.iter().map(|(position, _)| (position.input, position.line)).collect();
+        first.see(&[row(1, 1), row(1, 2), row(1, 3), row(1, 4)], true, &inputs);
+        first.see(&[row(0, 7), row(0, 9)], false, &inputs);
+        first.see(&[], false, &inputs);
+        assert_eq!(first.cut_off.len(), 1);
+        let kept: Vec<_> = first.rows.iter().map(|(position, _)| (position.input, position.line)).collect();
         assert_eq!(kept, [(0, 7), (0, 9), (1, 1)]);
     }
 }

@@ -3,15 +3,21 @@
 //! A batch may have a million bad items, and the text of its line belongs to the row of each. So a line is kept once, with
 //! what is wrong with its items, and rows are rendered on their way out.
 
-use std::{cmp::Reverse, collections::BinaryHeap};
+use std::{
+    cmp::Reverse,
+    collections::BinaryHeap,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     error::{Error, Result},
     event::reject::{self, KEPT_TEXT, Position, Reason, Reject},
+    files::{Files, OutFile},
     read::{
         inputs::Input,
         spill::{Spill, Spilled},
     },
+    space::guard::belongs_to_space,
 };
 
 /// Bytes of lines that are spilled together.
@@ -256,6 +262,77 @@ fn take_bytes<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let (now, behind) = rest.split_at_checked(length)?;
     *rest = behind;
     Some(now)
+}
+
+/// The file of `--rejects`. It gets its name once all rows are in it; a pipe or a device is written to.
+pub(crate) struct RejectList<'a> {
+    path: &'a Path,
+    out: OutFile,
+    is_beside: bool,
+    waiting: Vec<u8>,
+    files: &'a Files,
+}
+
+impl<'a> RejectList<'a> {
+    /// Opens it, so that a path that cannot be written to is found early.
+    pub(crate) fn new(path: &'a Path, files: &'a Files) -> Result<Self> {
+        let there = std::fs::metadata(path).ok();
+        let is_beside = there.is_none_or(|there| there.is_file());
+        let out = if is_beside { files.create_anew(&beside(path))? } else { files.open_to_write(path)? };
+        Ok(Self { path, out, is_beside, waiting: Vec::new(), files })
+    }
+
+    pub(crate) fn push(&mut self, row: &[u8]) -> Result<()> {
+        self.waiting.extend_from_slice(row);
+        if PIECE < self.waiting.len() { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.out.write_all(&self.waiting)?;
+        self.waiting.clear();
+        Ok(())
+    }
+
+    /// Ends the list.
+    pub(crate) fn finish(mut self) -> Result<()> {
+        self.flush()?;
+        if std::mem::take(&mut self.is_beside) {
+            self.files.rename(&beside(self.path), self.path)?;
+        }
+        Ok(())
+    }
+}
+
+/// A run that failed before all rows were there leaves no half of a list.
+impl Drop for RejectList<'_> {
+    fn drop(&mut self) {
+        if self.is_beside {
+            let _ = self.files.remove_file(&beside(self.path));
+        }
+    }
+}
+
+/// The name under which the list is written before it gets its own: none that somebody else would use.
+fn beside(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.profiles-sync.tmp"))
+}
+
+/// Refuses a list in the place of an input, of a folder, or of a file of a space.
+pub(crate) fn refuse_list(path: &Path, space: &Path, inputs: &[Input]) -> Result<()> {
+    let hint = |error: Error| Err(error.hint("give `--rejects` another file"));
+    if path.is_dir() {
+        return hint(Error::file(path, "is a folder"));
+    }
+    let same =
+        |other: &Path| path.canonicalize().is_ok_and(|path| other.canonicalize().is_ok_and(|it| it == path));
+    if inputs.iter().any(|input| same(&input.path)) {
+        return hint(Error::file(path, "is an input of this run"));
+    }
+    if belongs_to_space(path, &[space]) {
+        return hint(Error::file(path, "is in the place of a table or another file of a space"));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -323,6 +323,7 @@ impl Stage {
     }
 
     fn push_violations(&self, block: &Block, event: &Event, resolved: &mut Resolved) {
+        let event_segment_id = self.changes.segment.map(|segment| self.resolver.graph.segment_id(segment));
         for refused in &self.changes.refused {
             let identifier = &block.identifiers[refused.identifier as usize];
             let rule = match refused.refusal {
@@ -344,6 +345,7 @@ impl Stage {
                     .checked_sub(1)
                     .map(|entry| self.block_entries[entry as usize].as_str()),
                 segment_id: refused.profile.map(|profile| self.resolver.graph.segment_id(profile)),
+                event_segment_id,
                 received_at: event.received_at,
                 timestamp: event.timestamp,
                 uuid_ts: self.uuid_ts,

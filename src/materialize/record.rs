@@ -62,20 +62,16 @@ impl Record {
         }
     }
 
-    /// Says of which run the views are, where it is not the last one.
+    /// Reports views that stay behind the raw tables, and views as of an earlier time.
     pub(super) fn tell_age(&self, made: &[View], as_of: Option<Micros>, progress: &dyn Progress) {
         let Self { known, run, .. } = self;
         let old: Vec<_> = known.iter().filter(|(_, state)| self.is_old(state)).collect();
-        let (made, left): (Vec<_>, Vec<_>) =
-            old.into_iter().partition(|(name, _)| made.iter().any(|view| view.name() == *name));
+        let is_made = |name: &str| made.iter().any(|view| view.name() == name);
         let as_of = known.values().find_map(|state| state.as_of.filter(|_| as_of.is_none()));
         if let Some(as_of) = as_of {
             progress.notice(&format!("the views were as of {}", time(as_of)));
         }
-        if let Some(oldest) = made.iter().map(|(_, state)| state.run).min() {
-            progress.notice(&format!("the views were of run {oldest}, the raw tables are of run {run}"));
-        }
-        for (name, state) in left {
+        for (name, state) in old.into_iter().filter(|(name, _)| !is_made(name)) {
             progress.notice(&format!(
                 "`{name}` is not made and stays as of run {}; the raw tables are of run {run}",
                 state.run
@@ -119,7 +115,7 @@ impl Record {
         Some(Base { views, merges, raw })
     }
 
-    /// Puts the views in place and says so in the manifest.
+    /// Puts the views in place and says so in the manifest. Returns the run whose rows they show.
     pub(super) fn commit(
         self,
         made: &Made,
@@ -127,7 +123,7 @@ impl Record {
         options: &MaterializeOptions,
         files: &Files,
         progress: &dyn Progress,
-    ) -> Result<()> {
+    ) -> Result<u64> {
         let space = &options.raw;
         let lock = Lock::take_briefly(&space.join(STATE), options.wait, progress)?;
         // Another run may have added to the raw tables meanwhile; what it committed stays.
@@ -162,7 +158,8 @@ impl Record {
             manifest.views.insert(view.name().to_owned(), state);
         }
         manifest.write(space, files)?;
-        files.sync_folder(space)
+        files.sync_folder(space)?;
+        Ok(self.run)
     }
 }
 

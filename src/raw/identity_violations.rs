@@ -32,6 +32,8 @@ pub struct Violation<'a> {
     pub blocked_by: Option<&'a str>,
     /// The profile that the identifier belongs to; for one that belongs to nobody, the profile it would have been mapped to.
     pub segment_id: Option<&'a str>,
+    /// The `segment_id` of the event's own row.
+    pub event_segment_id: Option<&'a str>,
     /// The event's.
     pub received_at: Millis,
     /// The event's.
@@ -67,6 +69,7 @@ pub fn push_row(out: &mut Vec<u8>, row: &Violation<'_>) {
     text(out, "window", row.limit.map(|(_, limit)| limit.window.name().as_bytes()));
     text(out, "blocked_by", row.blocked_by.map(str::as_bytes));
     text(out, "segment_id", row.segment_id.map(str::as_bytes));
+    text(out, "event_segment_id", row.event_segment_id.map(str::as_bytes));
     out.extend_from_slice(b"\"received_at\":\"");
     push_millis(out, row.received_at);
     out.extend_from_slice(b"\",\"timestamp\":\"");

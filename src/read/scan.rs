@@ -26,7 +26,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::{
     digest::{Digest, digest_of, hex_of_pieces},
-    inputs::{Input, Packing, first_bytes, refuse_tar, unpack},
+    inputs::{Input, Packing, decompression_hint, first_bytes, refuse_tar, unpack},
     lines::{BOM, MAX_LINE, blank, end_length, lines},
     patient::Patient,
     spill::Spill,
@@ -153,10 +153,11 @@ impl<'a> Scanner<'a> {
             let mut bytes = Vec::with_capacity(before + wanted);
             bytes.append(&mut rest);
             let read = (&mut stream).take(wanted as u64).read_to_end(&mut bytes);
-            let n_read = read.map_err(|e| match Patient::error(&input.path, e) {
-                Error::Interrupted => Error::Interrupted,
-                error => {
-                    error.hint("a packed file that was cut short or is damaged cannot be read to its end")
+            let n_read = read.map_err(|e| {
+                let hint = decompression_hint(&e);
+                match Patient::error(&input.path, e) {
+                    Error::Interrupted => Error::Interrupted,
+                    error => error.hint(hint),
                 }
             })?;
             if found.offset == 0 {

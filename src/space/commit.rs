@@ -7,6 +7,7 @@ use std::{
 };
 
 use rayon::prelude::*;
+use tempfile::TempDir;
 
 use super::{
     cut::{cut_back, tell_twin},
@@ -52,6 +53,8 @@ pub struct Space {
     /// How many runs stay that the space can be rolled back to; all if no rules say.
     keep_runs: Option<u32>,
     _lock: Lock,
+    /// The folder of a run that commits nothing, if there is no space yet. Removed last.
+    temporary: Option<TempDir>,
 }
 
 /// These stand in every space, also without a row: what reads them need not ask whether they are there.
@@ -104,6 +107,7 @@ impl Space {
             is_clean: true,
             keep_runs: None,
             _lock: lock,
+            temporary: None,
         };
         space.check_lengths(progress)?;
         place::discard(folder, files)?;
@@ -117,6 +121,28 @@ impl Space {
         place::discard(&self.folder, &self.files)?;
         self.is_clean = true;
         Ok(())
+    }
+
+    /// Opens a space for a run that commits nothing. If there is no space in the folder yet, the folder stays as it is, or
+    /// missing, and the run works in a temporary one.
+    pub fn open_dry(
+        folder: &Path,
+        compress: Option<Compression>,
+        wait: u64,
+        files: &Files,
+        progress: &dyn Progress,
+    ) -> Result<Self> {
+        if Manifest::read(folder, files)?.is_some() || folder.exists() && !folder.is_dir() {
+            return Self::open(folder, compress, wait, files, progress);
+        }
+        if folder.is_dir() {
+            refuse_foreign_tables(folder, compress.unwrap_or_default())?;
+        }
+        let temporary =
+            TempDir::new().map_err(|e| Error::io("create a folder in", std::env::temp_dir(), e))?;
+        let mut space = Self::open(temporary.path(), compress, wait, files, progress)?;
+        space.temporary = Some(temporary);
+        Ok(space)
     }
 
     /// Makes rules say how the space stores its tables, whoever decided it; and says so.
@@ -239,6 +265,24 @@ impl Space {
             next.thin_runs(keep);
         }
         Ok(())
+    }
+
+    /// Commits a run. `run` becomes its number as soon as the manifest has it, also if something fails after that.
+    pub fn commit_run(
+        &mut self,
+        next: Manifest,
+        state: Contents<'_>,
+        run: &mut Option<u64>,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let number = next.runs.len() as u64;
+        let done = self.commit(next, state, progress);
+        let has_run =
+            |manifest: Option<Manifest>| manifest.is_some_and(|now| number <= now.runs.len() as u64);
+        if done.is_ok() || Manifest::read(&self.folder, &self.files).is_ok_and(has_run) {
+            *run = Some(number);
+        }
+        done
     }
 
     /// How to read the state for a run over so many bytes of events: looking everything up costs more for each event,
@@ -378,7 +422,7 @@ fn refuse_foreign_tables(folder: &Path, compress: Compression) -> Result<()> {
         if table_of(&name).is_some_and(|(_, stored)| is_lost || stored.is_none() || stored == compress) {
             return Err(Error::file(
                 folder,
-                format!("holds `{name}` but no `{MANIFEST}`, so it is no space of ours"),
+                format!("holds `{name}` but no `{MANIFEST}`, so it is not a space"),
             )
             .hint(
                 "give a new or empty folder with `--space DIR`; where this was a space whose manifest is lost, restore \

@@ -13,6 +13,7 @@ use rustix::fs::OFlags;
 use crate::{
     error::{Error, Result},
     progress::Progress,
+    wall_clock,
 };
 
 /// Held until it is dropped, or the process ends in whatever way.
@@ -96,7 +97,7 @@ impl Lock {
 
     /// Writes down who holds it.
     fn sign(mut file: File, holds_it: &str) -> Self {
-        let holder = format!("{holds_it}process {} since {}", std::process::id(), started());
+        let holder = format!("{holds_it}process {} since {}", std::process::id(), wall_clock::now());
         let mut write = || {
             file.set_len(0)?;
             file.seek(SeekFrom::Start(0))?;
@@ -141,13 +142,4 @@ impl Drop for Lock {
     fn drop(&mut self) {
         let _ = self.file.unlock();
     }
-}
-
-/// When this run took the lock, for the message to the one who waits; it stands in no table.
-#[expect(clippy::disallowed_methods, reason = "told to a person, never written to a table")]
-fn started() -> String {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let mut text = Vec::new();
-    crate::event::timestamp::push_millis(&mut text, i64::try_from(now.as_millis()).unwrap_or(0));
-    String::from_utf8_lossy(&text).into_owned()
 }

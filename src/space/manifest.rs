@@ -16,7 +16,7 @@ use crate::{
     files::Files,
     identity::{
         config,
-        rules::{Compression, Rules},
+        rules::{Compression, Rules, SegmentIdStyle},
     },
 };
 
@@ -152,6 +152,15 @@ impl ConfigUsed {
         let text = config::print(rules);
         // Spaces of earlier versions have this digest too. Nobody but who writes the config could make two texts collide.
         Self { digest: format!("{:032x}", xxh3_128(text.as_bytes())), text }
+    }
+
+    /// How segment ids were made.
+    #[must_use]
+    pub fn segment_ids(&self) -> Option<SegmentIdStyle> {
+        let style = flat(&self.text).remove("segment_ids")?;
+        [SegmentIdStyle::Ksuid, SegmentIdStyle::Sequential]
+            .into_iter()
+            .find(|known| style.trim_matches('"') == known.word())
     }
 
     /// What is not as it was in the last run, a sentence each.

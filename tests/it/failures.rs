@@ -141,14 +141,14 @@ fn a_broken_archive_is_named() {
 }
 
 #[test]
-fn an_empty_file_is_no_failure() {
+fn an_empty_file_is_no_failure_but_told() {
     let work = Work::new();
     work.write("empty.ndjson", "");
     work.write("blank.ndjson", "\n\r\n  \n");
     work.program(&["ingest", "empty.ndjson", "blank.ndjson", "--space", "space", "-q"])
         .assert()
         .success()
-        .stderr("");
+        .stderr("warning: nothing was ingested: the inputs have no lines\n");
 }
 
 #[test]
@@ -444,7 +444,7 @@ fn a_packed_space_that_lost_its_manifest_is_left_alone() {
     for flags in [&[][..], &["--compress", "none"], &["--compress", "zstd"]] {
         let assert = ingest("two.ndjson", flags).code(2);
         let said = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
-        assert!(said.contains("but no `manifest.json`, so it is no space of ours"), "{said}");
+        assert!(said.contains("but no `manifest.json`, so it is not a space"), "{said}");
         assert_eq!(names_in(&work.path("space")), before);
         assert!(work.path("space/.state/resolver-1").exists());
     }

@@ -91,6 +91,7 @@ fn options(input: &Path, space: &Path, compress: Option<Compression>) -> IngestO
         segment_ids: None,
         compress,
         max_rejects: None,
+        rejects: None,
         memory: Some(64 << 20),
         dry_run: false,
         again: false,

@@ -83,9 +83,16 @@ impl Tables {
         for (uuid_ts, step) in &steps {
             space.apply(step, (since < *uuid_ts).then_some(rules));
         }
-        let by_call = CALLS.iter().flat_map(|table| self.rows(table));
+        let by_call = || CALLS.iter().flat_map(|table| self.rows(table));
+        let segment_ids: BTreeMap<&str, &Value> =
+            by_call().filter_map(|row| Some((text(row, "uuid_ts"), row.get("segment_id")?))).collect();
+        for violation in self.rows("identity_violations") {
+            if let Some(of_event) = segment_ids.get(text(violation, "uuid_ts")) {
+                assert_eq!(violation["event_segment_id"], **of_event, "{violation}");
+            }
+        }
         let mut clocks = BTreeSet::new();
-        for row in by_call {
+        for row in by_call() {
             assert!(clocks.insert(text(row, "uuid_ts")), "a uuid_ts comes twice: {row}");
             if let Some(segment_id) = row["segment_id"].as_str() {
                 assert!(space.canonical.contains_key(segment_id), "no such profile: {row}");

@@ -21,6 +21,7 @@ fn run(input: &Path, space: &Path, memory: u64) -> IngestSummary {
         config: None,
         segment_ids: None,
         max_rejects: None,
+        rejects: None,
         compress: None,
         memory: Some(memory),
         dry_run: false,

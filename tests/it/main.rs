@@ -4,12 +4,16 @@
 
 mod agreement;
 mod backfill;
+mod broken_nights;
 mod cli;
 mod cliff;
+mod completion;
 mod config;
+mod cron;
 mod diff;
 mod documents;
 mod duckdb;
+mod escapes;
 mod failures;
 mod faults;
 mod floods;
@@ -18,6 +22,7 @@ mod inputs;
 mod invariants;
 mod line_ends;
 mod little_memory;
+mod machines;
 mod materialize;
 mod nights;
 mod packed;

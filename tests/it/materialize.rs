@@ -531,7 +531,7 @@ fn of_a_space_only_committed_bytes_count() {
     let out = folder.path().join("out");
     let space = MaterializeOptions { space: true, ..options(folder.path(), &out) };
     let error = run(&space).unwrap_err();
-    assert!(error.to_string().ends_with("there is no `manifest.json`, so this is no space"), "{error}");
+    assert!(error.to_string().ends_with("is not a space: it has no `manifest.json`"), "{error}");
     write_file(&folder.path().join("manifest.json"), manifest);
     assert_eq!(run(&space).unwrap().rows_read["id_graph_updates"], 1);
     write_file(&folder.path().join("id_graph_updates.ndjson"), &row[1..]);

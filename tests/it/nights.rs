@@ -57,6 +57,7 @@ fn run(folder: &Path, name: &str, lines: &[String], space: &Path, progress: &dyn
         segment_ids: None,
         compress: None,
         max_rejects: None,
+        rejects: None,
         memory: None,
         dry_run: false,
         again: false,

@@ -26,7 +26,7 @@ fn tables(work: &Work, space: &str, runs: &[&[&str]], flags: &[&str]) -> Tree {
     let mut watch = Watch::default();
     for inputs in runs {
         let args = [&["ingest", "--space", space, "-q"], *inputs, flags].concat();
-        work.program(&args).assert().success().stdout("").stderr("");
+        work.program(&args).assert().success().stdout("");
         watch.after_run(&work.path(space));
     }
     work.program(&["materialize", "--space", space, "-q"]).assert().success().stderr("");

@@ -17,7 +17,10 @@ fn rejected(line: &[u8]) -> Value {
     bytes.extend_from_slice(line);
     bytes.extend_from_slice(format!("\n{}\n", GOOD.replace("good", "fine")).as_bytes());
     work.write("events.ndjson", bytes);
-    work.program(&["ingest", "events.ndjson", "--space", "space", "--quiet"]).assert().success().stderr("");
+    let assert = work.program(&["ingest", "events.ndjson", "--space", "space", "--quiet"]).assert().success();
+    let said = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+    let last = said.lines().last().unwrap();
+    assert!(last.starts_with("warning: 1 of 3 events and lines rejected: events.ndjson:2: "), "{said}");
     assert_eq!(work.rows("space/pages.ndjson").len(), 2, "one line must not stop the others");
     let mut rows = work.rows("space/rejected.ndjson");
     assert_eq!(rows.len(), 1);
@@ -178,18 +181,18 @@ fn too_many_rejects_are_named_and_can_be_counted_first() {
     };
     for command in [&["ingest"][..], &["backfill", "events"]] {
         let said = said(&[command, &["--max-rejects", "1"]].concat(), 2);
-        let start = "error: 4 of 6 lines rejected, more than the 1 allowed: a.ndjson:2: no_usable_time (no time in it \
+        let start = "error: 4 of 6 events and lines rejected, more than the 1 allowed: a.ndjson:2: no_usable_time (no time in it \
             can be read); a.ndjson:4: not_json (";
         assert!(said.contains(start), "{said}");
         assert!(
             said.contains("; a.ndjson:5: no_usable_time (no time in it can be read); and 1 more\n"),
             "{said}"
         );
-        assert!(said.contains("hint: run with `--dry-run` and without `--max-rejects`"), "{said}");
+        assert!(said.contains("hint: run with `--dry-run --max-rejects 100%`"), "{said}");
         assert!(!work.path("space/manifest.json").exists());
     }
     // The hint, followed.
-    let counted = said(&["ingest", "--dry-run"], 0);
+    let counted = said(&["ingest", "--dry-run", "--max-rejects", "100%"], 0);
     assert!(counted.contains("\n    no_usable_time ") && counted.contains("\n    not_json "), "{counted}");
     assert!(!work.path("space/manifest.json").exists());
     // In a run that only counts, too.

@@ -153,6 +153,7 @@ impl World {
                 segment_ids: None,
                 compress: None,
                 max_rejects: None,
+                rejects: None,
                 memory: None,
                 dry_run: false,
                 again: false,

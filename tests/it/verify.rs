@@ -136,7 +136,7 @@ fn a_missing_table_and_a_changed_view_are_named_with_what_to_do() {
 fn what_is_no_space_is_refused() {
     let work = Work::new();
     let told = work.program(&["ingest", "--verify", "--space", "nowhere"]).assert().code(2);
-    assert!(String::from_utf8_lossy(&told.get_output().stderr).contains("no space"));
+    assert!(String::from_utf8_lossy(&told.get_output().stderr).contains("is not a space"));
 }
 
 #[test]

@@ -50,6 +50,7 @@ fn add_as(compress: Option<Compression>, space: &Path, lines: &[String], config:
         segment_ids: None,
         compress,
         max_rejects: None,
+        rejects: None,
         memory: None,
         dry_run: false,
         again: false,

@@ -6,9 +6,13 @@ mod ingest;
 mod materialize;
 mod shared;
 
-use std::{env, ffi::OsString};
+use std::{env, ffi::OsString, path::Path};
 
 use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind};
+
+use profiles_sync::{escape::escaped, verify::Verified};
+
+use crate::record::Summary;
 
 pub(crate) use self::{
     backfill::{BackfillArgs, BackfillWhat, EventsArgs, ProfilesArgs, RawArgs},
@@ -48,6 +52,63 @@ impl Command {
         }
     }
 
+    /// The words that select it.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Ingest(_) => "ingest",
+            Self::Materialize(_) => "materialize",
+            Self::Backfill(args) => args.name(),
+            Self::Diff(_) => "diff",
+            Self::Generate(_) => "",
+        }
+    }
+
+    /// The space it works on.
+    pub(crate) fn space(&self) -> Option<&Path> {
+        match self {
+            Self::Ingest(args) => args.space.as_deref(),
+            Self::Materialize(args) => args.space.as_deref(),
+            Self::Backfill(args) => Some(&args.target().space),
+            Self::Diff(_) | Self::Generate(_) => None,
+        }
+    }
+
+    /// Whether it changes its space, so that it belongs in the run log.
+    pub(crate) fn is_logged(&self) -> bool {
+        match self {
+            Self::Ingest(args) => !args.dry_run && !args.verify && !args.print_config,
+            Self::Materialize(args) => args.out.is_none(),
+            Self::Backfill(args) => !args.target().dry_run,
+            Self::Diff(_) | Self::Generate(_) => false,
+        }
+    }
+
+    /// What its object shows if it fails at once.
+    pub(crate) fn empty_summary(&self) -> Summary {
+        match self {
+            Self::Ingest(args) if args.verify => Summary::Verified(Verified::default()),
+            Self::Ingest(args) if args.materialize => {
+                Summary::IngestAndViews { ingest: Box::default(), materialize: None }
+            }
+            _ => Summary::empty(self.name()),
+        }
+    }
+
+    /// Whether the object of `--json` is printed. The report of `diff` and the printed rules are in its place if they
+    /// could be made.
+    pub(crate) fn prints_object(&self, failed: bool) -> bool {
+        let has_its_own = match self {
+            Self::Ingest(args) => args.print_config,
+            Self::Diff(_) | Self::Generate(_) => true,
+            _ => false,
+        };
+        let wanted = match self {
+            Self::Diff(args) => args.format() == DiffFormat::Json,
+            _ => self.messages().json,
+        };
+        wanted && (failed || !has_its_own)
+    }
+
     /// Whether the standard output gets data as the job goes.
     pub(crate) fn writes_data(&self) -> bool {
         match self {
@@ -61,6 +122,17 @@ impl Command {
 /// Reads the arguments of this process.
 pub(crate) fn parse() -> Result<LowArgs, clap::Error> {
     let typed: Vec<OsString> = env::args_os().collect();
+    // What was typed may be the name of somebody else's file: messages show it escaped.
+    let shown = typed.iter().map(|word| escaped(&word.to_string_lossy()).into_owned().into()).collect();
+    let is_safe = typed == shown;
+    parse_words(typed).map_err(
+        |error| {
+            if is_safe { error } else { parse_words(shown).err().unwrap_or(error) }
+        },
+    )
+}
+
+fn parse_words(typed: Vec<OsString>) -> Result<LowArgs, clap::Error> {
     let mut command = command().color(match colour_typed(&typed) {
         Colour::Always => ColorChoice::Always,
         Colour::Never => ColorChoice::Never,

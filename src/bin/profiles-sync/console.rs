@@ -11,10 +11,11 @@ use std::{
 
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use profiles_sync::progress::Progress;
+use profiles_sync::{escape::escaped, progress::Progress};
 
 use crate::{
     args::{Colour, LowArgs},
+    report::Report,
     signals,
 };
 
@@ -31,6 +32,7 @@ pub(crate) struct Console {
     colour: bool,
     colours_typed: Colour,
     bar: Mutex<Option<ProgressBar>>,
+    warnings: Mutex<Vec<String>>,
 }
 
 impl Console {
@@ -46,6 +48,7 @@ impl Console {
             colour: colours(args.color, terminal),
             colours_typed: args.color,
             bar: Mutex::new(None),
+            warnings: Mutex::default(),
         }
     }
 
@@ -70,30 +73,33 @@ impl Console {
     /// Writes data that the reader must take to its end.
     pub(crate) fn stream(&self, bytes: &[u8]) -> io::Result<()> {
         self.end_step();
-        let mut out = io::stdout().lock();
-        out.write_all(bytes)?;
-        out.flush()
+        write_data(bytes)
     }
 
-    /// Says something that is not needed when all goes well.
-    pub(crate) fn say(&self, text: &str) {
+    /// Prints a report that `--quiet` leaves out.
+    pub(crate) fn say(&self, report: &Report) {
         if !self.quiet {
-            self.write(text);
+            self.write(&report.text());
         }
     }
 
-    /// Says something that is needed also where nothing else is said.
-    pub(crate) fn warn(&self, text: &str) {
-        self.write(text);
+    /// Prints a report, also with `--quiet`.
+    pub(crate) fn insist(&self, report: &Report) {
+        self.write(&report.text());
     }
 
-    /// Says what went wrong and what to do about it.
+    /// Prints what went wrong and what to do about it.
     pub(crate) fn error(&self, message: &str, hint: Option<&str>) {
         self.end_step();
-        self.write(&format!("{} {message}", self.paint("error:", "1;31")));
+        self.write_line("error:", "1;31", message);
         if let Some(hint) = hint {
-            self.write(&format!("{} {hint}", self.paint("hint:", "1;36")));
+            self.write_line("hint:", "1;36", hint);
         }
+    }
+
+    /// The warnings so far, for the machine that reads the summary.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Takes the bar away, so that what follows stands alone.
@@ -101,6 +107,18 @@ impl Console {
         if let Some(bar) = self.bar().take() {
             bar.finish_and_clear();
         }
+    }
+
+    fn warn(&self, text: &str, also_if_quiet: bool) {
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner).push(text.to_owned());
+        if also_if_quiet || !self.quiet {
+            self.write_line("warning:", "1;33", text);
+        }
+    }
+
+    /// Prints one line. What comes from inputs is escaped here, so that no message can forget it.
+    fn write_line(&self, label: &str, code: &str, text: &str) {
+        self.write(&format!("{} {}", self.paint(label, code), escaped(text)));
     }
 
     fn write(&self, text: &str) {
@@ -121,6 +139,13 @@ impl Console {
     fn bar(&self) -> MutexGuard<'_, Option<ProgressBar>> {
         self.bar.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Writes to the standard output.
+pub(crate) fn write_data(bytes: &[u8]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(bytes)?;
+    out.flush()
 }
 
 /// Whether a stream gets colours: as typed, else where it is a terminal and nobody objects.
@@ -145,7 +170,7 @@ impl Progress for Console {
                 .progress_chars("=> ");
             let target = ProgressDrawTarget::stderr_with_hz(DRAWS);
             let bar = ProgressBar::with_draw_target(bytes, target).with_style(style);
-            bar.set_message(step.to_owned());
+            bar.set_message(escaped(step).into_owned());
             bar.tick();
             *self.bar() = Some(bar);
         }
@@ -158,11 +183,17 @@ impl Progress for Console {
     }
 
     fn notice(&self, text: &str) {
-        self.say(&format!("{} {text}", self.paint("note:", "1")));
+        if !self.quiet {
+            self.write_line("note:", "1", text);
+        }
+    }
+
+    fn minor_warning(&self, text: &str) {
+        self.warn(text, false);
     }
 
     fn warning(&self, text: &str) {
-        self.write(&format!("{} {text}", self.paint("warning:", "1;33")));
+        self.warn(text, true);
     }
 
     fn interrupted(&self) -> bool {

@@ -3,8 +3,9 @@
 use std::{io::ErrorKind, process::ExitCode};
 
 use profiles_sync::error::Error;
+use serde::Serialize;
 
-use crate::{console::Console, signals};
+use crate::signals;
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,24 +30,26 @@ impl Exit {
             Self::Interrupted => signals::exit_code(),
         })
     }
+}
 
-    /// Shows what is wrong with the arguments, or the help that they asked for.
-    pub(crate) fn of_usage(error: &clap::Error) -> Self {
-        // There is nobody left to tell when this fails.
-        let _ = error.print();
-        if error.use_stderr() { Self::Failed } else { Self::Done }
-    }
+/// An error and the way out, as they are printed.
+#[derive(Debug, Serialize)]
+pub(crate) struct Failure {
+    pub(crate) error: String,
+    pub(crate) hint: Option<String>,
+}
 
-    /// Shows an error and the way out.
-    pub(crate) fn of_error(error: &anyhow::Error, console: &Console) -> Self {
+impl Failure {
+    /// Describes an error, and says how the run ends with it.
+    pub(crate) fn of(error: &anyhow::Error) -> (Exit, Self) {
         let hint = library_errors(error).find_map(Error::hint_text).or_else(|| io_hint(error));
+        let hint = hint.map(ToOwned::to_owned);
         if library_errors(error).any(Error::interrupted) {
             // The outermost message knows what was committed before.
-            console.error(&error.to_string(), hint);
-            return Self::Interrupted;
+            (Exit::Interrupted, Self { error: error.to_string(), hint })
+        } else {
+            (Exit::Failed, Self { error: chain(error), hint })
         }
-        console.error(&chain(error), hint);
-        Self::Failed
     }
 }
 
@@ -63,6 +66,9 @@ fn io_hint(error: &anyhow::Error) -> Option<&'static str> {
         ErrorKind::NotADirectory | ErrorKind::IsADirectory => Some("check which part of the path is a file"),
         ErrorKind::PermissionDenied => Some("run as a user who may do this, or choose another path"),
         ErrorKind::ReadOnlyFilesystem => Some("choose a path on a disk that can be written to"),
+        ErrorKind::FileTooLarge => {
+            Some("allow larger files with `ulimit -f`, or choose a disk whose file system does")
+        }
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Some("free some disk space and run it again"),
         // Unix has the same numbers for these everywhere, and the library no names.
         _ if matches!(cause.raw_os_error(), Some(23 | 24)) => {
@@ -74,7 +80,7 @@ fn io_hint(error: &anyhow::Error) -> Option<&'static str> {
 
 /// The messages of a chain of causes, one after the other. An error that only wraps another one says the same
 /// words, which are then left out.
-fn chain(error: &anyhow::Error) -> String {
+pub(crate) fn chain(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain() {
         let message = cause.to_string();

@@ -4,16 +4,22 @@ mod args;
 mod commands;
 mod console;
 mod exit;
+mod record;
 mod report;
 mod signals;
+mod usage;
 mod values;
 
 use std::process::ExitCode;
 
+use anyhow::Context;
+use profiles_sync::progress::Progress;
+
 use crate::{
     args::{Command, LowArgs},
     console::Console,
-    exit::Exit,
+    exit::{Exit, Failure, chain},
+    record::Record,
 };
 
 /// Asks the system for large pages, as `.cargo/config.toml` says.
@@ -24,21 +30,61 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 fn main() -> ExitCode {
     match args::parse() {
         Ok(args) => run(&args).code(),
-        Err(error) => Exit::of_usage(&error).code(),
+        Err(error) => usage::report(&error).code(),
     }
 }
 
 fn run(args: &LowArgs) -> Exit {
     let console = Console::new(args);
+    let mut record = Record::of(&args.command);
     let done = match &args.command {
-        Command::Ingest(command) => commands::ingest::run(command, &console),
-        Command::Materialize(command) => commands::materialize::run(command, &console),
-        Command::Backfill(command) => commands::backfill::run(command, &console),
+        Command::Ingest(command) => commands::ingest::run(command, &console, &mut record),
+        Command::Materialize(command) => commands::materialize::run(command, &console, &mut record),
+        Command::Backfill(command) => commands::backfill::run(command, &console, &mut record),
         Command::Diff(command) => commands::diff::run(command, &console),
         Command::Generate(kind) => commands::generate::run(*kind, &console),
     };
-    match done {
-        Ok(exit) => exit,
-        Err(error) => Exit::of_error(&error, &console),
+    let (exit, failure) = match done {
+        Ok(exit) => (exit, None),
+        Err(error) => {
+            let (exit, failure) = Failure::of(&error);
+            console.error(&failure.error, failure.hint.as_deref());
+            (exit, Some(failure))
+        }
+    };
+    finish(args, &console, &mut record, exit, failure.as_ref())
+}
+
+/// Writes what machines read: the line in the run log, the object of `--json`.
+fn finish(
+    args: &LowArgs,
+    console: &Console,
+    record: &mut Record,
+    exit: Exit,
+    failure: Option<&Failure>,
+) -> Exit {
+    let written =
+        record.line(console.warnings(), failure).context("could not write the summary").and_then(|line| {
+            // A space that cannot be written to has been reported by a run that failed.
+            if let Err(error) = record.log(&line)
+                && failure.is_none()
+            {
+                console.warning(&format!(
+                    "the run is done, but is missing in the run log: {}",
+                    chain(&error.into())
+                ));
+            }
+            if args.command.prints_object(failure.is_some()) {
+                console.data("the summary", &line).context("the run is done")?;
+            }
+            Ok(())
+        });
+    match written {
+        Ok(()) => exit,
+        Err(error) => {
+            let (failed, failure) = Failure::of(&error);
+            console.error(&failure.error, failure.hint.as_deref());
+            if exit == Exit::Done { failed } else { exit }
+        }
     }
 }

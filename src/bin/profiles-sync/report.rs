@@ -9,6 +9,7 @@ use std::{
 };
 
 use profiles_sync::{
+    escape::escaped,
     ingest::IngestOptions,
     summary::{Fold, IngestSummary, MaterializeSummary},
     table::find::file_there,
@@ -19,15 +20,34 @@ use serde::Serialize;
 /// Longer lists of tables end in `and N more tables`.
 const TABLES_SHOWN: usize = 12;
 
-/// A summary as one line of JSON.
-pub(crate) fn json(summary: &impl Serialize) -> serde_json::Result<Vec<u8>> {
-    let mut line = serde_json::to_vec(summary)?;
+/// Text for people, as lines. Each line is made safe when it is shown, so a name from an input cannot add one.
+pub(crate) struct Report(Vec<String>);
+
+impl Report {
+    pub(crate) fn new(headline: String) -> Self {
+        Self(vec![headline])
+    }
+
+    pub(crate) fn line(&mut self, line: String) {
+        self.0.push(line);
+    }
+
+    /// The lines, escaped and joined.
+    pub(crate) fn text(&self) -> String {
+        let lines: Vec<_> = self.0.iter().map(|line| escaped(line)).collect();
+        lines.join("\n")
+    }
+}
+
+/// A value as one line of JSON.
+pub(crate) fn json(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
+    let mut line = escaped(&serde_json::to_string(value)?).into_owned().into_bytes();
     line.push(b'\n');
     Ok(line)
 }
 
 /// What a verification found.
-pub(crate) fn verified(verified: &Verified, options: &IngestOptions) -> String {
+pub(crate) fn verified(verified: &Verified, options: &IngestOptions) -> Report {
     let space = options.space.display();
     let mut text = if verified.differences.is_empty() {
         format!("{space} is as it was committed: ")
@@ -51,15 +71,16 @@ pub(crate) fn verified(verified: &Verified, options: &IngestOptions) -> String {
             count(verified.messages, "message"),
         );
     }
+    let mut report = Report::new(text);
     for difference in &verified.differences {
-        let _ = write!(text, "\n  {difference}");
+        report.line(format!("  {difference}"));
     }
-    text
+    report
 }
 
 /// The summary of an ingest.
-pub(crate) fn ingested(summary: &IngestSummary, options: &IngestOptions) -> String {
-    let mut text = format!(
+pub(crate) fn ingested(summary: &IngestSummary, options: &IngestOptions) -> Report {
+    let mut report = Report::new(format!(
         "{} {} ({}) from {} into {} in {}, {} events a second",
         if options.dry_run { "would ingest" } else { "ingested" },
         events_accepted(summary),
@@ -68,9 +89,9 @@ pub(crate) fn ingested(summary: &IngestSummary, options: &IngestOptions) -> Stri
         options.space.display(),
         seconds(summary.seconds),
         thousands(whole(summary.events_per_second)),
-    );
+    ));
     let rejected = summary.rejected.values().sum();
-    let mut lines = Lines::new(&mut text);
+    let mut lines = Lines::new(&mut report);
     if !summary.files_skipped.is_empty() {
         lines.number("files skipped", summary.files_skipped.len() as u64);
     }
@@ -106,11 +127,11 @@ pub(crate) fn ingested(summary: &IngestSummary, options: &IngestOptions) -> Stri
             ("identity_violations", "why identifiers were demoted, blocked or capped is in"),
         ] {
             if summary.rows.get(table).is_some_and(|rows| 0 < *rows) {
-                let _ = write!(text, "\n{what} {}", table_file(&options.space, table).display());
+                report.line(format!("{what} {}", table_file(&options.space, table).display()));
             }
         }
     }
-    text
+    report
 }
 
 /// How many events count, and out of how many where some do not: the lines below say what became of the others.
@@ -124,9 +145,9 @@ fn events_accepted(summary: &IngestSummary) -> String {
 }
 
 /// The summary of a materialize.
-pub(crate) fn materialized(summary: &MaterializeSummary) -> String {
+pub(crate) fn materialized(summary: &MaterializeSummary) -> Report {
     let read: u64 = summary.rows_read.values().sum();
-    let mut text = match summary.fold {
+    let mut report = Report::new(match summary.fold {
         Fold::Current => format!(
             "the views of {} reflect all raw rows, checked in {}",
             count(summary.profiles, "profile"),
@@ -146,8 +167,8 @@ pub(crate) fn materialized(summary: &MaterializeSummary) -> String {
             bytes(summary.bytes),
             seconds(summary.seconds),
         ),
-    };
-    let mut lines = Lines::new(&mut text);
+    });
+    let mut lines = Lines::new(&mut report);
     let rows = if summary.fold == Fold::Current { "rows" } else { "rows written" };
     lines.number(rows, summary.rows.values().sum());
     lines.tables(&summary.rows);
@@ -155,34 +176,34 @@ pub(crate) fn materialized(summary: &MaterializeSummary) -> String {
         lines.number("changes told", changes);
     }
     for view in &summary.views_not_selected {
-        let _ = write!(text, "\nleft out `{view}`: the config does not select it");
+        report.line(format!("left out `{view}`: the config does not select it"));
     }
     for (view, table) in &summary.views_left_out {
-        let _ = write!(text, "\nleft out `{view}`: it needs the raw table `{table}`");
+        report.line(format!("left out `{view}`: it needs the raw table `{table}`"));
     }
-    text
+    report
 }
 
 /// What to do about views that do not reflect all of a space.
-pub(crate) fn stale(views: &[(String, u64)], space: &Path) -> String {
+pub(crate) fn stale(views: &[(String, u64)], space: &Path) -> Report {
     let names: Vec<_> = views.iter().map(|(view, _)| view.as_str()).collect();
-    format!(
+    Report::new(format!(
         "the views do not reflect this yet: `{}`; run `profiles-sync materialize --space {}`",
         names.join("`, `"),
         space.display()
-    )
+    ))
 }
 
 /// Lines of a name and a number under the headline.
-struct Lines<'a>(&'a mut String);
+struct Lines<'a>(&'a mut Report);
 
 impl<'a> Lines<'a> {
-    fn new(text: &'a mut String) -> Self {
-        Self(text)
+    fn new(report: &'a mut Report) -> Self {
+        Self(report)
     }
 
     fn number(&mut self, name: &str, number: u64) {
-        let _ = write!(self.0, "\n  {name:<36}{:>15}", thousands(number));
+        self.0.line(format!("  {name:<36}{:>15}", thousands(number)));
     }
 
     fn indented(&mut self, numbers: &BTreeMap<String, u64>) {
@@ -298,8 +319,9 @@ mod tests {
     #[test]
     fn a_long_list_of_tables_is_cut() {
         let rows = (1..=20).map(|at| (format!("table_{at:02}"), at)).collect();
-        let mut text = String::new();
-        Lines::new(&mut text).tables(&rows);
+        let mut report = Report::new(String::new());
+        Lines::new(&mut report).tables(&rows);
+        let text = report.text();
         let lines: Vec<_> = text.lines().skip(1).collect();
         assert_eq!(lines.len(), TABLES_SHOWN);
         assert!(lines[0].trim_start().starts_with("table_20 "));

@@ -9,7 +9,7 @@ use std::{
 };
 
 use signal_hook::{
-    consts::{SIGHUP, SIGINT, SIGTERM},
+    consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ},
     flag,
 };
 
@@ -19,6 +19,8 @@ static SIGNAL: LazyLock<Arc<AtomicUsize>> = LazyLock::new(Arc::default);
 
 /// From here on the first signal is only noted.
 pub(crate) fn watch() -> io::Result<()> {
+    // A file larger than the limit is an error of the write then, which has a path and a hint.
+    flag::register(SIGXFSZ, Arc::default())?;
     let hangup = hangup_counts().then_some(SIGHUP);
     for signal in [SIGINT, SIGTERM].into_iter().chain(hangup) {
         // Registered first, so that it sees the flag as the signal before left it.

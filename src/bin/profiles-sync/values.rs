@@ -6,16 +6,7 @@ use profiles_sync::{diff::fail_on::Kind, event::timestamp::parse_micros, ingest:
 
 /// Lines, or a percentage of them.
 pub(crate) fn max_rejects(text: &str) -> Result<MaxRejects, String> {
-    match text.strip_suffix('%') {
-        Some(percent) => match percent.parse() {
-            Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(MaxRejects::Percent(percent)),
-            _ => Err("a percentage is a number from 0% to 100%, such as 1% or 0.5%".to_owned()),
-        },
-        None => text
-            .parse()
-            .map(MaxRejects::Lines)
-            .map_err(|_| "a whole number of lines such as 100, or a percentage such as 1%".to_owned()),
-    }
+    text.parse()
 }
 
 /// Bytes, with a unit or without.

@@ -5,19 +5,19 @@ use std::collections::BTreeMap;
 use regex::Regex;
 
 use super::DAY;
-use crate::identity::{
-    rules::{Compression, Normalize, Rules, SegmentIdStyle, TypeRules, suggested_blocks},
-    types::KNOWN_TYPES,
+use crate::{
+    event::reject::MaxRejects,
+    identity::{
+        rules::{Compression, Normalize, Rules, TypeRules, suggested_blocks},
+        types::KNOWN_TYPES,
+    },
 };
 
 /// Writes rules as a config with comments, which reads back as the same rules.
 #[must_use]
 pub fn print(rules: &Rules) -> String {
     let mut out = String::from(HEAD);
-    let style = match rules.segment_ids {
-        SegmentIdStyle::Ksuid => "ksuid",
-        SegmentIdStyle::Sequential => "sequential",
-    };
+    let style = rules.segment_ids.word();
     push(
         &mut out,
         "\"ksuid\" (derived from the founding event) or \"sequential\" (profile_1, profile_2: for examples).",
@@ -55,6 +55,16 @@ pub fn print(rules: &Rules) -> String {
         &mut out,
         "At most this many trait names on one profile, removed ones too. Beyond it new names are left out.",
         &format!("max_traits = {}", rules.max_traits),
+    );
+    push(
+        &mut out,
+        "A run fails if it rejects more than this many lines, or more than this many per cent of all events and rejects.\n\
+         # If it is not set: \"5%\", and never for 100 rejects or fewer.",
+        &match rules.max_rejects {
+            Some(MaxRejects::Lines(most)) => format!("max_rejects = {most}"),
+            Some(most) => format!("max_rejects = \"{most}\""),
+            None => "# max_rejects = \"5%\"".to_owned(),
+        },
     );
     out.push_str("\n[identity]\n");
     push(

@@ -122,7 +122,9 @@ fn an_event_gets_the_segment_id_that_its_identifier_was_first_mapped_to() {
         event("m2", "2026-01-02T00:00:00Z", &json!({"anonymousId": "a"})),
     ];
     work.write("old.ndjson", old.concat() + "no event\n");
-    let summary = told(&work, &["backfill", "events", "old.ndjson", "--space", "space"]);
+    let args = ["backfill", "events", "old.ndjson", "--space", "space", "-q", "--json"];
+    let assert = work.program(&args).assert().success();
+    let summary: Value = serde_json::from_slice(&assert.get_output().stdout).unwrap();
     assert_eq!([&summary["written"], &summary["known"], &summary["unresolved"]], [3, 1, 1]);
     assert_eq!(summary["rejected"], json!({"not_json": 1}));
     let rows = work.rows("space/pages.ndjson");
@@ -288,7 +290,7 @@ fn what_is_no_event_table_and_what_is_no_dump_is_refused() {
     let said = String::from_utf8(misspelt.assert().success().get_output().stderr.clone()).unwrap();
     assert!(said.contains("no event of the window goes to `oder_completed`"), "{said}");
     let said = refused(&work, &[&backfill[..], &["--max-rejects", "0"]].concat());
-    assert!(said.contains("1 of 2 lines rejected"), "{said}");
+    assert!(said.contains("1 of 2 events and lines rejected"), "{said}");
     work.write("dump.ndjson", "no event\n");
     let said = refused(&work, &backfill);
     assert!(said.contains("not one event"), "{said}");

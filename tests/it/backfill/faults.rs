@@ -109,6 +109,7 @@ fn kth_change_fails(compress: Compression) {
             until: None,
             tables: Vec::new(),
             max_rejects: None,
+            rejects: None,
             memory: Some(1 << 20),
             dry_run: false,
             wait: 0,

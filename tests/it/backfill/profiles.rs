@@ -280,9 +280,10 @@ fn adopted_profiles_are_older_than_live_ones_whenever_they_come() {
     };
     work.write("meet.ndjson", meet("m2", "b", "jane"));
     work.write("again.ndjson", meet("m3", "a", "jane"));
-    run(&work, &["ingest", "meet.ndjson", "--space", "space"]);
+    let style = ["--segment-ids", "sequential"];
+    run(&work, &[&["ingest", "meet.ndjson", "--space", "space"][..], &style].concat());
     std::fs::remove_dir_all(work.path("space/.state")).unwrap();
-    run_with_notice(&work, &["ingest", "again.ndjson", "--space", "space"]);
+    run_with_notice(&work, &[&["ingest", "again.ndjson", "--space", "space"][..], &style].concat());
     assert_whole(&work, "space");
     let merges = &meaning(&work, "space")[1];
     // Without clocks the order of ids decides.

@@ -99,6 +99,24 @@ pub(crate) enum BackfillWhat {
 }
 
 impl BackfillArgs {
+    /// The words that select it.
+    pub(crate) fn name(&self) -> &'static str {
+        match &self.what {
+            BackfillWhat::Profiles(_) => "backfill profiles",
+            BackfillWhat::Events(_) => "backfill events",
+            BackfillWhat::Raw(_) => "backfill raw",
+        }
+    }
+
+    /// Where to, and how.
+    pub(crate) fn target(&self) -> &Target {
+        match &self.what {
+            BackfillWhat::Profiles(args) => &args.target,
+            BackfillWhat::Events(args) => &args.target,
+            BackfillWhat::Raw(args) => &args.target,
+        }
+    }
+
     /// The flags on messages.
     pub(crate) fn messages(&self) -> Messages {
         match &self.what {
@@ -163,12 +181,19 @@ pub(crate) struct EventsArgs {
     /// default there is no end.
     #[arg(long, value_name = "T", value_parser = values::as_of, help_heading = "Input")]
     pub(crate) until: Option<i64>,
-    /// Fail above N rejected lines, or P% of all lines
+    /// Fail above N rejected lines, or P% of all; 5%
     ///
-    /// Lines that cannot be used are counted and left out. With this flag a run that rejects more than N lines, or more than P
-    /// per cent of the lines that are not blank, fails and commits nothing.
+    /// Lines that cannot be used are counted and left out. If more than N lines are rejected, or more than P per cent of all
+    /// events and rejected lines, the run fails and commits nothing. By default 5%, and never for 100 rejected lines or
+    /// fewer. Overrides `max_rejects` in the config.
     #[arg(long, value_name = "N|P%", value_parser = values::max_rejects, help_heading = "Input")]
     pub(crate) max_rejects: Option<MaxRejects>,
+    /// List the rejected lines in FILE, whatever happens
+    ///
+    /// Writes every rejected line to FILE with its reason, also with --dry-run and also if the run fails because there are too
+    /// many. FILE is replaced.
+    #[arg(long, value_name = "FILE", help_heading = "Input")]
+    pub(crate) rejects: Option<PathBuf>,
     /// Hold at most about SIZE of events in memory
     ///
     /// How much memory the run may take for its events, such as 512M or 4G. The result is the same. By default half of the

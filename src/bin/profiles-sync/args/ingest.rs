@@ -68,13 +68,19 @@ pub(crate) struct IngestArgs {
     /// cannot be used are set aside once more.
     #[arg(long, conflicts_with = "verify", help_heading = "Input")]
     pub(crate) again: bool,
-    /// Fail above N rejected lines, or P% of all lines
+    /// Fail above N rejected lines, or P% of all; 5%
     ///
-    /// Lines that cannot be used are set aside in `rejected.ndjson` with the reason, and the run goes on. With this
-    /// flag a run that rejects more than N lines, or more than P per cent of the lines that are not blank, fails and
-    /// commits nothing.
+    /// Lines that cannot be used are set aside in `rejected.ndjson` with the reason, and the run goes on. If more than N
+    /// lines are rejected, or more than P per cent of all events and rejected lines, the run fails and commits nothing. By
+    /// default 5%, and never for 100 rejected lines or fewer. Overrides `max_rejects` in the config.
     #[arg(long, value_name = "N|P%", value_parser = values::max_rejects, help_heading = "Input")]
     pub(crate) max_rejects: Option<MaxRejects>,
+    /// List the rejected lines in FILE, whatever happens
+    ///
+    /// Writes every rejected line to FILE with its reason, as `rejected.ndjson` of the space lists it, also with --dry-run and
+    /// also if the run fails because there are too many. FILE is replaced.
+    #[arg(long, value_name = "FILE", help_heading = "Input")]
+    pub(crate) rejects: Option<PathBuf>,
     /// Hold at most about SIZE of events in memory
     ///
     /// How much memory the run may take for its events, such as 512M or 4G; larger runs are sorted in parts in temporary

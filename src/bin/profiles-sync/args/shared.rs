@@ -11,15 +11,16 @@ use crate::values;
 pub(crate) struct Messages {
     /// Print the summary as one JSON object on stdout
     ///
-    /// Prints the summary as one JSON object on the standard output, instead of the one for people.
+    /// Prints the summary as one JSON object on the standard output, instead of the one for people; also if the run fails.
     #[arg(long, overrides_with = "no_json", help_heading = "Messages")]
     pub(crate) json: bool,
     #[arg(long, hide = true, overrides_with = "json")]
     no_json: bool,
-    /// Say nothing when all goes well
+    /// Print only warnings and errors
     ///
     /// Prints neither progress nor notices nor, when all goes well, the summary for people. Errors, warnings and what is found
-    /// wrong are printed; --json still prints its object.
+    /// wrong are printed, such as a run that ingested nothing, a changed config, or rejected or late events from 0.1 % of
+    /// all on; --json still prints its object.
     #[arg(short, long, overrides_with = "no_quiet", help_heading = "Messages")]
     pub(crate) quiet: bool,
     #[arg(long, hide = true, overrides_with = "quiet")]

@@ -4,31 +4,33 @@ use anyhow::Result;
 use profiles_sync::{
     backfill::{
         ProfilesOptions,
-        events::{EventsOptions, events},
+        events::{EventsOptions, events_into},
         profiles,
         raw::{RawOptions, raw},
     },
     files::Files,
+    summary::EventsSummary,
 };
 
 use crate::{
     args::{BackfillArgs, BackfillWhat, EventsArgs, ProfilesArgs, RawArgs},
-    commands::{on_threads, print_json},
+    commands::on_threads,
     console::Console,
     exit::Exit,
+    record::{Record, Summary},
     report,
 };
 
 /// Runs the subcommand.
-pub(crate) fn run(args: &BackfillArgs, console: &Console) -> Result<Exit> {
+pub(crate) fn run(args: &BackfillArgs, console: &Console, record: &mut Record) -> Result<Exit> {
     match &args.what {
-        BackfillWhat::Profiles(args) => run_profiles(args, console),
-        BackfillWhat::Events(args) => run_events(args, console),
-        BackfillWhat::Raw(args) => run_raw(args, console),
+        BackfillWhat::Profiles(args) => run_profiles(args, console, record),
+        BackfillWhat::Events(args) => run_events(args, console, record),
+        BackfillWhat::Raw(args) => run_raw(args, console, record),
     }
 }
 
-fn run_profiles(args: &ProfilesArgs, console: &Console) -> Result<Exit> {
+fn run_profiles(args: &ProfilesArgs, console: &Console, record: &mut Record) -> Result<Exit> {
     let options = ProfilesOptions {
         state: args.state.clone(),
         space: args.target.space.clone(),
@@ -38,16 +40,15 @@ fn run_profiles(args: &ProfilesArgs, console: &Console) -> Result<Exit> {
         wait: args.target.wait.seconds(),
     };
     let summary = on_threads(args.target.threads.given(), || profiles(&options, &Files::real(), console))??;
-    if args.messages.json {
-        print_json(&summary, console)?;
-    } else {
-        console.end_step();
+    console.end_step();
+    if !args.messages.json {
         console.say(&report::backfill::profiles(&summary, &options));
     }
+    record.summary = Summary::Profiles(summary);
     Ok(Exit::Done)
 }
 
-fn run_events(args: &EventsArgs, console: &Console) -> Result<Exit> {
+fn run_events(args: &EventsArgs, console: &Console, record: &mut Record) -> Result<Exit> {
     let options = EventsOptions {
         inputs: args.dumps.clone(),
         space: args.target.space.clone(),
@@ -57,21 +58,29 @@ fn run_events(args: &EventsArgs, console: &Console) -> Result<Exit> {
         until: args.until,
         tables: args.tables.clone(),
         max_rejects: args.max_rejects,
+        rejects: args.rejects.clone(),
         memory: args.memory,
         dry_run: args.target.dry_run,
         wait: args.target.wait.seconds(),
     };
-    let summary = on_threads(args.target.threads.given(), || events(&options, &Files::real(), console))??;
-    if args.messages.json {
-        print_json(&summary, console)?;
-    } else {
-        console.end_step();
+    let mut summary = EventsSummary::default();
+    let done = on_threads(args.target.threads.given(), || {
+        events_into(&options, &Files::real(), console, &mut summary)
+    });
+    // What was counted is worth to know also if the run failed.
+    if let Err(error) = done.and_then(|done| Ok(done?)) {
+        record.summary = Summary::Events(summary);
+        return Err(error);
+    }
+    console.end_step();
+    if !args.messages.json {
         console.say(&report::backfill::events(&summary, &options));
     }
+    record.summary = Summary::Events(summary);
     Ok(Exit::Done)
 }
 
-fn run_raw(args: &RawArgs, console: &Console) -> Result<Exit> {
+fn run_raw(args: &RawArgs, console: &Console, record: &mut Record) -> Result<Exit> {
     let options = RawOptions {
         raw: args.raw.clone(),
         space: args.target.space.clone(),
@@ -81,11 +90,10 @@ fn run_raw(args: &RawArgs, console: &Console) -> Result<Exit> {
         wait: args.target.wait.seconds(),
     };
     let summary = on_threads(args.target.threads.given(), || raw(&options, &Files::real(), console))??;
-    if args.messages.json {
-        print_json(&summary, console)?;
-    } else {
-        console.end_step();
+    console.end_step();
+    if !args.messages.json {
         console.say(&report::backfill::raw(&summary, &options));
     }
+    record.summary = Summary::Raw(summary);
     Ok(Exit::Done)
 }

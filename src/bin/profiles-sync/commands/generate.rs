@@ -28,10 +28,19 @@ pub(crate) fn run(kind: Generate, console: &Console) -> Result<Exit> {
         Some(shell) => {
             let name = command.get_name().to_owned();
             generate(shell, &mut command, name, &mut out);
+            if shell == Shell::Bash {
+                out = mend_bash(&String::from_utf8(out)?).into_bytes();
+            }
         }
     }
     console.data("the text", &out)?;
     Ok(Exit::Done)
+}
+
+/// The generator spells the program's name, which has a hyphen, in two ways: one where it notes the subcommand that was typed,
+/// another where it looks that up. So nothing was completed after a subcommand.
+fn mend_bash(script: &str) -> String {
+    script.replace("profiles__subcmd__sync", "profiles__sync")
 }
 
 /// One page for everything: the sections of each subcommand stand as subsections, in place of a page of its own.

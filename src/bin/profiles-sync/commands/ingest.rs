@@ -4,24 +4,24 @@ use anyhow::Result;
 use profiles_sync::{
     files::Files,
     identity::config,
-    ingest::{IngestOptions, ingest, load_rules},
+    ingest::{IngestOptions, ingest_into, load_rules},
     materialize::{MaterializeOptions, materialize, stale_views},
     progress::Progress,
     summary::{IngestSummary, MaterializeSummary},
     verify::verify,
 };
-use serde::Serialize;
 
 use crate::{
     args::IngestArgs,
-    commands::{interruptible, on_threads, print_json},
+    commands::{interruptible, on_threads},
     console::Console,
     exit::Exit,
+    record::{Record, Summary},
     report,
 };
 
 /// Runs the subcommand.
-pub(crate) fn run(args: &IngestArgs, console: &Console) -> Result<Exit> {
+pub(crate) fn run(args: &IngestArgs, console: &Console, record: &mut Record) -> Result<Exit> {
     let options = options(args);
     let files = Files::real();
     if args.print_config {
@@ -29,58 +29,63 @@ pub(crate) fn run(args: &IngestArgs, console: &Console) -> Result<Exit> {
         return Ok(Exit::Done);
     }
     if args.verify {
-        return verified(args, &options, &files, console);
+        return verified(args, &options, &files, console, record);
     }
-    let (ingested, views) = on_threads(args.threads.given(), || -> Result<_> {
-        let ingested = ingest(&options, &files, console)?;
+    let (mut ingested, mut made) = (IngestSummary::default(), None);
+    let done = on_threads(args.threads.given(), || -> Result<()> {
+        ingest_into(&options, &files, console, &mut ingested)?;
         console.end_step();
         if !args.messages.json {
             console.say(&report::ingested(&ingested, &options));
         }
-        let views = if args.materialize { Some(views(&options, &files, console)?) } else { None };
-        if views.is_none() && !options.dry_run {
+        if args.materialize {
+            let views = views(&options, &files, console)?;
+            if !args.messages.json {
+                console.say(&report::materialized(&views));
+            }
+            made = Some(views);
+        } else if !options.dry_run {
             // The run is done: what cannot be found out about the views is no reason to fail.
             match stale_views(&options.space, &files) {
                 Ok((stale, _)) if stale.is_empty() => {}
                 Ok((stale, _)) => console.say(&report::stale(&stale, &options.space)),
                 Err(error) => {
-                    console.warning(&format!("cannot tell whether the views are up to date: {error}"))
+                    console.warning(&format!("cannot tell whether the views are up to date: {error}"));
                 }
             }
         }
-        Ok((ingested, views))
-    })??;
-    match views {
-        None if args.messages.json => print_json(&ingested, console)?,
-        None => {}
-        Some(views) if args.messages.json => {
-            print_json(&Both { ingest: &ingested, materialize: &views }, console)?;
-        }
-        Some(views) => console.say(&report::materialized(&views)),
-    }
+        Ok(())
+    });
+    console.end_step();
+    // What was counted is worth to know also if the run failed.
+    let ingested = Box::new(ingested);
+    record.summary = if args.materialize {
+        Summary::IngestAndViews { ingest: ingested, materialize: made }
+    } else {
+        Summary::Ingest(ingested)
+    };
+    done??;
     Ok(Exit::Done)
 }
 
 /// `--verify`: reads what is there and changes nothing.
-fn verified(args: &IngestArgs, options: &IngestOptions, files: &Files, console: &Console) -> Result<Exit> {
+fn verified(
+    args: &IngestArgs,
+    options: &IngestOptions,
+    files: &Files,
+    console: &Console,
+    record: &mut Record,
+) -> Result<Exit> {
     let verified = on_threads(args.threads.given(), || verify(&options.space, files, console))?;
     let verified = interruptible(verified, "interrupted")?;
     console.end_step();
-    if args.messages.json {
-        console.data("the findings", &report::json(&verified)?)?;
-    } else if verified.differences.is_empty() {
-        console.say(&report::verified(&verified, options));
-    } else {
-        console.warn(&report::verified(&verified, options));
+    let is_right = verified.differences.is_empty();
+    if !args.messages.json {
+        let report = report::verified(&verified, options);
+        if is_right { console.say(&report) } else { console.insist(&report) }
     }
-    Ok(if verified.differences.is_empty() { Exit::Done } else { Exit::No })
-}
-
-/// The `--json` summary of a run that did both.
-#[derive(Serialize)]
-struct Both<'a> {
-    ingest: &'a IngestSummary,
-    materialize: &'a MaterializeSummary,
+    record.summary = Summary::Verified(verified);
+    Ok(if is_right { Exit::Done } else { Exit::No })
 }
 
 fn options(args: &IngestArgs) -> IngestOptions {
@@ -92,6 +97,7 @@ fn options(args: &IngestArgs) -> IngestOptions {
         segment_ids: args.segment_ids.map(Into::into),
         compress: args.compress.given(),
         max_rejects: args.max_rejects,
+        rejects: args.rejects.clone(),
         memory: args.memory,
         dry_run: args.dry_run,
         again: args.again,

@@ -13,14 +13,15 @@ use profiles_sync::{
 
 use crate::{
     args::MaterializeArgs,
-    commands::{interruptible, on_threads, print_json},
+    commands::{interruptible, on_threads},
     console::Console,
     exit::Exit,
+    record::{Record, Summary},
     report,
 };
 
 /// Runs the subcommand.
-pub(crate) fn run(args: &MaterializeArgs, console: &Console) -> Result<Exit> {
+pub(crate) fn run(args: &MaterializeArgs, console: &Console, record: &mut Record) -> Result<Exit> {
     let options = options(args);
     let files = Files::real();
     let summary = on_threads(args.threads.given(), || {
@@ -31,12 +32,11 @@ pub(crate) fn run(args: &MaterializeArgs, console: &Console) -> Result<Exit> {
         }
     })?;
     let summary = interruptible(summary, "interrupted, the views are as they were")?;
-    if args.messages.json {
-        print_json(&summary, console)?;
-    } else {
-        console.end_step();
+    console.end_step();
+    if !args.messages.json {
         console.say(&report::materialized(&summary));
     }
+    record.summary = Summary::Materialize(summary);
     Ok(Exit::Done)
 }
 

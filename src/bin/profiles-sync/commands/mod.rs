@@ -8,9 +8,8 @@ pub(crate) mod ingest;
 pub(crate) mod materialize;
 
 use anyhow::{Context, Result};
-use serde::Serialize;
 
-use crate::{console::Console, report, signals};
+use crate::signals;
 
 /// Runs a job on so many threads, all cores where none are asked for, with signals turned into a polite end.
 fn on_threads<T: Send>(threads: Option<usize>, job: impl FnOnce() -> T + Send) -> Result<T> {
@@ -30,10 +29,4 @@ fn interruptible<T>(result: profiles_sync::error::Result<T>, told: &'static str)
         let error = anyhow::Error::from(error);
         if interrupted { error.context(told) } else { error }
     })
-}
-
-/// Prints a summary as JSON. The job is done by now, and an error has to say so.
-fn print_json(summary: &impl Serialize, console: &Console) -> Result<()> {
-    let line = report::json(summary)?;
-    console.data("the summary", &line).context("the run is done")
 }

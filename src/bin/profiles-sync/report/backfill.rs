@@ -1,28 +1,26 @@
 //! What a backfill did, for people.
 
-use std::fmt::Write;
-
 use profiles_sync::{
     backfill::{ProfilesOptions, events::EventsOptions, raw::RawOptions},
     summary::{EventsSummary, ProfilesSummary, RawSummary},
 };
 
-use super::{Lines, bytes, count, seconds, table_file};
+use super::{Lines, Report, bytes, count, seconds, table_file};
 
 /// The summary of a backfill of profiles.
-pub(crate) fn profiles(summary: &ProfilesSummary, options: &ProfilesOptions) -> String {
-    let mut text = format!(
+pub(crate) fn profiles(summary: &ProfilesSummary, options: &ProfilesOptions) -> Report {
+    let mut report = Report::new(format!(
         "{} {} from {} into {} in {}",
         if options.dry_run { "would adopt" } else { "adopted" },
         count(summary.profiles, "profile"),
         options.state.display(),
         options.space.display(),
         seconds(summary.seconds),
-    );
+    ));
     if summary.adopted_before {
-        return text;
+        return report;
     }
-    let mut lines = Lines::new(&mut text);
+    let mut lines = Lines::new(&mut report);
     lines.number("merged segment ids adopted", summary.merged);
     lines.number("identifiers adopted", summary.identifiers.values().sum());
     lines.indented(&summary.identifiers);
@@ -36,20 +34,20 @@ pub(crate) fn profiles(summary: &ProfilesSummary, options: &ProfilesOptions) -> 
     }
     lines.number(if options.dry_run { "rows not added" } else { "rows added" }, summary.rows.values().sum());
     lines.tables(&summary.rows);
-    let _ = write!(text, "\nread `{}`", summary.tables_used.join("`, `"));
+    report.line(format!("read `{}`", summary.tables_used.join("`, `")));
     for (table, cost) in &summary.tables_missing {
-        let _ = write!(text, "\nwithout `{table}`: {cost}");
+        report.line(format!("without `{table}`: {cost}"));
     }
     if (!summary.conflicts.is_empty() || 0 < summary.older_rows) && !options.dry_run {
         let path = table_file(&options.space, "backfill_conflicts");
-        let _ = write!(text, "\nrows set aside, each with its reason, are in {}", path.display());
+        report.line(format!("rows set aside, each with its reason, are in {}", path.display()));
     }
-    text
+    report
 }
 
 /// The summary of a backfill of events.
-pub(crate) fn events(summary: &EventsSummary, options: &EventsOptions) -> String {
-    let mut text = format!(
+pub(crate) fn events(summary: &EventsSummary, options: &EventsOptions) -> Report {
+    let mut report = Report::new(format!(
         "{} {} of {} ({}) from {} into {} in {}",
         if options.dry_run { "would backfill" } else { "backfilled" },
         count(summary.written, "event"),
@@ -58,12 +56,12 @@ pub(crate) fn events(summary: &EventsSummary, options: &EventsOptions) -> String
         count(summary.files, "file"),
         options.space.display(),
         seconds(summary.seconds),
-    );
+    ));
     if let Some(since) = &summary.since {
         let until = summary.until.as_deref().unwrap_or("the end");
-        let _ = write!(text, "\nreceived from {since} to {until}");
+        report.line(format!("received from {since} to {until}"));
     }
-    let mut lines = Lines::new(&mut text);
+    let mut lines = Lines::new(&mut report);
     lines.number("outside the window", summary.outside_window);
     lines.number("there already", summary.known);
     lines.number("duplicates", summary.duplicates);
@@ -82,36 +80,36 @@ pub(crate) fn events(summary: &EventsSummary, options: &EventsOptions) -> String
     }
     lines.number(if options.dry_run { "rows not added" } else { "rows added" }, summary.rows.values().sum());
     lines.tables(&summary.rows);
-    text
+    report
 }
 
 /// The summary of a backfill of raw tables.
-pub(crate) fn raw(summary: &RawSummary, options: &RawOptions) -> String {
-    let mut text = format!(
+pub(crate) fn raw(summary: &RawSummary, options: &RawOptions) -> Report {
+    let mut report = Report::new(format!(
         "{} {} from {} into {} in {}",
         if options.dry_run { "would adopt" } else { "adopted" },
         count(summary.rows.values().sum(), "row"),
         options.raw.display(),
         options.space.display(),
         seconds(summary.seconds),
-    );
+    ));
     if summary.adopted_before {
-        return text;
+        return report;
     }
-    let mut lines = Lines::new(&mut text);
+    let mut lines = Lines::new(&mut report);
     lines.number("profiles", summary.profiles);
     lines.number("identifiers", summary.identifiers);
     lines.number("messages known", summary.messages);
     lines.number(if options.dry_run { "rows not added" } else { "rows added" }, summary.rows.values().sum());
     lines.tables(&summary.rows);
     if summary.as_views {
-        text.push_str("\nprofiles go on from what the views of these tables show");
+        report.line("profiles go on from what the views of these tables show".to_owned());
     }
     for (table, cost) in &summary.tables_missing {
-        let _ = write!(text, "\nwithout `{table}`: {cost}");
+        report.line(format!("without `{table}`: {cost}"));
     }
     if !summary.tables_passed_over.is_empty() {
-        let _ = write!(text, "\nnot adopted: `{}`", summary.tables_passed_over.join("`, `"));
+        report.line(format!("not adopted: `{}`", summary.tables_passed_over.join("`, `")));
     }
-    text
+    report
 }
