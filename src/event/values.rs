@@ -82,10 +82,12 @@ fn reads_as(cell: &[u8], doc: Document<'_>, index: u32) -> bool {
         && same(Document { text: cell, tokens: &tape.tokens }, 0, doc, index, Typing::Json)
 }
 
-/// Reads the text of a cell that is JSON, and not the JSON of a text: that stands in a cell without quotes.
+/// Reads the text of a cell that is JSON, but neither the JSON of a text, which is in a cell without quotes, nor null, which
+/// is an empty cell.
 fn read_cell(tape: &mut Tape, cell: &[u8]) -> bool {
     let spaced = |byte: Option<&u8>| byte.is_none_or(u8::is_ascii_whitespace);
-    !spaced(cell.first()) && !spaced(cell.last()) && tape.read(cell).is_ok() && !is_text(tape.tokens[0].kind)
+    let is_json = !spaced(cell.first()) && !spaced(cell.last()) && tape.read(cell).is_ok();
+    is_json && !matches!(tape.tokens[0].kind, Kind::Plain | Kind::Escaped | Kind::Null)
 }
 
 /// A value as a cell of a comma-separated file would have it.
@@ -326,6 +328,7 @@ mod tests {
         }
         assert!(check(r#""1.0""#, r#""1""#, Typing::Text) && !check(r#""1.0""#, r#""1""#, Typing::Csv));
         for (json, cell) in [
+            ("null", "null"),
             ("1", "01"),
             ("1", "+1"),
             ("1", "1."),
