@@ -31,12 +31,13 @@ use self::{
 use crate::{
     collections::Set,
     error::{Error, Result},
-    event::timestamp::Millis,
+    event::{order::EventKey, timestamp::Millis},
     files::Files,
     identity::{config, resolver::Resolver, rules::Rules, types::Types},
     progress::Progress,
     raw::{Rows, id_graph_updates},
     read::{
+        digest::Hashing,
         inputs::{self, Input},
         plan::plan,
         scan::{Look, Scanned, Scanner, look_again},
@@ -45,8 +46,8 @@ use crate::{
     },
     space::{
         commit::{STATE, Space},
-        event_rows::Backfilled,
-        manifest::{ConfigUsed, Manifest, Run, RunInput},
+        event_rows::{Backfilled, newest_arrival},
+        manifest::{ConfigUsed, Job, Manifest, Run, RunInput},
         state::{DiskShelves, Reading},
     },
     summary::IngestSummary,
@@ -126,7 +127,8 @@ pub fn ingest_into(
     let spill = Spill::new(&space.folder().join(STATE));
     let known = if options.again { Set::default() } else { space.manifest.known_inputs() };
     let mut seen = IngestSummary::default();
-    let mut looked = look_at(&inputs, memory, &spill, &known, files, progress, &mut seen)?;
+    let hashing = space.manifest.hashing();
+    let mut looked = look_at(&inputs, memory, &hashing, &spill, &known, files, progress, &mut seen)?;
     let (mut look, mut reading) = (Look::Quick, Reading::Lazy);
     loop {
         *summary = seen.clone();
@@ -146,6 +148,7 @@ pub fn ingest_into(
     if let Some(warning) = refusal::nothing_new(summary, options.dry_run) {
         progress.warning(&warning);
     }
+    warn_of_late(summary, progress);
     summary.seconds = started.elapsed().as_secs_f64();
     summary.events_per_second = refusal::real(summary.events) / summary.seconds.max(1e-9);
     Ok(())
@@ -161,6 +164,21 @@ fn refuse_other_segment_ids(space: &Path, manifest: &Manifest, rules: &Rules) ->
     Err(Error::file(space, format!("its segment ids are `{used}`, and new ones cannot be `{wanted}`")).hint(
         format!("give `--segment-ids {used}`, or set `segment_ids = \"{used}\"` in the config, or give a new space with `--space DIR`"),
     ))
+}
+
+/// Reports late events. A few of them are no reason to disturb somebody who asked for quiet.
+fn warn_of_late(summary: &IngestSummary, progress: &dyn Progress) {
+    const MANY: u64 = 1000;
+    let message = match summary.late {
+        0 => return,
+        1 => "1 event is late: it comes before the newest event of an earlier run, and was resolved after it"
+            .to_owned(),
+        n => format!(
+            "{n} events are late: they come before the newest event of an earlier run, and were resolved after it"
+        ),
+    };
+    let message = format!("{message}; one run over all events may give another graph");
+    if summary.late * MANY < summary.events { progress.notice(&message) } else { progress.warning(&message) }
 }
 
 /// The rules in force: the config given, else the one in the space, else the defaults; and what the options override.
@@ -247,9 +265,11 @@ impl Looked<'_> {
     }
 }
 
+#[expect(clippy::too_many_arguments, reason = "wiring")]
 fn look_at<'a>(
     inputs: &[Input],
     memory: u64,
+    hashing: &Hashing,
     spill: &'a Spill,
     known: &Set<(String, Option<String>)>,
     files: &Files,
@@ -257,8 +277,8 @@ fn look_at<'a>(
     summary: &mut IngestSummary,
 ) -> Result<Looked<'a>> {
     progress.start("looking", None);
-    let packed = Scanner::new(Look::Quick, memory / 4, spill, files, progress);
-    let plain = Scanner::new(Look::Quick, KEPT.min(memory / 8), spill, files, progress);
+    let packed = Scanner::new(Look::Quick, memory / 4, hashing, spill, files, progress);
+    let plain = Scanner::new(Look::Quick, KEPT.min(memory / 8), hashing, spill, files, progress);
     let scan = |(number, input): (u32, &Input)| -> Result<Scanned> {
         let known = |digest: &str| known.contains(&(digest.to_owned(), input.source.clone()));
         let scanner = if inputs::packed(input, files)? { &packed } else { &plain };
@@ -345,8 +365,8 @@ fn run(
     progress.start("ingesting", Some(n_bytes));
     let rows = if options.dry_run { Rows::Counted } else { Rows::Written };
     let names = EventNames::of(&space.manifest, rules);
-    let uuid_ts = space.manifest.uuid_ts;
-    let mut stage = resolve::Stage::new(resolver, replayed.accepted, uuid_ts, names, rules, &types, rows);
+    let clocks = (space.manifest.uuid_ts, newest_before(space, files, &meter)?);
+    let mut stage = resolve::Stage::new(resolver, replayed.accepted, clocks, names, rules, &types, rows);
     let list = options.rejects.as_deref().map(|path| RejectList::new(path, files)).transpose()?;
     let Rejected { first, all } = pipeline::run(
         space,
@@ -373,6 +393,7 @@ fn run(
     }
     let mut manifest = space.manifest.clone();
     manifest.uuid_ts = stage.uuid_ts();
+    manifest.newest = stage.newest();
     manifest.config = Some(ConfigUsed::of(rules));
     manifest.runs.push(Run {
         inputs: looked.read.clone(),
@@ -411,4 +432,15 @@ fn set_aside(
         table.added(1, files)
     })?;
     list.map_or(Ok(()), RejectList::finish)
+}
+
+/// The greatest key that earlier runs accepted. Earlier versions of the program did not record it: then only the time counts at
+/// which the newest event in the event tables arrived.
+fn newest_before(space: &Space, files: &Files, meter: &Meter<'_>) -> Result<Option<EventKey>> {
+    let manifest = &space.manifest;
+    let is_ingested = |run: &Run| run.job == Job::Ingest && 0 < run.accepted;
+    if manifest.newest.is_some() || !manifest.runs.iter().any(is_ingested) {
+        return Ok(manifest.newest.clone());
+    }
+    Ok(newest_arrival(space.folder(), manifest, files, meter)?.map(EventKey::first_at))
 }

@@ -33,6 +33,8 @@ pub struct IngestSummary {
     pub duplicates: u64,
     /// Events that reached resolution and stand in the event tables.
     pub accepted: u64,
+    /// Accepted events that come before the newest event of an earlier run.
+    pub late: u64,
     /// Accepted events left without a profile.
     pub unresolved: u64,
     /// Rejected lines (and batch items) by reason.

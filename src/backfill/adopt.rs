@@ -17,7 +17,7 @@ use crate::{
     event::timestamp::Micros,
     files::Files,
     identity::{
-        graph::{NO_TIME, ProfileId},
+        graph::{MappedIdentifier, NO_TIME, ProfileId},
         packed_traits::PackedValue,
         traits::{ProfileTraits, SetAt},
         types::{TypeId, Types},
@@ -166,7 +166,7 @@ impl Adopter<'_> {
             let from = self.create(segment_id, None)?;
             let row = self.clocks.next(profile.received_at);
             let graph = &mut self.replayed.graph;
-            graph.merge(from, into);
+            graph.merge(from, into, row.uuid_ts);
             graph.saw_seq(into, row.seq);
             let table = self.space.table(id_graph_updates::TABLE);
             let out = self.space.tables()[table].pending();
@@ -180,7 +180,7 @@ impl Adopter<'_> {
 
     fn create(&mut self, segment_id: &str, received_at: Option<Micros>) -> Result<ProfileId> {
         let row = self.clocks.next(received_at);
-        let profile = self.replayed.graph.create(segment_id);
+        let profile = self.replayed.graph.create(segment_id, row.uuid_ts);
         self.replayed.graph.saw_seq(profile, row.seq);
         let table = self.space.table(id_graph_updates::TABLE);
         push_graph_row(self.space.tables()[table].pending(), &row, segment_id, segment_id);
@@ -218,7 +218,13 @@ impl Adopter<'_> {
                 }
                 (None, Some(profile)) => {
                     let row = self.clocks.next(identifier.clock.received_at());
-                    graph.map(identifier.key, type_ids[identifier.kind as usize], profile, NO_TIME);
+                    graph.map(MappedIdentifier {
+                        key: identifier.key,
+                        timestamp: NO_TIME,
+                        uuid_ts: row.uuid_ts,
+                        profile,
+                        type_id: type_ids[identifier.kind as usize],
+                    });
                     graph.saw_seq(profile, row.seq);
                     let out = self.space.tables()[table].pending();
                     push_mapping_row(out, &row, name, value, graph.segment_id(profile));

@@ -34,6 +34,7 @@ use crate::{
     progress::Progress,
     raw::{Rows, event_row::Notes},
     read::{
+        digest::Hashing,
         inputs::{self, Input},
         plan::plan,
         scan::{Look, Scanned, Scanner},
@@ -152,7 +153,8 @@ pub fn events_into(
     let memory = options.memory.unwrap_or_else(default_memory);
     let spill = Spill::new(&space.folder().join(STATE));
     let mut counted = IngestSummary::default();
-    let mut looked = look_at(&inputs, memory, &spill, files, progress, &mut counted)?;
+    let hashing = space.manifest.hashing();
+    let mut looked = look_at(&inputs, memory, &hashing, &spill, files, progress, &mut counted)?;
     let window = Window::of(options, looked.newest);
     let of_dumps = (looked.earliest.saturating_mul(1000), looked.newest.unwrap_or_default() * 1000);
     looked.units = plan(looked.units, &inputs, memory / 6, &spill, files, progress)?;
@@ -271,14 +273,15 @@ struct Looked {
 fn look_at(
     inputs: &[Input],
     memory: u64,
+    hashing: &Hashing,
     spill: &Spill,
     files: &Files,
     progress: &dyn Progress,
     counted: &mut IngestSummary,
 ) -> Result<Looked> {
     progress.start("looking", None);
-    let packed = Scanner::new(Look::Thorough, memory / 4, spill, files, progress);
-    let plain = Scanner::new(Look::Thorough, KEPT.min(memory / 8), spill, files, progress);
+    let packed = Scanner::new(Look::Thorough, memory / 4, hashing, spill, files, progress);
+    let plain = Scanner::new(Look::Thorough, KEPT.min(memory / 8), hashing, spill, files, progress);
     let numbered: Vec<(u32, &Input)> = (0..).zip(inputs).collect();
     let scan = |(number, input): (u32, &Input)| -> Result<Scanned> {
         let scanner = if inputs::packed(input, files)? { &packed } else { &plain };

@@ -20,10 +20,7 @@ use crate::{
     identity::{graph::Graph, packed_traits::PackedTraits, rules::Compression, types::Types},
     ingest::compression_of,
     progress::Progress,
-    read::{
-        digest::Digest,
-        lines::{BOM, MAX_LINE, blank, lines},
-    },
+    read::lines::{BOM, MAX_LINE, blank, lines},
     space::{
         adopted,
         commit::Space,
@@ -82,7 +79,7 @@ pub fn raw(options: &RawOptions, files: &Files, progress: &dyn Progress) -> Resu
     meter.start("reading raw tables", None);
     let mut inputs = Vec::new();
     for (name, parts) in &export.tables {
-        let (mut digest, mut bytes) = (Digest::default(), 0);
+        let (mut digest, mut bytes) = (blake3::Hasher::new(), 0);
         for part in parts {
             bytes += take_in(&mut digest, &Source::open(part, files)?, &meter)?;
         }

@@ -2,7 +2,10 @@
 //!
 //! A replay does the same, by creating adopted profiles first.
 
-use crate::identity::graph::{Graph, ProfileId};
+use crate::{
+    event::timestamp::Micros,
+    identity::graph::{Graph, MappedIdentifier, NO_CLOCK, ProfileId},
+};
 
 /// The same graph with other numbers: of the profiles from `first_new` on, which were adopted just now, each stands before
 /// those from `first_live` on, which are not adopted.
@@ -17,7 +20,7 @@ pub fn adopted_first(graph: &Graph, first_live: usize, first_new: usize) -> Grap
     let states: Vec<_> = graph.profile_states().collect();
     let mut reordered = Graph::default();
     for old in order.clone() {
-        reordered.create(states[old].segment_id);
+        reordered.create(states[old].segment_id, states[old].created);
     }
     for old in order {
         let state = &states[old];
@@ -28,16 +31,22 @@ pub fn adopted_first(graph: &Graph, first_live: usize, first_new: usize) -> Grap
             reordered.set_traits(profile, state.traits.clone());
         }
     }
+    let mut merged_at: Vec<Micros> = vec![NO_CLOCK; n_profiles];
+    for (id, state) in (0..).zip(&states) {
+        if state.canonical == id {
+            graph.merged(id).iter().for_each(|&(merged, uuid_ts)| merged_at[merged as usize] = uuid_ts);
+        }
+    }
     for (old, state) in states.iter().enumerate() {
         let (profile, canonical) = (numbers[old], numbers[state.canonical as usize]);
         if profile != canonical {
-            reordered.merge(profile, canonical);
+            reordered.merge(profile, canonical, merged_at[old]);
         }
     }
     reordered.reserve_identifiers(graph.n_identifiers());
     for identifier in graph.mapped_identifiers() {
         let profile = numbers[identifier.profile as usize];
-        reordered.map(identifier.key, identifier.type_id, profile, identifier.timestamp);
+        reordered.map(MappedIdentifier { profile, ..identifier });
     }
     reordered
 }

@@ -30,7 +30,6 @@ use crate::{
         traits::{PathId, TraitNames},
     },
     raw::names::snake_case,
-    read::digest::Digest,
     space::manifest::{Manifest, RunInput},
     table::{
         blocks::{Meter, Problem, line_error},
@@ -185,7 +184,7 @@ impl State {
         let mut claims = Claims::default();
         for (place, range) in (0_u8..).zip(ranges) {
             let Some(range) = range else { continue };
-            let (mut digest, mut bytes) = (Digest::default(), 0);
+            let (mut digest, mut bytes) = (blake3::Hasher::new(), 0);
             for source in &state.sources[range.clone()] {
                 bytes += take_in(&mut digest, source, meter)?;
             }

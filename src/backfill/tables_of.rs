@@ -7,10 +7,7 @@ use crate::{
     event::Call,
     files::Files,
     raw::{external_id_mapping_updates, id_graph_updates, names::BUILT_IN_TABLES, profile_traits_updates},
-    read::{
-        digest::{Digest, PIECE},
-        lines::BOM,
-    },
+    read::{digest::PIECE, lines::BOM},
     space::{
         manifest::{Manifest, RunInput},
         tables::part_of,
@@ -120,8 +117,9 @@ fn cost_of(table: &str) -> &'static str {
     }
 }
 
-/// Takes a file into a digest; says how many bytes it has.
-pub fn take_in(digest: &mut Digest, source: &Source, meter: &Meter<'_>) -> Result<u64> {
+/// Takes a file into a digest; says how many bytes it has. A table that was adopted before is known by its digest, so the
+/// hash is one whose collisions nobody can make.
+pub fn take_in(digest: &mut blake3::Hasher, source: &Source, meter: &Meter<'_>) -> Result<u64> {
     let mut offset = 0;
     while offset < source.length() {
         let mut piece = vec![0; as_size((source.length() - offset).min(PIECE))];
@@ -135,6 +133,7 @@ pub fn take_in(digest: &mut Digest, source: &Source, meter: &Meter<'_>) -> Resul
 
 /// A table as it is listed among the inputs of a run.
 #[must_use]
-pub fn input(table: &str, digest: &Digest, bytes: u64) -> RunInput {
-    RunInput { name: table.to_owned(), digest: digest.hex(), source: None, bytes, lines: 0 }
+pub fn input(table: &str, digest: &blake3::Hasher, bytes: u64) -> RunInput {
+    let digest = digest.finalize().to_hex().to_string();
+    RunInput { name: table.to_owned(), digest, source: None, bytes, lines: 0 }
 }

@@ -130,6 +130,15 @@ impl Accepted {
         Ok(())
     }
 
+    /// Takes in a message that was accepted, unless it is here already with this time. Nothing may be on a shelf.
+    pub fn remember_once(&mut self, message_key: u128, received_at: Millis) {
+        debug_assert!(self.shelved.is_none(), "messages are spilled only while events are accepted");
+        let message = Message { key: Key::from(message_key), received_at };
+        if self.messages.find(message.key.hash(), |known| *known == message).is_none() {
+            self.messages.insert_unique(message.key.hash(), message, hash_of);
+        }
+    }
+
     /// Puts all messages that are here on a shelf.
     fn clear_away(&mut self) -> Result<()> {
         let Some(shelved) = &mut self.shelved else { return Ok(()) };

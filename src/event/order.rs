@@ -4,10 +4,46 @@
 
 use std::{cmp::Ordering, sync::Arc};
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     block::{Block, Event},
     timestamp::Millis,
 };
+
+/// What comes first when events are ordered. Two events with equal keys are copies of one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct EventKey {
+    /// When it arrived.
+    pub received_at: Millis,
+    /// When it happened.
+    pub timestamp: Millis,
+    /// Its `messageId`.
+    pub message_id: String,
+}
+
+impl EventKey {
+    /// The key of an event.
+    #[must_use]
+    pub fn of(block: &Block, event: &Event) -> Self {
+        let message_id = String::from_utf8_lossy(event.message_id.of(&block.arena)).into_owned();
+        Self { received_at: event.received_at, timestamp: event.timestamp, message_id }
+    }
+
+    /// The smallest key of the events that arrived at a time.
+    #[must_use]
+    pub fn first_at(received_at: Millis) -> Self {
+        Self { received_at, timestamp: Millis::MIN, message_id: String::new() }
+    }
+
+    /// Whether an event comes before this key.
+    #[must_use]
+    pub fn is_after(&self, block: &Block, event: &Event) -> bool {
+        event.received_at <= self.received_at
+            && (event.received_at, event.timestamp, event.message_id.of(&block.arena))
+                < (self.received_at, self.timestamp, self.message_id.as_bytes())
+    }
+}
 
 /// An event that waits for its turn. Small, so that sorting is cheap.
 #[derive(Debug, Clone, Copy)]

@@ -12,7 +12,7 @@ use super::{
     },
 };
 use crate::{
-    collections::{Map, key_of},
+    collections::{KeyCache, Map, key_of},
     event::{
         Call,
         block::{Block, Identifier, Span},
@@ -117,6 +117,7 @@ pub struct Extractor {
     blocked: Arc<Entries>,
     first_entries: Arc<Map<String, u32>>,
     scratch: Vec<u8>,
+    keys: KeyCache,
 }
 
 /// Where identifiers may stand in a `context`; of a repeated key the last counts.
@@ -192,6 +193,7 @@ impl Extractor {
             blocked: Arc::new(Entries::of(&rules.blocked, 0)),
             first_entries: Arc::new(first_entries),
             scratch: Vec::new(),
+            keys: KeyCache::default(),
         }
     }
 
@@ -326,7 +328,7 @@ impl Extractor {
         if text.is_empty() {
             return false;
         }
-        let key = identifier_key(&mut self.scratch, name, &text);
+        let key = self.keys.key_of(identifier_bytes(&mut self.scratch, name, &text));
         let start = block.arena.len();
         block.arena.extend_from_slice(&text);
         let blocked_by = std::str::from_utf8(&text)
@@ -366,12 +368,17 @@ fn compile(of_type: &TypeRules, first_entry: u32) -> Compiled {
 
 /// Returns the key of an identifier: it stands for type and value, apart.
 pub fn identifier_key(scratch: &mut Vec<u8>, type_name: &str, value: &[u8]) -> u128 {
+    key_of(identifier_bytes(scratch, type_name, value))
+}
+
+/// Returns the bytes that stand for an identifier, type and value, apart from those of all others.
+pub fn identifier_bytes<'a>(scratch: &'a mut Vec<u8>, type_name: &str, value: &[u8]) -> &'a [u8] {
     scratch.clear();
     // Most identifiers fit into the 64 bytes that are hashed at once.
     scratch.extend_from_slice(&number_of(type_name.len()).to_le_bytes());
     scratch.extend_from_slice(type_name.as_bytes());
     scratch.extend_from_slice(value);
-    key_of(scratch)
+    scratch
 }
 
 fn n_entries(blocked: &Blocked) -> u32 {

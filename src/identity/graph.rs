@@ -14,7 +14,7 @@ use super::{packed_traits::PackedTraits, types::TypeId};
 use crate::{
     collections::{Hasher, Key, key_of},
     error::{Error, Result},
-    event::timestamp::Millis,
+    event::timestamp::{Micros, Millis},
 };
 
 /// A profile's number: the order of creation. Its segment id is [`Graph::segment_id`].
@@ -22,6 +22,9 @@ pub type ProfileId = u32;
 
 /// The mapping time of an identifier adopted without one: inside every `ever` window and outside every sliding one.
 pub const NO_TIME: Millis = Millis::MIN;
+
+/// The clock of what was adopted without one.
+pub const NO_CLOCK: Micros = Micros::MIN;
 
 const NONE: u32 = u32::MAX;
 
@@ -31,6 +34,8 @@ struct Mapped {
     key: Key,
     /// The `timestamp` of its mapping.
     timestamp: Millis,
+    /// The `uuid_ts` of its mapping.
+    uuid_ts: Micros,
     /// The profile it was mapped to; that one may have merged since.
     profile: ProfileId,
     type_id: TypeId,
@@ -40,8 +45,8 @@ struct Mapped {
 
 impl Mapped {
     fn identifier(&self) -> MappedIdentifier {
-        let Self { key, timestamp, profile, type_id, .. } = *self;
-        MappedIdentifier { key: key.whole(), timestamp, profile, type_id }
+        let Self { key, timestamp, uuid_ts, profile, type_id, .. } = *self;
+        MappedIdentifier { key: key.whole(), timestamp, uuid_ts, profile, type_id }
     }
 }
 
@@ -56,6 +61,8 @@ struct Profile {
     last_identifier: u32,
     /// The seq of the last raw row written for it.
     last_seq: u64,
+    /// The `uuid_ts` of its creation.
+    created: Micros,
     traits: PackedTraits,
     more: Option<Box<More>>,
     /// Whether anything of it is not as it was when it was fetched.
@@ -66,8 +73,8 @@ struct Profile {
 #[derive(Debug, Clone, Default)]
 struct More {
     /// The profiles that map to it, itself left out, in the order in which they came to it: keeping them sorted would cost
-    /// a large profile that merges many small ones more with each of them.
-    merged: Vec<ProfileId>,
+    /// a large profile that merges many small ones more with each of them. With the `uuid_ts` of the event that merged each.
+    merged: Vec<(ProfileId, Micros)>,
     /// How many identifiers of each type, by type, if there are more than [`FEW`].
     counts: Vec<(TypeId, u32)>,
 }
@@ -81,11 +88,24 @@ pub struct Cluster {
     /// The seq of its last raw row.
     pub last_seq: u64,
     /// It, then the profiles merged into it.
-    pub segments: Vec<(ProfileId, Box<str>)>,
+    pub segments: Vec<SegmentRecord>,
     /// What maps to any of them.
     pub identifiers: Vec<MappedIdentifier>,
     /// Its traits.
     pub traits: PackedTraits,
+}
+
+/// A profile or one merged into it, as it is written to the state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SegmentRecord {
+    /// Its number.
+    pub id: ProfileId,
+    /// Its segment id.
+    pub segment_id: Box<str>,
+    /// The `uuid_ts` of its creation.
+    pub created: Micros,
+    /// The `uuid_ts` of the event that merged it away; [`NO_CLOCK`] for the canonical profile.
+    pub merged: Micros,
 }
 
 /// Where profiles are that are not here.
@@ -109,6 +129,8 @@ pub struct ProfileState<'a> {
     pub canonical: ProfileId,
     /// The seq of the last raw row of a canonical profile.
     pub last_seq: u64,
+    /// The `uuid_ts` of its creation.
+    pub created: Micros,
     /// The traits of a canonical profile.
     pub traits: &'a PackedTraits,
 }
@@ -120,6 +142,8 @@ pub struct MappedIdentifier {
     pub key: u128,
     /// The `timestamp` of its mapping.
     pub timestamp: Millis,
+    /// The `uuid_ts` of its mapping.
+    pub uuid_ts: Micros,
     /// The profile it was mapped to.
     pub profile: ProfileId,
     /// Its type.
@@ -162,20 +186,20 @@ impl Graph {
 
     /// Takes a cold profile in; one that is here already stays as it is.
     pub fn warm(&mut self, cluster: Cluster) {
-        let Some(&(root, _)) = cluster.segments.first() else { return };
+        let Some(root) = cluster.segments.first().map(|segment| segment.id) else { return };
         if self.slots[root as usize] != NONE {
             return;
         }
-        for (id, segment_id) in &cluster.segments {
-            self.add_profile(*id, root, segment_id);
+        for segment in &cluster.segments {
+            self.add_profile(segment.id, root, &segment.segment_id, segment.created);
         }
         for identifier in cluster.identifiers {
-            self.map(identifier.key, identifier.type_id, identifier.profile, identifier.timestamp);
+            self.map(identifier);
         }
         let profile = self.profile_mut(root);
         if 1 < cluster.segments.len() {
             let merged = &mut profile.more.get_or_insert_default().merged;
-            merged.extend(cluster.segments[1..].iter().map(|&(id, _)| id));
+            merged.extend(cluster.segments[1..].iter().map(|segment| (segment.id, segment.merged)));
         }
         profile.last_seq = cluster.last_seq;
         profile.traits = cluster.traits;
@@ -232,8 +256,9 @@ impl Graph {
             while self.profile(canonical).parent != canonical {
                 canonical = self.profile(canonical).parent;
             }
-            let (last_seq, traits) = (profile.last_seq, &profile.traits);
-            ProfileState { segment_id: self.segment_id(id), canonical, last_seq, traits }
+            let Profile { last_seq, created, traits, .. } = profile;
+            let (last_seq, created) = (*last_seq, *created);
+            ProfileState { segment_id: self.segment_id(id), canonical, last_seq, created, traits }
         })
     }
 
@@ -297,14 +322,14 @@ impl Graph {
     }
 
     /// Creates a profile. The segment id must be free.
-    pub fn create(&mut self, segment_id: &str) -> ProfileId {
+    pub fn create(&mut self, segment_id: &str, uuid_ts: Micros) -> ProfileId {
         let profile = ProfileId::try_from(self.slots.len()).expect("fewer than 2^32 profiles");
         self.slots.push(NONE);
-        self.add_profile(profile, profile, segment_id);
+        self.add_profile(profile, profile, segment_id, uuid_ts);
         profile
     }
 
-    fn add_profile(&mut self, id: ProfileId, parent: ProfileId, segment_id: &str) {
+    fn add_profile(&mut self, id: ProfileId, parent: ProfileId, segment_id: &str, created: Micros) {
         let slot = u32::try_from(self.profiles.len()).expect("fewer than 2^32 profiles");
         self.slots[id as usize] = slot;
         self.segment_ids.push_str(segment_id);
@@ -316,6 +341,7 @@ impl Graph {
             first_identifier: NONE,
             last_identifier: NONE,
             last_seq: 0,
+            created,
             traits: PackedTraits::default(),
             more: None,
             changed: true,
@@ -374,11 +400,12 @@ impl Graph {
     }
 
     /// Maps a new identifier to a profile, under one of its segment ids.
-    pub fn map(&mut self, key: u128, type_id: TypeId, segment: ProfileId, timestamp: Millis) {
-        let canonical = self.canonical(segment);
+    pub fn map(&mut self, new: MappedIdentifier) {
+        let MappedIdentifier { key, timestamp, uuid_ts, profile, type_id } = new;
+        let canonical = self.canonical(profile);
         let number = u32::try_from(self.identifiers.len()).expect("fewer than 2^32 identifiers");
         let key = Key::from(key);
-        self.identifiers.push(Mapped { key, timestamp, profile: segment, type_id, next: NONE });
+        self.identifiers.push(Mapped { key, timestamp, uuid_ts, profile, type_id, next: NONE });
         let identifiers = &self.identifiers;
         self.by_key.insert_unique(key.hash(), number, |&i| identifiers[i as usize].key.hash());
         let profile = self.profile_mut(canonical);
@@ -409,8 +436,14 @@ impl Graph {
         self.profile_mut(profile).more.get_or_insert_default().counts = counts;
     }
 
+    /// Returns the `uuid_ts` of a profile's creation.
+    #[must_use]
+    pub fn created(&self, profile: ProfileId) -> Micros {
+        self.profile(profile).created
+    }
+
     /// Merges a canonical profile into another. Traits are the caller's to fold: [`Graph::take_traits`].
-    pub fn merge(&mut self, from: ProfileId, into: ProfileId) {
+    pub fn merge(&mut self, from: ProfileId, into: ProfileId, uuid_ts: Micros) {
         debug_assert_ne!(from, into);
         let counts = [from, into].map(|profile| self.n_identifiers_of(profile));
         if FEW < counts[0] + counts[1] {
@@ -430,7 +463,7 @@ impl Graph {
         target.last_seq = target.last_seq.max(last_seq);
         target.n_identifiers += n;
         let of_target = target.more.get_or_insert_default();
-        of_target.merged.push(from);
+        of_target.merged.push((from, uuid_ts));
         of_target.merged.extend(more.merged);
         for (type_id, count) in more.counts {
             add_count(&mut of_target.counts, type_id, count);
@@ -445,9 +478,9 @@ impl Graph {
         }
     }
 
-    /// The profiles merged into a canonical one, in no order.
+    /// The profiles merged into a canonical one, in no order, each with the `uuid_ts` of the event that merged it away.
     #[must_use]
-    pub fn merged(&self, profile: ProfileId) -> &[ProfileId] {
+    pub fn merged(&self, profile: ProfileId) -> &[(ProfileId, Micros)] {
         self.profile(profile).more.as_ref().map_or(&[], |more| &more.merged)
     }
 

@@ -6,7 +6,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
-    graph::{Graph, ProfileId},
+    graph::{Graph, MappedIdentifier, ProfileId},
     packed_traits::PackedTraits,
     rules::{Limit, Rules, SegmentIdStyle},
     segment_id::ksuid,
@@ -356,14 +356,14 @@ impl Resolver {
         }
         let touched = self.found.iter().map(|&p| self.graph.last_seq(p) + 1).max().unwrap_or(0);
         changes.seq = nanos(event.timestamp).max(touched);
-        let canonical = self.settle(block, event, changes);
+        let canonical = self.settle(block, event, uuid_ts, changes);
         let mut previous_columns = Vec::new();
         if event.traits.is_some() || !changes.merges.is_empty() {
             self.traits.unpack(self.graph.traits(canonical));
             previous_columns = self.traits.columns(&self.trait_names).collect();
         }
-        self.merge(canonical, changes);
-        self.map(event.timestamp, canonical, n_left, changes);
+        self.merge(canonical, uuid_ts, changes);
+        self.map((event.timestamp, uuid_ts), canonical, n_left, changes);
         let plan = event.traits.map(|t| {
             let traits = &block.traits[t as usize];
             let range = traits.values.0 as usize..traits.values.1 as usize;
@@ -549,9 +549,9 @@ impl Resolver {
     }
 
     /// Creates, finds or merges. Says which profile it is now.
-    fn settle(&mut self, block: &Block, event: &Event, changes: &mut Changes) -> ProfileId {
+    fn settle(&mut self, block: &Block, event: &Event, uuid_ts: Micros, changes: &mut Changes) -> ProfileId {
         let Some((&survivor, others)) = self.found.split_first() else {
-            let profile = self.create(event.timestamp, event.message_id.of(&block.arena));
+            let profile = self.create(event.timestamp, event.message_id.of(&block.arena), uuid_ts);
             changes.created = true;
             changes.segment = Some(profile);
             changes.canonical = Some(profile);
@@ -562,14 +562,14 @@ impl Resolver {
         changes.canonical = Some(survivor);
         for &profile in others {
             let mut segments = vec![profile];
-            segments.extend_from_slice(self.graph.merged(profile));
+            segments.extend(self.graph.merged(profile).iter().map(|&(merged, _)| merged));
             segments.sort_unstable();
             changes.merges.push(Merge { from: profile, segments, into: survivor });
         }
         survivor
     }
 
-    fn create(&mut self, timestamp: Millis, message_id: &[u8]) -> ProfileId {
+    fn create(&mut self, timestamp: Millis, message_id: &[u8], uuid_ts: Micros) -> ProfileId {
         let mut attempt = 0;
         let n_profiles = self.graph.n_profiles();
         loop {
@@ -578,18 +578,18 @@ impl Resolver {
                 SegmentIdStyle::Sequential => format!("profile_{}", n_profiles + 1 + attempt as usize),
             };
             if self.graph.find_segment_id(&segment_id).is_none() {
-                return self.graph.create(&segment_id);
+                return self.graph.create(&segment_id, uuid_ts);
             }
             attempt += 1;
         }
     }
 
     /// Merges what is to be merged, traits too.
-    fn merge(&mut self, canonical: ProfileId, changes: &mut Changes) {
+    fn merge(&mut self, canonical: ProfileId, uuid_ts: Micros, changes: &mut Changes) {
         let mut others: Vec<PackedTraits> = Vec::new();
         for merge in &changes.merges {
             let from = merge.from;
-            self.graph.merge(from, canonical);
+            self.graph.merge(from, canonical, uuid_ts);
             let traits = self.graph.take_traits(from);
             if !traits.is_empty() {
                 changes.traits |= traits.values().any(|one| !one.value.is_empty());
@@ -603,7 +603,13 @@ impl Resolver {
 
     /// Maps the identifiers that are new: those left on the event, then those taken off it that belong to nobody, where
     /// nothing breaks.
-    fn map(&mut self, timestamp: Millis, canonical: ProfileId, n_left: usize, changes: &mut Changes) {
+    fn map(
+        &mut self,
+        (timestamp, uuid_ts): (Millis, Micros),
+        canonical: ProfileId,
+        n_left: usize,
+        changes: &mut Changes,
+    ) {
         let segment = changes.segment.unwrap_or(canonical);
         self.found.clear();
         self.found.push(canonical);
@@ -651,7 +657,8 @@ impl Resolver {
                 tally.n_held += u64::from(tally.type_id == candidate.type_id);
                 tally.n_lately = tally.n_lately.map(|n| n + u64::from(tally.type_id == candidate.type_id));
             }
-            self.graph.map(candidate.key, candidate.type_id, segment, timestamp);
+            let Candidate { key, type_id, .. } = candidate;
+            self.graph.map(MappedIdentifier { key, timestamp, uuid_ts, profile: segment, type_id });
             changes.mapped.push(candidate.index);
         }
         if has_its_place.contains(&true) {

@@ -11,7 +11,7 @@ use crate::{
     event::{
         Call,
         block::{Block, Event, NO_TABLE},
-        timestamp::Micros,
+        timestamp::{Micros, Millis},
     },
     files::Files,
     identity::rules::Rules,
@@ -48,7 +48,8 @@ pub fn assemble(
     files: &Files,
 ) -> Result<()> {
     let mut resolved_since = RawRows::default();
-    let mut lists = rows_by_table(space, resolved, backfilled, &mut resolved_since);
+    let mut unnamed = Vec::new();
+    let mut lists = rows_by_table(space, resolved, (backfilled, rules), &mut resolved_since, &mut unnamed);
     let raw = [
         (id_graph_updates::TABLE, &resolved.graph_rows),
         (external_id_mapping_updates::TABLE, &resolved.mapping_rows),
@@ -79,6 +80,9 @@ pub fn assemble(
         }
         return Ok(());
     }
+    for (message_key, received_at) in unnamed {
+        space.keep(message_key, received_at)?;
+    }
     let row = |row: Listed| {
         let (block, event) = resolved.released.event(resolved.released.places[row.event as usize]);
         let outcome = &resolved.outcomes[row.event as usize];
@@ -106,14 +110,19 @@ pub fn assemble(
 }
 
 /// Which events get a row in which table, in order: but for those that a backfill wrote before, of which it is told that they
-/// were resolved since.
+/// were resolved since. Messages that no table will name are `unnamed`.
 fn rows_by_table(
     space: &mut Space,
     resolved: &Resolved,
-    backfilled: &Backfilled,
+    (backfilled, rules): (&Backfilled, &Rules),
     resolved_since: &mut RawRows,
+    unnamed: &mut Vec<(u128, Millis)>,
 ) -> Vec<Vec<Listed>> {
     let by_call = Call::ALL.map(|call| space.table(call.table()));
+    let names_messages = Call::ALL.map(|call| {
+        let column = |name: &str| rules.columns.has(&format!("{}.{name}", call.table()));
+        rules.tables.has(call.table()) && column("id") && column("received_at")
+    });
     // A name that is one too many must not make a table.
     let mut own: Vec<Vec<Option<usize>>> =
         resolved.released.blocks.iter().map(|block| vec![None; block.tables.len()]).collect();
@@ -148,6 +157,8 @@ fn rows_by_table(
             let message_id = of_event.message_id.of(&block.arena);
             push_resolved(&mut resolved_since.bytes, message_id, of_event.received_at, segment_id, uuid_ts);
             resolved_since.n_rows += 1;
+        } else if !names_messages[of_event.call.index()] {
+            unnamed.push((of_event.message_key, of_event.received_at));
         }
     }
     lists

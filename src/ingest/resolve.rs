@@ -8,7 +8,7 @@ use crate::{
     event::{
         block::{Block, Event, Span},
         duplicates::Accepted,
-        order::Released,
+        order::{EventKey, Released},
         timestamp::Micros,
     },
     identity::{
@@ -107,6 +107,10 @@ pub struct Stage {
     resolver: Resolver,
     accepted: Accepted,
     uuid_ts: Micros,
+    /// The greatest key that earlier runs accepted.
+    newest_before: Option<EventKey>,
+    /// The greatest key that this run accepted.
+    newest: Option<EventKey>,
     rules: Arc<Rules>,
     types: Arc<Types>,
     rows: Rows,
@@ -118,6 +122,7 @@ pub struct Stage {
     event_names: EventNames,
     n_accepted: u64,
     n_duplicates: u64,
+    n_late: u64,
     n_unresolved: u64,
     n_created: u64,
     n_merged: u64,
@@ -130,7 +135,7 @@ impl Stage {
     pub fn new(
         resolver: Resolver,
         accepted: Accepted,
-        uuid_ts: Micros,
+        (uuid_ts, newest_before): (Micros, Option<EventKey>),
         event_names: EventNames,
         rules: &Arc<Rules>,
         types: &Arc<Types>,
@@ -140,6 +145,8 @@ impl Stage {
             resolver,
             accepted,
             uuid_ts,
+            newest_before,
+            newest: None,
             rules: Arc::clone(rules),
             types: Arc::clone(types),
             rows,
@@ -151,6 +158,7 @@ impl Stage {
             event_names,
             n_accepted: 0,
             n_duplicates: 0,
+            n_late: 0,
             n_unresolved: 0,
             n_created: 0,
             n_merged: 0,
@@ -168,6 +176,12 @@ impl Stage {
     #[must_use]
     pub fn uuid_ts(&self) -> Micros {
         self.uuid_ts
+    }
+
+    /// The greatest key of the events accepted so far.
+    #[must_use]
+    pub fn newest(&self) -> Option<EventKey> {
+        self.newest_before.clone().max(self.newest.clone())
     }
 
     /// What the next run needs to carry on.
@@ -196,6 +210,7 @@ impl Stage {
         let mut names_of: Vec<Vec<Option<bool>>> = vec![Vec::new(); released.blocks.len()];
         resolved.outcomes.reserve(released.places.len());
         let window = self.rules.dedupe_window;
+        let mut last_accepted = None;
         let cold_duplicates = self.accepted.cold_duplicates(&released, window)?;
         for (number, &place) in released.places.iter().enumerate() {
             if number % AHEAD == 0 {
@@ -212,6 +227,9 @@ impl Stage {
             }
             self.n_accepted += 1;
             self.n_times_in_seconds += u64::from(event.n_times_in_seconds);
+            last_accepted = Some(place);
+            let is_late = self.newest_before.as_ref().is_some_and(|newest| newest.is_after(block, event));
+            self.n_late += u64::from(is_late);
             self.uuid_ts = (event.received_at * 1000).max(self.uuid_ts + 1);
             let uuid_ts = Some(self.uuid_ts);
             let has_table = self.event_names.admit_event(block, event, &mut names_of[place.block as usize]);
@@ -237,6 +255,10 @@ impl Stage {
                 n_resolved = number + 1;
                 break;
             }
+        }
+        // Events come in order.
+        if let Some((block, event)) = last_accepted.map(|place| released.event(place)) {
+            self.newest = Some(EventKey::of(block, event));
         }
         let later = released.split_off(n_resolved);
         resolved.released = released;
@@ -385,6 +407,7 @@ impl Stage {
     pub fn finish(&self, summary: &mut IngestSummary) {
         summary.accepted = self.n_accepted;
         summary.duplicates = self.n_duplicates;
+        summary.late = self.n_late;
         summary.unresolved = self.n_unresolved;
         summary.profiles_created = self.n_created;
         summary.profiles_merged = self.n_merged;

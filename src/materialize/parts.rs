@@ -11,9 +11,10 @@ use std::path::Path;
 
 use super::{Job, merge::merge, record::Made};
 use crate::{
+    collections::local_key_of,
     error::{Error, Result},
     event::json::Tape,
-    identity::extract::identifier_key,
+    identity::extract::identifier_bytes,
     raw::{external_id_mapping_updates, id_graph_updates, profile_traits_updates},
     read::spill::{Spill, Spilled},
     space::commit::STATE,
@@ -260,7 +261,7 @@ impl Cutting<'_> {
                     let (kind, value) = (row.name(0)?, row.needed(1)?);
                     row.text(2)?;
                     let kind = std::str::from_utf8(&kind).unwrap_or_default();
-                    let key = identifier_key(&mut key, kind, &value);
+                    let key = local_key_of(identifier_bytes(&mut key, kind, &value));
                     Ok((key, row.clock.order(), row.clock.was_there(self.as_of)))
                 };
                 known.push(read().map_err(|problem| (at, problem))?);

@@ -5,7 +5,7 @@
 //! these are found in one pass that looks at nothing but the `segment_id` of each row.
 
 use crate::{
-    collections::{Set, key_of},
+    collections::{Set, local_key_of},
     error::{Error, Result},
     event::json::{Document, Kind, Tape, unescape},
     table::{
@@ -81,7 +81,7 @@ impl Touched {
     }
 
     fn add(&mut self, text: Vec<u8>) {
-        if self.keys.insert(key_of(&text)) {
+        if self.keys.insert(local_key_of(&text)) {
             self.texts.push(text);
         }
     }
@@ -111,7 +111,7 @@ impl Touched {
 
     /// Whether a segment id is one of them.
     pub(super) fn has(&self, segment_id: &[u8]) -> bool {
-        self.keys.contains(&key_of(segment_id))
+        self.keys.contains(&local_key_of(segment_id))
     }
 
     /// The segment ids, sorted.

@@ -1,19 +1,108 @@
 //! Digests of files: the same whether the bytes came at once or over a hundred runs, and taken up again without reading
 //! the file anew.
 //!
-//! The bytes are cut into pieces of 1 MiB. Each piece is hashed, and the hashes are chained: link = XXH3-128(link before,
+//! The bytes are cut into pieces of 1 MiB. Each piece is hashed, and the hashes are chained: link = hash(link before,
 //! hash of the piece). The digest is the last link; a file's last piece may be short.
+//!
+//! Digests of tables are checksums: they guard against damage. Digests of inputs decide whether a file is skipped as known,
+//! so they depend on a secret of the space, without which nobody can make a file with the digest of another one.
 
-use std::{fs::File, io, os::unix::fs::FileExt};
+use std::{fs::File, io, os::unix::fs::FileExt, sync::Arc};
 
-use xxhash_rust::xxh3::{Xxh3, xxh3_128};
+use xxhash_rust::xxh3::{Xxh3, xxh3_128, xxh3_128_with_secret};
 
 /// Bytes of a piece.
 pub const PIECE: u64 = 1 << 20;
 
+/// Bytes of the secret that XXH3 takes.
+const SECRET: usize = 192;
+
+/// How pieces and links are hashed. By default without a secret.
+#[derive(Clone, Default)]
+pub struct Hashing(Option<Arc<Keys>>);
+
+struct Keys {
+    /// For pieces, which are hashed with XXH3.
+    pieces: [u8; SECRET],
+    /// For links, which are hashed with BLAKE3: a digest gives nothing of the secret away.
+    links: [u8; 32],
+}
+
+impl std::fmt::Debug for Hashing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_some() { "Hashing(keyed)" } else { "Hashing(unkeyed)" })
+    }
+}
+
+impl Hashing {
+    /// With a secret.
+    #[must_use]
+    pub fn keyed(secret: &[u8; 32]) -> Self {
+        let mut keys = Keys { pieces: [0; SECRET], links: [0; 32] };
+        let mut expanded = blake3::Hasher::new_keyed(secret).finalize_xof();
+        expanded.fill(&mut keys.pieces);
+        expanded.fill(&mut keys.links);
+        Self(Some(Arc::new(keys)))
+    }
+
+    /// Begins a digest.
+    #[must_use]
+    pub fn begin(&self) -> Digest {
+        Digest { piece: self.hasher(), hashing: self.clone(), link: 0, n_in_piece: 0 }
+    }
+
+    /// Hashes a piece.
+    #[must_use]
+    pub fn piece(&self, bytes: &[u8]) -> u128 {
+        match &self.0 {
+            Some(keys) => xxh3_128_with_secret(bytes, &keys.pieces),
+            None => xxh3_128(bytes),
+        }
+    }
+
+    fn hasher(&self) -> Box<Xxh3> {
+        Box::new(self.0.as_ref().map_or_else(Xxh3::new, |keys| Xxh3::with_secret(keys.pieces)))
+    }
+
+    /// Returns the next link.
+    fn chain(&self, link: u128, piece: u128) -> u128 {
+        let mut both = [0; 32];
+        both[..16].copy_from_slice(&link.to_be_bytes());
+        both[16..].copy_from_slice(&piece.to_be_bytes());
+        match &self.0 {
+            Some(keys) => {
+                let hash = blake3::keyed_hash(&keys.links, &both);
+                u128::from_be_bytes(hash.as_bytes().first_chunk().copied().unwrap_or_default())
+            }
+            None => xxh3_128(&both),
+        }
+    }
+
+    /// Returns the digest of a file from the hashes of its pieces, whole ones and a short last one.
+    #[must_use]
+    pub fn hex_of_pieces(&self, pieces: impl IntoIterator<Item = u128>) -> String {
+        format!("{:032x}", pieces.into_iter().fold(0, |link, piece| self.chain(link, piece)))
+    }
+
+    /// Returns the digest of the first `size` bytes of a file.
+    pub fn digest_of(&self, file: &File, size: u64) -> io::Result<String> {
+        let mut piece = vec![0; usize::try_from(PIECE).unwrap_or(usize::MAX)];
+        let mut pieces = Vec::new();
+        let mut offset = 0;
+        while offset < size {
+            let length = usize::try_from((size - offset).min(PIECE)).unwrap_or(usize::MAX);
+            file.read_exact_at(&mut piece[..length], offset)?;
+            pieces.push(self.piece(&piece[..length]));
+            offset += length as u64;
+        }
+        Ok(self.hex_of_pieces(pieces))
+    }
+}
+
 /// A digest being taken.
 #[derive(Clone)]
 pub struct Digest {
+    hashing: Hashing,
     link: u128,
     piece: Box<Xxh3>,
     n_in_piece: u64,
@@ -27,7 +116,7 @@ impl std::fmt::Debug for Digest {
 
 impl Default for Digest {
     fn default() -> Self {
-        Self::resume(0)
+        Hashing::default().begin()
     }
 }
 
@@ -35,7 +124,7 @@ impl Digest {
     /// Carries on behind whole pieces; the bytes of a short last piece have to be given again.
     #[must_use]
     pub fn resume(link: u128) -> Self {
-        Self { link, piece: Box::new(Xxh3::new()), n_in_piece: 0 }
+        Self { link, ..Self::default() }
     }
 
     /// Takes more bytes in.
@@ -46,7 +135,7 @@ impl Digest {
             self.piece.update(now);
             self.n_in_piece += now.len() as u64;
             if self.n_in_piece == PIECE {
-                self.link = chain(self.link, self.piece.digest128());
+                self.link = self.hashing.chain(self.link, self.piece.digest128());
                 self.piece.reset();
                 self.n_in_piece = 0;
             }
@@ -63,38 +152,24 @@ impl Digest {
     /// The digest of all bytes so far, as 32 hexadecimal digits.
     #[must_use]
     pub fn hex(&self) -> String {
-        let last = if self.n_in_piece == 0 { self.link } else { chain(self.link, self.piece.digest128()) };
+        let last = if self.n_in_piece == 0 {
+            self.link
+        } else {
+            self.hashing.chain(self.link, self.piece.digest128())
+        };
         format!("{last:032x}")
     }
 }
 
-/// The next link.
+/// Returns the next link of a table's digest.
 #[must_use]
 pub fn chain(link: u128, piece: u128) -> u128 {
-    let mut both = [0; 32];
-    both[..16].copy_from_slice(&link.to_be_bytes());
-    both[16..].copy_from_slice(&piece.to_be_bytes());
-    xxh3_128(&both)
+    Hashing::default().chain(link, piece)
 }
 
-/// The digest of a file from the hashes of its pieces, whole ones and a short last one.
-#[must_use]
-pub fn hex_of_pieces(pieces: impl IntoIterator<Item = u128>) -> String {
-    format!("{:032x}", pieces.into_iter().fold(0, chain))
-}
-
-/// The digest of so many of a file's bytes.
+/// Returns the digest of a table's bytes: of the first `size` bytes of its file.
 pub fn digest_of(file: &File, size: u64) -> io::Result<String> {
-    let mut piece = vec![0; usize::try_from(PIECE).unwrap_or(usize::MAX)];
-    let mut pieces = Vec::new();
-    let mut offset = 0;
-    while offset < size {
-        let length = usize::try_from((size - offset).min(PIECE)).unwrap_or(usize::MAX);
-        file.read_exact_at(&mut piece[..length], offset)?;
-        pieces.push(xxh3_128(&piece[..length]));
-        offset += length as u64;
-    }
-    Ok(hex_of_pieces(pieces))
+    Hashing::default().digest_of(file, size)
 }
 
 #[cfg(test)]
@@ -104,17 +179,37 @@ mod tests {
     #[test]
     fn the_same_however_the_bytes_come() {
         let bytes: Vec<u8> = (0..3_000_000_u32).map(|i| (i % 251) as u8).collect();
+        for hashing in [Hashing::default(), Hashing::keyed(&[7; 32])] {
+            for length in [0, 1, 9, 100, 200, 241, 1 << 20, bytes.len()] {
+                let bytes = &bytes[..length];
+                let mut whole = hashing.begin();
+                whole.update(bytes);
+                let mut parts = hashing.begin();
+                for part in bytes.chunks(77_777) {
+                    parts.update(part);
+                }
+                assert_eq!(whole.hex(), parts.hex());
+                let pieces = bytes.chunks(usize::try_from(PIECE).unwrap()).map(|piece| hashing.piece(piece));
+                assert_eq!(whole.hex(), hashing.hex_of_pieces(pieces));
+            }
+        }
         let mut whole = Digest::default();
         whole.update(&bytes);
-        let mut parts = Digest::default();
-        for part in bytes.chunks(77_777) {
-            parts.update(part);
-        }
-        assert_eq!(whole.hex(), parts.hex());
-        let pieces = bytes.chunks(usize::try_from(PIECE).unwrap()).map(xxh3_128);
-        assert_eq!(whole.hex(), hex_of_pieces(pieces));
         let mut resumed = Digest::resume(whole.link());
         resumed.update(&bytes[2 << 20..]);
         assert_eq!(whole.hex(), resumed.hex());
+    }
+
+    #[test]
+    fn a_secret_makes_other_digests() {
+        let digest = |hashing: &Hashing| {
+            let mut digest = hashing.begin();
+            digest.update(b"some bytes");
+            digest.hex()
+        };
+        let keyed = digest(&Hashing::keyed(&[1; 32]));
+        assert_eq!(keyed, digest(&Hashing::keyed(&[1; 32])));
+        assert_ne!(keyed, digest(&Hashing::keyed(&[2; 32])));
+        assert_ne!(keyed, digest(&Hashing::default()));
     }
 }

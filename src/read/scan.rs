@@ -22,10 +22,9 @@ use std::{
 
 use memchr::memmem::Finder;
 use rayon::prelude::*;
-use xxhash_rust::xxh3::xxh3_128;
 
 use super::{
-    digest::{Digest, digest_of, hex_of_pieces},
+    digest::Hashing,
     inputs::{Input, Packing, decompression_hint, first_bytes, refuse_tar, unpack},
     lines::{BOM, MAX_LINE, blank, end_length, lines},
     patient::Patient,
@@ -77,6 +76,8 @@ pub struct Scanner<'a> {
     pub look: Look,
     /// So many bytes may be kept in memory.
     pub keep: u64,
+    /// How digests are taken.
+    pub hashing: &'a Hashing,
     /// Where streams go that are more than that.
     pub spill: &'a Spill,
     /// The file system.
@@ -92,11 +93,21 @@ impl<'a> Scanner<'a> {
     pub fn new(
         look: Look,
         keep: u64,
+        hashing: &'a Hashing,
         spill: &'a Spill,
         files: &'a Files,
         progress: &'a dyn Progress,
     ) -> Self {
-        Self { look, keep, spill, files, progress, kept: AtomicU64::new(0), buffers: Mutex::new(Vec::new()) }
+        Self {
+            look,
+            keep,
+            hashing,
+            spill,
+            files,
+            progress,
+            kept: AtomicU64::new(0),
+            buffers: Mutex::new(Vec::new()),
+        }
     }
 
     /// Looks at one input. `known` is asked as soon as the digest of a packed file is known: unpacking what will be
@@ -118,12 +129,14 @@ impl<'a> Scanner<'a> {
             let modified = metadata.modified().ok();
             let id = (metadata.dev(), metadata.ino());
             let digest = String::new();
-            let seen = Seen { path: input.path.clone(), size: metadata.len(), modified, id, digest };
+            let hashing = self.hashing.clone();
+            let seen = Seen { path: input.path.clone(), size: metadata.len(), modified, id, digest, hashing };
             return self.scan_plain(number, &file, seen);
         }
         let mut digest = None;
         if metadata.is_file() {
-            let hex = digest_of(&file, metadata.len()).map_err(|e| Error::io("read", &input.path, e))?;
+            let hex = self.hashing.digest_of(&file, metadata.len());
+            let hex = hex.map_err(|e| Error::io("read", &input.path, e))?;
             if known(&hex) {
                 return Ok(Scanned { digest: hex, bytes: 0, n_lines: 0, units: Vec::new() });
             }
@@ -141,7 +154,7 @@ impl<'a> Scanner<'a> {
         mut stream: &mut (dyn Read + Send),
         digest: Option<String>,
     ) -> Result<Scanned> {
-        let mut content = Digest::default();
+        let mut content = self.hashing.begin();
         let mut found = Found { number, units: Vec::new(), offset: 0, first_line: 1 };
         let mut rest: Vec<u8> = Vec::new();
         // Bytes of a line that is too long, of which only the beginning is in `rest`; and the last of them.
@@ -234,7 +247,7 @@ impl<'a> Scanner<'a> {
                 self.scan_piece(file, path, piece * UNIT, size)
             })
             .collect::<Result<_>>()?;
-        let digest = hex_of_pieces(pieces.iter().map(|piece| piece.hash));
+        let digest = self.hashing.hex_of_pieces(pieces.iter().map(|piece| piece.hash));
         seen.digest.clone_from(&digest);
         let seen = Arc::new(seen);
         let mut found = Found { number, units: Vec::with_capacity(pieces.len()), offset: 0, first_line: 1 };
@@ -275,7 +288,7 @@ impl<'a> Scanner<'a> {
             refuse_tar(path, &bytes)?;
         }
         let at = |offset: u64| usize::try_from(offset - from).unwrap_or(usize::MAX);
-        let hash = xxh3_128(&bytes[at(start)..at(end)]);
+        let hash = self.hashing.piece(&bytes[at(start)..at(end)]);
         let first = if start == 0 {
             Some(0)
         } else {

@@ -9,7 +9,7 @@ use std::{
     time::SystemTime,
 };
 
-use super::{digest::digest_of, sort, spill::Spilled};
+use super::{digest::Hashing, sort, spill::Spilled};
 use crate::{
     error::{Error, Result},
     event::{order::Key, timestamp::Millis},
@@ -63,6 +63,8 @@ pub struct Seen {
     pub id: (u64, u64),
     /// Of its bytes.
     pub digest: String,
+    /// How the digest is taken.
+    pub hashing: Hashing,
 }
 
 impl Seen {
@@ -84,7 +86,7 @@ impl Seen {
         let now = fs::metadata(&self.path).map_err(read)?;
         let is_other = self.has_changed(&now)
             || self.size < now.len()
-                && digest_of(&files.open(&self.path)?, self.size).map_err(read)? != self.digest;
+                && self.hashing.digest_of(&files.open(&self.path)?, self.size).map_err(read)? != self.digest;
         if is_other { Err(self.changed()) } else { Ok(()) }
     }
 }
@@ -188,7 +190,8 @@ mod tests {
             size: metadata.len(),
             modified: metadata.modified().ok(),
             id: (metadata.dev(), metadata.ino()),
-            digest: digest_of(&files.open(&path).unwrap(), metadata.len()).unwrap(),
+            digest: Hashing::default().digest_of(&files.open(&path).unwrap(), metadata.len()).unwrap(),
+            hashing: Hashing::default(),
         };
         let unit = Unit {
             input: 0,

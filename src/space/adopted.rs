@@ -9,13 +9,13 @@ use std::{collections::BTreeMap, path::Path};
 
 use super::{manifest::Manifest, replay::Replayed, tables::part_of};
 use crate::{
-    collections::{Map, key_of},
+    collections::{Map, local_key_of},
     error::Result,
     event::timestamp::Micros,
     files::Files,
     identity::{
         extract::identifier_key,
-        graph::{NO_TIME, ProfileId},
+        graph::{MappedIdentifier, NO_CLOCK, NO_TIME, ProfileId},
         packed_traits::PackedValue,
         traits::{ProfileTraits, SetAt, column_of},
         types::Types,
@@ -75,13 +75,15 @@ fn create(folds: &Folds, ages: &Ages, replayed: &mut Replayed) -> Vec<ProfileId>
     let graph = &mut replayed.graph;
     for &segment in &in_order {
         let segment_id = String::from_utf8_lossy(folds.segments.text(segment));
-        profiles[segment as usize] = graph.create(&segment_id);
+        let created = ages.of(folds.segments.text(segment)).first.0;
+        profiles[segment as usize] = graph.create(&segment_id, created.unwrap_or(NO_CLOCK));
     }
     for &segment in &in_order {
         let canonical = folds.graph.canonical(segment);
         let (from, into) = (profiles[segment as usize], profiles[canonical as usize]);
         if from != into {
-            graph.merge(from, into);
+            let clock = folds.graph.mapped_at(segment).and_then(Clock::uuid_ts);
+            graph.merge(from, into, clock.unwrap_or(NO_CLOCK));
         }
         graph.saw_seq(into, ages.of(folds.segments.text(segment)).last_seq);
     }
@@ -97,7 +99,13 @@ fn map(folds: &Folds, profiles: &[ProfileId], types: &Types, replayed: &mut Repl
         let key = identifier_key(&mut scratch, &kind, value);
         if replayed.graph.find(key).is_none() {
             let timestamp = identifier.clock.timestamp().map_or(NO_TIME, |time| time.div_euclid(1000));
-            replayed.graph.map(key, types.id(&kind), profiles[identifier.segment as usize], timestamp);
+            replayed.graph.map(MappedIdentifier {
+                key,
+                timestamp,
+                uuid_ts: identifier.clock.uuid_ts().unwrap_or(NO_CLOCK),
+                profile: profiles[identifier.segment as usize],
+                type_id: types.id(&kind),
+            });
         }
     }
 }
@@ -177,7 +185,7 @@ impl Ages {
     /// A segment id that only others name as theirs is as young as can be.
     fn of(&self, segment_id: &[u8]) -> Age {
         let young = Age { first: (Some(Micros::MAX), u64::MAX, u64::MAX), last_seq: 0 };
-        self.0.get(&key_of(segment_id)).copied().unwrap_or(young)
+        self.0.get(&local_key_of(segment_id)).copied().unwrap_or(young)
     }
 }
 
@@ -187,7 +195,7 @@ fn parse(block: Block<'_>) -> Result<Vec<(u128, Clock)>, (usize, Problem)> {
     for (at, line) in rows(block.text) {
         let row = reader.read(line, block.clean).map_err(|problem| (at, problem))?;
         if let Some(segment_id) = row.text(0).map_err(|problem| (at, problem))? {
-            found.push((key_of(&segment_id), row.clock));
+            found.push((local_key_of(&segment_id), row.clock));
         }
     }
     Ok(found)

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use super::{
     cut::{cut_back, tell_twin},
     damage::damage,
+    kept::{self, Keeper},
     lock::Lock,
     manifest::{MANIFEST, Manifest, TableState},
     place,
@@ -22,6 +23,7 @@ use super::{
 use crate::{
     collections::Map,
     error::{Error, Result},
+    event::timestamp::Millis,
     files::Files,
     identity::{
         rules::{Compression, Rules},
@@ -48,6 +50,7 @@ pub struct Space {
     names: Vec<String>,
     tables: Vec<Table>,
     by_name: Map<String, usize>,
+    keeper: Keeper,
     /// Whether there is nothing that would have to be undone.
     is_clean: bool,
     /// How many runs stay that the space can be rolled back to; all if no rules say.
@@ -88,7 +91,7 @@ impl Space {
             .map_err(|e| e.hint("give a folder you may write to with `--space DIR`"))?;
         let lock = Lock::take(&state, wait, progress)?;
         place::refuse_link(folder)?;
-        let manifest = if let Some(manifest) = Manifest::read_locked(folder, &lock, files)? {
+        let mut manifest = if let Some(manifest) = Manifest::read_locked(folder, &lock, files)? {
             refuse_other_compression(folder, &manifest, compress)?;
             manifest
         } else {
@@ -97,9 +100,12 @@ impl Space {
             state::sweep(&state, &[], files);
             Manifest::of(compress)
         };
+        manifest.ensure_secret(files)?;
+        let keeper = Keeper::new(folder, manifest.kept_messages.as_ref());
         let space = Self {
             folder: folder.to_owned(),
             files: files.clone(),
+            keeper,
             manifest,
             names: Vec::new(),
             tables: Vec::new(),
@@ -110,6 +116,7 @@ impl Space {
             temporary: None,
         };
         space.check_lengths(progress)?;
+        kept::check_length(folder, space.manifest.kept_messages.as_ref())?;
         place::discard(folder, files)?;
         cut_back(folder, &space.manifest, files)?;
         Ok(space)
@@ -118,6 +125,7 @@ impl Space {
     /// Forgets all rows that were added, so that a run can begin anew.
     pub fn begin_anew(&mut self) -> Result<()> {
         self.forget_tables();
+        self.keeper = Keeper::new(&self.folder, self.manifest.kept_messages.as_ref());
         place::discard(&self.folder, &self.files)?;
         self.is_clean = true;
         Ok(())
@@ -151,6 +159,11 @@ impl Space {
         self.keep_runs = Some(rules.keep_runs);
         rules.compress = Some(compress).filter(|compress| !compress.is_none());
         compress
+    }
+
+    /// Keeps an accepted message that no table names.
+    pub fn keep(&mut self, message_key: u128, received_at: Millis) -> Result<()> {
+        self.keeper.keep(message_key, received_at, &self.files)
     }
 
     /// The number of a table, opened where it is new.
@@ -229,6 +242,7 @@ impl Space {
         for name in ALWAYS {
             self.table(name);
         }
+        next.kept_messages = self.keeper.finish(&self.files)?;
         let many = MAX_OPEN < self.tables.len();
         self.tables.par_iter_mut().with_max_len(1).try_for_each(|table| {
             table.flush(&self.files)?;

@@ -99,6 +99,39 @@ pub fn backfilled(manifest: &Manifest, since: Millis) -> BTreeMap<&str, Vec<(u64
     ranges
 }
 
+/// When the newest accepted event arrived, as far as event tables say.
+pub fn newest_arrival(
+    folder: &Path,
+    manifest: &Manifest,
+    files: &Files,
+    meter: &Meter<'_>,
+) -> Result<Option<Millis>> {
+    let backfilled = backfilled(manifest, Millis::MIN);
+    let mut newest = None;
+    for (table, state) in manifest.tables.iter().filter(|(table, _)| is_event_table(table)) {
+        let ranges = backfilled.get(table.as_str()).map_or(&[][..], Vec::as_slice);
+        let source = Source::open(&part_of(folder, table, state), files)?;
+        let of_block = |block: Block<'_>| newest_of_block(block, ranges);
+        let newest_of_table =
+            map_blocks(&[source], BLOCK_BYTES, meter, of_block)?.into_iter().flatten().max();
+        newest = newest.max(newest_of_table);
+    }
+    Ok(newest)
+}
+
+fn newest_of_block(block: Block<'_>, backfilled: &[(u64, u64)]) -> Result<Option<Millis>, (usize, Problem)> {
+    let mut reader = RowReader::new([]);
+    let mut newest = None;
+    for (at, line) in rows(block.text) {
+        let offset = block.offset + at as u64;
+        if !backfilled.iter().any(|&(from, to)| from <= offset && offset < to) {
+            let row = reader.read(line, block.clean).map_err(|problem| (at, problem))?;
+            newest = newest.max(row.clock.received_at());
+        }
+    }
+    Ok(newest.map(|newest| newest.div_euclid(1000)))
+}
+
 /// The events whose rows a backfill wrote, by table.
 #[derive(Debug, Default)]
 pub struct Backfilled {

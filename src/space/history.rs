@@ -9,8 +9,11 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Datelike};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use super::manifest::{Manifest, Run, Stored, TableState};
-use crate::event::timestamp::Micros;
+use super::{
+    kept::KeptMessages,
+    manifest::{Manifest, Run, Stored, TableState},
+};
+use crate::event::{order::EventKey, timestamp::Micros};
 
 /// The space after a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +23,12 @@ pub struct After {
     /// The digest of the rules of the last run that had rules.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rules: Option<String>,
+    /// The greatest key of the events accepted until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest: Option<EventKey>,
+    /// The messages kept until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_messages: Option<KeptMessages>,
     /// The tables that the run changed, by name, each on one line.
     #[serde(serialize_with = "write_tables", deserialize_with = "read_tables")]
     pub tables: BTreeMap<String, TableState>,
@@ -31,6 +40,8 @@ impl After {
         Self {
             uuid_ts: manifest.uuid_ts,
             rules: manifest.config.as_ref().map(|config| config.digest.clone()),
+            newest: manifest.newest.clone(),
+            kept_messages: manifest.kept_messages.clone(),
             tables: manifest.tables.clone(),
         }
     }

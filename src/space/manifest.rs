@@ -2,22 +2,27 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io::Read,
     path::Path,
 };
 
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::{history::After, lock::Lock, place};
+use super::{history::After, kept::KeptMessages, lock::Lock, place};
 use crate::{
     collections::Set,
     error::{Error, Result},
-    event::timestamp::{Micros, Millis},
+    event::{
+        order::EventKey,
+        timestamp::{Micros, Millis},
+    },
     files::Files,
     identity::{
         config,
         rules::{Compression, Rules, SegmentIdStyle},
     },
+    read::digest::Hashing,
 };
 
 /// The file's name in the space.
@@ -57,6 +62,15 @@ pub struct Manifest {
     /// The views in the space, by name: which raw tables each reflects. A view that is not named here may be anything.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub views: BTreeMap<String, ViewState>,
+    /// Keys the digests of inputs: random bytes in hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
+    /// The greatest key of the events accepted so far; what comes before it is late.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest: Option<EventKey>,
+    /// Accepted messages that no table names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_messages: Option<KeptMessages>,
     /// The runs, oldest first.
     pub runs: Vec<Run>,
 }
@@ -315,6 +329,9 @@ impl Default for Manifest {
             placing: BTreeMap::new(),
             state: Vec::new(),
             views: BTreeMap::new(),
+            secret: None,
+            newest: None,
+            kept_messages: None,
             runs: Vec::new(),
         }
     }
@@ -364,6 +381,24 @@ impl Manifest {
         let mut bytes = serde_json::to_vec_pretty(&of_today).expect("a manifest is plain data");
         bytes.push(b'\n');
         files.replace(&space.join(MANIFEST), &bytes)
+    }
+
+    /// Makes a secret for a space that has none. What was ingested before it had one is not known by its digest any more.
+    pub fn ensure_secret(&mut self, files: &Files) -> Result<()> {
+        if self.secret.is_none() {
+            let path = Path::new("/dev/urandom");
+            let mut bytes = [0; 32];
+            files.open(path)?.read_exact(&mut bytes).map_err(|e| Error::io("read", path, e))?;
+            self.secret = Some(blake3::Hash::from_bytes(bytes).to_hex().to_string());
+        }
+        Ok(())
+    }
+
+    /// How digests of inputs are taken.
+    #[must_use]
+    pub fn hashing(&self) -> Hashing {
+        let secret = self.secret.as_ref().and_then(|secret| blake3::Hash::from_hex(secret).ok());
+        secret.map_or_else(Hashing::default, |secret| Hashing::keyed(secret.as_bytes()))
     }
 
     /// Digest and source of all inputs ever ingested.

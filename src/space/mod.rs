@@ -7,6 +7,7 @@ pub mod damage;
 pub mod event_rows;
 pub mod guard;
 pub mod history;
+pub mod kept;
 pub mod lock;
 pub mod manifest;
 pub mod place;

@@ -1,9 +1,10 @@
 //! What the resolver needs to carry on, folded from the raw tables: they are the truth, whatever a cache says.
 //!
 //! The three raw profile tables are read side by side in the order of `uuid_ts`, each event's rows as one step: first the
-//! graph, then identifiers, then traits. The memory of accepted messages comes from the event tables.
+//! graph, then identifiers, then traits. Accepted messages come from the tables that name them, and from those that were kept.
 
 use std::{
+    collections::BTreeMap,
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
 };
@@ -11,7 +12,8 @@ use std::{
 use super::{
     adopted,
     event_rows::{self, RESOLVED},
-    manifest::{Job, Manifest, Run},
+    kept,
+    manifest::{Job, MANIFEST, Manifest, Run},
     tables::part_of,
 };
 use crate::{
@@ -26,13 +28,13 @@ use crate::{
     files::Files,
     identity::{
         extract::identifier_key,
-        graph::{Graph, NO_TIME, ProfileId},
+        graph::{Graph, MappedIdentifier, NO_CLOCK, NO_TIME, ProfileId},
         packed_traits::PackedValue,
         traits::{ProfileTraits, SetAt, TraitNames, column_of},
         types::Types,
     },
     progress::Progress,
-    raw::{external_id_mapping_updates, id_graph_updates, names::BUILT_IN_TABLES, profile_traits_updates},
+    raw::{external_id_mapping_updates, id_graph_updates, identity_violations, profile_traits_updates},
     table::{
         blocks::Meter,
         find::Part,
@@ -47,7 +49,7 @@ pub struct Replayed {
     pub graph: Graph,
     /// The paths of all traits.
     pub trait_names: TraitNames,
-    /// All messages ever accepted, as far as event tables tell.
+    /// All messages ever accepted.
     pub accepted: Accepted,
 }
 
@@ -76,12 +78,13 @@ pub fn replay(
 
 /// Adopted profiles are older than live ones, wherever their rows stand. No event triggered those.
 pub fn create_adopted(folder: &Path, manifest: &Manifest, files: &Files, graph: &mut Graph) -> Result<()> {
-    let mut rows = Rows::open(folder, id_graph_updates::TABLE, manifest, files)?;
+    let mut rows = Rows::open(folder, id_graph_updates::TABLE, manifest, files, false)?;
     while rows.fill()? {
         let segment_id = rows.text("segment_id")?;
         let inferred = rows.optional("timestamp").is_none() && rows.optional("triggering_event_id").is_none();
         if inferred && graph.find_segment_id(&segment_id).is_none() {
-            graph.create(&segment_id);
+            let uuid_ts = rows.optional("uuid_ts").and_then(|text| parse_micros(text.as_bytes()));
+            graph.create(&segment_id, uuid_ts.unwrap_or(NO_CLOCK));
         }
         rows.advance();
     }
@@ -96,7 +99,7 @@ fn replay_profiles(
     progress: &dyn Progress,
     replayed: &mut Replayed,
 ) -> Result<()> {
-    let open = |table| Rows::open(folder, table, manifest, files);
+    let open = |table| Rows::open(folder, table, manifest, files, false);
     let mut graph_rows = open(id_graph_updates::TABLE)?;
     let mut mapping_rows = open(external_id_mapping_updates::TABLE)?;
     let mut trait_rows = open(profile_traits_updates::TABLE)?;
@@ -107,11 +110,11 @@ fn replay_profiles(
             return Err(Error::Interrupted);
         }
         while graph_rows.clock()? == Some(now) {
-            graph_row(&graph_rows, replayed)?;
+            graph_row(&graph_rows, now, replayed)?;
             graph_rows.advance();
         }
         while mapping_rows.clock()? == Some(now) {
-            mapping_row(&mapping_rows, types, replayed)?;
+            mapping_row(&mapping_rows, now, types, replayed)?;
             mapping_rows.advance();
         }
         while trait_rows.clock()? == Some(now) {
@@ -121,13 +124,13 @@ fn replay_profiles(
     }
 }
 
-fn graph_row(rows: &Rows, replayed: &mut Replayed) -> Result<()> {
+fn graph_row(rows: &Rows, uuid_ts: Micros, replayed: &mut Replayed) -> Result<()> {
     let segment_id = rows.text("segment_id")?;
     let canonical_id = rows.text("canonical_segment_id")?;
     let graph = &mut replayed.graph;
     let mut find = |id: &str| match graph.find_segment_id(id) {
         Some(profile) => profile,
-        None => graph.create(id),
+        None => graph.create(id, uuid_ts),
     };
     let into = find(&canonical_id);
     let from = find(&segment_id);
@@ -135,7 +138,7 @@ fn graph_row(rows: &Rows, replayed: &mut Replayed) -> Result<()> {
     // The recursive entries of a merge find it done already.
     if graph.canonical(from) != into {
         let from = graph.canonical(from);
-        graph.merge(from, into);
+        graph.merge(from, into, uuid_ts);
         let theirs = graph.take_traits(from);
         if !theirs.is_empty() {
             let mut traits = ProfileTraits::default();
@@ -148,7 +151,7 @@ fn graph_row(rows: &Rows, replayed: &mut Replayed) -> Result<()> {
     Ok(())
 }
 
-fn mapping_row(rows: &Rows, types: &Types, replayed: &mut Replayed) -> Result<()> {
+fn mapping_row(rows: &Rows, uuid_ts: Micros, types: &Types, replayed: &mut Replayed) -> Result<()> {
     let segment = profile(rows, &mut replayed.graph)?;
     let type_name = rows.text("external_id_type")?;
     let value = rows.text("external_id_value")?;
@@ -156,7 +159,8 @@ fn mapping_row(rows: &Rows, types: &Types, replayed: &mut Replayed) -> Result<()
     let timestamp =
         rows.optional("timestamp").and_then(|text| parse_millis(text.as_bytes())).unwrap_or(NO_TIME);
     if replayed.graph.find(key).is_none() {
-        replayed.graph.map(key, types.id(&type_name), segment, timestamp);
+        let type_id = types.id(&type_name);
+        replayed.graph.map(MappedIdentifier { key, timestamp, uuid_ts, profile: segment, type_id });
     }
     replayed.graph.saw_seq(segment, rows.seq()?);
     Ok(())
@@ -216,8 +220,8 @@ fn profile(rows: &Rows, graph: &mut Graph) -> Result<ProfileId> {
         .ok_or_else(|| rows.wrong(&format!("segment id \"{segment_id}\" is not in `id_graph_updates`")))
 }
 
-/// Messages stand in the table of their call; a track event's own table is asked only where `tracks` is not written. What a
-/// backfill of events wrote was never accepted, until an ingest says so in a table of its own.
+/// Messages are in the table of their call, in [`RESOLVED`], or kept. If that are not all that were accepted, for an earlier
+/// version of the program kept none, and after an adoption, they are looked for in every table that names them.
 fn replay_messages(
     folder: &Path,
     manifest: &Manifest,
@@ -225,33 +229,97 @@ fn replay_messages(
     progress: &dyn Progress,
     accepted: &mut Accepted,
 ) -> Result<()> {
-    let by_call: Vec<&str> =
-        Call::ALL.into_iter().map(Call::table).filter(|t| manifest.tables.contains_key(*t)).collect();
-    let with_tracks = by_call.contains(&Call::Track.table());
-    let own = manifest.tables.keys().map(String::as_str);
-    let own = own.filter(|t| *t == RESOLVED || !with_tracks && !BUILT_IN_TABLES.contains(t));
-    let backfilled = event_rows::backfilled(manifest, Millis::MIN);
-    for table in by_call.iter().copied().chain(own) {
-        let ranges = backfilled.get(table).map_or(&[][..], Vec::as_slice);
-        let mut rows = Rows::open(folder, table, manifest, files)?;
+    let of_calls = Call::ALL.map(Call::table);
+    let mut messages = Messages {
+        folder,
+        manifest,
+        files,
+        progress,
+        backfilled: event_rows::backfilled(manifest, Millis::MIN),
+        accepted,
+    };
+    for table in of_calls {
+        messages.replay(table, false)?;
+    }
+    messages.replay(RESOLVED, true)?;
+    kept::read(folder, manifest.kept_messages.as_ref(), files, |message_key, received_at| {
+        messages.accepted.remember(message_key, received_at)
+    })?;
+    let ingested = manifest.runs.iter().filter(|run| run.job == Job::Ingest);
+    let n_accepted = ingested.map(|run| run.accepted).sum::<u64>();
+    let is_adopted = manifest.runs.iter().any(|run| run.job == Job::BackfillRaw);
+    if is_adopted || (messages.accepted.count() as u64) < n_accepted {
+        for table in manifest.tables.keys().filter(|table| !of_calls.contains(&table.as_str())) {
+            messages.replay(table, true)?;
+        }
+    }
+    let n_unknown = n_accepted.saturating_sub(messages.accepted.count() as u64);
+    if 0 < n_unknown {
+        let path = folder.join(MANIFEST);
+        return Err(Error::file(&path, format!("{n_unknown} accepted events are in no table with `id` and `received_at`, so their duplicates cannot be recognized")).hint(
+            "ingest all dumps again into a new space with `--space NEW`; if they are gone, adopt this space's tables with `backfill raw OLD --space NEW`: then an event that no table names counts once more if it comes again",
+        ));
+    }
+    Ok(())
+}
+
+/// Remembers the messages that tables name.
+struct Messages<'a> {
+    folder: &'a Path,
+    manifest: &'a Manifest,
+    files: &'a Files,
+    progress: &'a dyn Progress,
+    /// What backfills of events wrote was never accepted, until an ingest says so in a table of its own.
+    backfilled: BTreeMap<&'a str, Vec<(u64, u64)>>,
+    accepted: &'a mut Accepted,
+}
+
+impl Messages<'_> {
+    /// Remembers the messages that a table names; those that are known are looked for if they may be.
+    fn replay(&mut self, table: &str, may_be_known: bool) -> Result<()> {
+        let Some(column) = message_column(table).filter(|_| self.manifest.tables.contains_key(table)) else {
+            return Ok(());
+        };
+        let ranges = self.backfilled.get(table).map_or(&[][..], Vec::as_slice);
+        let mut rows = Rows::open(self.folder, table, self.manifest, self.files, true)?;
+        let mut last = (String::new(), 0);
         while rows.fill()? {
-            if ranges.iter().any(|&(from, to)| from <= rows.start && rows.start < to) {
-                rows.advance();
-                continue;
-            }
-            // A column that selective sync leaves out cannot be remembered by.
-            if let (Some(id), Some(received_at)) = (rows.optional("id"), rows.optional("received_at")) {
-                let received_at = parse_millis(received_at.as_bytes());
-                let received_at = received_at.ok_or_else(|| rows.wrong("\"received_at\" is no time"))?;
-                accepted.remember(key_of(id.as_bytes()), received_at)?;
-            }
-            if progress.interrupted() {
+            if self.progress.interrupted() {
                 return Err(Error::Interrupted);
+            }
+            let is_backfilled = ranges.iter().any(|&(from, to)| from <= rows.start && rows.start < to);
+            let id = rows.optional(column);
+            // A column that selective sync leaves out cannot be remembered by.
+            if let (Some(id), Some(received_at), false) = (id, rows.optional("received_at"), is_backfilled) {
+                let Some(received_at) = parse_millis(received_at.as_bytes()) else {
+                    return Err(rows.wrong("\"received_at\" is not a time"));
+                };
+                let message = (id, received_at);
+                if !may_be_known {
+                    self.accepted.remember(key_of(message.0.as_bytes()), received_at)?;
+                } else if message != last {
+                    // The rows of one event are next to each other.
+                    self.accepted.remember_once(key_of(message.0.as_bytes()), received_at);
+                    last = message;
+                }
             }
             rows.advance();
         }
+        Ok(())
     }
-    Ok(())
+}
+
+/// The column of a table that holds the `messageId` of an accepted event.
+fn message_column(table: &str) -> Option<&'static str> {
+    match table {
+        id_graph_updates::TABLE
+        | external_id_mapping_updates::TABLE
+        | profile_traits_updates::TABLE
+        | "identity_links" => Some("triggering_event_id"),
+        identity_violations::TABLE => Some("message_id"),
+        _ if table == RESOLVED || event_rows::is_event_table(table) => Some("id"),
+        _ => None,
+    }
 }
 
 /// The committed rows of a table, one after the other.
@@ -268,11 +336,12 @@ struct Rows {
 }
 
 impl Rows {
-    fn open(folder: &Path, table: &str, manifest: &Manifest, files: &Files) -> Result<Self> {
+    /// Opens a table. Rows that were folded as views are come before all others, and are passed over unless `all` are asked
+    /// for.
+    fn open(folder: &Path, table: &str, manifest: &Manifest, files: &Files, all: bool) -> Result<Self> {
         let state = manifest.tables.get(table).cloned().unwrap_or_default();
         let part = part_of(folder, table, &state);
-        // Rows that were folded as views are come before all others.
-        let as_views = manifest.runs.iter().filter(|run| run.job == Job::BackfillRaw);
+        let as_views = manifest.runs.iter().filter(|run| run.job == Job::BackfillRaw && !all);
         let start = as_views.filter_map(|run| run.written.get(table)).map(|range| range.1).max().unwrap_or(0);
         let reader: Box<dyn BufRead> = if start < state.bytes {
             let stream = Stream::new(Source::open(&part, files)?, start);

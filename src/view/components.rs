@@ -4,7 +4,7 @@
 
 use super::keys::Keys;
 use crate::{
-    collections::key_of,
+    collections::local_key_of,
     error::Result,
     raw::id_graph_updates::TABLE,
     table::{
@@ -32,7 +32,9 @@ impl Components {
             let mut pairs = Vec::with_capacity(block.n_rows_about());
             for (at, line) in rows(block.text) {
                 let row = reader.read(line, block.clean).map_err(|problem| (at, problem))?;
-                let pair = || -> Result<_, Problem> { Ok((key_of(&row.name(0)?), key_of(&row.name(1)?))) };
+                let pair = || -> Result<_, Problem> {
+                    Ok((local_key_of(&row.name(0)?), local_key_of(&row.name(1)?)))
+                };
                 pairs.push(pair().map_err(|problem| (at, problem))?);
             }
             Ok(pairs)
@@ -49,7 +51,7 @@ impl Components {
     /// Something that is the same for all segment ids of a component and only for them, as far as 128 bits tell.
     #[must_use]
     pub fn of(&self, segment_id: &[u8]) -> u128 {
-        let key = key_of(segment_id);
+        let key = local_key_of(segment_id);
         let Some(mut at) = self.keys.find(key) else { return key };
         while self.parents[at as usize] != at {
             at = self.parents[at as usize];
@@ -87,7 +89,7 @@ mod tests {
         let mut components = Components::default();
         let names: Vec<Vec<u8>> = (0..100).map(|number| format!("use_{number}").into_bytes()).collect();
         for (one, other) in [(5, 5), (7, 8), (9, 8), (20, 30), (30, 7)] {
-            components.connect(key_of(&names[one]), key_of(&names[other]));
+            components.connect(local_key_of(&names[one]), local_key_of(&names[other]));
         }
         for one in 0..100 {
             for other in 0..100 {

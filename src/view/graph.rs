@@ -9,7 +9,7 @@ use super::{
     segments::{Segment, Segments},
 };
 use crate::{
-    collections::key_of,
+    collections::local_key_of,
     error::{Error, Result},
     event::timestamp::Micros,
     raw::id_graph_updates::TABLE,
@@ -209,7 +209,7 @@ fn parse(block: Block<'_>, as_of: Option<Micros>) -> Result<ParsedBlock, (usize,
             parsed.texts.extend_from_slice(&segment);
             parsed.texts.extend_from_slice(canonical);
             parsed.rows.push(ParsedRow {
-                segment_key: key_of(&segment),
+                segment_key: local_key_of(&segment),
                 segment_length: small(segment.len()),
                 canonical_length: small(canonical.len()),
                 clock: row.clock,

@@ -10,9 +10,10 @@ use super::{
     segments::{Met, NewSegments, Segment, Segments},
 };
 use crate::{
+    collections::local_key_of,
     error::Result,
     event::{json::push_string, timestamp::Micros},
-    identity::extract::identifier_key,
+    identity::extract::identifier_bytes,
     raw::external_id_mapping_updates::push_external_id_hash,
     table::{
         blocks::{Block, Meter, Problem, map_blocks, rows},
@@ -332,7 +333,7 @@ fn parse(
                 is_mapped: !removed,
             };
             let kind = std::str::from_utf8(&kind).unwrap_or_default();
-            parsed.keys.push(identifier_key(&mut key, kind, &value));
+            parsed.keys.push(local_key_of(identifier_bytes(&mut key, kind, &value)));
             parsed.rows.push(identifier);
             Ok(())
         };

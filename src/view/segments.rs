@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::keys::Keys;
 use crate::{
     bytes::same,
-    collections::key_of,
+    collections::local_key_of,
     event::json::push_string,
     table::{small, write::push_plain},
 };
@@ -57,7 +57,7 @@ impl Segments {
 
     /// The number of a text, a new one where it is new.
     pub fn intern(&mut self, text: &[u8]) -> Segment {
-        self.intern_key(key_of(text), text)
+        self.intern_key(local_key_of(text), text)
     }
 
     /// The same with the key of the text at hand.
@@ -115,11 +115,11 @@ impl NewSegments {
     /// overlap.
     #[must_use]
     pub fn meet_all(&mut self, known: &Segments, texts: &[Cow<'_, [u8]>]) -> Vec<Met> {
-        let mut last: (&[u8], u128) = (b"", key_of(b""));
+        let mut last: (&[u8], u128) = (b"", local_key_of(b""));
         let keys = texts.iter().map(|text| {
             // Rows of one event are neighbours and mostly have it in common.
             if !same(last.0, text) {
-                last = (text, key_of(text));
+                last = (text, local_key_of(text));
             }
             last.1
         });

@@ -87,7 +87,7 @@ fn prepare(dump: &str, rules: &Arc<Rules>, types: &Arc<Types>) -> Released {
 fn resolve(events: &Released, rules: &Arc<Rules>, types: &Arc<Types>) -> (Duration, u64) {
     let resolver = Resolver::new(rules, types, Graph::default(), TraitNames::default());
     let names = EventNames::of(&Manifest::default(), rules);
-    let mut stage = Stage::new(resolver, Accepted::default(), 0, names, rules, types, Rows::Written);
+    let mut stage = Stage::new(resolver, Accepted::default(), (0, None), names, rules, types, Rows::Written);
     let mut events = Released { blocks: events.blocks.clone(), places: events.places.clone() };
     let start = Instant::now();
     let mut rows = Resolved::default();

@@ -20,6 +20,7 @@ mod floods;
 mod golden;
 mod inputs;
 mod invariants;
+mod keys;
 mod line_ends;
 mod little_memory;
 mod machines;

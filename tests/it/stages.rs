@@ -41,7 +41,8 @@ pub(crate) fn ingest(rules: &Rules, runs: &[Vec<u8>]) -> Ingested {
     let resolver = Resolver::new(&rules, &types, Graph::default(), TraitNames::default());
     let start = Manifest::default().uuid_ts;
     let names = EventNames::of(&Manifest::default(), &rules);
-    let mut stage = Stage::new(resolver, Accepted::default(), start, names, &rules, &types, Rows::Written);
+    let clocks = (start, None);
+    let mut stage = Stage::new(resolver, Accepted::default(), clocks, names, &rules, &types, Rows::Written);
     let mut tables: BTreeMap<String, Vec<u8>> = BTreeMap::new();
     for bytes in runs {
         let mut waiting = Waiting::default();

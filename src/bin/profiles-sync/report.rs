@@ -96,6 +96,9 @@ pub(crate) fn ingested(summary: &IngestSummary, options: &IngestOptions) -> Repo
         lines.number("files skipped", summary.files_skipped.len() as u64);
     }
     lines.number("duplicates", summary.duplicates);
+    if 0 < summary.late {
+        lines.number("late events", summary.late);
+    }
     if 0 < summary.filtered {
         lines.number("filtered out", summary.filtered);
     }

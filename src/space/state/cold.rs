@@ -43,12 +43,13 @@ impl Parts {
         let mut met: Set<ProfileId> = Set::default();
         for (newer, part) in self.parts.iter().rev().enumerate() {
             part.records(|_, cluster| {
-                let known = 0 < newer && cluster.segments.first().is_some_and(|(id, _)| met.contains(id));
+                let known =
+                    0 < newer && cluster.segments.first().is_some_and(|segment| met.contains(&segment.id));
                 if known {
                     return Ok(());
                 }
                 if newer + 1 < self.parts.len() {
-                    met.extend(cluster.segments.iter().map(|(id, _)| *id));
+                    met.extend(cluster.segments.iter().map(|segment| segment.id));
                 }
                 each(cluster)
             })?;

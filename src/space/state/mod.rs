@@ -170,7 +170,8 @@ fn write_part(
     let Contents { graph, trait_names, accepted, types } = contents;
     let mut writer = Writer::create(folder, name, files)?;
     for profile in graph.changed() {
-        let segments = std::iter::once(profile).chain(graph.merged(profile).iter().copied());
+        let merged = graph.merged(profile).iter().map(|&(segment, _)| segment);
+        let segments = std::iter::once(profile).chain(merged);
         let keys = segments.map(|segment| segment_key(graph.segment_id(segment)));
         let keys = keys.chain(graph.identifiers_of(profile).map(|identifier| identifier.key));
         writer.record(|out| record::encode(graph, profile, out), keys)?;
@@ -195,7 +196,7 @@ fn merge(
     let parts = parts.ok_or(crate::error::Error::StateDamaged)?;
     let mut writer = Writer::create(folder, name, files)?;
     parts.clusters(|cluster: Cluster| {
-        let segments = cluster.segments.iter().map(|(_, text)| segment_key(text));
+        let segments = cluster.segments.iter().map(|segment| segment_key(&segment.segment_id));
         let keys = segments.chain(cluster.identifiers.iter().map(|identifier| identifier.key));
         writer.record(|out| record::encode_cluster(&cluster, out), keys)
     })?;

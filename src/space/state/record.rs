@@ -6,11 +6,14 @@
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::encode::{In, Out};
-use crate::identity::{
-    graph::{Cluster, Graph, MappedIdentifier, ProfileId},
-    packed_traits::PackedTraits,
-    traits::PathId,
-    types::TypeId,
+use crate::{
+    event::timestamp::{Micros, Millis},
+    identity::{
+        graph::{Cluster, Graph, MappedIdentifier, NO_CLOCK, ProfileId, SegmentRecord},
+        packed_traits::PackedTraits,
+        traits::PathId,
+        types::TypeId,
+    },
 };
 
 /// Bytes before a record: its length and its checksum.
@@ -18,11 +21,13 @@ pub(super) const HEAD: usize = 12;
 
 /// Appends the record of a canonical profile that is in the graph.
 pub(super) fn encode(graph: &Graph, profile: ProfileId, out: &mut Out) {
-    let segments = std::iter::once(profile).chain(graph.merged(profile).iter().copied());
+    let merged = graph.merged(profile);
+    let segments = std::iter::once((profile, NO_CLOCK)).chain(merged.iter().copied());
+    let segments = segments.map(|(id, merged)| (id, graph.segment_id(id), graph.created(id), merged));
     push(
         out,
         graph.last_seq(profile),
-        (1 + graph.merged(profile).len(), segments.map(|segment| (segment, graph.segment_id(segment)))),
+        (1 + merged.len(), segments),
         (graph.n_identifiers_of(profile) as usize, graph.identifiers_of(profile)),
         graph.traits(profile),
     );
@@ -30,10 +35,14 @@ pub(super) fn encode(graph: &Graph, profile: ProfileId, out: &mut Out) {
 
 /// Appends the record of one that was fetched.
 pub(super) fn encode_cluster(cluster: &Cluster, out: &mut Out) {
+    let segments = cluster
+        .segments
+        .iter()
+        .map(|SegmentRecord { id, segment_id, created, merged }| (*id, &**segment_id, *created, *merged));
     push(
         out,
         cluster.last_seq,
-        (cluster.segments.len(), cluster.segments.iter().map(|(id, text)| (*id, &**text))),
+        (cluster.segments.len(), segments),
         (cluster.identifiers.len(), cluster.identifiers.iter().copied()),
         &cluster.traits,
     );
@@ -42,7 +51,7 @@ pub(super) fn encode_cluster(cluster: &Cluster, out: &mut Out) {
 fn push<'a>(
     out: &mut Out,
     last_seq: u64,
-    segments: (usize, impl Iterator<Item = (ProfileId, &'a str)>),
+    segments: (usize, impl Iterator<Item = (ProfileId, &'a str, Micros, Micros)>),
     identifiers: (usize, impl Iterator<Item = MappedIdentifier>),
     traits: &PackedTraits,
 ) {
@@ -50,19 +59,29 @@ fn push<'a>(
     out.0.extend_from_slice(&[0; HEAD]);
     out.u64(last_seq);
     out.length(segments.0);
-    for (id, text) in segments.1 {
+    for (number, (id, text, created, merged)) in segments.1.enumerate() {
         out.u32(id);
         out.text(text.as_bytes());
+        out.i64(created);
+        if 0 < number {
+            out.i64(merged);
+        }
     }
     out.length(identifiers.0);
     for identifier in identifiers.1 {
         out.u128(identifier.key);
-        out.i64(identifier.timestamp);
+        out.i64(identifier.uuid_ts);
+        out.signed_varint(identifier.timestamp.wrapping_sub(millis(identifier.uuid_ts)));
         out.u32(identifier.profile);
-        out.u32(identifier.type_id);
+        out.varint(identifier.type_id.into());
     }
     out.0.extend_from_slice(traits.bytes());
     seal(out, start);
+}
+
+/// An event's `timestamp` is mostly near its `uuid_ts`.
+fn millis(uuid_ts: Micros) -> Millis {
+    uuid_ts.div_euclid(1000)
 }
 
 /// Writes length and checksum of the record that began at a place.
@@ -84,14 +103,19 @@ pub(super) fn head(bytes: &[u8; HEAD]) -> (usize, u64) {
 pub(super) fn decode(bytes: &[u8], type_ids: &[TypeId], paths: &[PathId]) -> Option<Cluster> {
     let mut rest = In(bytes);
     let mut cluster = Cluster { last_seq: rest.u64()?, ..Cluster::default() };
-    for _ in 0..rest.u32()? {
+    for number in 0..rest.u32()? {
         let id = rest.u32()?;
-        cluster.segments.push((id, std::str::from_utf8(rest.text()?).ok()?.into()));
+        let segment_id = std::str::from_utf8(rest.text()?).ok()?.into();
+        let created = rest.i64()?;
+        let merged = if 0 < number { rest.i64()? } else { NO_CLOCK };
+        cluster.segments.push(SegmentRecord { id, segment_id, created, merged });
     }
     for _ in 0..rest.u32()? {
-        let (key, timestamp, profile) = (rest.u128()?, rest.i64()?, rest.u32()?);
-        let type_id = *type_ids.get(rest.u32()? as usize)?;
-        cluster.identifiers.push(MappedIdentifier { key, timestamp, profile, type_id });
+        let (key, uuid_ts) = (rest.u128()?, rest.i64()?);
+        let timestamp = rest.signed_varint()?.wrapping_add(millis(uuid_ts));
+        let profile = rest.u32()?;
+        let type_id = *type_ids.get(usize::try_from(rest.varint()?).ok()?)?;
+        cluster.identifiers.push(MappedIdentifier { key, timestamp, uuid_ts, profile, type_id });
     }
     cluster.traits = PackedTraits::read(rest.0, paths)?;
     (!cluster.segments.is_empty()).then_some(cluster)

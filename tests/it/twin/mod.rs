@@ -70,6 +70,10 @@ pub(crate) struct Space {
     last_uuid_ts: i128,
     /// Per message id, when its accepted events were received.
     accepted: BTreeMap<String, Vec<i128>>,
+    /// The greatest key of the events accepted in earlier runs: when received, when it happened, message id.
+    newest: Option<(i128, i128, String)>,
+    /// How many accepted events of all runs came before the newest event of an earlier run.
+    late: u64,
     /// Content and source of the files that were ingested.
     ingested: Vec<(Vec<u8>, Option<String>)>,
 }
@@ -111,11 +115,18 @@ impl Space {
             self.append("rejected", &row);
         }
         events.sort_by(|one, other| one.order().cmp(&other.order()));
+        let mut newest = self.newest.clone();
         for event in events {
             if !dropped(&event, &rules.drop) && !self.is_duplicate(&event, rules) {
+                let key = (event.received_at, event.timestamp, event.message_id.clone());
+                if self.newest.as_ref().is_some_and(|newest| key < *newest) {
+                    self.late += 1;
+                }
+                newest = newest.max(Some(key));
                 self.process(&event, rules);
             }
         }
+        self.newest = newest;
     }
 
     /// Every table that has rows, and the three raw profile tables always.
@@ -126,6 +137,11 @@ impl Space {
     /// The six views as they stood at a time, or as they stand.
     pub(crate) fn views(&self, as_of: Option<&str>) -> BTreeMap<String, String> {
         views::fold(&self.tables, as_of)
+    }
+
+    /// How many accepted events of all runs were late.
+    pub(crate) fn late(&self) -> u64 {
+        self.late
     }
 
     /// Every identifier blocked, taken off or refused, in processing order.
