@@ -293,7 +293,8 @@ impl Space {
         let done = self.commit(next, state, progress);
         let has_run =
             |manifest: Option<Manifest>| manifest.is_some_and(|now| number <= now.runs.len() as u64);
-        if done.is_ok() || Manifest::read(&self.folder, &self.files).is_ok_and(has_run) {
+        // This run has the lock, so it must not wait for anybody to put rows in place.
+        if done.is_ok() || Manifest::load(&self.folder, &self.files).is_ok_and(has_run) {
             *run = Some(number);
         }
         done
