@@ -32,6 +32,9 @@ pub struct Renaming {
     old_of: Map<Box<[u8]>, Box<[u8]>>,
 }
 
+/// A segment id, and what tells it from others.
+type IdWithParts = (Box<[u8]>, Box<[u8]>);
+
 impl Renaming {
     /// Finds the pairs.
     pub fn infer(sides: &[Side; 2], files: &Files) -> Result<Self> {
@@ -154,7 +157,7 @@ impl Renaming {
         };
         let key = key(columns);
         // What happened to an id, behind it: nothing but these decides which ids are paired first.
-        let mut groups: [Vec<(Box<[u8]>, Box<[u8]>)>; 2] = Default::default();
+        let mut groups: [Vec<IdWithParts>; 2] = Default::default();
         for (side, table) in [old, new].into_iter().enumerate() {
             let mut parts = Vec::new();
             each_row(table, files, &mut |row| {

@@ -243,9 +243,10 @@ impl Demotion {
         self.size.n_identifiers -= size.n_identifiers;
         // Of one profile found only what the event adds to was counted; of several everything.
         let is_last = self.n_found == 0;
-        let mut types: Vec<(TypeId, u32)> = match is_last {
-            true => resolver.tallies.all.iter().map(|tally| (tally.type_id, 0)).collect(),
-            false => resolver.graph.types(profile).collect(),
+        let mut types: Vec<(TypeId, u32)> = if is_last {
+            resolver.tallies.all.iter().map(|tally| (tally.type_id, 0)).collect()
+        } else {
+            resolver.graph.types(profile).collect()
         };
         types.sort_unstable();
         for of_type in types.chunk_by(|a, b| a.0 == b.0) {

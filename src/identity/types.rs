@@ -51,8 +51,11 @@ pub const BRAZE_ID: TypeId = 11;
 /// All types met so far. Shared by the threads that parse; each keeps its own copy of what it has asked.
 #[derive(Debug)]
 pub struct Types {
-    names: Mutex<(Vec<Arc<str>>, Map<Arc<str>, TypeId>)>,
+    names: Mutex<Names>,
 }
+
+/// Names by number, and numbers by name.
+type Names = (Vec<Arc<str>>, Map<Arc<str>, TypeId>);
 
 impl Default for Types {
     fn default() -> Self {
@@ -102,7 +105,7 @@ impl Types {
         self.lock().0.clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, (Vec<Arc<str>>, Map<Arc<str>, TypeId>)> {
+    fn lock(&self) -> MutexGuard<'_, Names> {
         // A thread that panicked here left at worst a name without a use.
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -115,7 +118,7 @@ pub struct Ranks {
     names: Vec<Arc<str>>,
     /// Of the first types, as numbers. Those met since they were sorted are compared by name: sorting all for each few
     /// would take ever longer.
-    ranks: Vec<u32>,
+    sorted: Vec<u32>,
     order: Vec<String>,
 }
 
@@ -133,8 +136,8 @@ impl Ranks {
     pub fn learn(&mut self, types: &Types) -> &[Arc<str>] {
         let n_known = self.names.len();
         types.learn(&mut self.names);
-        let n_new = self.names.len() - self.ranks.len();
-        if n_new * 4 > self.ranks.len() || 0 < n_new && self.names.len() <= FEW_TYPES {
+        let n_new = self.names.len() - self.sorted.len();
+        if n_new * 4 > self.sorted.len() || 0 < n_new && self.names.len() <= FEW_TYPES {
             self.sort();
         }
         &self.names[n_known..]
@@ -143,9 +146,9 @@ impl Ranks {
     fn sort(&mut self) {
         let mut sorted: Vec<usize> = (0..self.names.len()).collect();
         sorted.sort_by_key(|&id| rank_key(&self.names[id], &self.order));
-        self.ranks = vec![0; self.names.len()];
+        self.sorted = vec![0; self.names.len()];
         for (rank, id) in (0..).zip(sorted) {
-            self.ranks[id] = rank;
+            self.sorted[id] = rank;
         }
     }
 
@@ -153,7 +156,7 @@ impl Ranks {
     #[must_use]
     pub fn compare(&self, a: TypeId, b: TypeId) -> Ordering {
         let (a, b) = (a as usize, b as usize);
-        match (self.ranks.get(a), self.ranks.get(b)) {
+        match (self.sorted.get(a), self.sorted.get(b)) {
             (Some(a), Some(b)) => a.cmp(b),
             _ => rank_key(&self.names[a], &self.order).cmp(&rank_key(&self.names[b], &self.order)),
         }
@@ -198,12 +201,12 @@ mod tests {
             types.id(&format!("t{}", number % 7 * 10_000 + number));
         }
         ranks.learn(&types);
-        let n_sorted = ranks.ranks.len();
+        let n_sorted = ranks.sorted.len();
         types.id("aa");
         types.id("zz");
         types.id("t55");
         ranks.learn(&types);
-        assert_eq!(n_sorted, ranks.ranks.len());
+        assert_eq!(n_sorted, ranks.sorted.len());
         let mut all: Vec<TypeId> = (0..).take(types.count()).collect();
         all.sort_by(|a, b| ranks.compare(*a, *b));
         let names: Vec<String> = all.iter().map(|&id| types.name(id).to_string()).collect();

@@ -77,9 +77,10 @@ pub(super) fn run(
     let mut rest = looked.units.as_slice();
     loop {
         // If a few events write so much that it has to go first, nothing more is read.
-        let (n_units, now) = match later.places.is_empty() {
-            true => (step_length(rest, memory), &mut released),
-            false => (0, &mut later),
+        let (n_units, now) = if later.places.is_empty() {
+            (step_length(rest, memory), &mut released)
+        } else {
+            (0, &mut later)
         };
         let now = std::mem::take(now);
         let (units, behind) = rest.split_at(n_units);

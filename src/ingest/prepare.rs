@@ -134,12 +134,11 @@ impl Preparer {
             let mut last_reject: Option<Reject> = None;
             let mut refuse = |prepared: &mut Prepared, item: u32, reject: Reject| {
                 prepared.n_rejects[reject.reason as usize] += 1;
-                match prepared.rejects.last_mut().filter(|line| line.is_of(position)) {
-                    Some(line) => line.push(item, last_reject.as_ref(), &reject),
-                    None => {
-                        let position = Position { item, ..position };
-                        prepared.rejects.push(RejectedLine::new(position, &reject, text));
-                    }
+                if let Some(line) = prepared.rejects.last_mut().filter(|line| line.is_of(position)) {
+                    line.push(item, last_reject.as_ref(), &reject);
+                } else {
+                    let position = Position { item, ..position };
+                    prepared.rejects.push(RejectedLine::new(position, &reject, text));
                 }
                 last_reject = Some(reject);
             };
@@ -217,12 +216,11 @@ impl Preparer {
         }
         self.renderer.notes.times_unreadable += parsed.n_unreadable_times;
         let block = &mut prepared.block;
-        let message_id = match &parsed.message_id {
-            Some(id) => Cow::Borrowed(id.as_ref()),
-            None => {
-                let sha1 = line.sha1.get_or_init(|| Sha1::new_with_prefix(line.text)).clone();
-                Cow::Owned(derived_message_id(sha1, line.batched.then_some(line.item)))
-            }
+        let message_id = if let Some(id) = &parsed.message_id {
+            Cow::Borrowed(id.as_ref())
+        } else {
+            let sha1 = line.sha1.get_or_init(|| Sha1::new_with_prefix(line.text)).clone();
+            Cow::Owned(derived_message_id(sha1, line.batched.then_some(line.item)))
         };
         let start = block.arena.len();
         block.arena.extend_from_slice(&message_id);

@@ -352,7 +352,7 @@ mod tests {
             let place = number * 1237 % (2 * LINES);
             let input = u32::from(place % 2 == 1);
             let position = Position { input, line: place / 2, item: 1, byte_offset: 7 };
-            let mut line = RejectedLine::new(position, &reject("one"), &[b'x'; 20_000]);
+            let mut line = RejectedLine::new(position, &reject("one"), &vec![b'x'; 20_000]);
             line.push(2, Some(&reject("one")), &reject("one"));
             line.push(5, Some(&reject("one")), &reject("two"));
             rejects.add(vec![line], &spill).unwrap();

@@ -62,7 +62,9 @@ mod tests {
         let expected = cut(&text);
         for _ in 0..3 {
             text = Vec::new();
-            expected.iter().for_each(|line| push_line(&mut text, line));
+            for line in &expected {
+                push_line(&mut text, line);
+            }
             assert_eq!(cut(&text), expected);
         }
     }

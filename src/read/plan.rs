@@ -46,16 +46,16 @@ pub fn plan(
         runs.push(sorter.sort(run)?);
         rest = behind;
     }
-    let mut sorted: Vec<Unit> = runs.iter().flatten().cloned().collect();
-    order(&mut sorted);
-    if budget < peak(&sorted) {
-        sorted = sorter.merge(runs)?;
-        for unit in &mut sorted {
+    let mut all: Vec<Unit> = runs.iter().flatten().cloned().collect();
+    order(&mut all);
+    if budget < peak(&all) {
+        all = sorter.merge(runs)?;
+        for unit in &mut all {
             unit.in_order = true;
         }
     }
-    sorted.extend(too_long);
-    Ok(sorted)
+    all.extend(too_long);
+    Ok(all)
 }
 
 fn order(units: &mut [Unit]) {

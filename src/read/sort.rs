@@ -142,8 +142,8 @@ impl Sorter<'_> {
     fn merge_few(&self, runs: Vec<Vec<Unit>>) -> Result<Vec<Unit>> {
         let mut runs: Vec<_> = runs.into_iter().map(Vec::into_iter).collect();
         let mut heads = BinaryHeap::new();
-        for number in 0..runs.len() {
-            heads.extend(self.next_head(&mut runs[number], number)?);
+        for (number, run) in runs.iter_mut().enumerate() {
+            heads.extend(self.next_head(run, number)?);
         }
         let (mut out, mut full, mut merged) = (Piece::default(), Vec::new(), Vec::new());
         while let Some(mut head) = heads.pop() {
@@ -249,12 +249,11 @@ impl Piece {
         let mut ends: Option<(Key, Key)> = None;
         let mut sha1 = None;
         let is_line = each_event(line, tape, &mut |item, parsed: &Parsed<'_>| {
-            let message_id = match &parsed.message_id {
-                Some(id) => id.as_ref().into(),
-                None => {
-                    let sha1 = sha1.get_or_insert_with(|| Sha1::new_with_prefix(line)).clone();
-                    derived_message_id(sha1, item).into()
-                }
+            let message_id = if let Some(id) = &parsed.message_id {
+                id.as_ref().into()
+            } else {
+                let sha1 = sha1.get_or_insert_with(|| Sha1::new_with_prefix(line)).clone();
+                derived_message_id(sha1, item).into()
             };
             let key = Key { received_at: parsed.received_at, timestamp: parsed.timestamp, message_id };
             match &mut ends {
@@ -347,7 +346,7 @@ impl Piece {
             start = line.text.end + if bytes[line.text.clone()].ends_with(b"\r") { 2 } else { 1 };
             lines.push(line);
         }
-        Ok(Self { lines, bytes })
+        Ok(Self { bytes, lines })
     }
 }
 

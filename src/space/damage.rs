@@ -145,12 +145,11 @@ impl Contents {
     ) -> Result<Option<String>> {
         let now = self.state_at(committed.bytes, source)?;
         if now.digest != committed.digest {
-            let place = match malformed_line(source)? {
-                Some(line) => format!("line {line} is not a row"),
-                None => {
-                    let (start, end) = self.changed_range(committed, &now.link, earlier, source)?;
-                    format!("they differ between byte {start} and byte {end}")
-                }
+            let place = if let Some(line) = malformed_line(source)? {
+                format!("line {line} is not a row")
+            } else {
+                let (start, end) = self.changed_range(committed, &now.link, earlier, source)?;
+                format!("they differ between byte {start} and byte {end}")
             };
             return Ok(Some(format!("its bytes are not those that were committed; {place}")));
         }

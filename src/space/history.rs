@@ -4,7 +4,7 @@
 //! The oldest record therefore lists every table. Old records are dropped, but for one a month, and what only they record
 //! moves to the next one.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use chrono::{DateTime, Datelike};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
@@ -119,7 +119,7 @@ fn write_tables<S: Serializer>(tables: &BTreeMap<String, TableState>, out: S) ->
         let TableState { rows, bytes, digest, link, stored } = state;
         let mut text = format!("{rows} {bytes} {digest} {link}");
         if let Some(Stored { bytes, tail }) = stored {
-            text.push_str(&format!(" {bytes} {tail}"));
+            let _ = write!(text, " {bytes} {tail}");
         }
         (name, text)
     }))
@@ -160,7 +160,7 @@ mod tests {
     const DAY: Micros = 86_400_000_000;
 
     fn table(rows: u64) -> TableState {
-        let stored = (rows % 2 == 0).then_some(Stored { bytes: rows * 3, tail: rows });
+        let stored = rows.is_multiple_of(2).then_some(Stored { bytes: rows * 3, tail: rows });
         TableState { rows, bytes: rows * 10, digest: format!("{rows:032x}"), link: "0".repeat(32), stored }
     }
 

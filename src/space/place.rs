@@ -188,7 +188,7 @@ pub(super) fn complete(space: &Path, files: &Files) -> Result<Option<Manifest>> 
 }
 
 /// How long the rows of another process may take.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_mins(10);
 
 /// Puts the rows of a commit in place, if there are any. Returns the manifest then.
 pub(super) fn complete_locked(space: &Path, _lock: &Lock, files: &Files) -> Result<Option<Manifest>> {

@@ -414,7 +414,7 @@ fn rows_that_are_half_in_place_are_put_in_place_by_whoever_comes_next() {
                         }
                         write(&space.join(name), &table);
                     }
-                    None if part == 99 => fs::rename(&file, space.join(name)).unwrap(),
+                    None if part == 99 => Files::real().rename(&file, &space.join(name)).unwrap(),
                     None => {}
                 }
             }

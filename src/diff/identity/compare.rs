@@ -140,17 +140,16 @@ pub fn compare(
         }
         _ => None,
     };
-    let (read, texts) = match watched {
-        Some(watched) => watched,
-        None => {
-            let load = |side: usize| {
-                let mut profiles = load(&sides[side], sources[side], files)?;
-                keep_one_profile(&mut profiles, &sides[side], sources[side], files)?;
-                Ok(profiles)
-            };
-            let (old, new) = rayon::join(|| load(0), || load(1));
-            (Shared::join(old?, new?), None)
-        }
+    let (read, texts) = if let Some(watched) = watched {
+        watched
+    } else {
+        let load = |side: usize| {
+            let mut profiles = load(&sides[side], sources[side], files)?;
+            keep_one_profile(&mut profiles, &sides[side], sources[side], files)?;
+            Ok(profiles)
+        };
+        let (old, new) = rayon::join(|| load(0), || load(1));
+        (Shared::join(old?, new?), None)
     };
     let (mut shares, differing) = share(read);
     find_texts(&mut shares, sides, sources, texts.as_ref(), files)?;

@@ -66,9 +66,15 @@ pub fn print(rules: &Rules) -> String {
             None => "# max_rejects = \"5%\"".to_owned(),
         },
     );
+    push_identity(&mut out, rules);
+    push_lists(&mut out, rules);
+    out
+}
+
+fn push_identity(out: &mut String, rules: &Rules) {
     out.push_str("\n[identity]\n");
     push(
-        &mut out,
+        out,
         "Ranks, highest first. Behind them come user_id and email where they are not named, then the rest by alphabet.\n\
          # When an event would break a rule, its lowest-ranked identifier is taken off first.",
         &format!("order = {}", list(&rules.order)),
@@ -79,7 +85,7 @@ pub fn print(rules: &Rules) -> String {
     let has_suggested =
         rules.blocked.exact.starts_with(&suggested.exact) && patterns.starts_with(&suggested_patterns);
     push(
-        &mut out,
+        out,
         "Block, for all types, the values -1, null, anonymous, undefined, NaN and [object Object] in any case, and values of\n\
          # zeros and dashes only, or of white space only.",
         &format!("suggested_blocks = {has_suggested}"),
@@ -87,22 +93,18 @@ pub fn print(rules: &Rules) -> String {
     let (skip_exact, skip_patterns) =
         if has_suggested { (suggested.exact.len(), suggested_patterns.len()) } else { (0, 0) };
     push(
-        &mut out,
+        out,
         "Values that identify nobody, for all types, compared without case.",
         &format!("blocked = {}", list(&rules.blocked.exact[skip_exact..])),
     );
     push(
-        &mut out,
+        out,
         "The same as regular expressions, searched anywhere in the value unless anchored.",
         &format!("blocked_patterns = {}", list(&patterns[skip_patterns..])),
     );
+    push(out, "At most so many profiles are merged into one.", &format!("max_merges = {}", rules.merge_cap));
     push(
-        &mut out,
-        "At most so many profiles are merged into one.",
-        &format!("max_merges = {}", rules.merge_cap),
-    );
-    push(
-        &mut out,
+        out,
         "At most so many identifiers stand on one profile.",
         &format!("max_identifiers = {}", rules.mapping_cap),
     );
@@ -116,10 +118,8 @@ pub fn print(rules: &Rules) -> String {
         KNOWN_TYPES.iter().map(|name| ((*name).to_owned(), TypeRules::default_for(name))).collect();
     types.extend(rules.types.clone());
     for (name, of_type) in &types {
-        push_type(&mut out, name, of_type);
+        push_type(out, name, of_type);
     }
-    push_lists(&mut out, rules);
-    out
 }
 
 const HEAD: &str =

@@ -166,13 +166,14 @@ fn events(value: &Value, from: u64, to: u64) -> String {
                 "context": {"page": {"url": "https://shop.example/"}, "names": payload},
             });
             event.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
-            lines += &format!("{event}\n");
+            lines.push_str(&event.to_string());
+            lines.push('\n');
         }
     }
     lines
 }
 
-/// The rows of user_traits of one profile, by name.
+/// The rows of `user_traits` of one profile, by name.
 fn traits(work: &Work, space: &str) -> BTreeMap<String, String> {
     let rows = work.rows(&format!("{space}/user_traits.ndjson"));
     let text = |row: &Value, column: &str| row[column].as_str().unwrap().to_owned();

@@ -249,7 +249,10 @@ fn bookkeeping_of_sql_models_is_no_trait() {
     });
     write(
         &work,
-        &[("user_identifiers", &[mapping("use_a", "user_id", "1")]), ("profile_traits", &[row.clone()])],
+        &[
+            ("user_identifiers", &[mapping("use_a", "user_id", "1")]),
+            ("profile_traits", std::slice::from_ref(&row)),
+        ],
     );
     adopt(&work, &["--strict"]);
     assert_eq!(traits(&work), BTreeSet::from(["use_a email a@shop.example".to_owned()]));

@@ -31,8 +31,9 @@ fn number(text: &str) -> Option<(bool, String, i64)> {
     }
     let all = format!("{whole}{fraction}");
     let zeros = all.len() - all.trim_end_matches('0').len();
-    let power =
-        exponent.trim_start_matches('+').parse::<i64>().unwrap() - fraction.len() as i64 + zeros as i64;
+    let power = exponent.trim_start_matches('+').parse::<i64>().unwrap()
+        - i64::try_from(fraction.len()).unwrap()
+        + i64::try_from(zeros).unwrap();
     match all.trim_matches('0') {
         "" => Some((false, String::new(), 0)),
         digits => Some((text.starts_with('-'), digits.to_owned(), power)),
@@ -204,7 +205,7 @@ fn random_tables_of_two_formats_are_compared_by_the_rules() {
         };
         let formats = [[true, false], [false, true], [true, true]][random.below(3)];
         let tables = formats.map(|csv| -> Vec<(Cell, Cell)> {
-            (0..1 + random.below(7)).map(|_| (pick(random, csv), pick(random, csv))).collect()
+            (0..=random.below(7)).map(|_| (pick(random, csv), pick(random, csv))).collect()
         });
         let work = Work::new();
         let mut options = options(&write(&work, "old", &tables[0]), &write(&work, "new", &tables[1]));

@@ -121,7 +121,7 @@ fn what_the_manifest_says_of_a_table_is_compared_with_it() {
             let value = &mut manifest["tables"]["pages"][field];
             *value = match value.as_u64() {
                 Some(old) => (old + number).into(),
-                None => format!("{:032x}", number).into(),
+                None => format!("{number:032x}").into(),
             };
         });
         let (code, said) = verify(&work);
@@ -155,7 +155,7 @@ fn what_the_manifest_records_of_a_run_is_compared_with_the_table() {
 fn a_clock_behind_the_tables_is_reported() {
     let work = space(&[]);
     change_manifest(&work, |manifest| {
-        manifest["uuid_ts"] = (manifest["uuid_ts"].as_u64().unwrap() - 1).into()
+        manifest["uuid_ts"] = (manifest["uuid_ts"].as_u64().unwrap() - 1).into();
     });
     let (code, said) = verify(&work);
     assert_eq!((code, said.len()), (1, 1), "{said:?}");
