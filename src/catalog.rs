@@ -55,7 +55,12 @@ pub const BACKFILL_RESOLVED: &str = "_backfill_resolved";
 
 /// All tables with built-in names: raw tables, event tables, reports, views.
 pub const TABLES: [TableInfo; 19] = [
-    table(ID_GRAPH_UPDATES, TableKind::Raw, &["id"], "one change of the profile that a segment id belongs to"),
+    table(
+        ID_GRAPH_UPDATES,
+        TableKind::Raw,
+        &["id"],
+        "one change of the profile that a segment id belongs to",
+    ),
     table(
         EXTERNAL_ID_MAPPING_UPDATES,
         TableKind::Raw,
@@ -85,8 +90,18 @@ pub const TABLES: [TableInfo; 19] = [
         &["external_id_hash", "external_id_type", "external_id_value"],
         "one identifier and the profile it belongs to",
     ),
-    table("profile_traits", TableKind::View, &["canonical_segment_id"], "one profile with its current traits"),
-    table("user_traits", TableKind::View, &["canonical_segment_id", "name"], "one current trait of a profile"),
+    table(
+        "profile_traits",
+        TableKind::View,
+        &["canonical_segment_id"],
+        "one profile with its current traits",
+    ),
+    table(
+        "user_traits",
+        TableKind::View,
+        &["canonical_segment_id", "name"],
+        "one current trait of a profile",
+    ),
     table(
         "user_identifiers",
         TableKind::View,
@@ -107,7 +122,47 @@ pub fn find(name: &str) -> Option<&'static TableInfo> {
     TABLES.iter().find(|table| table.name == name)
 }
 
+/// Returns whether a table has this built-in name. A track event of such a name gets a leading `_`.
+#[must_use]
+pub fn is_built_in(name: &str) -> bool {
+    find(name).is_some()
+}
+
+/// Returns whether this is the name of a view.
+#[must_use]
+pub fn is_view(name: &str) -> bool {
+    find(name).is_some_and(|table| table.kind == TableKind::View)
+}
+
+/// Returns whether a table of a space holds events: those of a call, or those of one track event name.
+#[must_use]
+pub fn is_event_table(name: &str) -> bool {
+    find(name).is_none_or(|table| table.kind == TableKind::Event)
+}
+
 /// Returns the names of all tables of a kind, in the order of [`TABLES`].
 pub fn names_of(kind: TableKind) -> impl Iterator<Item = &'static str> {
     TABLES.iter().filter(move |table| table.kind == kind).map(|table| table.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{event::Call, view::View};
+
+    #[test]
+    fn every_table_has_its_own_name() {
+        let names: std::collections::BTreeSet<_> = TABLES.iter().map(|table| table.name).collect();
+        assert_eq!(names.len(), TABLES.len());
+    }
+
+    #[test]
+    fn calls_and_views_are_listed() {
+        let calls: Vec<_> = Call::ALL.into_iter().map(Call::table).collect();
+        assert_eq!(
+            names_of(TableKind::Event).collect::<std::collections::BTreeSet<_>>(),
+            calls.into_iter().collect()
+        );
+        assert_eq!(names_of(TableKind::View).collect::<Vec<_>>(), View::ALL.map(View::name));
+    }
 }

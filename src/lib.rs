@@ -2,6 +2,7 @@
 //! views; what a team already has is taken in; two sets of tables are compared.
 
 pub mod bytes;
+pub mod catalog;
 pub mod collections;
 pub mod error;
 pub mod escape;

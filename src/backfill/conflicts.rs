@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The table's name.
-pub const TABLE: &str = "backfill_conflicts";
+pub const TABLE: &str = crate::catalog::BACKFILL_CONFLICTS;
 
 /// Why a row is set aside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

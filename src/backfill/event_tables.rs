@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use super::known_calls::KnownCalls;
 use crate::{
+    catalog,
     collections::Map,
     error::{Error, Result},
     event::{
@@ -23,10 +24,7 @@ use crate::{
     },
     progress::Progress,
     raw::event_row,
-    space::{
-        commit::Space,
-        event_rows::{EventRows, is_event_table},
-    },
+    space::{commit::Space, event_rows::EventRows},
     table::blocks::Meter,
 };
 
@@ -117,7 +115,7 @@ impl EventTables {
         progress: &dyn Progress,
     ) -> Result<Self> {
         for name in chosen {
-            if !is_event_table(name) {
+            if !catalog::is_event_table(name) {
                 return Err(Error::Refused(format!("`{name}` is no event table"))
                     .hint("name tables of events, such as `pages` or `order_completed`"));
             }
@@ -138,7 +136,7 @@ impl EventTables {
             tables.target(call.table().as_bytes(), space)?;
         }
         let committed: Vec<(String, u64)> = (space.manifest.tables.iter())
-            .filter(|(name, _)| is_event_table(name))
+            .filter(|(name, _)| catalog::is_event_table(name))
             .map(|(name, table)| (name.clone(), table.bytes))
             .collect();
         let meter = Meter::new(progress);

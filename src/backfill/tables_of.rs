@@ -3,10 +3,11 @@
 use std::{borrow::Cow, collections::BTreeMap, path::Path};
 
 use crate::{
+    catalog,
     error::{Error, Result},
     event::Call,
     files::Files,
-    raw::{external_id_mapping_updates, id_graph_updates, names::BUILT_IN_TABLES, profile_traits_updates},
+    raw::{external_id_mapping_updates, id_graph_updates, profile_traits_updates},
     read::{digest::PIECE, lines::BOM},
     space::{
         manifest::{Manifest, RunInput},
@@ -89,7 +90,7 @@ fn is_of_events(name: &str, parts: &[Part], files: &Files) -> Result<bool> {
     if Call::ALL.into_iter().any(|call| call.table() == name) {
         return Ok(true);
     }
-    if BUILT_IN_TABLES.contains(&name) {
+    if catalog::is_built_in(name) {
         return Ok(false);
     }
     let mut reader = RowReader::of_events(["event", "event_text"]);

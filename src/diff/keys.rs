@@ -5,9 +5,12 @@
 //! everything else: their first members are walked by the shape of the line before, and only a line of another shape is
 //! parsed.
 
-use crate::event::{
-    json::{Document, Kind, Tape},
-    values::{Decimal, Typing, is_null, push_canonical, push_canonical_text},
+use crate::{
+    catalog,
+    event::{
+        json::{Document, Kind, Tape},
+        values::{Decimal, Typing, is_null, push_canonical, push_canonical_text},
+    },
 };
 
 use super::columns::{Ignored, canonical};
@@ -17,26 +20,7 @@ use super::columns::{Ignored, canonical};
 pub fn known(table: &str) -> Option<&'static [&'static str]> {
     // A table of a folder in a folder is called by its path.
     let name = table.rsplit('/').next().unwrap_or(table);
-    Some(match name {
-        "id_graph" => &["segment_id"],
-        "external_id_mapping" => &["external_id_hash", "external_id_type", "external_id_value"],
-        "profile_traits" => &["canonical_segment_id"],
-        "user_traits" => &["canonical_segment_id", "name"],
-        "user_identifiers" => &["canonical_segment_id", "type", "value"],
-        "profile_merges" => &["canonical_segment_id", "segment_id"],
-        "external_id_mapping_updates" => &["external_id_type", "external_id_value"],
-        "id_graph_updates"
-        | "profile_traits_updates"
-        | "identifies"
-        | "pages"
-        | "screens"
-        | "groups"
-        | "aliases"
-        | "tracks" => &["id"],
-        "rejected" => &["file", "line"],
-        "identity_violations" => &["message_id", "type", "value"],
-        _ => return None,
-    })
+    catalog::find(name).map(|table| table.key).filter(|key| !key.is_empty())
 }
 
 /// What of a row is its key.

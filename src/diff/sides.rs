@@ -14,10 +14,10 @@ use std::{
 };
 
 use crate::{
+    catalog,
     error::{Error, Result},
     files::{Files, refuse_pipe},
     glob::Globs,
-    raw::names::BUILT_IN_TABLES,
     read::{
         inputs::{Packing, first_bytes},
         lines::BOM,
@@ -260,7 +260,7 @@ impl Opener<'_> {
                 None => None,
                 Some(Some(bytes)) => Some(bytes),
                 // Views are folded after the commit, and replaced whole.
-                Some(None) if VIEWS.contains(&table) => None,
+                Some(None) if catalog::is_view(table) => None,
                 Some(None) => continue,
             };
             insert(&mut tables, format!("{prefix}{table}"), vec![self.file(&path, format, committed)?])?;
@@ -332,15 +332,6 @@ fn committed_bytes(folder: &Path, manifest: &Manifest, table: &str, file_name: &
     Some(bytes_of(state, stored.unwrap_or_default()))
 }
 
-const VIEWS: [&str; 6] = [
-    "id_graph",
-    "external_id_mapping",
-    "profile_traits",
-    "user_traits",
-    "user_identifiers",
-    "profile_merges",
-];
-
 fn insert(tables: &mut BTreeMap<String, Table>, name: String, table: Table) -> Result<()> {
     if let Some(other) = tables.get(&name) {
         let path = table.first().map(|file| file.path.clone()).unwrap_or_default();
@@ -363,7 +354,7 @@ fn is_table_folder(folder: &Path, name: &str) -> Result<bool> {
             return Ok(false);
         }
         if let Some((table, _)) = table_of(&file_name(&path)) {
-            if BUILT_IN_TABLES.contains(&table) {
+            if catalog::is_built_in(table) {
                 return Ok(false);
             }
             n_files += 1;

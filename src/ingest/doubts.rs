@@ -1,6 +1,7 @@
 //! What in a config is allowed but looks like a slip: told when the config is new, so that it is seen once and does not nag.
 
 use crate::{
+    catalog,
     event::Call,
     glob::Globs,
     identity::{
@@ -8,10 +9,7 @@ use crate::{
         rules::{Rules, Selection},
         types::KNOWN_TYPES,
     },
-    raw::{
-        identity_violations,
-        names::{BUILT_IN_TABLES, snake_case},
-    },
+    raw::{identity_violations, names::snake_case},
     view::RAW_TABLES,
 };
 
@@ -110,6 +108,5 @@ fn literals(globs: Option<&Globs>) -> impl Iterator<Item = &str> {
 
 /// The table of ours that a name nearly is.
 fn near_table(name: &str) -> Option<&'static str> {
-    let is_ours = BUILT_IN_TABLES.contains(&name);
-    nearest(name, BUILT_IN_TABLES.into_iter()).filter(|_| !is_ours)
+    nearest(name, catalog::TABLES.iter().map(|table| table.name)).filter(|_| !catalog::is_built_in(name))
 }

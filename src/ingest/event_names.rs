@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use crate::{
+    catalog,
     collections::Set,
     event::{
         Call,
         block::{Block, Event, NO_TABLE},
     },
     identity::rules::Rules,
-    space::{event_rows::is_event_table, manifest::Manifest},
+    space::manifest::Manifest,
 };
 
 /// The tables of event names in a space.
@@ -27,7 +28,7 @@ impl EventNames {
     #[must_use]
     pub fn of(manifest: &Manifest, rules: &Arc<Rules>) -> Self {
         let is_own = |name: &&String| {
-            is_event_table(name)
+            catalog::is_event_table(name)
                 && !Call::ALL.iter().any(|call| call.table() == *name)
                 && rules.tables.has(name)
         };

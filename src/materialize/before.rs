@@ -12,14 +12,11 @@ use std::{
 
 use super::MaterializeOptions;
 use crate::{
+    catalog,
     error::{Error, Result},
     files::Files,
     progress::Progress,
-    space::{
-        commit::{STATE, VIEWS},
-        lock::Lock,
-        manifest::Manifest,
-    },
+    space::{commit::STATE, lock::Lock, manifest::Manifest},
     table::find::table_of,
 };
 
@@ -89,7 +86,7 @@ pub(super) fn restore(
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let view = name.strip_suffix(ABSENT).unwrap_or(&name);
         // Nothing else is ever kept: whatever it is, it goes with the folder.
-        if !table_of(view).is_some_and(|(view, _)| VIEWS.contains(&view)) || !is_file(&path) {
+        if !table_of(view).is_some_and(|(view, _)| catalog::is_view(view)) || !is_file(&path) {
             continue;
         }
         match name.strip_suffix(ABSENT) {

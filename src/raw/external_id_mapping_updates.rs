@@ -9,7 +9,7 @@ use super::trigger::{Trigger, push_hex};
 use crate::event::json::push_string;
 
 /// The table's name.
-pub const TABLE: &str = "external_id_mapping_updates";
+pub const TABLE: &str = crate::catalog::EXTERNAL_ID_MAPPING_UPDATES;
 
 /// Appends a row.
 pub fn push_row(out: &mut Vec<u8>, trigger: &Trigger<'_>, type_name: &str, value: &[u8], segment_id: &str) {

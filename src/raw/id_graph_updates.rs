@@ -7,7 +7,7 @@ use super::trigger::Trigger;
 use crate::event::json::push_string;
 
 /// The table's name.
-pub const TABLE: &str = "id_graph_updates";
+pub const TABLE: &str = crate::catalog::ID_GRAPH_UPDATES;
 
 /// Appends a row.
 pub fn push_row(out: &mut Vec<u8>, trigger: &Trigger<'_>, segment_id: &str, canonical_segment_id: &str) {

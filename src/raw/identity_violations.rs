@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The table's name.
-pub const TABLE: &str = "identity_violations";
+pub const TABLE: &str = crate::catalog::IDENTITY_VIOLATIONS;
 
 /// A row.
 #[derive(Debug, Clone, Copy)]

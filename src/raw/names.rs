@@ -3,6 +3,8 @@
 //! Only `[A-Za-z0-9]` survive, everything else separates. A word is `[A-Z0-9]*[a-z0-9]*`; words are
 //! lower-cased and joined by `_`. So `userIDs` is `user_ids` and `HTMLParser` is `htmlparser`.
 
+use crate::catalog;
+
 /// Appends the `snake_case` form of `name` to `out`; appends nothing where no letter or digit survives.
 ///
 /// ```
@@ -72,28 +74,6 @@ pub fn camel_case(name: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The tables and views this program writes by itself; a track event of such a name gets a leading `_`.
-pub const BUILT_IN_TABLES: [&str; 18] = [
-    "id_graph_updates",
-    "external_id_mapping_updates",
-    "profile_traits_updates",
-    "identifies",
-    "pages",
-    "screens",
-    "groups",
-    "aliases",
-    "tracks",
-    "user_traits",
-    "user_identifiers",
-    "profile_merges",
-    "id_graph",
-    "external_id_mapping",
-    "profile_traits",
-    "rejected",
-    "identity_violations",
-    "backfill_conflicts",
-];
-
 /// A name of more characters than this is no table's.
 const MAX_TABLE_NAME: usize = 200;
 
@@ -103,7 +83,7 @@ pub fn event_table(name: &[u8]) -> Vec<u8> {
     let mut table = snake_case(name);
     if MAX_TABLE_NAME < table.len() {
         table.clear();
-    } else if BUILT_IN_TABLES.iter().any(|built_in| built_in.as_bytes() == table) {
+    } else if std::str::from_utf8(&table).is_ok_and(catalog::is_built_in) {
         table.insert(0, b'_');
     }
     table

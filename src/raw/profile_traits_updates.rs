@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// The table's name.
-pub const TABLE: &str = "profile_traits_updates";
+pub const TABLE: &str = crate::catalog::PROFILE_TRAITS_UPDATES;
 
 /// Renders rows; keeps its scratch space.
 #[derive(Debug, Default)]

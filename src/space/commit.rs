@@ -417,16 +417,6 @@ impl Drop for Space {
     }
 }
 
-/// The six views: pure functions of the tables, replaced whole and never appended to.
-pub const VIEWS: [&str; 6] = [
-    "user_traits",
-    "user_identifiers",
-    "profile_merges",
-    "id_graph",
-    "external_id_mapping",
-    "profile_traits",
-];
-
 /// A folder without a manifest must not hold tables, plain ones or such as would be written. If there is a state and no
 /// staged file of a first run, a manifest was lost, and no table that is there may be overlooked.
 fn refuse_foreign_tables(folder: &Path, compress: Compression) -> Result<()> {

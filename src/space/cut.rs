@@ -3,11 +3,12 @@
 use std::{os::unix::fs::FileExt, path::Path};
 
 use super::{
-    commit::{STATE, VIEWS},
+    commit::STATE,
     manifest::{EARLIER_FORMATS, Manifest, Stored, TableState},
     tables::{bytes_of, stands},
 };
 use crate::{
+    catalog,
     collections::Set,
     error::{Error, Result},
     files::Files,
@@ -29,7 +30,9 @@ pub fn cut_back(folder: &Path, manifest: &Manifest, files: &Files) -> Result<()>
     for entry in entries {
         let entry = entry.map_err(|e| Error::io("read the folder", folder, e))?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        let Some((table, stored)) = table_of(&name).filter(|(table, _)| !is_view(table)) else { continue };
+        let Some((table, stored)) = table_of(&name).filter(|(table, _)| !catalog::is_view(table)) else {
+            continue;
+        };
         let path = entry.path();
         let length = entry.metadata().map_err(|e| Error::io("read", &path, e))?.len();
         match manifest.tables.get(table) {
@@ -82,10 +85,6 @@ fn refuse_other_frames(path: &Path, state: &TableState, stands: Compression, fil
 
 /// The first bytes of a frame.
 const FRAME: [u8; MAGIC] = [0x28, 0xb5, 0x2f, 0xfd];
-
-fn is_view(table: &str) -> bool {
-    VIEWS.contains(&table)
-}
 
 /// Says that a table's plain file beside its packed one is not the table.
 pub fn tell_twin(folder: &Path, table: &str, progress: &dyn Progress) {

@@ -9,6 +9,7 @@ use super::{
     tables::part_of,
 };
 use crate::{
+    catalog,
     collections::key_of,
     error::Result,
     event::{
@@ -16,7 +17,6 @@ use crate::{
         timestamp::{Micros, Millis, push_micros, push_millis},
     },
     files::Files,
-    raw::names::BUILT_IN_TABLES,
     table::{
         blocks::{BLOCK_BYTES, Block, Meter, Problem, map_blocks, rows},
         find::Part,
@@ -27,7 +27,7 @@ use crate::{
 
 /// The table of events that `ingest` resolved after `backfill events` had written a row of theirs: the row stays as it is, and
 /// this says that the event was resolved since, to whom, and when.
-pub const RESOLVED: &str = "_backfill_resolved";
+pub const RESOLVED: &str = crate::catalog::BACKFILL_RESOLVED;
 
 /// A time that is near every other: that of a row without `received_at`.
 const ANY_TIME: Millis = Millis::MIN;
@@ -78,13 +78,6 @@ impl EventRows {
     }
 }
 
-/// Whether a table of a space is an event table.
-#[must_use]
-pub fn is_event_table(name: &str) -> bool {
-    let of_call = crate::event::Call::ALL.into_iter().any(|call| call.table() == name);
-    of_call || name != RESOLVED && !BUILT_IN_TABLES.contains(&name)
-}
-
 /// Of each event table, the bytes that backfills of events wrote, but for those of which no event arrived at a time or later.
 #[must_use]
 pub fn backfilled(manifest: &Manifest, since: Millis) -> BTreeMap<&str, Vec<(u64, u64)>> {
@@ -108,7 +101,7 @@ pub fn newest_arrival(
 ) -> Result<Option<Millis>> {
     let backfilled = backfilled(manifest, Millis::MIN);
     let mut newest = None;
-    for (table, state) in manifest.tables.iter().filter(|(table, _)| is_event_table(table)) {
+    for (table, state) in manifest.tables.iter().filter(|(table, _)| catalog::is_event_table(table)) {
         let ranges = backfilled.get(table.as_str()).map_or(&[][..], Vec::as_slice);
         let source = Source::open(&part_of(folder, table, state), files)?;
         let of_block = |block: Block<'_>| newest_of_block(block, ranges);

@@ -17,6 +17,7 @@ use super::{
     tables::part_of,
 };
 use crate::{
+    catalog,
     collections::{Map, key_of},
     error::{Error, Result},
     event::{
@@ -317,7 +318,7 @@ fn message_column(table: &str) -> Option<&'static str> {
         | profile_traits_updates::TABLE
         | "identity_links" => Some("triggering_event_id"),
         identity_violations::TABLE => Some("message_id"),
-        _ if table == RESOLVED || event_rows::is_event_table(table) => Some("id"),
+        _ if table == RESOLVED || catalog::is_event_table(table) => Some("id"),
         _ => None,
     }
 }

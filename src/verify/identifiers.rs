@@ -13,6 +13,7 @@ use super::{
     spans::{RunRules, Spans},
 };
 use crate::{
+    catalog,
     collections::key_of,
     error::Result,
     escape::escaped,
@@ -24,7 +25,7 @@ use crate::{
     },
     raw::identity_violations,
     space::{
-        event_rows::{backfilled, is_event_table},
+        event_rows::backfilled,
         manifest::{Manifest, TableState},
         tables::part_of,
     },
@@ -91,7 +92,8 @@ impl<'a> EventTable<'a> {
         let backfilled = backfilled(manifest, Millis::MIN);
         let mut spans = Spans::of(manifest);
         let table = |(name, state): (&'a String, &TableState)| {
-            let spans = spans.remove(name.as_str()).filter(|spans| is_event_table(name) && spans.any())?;
+            let spans =
+                spans.remove(name.as_str()).filter(|spans| catalog::is_event_table(name) && spans.any())?;
             let skipped = backfilled.get(name.as_str()).cloned().unwrap_or_default();
             Some(Self { name, bytes: state.bytes, spans, skipped })
         };

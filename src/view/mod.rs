@@ -27,7 +27,10 @@ pub mod traits;
 pub mod user_identifiers;
 pub mod user_traits;
 
-use crate::raw::{external_id_mapping_updates, id_graph_updates, profile_traits_updates};
+use crate::{
+    catalog,
+    raw::{external_id_mapping_updates, id_graph_updates, profile_traits_updates},
+};
 
 /// The raw tables that views are made of.
 pub const RAW_TABLES: [&str; 3] =
@@ -77,14 +80,7 @@ impl View {
     /// The columns of its key: its rows stand in their order, byte-wise.
     #[must_use]
     pub fn key(self) -> &'static [&'static str] {
-        match self {
-            Self::IdGraph => &["segment_id"],
-            Self::ExternalIdMapping => &["external_id_hash", "external_id_type", "external_id_value"],
-            Self::ProfileTraits => &["canonical_segment_id"],
-            Self::UserTraits => &["canonical_segment_id", "name"],
-            Self::UserIdentifiers => &["canonical_segment_id", "type", "value"],
-            Self::ProfileMerges => &["canonical_segment_id", "segment_id"],
-        }
+        catalog::find(self.name()).map_or(&[], |table| table.key)
     }
 
     /// The raw tables it is made of.

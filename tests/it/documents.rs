@@ -21,7 +21,7 @@ fn block_after<'a>(text: &'a str, start: &str) -> Vec<&'a str> {
 #[test]
 fn ci_runs_the_commands_of_the_readme() {
     let (readme, ci) = (project_text("README.md"), project_text(".ci/run"));
-    for start in ["Build it, ingest", "Run all tests"] {
+    for start in ["This builds the program", "This runs all tests"] {
         let block = block_after(&readme, start);
         assert_eq!(block.len(), 1, "one line: {block:?}");
         assert!(ci.lines().any(|line| line.trim_start() == block[0]), "`{}` is not in .ci/run", block[0]);
@@ -29,14 +29,14 @@ fn ci_runs_the_commands_of_the_readme() {
 }
 
 #[test]
-fn the_summary_in_the_readme_is_what_the_program_says() {
-    let readme = project_text("README.md");
+fn the_summary_on_the_command_line_page_is_what_the_program_prints() {
+    let page = project_text("docs/cli.md");
     let work = Work::new();
     work.write("fixtures/sample/events.ndjson", project_text("fixtures/sample/events.ndjson"));
     let args = ["ingest", "fixtures/sample/events.ndjson", "--space", "out", "--materialize"];
     let assert = work.program(&args).assert().success();
     let said = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
-    let shown = block_after(&readme, "tells what it did");
+    let shown = block_after(&page, "A run prints what it did");
     // The headlines end in seconds, and name the folder.
     assert_eq!(shown[0].split_once(" into ").unwrap().0, said.split_once(" into ").unwrap().0);
     let said: Vec<_> = said.lines().filter(|line| line.starts_with(' ')).collect();

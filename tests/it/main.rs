@@ -34,6 +34,7 @@ mod rejects;
 mod resolver;
 mod sample;
 mod scanner;
+mod shell_blocks;
 mod stages;
 mod support;
 mod tables_page;

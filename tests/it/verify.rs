@@ -29,7 +29,7 @@ fn forge(work: &Work, table: &str, bytes: &[u8]) {
     let mut manifest: serde_json::Value = serde_json::from_str(&work.read("space/manifest.json")).unwrap();
     manifest["state_parts"] = serde_json::json!([]);
     let state = &mut manifest["tables"][table];
-    state["rows"] = memchr::memchr_iter(b'\n', &bytes).count().into();
+    state["rows"] = memchr::memchr_iter(b'\n', bytes).count().into();
     state["bytes"] = bytes.len().into();
     state["digest"] = digest.hex().into();
     state["link"] = format!("{:032x}", digest.link()).into();

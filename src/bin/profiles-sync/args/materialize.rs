@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, Args, builder::PossibleValuesParser};
+use profiles_sync::catalog::{self, TableKind};
 
 use super::shared::{Messages, Threads, Wait};
 use crate::values;
@@ -97,7 +98,7 @@ pub(crate) struct MaterializeArgs {
         long,
         value_name = "VIEWS",
         value_delimiter = ',',
-        value_parser = PossibleValuesParser::new(VIEWS),
+        value_parser = PossibleValuesParser::new(catalog::names_of(TableKind::View)),
         hide_possible_values = true,
         action = ArgAction::Set,
         num_args = 1,
@@ -127,12 +128,3 @@ impl MaterializeArgs {
         self.changes.as_deref() == Some(Path::new("-"))
     }
 }
-
-const VIEWS: [&str; 6] = [
-    "id_graph",
-    "external_id_mapping",
-    "profile_traits",
-    "user_traits",
-    "user_identifiers",
-    "profile_merges",
-];
