@@ -203,6 +203,18 @@ impl Files {
         }
     }
 
+    /// Syncs all files of the file system that a folder is on, in one call; only if [`CAN_SYNC_FILE_SYSTEMS`].
+    pub fn sync_file_system(&self, folder: &Path) -> Result<()> {
+        self.check(Change::Sync, "sync the file system of", folder)?;
+        let folder_file = self.open(folder)?;
+        #[cfg(target_os = "linux")]
+        rustix::fs::syncfs(folder_file)
+            .map_err(|e| Error::io("sync the file system of", folder, e.into()))?;
+        #[cfg(not(target_os = "linux"))]
+        drop(folder_file);
+        Ok(())
+    }
+
     /// Removes a file, if it is there.
     pub fn remove_file(&self, path: &Path) -> Result<()> {
         self.check(Change::Remove, "remove", path)?;
@@ -230,6 +242,9 @@ impl Files {
         self.rename(&beside, path)
     }
 }
+
+/// Whether all files of a file system can be synced in one call.
+pub const CAN_SYNC_FILE_SYSTEMS: bool = cfg!(target_os = "linux");
 
 /// Bytes that are copied at a time.
 const COPIED: u64 = 8 << 20;

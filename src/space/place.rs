@@ -11,10 +11,10 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
     time::{Duration, Instant},
 };
-
-use rayon::{ThreadPoolBuilder, prelude::*};
 
 use super::{
     commit::STATE,
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    files::Files,
+    files::{CAN_SYNC_FILE_SYSTEMS, Files, OutFile},
     read::digest::digest_of,
 };
 
@@ -78,8 +78,14 @@ pub(super) fn prepare(space: &Path, placing: &Placing, files: &Files) -> Result<
         return Ok(());
     }
     let staged = staged_folder(space);
+    let is_one_sync = syncs_at_once(placing);
+    if is_one_sync {
+        files.sync_file_system(space)?;
+    }
     in_parallel(placing, |name, placement| {
-        files.write_from(&staged.join(name), placement.bytes)?.sync()?;
+        if !is_one_sync {
+            files.write_from(&staged.join(name), placement.bytes)?.sync()?;
+        }
         let path = space.join(name);
         match placement.from {
             None => refuse_foreign(&path),
@@ -108,16 +114,36 @@ pub(super) fn place(space: &Path, placing: &Placing, is_new: bool, files: &Files
     if placing.is_empty() {
         return Ok(());
     }
-    in_parallel(placing, |name, placement| place_one(space, name, placement, is_new, files))?;
+    let is_one_sync = syncs_at_once(placing);
+    in_parallel(placing, |name, placement| {
+        let appended = place_one(space, name, placement, is_new, files)?;
+        appended.filter(|_| !is_one_sync).map_or(Ok(()), |out| out.sync())
+    })?;
+    if is_one_sync {
+        files.sync_file_system(space)?;
+    }
     files.sync_folder(space)
 }
 
-fn place_one(space: &Path, name: &str, placement: &Placement, is_new: bool, files: &Files) -> Result<()> {
+/// Whether the file system is synced as a whole: to sync thousands of files one by one takes seconds.
+fn syncs_at_once(placing: &Placing) -> bool {
+    const MANY: usize = 64;
+    CAN_SYNC_FILE_SYSTEMS && MANY <= placing.len()
+}
+
+/// Puts the rows of one table in place. Returns the file that they were appended to, which is still to be synced.
+fn place_one(
+    space: &Path,
+    name: &str,
+    placement: &Placement,
+    is_new: bool,
+    files: &Files,
+) -> Result<Option<OutFile>> {
     let (path, staged) = (space.join(name), staged_folder(space).join(name));
     let Some(file) = files.open_if_there(&staged)? else {
         let length = fs::metadata(&path).map_or(0, |there| there.len());
         if path.exists() && placement.end() <= length {
-            return Ok(());
+            return Ok(None);
         }
         return Err(Error::file(&staged, "is missing, and its rows are committed but not in their table")
             .hint("restore the file from a backup, or ingest into a new space"));
@@ -133,7 +159,8 @@ fn place_one(space: &Path, name: &str, placement: &Placement, is_new: bool, file
     }
     let Some(from) = placement.from else {
         refuse_foreign(&path)?;
-        return files.rename(&staged, &path);
+        files.rename(&staged, &path)?;
+        return Ok(None);
     };
     let mut out = files.write_from(&path, from)?;
     let length = fs::metadata(&path).map_err(|e| Error::io("read", &path, e))?.len();
@@ -145,7 +172,7 @@ fn place_one(space: &Path, name: &str, placement: &Placement, is_new: bool, file
     if placement.end() < length {
         out.cut(placement.end())?;
     }
-    out.sync()
+    Ok(Some(out))
 }
 
 /// Says in the manifest that all rows are in place, and removes the staged files.
@@ -177,7 +204,7 @@ pub(super) fn complete(space: &Path, files: &Files) -> Result<Option<Manifest>> 
             }
             return Ok(Some(manifest));
         }
-        std::thread::sleep(Duration::from_millis(50));
+        thread::sleep(Duration::from_millis(50));
         match Manifest::load(space, files)? {
             Some(manifest) if !manifest.placing.is_empty() => {}
             manifest => return Ok(manifest),
@@ -216,14 +243,27 @@ pub(super) fn not_in_place(error: Error) -> Error {
         .hint("run any command again, as a user who may write to the space: it puts the rows in place first")
 }
 
-/// Does something with every staged file. Most of it is waiting for the disk, so there are more threads than cores.
+/// Does something with every staged file, and returns the error of the first one that has any. Most of it is waiting for the
+/// disk, so there are more threads than cores; not those of rayon, which would take up other work while they wait.
 fn in_parallel(placing: &Placing, work: impl Fn(&str, &Placement) -> Result<()> + Sync) -> Result<()> {
     const MAX_THREADS: usize = 32;
     let all: Vec<(&str, &Placement)> =
         placing.iter().map(|(name, placement)| (name.as_str(), placement)).collect();
-    let work = |&(name, placement): &(&str, &Placement)| work(name, placement);
-    match ThreadPoolBuilder::new().num_threads(all.len().clamp(1, MAX_THREADS)).build() {
-        Ok(pool) => pool.install(|| all.par_iter().with_max_len(1).try_for_each(work)),
-        Err(_) => all.iter().try_for_each(work),
-    }
+    let next = AtomicUsize::new(0);
+    let work_on = || {
+        std::iter::from_fn(|| all.get(next.fetch_add(1, Ordering::Relaxed)))
+            .filter_map(|&(name, placement)| Some((name, work(name, placement).err()?)))
+            .collect::<Vec<_>>()
+    };
+    let mut failed: Vec<(&str, Error)> = thread::scope(|scope| {
+        let n_threads = all.len().min(MAX_THREADS);
+        let threads: Vec<_> = (1..n_threads).map(|_| scope.spawn(work_on)).collect();
+        let mut failed = work_on();
+        for thread in threads {
+            failed.extend(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        failed
+    });
+    failed.sort_by_key(|(name, _)| *name);
+    failed.into_iter().next().map_or(Ok(()), |(_, error)| Err(error))
 }
