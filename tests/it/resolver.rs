@@ -323,6 +323,8 @@ fn n_cases(usual: u64) -> u64 {
 fn untimed(mut summary: IngestSummary) -> IngestSummary {
     summary.seconds = 0.0;
     summary.events_per_second = 0.0;
+    // A dry run commits nothing and so has no number.
+    summary.run = None;
     summary
 }
 
