@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::support::{Work, program};
+use crate::support::{Work, program, project};
 
 /// What bash offers for the last of these words, asked in the way in which TAB asks.
 fn offered(work: &Work, words: &[&str]) -> Vec<String> {
@@ -51,4 +51,23 @@ fn bash_completes_after_every_subcommand() {
     ] {
         assert_eq!(offered(&work, words), expected, "{words:?}");
     }
+}
+
+#[test]
+fn tab_completes_in_a_real_bash() {
+    if Command::new("python3").arg("--version").output().is_err() {
+        assert!(std::env::var_os("CI").is_none(), "python3 is not installed");
+        return;
+    }
+    let work = Work::new();
+    work.write("completions", program().args(["--generate", "bash"]).output().unwrap().stdout);
+    let output = Command::new("python3")
+        .arg(project("tests/it/completion/press_tab.py"))
+        .args(["profiles-sync ing", "ingest "])
+        .args(["profiles-sync ingest --mat", "--materialize"])
+        .args(["profiles-sync backfill events --max", "--max-rejects"])
+        .current_dir(work.path(""))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
