@@ -15,7 +15,7 @@ use crate::{
     escape::escaped,
     files::Files,
     read::{
-        inputs::{Packing, first_bytes, unpack},
+        inputs::{Packing, decompression_hint, first_bytes, unpack},
         lines::{BOM, blank},
     },
 };
@@ -249,12 +249,9 @@ fn unreadable(path: &Path, packed: bool, e: io::Error) -> Error {
     if let Some((line, message)) = wrong_cells(&e) {
         return Error::line(path, line, message).hint("mend the line, or export the table again");
     }
-    match (Error::io("read", path, e), packed) {
-        (error, true) => {
-            error.hint("a packed file that was cut short or is damaged cannot be read to its end")
-        }
-        (error, false) => error,
-    }
+    let hint = decompression_hint(&e);
+    let error = Error::io("read", path, e);
+    if packed { error.hint(hint) } else { error }
 }
 
 /// Opens a file of a table: its committed bytes, unpacked, as NDJSON.

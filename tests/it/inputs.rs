@@ -295,3 +295,21 @@ fn a_walk_passes_over_what_is_no_dump_and_says_so() {
     let note = "note: passed over 3 files that are no event files, such as `other/below/y.csv`\n";
     assert!(said.contains(note), "{said}");
 }
+
+#[test]
+fn a_zstd_window_that_is_too_large_is_answered_with_what_helps() {
+    let work = Work::new();
+    let mut compressed = zstd::stream::Encoder::new(Vec::new(), 1).unwrap();
+    compressed.window_log(28).unwrap();
+    compressed.write_all(b"{\"id\":\"1\"}\n").unwrap();
+    work.write("large.ndjson.zst", compressed.finish().unwrap());
+    work.write("small.ndjson", "{\"id\":\"1\"}\n");
+    for args in [
+        &["ingest", "large.ndjson.zst", "--space", "space"][..],
+        &["diff", "small.ndjson", "large.ndjson.zst"],
+    ] {
+        let assert = work.program(args).assert().code(2);
+        let stderr = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+        assert!(stderr.contains("hint: decompress it first, with `zstd -d --long=31`"), "{stderr}");
+    }
+}
