@@ -47,6 +47,10 @@ fn look(child: &Child, cost: &mut Cost) {
     const TICKS_A_SECOND: u64 = 100;
     let read = |name: &str| fs::read_to_string(format!("/proc/{}/{name}", child.id())).unwrap_or_default();
     let status = read("status");
+    // Until the program is loaded, the child still shows the memory of the process that started it: this one.
+    if !status.starts_with("Name:\tprofiles-sync\n") {
+        return;
+    }
     let peak =
         status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.strip_suffix("kB")?.trim().parse().ok());
     cost.peak = cost.peak.max(peak.unwrap_or(0_u64) / 1024);
