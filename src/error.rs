@@ -24,6 +24,14 @@ pub enum Error {
         /// What the operating system said.
         source: io::Error,
     },
+    /// A compressed file cannot be decompressed.
+    #[error("could not decompress `{}`", path.display())]
+    Decompress {
+        /// The file.
+        path: PathBuf,
+        /// What the decoder reported.
+        source: io::Error,
+    },
     /// A file that is read cannot be what it should be, from a line on.
     #[error("{}:{line}: {message}", path.display())]
     Line {
@@ -68,21 +76,37 @@ pub enum Error {
     },
 }
 
+/// Returns what to do about a compressed file that cannot be read to its end.
+#[must_use]
+pub fn decompression_hint(error: &io::Error) -> &'static str {
+    // The decoder has no other sign of a window that is larger than 128 MiB.
+    if error.to_string().contains("requires too much memory") {
+        "decompress it first, with `zstd -d --long=31`: it was compressed with a window of more than 128 MiB"
+    } else {
+        "a compressed file that was cut short or is damaged cannot be read to its end"
+    }
+}
+
 impl Error {
     /// An operating system error with the path and the intent.
     pub fn io(intent: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
         Self::Io { intent, path: path.into(), source }
     }
 
-    /// A packed file that cannot be unpacked.
-    pub fn unpack(path: impl Into<PathBuf>, source: io::Error) -> Self {
-        Self::io("unpack", path, source)
+    /// A compressed file that cannot be decompressed, with its hint.
+    pub fn decompress(path: impl Into<PathBuf>, source: io::Error) -> Self {
+        let hint = decompression_hint(&source);
+        Self::Decompress { path: path.into(), source }.hint(hint)
     }
 
-    /// Whether a packed file could not be unpacked.
+    /// Whether a compressed file could not be decompressed.
     #[must_use]
-    pub fn is_unpacking(&self) -> bool {
-        matches!(self, Self::Io { intent: "unpack", .. })
+    pub fn is_decompression(&self) -> bool {
+        match self {
+            Self::Decompress { .. } => true,
+            Self::Hinted { error, .. } => error.is_decompression(),
+            _ => false,
+        }
     }
 
     /// Something wrong with a whole file or folder.

@@ -4,7 +4,7 @@
 use std::{
     fs::{self, File, OpenOptions, Permissions},
     io::{self, Read, Seek, SeekFrom, Write},
-    os::unix::fs::FileTypeExt,
+    os::unix::fs::{FileTypeExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -132,19 +132,25 @@ impl Files {
         Ok(OutFile { file, path: path.to_owned(), files: self.clone() })
     }
 
-    /// Opens a file for appending after its first `length` bytes; what stands behind them is cut off.
-    /// The file is made where it is missing and `length` is 0.
+    /// Opens a file of our own for appending after its first `length` bytes, and cuts off what follows them. The file is
+    /// created if it is missing and `length` is 0. A link is an error, not followed.
     pub fn append_after(&self, path: &Path, length: u64) -> Result<OutFile> {
         self.check(Change::Create, "open for writing", path)?;
         let open = || -> io::Result<File> {
-            let mut file = OpenOptions::new().write(true).create(length == 0).truncate(false).open(path)?;
+            let mut options = OpenOptions::new();
+            options.write(true).create(length == 0).truncate(false);
+            let mut file = options.custom_flags(NO_FOLLOW).open(path)?;
             if file.metadata()?.len() != length {
                 file.set_len(length)?;
             }
             file.seek(SeekFrom::Start(length))?;
             Ok(file)
         };
-        let file = open().map_err(|e| Error::io("open for writing", path, e))?;
+        let file = open().map_err(|e| {
+            let is_link = path.is_symlink();
+            let error = Error::io("open for writing", path, e);
+            if is_link { error.hint("it is a link, which is not followed: remove it") } else { error }
+        })?;
         Ok(OutFile { file, path: path.to_owned(), files: self.clone() })
     }
 
@@ -153,7 +159,9 @@ impl Files {
     pub fn append_line(&self, path: &Path, line: &[u8]) -> Result<()> {
         self.check(Change::Write, "write to", path)?;
         let append = || -> io::Result<()> {
-            let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
+            let mut options = OpenOptions::new();
+            options.read(true).append(true).create(true);
+            let mut file = options.custom_flags(NO_FOLLOW).open(path)?;
             let mut last = [b'\n'];
             if 0 < file.metadata()?.len() {
                 file.seek(SeekFrom::End(-1))?;
@@ -243,6 +251,10 @@ impl Files {
     }
 }
 
+/// Makes opening a link an error.
+#[cfg(unix)]
+const NO_FOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+
 /// Whether all files of a file system can be synced in one call.
 pub const CAN_SYNC_FILE_SYSTEMS: bool = cfg!(target_os = "linux");
 
@@ -308,11 +320,11 @@ impl OutFile {
         self.file.write_all(bytes).map_err(|e| Error::io("write to", &self.path, e))
     }
 
-    /// Writes the first bytes of another file, without reading them into this process if the system can.
-    pub fn copy(&mut self, from: &File, n_bytes: u64) -> Result<()> {
+    /// Writes bytes of another file from byte `offset` on, without reading them into this process if the system can.
+    pub fn copy(&mut self, from: &File, offset: u64, n_bytes: u64) -> Result<()> {
         let error = |e| Error::io("copy rows to", &self.path, e);
         let mut from = from;
-        from.seek(SeekFrom::Start(0)).map_err(error)?;
+        from.seek(SeekFrom::Start(offset)).map_err(error)?;
         let mut n_left = n_bytes;
         while 0 < n_left {
             self.files.check(Change::Write, "copy rows to", &self.path)?;

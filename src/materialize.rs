@@ -260,7 +260,7 @@ impl Job<'_> {
         if let Some(base) = record.and_then(|record| record.base(self)) {
             match update::update(self, &base, summary) {
                 // A view that is damaged is made anew; a raw table is named by whoever reads all of it.
-                Err(error) if error.is_unpacking() => {}
+                Err(error) if error.is_decompression() => {}
                 made => {
                     if let Some(made) = made? {
                         return Ok(made);

@@ -23,7 +23,7 @@ use crate::{
         damage::{damage, earlier_states},
         manifest::{Manifest, Stored, TableState, ViewState},
         replay::replay,
-        tables::part_of,
+        tables::{bytes_of, part_of, stands},
     },
     table::blocks::Meter,
 };
@@ -64,6 +64,7 @@ pub fn verify(space: &Path, files: &Files, progress: &dyn Progress) -> Result<Ve
         };
         // Where another run has committed meanwhile, what it replaced is not wrong.
         if is_answer || Manifest::read(space, files)?.as_ref() == Some(&manifest) {
+            report_surplus(space, &manifest, files, progress)?;
             return verified;
         }
     }
@@ -111,6 +112,25 @@ fn verify_as(space: &Path, manifest: &Manifest, files: &Files, progress: &dyn Pr
     }
     verified.differences.truncate(NAMED);
     Ok(verified)
+}
+
+/// Warns of bytes after the committed rows: any reader of the file would take them for rows.
+fn report_surplus(space: &Path, manifest: &Manifest, files: &Files, progress: &dyn Progress) -> Result<()> {
+    let surplus = manifest.tables.iter().filter_map(|(name, committed)| {
+        let path = part_of(space, name, committed).path;
+        let n_committed = bytes_of(committed, stands(space, name, committed));
+        let n_bytes = std::fs::metadata(&path).ok()?.len().checked_sub(n_committed).filter(|&n| 0 < n)?;
+        Some(format!(
+            "`{}` has {n_bytes} bytes after its committed rows; the next run removes them",
+            path.display()
+        ))
+    });
+    let surplus: Vec<String> = surplus.collect();
+    // A run appends only after it has replaced the manifest.
+    if !surplus.is_empty() && Manifest::read(space, files)?.as_ref() == Some(manifest) {
+        surplus.iter().for_each(|warning| progress.warning(warning));
+    }
+    Ok(())
 }
 
 /// Checks what the tables say: the rules, the identifiers of events, and the state cache.

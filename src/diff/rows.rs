@@ -11,11 +11,11 @@ use std::{
 };
 
 use crate::{
-    error::{Error, Result},
+    error::{Error, Result, decompression_hint},
     escape::escaped,
     files::Files,
     read::{
-        inputs::{Packing, decompression_hint, first_bytes, unpack},
+        inputs::{Packing, first_bytes, unpack},
         lines::{BOM, blank},
     },
 };

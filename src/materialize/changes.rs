@@ -98,7 +98,7 @@ impl<'a> Changes<'a> {
                 };
                 self.tell(view, &old, &new, progress)
             };
-            n_changes += tell().map_err(|e| if e.is_unpacking() { e.hint(NO_VIEW_HINT) } else { e })?;
+            n_changes += tell().map_err(|e| if e.is_decompression() { e.hint(NO_VIEW_HINT) } else { e })?;
         }
         self.flush()?;
         if let Sink::File(out, path) = &self.sink {

@@ -86,12 +86,17 @@ impl Hashing {
 
     /// Returns the digest of the first `size` bytes of a file.
     pub fn digest_of(&self, file: &File, size: u64) -> io::Result<String> {
-        let mut piece = vec![0; usize::try_from(PIECE).unwrap_or(usize::MAX)];
+        self.digest_of_range(file, 0, size)
+    }
+
+    /// Returns the digest of `size` bytes of a file from byte `start` on.
+    pub fn digest_of_range(&self, file: &File, start: u64, size: u64) -> io::Result<String> {
+        let mut piece = vec![0; usize::try_from(size.min(PIECE)).unwrap_or(usize::MAX)];
         let mut pieces = Vec::new();
         let mut offset = 0;
         while offset < size {
             let length = usize::try_from((size - offset).min(PIECE)).unwrap_or(usize::MAX);
-            file.read_exact_at(&mut piece[..length], offset)?;
+            file.read_exact_at(&mut piece[..length], start + offset)?;
             pieces.push(self.piece(&piece[..length]));
             offset += length as u64;
         }
@@ -167,9 +172,9 @@ pub fn chain(link: u128, piece: u128) -> u128 {
     Hashing::default().chain(link, piece)
 }
 
-/// Returns the digest of a table's bytes: of the first `size` bytes of its file.
-pub fn digest_of(file: &File, size: u64) -> io::Result<String> {
-    Hashing::default().digest_of(file, size)
+/// Returns the digest of rows of a table: of `size` bytes of a file from byte `start` on.
+pub fn digest_of_range(file: &File, start: u64, size: u64) -> io::Result<String> {
+    Hashing::default().digest_of_range(file, start, size)
 }
 
 #[cfg(test)]

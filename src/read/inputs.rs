@@ -219,17 +219,6 @@ pub fn unpack<'a>(first: Vec<u8>, rest: impl Read + Send + 'a) -> io::Result<Box
     })
 }
 
-/// What to do about a compressed input that cannot be read to its end.
-#[must_use]
-pub fn decompression_hint(error: &io::Error) -> &'static str {
-    // The decoder has no other sign of a window that is larger than 128 MiB.
-    if error.to_string().contains("requires too much memory") {
-        "decompress it first, with `zstd -d --long=31`: it was compressed with a window of more than 128 MiB"
-    } else {
-        "a compressed file that was cut short or is damaged cannot be read to its end"
-    }
-}
-
 /// Reads the first bytes of a stream, fewer where it is shorter.
 pub fn first_bytes(reader: &mut impl Read) -> io::Result<Vec<u8>> {
     let mut first = Vec::with_capacity(MAGIC);

@@ -25,14 +25,14 @@ use rayon::prelude::*;
 
 use super::{
     digest::Hashing,
-    inputs::{Input, Packing, decompression_hint, first_bytes, refuse_tar, unpack},
+    inputs::{Input, Packing, first_bytes, refuse_tar, unpack},
     lines::{BOM, MAX_LINE, blank, end_length, lines},
     patient::Patient,
     spill::Spill,
     unit::{Place, Seen, UNIT, UNIT_BYTES, Unit},
 };
 use crate::{
-    error::{Error, Result},
+    error::{Error, Result, decompression_hint},
     event::{
         fields::Fields,
         json::{Document, Tape},

@@ -18,7 +18,7 @@ use super::{
     place,
     replay::{Replayed, replay},
     state::{self, Contents, Reading},
-    tables::{Table, bytes_of, part_of, stands},
+    tables::{SharedFile, Table, bytes_of, part_of, stands},
 };
 use crate::{
     collections::Map,
@@ -245,14 +245,15 @@ impl Space {
         next.kept_messages = self.keeper.finish(&self.files)?;
         let many = MAX_OPEN < self.tables.len();
         self.tables.par_iter_mut().with_max_len(1).try_for_each(|table| {
-            table.flush(&self.files)?;
+            table.flush_last(&self.files)?;
             if many {
                 table.rest();
             }
             Ok(())
         })?;
+        let mut shared = SharedFile::new(&self.folder, &self.files);
         for (name, table) in self.names.iter().zip(&mut self.tables) {
-            let addition = match table.finish(&self.files)? {
+            let addition = match table.finish(&mut shared)? {
                 None if ALWAYS.contains(&name.as_str()) && !self.manifest.tables.contains_key(name) => {
                     Some(table.make(&self.files)?)
                 }
@@ -263,7 +264,7 @@ impl Space {
                 next.placing.insert(addition.file, addition.placement);
             }
         }
-        Ok(())
+        shared.finish()
     }
 
     /// Does all that can fail before the commit.
@@ -450,4 +451,23 @@ fn refuse_other_compression(folder: &Path, manifest: &Manifest, wanted: Option<C
         "leave out `--compress {0}` and `compress = \"{0}\"` in the config, or give a new space with `--space DIR`",
         wanted.word()
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::progress::Silent;
+
+    #[test]
+    fn a_run_that_begins_anew_keeps_the_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files::real();
+        let open = || Space::open(folder.path(), None, 0, &files, &Silent);
+        let mut space = open().unwrap();
+        assert!(open().is_err());
+        space.begin_anew().unwrap();
+        assert!(open().is_err());
+        drop(space);
+        open().unwrap();
+    }
 }

@@ -39,7 +39,8 @@ pub fn cut_back(folder: &Path, manifest: &Manifest, files: &Files) -> Result<()>
             Some(state) if stands(folder, table, state) != stored || length == bytes_of(state, stored) => {}
             Some(state) => {
                 refuse_other_frames(&path, state, stored, files)?;
-                drop(files.append_after(&path, bytes_of(state, stored))?);
+                let committed = bytes_of(state, stored);
+                files.write_from(&path, committed)?.cut(committed)?;
             }
             None if left_behind.contains(&name) => files.remove_file(&path)?,
             None => {}

@@ -73,7 +73,7 @@ pub fn damage(
     });
     match contents {
         Ok((source, contents)) => contents.compare(committed, earlier, &source),
-        Err(error) if stored_as == Compression::Zstd && error.is_unpacking() => {
+        Err(error) if stored_as == Compression::Zstd && error.is_decompression() => {
             let file = files.open(path)?;
             let layout = FrameLayout::read(&file, n_committed);
             let damaged = layout.and_then(|layout| layout.first_damaged(&file, false));

@@ -100,13 +100,16 @@ pub struct Stored {
     pub tail: u64,
 }
 
-/// Committed rows that wait in a staged file of the same name.
+/// Committed rows that wait in a staged file: one of the same name, or the one that small additions share.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Placement {
     /// Bytes of the table's file before the commit; none if the table is new, so that the staged file becomes its file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<u64>,
-    /// Bytes of the staged file.
+    /// Offset of the rows in the shared file; none if they have a staged file of their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_from: Option<u64>,
+    /// Bytes that are staged.
     pub bytes: u64,
     /// Of these bytes, as [`crate::read::digest`] takes it.
     pub digest: String,

@@ -1,8 +1,10 @@
 //! Committed rows on their way into their tables.
 //!
-//! A run writes its rows to staged files in `.run/staged`, each called as the file of its table. The commit replaces the
-//! manifest by one that lists these files under `placing`. Only then do the tables change: the staged file of a new table is
-//! renamed, that of another one is appended to it. After that the manifest is written once more, without `placing`.
+//! A run writes its rows to staged files in `.run/staged`. A table's staged file has the name of its own file, but a few rows
+//! for a table that exists go to the file `shared`, because thousands of staged files take seconds to create and remove. The
+//! commit replaces the manifest by one that lists these rows under `placing`. Only then do the tables change: the staged file
+//! of a new table is renamed, other rows are appended to their tables. After that the manifest is written once more, without
+//! `placing`.
 //!
 //! Whoever finds `placing` in a manifest and can take the lock does what is left of this. Every step can be repeated: rows
 //! that are in a table already are written over by the same bytes. Staged files that no manifest lists are thrown away.
@@ -24,7 +26,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     files::{CAN_SYNC_FILE_SYSTEMS, Files, OutFile},
-    read::digest::digest_of,
+    read::digest::digest_of_range,
 };
 
 /// The folder in a space for what a run needs beside the tables. It is no cache.
@@ -44,6 +46,11 @@ impl Placement {
 #[must_use]
 pub fn staged_folder(space: &Path) -> PathBuf {
     space.join(RUN).join("staged")
+}
+
+/// The staged file of all tables that get few rows. No table's file has this name, since all of them have an extension.
+pub(super) fn shared_file(space: &Path) -> PathBuf {
+    staged_folder(space).join("shared")
 }
 
 /// Throws staged files away that nothing refers to.
@@ -78,12 +85,15 @@ pub(super) fn prepare(space: &Path, placing: &Placing, files: &Files) -> Result<
         return Ok(());
     }
     let staged = staged_folder(space);
-    let is_one_sync = syncs_at_once(placing);
+    let own = placing.values().filter(|placement| placement.shared_from.is_none()).count();
+    let is_one_sync = syncs_at_once(own);
     if is_one_sync {
         files.sync_file_system(space)?;
+    } else if own < placing.len() {
+        files.write_from(&shared_file(space), 1)?.sync()?;
     }
     in_parallel(placing, |name, placement| {
-        if !is_one_sync {
+        if !is_one_sync && placement.shared_from.is_none() {
             files.write_from(&staged.join(name), placement.bytes)?.sync()?;
         }
         let path = space.join(name);
@@ -114,7 +124,7 @@ pub(super) fn place(space: &Path, placing: &Placing, is_new: bool, files: &Files
     if placing.is_empty() {
         return Ok(());
     }
-    let is_one_sync = syncs_at_once(placing);
+    let is_one_sync = syncs_at_once(placing.len());
     in_parallel(placing, |name, placement| {
         let appended = place_one(space, name, placement, is_new, files)?;
         appended.filter(|_| !is_one_sync).map_or(Ok(()), |out| out.sync())
@@ -126,9 +136,9 @@ pub(super) fn place(space: &Path, placing: &Placing, is_new: bool, files: &Files
 }
 
 /// Whether the file system is synced as a whole: to sync thousands of files one by one takes seconds.
-fn syncs_at_once(placing: &Placing) -> bool {
+fn syncs_at_once(n_files: usize) -> bool {
     const MANY: usize = 64;
-    CAN_SYNC_FILE_SYSTEMS && MANY <= placing.len()
+    CAN_SYNC_FILE_SYSTEMS && MANY <= n_files
 }
 
 /// Puts the rows of one table in place. Returns the file that they were appended to, which is still to be synced.
@@ -139,7 +149,11 @@ fn place_one(
     is_new: bool,
     files: &Files,
 ) -> Result<Option<OutFile>> {
-    let (path, staged) = (space.join(name), staged_folder(space).join(name));
+    let path = space.join(name);
+    let staged = match placement.shared_from {
+        Some(_) => shared_file(space),
+        None => staged_folder(space).join(name),
+    };
     let Some(file) = files.open_if_there(&staged)? else {
         let length = fs::metadata(&path).map_or(0, |there| there.len());
         if path.exists() && placement.end() <= length {
@@ -148,11 +162,13 @@ fn place_one(
         return Err(Error::file(&staged, "is missing, and its rows are committed but not in their table")
             .hint("restore the file from a backup, or ingest into a new space"));
     };
+    let offset = placement.shared_from.unwrap_or_default();
     if !is_new {
         let length = file.metadata().map_err(|e| Error::io("read", &staged, e))?.len();
-        let is_whole = length == placement.bytes
-            && digest_of(&file, length).map_err(|e| Error::io("read", &staged, e))? == placement.digest;
-        if !is_whole {
+        let end = offset + placement.bytes;
+        let is_long_enough = if placement.shared_from.is_some() { end <= length } else { end == length };
+        let digest = |at, size| digest_of_range(&file, at, size).map_err(|e| Error::io("read", &staged, e));
+        if !is_long_enough || digest(offset, placement.bytes)? != placement.digest {
             return Err(Error::file(&staged, "its bytes are not those that were committed")
                 .hint("restore the file from a backup, or ingest into a new space"));
         }
@@ -168,7 +184,7 @@ fn place_one(
         return Err(Error::file(&path, format!("{length} bytes, but the manifest has committed {from}"))
             .hint("restore the table from a backup, or ingest into a new space"));
     }
-    out.copy(&file, placement.bytes)?;
+    out.copy(&file, offset, placement.bytes)?;
     if placement.end() < length {
         out.cut(placement.end())?;
     }

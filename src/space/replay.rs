@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     catalog,
-    collections::{Map, key_of},
+    collections::{Map, Set, key_of},
     error::{Error, Result},
     event::{
         Call,
@@ -182,7 +182,8 @@ fn trait_row(rows: &Rows, uuid_ts: Micros, replayed: &mut Replayed) -> Result<()
     let names = &mut replayed.trait_names;
     let known: Map<u32, SetAt> =
         replayed.graph.traits(profile).values().map(|one| (one.name, one.at)).collect();
-    let nested: Vec<Vec<u8>> = doc
+    let columns = rows.columns();
+    let nested: Set<Vec<u8>> = doc
         .members(0)
         .map(|(path, _)| doc.raw(path))
         .filter(|path| path.contains(&b'.'))
@@ -203,8 +204,7 @@ fn trait_row(rows: &Rows, uuid_ts: Micros, replayed: &mut Replayed) -> Result<()
         let column = column_of(path);
         // A bare name beside a path of the same column is a removed trait: the value is the path's.
         let removed = !path.contains(&b'.') && nested.contains(&column);
-        let value = rows.column(&column).filter(|_| !removed);
-        let value = value.unwrap_or_default();
+        let value = columns.get(&column[..]).filter(|_| !removed).copied().unwrap_or_default();
         // A removed trait stands by its name alone.
         let path = if value.is_empty() { name } else { path_id };
         traits.push(PackedValue { name, at, path, value });
@@ -417,15 +417,20 @@ impl Rows {
     }
 
     /// A column's value as JSON; `None` where it is null or missing.
-    fn column(&self, name: &[u8]) -> Option<&[u8]> {
+    /// Returns the columns that are not null: names and JSON texts.
+    fn columns(&self) -> Map<&[u8], &[u8]> {
         let doc = self.doc();
-        let value = doc.get(0, name)?;
-        let token = doc.tokens[value as usize];
-        match token.kind {
-            Kind::Null => None,
-            Kind::Plain | Kind::Escaped => Some(&self.line[token.start as usize - 1..=token.end as usize]),
-            _ => Some(doc.raw(value)),
-        }
+        let value = |value| {
+            let token = doc.tokens[value as usize];
+            match token.kind {
+                Kind::Null => None,
+                Kind::Plain | Kind::Escaped => {
+                    Some(&self.line[token.start as usize - 1..=token.end as usize])
+                }
+                _ => Some(doc.raw(value)),
+            }
+        };
+        doc.members(0).filter_map(|(name, at)| Some((doc.raw(name), value(at)?))).collect()
     }
 
     fn wrong(&self, message: &str) -> Error {

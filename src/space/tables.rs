@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     manifest::{Placement, Stored, TableState},
-    place::{refuse_foreign, staged_folder},
+    place::{refuse_foreign, shared_file, staged_folder},
 };
 use crate::{
     error::{Error, Result},
@@ -73,6 +73,8 @@ pub struct Table {
     staged_digest: Option<Digest>,
     pending: Vec<u8>,
     out: Option<OutFile>,
+    /// At the end of a run, what there is to stage if it is little: for the file that all such tables share.
+    shared: Option<Vec<u8>>,
 }
 
 /// What a run adds to a table.
@@ -84,6 +86,54 @@ pub struct Addition {
     pub state: TableState,
     /// How it gets there.
     pub placement: Placement,
+}
+
+/// The staged file that the additions of many small tables share.
+#[derive(Debug)]
+pub struct SharedFile<'a> {
+    path: PathBuf,
+    files: &'a Files,
+    out: Option<OutFile>,
+    n_bytes: u64,
+    pending: Vec<u8>,
+}
+
+impl<'a> SharedFile<'a> {
+    /// Creates nothing before the first rows come.
+    #[must_use]
+    pub fn new(space: &Path, files: &'a Files) -> Self {
+        Self { path: shared_file(space), files, out: None, n_bytes: 0, pending: Vec::new() }
+    }
+
+    /// Appends the rows of one table. Returns their offset.
+    fn append(&mut self, rows: &[u8]) -> Result<u64> {
+        let offset = self.n_bytes;
+        self.pending.extend_from_slice(rows);
+        self.n_bytes += rows.len() as u64;
+        if BLOCK <= self.pending.len() {
+            self.write()?;
+        }
+        Ok(offset)
+    }
+
+    fn write(&mut self) -> Result<()> {
+        let mut out = match self.out.take() {
+            Some(out) => out,
+            None => {
+                self.files.create_folder(self.path.parent().unwrap_or(Path::new(".")))?;
+                self.files.create_anew(&self.path)?
+            }
+        };
+        out.write_all(&self.pending)?;
+        self.pending.clear();
+        self.out = Some(out);
+        Ok(())
+    }
+
+    /// Writes what is left.
+    pub fn finish(mut self) -> Result<()> {
+        if self.pending.is_empty() { Ok(()) } else { self.write() }
+    }
 }
 
 impl Table {
@@ -107,6 +157,7 @@ impl Table {
             staged_digest: (!is_same).then(Digest::default),
             pending: Vec::new(),
             out: None,
+            shared: None,
         }
     }
 
@@ -156,6 +207,14 @@ impl Table {
         if self.pending.is_empty() { Ok(()) } else { self.go_out(true, files) }
     }
 
+    /// Flushes all rows at the end of a run. The few rows of a table that exists stay in memory for the shared file.
+    pub fn flush_last(&mut self, files: &Files) -> Result<()> {
+        if !self.is_new && self.n_staged() == 0 && self.pending.len() < BLOCK {
+            self.shared = Some(Vec::new());
+        }
+        self.flush(files)
+    }
+
     /// Lets rows go out: of a packed table pieces, and what is behind the last one only where `all` is to go.
     fn go_out(&mut self, all: bool, files: &Files) -> Result<()> {
         let mut pending = std::mem::take(&mut self.pending);
@@ -184,16 +243,21 @@ impl Table {
             Some(digest) => digest,
             None => self.resume(files)?,
         };
-        let mut out = match self.out.take() {
-            Some(out) => out,
-            None => self.open(files)?,
-        };
         digest.update(content);
         if let Some(staged_digest) = &mut self.staged_digest {
             staged_digest.update(stored);
         }
+        self.digest = Some(digest);
+        if let Some(shared) = &mut self.shared {
+            shared.extend_from_slice(stored);
+            return Ok(());
+        }
+        let mut out = match self.out.take() {
+            Some(out) => out,
+            None => self.open(files)?,
+        };
         out.write_all(stored)?;
-        (self.digest, self.out) = (Some(digest), Some(out));
+        self.out = Some(out);
         Ok(())
     }
 
@@ -230,9 +294,8 @@ impl Table {
         self.pending.shrink_to_fit();
     }
 
-    /// Lets all rows go out and says what is to be committed; `None` if there are none.
-    pub fn finish(&mut self, files: &Files) -> Result<Option<Addition>> {
-        self.flush(files)?;
+    /// Returns what is to be committed, `None` if there are no new rows. Call after [`Table::flush_last`].
+    pub fn finish(&mut self, shared: &mut SharedFile<'_>) -> Result<Option<Addition>> {
         self.out = None;
         if self.bytes == self.committed.bytes {
             return Ok(None);
@@ -246,7 +309,11 @@ impl Table {
             link,
             stored: self.stored,
         };
-        Ok(Some(self.addition(state)))
+        let mut addition = self.addition(state);
+        if let Some(rows) = self.shared.take() {
+            addition.placement.shared_from = Some(shared.append(&rows)?);
+        }
+        Ok(Some(addition))
     }
 
     /// Makes the staged file of a new table without a row.
@@ -269,7 +336,8 @@ impl Table {
         let from = (!self.is_new).then(|| self.n_before());
         let digest = self.staged_digest.as_ref().map_or_else(|| state.digest.clone(), Digest::hex);
         let file = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Addition { file, state, placement: Placement { from, bytes: self.n_staged(), digest } }
+        let placement = Placement { from, shared_from: None, bytes: self.n_staged(), digest };
+        Addition { file, state, placement }
     }
 
     /// The digest of what is committed: the link is that of the whole pieces, the short last piece is read again.
@@ -288,7 +356,7 @@ impl Table {
                     let mut packed = vec![0; as_size(stored.bytes - stored.tail)];
                     let read = file.read_exact_at(&mut packed, stored.tail);
                     read.and_then(|()| frames::unpack(&packed, &mut bytes)).map_err(|e| {
-                        Error::unpack(&self.path, e)
+                        Error::decompress(&self.path, e)
                             .hint("restore the table from a backup, or ingest into a new space")
                     })?;
                 }

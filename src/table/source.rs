@@ -51,7 +51,7 @@ impl Source {
 
     fn open_by(part: &Part, files: &Files, folder: Option<&Path>) -> Result<Self> {
         let path = &part.path;
-        let error = |e| Error::unpack(path, e);
+        let error = |e| Error::decompress(path, e);
         refuse_pipe(path)?;
         let file = files.open(path)?;
         let first = first_bytes(&mut &file).map_err(|e| Error::io("read", path, e))?;
@@ -78,7 +78,7 @@ impl Source {
     /// The same with all of its content in memory, where it would have to be unpacked for every row that is read again.
     pub fn into_unpacked(self) -> Result<Self> {
         let Content::Frames(frames) = &self.content else { return Ok(self) };
-        let mut bytes = frames.read_all().map_err(|e| Error::unpack(&self.path, e))?;
+        let mut bytes = frames.read_all().map_err(|e| Error::decompress(&self.path, e))?;
         bytes.truncate(as_size(self.length));
         Ok(Self { content: Content::Unpacked(bytes), ..self })
     }
@@ -111,7 +111,7 @@ impl Source {
                 file.read_exact_at(out, offset).map_err(|e| Error::io("read", &self.path, e))?;
             }
             Content::Frames(frames) => {
-                frames.read_at(out, offset).map_err(|e| Error::unpack(&self.path, e))?;
+                frames.read_at(out, offset).map_err(|e| Error::decompress(&self.path, e))?;
             }
             Content::Unpacked(bytes) => {
                 let offset = as_size(offset);

@@ -51,7 +51,9 @@ pub(super) fn check(
         progress.notice(&format!("the state cache is {what}: the next run rebuilds it from the raw tables"));
         return Ok(());
     }
-    match state::read(state, &manifest.state, Reading::Whole, types, files)? {
+    let cached = state::read(state, &manifest.state, Reading::Whole, types, files)?;
+    let finds_all = cached.is_some() && state::lookup_is_whole(state, &manifest.state, types, files)?;
+    match cached.filter(|_| finds_all) {
         None => {
             let missing: Vec<&PathBuf> = paths.iter().filter(|path| !path.exists()).collect();
             let (named, what) =

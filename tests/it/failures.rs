@@ -333,6 +333,12 @@ fn names_of_the_program_are_not_followed_through_links() {
         assert!(said.contains(name) && said.contains("hint: "), "{said}");
         fs::remove_file(&file).unwrap();
     }
+    // Messages are kept if selective sync leaves their tables out.
+    work.write("few.toml", "[sync]\ntables = [\"id_graph\"]\n");
+    fs::create_dir_all(work.path("few/.run")).unwrap();
+    link("few/.run/messages", "victim");
+    let said = fails(&work, &["ingest", "events.ndjson", "--space", "few", "--config", "few.toml"]);
+    assert!(said.contains("few/.run/messages") && said.contains("hint: it is a link"), "{said}");
     assert_eq!(work.read("victim"), "precious\n");
     assert_eq!(fs::read_dir(work.path("elsewhere")).unwrap().count(), 0);
     // Only views are put back.

@@ -210,13 +210,16 @@ pub(crate) fn slices(folder: &Path, seed: u64, events: u64, n: usize) -> (PathBu
     (all, files)
 }
 
-/// Adds an event to a dump whose table no earlier one has.
-fn add_new_table(dump: &Path) {
-    let mut bytes = fs::read(dump).unwrap();
-    bytes.extend_from_slice(
-        b"\n{\"type\":\"track\",\"event\":\"Only Now\",\"userId\":\"u\",\"messageId\":\"only-now\",\"receivedAt\":\"2030-01-01\"}\n",
+/// Adds an event whose table no earlier event has, and one that is too large for the staged file that tables share.
+fn add_new_table_and_large_row(dump: &Path) {
+    let mut text = fs::read_to_string(dump).unwrap();
+    let shared = "\"userId\":\"u\",\"receivedAt\":\"2030-01-01\"";
+    let large = "x".repeat(300_000);
+    text += &format!(
+        "\n{{\"type\":\"track\",\"event\":\"Only Now\",\"messageId\":\"only-now\",{shared}}}\n\
+         {{\"type\":\"page\",\"messageId\":\"large\",{shared},\"properties\":{{\"text\":\"{large}\"}}}}\n"
     );
-    write(dump, &bytes);
+    write(dump, text.as_bytes());
 }
 
 #[test]
@@ -233,7 +236,7 @@ fn kth_change_fails(compress: Compression) {
     let work = folder();
     let (_, files) = slices(work.path(), 13, 600, 2);
     let [first, second] = files.as_slice() else { panic!("two slices") };
-    add_new_table(second);
+    add_new_table_and_large_row(second);
     let before = work.path().join("before");
     run_as(compress, first, &before, &Files::real()).unwrap();
     let after = work.path().join("after");
@@ -364,7 +367,7 @@ impl Fault for GoneAfterCommit {
 fn committed_but_not_in_place(work: &Path, compress: Compression) -> [PathBuf; 3] {
     let (_, files) = slices(work, 17, 600, 2);
     let [first, second] = files.as_slice() else { panic!("two slices") };
-    add_new_table(second);
+    add_new_table_and_large_row(second);
     let [before, space, after] = ["before", "half", "after"].map(|name| work.join(name));
     run_as(compress, first, &before, &Files::real()).unwrap();
     copy(&before, &space);

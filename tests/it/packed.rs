@@ -342,7 +342,7 @@ fn what_a_killed_run_left_is_cut_off_and_damage_is_named() {
     fails(
         &work,
         &["ingest", "1.ndjson", "--space", "space"],
-        &["could not unpack `space/tracks.ndjson.zst`", "restore the table"],
+        &["could not decompress `space/tracks.ndjson.zst`", "restore the table"],
     );
     assert_eq!(fs::read(&path).unwrap(), damaged);
     fs::remove_file(&path).unwrap();
@@ -376,4 +376,29 @@ fn packed_files_of_somebody_else_are_left_alone() {
     ok(&work, &["ingest", "1.ndjson", "--space", "space", "-q"]);
     assert_eq!(fs::read(work.path("space/0.ndjson.zst")).unwrap(), dump);
     ok(&work, &["ingest", "--verify", "--space", "space", "-q"]);
+}
+
+/// Compresses as `zstd --ultra --long=31` would: the frame wants a window of 256 MiB.
+fn with_large_window(content: &[u8]) -> Vec<u8> {
+    const LAST_RAW_BLOCK: u32 = 1;
+    let window_of_2_to_the_28 = [0x28, 0xb5, 0x2f, 0xfd, 0x00, (28 - 10) << 3];
+    let block = LAST_RAW_BLOCK | u32::try_from(content.len()).unwrap() << 3;
+    [&window_of_2_to_the_28, &block.to_le_bytes()[..3], content].concat()
+}
+
+#[test]
+fn a_window_that_is_too_large_says_how_to_decompress() {
+    let work = Work::new();
+    let row = "{\"segment_id\":\"s\",\"canonical_segment_id\":\"s\",\"uuid_ts\":\"2024-01-01T00:00:00Z\"}\n";
+    work.write("raw/id_graph_updates.ndjson.zst", with_large_window(row.as_bytes()));
+    work.write("plain/id_graph_updates.ndjson", row);
+    let event = "{\"type\":\"page\",\"userId\":\"u\",\"timestamp\":\"2024-01-01\"}\n";
+    work.write("events.ndjson.zst", with_large_window(event.as_bytes()));
+    for args in [
+        &["ingest", "events.ndjson.zst", "--space", "space"][..],
+        &["materialize", "--raw", "raw", "--out", "views"],
+        &["diff", "raw", "plain"],
+    ] {
+        fails(&work, args, &[".ndjson.zst`", "zstd -d --long=31"]);
+    }
 }

@@ -82,6 +82,11 @@ fn a_changed_byte_a_cut_table_and_a_damaged_cache_are_named() {
     let told = work.program(&["ingest", "--verify", "--space", "space"]).assert().code(1);
     assert!(String::from_utf8_lossy(&told.get_output().stderr).contains("are committed"));
 
+    damage("space/pages.ndjson", &[&whole[..], b"{}\n"].concat());
+    let told = work.program(&["ingest", "--verify", "--space", "space", "-q"]).assert().success();
+    let told = String::from_utf8_lossy(&told.get_output().stderr).into_owned();
+    assert!(told.contains("`space/pages.ndjson` has 3 bytes after its committed rows"), "{told}");
+
     damage("space/pages.ndjson", &whole);
     damage("space/.state/resolver-1", b"psstate\n and then something else");
     let told = work.program(&["ingest", "--verify", "--space", "space"]).assert().code(1);

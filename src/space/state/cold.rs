@@ -37,6 +37,16 @@ impl Parts {
         self.parts.iter().map(|part| part.messages.len()).sum()
     }
 
+    /// Returns whether every part finds what it holds.
+    pub(super) fn lookup_is_whole(&self) -> Result<bool> {
+        for part in &self.parts {
+            if !part.lookup_is_whole()? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Calls `each` with every profile as the newest part has it.
     pub(super) fn clusters(&self, mut each: impl FnMut(Cluster) -> Result<()>) -> Result<()> {
         // What stands in a newer part holds all that stood in an older one, the profile's own id among it.

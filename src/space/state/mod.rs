@@ -19,7 +19,7 @@ use std::{path::Path, sync::Arc};
 pub use self::shelves::DiskShelves;
 use self::{
     cold::Parts,
-    part::{Part, Writer},
+    part::{Part, Writer, keys_of},
 };
 use super::{manifest::StateFile, replay::Replayed};
 use crate::{
@@ -103,6 +103,15 @@ pub fn read(
         }
         Err(crate::error::Error::StateDamaged) => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+/// Returns whether the state that the manifest lists finds every identifier and segment id that it holds, and no other.
+pub fn lookup_is_whole(folder: &Path, named: &[StateFile], types: &Types, files: &Files) -> Result<bool> {
+    let Some(parts) = open(folder, named, types, &mut TraitNames::default(), files)? else { return Ok(false) };
+    match parts.lookup_is_whole() {
+        Err(crate::error::Error::StateDamaged) => Ok(false),
+        answer => answer,
     }
 }
 
@@ -196,9 +205,7 @@ fn merge(
     let parts = parts.ok_or(crate::error::Error::StateDamaged)?;
     let mut writer = Writer::create(folder, name, files)?;
     parts.clusters(|cluster: Cluster| {
-        let segments = cluster.segments.iter().map(|segment| segment_key(&segment.segment_id));
-        let keys = segments.chain(cluster.identifiers.iter().map(|identifier| identifier.key));
-        writer.record(|out| record::encode_cluster(&cluster, out), keys)
+        writer.record(|out| record::encode_cluster(&cluster, out), keys_of(&cluster))
     })?;
     writer.places()?;
     parts.messages(|some| writer.messages(some))?;

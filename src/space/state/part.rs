@@ -26,7 +26,7 @@ use crate::{
     event::duplicates::Message,
     files::{Files, OutFile},
     identity::{
-        graph::Cluster,
+        graph::{Cluster, segment_key},
         traits::{PathId, TraitNames},
         types::{TypeId, Types},
     },
@@ -127,6 +127,21 @@ impl Part {
         Ok(())
     }
 
+    /// Returns whether the lookup leads from every key to its record, and has no other entry.
+    pub(super) fn lookup_is_whole(&self) -> Result<bool> {
+        let mut expected: Vec<Entry> = Vec::new();
+        self.records(|place, cluster| {
+            expected.extend(keys_of(&cluster).map(|key| (key, place)));
+            Ok(())
+        })?;
+        expected.par_sort_unstable();
+        let mut expected = expected.into_iter();
+        let mut is_same = true;
+        let all = |entry| is_same &= expected.next() == Some(entry);
+        self.places.range(0, u128::MAX, &self.file, &self.path, all)?;
+        Ok(is_same && expected.next().is_none())
+    }
+
     /// Calls `each` with the value of every entry of a key, until it says that it has seen enough.
     pub(super) fn find(&self, sorted: &Sorted, key: u128, each: impl FnMut(u64) -> bool) -> Result<()> {
         sorted.find(key, &self.file, &self.path, each)
@@ -136,6 +151,12 @@ impl Part {
     pub(super) fn messages(&self, first: u128, last: u128, each: impl FnMut(Entry)) -> Result<()> {
         self.messages.range(first, last, &self.file, &self.path, each)
     }
+}
+
+/// Returns the keys under which a record is found: those of its segment ids and identifiers.
+pub(super) fn keys_of(cluster: &Cluster) -> impl Iterator<Item = u128> + '_ {
+    let segments = cluster.segments.iter().map(|segment| segment_key(&segment.segment_id));
+    segments.chain(cluster.identifiers.iter().map(|identifier| identifier.key))
 }
 
 /// Where the records begin.
