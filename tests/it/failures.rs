@@ -334,7 +334,7 @@ fn names_of_the_program_are_not_followed_through_links() {
         fs::remove_file(&file).unwrap();
     }
     // Messages are kept if selective sync leaves their tables out.
-    work.write("few.toml", "[sync]\ntables = [\"id_graph\"]\n");
+    work.write("few.toml", "[sync]\ntables = [\"identity_violations\"]\n");
     fs::create_dir_all(work.path("few/.run")).unwrap();
     link("few/.run/messages", "victim");
     let said = fails(&work, &["ingest", "events.ndjson", "--space", "few", "--config", "few.toml"]);

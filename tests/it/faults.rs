@@ -382,11 +382,32 @@ fn committed_but_not_in_place(work: &Path, compress: Compression) -> [PathBuf; 3
 }
 
 /// The staged files of a space that its manifest lists, each with the bytes of its table before.
-fn placing(space: &Path) -> Vec<(String, Option<usize>)> {
+fn placing(space: &Path) -> Vec<Placing> {
     let manifest: serde_json::Value =
         serde_json::from_slice(&fs::read(space.join("manifest.json")).unwrap()).unwrap();
-    let from = |value: &serde_json::Value| value["from"].as_u64().map(|from| usize::try_from(from).unwrap());
-    manifest["placing"].as_object().unwrap().iter().map(|(name, value)| (name.clone(), from(value))).collect()
+    let number = |value: &serde_json::Value| value.as_u64().map(|number| usize::try_from(number).unwrap());
+    let placing = manifest["placing"].as_object().unwrap().iter().map(|(name, value)| {
+        let shared_from = number(&value["shared_from"]);
+        Placing {
+            table: name.clone(),
+            from: number(&value["from"]),
+            staged: PathBuf::from(".run/staged").join(shared_from.map_or(&**name, |_| "shared")),
+            offset: shared_from.unwrap_or_default(),
+            n_bytes: number(&value["bytes"]).unwrap(),
+        }
+    });
+    placing.collect()
+}
+
+/// Rows that are committed and not in their table yet.
+struct Placing {
+    table: String,
+    /// Bytes of the table before; none if it is new.
+    from: Option<usize>,
+    /// The staged file, and the offset of the rows in it.
+    staged: PathBuf,
+    offset: usize,
+    n_bytes: usize,
 }
 
 #[test]
@@ -396,15 +417,17 @@ fn rows_that_are_half_in_place_are_put_in_place_by_whoever_comes_next() {
         let [_, half, after] = committed_but_not_in_place(work.path(), compress);
         let staged = placing(&half);
         assert!(
-            staged.iter().any(|(_, from)| from.is_some()) && staged.iter().any(|(_, from)| from.is_none())
+            staged.iter().any(|one| one.from.is_some())
+                && staged.iter().any(|one| one.from.is_none())
+                && staged.iter().any(|one| one.from.is_some() && one.staged.ends_with(&one.table))
         );
         for (n, part) in [0, 1, 10, 50, 99, 100].into_iter().enumerate() {
             let space = work.path().join("space");
             fs::remove_dir_all(&space).ok();
             copy(&half, &space);
-            for (name, from) in &staged {
-                let file = space.join(".run/staged").join(name);
-                let bytes = fs::read(&file).unwrap();
+            for Placing { table: name, from, staged, offset, n_bytes } in &staged {
+                let file = space.join(staged);
+                let bytes = fs::read(&file).unwrap()[*offset..offset + n_bytes].to_vec();
                 match from {
                     // After a power cut the last bytes may be others.
                     Some(from) => {
@@ -450,17 +473,17 @@ fn rows_that_are_half_in_place_are_put_in_place_by_whoever_comes_next() {
 fn a_staged_file_that_is_missing_or_damaged_is_named() {
     let work = folder();
     let [before, half, _] = committed_but_not_in_place(work.path(), Compression::None);
-    for (name, _) in placing(&half) {
+    for Placing { table: name, staged, offset, n_bytes, .. } in placing(&half) {
         for is_missing in [true, false] {
             let space = work.path().join("space");
             fs::remove_dir_all(&space).ok();
             copy(&half, &space);
-            let file = space.join(".run/staged").join(&name);
+            let file = space.join(&staged);
             let mut bytes = fs::read(&file).unwrap();
             if is_missing {
                 fs::remove_file(&file).unwrap();
             } else {
-                bytes[0] ^= 1;
+                bytes[offset + n_bytes / 2] ^= 1;
                 write(&file, &bytes);
             }
             let error = verify(&space, &Files::real(), &Silent).unwrap_err();

@@ -391,6 +391,9 @@ fn a_window_that_is_too_large_says_how_to_decompress() {
     let work = Work::new();
     let row = "{\"segment_id\":\"s\",\"canonical_segment_id\":\"s\",\"uuid_ts\":\"2024-01-01T00:00:00Z\"}\n";
     work.write("raw/id_graph_updates.ndjson.zst", with_large_window(row.as_bytes()));
+    for table in ["external_id_mapping_updates", "profile_traits_updates"] {
+        work.write(&format!("raw/{table}.ndjson"), "");
+    }
     work.write("plain/id_graph_updates.ndjson", row);
     let event = "{\"type\":\"page\",\"userId\":\"u\",\"timestamp\":\"2024-01-01\"}\n";
     work.write("events.ndjson.zst", with_large_window(event.as_bytes()));

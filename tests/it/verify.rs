@@ -111,6 +111,20 @@ fn a_changed_byte_a_cut_table_and_a_damaged_cache_are_named() {
 }
 
 #[test]
+fn a_changed_byte_anywhere_in_the_state_cache_is_reported() {
+    let work = space();
+    let whole = fs::read(work.path("space/.state/resolver-1")).unwrap();
+    for at in (0..whole.len()).step_by(whole.len() / 50) {
+        let mut changed = whole.clone();
+        changed[at] ^= 0x40;
+        work.write("space/.state/resolver-1", &changed);
+        let told = work.program(&["ingest", "--verify", "--space", "space"]).assert();
+        let told = String::from_utf8_lossy(&told.get_output().stderr).into_owned();
+        assert!(told.contains("the state cache is damaged"), "byte {at}: {told}");
+    }
+}
+
+#[test]
 fn a_missing_table_and_a_changed_view_are_named_with_what_to_do() {
     let work = space();
     work.program(&["materialize", "--space", "space", "-q"]).assert().success();

@@ -108,7 +108,9 @@ pub fn read(
 
 /// Returns whether the state that the manifest lists finds every identifier and segment id that it holds, and no other.
 pub fn lookup_is_whole(folder: &Path, named: &[StateFile], types: &Types, files: &Files) -> Result<bool> {
-    let Some(parts) = open(folder, named, types, &mut TraitNames::default(), files)? else { return Ok(false) };
+    let Some(parts) = open(folder, named, types, &mut TraitNames::default(), files)? else {
+        return Ok(false);
+    };
     match parts.lookup_is_whole() {
         Err(crate::error::Error::StateDamaged) => Ok(false),
         answer => answer,
