@@ -29,7 +29,9 @@ pub mod walk;
 
 use std::{io::Write, path::PathBuf};
 
-use crate::{error::Result, files::Files, glob::Globs, materialize::tell_stale_views, progress::Progress};
+use crate::{
+    error::Result, files::Files, glob::Globs, jobs::materialize::tell_stale_views, progress::Progress,
+};
 
 use self::{
     identity::compare::{IdentityResult, Taken},

@@ -8,8 +8,16 @@ pub mod error;
 pub mod escape;
 pub mod files;
 pub mod glob;
+pub mod names;
 pub mod progress;
 pub mod summary;
+
+pub mod time;
+pub mod wall_clock;
+
+pub mod json;
+
+pub mod config;
 
 pub mod read;
 
@@ -18,14 +26,11 @@ pub mod identity;
 pub mod raw;
 pub mod table;
 pub mod view;
-pub mod wall_clock;
 
 pub mod space;
 
-pub mod ingest;
-pub mod materialize;
-pub mod verify;
+pub mod pipeline;
 
-pub mod backfill;
+pub mod jobs;
 
 pub mod diff;

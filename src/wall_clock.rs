@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::event::timestamp::push_millis;
+use crate::time::timestamp::push_millis;
 
 /// Returns the present time as RFC 3339 in UTC, with milliseconds.
 #[must_use]

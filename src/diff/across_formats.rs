@@ -4,10 +4,7 @@
 //! joined by what values read like, which puts too many rows together, and this module finds out which rows of such a group
 //! have the same key and which are the same.
 
-use crate::event::{
-    json::{Document, Kind, Tape},
-    values::is_null,
-};
+use crate::json::{Document, Kind, Tape, values::is_null};
 
 use super::{
     columns::{canonical, compare, exact, same_column},

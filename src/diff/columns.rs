@@ -4,11 +4,11 @@ use std::borrow::Cow;
 
 use crate::{
     collections::{Map, Set},
-    event::{
-        json::Document,
+    glob::Globs,
+    json::{
+        Document,
         values::{Typing, is_null, push_canonical, push_canonical_text, same},
     },
-    glob::Globs,
 };
 
 /// So many columns of two rows are looked through one by one.
@@ -198,7 +198,7 @@ pub fn note_columns(doc: Document<'_>, typing: Typing, ignored: &mut Ignored, in
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::json::Tape;
+    use crate::json::Tape;
 
     fn check(old: &str, new: &str, expected: &[&str]) {
         let (mut tape_old, mut tape_new) = (Tape::default(), Tape::default());

@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use csv::{ByteRecord, ErrorKind};
 
-use crate::{collections::Set, event::json::push_string};
+use crate::{collections::Set, json::push_string};
 
 /// Reads the one and gives the other.
 pub struct CsvRows<R> {

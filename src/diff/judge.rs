@@ -4,10 +4,7 @@
 //! left, it changed. Where a key stands more than once, nobody can say which row became which: what is left was removed
 //! and added.
 
-use crate::event::{
-    json::{Document, Tape, push_string},
-    values::Typing,
-};
+use crate::json::{Document, Tape, push_string, values::Typing};
 
 use super::{
     columns::{Changed, Ignored, canonical, compare, note_columns},

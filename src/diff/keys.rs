@@ -7,8 +7,8 @@
 
 use crate::{
     catalog,
-    event::{
-        json::{Document, Kind, Tape},
+    json::{
+        Document, Kind, Tape,
         values::{Decimal, Typing, is_null, push_canonical, push_canonical_text},
     },
 };

@@ -202,7 +202,7 @@ impl Join<'_> {
 /// Whether the last line of a file breaks off in the middle of a row.
 #[must_use]
 pub fn cut_short(rows: &Rows<'_>) -> bool {
-    rows.unfinished() && read_row(&mut crate::event::json::Tape::default(), rows.line()).is_err()
+    rows.unfinished() && read_row(&mut crate::json::Tape::default(), rows.line()).is_err()
 }
 
 impl<'a> Cursor<'a> {

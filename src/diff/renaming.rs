@@ -10,8 +10,8 @@ use std::borrow::Cow;
 use crate::{
     collections::{Map, key_of},
     error::Result,
-    event::json::{Document, Kind, Tape, push_string},
     files::Files,
+    json::{Document, Kind, Tape, push_string},
 };
 
 use super::{

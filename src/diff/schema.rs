@@ -7,11 +7,11 @@ use memchr::memmem::Finder;
 
 use crate::{
     error::Result,
-    event::{
-        json::{Document, Tape, push_string},
+    files::Files,
+    json::{
+        Document, Tape, push_string,
         values::{Typing, is_null},
     },
-    files::Files,
 };
 
 use super::{

@@ -9,12 +9,9 @@ use rayon::prelude::*;
 use crate::{
     collections::Map,
     error::{Error, Result},
-    event::{
-        json::{Document, Tape},
-        values::Typing,
-    },
     files::Files,
     glob::Globs,
+    json::{Document, Tape, values::Typing},
     read::inputs::Packing,
 };
 

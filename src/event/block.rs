@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Call, timestamp::Millis};
-use crate::{identity::types::TypeId, raw::columns::Plan};
+use super::Call;
+use crate::{identity::types::TypeId, raw::columns::Plan, time::timestamp::Millis};
 
 /// A range of bytes in an arena.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

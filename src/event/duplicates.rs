@@ -10,8 +10,8 @@ use std::{fmt, sync::Arc};
 use hashbrown::HashTable;
 use rayon::prelude::*;
 
-use super::{filter::Filter, order::Released, timestamp::Millis};
-use crate::{collections::Key, error::Result};
+use super::{filter::Filter, order::Released};
+use crate::{collections::Key, error::Result, time::timestamp::Millis};
 
 /// Where messages are that are not here.
 pub trait Remembered: fmt::Debug + Send + Sync {

@@ -1,6 +1,6 @@
 //! The fields of an event that are used, as tokens of its line.
 
-use super::json::{Document, Kind};
+use crate::json::{Document, Kind};
 
 /// Token indices of the values; `None` where a field is absent or `null`.
 #[derive(Debug, Clone, Copy, Default)]

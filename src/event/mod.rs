@@ -4,14 +4,9 @@ pub mod block;
 pub mod duplicates;
 pub mod fields;
 mod filter;
-pub mod json;
-pub mod marks;
 pub mod order;
 pub mod parse;
 pub mod reject;
-pub mod time_reader;
-pub mod timestamp;
-pub mod values;
 
 /// The six calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,10 +6,8 @@ use std::{cmp::Ordering, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    block::{Block, Event},
-    timestamp::Millis,
-};
+use super::block::{Block, Event};
+use crate::time::timestamp::Millis;
 
 /// What comes first when events are ordered. Two events with equal keys are copies of one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -7,12 +7,17 @@ use sha1::{Digest, Sha1};
 use super::{
     Call,
     fields::Fields,
-    json::{Document, Kind},
     reject::{Reason, Reject},
-    time_reader::TimeReader,
-    timestamp::{Millis, TOO_LATE},
 };
-use crate::{collections::Set, raw::trigger::push_hex};
+use crate::{
+    collections::Set,
+    json::{Document, Kind},
+    raw::trigger::push_hex,
+    time::{
+        reader::TimeReader,
+        timestamp::{Millis, TOO_LATE},
+    },
+};
 
 /// An event with its fields checked and its times read.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use super::json::push_string;
+use crate::json::push_string;
 
 /// Why a line is no event: a fixed word each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -4,22 +4,20 @@ use std::{borrow::Cow, sync::Arc};
 
 use regex::Regex;
 
-use super::{
-    rules::{BLANKS, Blocked, Normalize, Rules, TypeRules, ZEROS},
-    types::{
-        ANDROID_ID, ANDROID_IDFA, ANDROID_PUSH_TOKEN, ANONYMOUS_ID, BRAZE_ID, CROSS_DOMAIN_ID, EMAIL,
-        GA_CLIENT_ID, KNOWN_TYPES, TypeId, Types, USER_ID,
-    },
+use super::types::{
+    ANDROID_ID, ANDROID_IDFA, ANDROID_PUSH_TOKEN, ANONYMOUS_ID, BRAZE_ID, CROSS_DOMAIN_ID, EMAIL,
+    GA_CLIENT_ID, KNOWN_TYPES, TypeId, Types, USER_ID,
 };
 use crate::{
     collections::{KeyCache, Map, key_of},
+    config::rules::{BLANKS, Blocked, Normalize, Rules, TypeRules, ZEROS},
     event::{
         Call,
         block::{Block, Identifier, Span},
-        json::{Document, Kind},
         parse::Parsed,
     },
-    raw::names::{camel_case, snake_case},
+    json::{Document, Kind},
+    names::{camel_case, snake_case},
 };
 
 /// What the rules say of one type, compiled. All types that they do not name share one.

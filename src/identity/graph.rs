@@ -14,7 +14,7 @@ use super::{packed_traits::PackedTraits, types::TypeId};
 use crate::{
     collections::{Hasher, Key, key_of},
     error::{Error, Result},
-    event::timestamp::{Micros, Millis},
+    time::timestamp::{Micros, Millis},
 };
 
 /// A profile's number: the order of creation. Its segment id is [`Graph::segment_id`].

@@ -1,12 +1,10 @@
 //! Who is who: identifiers, rules, the graph of profiles, and the resolver that grows it.
 
 pub mod account;
-pub mod config;
 pub mod extract;
 pub mod graph;
 pub mod packed_traits;
 pub mod resolver;
-pub mod rules;
 pub mod segment_id;
 pub mod traits;
 pub mod types;

@@ -5,7 +5,7 @@
 //! numbers are of variable length. The same bytes stand in the state cache, so that they are checked when they are read.
 
 use super::traits::{PathId, SetAt};
-use crate::event::timestamp::Millis;
+use crate::time::timestamp::Millis;
 
 /// The traits of one profile, packed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -8,18 +8,16 @@ use std::{collections::BTreeSet, sync::Arc};
 use super::{
     graph::{Graph, MappedIdentifier, ProfileId},
     packed_traits::PackedTraits,
-    rules::{Limit, Rules, SegmentIdStyle},
     segment_id::ksuid,
     traits::{ProfileTraits, SetAt, TraitNames},
     types::{Ranks, TypeId, Types},
 };
 use crate::{
     collections::Set,
-    event::{
-        block::{Block, Event, Identifier},
-        timestamp::{Micros, Millis},
-    },
+    config::rules::{Limit, Rules, SegmentIdStyle},
+    event::block::{Block, Event, Identifier},
     raw::columns::Plan,
+    time::timestamp::{Micros, Millis},
 };
 
 /// Among so many identifiers of an event, one that stands twice is found by looking at all.

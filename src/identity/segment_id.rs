@@ -5,7 +5,7 @@
 
 use sha1::{Digest, Sha1};
 
-use crate::event::timestamp::Millis;
+use crate::time::timestamp::Millis;
 
 /// Seconds from 1970 to the KSUID epoch.
 const KSUID_EPOCH: i64 = 1_400_000_000;

@@ -9,8 +9,8 @@ use std::{cmp::Reverse, collections::BTreeMap, ops::Range};
 use super::packed_traits::{PackedTraits, PackedValue, Packer};
 use crate::{
     collections::{Map, Set},
-    event::timestamp::{Micros, Millis},
     raw::columns::{Plan, TraitKey, TraitLeaf},
+    time::timestamp::{Micros, Millis},
 };
 
 /// A path's number: `address.postal_code`, or a trait's bare name.

@@ -8,11 +8,11 @@ use std::{hash::BuildHasher, sync::Arc};
 
 use hashbrown::HashTable;
 
-use super::names::push_snake_case;
 use crate::{
     bytes::{Label, same},
     collections::{Hasher, Map},
-    event::json::{Document, Kind, unescape},
+    json::{Document, Kind, unescape},
+    names::push_snake_case,
 };
 
 /// Whose columns they are: it decides which names are taken.
@@ -460,7 +460,7 @@ fn joined(keys: &[Vec<u8>], by: u8) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::json::Tape;
+    use crate::json::Tape;
 
     fn check(text: &str, payload: Payload, expected: &[(&str, u32)]) {
         let mut tape = Tape::default();

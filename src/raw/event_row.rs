@@ -5,19 +5,17 @@
 
 use std::sync::Arc;
 
-use super::{
-    columns::{Clash, Column, FIXED_COLUMNS, Payload, Plan, Shapes},
-    names::event_table,
-};
+use super::columns::{Clash, Column, FIXED_COLUMNS, Payload, Plan, Shapes};
 use crate::{
     collections::Map,
     event::{
         Call,
         block::{Block, NO_TABLE, Row, Span, position},
-        json::{Document, Kind, push_string, unescape},
         parse::{Parsed, text},
-        timestamp::{Micros, Millis, push_micros, push_millis},
     },
+    json::{Document, Kind, push_string, unescape},
+    names::event_table,
+    time::timestamp::{Micros, Millis, push_micros, push_millis},
 };
 
 /// What was left out or renamed, for the summary.

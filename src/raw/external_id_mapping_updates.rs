@@ -6,7 +6,7 @@
 use sha1::{Digest, Sha1};
 
 use super::trigger::{Trigger, push_hex};
-use crate::event::json::push_string;
+use crate::json::push_string;
 
 /// The table's name.
 pub const TABLE: &str = crate::catalog::EXTERNAL_ID_MAPPING_UPDATES;

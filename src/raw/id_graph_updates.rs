@@ -4,7 +4,7 @@
 //! merge writes a row for the profile merged away and for each one that mapped to it, oldest first.
 
 use super::trigger::Trigger;
-use crate::event::json::push_string;
+use crate::json::push_string;
 
 /// The table's name.
 pub const TABLE: &str = crate::catalog::ID_GRAPH_UPDATES;

@@ -5,11 +5,9 @@
 //! one that failed its second chance is what it failed by then.
 
 use crate::{
-    event::{
-        json::push_string,
-        timestamp::{Micros, Millis, push_micros, push_millis},
-    },
-    identity::rules::Limit,
+    config::rules::Limit,
+    json::push_string,
+    time::timestamp::{Micros, Millis, push_micros, push_millis},
 };
 
 /// The table's name.

@@ -5,7 +5,6 @@ pub mod event_row;
 pub mod external_id_mapping_updates;
 pub mod id_graph_updates;
 pub mod identity_violations;
-pub mod names;
 pub mod profile_traits_updates;
 pub mod trigger;
 

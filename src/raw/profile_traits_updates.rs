@@ -6,8 +6,8 @@
 
 use super::trigger::{SEQ_DIGITS, Trigger, seq_digits};
 use crate::{
-    event::json::{push_escaped, push_string},
     identity::traits::{ProfileTraits, TraitNames},
+    json::{push_escaped, push_string},
 };
 
 /// The table's name.

@@ -3,12 +3,10 @@
 use sha1::{Digest, Sha1};
 
 use crate::{
-    event::{
-        block::{Block, Event},
-        json::push_string,
-        timestamp::{Micros, push_micros, push_millis},
-    },
-    identity::rules::Source,
+    config::rules::Source,
+    event::block::{Block, Event},
+    json::push_string,
+    time::timestamp::{Micros, push_micros, push_millis},
 };
 
 /// The triggering event of the rows being written.

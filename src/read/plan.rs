@@ -9,12 +9,7 @@
 use std::collections::BTreeMap;
 
 use super::{inputs::Input, sort::Sorter, spill::Spill, unit::Unit};
-use crate::{
-    error::Result,
-    event::{order::Key, timestamp::Millis},
-    files::Files,
-    progress::Progress,
-};
+use crate::{error::Result, event::order::Key, files::Files, progress::Progress, time::timestamp::Millis};
 
 /// Puts units in the order of reading; `budget` bytes of lines may be in hand.
 pub fn plan(

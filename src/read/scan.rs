@@ -35,14 +35,16 @@ use crate::{
     error::{Error, Result, decompression_hint},
     event::{
         fields::Fields,
-        json::{Document, Tape},
         parse::{Parsed, parse},
         reject::KEPT_TEXT,
-        time_reader::TimeReader,
-        timestamp::{Millis, parse_millis},
     },
     files::{Files, is_pipe},
+    json::{Document, Tape},
     progress::Progress,
+    time::{
+        reader::TimeReader,
+        timestamp::{Millis, parse_millis},
+    },
 };
 
 /// What may stand around the longest line: a byte order mark, and CRLF.

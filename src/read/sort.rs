@@ -20,13 +20,13 @@ use super::{
 use crate::{
     error::{Error, Result},
     event::{
-        json::Tape,
         order::Key,
         parse::{Parsed, derived_message_id},
-        timestamp::Millis,
     },
     files::Files,
+    json::Tape,
     progress::Progress,
+    time::timestamp::Millis,
 };
 
 /// Pieces of this many bytes at the least: smaller ones cost more than they save.

@@ -12,8 +12,9 @@ use std::{
 use super::{digest::Hashing, sort, spill::Spilled};
 use crate::{
     error::{Error, Result},
-    event::{order::Key, timestamp::Millis},
+    event::order::Key,
     files::Files,
+    time::timestamp::Millis,
 };
 
 /// About the bytes of a unit: small enough for the caches, large enough to be worth a task.

@@ -11,7 +11,6 @@ use super::{manifest::Manifest, replay::Replayed, tables::part_of};
 use crate::{
     collections::{Map, local_key_of},
     error::Result,
-    event::timestamp::Micros,
     files::Files,
     identity::{
         extract::identifier_key,
@@ -27,6 +26,7 @@ use crate::{
         row::RowReader,
         source::Source,
     },
+    time::timestamp::Micros,
     view::{
         RAW_TABLES, View,
         folds::{Folds, Sources},

@@ -22,19 +22,17 @@ use super::{
 };
 use crate::{
     collections::Map,
+    config::rules::{Compression, Rules},
     error::{Error, Result},
-    event::timestamp::Millis,
     files::Files,
-    identity::{
-        rules::{Compression, Rules},
-        types::Types,
-    },
+    identity::types::Types,
     progress::Progress,
     raw::{external_id_mapping_updates, id_graph_updates, profile_traits_updates},
     table::{
         blocks::Meter,
         find::{file_of, table_of},
     },
+    time::timestamp::Millis,
 };
 
 /// The folder in a space that holds what is not a table.

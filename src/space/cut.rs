@@ -10,9 +10,9 @@ use super::{
 use crate::{
     catalog,
     collections::Set,
+    config::rules::Compression,
     error::{Error, Result},
     files::Files,
-    identity::rules::Compression,
     progress::Progress,
     read::inputs::MAGIC,
     table::{

@@ -10,10 +10,10 @@ use super::{
     tables::{bytes_of, part_of, stands},
 };
 use crate::{
+    config::rules::Compression,
     error::{Error, Result},
-    event::json::{Kind, Tape},
     files::Files,
-    identity::rules::Compression,
+    json::{Kind, Tape},
     progress::Silent,
     read::digest::{PIECE, chain},
     table::{

@@ -12,17 +12,15 @@ use crate::{
     catalog,
     collections::key_of,
     error::Result,
-    event::{
-        json::push_string,
-        timestamp::{Micros, Millis, push_micros, push_millis},
-    },
     files::Files,
+    json::push_string,
     table::{
         blocks::{BLOCK_BYTES, Block, Meter, Problem, map_blocks, rows},
         find::Part,
         row::RowReader,
         source::Source,
     },
+    time::timestamp::{Micros, Millis, push_micros, push_millis},
 };
 
 /// The table of events that `ingest` resolved after `backfill events` had written a row of theirs: the row stays as it is, and

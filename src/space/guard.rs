@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{commit::STATE, manifest::MANIFEST, place::RUN};
-use crate::{identity::config::CONFIG, table::find::table_of};
+use crate::{config::CONFIG, table::find::table_of};
 
 /// Whether a file has, or would have, the place of a table or another file of a space: of one of `spaces`, or of any that is
 /// there. Follows links.

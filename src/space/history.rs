@@ -13,7 +13,7 @@ use super::{
     kept::KeptMessages,
     manifest::{Manifest, Run, Stored, TableState},
 };
-use crate::event::{order::EventKey, timestamp::Micros};
+use crate::{event::order::EventKey, time::timestamp::Micros};
 
 /// The space after a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

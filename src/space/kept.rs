@@ -16,8 +16,8 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::place::RUN;
 use crate::{
     error::{Error, Result},
-    event::timestamp::Millis,
     files::{Files, OutFile},
+    time::timestamp::Millis,
 };
 
 const FILE: &str = "messages";

@@ -12,17 +12,15 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::{history::After, kept::KeptMessages, lock::Lock, place};
 use crate::{
     collections::Set,
-    error::{Error, Result},
-    event::{
-        order::EventKey,
-        timestamp::{Micros, Millis},
-    },
-    files::Files,
-    identity::{
-        config,
+    config::{
+        self,
         rules::{Compression, Rules, SegmentIdStyle},
     },
+    error::{Error, Result},
+    event::order::EventKey,
+    files::Files,
     read::digest::Hashing,
+    time::timestamp::{Micros, Millis},
 };
 
 /// The file's name in the space.

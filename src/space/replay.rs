@@ -20,12 +20,7 @@ use crate::{
     catalog,
     collections::{Map, Set, key_of},
     error::{Error, Result},
-    event::{
-        Call,
-        duplicates::Accepted,
-        json::{Document, Kind, Tape},
-        timestamp::{Micros, Millis, parse_micros, parse_millis},
-    },
+    event::{Call, duplicates::Accepted},
     files::Files,
     identity::{
         extract::identifier_key,
@@ -34,6 +29,7 @@ use crate::{
         traits::{ProfileTraits, SetAt, TraitNames, column_of},
         types::Types,
     },
+    json::{Document, Kind, Tape},
     progress::Progress,
     raw::{external_id_mapping_updates, id_graph_updates, identity_violations, profile_traits_updates},
     table::{
@@ -41,6 +37,7 @@ use crate::{
         find::Part,
         source::{Source, Stream},
     },
+    time::timestamp::{Micros, Millis, parse_micros, parse_millis},
 };
 
 /// What the resolver and the memory of messages were at the last commit.

@@ -13,9 +13,9 @@ use super::{
     place::{refuse_foreign, shared_file, staged_folder},
 };
 use crate::{
+    config::rules::Compression,
     error::{Error, Result},
     files::{Files, OutFile},
-    identity::rules::Compression,
     read::digest::{Digest, PIECE},
     table::{
         find::{Part, file_of},

@@ -1,13 +1,14 @@
 //! The clocks of a row: four columns that all raw tables and most views have, read in any spelling and written in ours.
 
-use super::{blocks::Problem, clock_text};
+use super::blocks::Problem;
 use crate::{
-    event::{
-        json::{Kind, unescape},
-        time_reader::TimeReader,
+    json::{Kind, unescape},
+    raw::trigger::push_seq,
+    time::{
+        clock_text,
+        reader::TimeReader,
         timestamp::{Micros, parse_micros, push_micros, push_millis},
     },
-    raw::trigger::push_seq,
 };
 
 /// When a row came to be. What is missing is older than everything that is there.
@@ -298,7 +299,7 @@ pub fn seq_of(text: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::json::{Document, Tape};
+    use crate::json::{Document, Tape};
 
     fn read(json: &str) -> Result<Clock, Problem> {
         let mut tape = Tape::default();

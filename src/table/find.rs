@@ -11,8 +11,8 @@ use std::{
 };
 
 use crate::{
+    config::rules::Compression,
     error::{Error, Result},
-    identity::rules::Compression,
 };
 
 /// A table's file in a folder, stored as tables of ours are.

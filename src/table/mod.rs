@@ -6,7 +6,6 @@
 
 pub mod blocks;
 pub mod clock;
-mod clock_text;
 pub mod extent;
 pub mod find;
 pub mod frame_check;

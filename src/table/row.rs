@@ -7,7 +7,7 @@ use super::{
     clock::{Clock, ClockReader, RawValue},
     scan::{Scanner, Value},
 };
-use crate::event::json::{Document, JsonError, Kind, Tape, unescape};
+use crate::json::{Document, JsonError, Kind, Tape, unescape};
 
 /// The columns of a [`Clock`]; a [`RowReader`] finds them besides those it is asked for. `seq` comes first: rows of events
 /// have no clock of that name.

@@ -4,9 +4,9 @@
 //! a member whose label stands where it is expected costs one comparison; what the name means was worked out when it was
 //! first met. Only rows in the plain style that programs write are walked: no white space between values, no nesting, no
 //! escapes but the short ones. Of any other the scanner says so, and the caller reads it with
-//! [`Tape`](crate::event::json::Tape).
+//! [`Tape`](crate::json::Tape).
 
-use crate::event::json::{Kind, Token};
+use crate::json::{Kind, Token};
 
 /// Where a value is in its line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -321,7 +321,7 @@ pub fn string_end(line: &[u8], mut at: usize) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::json::{Document, Tape};
+    use crate::json::{Document, Tape};
 
     /// Scans rows one after the other: each as the tokens have it, or not at all.
     fn check(rows: &[(&str, bool)]) {

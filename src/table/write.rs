@@ -19,9 +19,9 @@ use rayon::prelude::*;
 
 use super::{blocks::Meter, find::file_of, frames};
 use crate::{
+    config::rules::Compression,
     error::{Error, Result},
     files::{Files, OutFile, beside},
-    identity::rules::Compression,
     read::{
         digest::Digest,
         spill::{Spill, Spilled},

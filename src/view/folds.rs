@@ -17,7 +17,6 @@ use super::{
 };
 use crate::{
     error::Result,
-    event::timestamp::Micros,
     raw::{external_id_mapping_updates, id_graph_updates, profile_traits_updates},
     table::{
         blocks::{BLOCK_BYTES, Meter},
@@ -25,6 +24,7 @@ use crate::{
         source::Source,
         write::{Staging, Written},
     },
+    time::timestamp::Micros,
 };
 
 /// Everything that views are rendered from.

@@ -11,7 +11,6 @@ use super::{
 use crate::{
     collections::local_key_of,
     error::{Error, Result},
-    event::timestamp::Micros,
     raw::id_graph_updates::TABLE,
     table::{
         blocks::{Block, Meter, Problem, map_blocks, rows},
@@ -20,6 +19,7 @@ use crate::{
         small,
         source::Source,
     },
+    time::timestamp::Micros,
 };
 
 /// One row, without its `segment_id`.

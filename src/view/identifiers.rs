@@ -12,8 +12,8 @@ use super::{
 use crate::{
     collections::local_key_of,
     error::Result,
-    event::{json::push_string, timestamp::Micros},
     identity::extract::identifier_bytes,
+    json::push_string,
     raw::external_id_mapping_updates::push_external_id_hash,
     table::{
         blocks::{Block, Meter, Problem, map_blocks, rows},
@@ -23,6 +23,7 @@ use crate::{
         source::{Source, as_size},
         write::push_plain,
     },
+    time::timestamp::Micros,
 };
 use rayon::prelude::*;
 

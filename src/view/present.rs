@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     error::Result,
-    event::json::push_string,
+    json::push_string,
     table::{clock::NO_SEQ, reread::RowTexts, write::push_plain},
 };
 

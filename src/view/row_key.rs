@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use super::View;
 use crate::{
-    event::json::{Document, Kind, Tape, unescape},
+    json::{Document, Kind, Tape, unescape},
     table::scan::{Scanner, Value, value_from},
 };
 

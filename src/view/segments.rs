@@ -8,7 +8,7 @@ use super::keys::Keys;
 use crate::{
     bytes::same,
     collections::local_key_of,
-    event::json::push_string,
+    json::push_string,
     table::{small, write::push_plain},
 };
 

@@ -6,8 +6,8 @@
 
 use super::trait_seqs::{self, TRAIT_SEQS, TraitSeqs};
 use crate::{
-    event::json::{Document, JsonError, Kind, Tape, push_string, unescape},
     identity::traits::column_of,
+    json::{Document, JsonError, Kind, Tape, push_string, unescape},
     table::{
         clock::NO_SEQ,
         scan::{Label, Scanner, Value},

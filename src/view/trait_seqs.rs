@@ -7,8 +7,8 @@
 use super::snapshot::Snapshot;
 use crate::{
     bytes::same,
-    event::json::{Document, Kind, Tape, unescape},
     identity::traits::column_of,
+    json::{Document, Kind, Tape, unescape},
     table::{
         clock::{NO_SEQ, seq_of},
         scan::string_end,

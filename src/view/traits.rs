@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    event::{json::JsonError, timestamp::Micros},
+    json::JsonError,
     table::{
         blocks::{Block, Meter, Problem, line_error, map_blocks_backwards, rows},
         clock::Clock,
@@ -24,6 +24,7 @@ use crate::{
         small,
         source::{Source, as_size},
     },
+    time::timestamp::Micros,
 };
 
 /// A row of the table: when it came to be, and where it is.

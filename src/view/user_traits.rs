@@ -9,7 +9,7 @@ use super::{
     segments::{Segment, Segments},
     traits::TraitsRow,
 };
-use crate::{event::json::push_string, table::write::Page};
+use crate::{json::push_string, table::write::Page};
 
 /// What rows of one profile share. Reused.
 #[derive(Debug, Default)]

@@ -8,13 +8,14 @@ use std::{
 };
 
 use profiles_sync::{
+    config::{self, rules::Rules},
     event::{
         block::Block,
         duplicates::Accepted,
         order::{Released, Waiting},
     },
-    identity::{config, graph::Graph, resolver::Resolver, rules::Rules, traits::TraitNames, types::Types},
-    ingest::{
+    identity::{graph::Graph, resolver::Resolver, traits::TraitNames, types::Types},
+    pipeline::{
         event_names::EventNames,
         prepare::Preparer,
         resolve::{Resolved, Stage},

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use profiles_sync::identity::{config, rules::Rules};
+use profiles_sync::config::{self, rules::Rules};
 
 use crate::{
     random::{Random, config as random_config},

@@ -21,11 +21,13 @@ use profiles_sync::{
     diff::sides::Side,
     error::Error,
     files::{Change, Fault, Files},
-    ingest::{Compression, IngestOptions, ingest},
-    materialize::{MaterializeOptions, materialize},
+    jobs::{
+        ingest::{Compression, IngestOptions, ingest},
+        materialize::{MaterializeOptions, materialize},
+        verify::verify,
+    },
     progress::Silent,
     space::{manifest::Manifest, tables::part_of},
-    verify::verify,
 };
 use tempfile::TempDir;
 

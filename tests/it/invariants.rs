@@ -7,11 +7,11 @@ use std::{
 };
 
 use profiles_sync::{
-    event::timestamp::{Millis, parse_millis},
+    config::{self, rules::Rules},
     files::Files,
-    identity::{config, rules::Rules},
     space::manifest::Manifest,
     summary::IngestSummary,
+    time::timestamp::{Millis, parse_millis},
 };
 use serde_json::Value;
 

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use profiles_sync::{
     files::Files,
-    ingest::{IngestOptions, ingest},
+    jobs::ingest::{IngestOptions, ingest},
     progress::Silent,
     summary::IngestSummary,
 };

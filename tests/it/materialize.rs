@@ -17,7 +17,7 @@ use std::{
 use profiles_sync::{
     error::{Error, Result},
     files::{Change, Fault, Files},
-    materialize::{MaterializeOptions, materialize},
+    jobs::materialize::{MaterializeOptions, materialize},
     progress::{Progress, Silent},
     summary::MaterializeSummary,
 };

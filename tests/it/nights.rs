@@ -8,10 +8,12 @@ use std::{
 
 use profiles_sync::{
     files::Files,
-    ingest::{IngestOptions, ingest},
+    jobs::{
+        ingest::{IngestOptions, ingest},
+        verify::verify,
+    },
     progress::{Progress, Silent},
     space::manifest::Manifest,
-    verify::verify,
 };
 use serde_json::Value;
 

@@ -12,13 +12,15 @@ use std::{
 };
 
 use profiles_sync::{
+    config,
     files::Files,
-    identity::config,
-    ingest::{IngestOptions, ingest},
-    materialize::{MaterializeOptions, materialize},
+    jobs::{
+        ingest::{IngestOptions, ingest},
+        materialize::{MaterializeOptions, materialize},
+        verify::verify,
+    },
     progress::Silent,
     summary::IngestSummary,
-    verify::verify,
 };
 use rayon::prelude::*;
 use tempfile::TempDir;

@@ -1,6 +1,6 @@
 //! The scanner and `serde_json` call the same texts JSON, also where a byte of a real line has changed.
 
-use profiles_sync::event::json::{Document, Tape};
+use profiles_sync::json::{Document, Tape};
 use serde_json::Value;
 
 use crate::dump::{self, Knobs};

@@ -3,13 +3,14 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use profiles_sync::{
+    config::rules::Rules,
     event::{
         block::{Block, NO_TABLE},
         duplicates::Accepted,
         order::Waiting,
     },
-    identity::{graph::Graph, resolver::Resolver, rules::Rules, traits::TraitNames, types::Types},
-    ingest::{
+    identity::{graph::Graph, resolver::Resolver, traits::TraitNames, types::Types},
+    pipeline::{
         event_names::EventNames,
         prepare::Preparer,
         resolve::{Resolved, Stage},

@@ -5,9 +5,9 @@ use std::{
     fs,
 };
 
-use profiles_sync::event::{
+use profiles_sync::{
+    event::reject::Reason,
     json::{Document, Tape},
-    reject::Reason,
 };
 use serde_json::Value;
 

@@ -9,8 +9,10 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use profiles_sync::{
     files::Files,
-    ingest::{Compression, IngestOptions, ingest},
-    materialize::{MaterializeOptions, materialize},
+    jobs::{
+        ingest::{Compression, IngestOptions, ingest},
+        materialize::{MaterializeOptions, materialize},
+    },
     progress::Silent,
     space::manifest::Manifest,
     summary::{Fold, MaterializeSummary},
@@ -308,7 +310,7 @@ fn some_views_are_brought_up_to_date_and_the_age_of_the_others_is_known() {
     for (view, rows) in views(&expected) {
         assert!(rows == new[view], "{view}");
     }
-    let (stale, last) = profiles_sync::materialize::stale_views(&space, &Files::real()).unwrap();
+    let (stale, last) = profiles_sync::jobs::materialize::stale_views(&space, &Files::real()).unwrap();
     let names: Vec<_> = stale.iter().map(|(name, run)| (name.as_str(), *run)).collect();
     assert_eq!(
         names,

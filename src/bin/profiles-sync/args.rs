@@ -10,7 +10,7 @@ use std::{env, ffi::OsString, path::Path};
 
 use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind};
 
-use profiles_sync::{escape::escaped, verify::Verified};
+use profiles_sync::{escape::escaped, jobs::verify::Verified};
 
 use crate::record::Summary;
 

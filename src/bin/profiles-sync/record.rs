@@ -4,9 +4,9 @@ use std::{path::PathBuf, time::Instant};
 
 use profiles_sync::{
     files::Files,
+    jobs::verify::Verified,
     space::run_log,
     summary::{EventsSummary, IngestSummary, MaterializeSummary, ProfilesSummary, RawSummary},
-    verify::Verified,
     wall_clock,
 };
 use serde::Serialize;

@@ -10,10 +10,9 @@ use std::{
 
 use profiles_sync::{
     escape::escaped,
-    ingest::IngestOptions,
+    jobs::{ingest::IngestOptions, verify::Verified},
     summary::{Fold, IngestSummary, MaterializeSummary},
     table::find::file_there,
-    verify::Verified,
 };
 use serde::Serialize;
 

@@ -2,7 +2,7 @@
 //!
 //! What is wrong with one is told in the words of the right form; the parser puts the flag and the value before it.
 
-use profiles_sync::{diff::fail_on::Kind, event::timestamp::parse_micros, ingest::MaxRejects};
+use profiles_sync::{diff::fail_on::Kind, jobs::ingest::MaxRejects, time::timestamp::parse_micros};
 
 /// Lines, or a percentage of them.
 pub(crate) fn max_rejects(text: &str) -> Result<MaxRejects, String> {

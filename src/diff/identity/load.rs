@@ -10,12 +10,9 @@ use rayon::prelude::*;
 use crate::{
     collections::{Map, key_of},
     error::{Error, Result},
-    event::{
-        json::{Document, Tape},
-        values::Typing,
-    },
     files::Files,
     glob::Globs,
+    json::{Document, Tape, values::Typing},
 };
 
 use crate::diff::{

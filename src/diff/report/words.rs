@@ -11,7 +11,7 @@ use crate::{
         outcome::{NEW, OLD},
     },
     escape::escaped,
-    event::json::Tape,
+    json::Tape,
 };
 
 /// The word for what happened to profiles.

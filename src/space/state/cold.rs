@@ -9,11 +9,9 @@ use super::{
 use crate::{
     collections::Set,
     error::Result,
-    event::{
-        duplicates::{Message, Remembered, ranges},
-        timestamp::Millis,
-    },
+    event::duplicates::{Message, Remembered, ranges},
     identity::graph::{Cluster, Cold, ProfileId},
+    time::timestamp::Millis,
 };
 
 /// All parts of a state, oldest first.

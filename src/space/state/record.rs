@@ -7,13 +7,13 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::encode::{In, Out};
 use crate::{
-    event::timestamp::{Micros, Millis},
     identity::{
         graph::{Cluster, Graph, MappedIdentifier, NO_CLOCK, ProfileId, SegmentRecord},
         packed_traits::PackedTraits,
         traits::PathId,
         types::TypeId,
     },
+    time::timestamp::{Micros, Millis},
 };
 
 /// Bytes before a record: its length and its checksum.

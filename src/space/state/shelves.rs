@@ -13,10 +13,8 @@ use super::sorted::{Entry, Sorted, Sorter};
 use crate::{
     collections::Key,
     error::{Error, Result},
-    event::{
-        duplicates::{Message, Remembered, Shelves},
-        timestamp::Millis,
-    },
+    event::duplicates::{Message, Remembered, Shelves},
+    time::timestamp::Millis,
 };
 
 /// Shelves on the disk.

@@ -3,16 +3,18 @@
 use std::{fs, path::Path, sync::atomic::Ordering};
 
 use profiles_sync::{
-    backfill::{
-        ProfilesOptions,
-        events::{EventsOptions, events},
-        profiles,
-        raw::{RawOptions, raw},
-    },
     error::Error,
     files::Files,
-    ingest::Compression,
-    materialize::{MaterializeOptions, materialize},
+    jobs::{
+        backfill::{
+            ProfilesOptions,
+            events::{EventsOptions, events},
+            profiles,
+            raw::{RawOptions, raw},
+        },
+        ingest::Compression,
+        materialize::{MaterializeOptions, materialize},
+    },
     progress::Silent,
 };
 

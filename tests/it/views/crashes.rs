@@ -11,8 +11,10 @@ use std::{
 
 use profiles_sync::{
     files::{Change, Fault, Files},
-    ingest::Compression,
-    materialize::{MaterializeOptions, materialize},
+    jobs::{
+        ingest::Compression,
+        materialize::{MaterializeOptions, materialize},
+    },
     progress::Silent,
     read::digest::Digest,
     space::manifest::Manifest,

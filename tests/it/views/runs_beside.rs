@@ -4,7 +4,7 @@ use std::{fs, path::Path, sync::mpsc, thread};
 
 use profiles_sync::{
     files::Files,
-    materialize::{MaterializeOptions, materialize},
+    jobs::materialize::{MaterializeOptions, materialize},
     progress::{Progress, Silent},
     space::lock::Lock,
     summary::Fold,
@@ -62,7 +62,7 @@ fn an_ingest_may_run_while_views_are_made_and_both_stay_whole() {
     while_it_folds(&space, || add(&space, &[event("late")], None));
     // The views are those of the raw tables at the beginning of the run, and known to be.
     assert!(views(&space) == views(&before));
-    let (stale, last) = profiles_sync::materialize::stale_views(&space, &Files::real()).unwrap();
+    let (stale, last) = profiles_sync::jobs::materialize::stale_views(&space, &Files::real()).unwrap();
     assert_eq!((stale.len(), last), (6, 3));
     assert_eq!(run(&MaterializeOptions::of_space(&space)).fold, Fold::Incremental);
     assert!(fs::read_to_string(space.join("user_identifiers.ndjson")).unwrap().contains("\"late\""));

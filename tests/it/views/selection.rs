@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use profiles_sync::{materialize::MaterializeOptions, summary::Fold, view::View};
+use profiles_sync::{jobs::materialize::MaterializeOptions, summary::Fold, view::View};
 use serde_json::{Map, Value};
 
 use super::{add, assert_same, folder, outdated, run, views, write};
@@ -37,7 +37,7 @@ fn a_view_that_the_config_leaves_out_is_not_written_unless_it_is_named() {
     assert_eq!(run(&named).views_not_selected, [""; 0]);
     assert!(views(&out).contains_key("user_traits"));
     write(&config, b"[sync]\ntables = []\n");
-    let error = profiles_sync::materialize::materialize(
+    let error = profiles_sync::jobs::materialize::materialize(
         &options,
         &profiles_sync::files::Files::real(),
         &profiles_sync::progress::Silent,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Subcommand};
-use profiles_sync::ingest::MaxRejects;
+use profiles_sync::jobs::ingest::MaxRejects;
 
 use super::shared::{Compress, Messages, Threads, Wait};
 use crate::values;

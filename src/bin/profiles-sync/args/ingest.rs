@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use profiles_sync::{identity::rules::SegmentIdStyle, ingest::MaxRejects};
+use profiles_sync::{config::rules::SegmentIdStyle, jobs::ingest::MaxRejects};
 
 use super::shared::{Compress, Messages, Threads, Wait};
 use crate::values;

@@ -1,7 +1,7 @@
 //! Flags that several subcommands have.
 
 use clap::{Args, ValueEnum};
-use profiles_sync::identity::rules::Compression;
+use profiles_sync::config::rules::Compression;
 
 use crate::values;
 

@@ -2,13 +2,13 @@
 
 use anyhow::Result;
 use profiles_sync::{
-    backfill::{
+    files::Files,
+    jobs::backfill::{
         ProfilesOptions,
         events::{EventsOptions, events_into},
         profiles,
         raw::{RawOptions, raw},
     },
-    files::Files,
     summary::EventsSummary,
 };
 

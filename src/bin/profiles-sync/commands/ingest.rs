@@ -2,13 +2,15 @@
 
 use anyhow::Result;
 use profiles_sync::{
+    config,
     files::Files,
-    identity::config,
-    ingest::{IngestOptions, ingest_into, load_rules},
-    materialize::{MaterializeOptions, materialize, stale_views},
+    jobs::{
+        ingest::{IngestOptions, ingest_into, load_rules},
+        materialize::{MaterializeOptions, materialize, stale_views},
+        verify::verify,
+    },
     progress::Progress,
     summary::{IngestSummary, MaterializeSummary},
-    verify::verify,
 };
 
 use crate::{

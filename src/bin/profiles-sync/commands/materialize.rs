@@ -8,7 +8,7 @@ use std::{
 use anyhow::Result;
 use profiles_sync::{
     files::Files,
-    materialize::{MaterializeOptions, materialize, materialize_telling},
+    jobs::materialize::{MaterializeOptions, materialize, materialize_telling},
 };
 
 use crate::{

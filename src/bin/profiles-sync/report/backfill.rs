@@ -1,7 +1,7 @@
 //! What a backfill did, for people.
 
 use profiles_sync::{
-    backfill::{ProfilesOptions, events::EventsOptions, raw::RawOptions},
+    jobs::backfill::{ProfilesOptions, events::EventsOptions, raw::RawOptions},
     summary::{EventsSummary, ProfilesSummary, RawSummary},
 };
 

@@ -1,0 +1,155 @@
+//! The job `backfill`: a space begins with what a team already has, or takes in what it lacked.
+//!
+//! [`profiles`] infers raw rows from a current state: each of its rows is new, known, or a conflict, and nothing that is known
+//! is changed. [`events`] writes rows of event tables. [`raw`] takes the raw tables of an export as the history of a space.
+
+pub mod adopt;
+pub mod conflicts;
+pub mod event_tables;
+pub mod events;
+pub mod inferred;
+pub mod known_calls;
+pub mod merges;
+pub mod newest;
+pub mod raw;
+pub mod raw_rows;
+pub mod reorder;
+pub mod rows_of;
+pub mod state;
+pub mod state_rows;
+pub mod tables_of;
+
+use std::{path::PathBuf, time::Instant};
+
+use self::{adopt::Adopter, conflicts::Conflict, inferred::Clocks, reorder::adopted_first, state::State};
+use crate::{
+    config::rules::Compression,
+    error::Result,
+    files::Files,
+    identity::types::Types,
+    jobs::{ingest::compression_of, materialize::tell_stale_views},
+    progress::Progress,
+    space::{
+        commit::Space,
+        manifest::{Job, Manifest, Run, RunInput},
+        state::{Contents, Reading},
+    },
+    summary::ProfilesSummary,
+    table::blocks::Meter,
+};
+
+/// Which state to adopt, and where to.
+#[derive(Debug, Clone)]
+pub struct ProfilesOptions {
+    /// The folder with the tables of the state.
+    pub state: PathBuf,
+    /// The space; made where it is missing.
+    pub space: PathBuf,
+    /// How a new space stores its tables; overrides its config.
+    pub compress: Option<Compression>,
+    /// A conflict is an error, and nothing is committed.
+    pub strict: bool,
+    /// Do everything but the commit.
+    pub dry_run: bool,
+    /// Wait so many seconds for another run to end.
+    pub wait: u64,
+}
+
+/// Adopts the profiles of a current state. Nothing is committed unless all went well. Runs on the present rayon pool.
+pub fn profiles(
+    options: &ProfilesOptions,
+    files: &Files,
+    progress: &dyn Progress,
+) -> Result<ProfilesSummary> {
+    let started = Instant::now();
+    let meter = Meter::new(progress);
+    tell_stale_views(&options.state, files, progress);
+    let mut state = State::read(&options.state, files, &meter)?;
+    let mut summary = ProfilesSummary {
+        tables_used: state.used.iter().map(|table| table.name.clone()).collect(),
+        tables_missing: std::mem::take(&mut state.missing),
+        ..ProfilesSummary::default()
+    };
+    let compress = compression_of(&options.space, options.compress, files)?;
+    let open = if options.dry_run { Space::open_dry } else { Space::open };
+    let mut space = open(&options.space, compress, options.wait, files, progress)?;
+    if let Some(n_conflicts) = adopted_before(&space.manifest, Job::BackfillProfiles, &state.used)
+        && (n_conflicts == 0 || !options.strict)
+    {
+        progress.notice(&format!("`{}` was adopted before: nothing to do", options.state.display()));
+        summary.adopted_before = true;
+        summary.seconds = started.elapsed().as_secs_f64();
+        return Ok(summary);
+    }
+    let types = Types::default();
+    let mut replayed = space.carry_on(Reading::Whole, &types, progress)?;
+    progress.start("adopting", None);
+    let n_profiles = replayed.graph.n_profiles();
+    let n_adopted: u64 = space.manifest.runs.iter().map(|run| run.adopted).sum();
+    let n_adopted = usize::try_from(n_adopted).unwrap_or(n_profiles);
+    let given: u64 = space.manifest.runs.iter().map(|run| run.inferred).sum();
+    let mut clocks = Clocks {
+        seq: given,
+        uuid_ts: space.manifest.uuid_ts.max(state.newest.unwrap_or(space.manifest.uuid_ts)),
+    };
+    let mut adopted = Adopter {
+        state: &state,
+        replayed: &mut replayed,
+        types: &types,
+        clocks: &mut clocks,
+        space: &mut space,
+        files,
+        progress,
+    }
+    .run()?;
+    adopted.conflicts.append(&mut state.conflicts);
+    conflicts::sort(&mut adopted.conflicts);
+    if options.strict && adopted.conflicts.iter().any(Conflict::is_error) {
+        return Err(conflicts::refusal(&adopted.conflicts));
+    }
+    let known = conflicts::known(space.folder(), &space.manifest, files)?;
+    let table = space.table(conflicts::TABLE);
+    for row in conflicts::render(&adopted.conflicts, &state::TABLES, &state.sources, &known)? {
+        let table = &mut space.tables()[table];
+        table.pending().extend_from_slice(&row);
+        table.added(1, files)?;
+    }
+    summary.profiles = adopted.profiles;
+    summary.merged = adopted.merged;
+    let by_type = state.type_names.iter().cloned().zip(adopted.identifiers);
+    summary.identifiers = by_type.filter(|(_, n)| 0 < *n).collect();
+    summary.traits = adopted.traits;
+    [summary.profiles_known, summary.identifiers_known, summary.traits_known] = adopted.known;
+    summary.conflicts = conflicts::counts(&adopted.conflicts);
+    let n_conflicts: u64 = summary.conflicts.values().sum();
+    summary.older_rows = adopted.conflicts.len() as u64 - n_conflicts;
+    summary.rows = space.rows_added().into_iter().collect();
+    if !options.dry_run && !summary.rows.is_empty() {
+        let mut manifest = space.manifest.clone();
+        manifest.uuid_ts = clocks.uuid_ts.max(manifest.uuid_ts);
+        manifest.runs.push(Run {
+            job: Job::BackfillProfiles,
+            inputs: state.used.clone(),
+            inferred: clocks.seq - given,
+            adopted: (replayed.graph.n_profiles() - n_profiles) as u64,
+            conflicts: n_conflicts,
+            ..Run::default()
+        });
+        if n_adopted < n_profiles && n_profiles < replayed.graph.n_profiles() {
+            replayed.graph = adopted_first(&replayed.graph, n_adopted, n_profiles);
+        }
+        space.commit_run(manifest, Contents::of(&replayed, &types), &mut summary.run, progress)?;
+    }
+    summary.seconds = started.elapsed().as_secs_f64();
+    Ok(summary)
+}
+
+/// How many conflicts there were when tables of this content were adopted; `None` where they were not.
+fn adopted_before(manifest: &Manifest, job: Job, tables: &[RunInput]) -> Option<u64> {
+    let same = |run: &&Run| {
+        run.job == job
+            && run.inputs.len() == tables.len()
+            && run.inputs.iter().zip(tables).all(|(a, b)| (&a.name, &a.digest) == (&b.name, &b.digest))
+    };
+    manifest.runs.iter().find(same).map(|run| run.conflicts)
+}

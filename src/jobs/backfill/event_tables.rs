@@ -1,0 +1,254 @@
+//! The event tables that a backfill of events may write: which are wanted, which rows they have, and the rows to come.
+
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use super::known_calls::KnownCalls;
+use crate::{
+    catalog,
+    collections::Map,
+    config::{rules::Rules, select::ColumnFilter},
+    error::{Error, Result},
+    event::{
+        Call,
+        block::{Block, Event, NO_TABLE, Span},
+        order::{Place, Released},
+    },
+    files::Files,
+    pipeline::{
+        assemble::{RowToCome, append_rows},
+        event_names::EventNames,
+    },
+    progress::Progress,
+    raw::event_row,
+    space::{commit::Space, event_rows::EventRows},
+    table::blocks::Meter,
+    time::timestamp::{Micros, Millis},
+};
+
+/// The tables of a space that events may go to.
+#[derive(Debug)]
+pub struct EventTables {
+    targets: Vec<Target>,
+    /// By name; `None` for a table that is not wanted.
+    by_name: Map<Box<[u8]>, Option<u32>>,
+    /// What the space knows, also by tables that are not wanted.
+    known: KnownCalls,
+    /// Only these; all where empty.
+    chosen: Vec<String>,
+    names: EventNames,
+    rules: Arc<Rules>,
+}
+
+/// A table that is wanted.
+#[derive(Debug)]
+struct Target {
+    /// Its number in the space.
+    number: usize,
+    /// The events that have a row in it.
+    there: EventRows,
+    filter: ColumnFilter,
+}
+
+/// In which tables an event lacks a row.
+#[derive(Debug, Clone, Copy)]
+pub struct Missing {
+    call: Option<u32>,
+    own: Option<u32>,
+    /// Whether there is room for the table of its name, if it has one.
+    has_table: bool,
+    /// Whether it has no business in any table that is wanted.
+    pub not_wanted: bool,
+}
+
+impl Missing {
+    /// Whether it lacks none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.call.is_none() && self.own.is_none()
+    }
+}
+
+/// Rows to be written.
+#[derive(Debug)]
+pub struct EventRowsToCome {
+    by_target: Vec<Vec<RowOf>>,
+    segment_ids: Vec<u8>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct RowOf {
+    place: Place,
+    which: event_row::RowOf,
+    segment_id: Span,
+    uuid_ts: Micros,
+}
+
+impl EventRowsToCome {
+    /// Adds the rows that an event lacks.
+    pub fn push(&mut self, missing: Missing, place: Place, segment_id: &str, uuid_ts: Micros) {
+        let start = self.segment_ids.len();
+        self.segment_ids.extend_from_slice(segment_id.as_bytes());
+        let segment_id = Span::since(&self.segment_ids, start);
+        let of_call = if missing.has_table { event_row::RowOf::Call } else { event_row::RowOf::CallAlone };
+        for (target, which) in [(missing.call, of_call), (missing.own, event_row::RowOf::OwnTable)] {
+            let Some(target) = target else { continue };
+            if self.by_target.len() <= target as usize {
+                self.by_target.resize_with(target as usize + 1, Vec::new);
+            }
+            self.by_target[target as usize].push(RowOf { place, which, segment_id, uuid_ts });
+        }
+    }
+}
+
+impl EventTables {
+    /// The tables of a space that are wanted, with the rows that arrived within a time, and the messages that the space
+    /// knows of the time of the dumps.
+    pub fn read(
+        space: &mut Space,
+        chosen: &[String],
+        rules: &Arc<Rules>,
+        (within, of_dumps): ((Micros, Micros), (Micros, Micros)),
+        files: &Files,
+        progress: &dyn Progress,
+    ) -> Result<Self> {
+        for name in chosen {
+            if !catalog::is_event_table(name) {
+                return Err(Error::Refused(format!("`{name}` is no event table"))
+                    .hint("name tables of events, such as `pages` or `order_completed`"));
+            }
+            if !rules.tables.has(name) {
+                return Err(Error::Refused(format!("the config leaves `{name}` out"))
+                    .hint("let the config's [sync] have the table"));
+            }
+        }
+        let mut tables = Self {
+            targets: Vec::new(),
+            by_name: Map::default(),
+            known: KnownCalls::default(),
+            chosen: chosen.to_vec(),
+            names: EventNames::of(&space.manifest, rules),
+            rules: Arc::clone(rules),
+        };
+        for call in Call::ALL {
+            tables.target(call.table().as_bytes(), space)?;
+        }
+        let committed: Vec<(String, u64)> = (space.manifest.tables.iter())
+            .filter(|(name, _)| catalog::is_event_table(name))
+            .map(|(name, table)| (name.clone(), table.bytes))
+            .collect();
+        let meter = Meter::new(progress);
+        meter.start("reading tables", None);
+        let names: Vec<String> = committed.iter().map(|(name, _)| name.clone()).collect();
+        let (folder, manifest) = (space.folder(), &space.manifest);
+        tables.known = KnownCalls::read(folder, manifest, &names, rules, of_dumps, files, &meter)?;
+        for (name, bytes) in committed {
+            if let Some(target) = tables.target(name.as_bytes(), space)? {
+                let (folder, manifest) = (space.folder(), &space.manifest);
+                let there = EventRows::read(folder, manifest, &name, &[(0, bytes)], within, files, &meter)?;
+                tables.targets[target as usize].there = there;
+            }
+        }
+        Ok(tables)
+    }
+
+    /// The place of a table among the targets, where it is wanted.
+    fn target(&mut self, name: &[u8], space: &mut Space) -> Result<Option<u32>> {
+        if let Some(&known) = self.by_name.get(name) {
+            return Ok(known);
+        }
+        let text = String::from_utf8_lossy(name).into_owned();
+        let chosen = self.chosen.is_empty() || self.chosen.contains(&text);
+        let is_wanted = chosen && self.rules.tables.has(&text);
+        let has = |column: &str| self.rules.columns.has(&format!("{text}.{column}"));
+        if is_wanted && !has("id") && !has("event_id") {
+            let error = format!(
+                "the config leaves `id` and `event_id` of `{text}` out, so that its rows cannot be told apart"
+            );
+            return Err(Error::Refused(error)
+                .hint("let the config's [sync] have one of them, or name other tables with `--tables`"));
+        }
+        let target = is_wanted.then(|| {
+            self.targets.push(Target {
+                number: space.table(&text),
+                there: EventRows::default(),
+                filter: ColumnFilter::new(&text, &self.rules),
+            });
+            u32::try_from(self.targets.len() - 1).expect("fewer than 2^32 tables")
+        });
+        self.by_name.insert(name.into(), target);
+        Ok(target)
+    }
+
+    /// The tables that were chosen by name and that no event went to.
+    pub fn unmet(&self) -> impl Iterator<Item = &str> {
+        let chosen = self.chosen.iter().map(String::as_str);
+        chosen.filter(|name| !self.by_name.contains_key(name.as_bytes()))
+    }
+
+    /// Whether the space knows the message as another call, so that this one is a duplicate.
+    #[must_use]
+    pub fn knows_as_other_call(&self, block: &Block, event: &Event, window: Millis) -> bool {
+        self.known.has_only_other_calls(block, event, window)
+    }
+
+    /// In which tables an event lacks a row.
+    pub fn missing(
+        &mut self,
+        block: &Block,
+        event: &Event,
+        window: Millis,
+        space: &mut Space,
+    ) -> Result<Missing> {
+        let call = self.target(event.call.table().as_bytes(), space)?;
+        let mut has_table = true;
+        let own = match event.own_table {
+            NO_TABLE => None,
+            number => {
+                let name = &block.tables[number as usize];
+                // Tables that are not wanted now take no room.
+                let chosen = self.chosen.is_empty() || self.chosen.iter().any(|c| c.as_bytes() == &**name);
+                has_table = !chosen || self.names.admit(name);
+                if has_table { self.target(name, space)? } else { None }
+            }
+        };
+        let lacks = |target: &u32| {
+            let there = &self.targets[*target as usize].there;
+            !there.has(event.message_key, event.received_at, window)
+        };
+        let not_wanted = call.is_none() && own.is_none();
+        Ok(Missing { call: call.filter(lacks), own: own.filter(lacks), has_table, not_wanted })
+    }
+
+    /// A list of rows to be filled.
+    #[must_use]
+    pub fn rows(&self) -> EventRowsToCome {
+        EventRowsToCome { by_target: Vec::new(), segment_ids: Vec::new() }
+    }
+
+    /// Writes rows, each table by itself on all cores.
+    pub fn write(
+        &mut self,
+        rows: &EventRowsToCome,
+        released: &Released,
+        space: &mut Space,
+        files: &Files,
+    ) -> Result<()> {
+        let row = |row: &RowOf| {
+            let (block, event) = released.event(row.place);
+            let segment_id = row.segment_id.of(&rows.segment_ids);
+            RowToCome { block, event, segment_id, uuid_ts: row.uuid_ts, which: row.which }
+        };
+        let mut work: Vec<Option<(&[RowOf], &mut ColumnFilter)>> = Vec::new();
+        work.resize_with(space.tables().len(), || None);
+        for (target, list) in self.targets.iter_mut().zip(&rows.by_target) {
+            work[target.number] = Some((list, &mut target.filter));
+        }
+        space.tables().par_iter_mut().zip(work).with_max_len(1).try_for_each(|(table, work)| match work {
+            Some((list, filter)) => append_rows(table, list.iter().map(row), Some(filter), files),
+            None => Ok(()),
+        })?;
+        space.relieve()
+    }
+}

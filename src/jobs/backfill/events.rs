@@ -1,0 +1,467 @@
+//! `backfill events`: rows for event tables from dumps, resolved against the graph as it stands, which they do not change.
+//!
+//! As in an ingest, events are read unit by unit in the order of arrival; while units are parsed and rendered on all cores, the
+//! events before them go to their tables. An event gets the segment id that its highest-ranked known identifier was first
+//! mapped to. A row that is there already, in whatever way it came, is not written again.
+
+use std::{path::PathBuf, sync::Arc, time::Instant};
+
+use chrono::{DateTime, Months};
+use rayon::prelude::*;
+
+use super::event_tables::EventTables;
+use crate::{
+    config::rules::{Compression, Rules},
+    error::{Error, Result},
+    event::{
+        block::{Block, Event},
+        duplicates::Accepted,
+        order::{Released, Waiting},
+    },
+    files::Files,
+    identity::{
+        graph::Graph,
+        types::{Ranks, Types},
+    },
+    jobs::ingest::{IngestOptions, KEPT, MaxRejects, default_memory, load_rules},
+    pipeline::{
+        prepare::{Prepared, Preparer},
+        refusal::{FirstRejects, check_lines, warn_of_rejects},
+        rejects::{RejectList, Rejects, refuse_list},
+        steps::{Spare, count, note, step_length},
+    },
+    progress::Progress,
+    raw::{Rows, event_row::Notes},
+    read::{
+        digest::Hashing,
+        inputs::{self, Input},
+        plan::plan,
+        scan::{Look, Scanned, Scanner},
+        spill::Spill,
+        unit::{Seen, Unit},
+    },
+    space::{
+        commit::{STATE, Space},
+        manifest::{ConfigUsed, Job, Run, RunInput},
+        replay::Replayed,
+        state::{Contents, DiskShelves, Reading},
+    },
+    summary::{EventsSummary, IngestSummary, TIMES_IN_SECONDS},
+    time::timestamp::{Micros, Millis, push_micros},
+};
+
+/// Which events to take in, and where to.
+#[derive(Debug, Clone)]
+pub struct EventsOptions {
+    /// Files and folders; `-` is the standard input.
+    pub inputs: Vec<PathBuf>,
+    /// The space; made where it is missing.
+    pub space: PathBuf,
+    /// The config file; else `profiles-sync.toml` in the space, where there is one.
+    pub config: Option<PathBuf>,
+    /// How a new space stores its tables; overrides the config.
+    pub compress: Option<Compression>,
+    /// Only events that arrived then or later; by default two months before the newest one.
+    pub since: Option<Micros>,
+    /// Only events that arrived then or earlier.
+    pub until: Option<Micros>,
+    /// Only these tables; all where empty.
+    pub tables: Vec<String>,
+    /// Above it the run fails and nothing is committed; overrides the config.
+    pub max_rejects: Option<MaxRejects>,
+    /// Where the rejected lines are listed, also if the run fails.
+    pub rejects: Option<PathBuf>,
+    /// About how many bytes of memory the events of the run may take.
+    pub memory: Option<u64>,
+    /// Do everything but the commit.
+    pub dry_run: bool,
+    /// Wait so many seconds for another run to end.
+    pub wait: u64,
+}
+
+/// The default window.
+const MONTHS: u32 = 2;
+
+/// From when to when events arrived that are taken in, both included.
+#[derive(Debug, Clone, Copy)]
+struct Window {
+    since: Micros,
+    until: Micros,
+}
+
+impl Window {
+    fn of(options: &EventsOptions, newest: Option<Millis>) -> Self {
+        let newest = newest.map(|newest| newest * 1000);
+        let until = options.until.or(newest).unwrap_or(Micros::MAX);
+        let end = newest.map_or(until, |newest| newest.min(until));
+        let since = options.since.unwrap_or_else(|| months_before(end));
+        Self { since, until }
+    }
+
+    fn has(self, received_at: Millis) -> bool {
+        (self.since..=self.until).contains(&(received_at * 1000))
+    }
+}
+
+/// A time with the window of duplicates before and after it.
+fn widened((from, to): (Micros, Micros), window: Millis) -> (Micros, Micros) {
+    (from.saturating_sub(window * 1000), to.saturating_add(window * 1000))
+}
+
+/// So many months before a time, on the last day of a month that is too short.
+fn months_before(time: Micros) -> Micros {
+    let before =
+        DateTime::from_timestamp_micros(time).and_then(|time| time.checked_sub_months(Months::new(MONTHS)));
+    before.map_or(Micros::MIN, |before| before.timestamp_micros())
+}
+
+/// Takes the rows of events in. Nothing is committed unless all went well. Runs on the present rayon pool.
+pub fn events(options: &EventsOptions, files: &Files, progress: &dyn Progress) -> Result<EventsSummary> {
+    let mut summary = EventsSummary::default();
+    events_into(options, files, progress, &mut summary)?;
+    Ok(summary)
+}
+
+/// Takes the rows of events in like [`events`]. If it fails, the summary has what was counted by then.
+pub fn events_into(
+    options: &EventsOptions,
+    files: &Files,
+    progress: &dyn Progress,
+    summary: &mut EventsSummary,
+) -> Result<()> {
+    let started = Instant::now();
+    if options.since.zip(options.until).is_some_and(|(since, until)| until < since) {
+        return Err(Error::Refused("the window ends before it begins".into())
+            .hint("give `--since` the earlier time and `--until` the later one"));
+    }
+    let inputs = inputs::list(&options.inputs, &options.space, progress)?;
+    if let Some(path) = &options.rejects {
+        refuse_list(path, &options.space, &inputs)?;
+    }
+    let mut rules = load_rules(&for_rules(options), files)?;
+    let open = if options.dry_run { Space::open_dry } else { Space::open };
+    let mut space = open(&options.space, rules.compress, options.wait, files, progress)?;
+    space.settle(&mut rules);
+    // It founds no profile, so the style of the space's segment ids stays what it is.
+    if let Some(style) = space.manifest.config.as_ref().and_then(ConfigUsed::segment_ids) {
+        rules.segment_ids = style;
+    }
+    let rules = Arc::new(rules);
+    for change in ConfigUsed::of(&rules).changes_since(space.manifest.config.as_ref()) {
+        progress.notice(&change);
+    }
+    let memory = options.memory.unwrap_or_else(default_memory);
+    let spill = Spill::new(&space.folder().join(STATE));
+    let mut counted = IngestSummary::default();
+    let hashing = space.manifest.hashing();
+    let mut looked = look_at(&inputs, memory, &hashing, &spill, files, progress, &mut counted)?;
+    let window = Window::of(options, looked.newest);
+    let of_dumps = (looked.earliest.saturating_mul(1000), looked.newest.unwrap_or_default() * 1000);
+    looked.units = plan(looked.units, &inputs, memory / 6, &spill, files, progress)?;
+    let types = Arc::new(Types::default());
+    let replayed = space.carry_on(Reading::Whole, &types, progress)?;
+    if replayed.graph.n_profiles() == 0 {
+        progress.notice("the space has no profiles, so that no event will find one");
+    }
+    let within = widened((window.since, window.until), rules.dedupe_window);
+    let times = (within, widened(of_dumps, rules.dedupe_window));
+    let tables = EventTables::read(&mut space, &options.tables, &rules, times, files, progress)?;
+    let mut met = Accepted::default();
+    let n_lines = looked.read.iter().map(|input| input.lines).sum::<u64>();
+    let shelves = DiskShelves::new(&space.folder().join(STATE));
+    met.shelve(Box::new(shelves), memory / 32, usize::try_from(n_lines).unwrap_or_default());
+    progress.start("backfilling", Some(looked.units.iter().map(|unit| unit.length).sum()));
+    let mut job = Backfill {
+        graph: &replayed.graph,
+        rules: &rules,
+        types: &types,
+        ranks: Ranks::new(&rules.order),
+        window,
+        memory,
+        uuid_ts: space.manifest.uuid_ts,
+        newest: None,
+        met,
+        tables,
+        summary: EventsSummary::default(),
+        n_times_in_seconds: 0,
+    };
+    let mut rejects = options.rejects.is_some().then(|| Rejects::new(memory));
+    let list = options.rejects.as_deref().map(|path| RejectList::new(path, files)).transpose()?;
+    let into = rejects.as_mut().map(|rejects| (rejects, &spill));
+    let first_rejects = job.run(&mut space, &inputs, &looked.units, into, files, progress, &mut counted)?;
+    if let Some((rejects, mut list)) = rejects.zip(list) {
+        rejects.drain(&inputs, |row| list.push(row))?;
+        list.finish()?;
+    }
+    job.finish(&mut counted, &looked);
+    *summary = job.summary.clone();
+    for name in job.tables.unmet() {
+        progress.notice(&format!("no event of the window goes to `{name}`"));
+    }
+    check_lines(options.max_rejects.or(rules.max_rejects), &counted, &first_rejects)?;
+    warn_of_rejects(&counted, &first_rejects, progress);
+    if counted.events == 0 && 0 < counted.files {
+        progress.warning("nothing was backfilled: the inputs have no lines");
+    }
+    looked.seen.par_iter().try_for_each(|seen| seen.check(files))?;
+    job.summary.rows = space.rows_added().into_iter().collect();
+    summary.rows.clone_from(&job.summary.rows);
+    if !options.dry_run && !job.summary.rows.is_empty() {
+        commit(&mut space, &job, looked.read, &counted, &replayed, &mut summary.run, progress)?;
+    }
+    summary.seconds = started.elapsed().as_secs_f64();
+    Ok(())
+}
+
+/// The part of the options that names the rules.
+fn for_rules(options: &EventsOptions) -> IngestOptions {
+    IngestOptions {
+        inputs: Vec::new(),
+        space: options.space.clone(),
+        config: options.config.clone(),
+        segment_ids: None,
+        compress: options.compress,
+        max_rejects: None,
+        rejects: None,
+        memory: None,
+        dry_run: true,
+        again: true,
+        wait: 0,
+    }
+}
+
+fn commit(
+    space: &mut Space,
+    job: &Backfill<'_>,
+    inputs: Vec<RunInput>,
+    counted: &IngestSummary,
+    replayed: &Replayed,
+    run: &mut Option<u64>,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let mut manifest = space.manifest.clone();
+    manifest.uuid_ts = job.uuid_ts;
+    let config = ConfigUsed::of(job.rules);
+    manifest.rules.insert(config.digest.clone(), config.text);
+    manifest.runs.push(Run {
+        job: Job::BackfillEvents,
+        inputs,
+        config: config.digest,
+        accepted: job.summary.written,
+        duplicates: job.summary.duplicates,
+        filtered: counted.filtered,
+        rejected: counted.rejected.values().sum(),
+        newest: job.newest,
+        written: space.bytes_added(),
+        ..Run::default()
+    });
+    space.commit_run(manifest, Contents::of(replayed, job.types), run, progress)
+}
+
+/// The inputs as they were looked at.
+struct Looked {
+    read: Vec<RunInput>,
+    units: Vec<Unit>,
+    /// The files that are read a second time.
+    seen: Vec<Arc<Seen>>,
+    /// When the first event arrived at the earliest.
+    earliest: Millis,
+    newest: Option<Millis>,
+}
+
+/// Looks at all inputs, thoroughly: the window hangs on the newest event.
+fn look_at(
+    inputs: &[Input],
+    memory: u64,
+    hashing: &Hashing,
+    spill: &Spill,
+    files: &Files,
+    progress: &dyn Progress,
+    counted: &mut IngestSummary,
+) -> Result<Looked> {
+    progress.start("looking", None);
+    let packed = Scanner::new(Look::Thorough, memory / 4, hashing, spill, files, progress);
+    let plain = Scanner::new(Look::Thorough, KEPT.min(memory / 8), hashing, spill, files, progress);
+    let numbered: Vec<(u32, &Input)> = (0..).zip(inputs).collect();
+    let scan = |(number, input): (u32, &Input)| -> Result<Scanned> {
+        let scanner = if inputs::packed(input, files)? { &packed } else { &plain };
+        scanner.scan(number, input, &|_| false)
+    };
+    let seen: Vec<Scanned> = numbered.into_par_iter().with_max_len(1).map(scan).collect::<Result<_>>()?;
+    let (read, units, seen_files) = (Vec::new(), Vec::new(), Vec::new());
+    let mut looked = Looked { read, units, seen: seen_files, earliest: Millis::MAX, newest: None };
+    for (input, Scanned { digest, bytes, n_lines, units }) in inputs.iter().zip(seen) {
+        counted.files += 1;
+        counted.bytes += bytes;
+        let source = input.source.clone();
+        looked.read.push(RunInput { name: input.name(), digest, source, bytes, lines: n_lines });
+        let latest = units.iter().map(|unit| unit.latest).filter(|&latest| latest != Millis::MIN).max();
+        looked.newest = looked.newest.max(latest);
+        let earliest = units.iter().map(|unit| unit.earliest).min();
+        looked.earliest = looked.earliest.min(earliest.unwrap_or(Millis::MAX));
+        looked.seen.extend(units.iter().find_map(Unit::seen).cloned());
+        looked.units.extend(units);
+    }
+    Ok(looked)
+}
+
+/// The run, with what it carries from event to event.
+struct Backfill<'a> {
+    graph: &'a Graph,
+    rules: &'a Arc<Rules>,
+    types: &'a Arc<Types>,
+    ranks: Ranks,
+    window: Window,
+    /// Bytes of memory that it may take.
+    memory: u64,
+    uuid_ts: Micros,
+    /// When the newest event arrived that was written.
+    newest: Option<Millis>,
+    /// The events of this run: of duplicates the first one counts.
+    met: Accepted,
+    tables: EventTables,
+    summary: EventsSummary,
+    /// Times of the events written that were given in seconds.
+    n_times_in_seconds: u64,
+}
+
+impl<'a> Backfill<'a> {
+    #[expect(clippy::too_many_arguments, reason = "wiring")]
+    fn run(
+        &mut self,
+        space: &mut Space,
+        inputs: &[Input],
+        units: &[Unit],
+        mut rejects: Option<(&mut Rejects, &Spill)>,
+        files: &Files,
+        progress: &dyn Progress,
+        counted: &mut IngestSummary,
+    ) -> Result<FirstRejects> {
+        let (rules, types) = (self.rules, self.types);
+        let workers = Spare::default();
+        let prepare = |unit: &Unit| -> Result<Prepared> {
+            let mut block = Block::default();
+            let at = unit.read(&mut block.lines, files)?;
+            let mut worker: Preparer =
+                workers.take().unwrap_or_else(|| Preparer::new(rules, types, Rows::Written));
+            let prepared = worker.prepare(unit, &at, inputs, block);
+            workers.give(worker);
+            Ok(prepared)
+        };
+        let mut waiting = Waiting::default();
+        let mut released = Released::default();
+        let mut notes = Notes::default();
+        let mut first_rejects = FirstRejects::default();
+        let mut rest = units;
+        loop {
+            let (now, behind) = rest.split_at(step_length(rest, self.memory));
+            let done = now.is_empty() && released.places.is_empty();
+            let before = std::mem::take(&mut released);
+            let (prepared, taken) = rayon::join(
+                || now.par_iter().with_max_len(1).map(prepare).collect::<Result<Vec<Prepared>>>(),
+                || self.take(space, &before, files),
+            );
+            taken?;
+            for (unit, prepared) in now.iter().zip(prepared?) {
+                if prepared.earliest.is_some_and(|earliest| earliest < unit.earliest) {
+                    return Err(Error::Misjudged);
+                }
+                count(&prepared, counted);
+                notes.add(prepared.notes);
+                first_rejects.see(&prepared.rejects, prepared.is_cut_off, inputs);
+                if let Some((rejects, spill)) = &mut rejects {
+                    rejects.add(prepared.rejects, spill)?;
+                }
+                waiting.add(prepared.block);
+                progress.advance(unit.length);
+            }
+            rest = behind;
+            released = waiting.release(rest.first().map(Unit::least_key).as_ref());
+            if progress.interrupted() {
+                return Err(Error::Interrupted);
+            }
+            if done {
+                break;
+            }
+        }
+        note(notes, counted);
+        Ok(first_rejects)
+    }
+
+    /// Writes the rows of events, in order, as far as they are wanted and not there.
+    fn take(&mut self, space: &mut Space, released: &Released, files: &Files) -> Result<()> {
+        self.ranks.learn(self.types);
+        let dedupe = self.rules.dedupe_window;
+        let mut rows = self.tables.rows();
+        for &place in &released.places {
+            let (block, event) = released.event(place);
+            // As in an ingest, a duplicate of what the space knows is not remembered; of duplicates in the dumps the first
+            // counts, also where it is outside the window.
+            if self.tables.knows_as_other_call(block, event, dedupe)
+                || !self.met.accept(event.message_key, event.received_at, dedupe)?
+            {
+                self.summary.duplicates += 1;
+                continue;
+            }
+            if !self.window.has(event.received_at) {
+                self.summary.outside_window += 1;
+                continue;
+            }
+            let missing = self.tables.missing(block, event, dedupe, space)?;
+            if missing.is_empty() {
+                self.summary.not_wanted += u64::from(missing.not_wanted);
+                self.summary.known += u64::from(!missing.not_wanted);
+                continue;
+            }
+            self.uuid_ts = (event.received_at * 1000).max(self.uuid_ts + 1);
+            self.newest = self.newest.max(Some(event.received_at));
+            let segment_id = self.segment_id(block, event);
+            self.summary.written += 1;
+            self.n_times_in_seconds += u64::from(event.n_times_in_seconds);
+            self.summary.unresolved += u64::from(segment_id.is_empty());
+            rows.push(missing, place, segment_id, self.uuid_ts);
+        }
+        self.tables.write(&rows, released, space, files)
+    }
+
+    /// The segment id that the highest-ranked of an event's known identifiers was first mapped to; empty for none.
+    fn segment_id(&self, block: &Block, event: &Event) -> &'a str {
+        let graph = self.graph;
+        let (start, end) = event.identifiers;
+        let identifiers = &block.identifiers[start as usize..end as usize];
+        let known =
+            identifiers.iter().filter(|identifier| identifier.blocked_by == 0).filter_map(|identifier| {
+                let number = graph.find_here(identifier.key)?;
+                Some((identifier.type_id, identifier.value.of(&block.arena), number))
+            });
+        let first = known.min_by(|a, b| self.ranks.compare(a.0, b.0).then_with(|| a.1.cmp(b.1)));
+        first.map_or("", |(_, _, number)| graph.segment_id(graph.first_profile_of(number)))
+    }
+
+    fn finish(&mut self, counted: &mut IngestSummary, looked: &Looked) {
+        let summary = &mut self.summary;
+        summary.files = counted.files;
+        summary.bytes = counted.bytes;
+        summary.lines = counted.lines;
+        summary.events = counted.events;
+        summary.filtered = counted.filtered;
+        summary.rejected = counted.rejected.clone();
+        summary.notes = std::mem::take(&mut counted.notes);
+        if 0 < self.n_times_in_seconds {
+            summary.notes.insert(TIMES_IN_SECONDS.to_owned(), self.n_times_in_seconds);
+        }
+        if looked.newest.is_some() {
+            summary.since = told(self.window.since);
+            summary.until = told(self.window.until);
+        }
+    }
+}
+
+/// A time as it is written in tables; none at the ends of time.
+fn told(time: Micros) -> Option<String> {
+    (time != Micros::MIN && time != Micros::MAX).then(|| {
+        let mut text = Vec::new();
+        push_micros(&mut text, time);
+        String::from_utf8_lossy(&text).into_owned()
+    })
+}

@@ -1,0 +1,219 @@
+//! Which of the rows of a current state counts where several say different things: the newest one, whichever segment id of
+//! the profile it names. Of rows that are as old, or have no clocks, the one with the greater value counts.
+
+use std::cmp::Ordering;
+
+use super::{
+    conflicts::{Conflict, Reason, RowOf},
+    state::{Identifier, State, TraitValue, is_same},
+};
+use crate::{
+    collections::Map,
+    identity::traits::PathId,
+    json::{unescape, values::Typing},
+    table::clock::Clock,
+    time::timestamp::Micros,
+    view::segments::Segment,
+};
+
+/// What a row says of an identifier.
+#[derive(Debug, Clone, Copy)]
+pub struct IdentifierClaim {
+    /// The profile it belongs to.
+    pub segment: Segment,
+    /// The row's clocks.
+    pub clock: Clock,
+    /// The row.
+    pub row: RowOf,
+    /// Whether the row takes it out.
+    pub is_removed: bool,
+}
+
+/// Which of two rows is newer, as in views: by `seq`, then `uuid_ts`. A clock that is missing is older.
+#[must_use]
+pub fn newer(a: &Clock, b: &Clock) -> Ordering {
+    let key = |clock: &Clock| (clock.order(), clock.timestamp(), clock.received_at());
+    key(a).cmp(&key(b))
+}
+
+/// When a trait was set: the newest `timestamp` counts, as in views.
+fn recency(clock: &Clock) -> ((Micros, u64, Micros), Option<Micros>) {
+    (clock.recency(), clock.received_at())
+}
+
+impl State {
+    /// Decides whose each identifier is. `others` are the rows that came after the first of each.
+    pub(super) fn choose_identifiers(
+        &mut self,
+        mut others: Vec<(u32, IdentifierClaim)>,
+        canonicals: &[Segment],
+    ) {
+        for identifier in &mut self.identifiers {
+            identifier.segment = canonicals[identifier.segment as usize];
+        }
+        others.sort_by_key(|(number, _)| *number);
+        for others in others.chunk_by(|a, b| a.0 == b.0) {
+            let number = others[0].0 as usize;
+            let first = self.identifiers[number];
+            let first = IdentifierClaim {
+                segment: first.segment,
+                clock: first.clock,
+                row: first.rows.first(),
+                is_removed: first.is_removed,
+            };
+            let all = std::iter::once(first).chain(others.iter().map(|(_, claim)| *claim));
+            let all =
+                all.map(|claim| IdentifierClaim { segment: canonicals[claim.segment as usize], ..claim });
+            self.choose_identifier(number, &all.collect::<Vec<_>>());
+        }
+        self.identifiers.retain(|identifier| !identifier.is_removed);
+    }
+
+    fn choose_identifier(&mut self, number: usize, claims: &[IdentifierClaim]) {
+        let compare = |a: &&IdentifierClaim, b: &&IdentifierClaim| {
+            let text = |claim: &IdentifierClaim| (!claim.is_removed, self.segments.text(claim.segment));
+            newer(&a.clock, &b.clock).then_with(|| text(a).cmp(&text(b)))
+        };
+        let Some(&winner) = claims.iter().max_by(compare) else { return };
+        let says_so = |claim: &&IdentifierClaim| {
+            claim.is_removed == winner.is_removed && (winner.is_removed || claim.segment == winner.segment)
+        };
+        // The table that is read first has the identifier's own clocks.
+        let first = |a: &&IdentifierClaim, b: &&IdentifierClaim| {
+            a.row.table.cmp(&b.row.table).then_with(|| newer(&b.clock, &a.clock))
+        };
+        let own = claims.iter().filter(says_so).min_by(first).copied().unwrap_or(winner);
+        let identifier = &mut self.identifiers[number];
+        *identifier = Identifier {
+            segment: winner.segment,
+            is_removed: winner.is_removed,
+            clock: own.clock,
+            rows: super::rows_of::RowsOf::new(own.row),
+            ..*identifier
+        };
+        for claim in claims.iter().filter(says_so).filter(|claim| claim.row != own.row) {
+            self.other_rows.add(&mut identifier.rows, claim.row);
+        }
+        let identifier = *identifier;
+        // A row that takes the identifier out says nothing once a newer one maps it again.
+        for claim in claims.iter().filter(|claim| !says_so(claim) && !claim.is_removed) {
+            let told = format!(
+                "{} \"{}\"",
+                self.type_names[identifier.kind as usize],
+                String::from_utf8_lossy(self.value(&identifier))
+            );
+            let detail = if winner.is_removed {
+                format!("{told} is removed in another row of the state")
+            } else {
+                let segment_id = self.segment_id(winner.segment);
+                format!("{told} belongs to \"{segment_id}\" in another row of the state")
+            };
+            self.conflicts.push(Conflict { row: claim.row, reason: Reason::OlderRow, detail });
+        }
+    }
+
+    /// Decides on the value of each trait of a profile.
+    pub(super) fn choose_traits(&mut self, canonicals: &[Segment]) {
+        for one in &mut self.traits {
+            one.segment = canonicals[one.segment as usize];
+        }
+        let rivals = rivals(self.traits.iter().map(|one| (one.segment, one.name)));
+        let mut is_loser = vec![false; if rivals.is_empty() { 0 } else { self.traits.len() }];
+        for group in &rivals {
+            let winner = self.newest_trait(group);
+            for &place in group.iter().filter(|&&place| place != winner) {
+                is_loser[place] = true;
+                self.yield_to(winner, place);
+            }
+        }
+        if !rivals.is_empty() {
+            let mut is_loser = is_loser.into_iter();
+            self.traits.retain(|_| !is_loser.next().unwrap_or_default());
+        }
+    }
+
+    /// The place of the trait that counts among those at some places.
+    pub(super) fn newest_trait(&self, places: &[usize]) -> usize {
+        let compare = |&&a: &&usize, &&b: &&usize| self.compare_traits(&self.traits[a], &self.traits[b]);
+        places.iter().max_by(compare).copied().unwrap_or_default()
+    }
+
+    fn compare_traits(&self, a: &TraitValue, b: &TraitValue) -> Ordering {
+        recency(&a.newest)
+            .cmp(&recency(&b.newest))
+            .then_with(|| text_of(self.json(a)).cmp(&text_of(self.json(b))))
+            .then_with(|| self.json(a).cmp(self.json(b)))
+    }
+
+    /// One trait gives way to another one, which has the same value or counts more.
+    fn yield_to(&mut self, winner: usize, loser: usize) {
+        let [kept, gone] = [winner, loser].map(|place| self.traits[place]);
+        if !self.is_same_trait(&kept, &gone) {
+            self.set_older_aside(&kept, &gone);
+            return;
+        }
+        let mut kept = kept;
+        let (mut rows, mut second) = (kept.rows, gone.rows);
+        if (gone.rows.first().table, std::cmp::Reverse(recency(&gone.clock)))
+            < (kept.rows.first().table, std::cmp::Reverse(recency(&kept.clock)))
+        {
+            (rows, second) = (second, rows);
+            kept.clock = gone.clock;
+        }
+        self.other_rows.join(&mut rows, second);
+        kept.rows = rows;
+        if kept.typing == Typing::Text && gone.typing == Typing::Json {
+            (kept.json, kept.typing) = (gone.json, gone.typing);
+        }
+        self.traits[winner] = kept;
+    }
+
+    /// Whether two traits of the state have the same value.
+    pub(super) fn is_same_trait(&self, a: &TraitValue, b: &TraitValue) -> bool {
+        let is_text = a.typing == Typing::Text || b.typing == Typing::Text;
+        is_same(self.json(a), self.json(b), if is_text { Typing::Text } else { Typing::Json })
+    }
+
+    /// The conflicts of a trait of the state whose value is not the one that counts.
+    pub(super) fn older_rows(&self, winner: &TraitValue, loser: &TraitValue) -> Vec<Conflict> {
+        let detail = format!(
+            "trait `{}` of \"{}\" is {} in another row of the state",
+            String::from_utf8_lossy(self.trait_names.path(winner.name)),
+            self.segment_id(winner.segment),
+            String::from_utf8_lossy(self.json(winner)),
+        );
+        let rows = self.other_rows.all(loser.rows);
+        rows.map(|row| Conflict { row, reason: Reason::OlderRow, detail: detail.clone() }).collect()
+    }
+
+    fn set_older_aside(&mut self, winner: &TraitValue, loser: &TraitValue) {
+        let older = self.older_rows(winner, loser);
+        self.conflicts.extend(older);
+    }
+}
+
+/// The places of those that have a key in common with others, in groups, in order.
+pub(super) fn rivals<K: std::hash::Hash + Eq>(keys: impl Iterator<Item = (K, PathId)>) -> Vec<Vec<usize>> {
+    let mut first: Map<(K, PathId), usize> = Map::default();
+    let mut pairs = Vec::new();
+    for (place, key) in keys.enumerate() {
+        let known = *first.entry(key).or_insert(place);
+        if known != place {
+            pairs.push((known, place));
+        }
+    }
+    pairs.sort_unstable();
+    let group = |pairs: &[(usize, usize)]| {
+        std::iter::once(pairs[0].0).chain(pairs.iter().map(|pair| pair.1)).collect()
+    };
+    pairs.chunk_by(|a, b| a.0 == b.0).map(group).collect()
+}
+
+/// A value as text: a string as it is, everything else as JSON.
+fn text_of(json: &[u8]) -> std::borrow::Cow<'_, [u8]> {
+    match json {
+        [b'"', text @ .., b'"'] if text.contains(&b'\\') => unescape(text),
+        [b'"', text @ .., b'"'] => text.into(),
+        _ => json.into(),
+    }
+}

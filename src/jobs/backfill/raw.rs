@@ -1,0 +1,304 @@
+//! `backfill raw`: the raw tables of an export become a space, their history as it is.
+//!
+//! Rows are copied, spelled as ours are. What the resolver begins with is a replay of them where a replay says what the views
+//! of the export show, as for tables of ours; else it is what these views show (`space/adopted.rs`), and the manifest says so,
+//! so that every later replay does the same.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Instant};
+
+use rayon::prelude::*;
+
+use super::{
+    adopted_before,
+    raw_rows::Rewriter,
+    tables_of::{Export, input, take_in},
+};
+use crate::{
+    config::rules::Compression,
+    error::{Error, Result},
+    files::Files,
+    identity::{graph::Graph, packed_traits::PackedTraits, types::Types},
+    jobs::ingest::compression_of,
+    progress::Progress,
+    read::lines::{BOM, MAX_LINE, blank, lines},
+    space::{
+        adopted,
+        commit::Space,
+        manifest::{Job, Manifest, Run},
+        place::staged_folder,
+        replay::{Replayed, create_adopted, replay},
+        state::Contents,
+    },
+    summary::RawSummary,
+    table::{
+        blocks::{Meter, line_error},
+        source::{Source, as_size},
+    },
+    time::timestamp::{Micros, Millis},
+    view::{
+        RAW_TABLES, View,
+        folds::{Folds, Sources},
+    },
+};
+
+/// Which raw tables to adopt, and where to.
+#[derive(Debug, Clone)]
+pub struct RawOptions {
+    /// The folder of the raw tables.
+    pub raw: PathBuf,
+    /// The space; made where it is missing, and without a run yet.
+    pub space: PathBuf,
+    /// How the space stores its tables; overrides its config.
+    pub compress: Option<Compression>,
+    /// A table that is missing is an error, and nothing is committed.
+    pub strict: bool,
+    /// Do everything but the commit.
+    pub dry_run: bool,
+    /// Wait so many seconds for another run to end.
+    pub wait: u64,
+}
+
+/// Adopts raw tables. Nothing is committed unless all went well. Runs on the present rayon pool.
+pub fn raw(options: &RawOptions, files: &Files, progress: &dyn Progress) -> Result<RawSummary> {
+    let started = Instant::now();
+    let meter = Meter::new(progress);
+    let export = Export::find(&options.raw, files)?;
+    if options.strict
+        && let Some((table, cost)) = export.missing.iter().next()
+    {
+        return Err(Error::file(&options.raw, format!("`{table}` is missing: {cost}"))
+            .hint("add the table, or run without --strict"));
+    }
+    let mut summary = RawSummary {
+        tables_missing: export.missing.clone(),
+        tables_passed_over: export.passed_over.clone(),
+        ..RawSummary::default()
+    };
+    let compress = compression_of(&options.space, options.compress, files)?;
+    let open = if options.dry_run { Space::open_dry } else { Space::open };
+    let mut space = open(&options.space, compress, options.wait, files, progress)?;
+    meter.start("reading raw tables", None);
+    let mut inputs = Vec::new();
+    for (name, parts) in &export.tables {
+        let (mut digest, mut bytes) = (blake3::Hasher::new(), 0);
+        for part in parts {
+            bytes += take_in(&mut digest, &Source::open(part, files)?, &meter)?;
+        }
+        inputs.push(input(name, &digest, bytes));
+    }
+    if adopted_before(&space.manifest, Job::BackfillRaw, &inputs).is_some() {
+        progress.notice(&format!("`{}` was adopted before: nothing to do", options.raw.display()));
+        summary.adopted_before = true;
+        summary.seconds = started.elapsed().as_secs_f64();
+        return Ok(summary);
+    }
+    if !space.manifest.runs.is_empty() {
+        return Err(Error::file(&options.space, "has tables already, to which another history cannot be added")
+            .hint("give a new folder with `--space DIR`, or adopt the views of the export with `profiles-sync backfill profiles`"));
+    }
+    // What the views of the export cannot be made of is found here, in the user's own files.
+    let sources = Sources::open(&export.raw, &View::ALL, |part| Source::open(part, files))?;
+    Folds::read(sources, None, &meter)?;
+    progress.start("adopting", Some(inputs.iter().map(|input| input.bytes).sum()));
+    let mut newest = None;
+    for (name, parts) in &export.tables {
+        let of_events = !RAW_TABLES.contains(&name.as_str());
+        let table = space.table(name);
+        for part in parts {
+            let source = Source::open(part, files)?;
+            newest = newest.max(copy(&source, &mut space, table, of_events, files, &meter)?);
+        }
+        space.relieve()?;
+    }
+    let rows = space.rows_added();
+    let mut run = Run { job: Job::BackfillRaw, inputs, ..Run::default() };
+    let (replayed, types) = carry_on(&mut space, &mut run, files, progress)?;
+    summary.as_views = !run.written.is_empty();
+    summary.profiles = replayed.graph.n_survivors() as u64;
+    summary.identifiers = replayed.graph.n_identifiers() as u64;
+    summary.messages = replayed.accepted.count() as u64;
+    summary.rows = rows.into_iter().collect();
+    if !options.dry_run {
+        let mut manifest = space.manifest.clone();
+        manifest.uuid_ts = newest.unwrap_or(-1).max(manifest.uuid_ts);
+        manifest.runs.push(run);
+        space.commit_run(manifest, Contents::of(&replayed, &types), &mut summary.run, progress)?;
+    }
+    summary.seconds = started.elapsed().as_secs_f64();
+    Ok(summary)
+}
+
+/// Bytes that are copied at a time.
+const CHUNK: u64 = 16 << 20;
+/// Bytes that one thread rewrites at a time.
+const PIECE: usize = 1 << 18;
+
+/// Copies the rows of a file; says which `uuid_ts` or `received_at` is the newest.
+fn copy(
+    source: &Source,
+    space: &mut Space,
+    table: usize,
+    of_events: bool,
+    files: &Files,
+    meter: &Meter<'_>,
+) -> Result<Option<Micros>> {
+    let mut newest = None;
+    let mut offset = 0;
+    let mut length = CHUNK;
+    while offset < source.length() {
+        let end = (offset + length).min(source.length());
+        let mut text = vec![0; as_size(end - offset)];
+        source.read_at(&mut text, offset)?;
+        if end < source.length() {
+            match memchr::memrchr(b'\n', &text) {
+                Some(last) => text.truncate(last + 1),
+                None if length < CHUNK + MAX_LINE as u64 => {
+                    length += MAX_LINE as u64;
+                    continue;
+                }
+                None => {
+                    let line = source.line_number(offset)?;
+                    return Err(Error::line(source.path(), line, "the line is longer than 16 MiB"));
+                }
+            }
+        }
+        length = CHUNK;
+        let pieces = pieces(&text);
+        let rewritten: Vec<Result<Rewritten>> = pieces
+            .into_par_iter()
+            .with_max_len(1)
+            .map(|piece| rewrite(&text, piece, source, offset, of_events))
+            .collect();
+        for piece in rewritten {
+            let piece = piece?;
+            newest = newest.max(piece.newest);
+            let out = &mut space.tables()[table];
+            out.pending().extend_from_slice(&piece.bytes);
+            out.added(piece.rows, files)?;
+        }
+        offset += text.len() as u64;
+        meter.advance(text.len() as u64)?;
+    }
+    Ok(newest)
+}
+
+/// Cuts whole lines into pieces.
+fn pieces(text: &[u8]) -> Vec<std::ops::Range<usize>> {
+    let mut pieces = Vec::new();
+    let mut start = 0;
+    while start < text.len() {
+        let from = (start + PIECE).min(text.len());
+        let end = memchr::memchr(b'\n', &text[from..]).map_or(text.len(), |line_end| from + line_end + 1);
+        pieces.push(start..end);
+        start = end;
+    }
+    pieces
+}
+
+#[derive(Default)]
+struct Rewritten {
+    bytes: Vec<u8>,
+    rows: u64,
+    newest: Option<Micros>,
+}
+
+fn rewrite(
+    text: &[u8],
+    piece: std::ops::Range<usize>,
+    source: &Source,
+    offset: u64,
+    of_events: bool,
+) -> Result<Rewritten> {
+    let mut rewriter = Rewriter::new(of_events);
+    let mut out = Rewritten::default();
+    let start = piece.start;
+    for line in lines(&text[piece.clone()]) {
+        let at = offset + (start + line.start) as u64;
+        let mut row = &text[start + line.start..start + line.end];
+        if at == 0 {
+            row = row.strip_prefix(BOM).unwrap_or(row);
+        }
+        if blank(row) {
+            continue;
+        }
+        if std::str::from_utf8(row).is_err() {
+            return Err(Error::line(source.path(), source.line_number(at)?, "the line is not UTF-8"));
+        }
+        let clock = rewriter.push(&mut out.bytes, row).map_err(|problem| line_error(source, at, &problem))?;
+        out.rows += 1;
+        out.newest = out.newest.max(clock.uuid_ts()).max(clock.received_at());
+    }
+    Ok(out)
+}
+
+/// What the resolver begins with. Fills the run in.
+fn carry_on(
+    space: &mut Space,
+    run: &mut Run,
+    files: &Files,
+    progress: &dyn Progress,
+) -> Result<(Replayed, Types)> {
+    for table in space.tables() {
+        table.flush(files)?;
+    }
+    let added = space.bytes_added();
+    let mut manifest = Manifest { tables: space.went_out(), ..Manifest::of(space.manifest.compress) };
+    // The space has no rows yet but those that wait for the commit.
+    let folder = staged_folder(space.folder());
+    manifest.runs.push(run.clone());
+    let types = Types::default();
+    let plain = replay(&folder, &manifest, &types, files, progress);
+    if plain.as_ref().is_err_and(Error::interrupted) {
+        return plain.map(|replayed| (replayed, types));
+    }
+    run.written = added.into_iter().filter(|(name, _)| RAW_TABLES.contains(&name.as_str())).collect();
+    let tables = adopted::tables(&folder, &manifest, &run.written);
+    let as_views = adopted::fold(&tables, &types, files, &Meter::new(progress))?;
+    if let Ok(plain) = plain
+        && same(&plain, &as_views)
+    {
+        run.written.clear();
+        let mut inferred = Graph::default();
+        create_adopted(&folder, &manifest, files, &mut inferred)?;
+        run.adopted = inferred.n_profiles() as u64;
+        return Ok((plain, types));
+    }
+    run.adopted = as_views.graph.n_profiles() as u64;
+    manifest.runs = vec![run.clone()];
+    // Once more, for the messages.
+    let replayed = replay(&folder, &manifest, &types, files, progress)?;
+    Ok((replayed, types))
+}
+
+/// Whether two states show the same views.
+fn same(a: &Replayed, b: &Replayed) -> bool {
+    profiles(a) == profiles(b) && identifiers(&a.graph) == identifiers(&b.graph)
+}
+
+/// What each segment id is, and its traits: by column the value and when it was set.
+type Shown<'a> = BTreeMap<&'a str, (&'a str, BTreeMap<&'a [u8], (&'a [u8], Millis)>)>;
+
+fn profiles(state: &Replayed) -> Shown<'_> {
+    let names = &state.trait_names;
+    let all: Vec<_> = state.graph.profile_states().collect();
+    let shown = all.iter().enumerate().map(|(number, profile)| {
+        let mut traits = BTreeMap::new();
+        let own = (profile.canonical as usize == number).then_some(profile.traits);
+        let values = own.into_iter().flat_map(PackedTraits::values);
+        for one in values.filter(|one| !one.value.is_empty()) {
+            let column = names.column_name(names.column(one.path));
+            traits.insert(column, (one.value, one.at.timestamp));
+        }
+        (profile.segment_id, (all[profile.canonical as usize].segment_id, traits))
+    });
+    shown.collect()
+}
+
+fn identifiers(graph: &Graph) -> Vec<(u128, Millis, &str)> {
+    let profiles: Vec<_> = graph.profile_states().collect();
+    let canonical = |profile: u32| profiles[profiles[profile as usize].canonical as usize].segment_id;
+    let mut all: Vec<_> =
+        graph.mapped_identifiers().map(|i| (i.key, i.timestamp, canonical(i.profile))).collect();
+    all.par_sort_unstable();
+    all
+}

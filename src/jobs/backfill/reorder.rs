@@ -1,0 +1,52 @@
+//! Adopted profiles are older than live ones, also where they come later: their numbers are put before those of the others.
+//!
+//! A replay does the same, by creating adopted profiles first.
+
+use crate::{
+    identity::graph::{Graph, MappedIdentifier, NO_CLOCK, ProfileId},
+    time::timestamp::Micros,
+};
+
+/// The same graph with other numbers: of the profiles from `first_new` on, which were adopted just now, each stands before
+/// those from `first_live` on, which are not adopted.
+#[must_use]
+pub fn adopted_first(graph: &Graph, first_live: usize, first_new: usize) -> Graph {
+    let n_profiles = graph.n_profiles();
+    let order = (0..first_live).chain(first_new..n_profiles).chain(first_live..first_new);
+    let mut numbers: Vec<ProfileId> = vec![0; n_profiles];
+    for (new, old) in (0..).zip(order.clone()) {
+        numbers[old] = new;
+    }
+    let states: Vec<_> = graph.profile_states().collect();
+    let mut reordered = Graph::default();
+    for old in order.clone() {
+        reordered.create(states[old].segment_id, states[old].created);
+    }
+    for old in order {
+        let state = &states[old];
+        let (profile, canonical) = (numbers[old], numbers[state.canonical as usize]);
+        // What merged away has nothing of its own any more.
+        if profile == canonical {
+            reordered.saw_seq(profile, state.last_seq);
+            reordered.set_traits(profile, state.traits.clone());
+        }
+    }
+    let mut merged_at: Vec<Micros> = vec![NO_CLOCK; n_profiles];
+    for (id, state) in (0..).zip(&states) {
+        if state.canonical == id {
+            graph.merged(id).iter().for_each(|&(merged, uuid_ts)| merged_at[merged as usize] = uuid_ts);
+        }
+    }
+    for (old, state) in states.iter().enumerate() {
+        let (profile, canonical) = (numbers[old], numbers[state.canonical as usize]);
+        if profile != canonical {
+            reordered.merge(profile, canonical, merged_at[old]);
+        }
+    }
+    reordered.reserve_identifiers(graph.n_identifiers());
+    for identifier in graph.mapped_identifiers() {
+        let profile = numbers[identifier.profile as usize];
+        reordered.map(MappedIdentifier { profile, ..identifier });
+    }
+    reordered
+}

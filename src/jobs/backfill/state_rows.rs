@@ -1,0 +1,190 @@
+//! The tables of a current state, parsed: of each row its clocks, its place and the texts that matter, on all cores.
+
+use super::conflicts::Reason;
+use crate::{
+    error::Result,
+    json::{Kind, unescape},
+    names::snake_case,
+    table::{
+        blocks::{BLOCK_BYTES, Block, Meter, Problem, ROW_HINT, map_blocks, rows},
+        clock::Clock,
+        reread::Place,
+        row::{Row, RowReader, not_json},
+        small,
+        source::Source,
+    },
+    view::snapshot::{Snapshot, SnapshotReader},
+};
+
+/// What a column is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// A text that is no empty one.
+    Name,
+    /// The name of a trait.
+    Key,
+    /// A text; the row says nothing without it.
+    Text,
+    /// Anything, or nothing.
+    Any,
+}
+
+/// Rows of some lines of a table.
+#[derive(Debug, Default)]
+pub struct StateRows<const N: usize> {
+    /// The rows.
+    pub rows: Vec<StateRow<N>>,
+    /// The traits of all rows, where they were asked for.
+    pub traits: Vec<StateTrait>,
+    /// Rows that lack a part of their key.
+    pub unusable: Vec<Unusable>,
+    texts: Vec<u8>,
+}
+
+/// A row that lacks a part of its key.
+#[derive(Debug)]
+pub struct Unusable {
+    /// Where it is.
+    pub place: Place,
+    /// Why it cannot be used.
+    pub reason: Reason,
+    /// The same, for a person.
+    pub detail: String,
+    /// What to do where the whole table is like that.
+    pub hint: &'static str,
+}
+
+/// A row of a table of a current state.
+#[derive(Debug, Clone, Copy)]
+pub struct StateRow<const N: usize> {
+    /// Its clocks.
+    pub clock: Clock,
+    /// Where it is.
+    pub place: Place,
+    columns: [Option<Text>; N],
+    /// Its traits, as a range of [`StateRows::traits`].
+    pub traits: (u32, u32),
+}
+
+/// A trait in a row of `profile_traits`.
+#[derive(Debug, Clone, Copy)]
+pub struct StateTrait {
+    name: Text,
+    json: Text,
+    /// Whether its column is called as those that SQL models and loaders keep books with.
+    pub is_bookkeeping: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Text {
+    start: u32,
+    end: u32,
+}
+
+impl<const N: usize> StateRows<N> {
+    /// The text of a column, decoded; `None` for null.
+    #[must_use]
+    pub fn text(&self, row: &StateRow<N>, column: usize) -> Option<&[u8]> {
+        row.columns[column].map(|text| self.of(text))
+    }
+
+    /// The name and the JSON of a trait.
+    #[must_use]
+    pub fn trait_of(&self, one: &StateTrait) -> (&[u8], &[u8]) {
+        (self.of(one.name), self.of(one.json))
+    }
+
+    fn of(&self, text: Text) -> &[u8] {
+        &self.texts[text.start as usize..text.end as usize]
+    }
+
+    /// Keeps the columns of a row; an error where it lacks a part of its key.
+    fn push_columns(
+        &mut self,
+        row: &Row<'_, N>,
+        columns: [(&'static str, Wanted); N],
+    ) -> Result<[Option<Text>; N], (Reason, Problem)> {
+        let mut texts = [None; N];
+        for (column, (_, wanted)) in columns.into_iter().enumerate() {
+            let without_key = |problem| (Reason::RowWithoutKey, problem);
+            texts[column] = match wanted {
+                Wanted::Name => Some(self.push(&row.name(column).map_err(without_key)?)),
+                Wanted::Text => Some(self.push(&row.needed(column).map_err(without_key)?)),
+                Wanted::Key => {
+                    let without_name = |problem| (Reason::TraitWithoutName, problem);
+                    let name = row.name(column).map_err(without_name)?;
+                    if snake_case(&name).is_empty() {
+                        return Err(without_name(Problem {
+                            message: "a trait whose name has no letters or digits".into(),
+                            hint: ROW_HINT,
+                        }));
+                    }
+                    Some(self.push(&name))
+                }
+                Wanted::Any => row.value(column).map(|value| match value {
+                    (Kind::Escaped, raw) => self.push(&unescape(raw)),
+                    (_, raw) => self.push(raw),
+                }),
+            };
+        }
+        Ok(texts)
+    }
+
+    fn push(&mut self, text: &[u8]) -> Text {
+        let start = small(self.texts.len());
+        self.texts.extend_from_slice(text);
+        Text { start, end: small(self.texts.len()) }
+    }
+}
+
+/// Reads a table.
+pub fn read<const N: usize>(
+    sources: &[Source],
+    columns: [(&'static str, Wanted); N],
+    with_traits: bool,
+    meter: &Meter<'_>,
+) -> Result<Vec<StateRows<N>>> {
+    map_blocks(sources, BLOCK_BYTES, meter, |block| parse(block, columns, with_traits))
+}
+
+fn parse<const N: usize>(
+    block: Block<'_>,
+    columns: [(&'static str, Wanted); N],
+    with_traits: bool,
+) -> Result<StateRows<N>, (usize, Problem)> {
+    let mut reader = RowReader::new(columns.map(|(name, _)| name));
+    let mut snapshots = SnapshotReader::default();
+    let mut snapshot = Snapshot::default();
+    let mut parsed =
+        StateRows { rows: Vec::new(), traits: Vec::new(), unusable: Vec::new(), texts: Vec::new() };
+    for (at, line) in rows(block.text) {
+        let row = reader.read(line, block.clean).map_err(|problem| (at, problem))?;
+        let place =
+            Place { source: block.source, offset: block.offset + at as u64, length: small(line.len()) };
+        let texts = match parsed.push_columns(&row, columns) {
+            Ok(texts) => texts,
+            Err((reason, problem)) => {
+                let Problem { message, hint } = problem;
+                let detail = message.into_owned();
+                parsed.unusable.push(Unusable { place, reason, detail, hint });
+                continue;
+            }
+        };
+        let first = small(parsed.traits.len());
+        if with_traits {
+            let read = snapshots.read_all(line, &mut snapshot);
+            read.map_err(|error| (at, not_json(error)))?;
+            for one in snapshot.traits() {
+                let one = StateTrait {
+                    name: parsed.push(snapshot.name(one)),
+                    json: parsed.push(snapshot.json(one)),
+                    is_bookkeeping: one.is_bookkeeping,
+                };
+                parsed.traits.push(one);
+            }
+        }
+        let traits = (first, small(parsed.traits.len()));
+        parsed.rows.push(StateRow { clock: row.clock, place, columns: texts, traits });
+    }
+    Ok(parsed)
+}

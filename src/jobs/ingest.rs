@@ -1,0 +1,442 @@
+//! The job `ingest`: events in, raw tables out.
+//!
+//! Inputs are looked at, then read unit by unit in the order of arrival. Three stages work at the same time, a step apart:
+//! units are parsed and rendered on all cores, what may go in order is resolved by one thread, and what is resolved goes
+//! to its tables on all cores.
+
+mod doubts;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
+
+use rayon::prelude::*;
+
+use crate::{
+    collections::Set,
+    config::{self, rules::Rules},
+    error::{Error, Result},
+    event::order::EventKey,
+    files::Files,
+    identity::{resolver::Resolver, types::Types},
+    pipeline::{
+        event_names::EventNames,
+        refusal::{self, check_lines, warn_of_rejects},
+        rejects::{self, RejectList, refuse_list},
+        resolve,
+        steps::{self, PlannedUnits, Rejected},
+    },
+    progress::Progress,
+    raw::{Rows, id_graph_updates},
+    read::{
+        digest::Hashing,
+        inputs::{self, Input},
+        plan::plan,
+        scan::{Look, Scanned, Scanner, look_again},
+        spill::Spill,
+        unit::{Seen, Unit},
+    },
+    space::{
+        commit::{STATE, Space},
+        event_rows::{Backfilled, newest_arrival},
+        manifest::{ConfigUsed, Job, Manifest, Run, RunInput},
+        state::{DiskShelves, Reading},
+    },
+    summary::IngestSummary,
+    table::blocks::Meter,
+    time::timestamp::Millis,
+};
+pub use crate::{
+    config::rules::{Compression, SegmentIdStyle},
+    event::reject::MaxRejects,
+};
+
+/// What to ingest, and where to.
+#[derive(Debug, Clone)]
+pub struct IngestOptions {
+    /// Files and folders; `-` is the standard input.
+    pub inputs: Vec<PathBuf>,
+    /// The folder that holds the tables; made where it is missing.
+    pub space: PathBuf,
+    /// The config file; else `profiles-sync.toml` in the space, where there is one.
+    pub config: Option<PathBuf>,
+    /// Overrides the config.
+    pub segment_ids: Option<SegmentIdStyle>,
+    /// How a new space stores its tables; overrides the config.
+    pub compress: Option<Compression>,
+    /// Above it the run fails and nothing is committed; overrides the config.
+    pub max_rejects: Option<MaxRejects>,
+    /// Where the rejected lines are listed, also if the run fails.
+    pub rejects: Option<PathBuf>,
+    /// About how many bytes of memory the run may take; by default half of the machine's, at most 4 GiB.
+    pub memory: Option<u64>,
+    /// Resolve, and count what would be written, but write nothing.
+    pub dry_run: bool,
+    /// Read inputs again whose content was ingested before.
+    pub again: bool,
+    /// Wait so many seconds for another run to end.
+    pub wait: u64,
+}
+
+/// Ingests. Nothing is committed unless all went well. Runs on the present rayon pool.
+pub fn ingest(options: &IngestOptions, files: &Files, progress: &dyn Progress) -> Result<IngestSummary> {
+    let mut summary = IngestSummary::default();
+    ingest_into(options, files, progress, &mut summary)?;
+    Ok(summary)
+}
+
+/// Ingests like [`ingest`]. If it fails, the summary has what was counted by then.
+pub fn ingest_into(
+    options: &IngestOptions,
+    files: &Files,
+    progress: &dyn Progress,
+    summary: &mut IngestSummary,
+) -> Result<()> {
+    let started = Instant::now();
+    let inputs = inputs::list(&options.inputs, &options.space, progress)?;
+    if let Some(path) = &options.rejects {
+        refuse_list(path, &options.space, &inputs)?;
+    }
+    let mut rules = load_rules(options, files)?;
+    let open = if options.dry_run { Space::open_dry } else { Space::open };
+    let mut space = open(&options.space, rules.compress, options.wait, files, progress)?;
+    refuse_other_segment_ids(&options.space, &space.manifest, &rules)?;
+    space.settle(&mut rules);
+    let rules = Arc::new(rules);
+    let config = ConfigUsed::of(&rules);
+    let last = space.manifest.config.as_ref();
+    for change in config.changes_since(last) {
+        progress.warning(&change);
+    }
+    if last.is_none_or(|last| last.digest != config.digest) {
+        for doubt in doubts::doubts(&rules) {
+            progress.notice(&doubt);
+        }
+        if let Some(warning) = doubts::no_violations(&rules) {
+            progress.warning(&warning);
+        }
+    }
+    let memory = options.memory.unwrap_or_else(default_memory);
+    let spill = Spill::new(&space.folder().join(STATE));
+    let known = if options.again { Set::default() } else { space.manifest.known_inputs() };
+    let mut seen = IngestSummary::default();
+    let hashing = space.manifest.hashing();
+    let mut looked = look_at(&inputs, memory, &hashing, &spill, &known, files, progress, &mut seen)?;
+    let (mut look, mut reading) = (Look::Quick, Reading::Lazy);
+    loop {
+        *summary = seen.clone();
+        match run(&mut space, reading, &rules, &looked, options, files, progress, summary) {
+            // Once more, and then with what cannot be fooled or damaged. A pipe cannot be read a second time: what was seen of
+            // the inputs is kept.
+            Err(Error::Misjudged) if look == Look::Quick => {
+                look = Look::Thorough;
+                looked.again(memory, files, progress)?;
+            }
+            Err(Error::StateDamaged) if reading == Reading::Lazy => reading = Reading::Tables,
+            Err(error) => return Err(error),
+            Ok(()) => break,
+        }
+        space.begin_anew()?;
+    }
+    if let Some(warning) = refusal::nothing_new(summary, options.dry_run) {
+        progress.warning(&warning);
+    }
+    warn_of_late(summary, progress);
+    summary.seconds = started.elapsed().as_secs_f64();
+    summary.events_per_second = refusal::real(summary.events) / summary.seconds.max(1e-9);
+    Ok(())
+}
+
+/// One space has segment ids of one style: counted ones among derived ones would come out differently in each order of
+/// runs. What a backfill adopted may look like anything.
+fn refuse_other_segment_ids(space: &Path, manifest: &Manifest, rules: &Rules) -> Result<()> {
+    let is_empty = manifest.tables.get(id_graph_updates::TABLE).is_none_or(|table| table.rows == 0);
+    let used = manifest.config.as_ref().and_then(ConfigUsed::segment_ids).filter(|_| !is_empty);
+    let Some(used) = used.filter(|used| *used != rules.segment_ids) else { return Ok(()) };
+    let (used, wanted) = (used.word(), rules.segment_ids.word());
+    Err(Error::file(space, format!("its segment ids are `{used}`, and new ones cannot be `{wanted}`")).hint(
+        format!("give `--segment-ids {used}`, or set `segment_ids = \"{used}\"` in the config, or give a new space with `--space DIR`"),
+    ))
+}
+
+/// Reports late events. A few of them are no reason to disturb somebody who asked for quiet.
+fn warn_of_late(summary: &IngestSummary, progress: &dyn Progress) {
+    const MANY: u64 = 1000;
+    let message = match summary.late {
+        0 => return,
+        1 => "1 event is late: it comes before the newest event of an earlier run, and was resolved after it"
+            .to_owned(),
+        n => format!(
+            "{n} events are late: they come before the newest event of an earlier run, and were resolved after it"
+        ),
+    };
+    let message = format!("{message}; one run over all events may give another graph");
+    if summary.late * MANY < summary.events { progress.notice(&message) } else { progress.warning(&message) }
+}
+
+/// The rules in force: the config given, else the one in the space, else the defaults; and what the options override.
+pub fn load_rules(options: &IngestOptions, files: &Files) -> Result<Rules> {
+    let found = options.space.join(config::CONFIG);
+    let (path, text) = match &options.config {
+        Some(path) => {
+            let bytes = files.read_if_there(path)?;
+            let missing = || Error::file(path, "no such config file").hint("give one with `--config FILE`");
+            (path, Some(bytes.ok_or_else(missing)?))
+        }
+        None => (&found, files.read_if_there(&found)?),
+    };
+    let mut rules = match text {
+        None => Rules::default(),
+        Some(bytes) => config::read(&bytes, path)?,
+    };
+    if let Some(style) = options.segment_ids {
+        rules.segment_ids = style;
+    }
+    if options.compress.is_some() {
+        rules.compress = options.compress;
+    }
+    Ok(rules)
+}
+
+/// How a space is to store its tables, for jobs that need no other rule: as is given, else as its config says.
+pub fn compression_of(
+    space: &Path,
+    given: Option<Compression>,
+    files: &Files,
+) -> Result<Option<Compression>> {
+    let path = space.join(config::CONFIG);
+    match (given, files.read_if_there(&path)?) {
+        (None, Some(bytes)) => Ok(config::read(&bytes, &path)?.compress),
+        (given, _) => Ok(given),
+    }
+}
+
+/// So many bytes of small inputs stay in memory between the look and the reading.
+pub(crate) const KEPT: u64 = 32 << 20;
+
+/// Half of the machine's memory, or of what this process may have of it, at most 4 GiB.
+#[must_use]
+pub fn default_memory() -> u64 {
+    const MOST: u64 = 4 << 30;
+    let number = |text: &str| -> Option<u64> { text.trim().parse().ok() };
+    let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+        Some(number(line.trim().strip_suffix("kB")?)? * 1024)
+    });
+    let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| number(&text));
+    [machine, group].into_iter().flatten().min().map_or(MOST / 2, |most| (most / 2).min(MOST))
+}
+
+/// The inputs that are to be read, and what was seen of each.
+struct Looked<'a> {
+    /// All inputs, skipped ones too.
+    inputs: Vec<Input>,
+    /// Those that are read.
+    read: Vec<RunInput>,
+    /// In the order of reading.
+    units: Vec<Unit>,
+    /// The files that are read a second time.
+    seen: Vec<Arc<Seen>>,
+    spill: &'a Spill,
+}
+
+impl Looked<'_> {
+    /// Puts the units in the order of reading. Parsed and rendered, events take two to three times the bytes of their lines.
+    fn plan(&mut self, memory: u64, files: &Files, progress: &dyn Progress) -> Result<()> {
+        let units = std::mem::take(&mut self.units);
+        self.units = plan(units, &self.inputs, memory / 6, self.spill, files, progress)?;
+        Ok(())
+    }
+
+    /// Parses what a quick look was fooled by.
+    fn again(&mut self, memory: u64, files: &Files, progress: &dyn Progress) -> Result<()> {
+        progress.start("looking again", None);
+        self.units.par_iter_mut().with_max_len(1).try_for_each(|unit| {
+            if progress.interrupted() { Err(Error::Interrupted) } else { look_again(unit, files) }
+        })?;
+        self.plan(memory, files, progress)
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "wiring")]
+fn look_at<'a>(
+    inputs: &[Input],
+    memory: u64,
+    hashing: &Hashing,
+    spill: &'a Spill,
+    known: &Set<(String, Option<String>)>,
+    files: &Files,
+    progress: &dyn Progress,
+    summary: &mut IngestSummary,
+) -> Result<Looked<'a>> {
+    progress.start("looking", None);
+    let packed = Scanner::new(Look::Quick, memory / 4, hashing, spill, files, progress);
+    let plain = Scanner::new(Look::Quick, KEPT.min(memory / 8), hashing, spill, files, progress);
+    let scan = |(number, input): (u32, &Input)| -> Result<Scanned> {
+        let known = |digest: &str| known.contains(&(digest.to_owned(), input.source.clone()));
+        let scanner = if inputs::packed(input, files)? { &packed } else { &plain };
+        scanner.scan(number, input, &known)
+    };
+    let numbered: Vec<(u32, &Input)> = (0..).zip(inputs).collect();
+    let scanned: Vec<Scanned> = numbered.into_par_iter().with_max_len(1).map(scan).collect::<Result<_>>()?;
+    let (read, units, seen) = (Vec::new(), Vec::new(), Vec::new());
+    let mut looked = Looked { inputs: inputs.to_vec(), read, units, seen, spill };
+    let mut met = Set::default();
+    let (mut ingested_before, mut twins) = (Vec::new(), Vec::new());
+    for (input, Scanned { digest, bytes, n_lines, units }) in inputs.iter().zip(scanned) {
+        let content = (digest.clone(), input.source.clone());
+        let skipped = if known.contains(&content) {
+            Some(&mut ingested_before)
+        } else if met.insert(content) {
+            None
+        } else {
+            Some(&mut twins)
+        };
+        if let Some(skipped) = skipped {
+            skipped.push(input.name());
+            summary.files_skipped.push(input.name());
+            continue;
+        }
+        summary.files += 1;
+        summary.bytes += bytes;
+        looked.seen.extend(units.iter().find_map(Unit::seen).cloned());
+        looked.units.extend(units);
+        let source = input.source.clone();
+        looked.read.push(RunInput { name: input.name(), digest, source, bytes, lines: n_lines });
+    }
+    let before = ["the same content was ingested before", "were ingested before"];
+    tell_skipped(&ingested_before, before, progress);
+    let same = ["it is the same as another input of this run", "are the same as other inputs of this run"];
+    tell_skipped(&twins, same, progress);
+    looked.plan(memory, files, progress)?;
+    Ok(looked)
+}
+
+/// Says which files are skipped, for one reason, as it is told of one and of many. A large folder is told in one line.
+fn tell_skipped(skipped: &[String], [of_one, of_many]: [&str; 2], progress: &dyn Progress) {
+    const NAMED: usize = 3;
+    match skipped {
+        [] => {}
+        [name] => progress.notice(&format!("skipped `{name}`: {of_one}")),
+        _ => {
+            let (first, more) = skipped.split_at(skipped.len().min(NAMED));
+            let first = first.join("`, `");
+            let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+            progress.notice(&format!("skipped {} files that {of_many}: `{first}`{more}", skipped.len()));
+        }
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "wiring")]
+fn run(
+    space: &mut Space,
+    reading: Reading,
+    rules: &Arc<Rules>,
+    looked: &Looked<'_>,
+    options: &IngestOptions,
+    files: &Files,
+    progress: &dyn Progress,
+    summary: &mut IngestSummary,
+) -> Result<()> {
+    // A run of no inputs makes a space where there is none: what comes behind it need not ask whether there were any.
+    if looked.read.is_empty() && !space.manifest.runs.is_empty() {
+        return Ok(());
+    }
+    let types = Arc::new(Types::default());
+    let n_bytes: u64 = looked.units.iter().map(|unit| unit.length).sum();
+    let mut replayed = space.carry_on(space.reading_for(n_bytes, reading), &types, progress)?;
+    let n_lines: u64 = looked.read.iter().map(|input| input.lines).sum();
+    let n_lines = usize::try_from(n_lines).unwrap_or_default();
+    let shelves = DiskShelves::new(&space.folder().join(STATE));
+    let memory = options.memory.unwrap_or_else(default_memory);
+    replayed.accepted.shelve(Box::new(shelves), memory / 32, n_lines);
+    let meter = Meter::new(progress);
+    let earliest = looked.units.iter().map(|unit| unit.earliest).min().unwrap_or(Millis::MAX);
+    let window = rules.dedupe_window;
+    let backfilled = Backfilled::read(space.folder(), &space.manifest, window, earliest, files, &meter)?;
+    let resolver = Resolver::new(rules, &types, replayed.graph, replayed.trait_names);
+    progress.start("ingesting", Some(n_bytes));
+    let rows = if options.dry_run { Rows::Counted } else { Rows::Written };
+    let names = EventNames::of(&space.manifest, rules);
+    let clocks = (space.manifest.uuid_ts, newest_before(space, files, &meter)?);
+    let mut stage = resolve::Stage::new(resolver, replayed.accepted, clocks, names, rules, &types, rows);
+    let list = options.rejects.as_deref().map(|path| RejectList::new(path, files)).transpose()?;
+    let planned = PlannedUnits { inputs: &looked.inputs, units: &looked.units, spill: looked.spill };
+    let Rejected { first, all } = steps::run(
+        space,
+        &planned,
+        &backfilled,
+        rules,
+        &types,
+        &mut stage,
+        list.is_some(),
+        memory,
+        files,
+        progress,
+        summary,
+    )?;
+    stage.finish(summary);
+    let n_rejected: u64 = summary.rejected.values().sum();
+    set_aside(all, space, looked, rows, list, files)?;
+    check_lines(options.max_rejects.or(rules.max_rejects), summary, &first)?;
+    warn_of_rejects(summary, &first, progress);
+    looked.seen.par_iter().try_for_each(|seen| seen.check(files))?;
+    summary.rows = space.rows_added().into_iter().collect();
+    if options.dry_run {
+        return Ok(());
+    }
+    let mut manifest = space.manifest.clone();
+    manifest.uuid_ts = stage.uuid_ts();
+    manifest.newest = stage.newest();
+    manifest.config = Some(ConfigUsed::of(rules));
+    manifest.runs.push(Run {
+        inputs: looked.read.clone(),
+        config: ConfigUsed::of(rules).digest,
+        accepted: summary.accepted,
+        duplicates: summary.duplicates,
+        filtered: summary.filtered,
+        rejected: n_rejected,
+        ..Run::default()
+    });
+    space.commit_run(manifest, stage.state(), &mut summary.run, progress)?;
+    // Giving back a million small pieces takes its time, and nobody has to wait for it.
+    rayon::spawn(move || drop(stage));
+    Ok(())
+}
+
+/// Writes the rejects to their table and to the list that was asked for.
+fn set_aside(
+    all: rejects::Rejects,
+    space: &mut Space,
+    looked: &Looked<'_>,
+    rows: Rows,
+    mut list: Option<RejectList<'_>>,
+    files: &Files,
+) -> Result<()> {
+    let rejected = space.table("rejected");
+    all.drain(&looked.inputs, |row| {
+        if let Some(list) = &mut list {
+            list.push(row)?;
+        }
+        if rows == Rows::Counted {
+            return Ok(());
+        }
+        let table = &mut space.tables()[rejected];
+        table.pending().extend_from_slice(row);
+        table.added(1, files)
+    })?;
+    list.map_or(Ok(()), RejectList::finish)
+}
+
+/// The greatest key that earlier runs accepted. Earlier versions of the program did not record it: then only the time counts at
+/// which the newest event in the event tables arrived.
+fn newest_before(space: &Space, files: &Files, meter: &Meter<'_>) -> Result<Option<EventKey>> {
+    let manifest = &space.manifest;
+    let is_ingested = |run: &Run| run.job == Job::Ingest && 0 < run.accepted;
+    if manifest.newest.is_some() || !manifest.runs.iter().any(is_ingested) {
+        return Ok(manifest.newest.clone());
+    }
+    Ok(newest_arrival(space.folder(), manifest, files, meter)?.map(EventKey::first_at))
+}

@@ -1,0 +1,306 @@
+//! What changes in views that are replaced: a line for each row that comes, changes or goes.
+//!
+//! Old and new rows are walked side by side in the order of their key. Where both go on the same, whole stretches are passed
+//! over by comparing bytes.
+
+use std::{
+    fs::Metadata,
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use super::Job;
+use crate::{
+    error::{Error, Result},
+    files::{Files, OutFile},
+    json::push_string,
+    progress::Progress,
+    table::{
+        find::{Part, file_of, file_there},
+        source::Source,
+        write::{Staged, push_plain},
+    },
+    view::{View, row_key::KeyReader},
+};
+
+/// Where changes go.
+pub(super) struct Changes<'a> {
+    sink: Sink<'a>,
+    waiting: Vec<u8>,
+}
+
+enum Sink<'a> {
+    /// A stream, and what it is called.
+    Stream(&'a mut dyn Write, &'a Path),
+    /// A file that gets its name once all changes are in it, which is before the views are replaced.
+    File(OutFile, &'a Path),
+}
+
+/// The name under which changes are written before they get their own: none that somebody else would use.
+fn beside(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.profiles-sync.tmp"))
+}
+
+/// Bytes written at a time.
+const OUT_BYTES: usize = 1 << 18;
+
+impl<'a> Changes<'a> {
+    /// To a stream.
+    pub(super) fn to_stream(out: &'a mut dyn Write, name: &'a Path) -> Self {
+        Self { sink: Sink::Stream(out, name), waiting: Vec::new() }
+    }
+
+    /// To a file, while `work` goes on. It is replaced in one step, or stays as it was; a pipe or a device is written to.
+    pub(super) fn to_file<T>(
+        path: &Path,
+        files: &Files,
+        work: impl FnOnce(&mut Changes<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let there = std::fs::metadata(path).ok();
+        if there.as_ref().is_some_and(Metadata::is_dir) {
+            return Err(Error::file(path, "is a folder").hint("give `--changes` a file"));
+        }
+        if there.as_ref().is_some_and(|there| !there.is_file()) {
+            let mut out = files.open_to_write(path)?;
+            return work(&mut Changes::to_stream(&mut out, path));
+        }
+        // A link stays one: the file that it leads to is replaced.
+        let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let beside = beside(path);
+        let out = files.create_anew(&beside)?;
+        if let Some(there) = there {
+            out.set_permissions(there.permissions())?;
+        }
+        let result = work(&mut Changes { sink: Sink::File(out, path), waiting: Vec::new() });
+        if result.is_err() && beside.exists() {
+            // The first error is the one to tell.
+            let _ = files.remove_file(&beside);
+        }
+        result
+    }
+
+    /// Writes what changes in the views of a job; says how many lines. What is not staged stays as it is.
+    pub(super) fn write(&mut self, job: &Job<'_>, staged: Option<&Staged>) -> Result<u64> {
+        let Job { files, progress, .. } = *job;
+        let folder = &job.options.out;
+        let mut n_changes = 0;
+        for &view in job.views {
+            let path = file_of(folder, view.name(), job.compress);
+            let Some(replacement) = staged.and_then(|staged| staged.replacement_of(&path)) else { continue };
+            let new = Source::open(&Part { path: replacement, committed: None }, files)?;
+            // Of a packed space somebody may have unpacked it.
+            let there = file_there(folder, view.name()).filter(|_| !job.compress.is_none());
+            let tell = || {
+                let old = match there.or_else(|| Some(path.clone()).filter(|path| path.exists())) {
+                    Some(path) => Source::open(&Part { path, committed: None }, files)?,
+                    None => Source::of_bytes(&path, Vec::new()),
+                };
+                self.tell(view, &old, &new, progress)
+            };
+            n_changes += tell().map_err(|e| if e.is_decompression() { e.hint(NO_VIEW_HINT) } else { e })?;
+        }
+        self.flush()?;
+        if let Sink::File(out, path) = &self.sink {
+            out.sync()?;
+            files.rename(out.path(), path)?;
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            files.sync_folder(folder.unwrap_or(Path::new(".")))?;
+        }
+        Ok(n_changes)
+    }
+
+    /// Tells the changes of one view.
+    fn tell(&mut self, view: View, old: &Source, new: &Source, progress: &dyn Progress) -> Result<u64> {
+        let (mut old, mut new) = (Rows::new(old), Rows::new(new));
+        let mut keys = KeyReader::new(view);
+        let mut n_changes = 0;
+        loop {
+            pass_over_same(&mut old, &mut new)?;
+            if progress.interrupted() {
+                return Err(Error::Interrupted);
+            }
+            let order = match (old.has_row()?, new.has_row()?) {
+                (false, false) => return Ok(n_changes),
+                (true, false) => std::cmp::Ordering::Less,
+                (false, true) => std::cmp::Ordering::Greater,
+                (true, true) => {
+                    new.read_key(view, &mut keys)?;
+                    old.read_key(view, &mut keys)?;
+                    old.key.cmp(&new.key)
+                }
+            };
+            if order.is_le() {
+                old.read_key(view, &mut keys)?;
+            }
+            if order.is_lt() {
+                self.push(view, &mut keys, "delete", old.row());
+            } else {
+                self.push(view, &mut keys, "upsert", new.row());
+            }
+            n_changes += 1;
+            if order.is_le() {
+                old.step();
+            }
+            if order.is_ge() {
+                new.step();
+            }
+            if OUT_BYTES <= self.waiting.len() {
+                self.flush()?;
+            }
+        }
+    }
+
+    fn push(&mut self, view: View, keys: &mut KeyReader, change: &str, row: &[u8]) {
+        let out = &mut self.waiting;
+        out.extend_from_slice(b"{\"view\":");
+        push_plain(out, view.name().as_bytes());
+        out.extend_from_slice(b",\"change\":");
+        push_plain(out, change.as_bytes());
+        out.extend_from_slice(b",\"key\":{");
+        let parts = keys.parts(row).expect("its key was read before");
+        for (place, (column, part)) in view.key().iter().zip(&parts).enumerate() {
+            if 0 < place {
+                out.push(b',');
+            }
+            push_plain(out, column.as_bytes());
+            out.push(b':');
+            push_string(out, part);
+        }
+        out.extend_from_slice(b"},\"row\":");
+        out.extend_from_slice(if change == "delete" { b"null" } else { row });
+        out.extend_from_slice(b"}\n");
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        match &mut self.sink {
+            Sink::File(out, _) => out.write_all(&self.waiting)?,
+            Sink::Stream(out, name) => {
+                let written = out.write_all(&self.waiting).and_then(|()| out.flush());
+                written.map_err(|e: io::Error| {
+                    Error::io("write the changes to", *name, e).hint(
+                        "the views are as they were, and the next run tells the same changes; run it again",
+                    )
+                })?;
+            }
+        }
+        self.waiting.clear();
+        Ok(())
+    }
+}
+
+/// The advice where a file that is there is no view.
+const NO_VIEW_HINT: &str = "what changes cannot be told; remove the file, or run it without `--changes`";
+
+/// The rows of a view, a block at a time.
+struct Rows<'a> {
+    source: &'a Source,
+    /// What of the file is to come.
+    at: u64,
+    block: Vec<u8>,
+    start: usize,
+    /// The key of the present row, where it was read.
+    key: Vec<u8>,
+    /// The last row that was passed without reading its key.
+    passed: Vec<u8>,
+    key_before: Vec<u8>,
+}
+
+/// Bytes read at a time.
+const BLOCK_BYTES: usize = 1 << 18;
+
+impl<'a> Rows<'a> {
+    fn new(source: &'a Source) -> Self {
+        let (block, key, passed, key_before) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { source, at: 0, block, start: 0, key, passed, key_before }
+    }
+
+    /// Whether there is a present row; it is in memory as a whole then.
+    fn has_row(&mut self) -> Result<bool> {
+        while memchr::memchr(b'\n', &self.block[self.start..]).is_none() && self.at < self.source.length() {
+            self.block.drain(..self.start);
+            self.start = 0;
+            let n_kept = self.block.len();
+            let rest = self.source.length() - self.at;
+            let n_read = usize::try_from(rest).map_or(BLOCK_BYTES, |rest| rest.min(BLOCK_BYTES));
+            self.block.resize(n_kept + n_read, 0);
+            self.source.read_at(&mut self.block[n_kept..], self.at)?;
+            self.at += n_read as u64;
+        }
+        Ok(self.start < self.block.len())
+    }
+
+    /// What of the block is to come.
+    fn rest(&self) -> &[u8] {
+        &self.block[self.start..]
+    }
+
+    fn row(&self) -> &[u8] {
+        let rest = self.rest();
+        &rest[..memchr::memchr(b'\n', rest).unwrap_or(rest.len())]
+    }
+
+    fn step(&mut self) {
+        self.start = (self.start + self.row().len() + 1).min(self.block.len());
+        std::mem::swap(&mut self.key, &mut self.key_before);
+        self.key.clear();
+    }
+
+    /// Passes over so many bytes of whole rows.
+    fn pass(&mut self, n_bytes: usize) {
+        let passed = &self.block[self.start..self.start + n_bytes - 1];
+        let last = memchr::memrchr(b'\n', passed).map_or(0, |end| end + 1);
+        self.passed.clear();
+        self.passed.extend_from_slice(&passed[last..]);
+        self.start += n_bytes;
+        self.key.clear();
+    }
+
+    /// Reads the key of the present row, which must be greater than that of the row before it.
+    fn read_key(&mut self, view: View, keys: &mut KeyReader) -> Result<()> {
+        if !self.key.is_empty() {
+            return Ok(());
+        }
+        let mut key = std::mem::take(&mut self.key);
+        let mut read = || -> Option<()> {
+            if !self.passed.is_empty() {
+                keys.encode(&self.passed, &mut self.key_before)?;
+            }
+            keys.encode(self.row(), &mut key)?;
+            (self.key_before < key).then_some(())
+        };
+        let is_in_order = read().is_some();
+        self.passed.clear();
+        self.key = key;
+        if is_in_order {
+            return Ok(());
+        }
+        let offset = self.at - self.rest().len() as u64;
+        let message = format!("no row of `{}` in the order of its key", view.name());
+        Err(Error::line(self.source.path(), self.source.line_number(offset)?, message).hint(NO_VIEW_HINT))
+    }
+}
+
+/// Passes over rows that are the same on both sides.
+fn pass_over_same(old: &mut Rows<'_>, new: &mut Rows<'_>) -> Result<()> {
+    while old.has_row()? && new.has_row()? {
+        let same = common(old.rest(), new.rest());
+        let Some(end) = memchr::memrchr(b'\n', &old.rest()[..same]) else { return Ok(()) };
+        old.pass(end + 1);
+        new.pass(end + 1);
+    }
+    Ok(())
+}
+
+/// How many bytes at the start are the same.
+fn common(one: &[u8], other: &[u8]) -> usize {
+    const STEP: usize = 256;
+    let mut at = 0;
+    while let (Some(a), Some(b)) = (one.get(at..at + STEP), other.get(at..at + STEP)) {
+        if a != b {
+            break;
+        }
+        at += STEP;
+    }
+    at + one[at..].iter().zip(&other[at..]).take_while(|(a, b)| a == b).count()
+}

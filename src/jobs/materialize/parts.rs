@@ -1,0 +1,317 @@
+//! Raw tables too large for the memory: cut into parts that have nothing to do with each other, folded one after the other.
+//!
+//! A part is some components of the identity graph with all their rows, in the order in which they stand in the tables. Its
+//! views are put away as sorted runs, which are merged at the end. What stays in memory whichever way is about 30 bytes a
+//! segment id.
+//!
+//! Of identifiers that rows of several profiles name only the newest row goes to a part, so that no part can be wrong
+//! about another one's.
+
+use std::path::Path;
+
+use super::{Job, merge::merge, record::Made};
+use crate::{
+    collections::local_key_of,
+    error::{Error, Result},
+    identity::extract::identifier_bytes,
+    json::Tape,
+    raw::{external_id_mapping_updates, id_graph_updates, profile_traits_updates},
+    read::spill::{Spill, Spilled},
+    space::commit::STATE,
+    summary::MaterializeSummary,
+    table::{
+        blocks::{BLOCK_BYTES, Block, Meter, Problem, each_block, rows},
+        find::Part,
+        row::{RowReader, not_json},
+        source::Source,
+        write::{Run, Staged, Way, runs, stage},
+    },
+    view::{
+        components::Components,
+        folds::{Folds, Sources},
+    },
+};
+
+/// More parts than these are not made: of each run a piece is in memory while they are merged.
+const MOST_PARTS: u64 = 256;
+
+/// About the memory that folding a file takes.
+pub(super) fn memory_needed(table: &str, part: &Part) -> u64 {
+    let packed = part
+        .path
+        .extension()
+        .is_some_and(|extension| ["gz", "zst"].iter().any(|known| extension.eq_ignore_ascii_case(known)));
+    // Of rows less than a third is kept. Of a space's packed tables only that of which rows may be read again is
+    // unpacked into memory, of foreign ones each.
+    match part.committed {
+        Some(length) if packed && table == profile_traits_updates::TABLE => length + length / 3,
+        Some(length) => length / 3,
+        None => {
+            let length = part.path.metadata().map_or(0, |metadata| metadata.len());
+            if packed { 10 * length } else { length / 3 }
+        }
+    }
+}
+
+/// Folds part by part.
+pub(super) fn fold(
+    job: &Job<'_>,
+    memory: u64,
+    recorded: bool,
+    summary: &mut MaterializeSummary,
+) -> Result<(Made, Staged)> {
+    let Job { options, files, .. } = job;
+    let state = options.out.join(STATE);
+    let folder = if state.is_dir() { &*state } else { &*options.out };
+    files.create_folder(folder)?;
+    let meter = Meter::new(job.progress);
+    let sources = Sources::open(job.tables, job.views, |part| Source::open_large(part, files, folder))?;
+    let n_bytes = sources.n_bytes();
+    summary.bytes = n_bytes;
+    meter.start("cutting raw tables", Some(n_bytes));
+    // A part is in memory as it is, and once more a third of it as its fold.
+    let n_parts = (3 * n_bytes).div_ceil(memory).clamp(2, MOST_PARTS);
+    let spill = Spill::new(folder);
+    let parts = Parts::cut(&sources, n_parts, &spill, options.as_of, &meter, summary)?;
+    let polish = job.columns.polish();
+    let way = Way { files, meter: &meter, polish: polish.as_deref(), digests: false, compress: job.compress };
+    meter.start("folding parts", None);
+    let mut made = Made { views: Vec::new(), profiles: 0, plain: parts.is_plain };
+    let mut all_runs: Vec<Run> = Vec::new();
+    for number in 0..parts.graph.len() {
+        let sources = parts.sources(number, &sources, &options.out)?;
+        let folds = Folds::read(sources, options.as_of, &meter)?;
+        made.profiles += folds.n_survivors();
+        let (_, of_part) = runs(way, &spill, |staging| folds.write(job.views, staging))?;
+        all_runs.extend(of_part);
+    }
+    meter.start("writing views", None);
+    let way = Way { polish: None, digests: recorded, ..way };
+    let (views, staged) = stage(way, &options.out, |staging| merge(job.views, all_runs, staging))?;
+    made.views = views;
+    Ok((made, staged))
+}
+
+/// Rows by part, as they stand in their table.
+type Pieces = Vec<Vec<Spilled>>;
+
+/// The raw tables, cut.
+struct Parts {
+    graph: Pieces,
+    identifiers: Option<Pieces>,
+    traits: Option<Pieces>,
+    is_plain: bool,
+}
+
+impl Parts {
+    fn cut(
+        sources: &Sources,
+        n_parts: u64,
+        spill: &Spill,
+        as_of: Option<i64>,
+        meter: &Meter<'_>,
+        summary: &mut MaterializeSummary,
+    ) -> Result<Self> {
+        let components = Components::read(&sources.graph, BLOCK_BYTES, meter)?;
+        let part_of = |segment_id: &[u8]| part_of(components.of(segment_id), n_parts);
+        let cutting = Cutting { n_parts, spill, as_of, meter };
+        let mut tell = |table: &str, n_rows| {
+            summary.rows_read.insert(table.to_owned(), n_rows);
+        };
+
+        let (graph, n_rows) = cutting.cut(&sources.graph, &[], |line, clean, reader| {
+            let row = reader.read(line, clean)?;
+            Ok((part_of(&row.name(0)?), row.clock.was_there(as_of)))
+        })?;
+        tell(id_graph_updates::TABLE, n_rows);
+
+        let traits = sources.traits.as_ref().map(|sources| {
+            cutting.cut(sources, &[], |line, clean, reader| {
+                let row = reader.read(line, clean)?;
+                let part = (part_of(&row.name(0)?), row.clock.was_there(as_of));
+                // Later the row is read as a whole, where its place is no longer known.
+                Tape::default().read(line).map_err(not_json)?;
+                Ok(part)
+            })
+        });
+        let traits = traits.transpose()?.map(|(pieces, n_rows)| {
+            tell(profile_traits_updates::TABLE, n_rows);
+            pieces
+        });
+
+        let mut is_plain = true;
+        let mut cut_identifiers = |sources: &Vec<Source>| -> Result<Pieces> {
+            let superseded = cutting.superseded(sources)?;
+            let mut removed = std::sync::atomic::AtomicBool::new(false);
+            let (pieces, n_rows) = cutting.cut(sources, &superseded, |line, clean, reader| {
+                let row = reader.read(line, clean)?;
+                let operation = row.text(1)?;
+                let is_removed =
+                    operation.is_some_and(|operation| operation.eq_ignore_ascii_case(b"removed"));
+                let part = if is_removed {
+                    removed.store(true, std::sync::atomic::Ordering::Relaxed);
+                    0
+                } else {
+                    part_of(&row.name(0)?)
+                };
+                Ok((part, row.clock.was_there(as_of)))
+            })?;
+            is_plain = superseded.is_empty() && !*removed.get_mut();
+            tell(external_id_mapping_updates::TABLE, n_rows);
+            Ok(pieces)
+        };
+        let identifiers = sources.identifiers.as_ref().map(&mut cut_identifiers).transpose()?;
+        Ok(Self { graph, identifiers, traits, is_plain })
+    }
+
+    /// The rows of a part, taken back.
+    fn sources(&self, number: usize, of: &Sources, folder: &Path) -> Result<Sources> {
+        let take = |pieces: &Pieces, of: &[Source]| -> Result<Vec<Source>> {
+            let mut bytes = Vec::new();
+            let mut piece = Vec::new();
+            for spilled in &pieces[number] {
+                spilled.take(&mut piece).map_err(|e| Error::io("read back from", folder, e))?;
+                bytes.extend_from_slice(&piece);
+            }
+            let path = of.first().map_or(folder, |source| source.path());
+            Ok(vec![Source::of_bytes(path, bytes)])
+        };
+        let maybe = |pieces: &Option<Pieces>, of: &Option<Vec<Source>>| {
+            pieces.as_ref().map(|pieces| take(pieces, of.as_deref().unwrap_or_default())).transpose()
+        };
+        Ok(Sources {
+            graph: take(&self.graph, &of.graph)?,
+            identifiers: maybe(&self.identifiers, &of.identifiers)?,
+            traits: maybe(&self.traits, &of.traits)?,
+        })
+    }
+}
+
+/// The low bits of a key find it in tables, the high ones its part.
+fn part_of(key: u128, n_parts: u64) -> usize {
+    usize::try_from((key >> 64) % u128::from(n_parts)).expect("parts are few")
+}
+
+/// What cutting the tables has in common.
+struct Cutting<'a> {
+    n_parts: u64,
+    spill: &'a Spill,
+    as_of: Option<i64>,
+    meter: &'a Meter<'a>,
+}
+
+/// Rows of a part wait for so many bytes before they are put away.
+const WAITING: usize = 1 << 16;
+
+impl Cutting<'_> {
+    /// Puts away every row that was there by its part, but for some by their number; says how many rows there are.
+    fn cut(
+        &self,
+        sources: &[Source],
+        without: &[u64],
+        part_of: impl Fn(&[u8], bool, &mut RowReader<2>) -> Result<(usize, bool), Problem> + Sync,
+    ) -> Result<(Pieces, u64)> {
+        let parse = |block: Block<'_>| {
+            let mut reader = RowReader::new(["segment_id", "__operation"]);
+            let mut lines = Vec::with_capacity(block.n_rows_about());
+            let mut texts = Vec::with_capacity(block.text.len());
+            for (at, line) in rows(block.text) {
+                let part = part_of(line, block.clean, &mut reader).map_err(|problem| (at, problem))?;
+                texts.extend_from_slice(line);
+                texts.push(b'\n');
+                lines.push((part, texts.len()));
+            }
+            Ok((lines, texts))
+        };
+        let mut waiting = vec![Vec::new(); usize::try_from(self.n_parts).expect("parts are few")];
+        let mut pieces: Pieces = waiting.iter().map(|_| Vec::new()).collect();
+        let mut without = without.iter().peekable();
+        let mut n_rows = 0;
+        each_block(sources, BLOCK_BYTES, self.meter, parse, |(lines, texts)| {
+            let mut start = 0;
+            for ((part, was_there), end) in lines {
+                let is_out = without.next_if_eq(&&n_rows).is_some();
+                if was_there && !is_out {
+                    waiting[part].extend_from_slice(&texts[start..end]);
+                    if WAITING <= waiting[part].len() {
+                        pieces[part].push(self.spill.put(&waiting[part])?);
+                        waiting[part].clear();
+                    }
+                }
+                start = end;
+                n_rows += 1;
+            }
+            Ok(())
+        })?;
+        for (waiting, pieces) in waiting.iter().zip(&mut pieces).filter(|(waiting, _)| !waiting.is_empty()) {
+            pieces.push(self.spill.put(waiting)?);
+        }
+        Ok((pieces, n_rows))
+    }
+
+    /// The numbers of rows of identifiers for which there is a newer row. Found part by part, by the identifier.
+    fn superseded(&self, sources: &[Source]) -> Result<Vec<u64>> {
+        let parse = |block: Block<'_>| {
+            let mut reader = RowReader::new(["external_id_type", "external_id_value", "external_id_hash"]);
+            let mut key = Vec::new();
+            let mut known = Vec::with_capacity(block.n_rows_about());
+            for (at, line) in rows(block.text) {
+                let mut read = || -> Result<_, Problem> {
+                    let row = reader.read(line, block.clean)?;
+                    let (kind, value) = (row.name(0)?, row.needed(1)?);
+                    row.text(2)?;
+                    let kind = std::str::from_utf8(&kind).unwrap_or_default();
+                    let key = local_key_of(identifier_bytes(&mut key, kind, &value));
+                    Ok((key, row.clock.order(), row.clock.was_there(self.as_of)))
+                };
+                known.push(read().map_err(|problem| (at, problem))?);
+            }
+            Ok(known)
+        };
+        let mut waiting = vec![Vec::new(); usize::try_from(self.n_parts).expect("parts are few")];
+        let mut pieces: Pieces = waiting.iter().map(|_| Vec::new()).collect();
+        let mut number: u64 = 0;
+        each_block(sources, BLOCK_BYTES, self.meter, parse, |known| {
+            for (key, (seq, uuid_ts), was_there) in known {
+                if was_there {
+                    let part = part_of(key, self.n_parts);
+                    let bytes: &mut Vec<u8> = &mut waiting[part];
+                    bytes.extend_from_slice(&key.to_le_bytes());
+                    bytes.extend_from_slice(&seq.to_le_bytes());
+                    bytes.extend_from_slice(&uuid_ts.to_le_bytes());
+                    bytes.extend_from_slice(&number.to_le_bytes());
+                    if WAITING <= bytes.len() {
+                        pieces[part].push(self.spill.put(bytes)?);
+                        bytes.clear();
+                    }
+                }
+                number += 1;
+            }
+            Ok(())
+        })?;
+        let mut superseded = Vec::new();
+        for (waiting, pieces) in waiting.iter().zip(&pieces) {
+            let mut rows: Vec<(u128, u64, i64, u64)> = Vec::new();
+            let mut take = |bytes: &[u8]| {
+                rows.extend(bytes.as_chunks::<40>().0.iter().map(|row| {
+                    let number =
+                        |at: usize| u64::from_le_bytes(*row[at..].first_chunk().expect("a row has 40 bytes"));
+                    let key = u128::from(number(0)) | u128::from(number(8)) << 64;
+                    (key, number(16), number(24).cast_signed(), number(32))
+                }));
+            };
+            let mut piece = Vec::new();
+            for spilled in pieces {
+                let path = sources.first().map_or(Path::new(""), |source| source.path());
+                spilled.take(&mut piece).map_err(|e| Error::io("read back rows of", path, e))?;
+                take(&piece);
+            }
+            take(waiting);
+            rows.sort_unstable();
+            let older = rows.windows(2).filter(|pair| pair[0].0 == pair[1].0).map(|pair| pair[0].3);
+            superseded.extend(older);
+        }
+        superseded.sort_unstable();
+        Ok(superseded)
+    }
+}

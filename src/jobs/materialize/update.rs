@@ -1,0 +1,336 @@
+//! Views brought up to date with the rows that were added to the raw tables since.
+//!
+//! The profiles that new rows touch are folded from all their raw rows, old and new, by the same code that folds everything;
+//! their rows in the old views are replaced by what comes out. So the result is that of folding all anew, byte for byte.
+//! Wherever something is not as it should be, nothing is done here, and all is folded anew.
+
+use std::{collections::BTreeMap, path::Path};
+
+use rayon::prelude::*;
+
+use super::{
+    Job,
+    record::{Base, Made},
+    splice::{Edit, Spliced, splice},
+    touched::{Touched, rows_behind},
+};
+use crate::{
+    error::{Error, Result},
+    jobs::ingest::default_memory,
+    raw::{external_id_mapping_updates, id_graph_updates, profile_traits_updates},
+    read::{digest::Digest, spill::Spill},
+    space::{commit::STATE, manifest::ViewState},
+    summary::{Fold, MaterializeSummary},
+    table::{
+        blocks::Meter,
+        find::{Part, file_of},
+        source::Source,
+        write::{Run, Staged, Way, Written, runs, stage},
+    },
+    view::{
+        View,
+        folds::{Folds, Sources},
+        row_key::{KeyReader, push_part},
+    },
+};
+
+/// More new bytes are not worth the trouble where they are a good part of all.
+const FEW_BYTES: u64 = 4 << 20;
+
+/// Brings views up to date; `None` where that cannot be done for sure.
+pub(super) fn update(
+    job: &Job<'_>,
+    base: &Base<'_>,
+    summary: &mut MaterializeSummary,
+) -> Result<Option<(Made, Option<Staged>)>> {
+    let meter = Meter::new(job.progress);
+    let Some(old) = Old::open(job, base)? else { return Ok(None) };
+    let Some(raw) = Raw::open(job, base)? else { return Ok(None) };
+    if raw.n_new_bytes() == 0 {
+        meter.start("checking views", Some(old.views.iter().map(|(_, _, source)| source.length()).sum()));
+        let made = old.if_whole(base, &meter)?;
+        if made.is_some() {
+            summary.fold = Fold::Current;
+        }
+        return Ok(made.map(|made| (made, None)));
+    }
+    let memory = job.options.memory.unwrap_or_else(default_memory);
+    if FEW_BYTES.max(raw.n_bytes() / 2).min(memory / 3) < raw.n_new_bytes() {
+        return Ok(None);
+    }
+    meter.start("looking for touched profiles", Some(old.merges.length() + raw.n_bytes()));
+    let behind = raw.behind()?;
+    let new: Vec<&[Source]> = behind.values().map(std::slice::from_ref).collect();
+    let Some(touched) = Touched::find(&new, &old.merges, base.merges.rows, &meter)? else { return Ok(None) };
+    let share = raw.n_bytes() / (1 + base.merges.rows) * touched.texts().len() as u64;
+    if memory / 3 < share {
+        return Ok(None);
+    }
+    let mut n_known = 0;
+    // A table without a row is there all the same: views are made of it.
+    let mut tables: BTreeMap<&str, Vec<Source>> = base.raw.keys().map(|&table| (table, Vec::new())).collect();
+    for (&table, (source, _)) in &raw.tables {
+        let mut rows = Vec::new();
+        if let Some(source) = raw.reflected(table)? {
+            rows = touched.rows_of(&source, &meter)?;
+        }
+        if table == external_id_mapping_updates::TABLE {
+            n_known = memchr::memchr_iter(b'\n', &rows).count() as u64;
+        }
+        tables.insert(table, vec![Source::of_bytes(source.path(), rows)]);
+    }
+    for (table, source) in behind {
+        tables.entry(table).or_default().push(source);
+    }
+    let sources = Sources {
+        graph: tables.remove(id_graph_updates::TABLE).unwrap_or_default(),
+        identifiers: tables.remove(external_id_mapping_updates::TABLE),
+        traits: tables.remove(profile_traits_updates::TABLE),
+    };
+    // What is wrong with a row is told by the fold of everything, which knows its line.
+    let folds = match Folds::read(sources, None, &meter) {
+        Err(error) if !error.interrupted() => return Ok(None),
+        folds => folds?,
+    };
+    let stays_inside = (0..folds.segments.len()).all(|segment| touched.has(folds.segments.text(segment)));
+    if !stays_inside || !folds.is_plain() {
+        return Ok(None);
+    }
+    meter.start("updating views", None);
+    let Some((views, staged)) = old.splice(job, &folds, &touched, (n_known, &raw), &meter)? else {
+        return Ok(None);
+    };
+    summary.fold = Fold::Incremental;
+    summary.bytes = folds.n_bytes;
+    summary.rows_read =
+        folds.rows_read().into_iter().map(|(table, n_rows)| (table.to_owned(), n_rows)).collect();
+    let profiles = base.merges.profiles + folds.n_survivors() - touched.n_profiles.min(base.merges.profiles);
+    Ok(Some((Made { views, profiles, plain: true }, Some(staged))))
+}
+
+/// The views as they are now, and those of them that were written.
+type Updated = (Vec<(View, Written)>, Staged);
+
+/// The views that are there, opened.
+struct Old<'b> {
+    views: Vec<(View, &'b ViewState, Source)>,
+    merges: Source,
+}
+
+impl<'b> Old<'b> {
+    /// `None` where a file is missing or has another length than it had.
+    fn open(job: &Job<'_>, base: &Base<'b>) -> Result<Option<Self>> {
+        let open = |view: View, state: &ViewState| -> Result<Option<Source>> {
+            let path = file_of(&job.options.out, view.name(), job.compress);
+            let length = if job.compress.is_none() { Some(state.bytes) } else { state.stored };
+            if !path.is_file() || path.metadata().ok().map(|file| file.len()) != length {
+                return Ok(None);
+            }
+            Source::open(&Part { path, committed: None }, job.files).map(Some)
+        };
+        let Some(merges) = open(View::ProfileMerges, base.merges)? else { return Ok(None) };
+        let mut views = Vec::new();
+        // Who was one profile is read from a view that may be none of those that are made: then nobody else looks at it.
+        let is_made = base.views.iter().any(|(view, _)| *view == View::ProfileMerges);
+        if !is_made && digest_of(&merges, &Meter::new(job.progress))? != base.merges.digest {
+            return Ok(None);
+        }
+        for &(view, state) in &base.views {
+            let Some(source) = open(view, state)? else { return Ok(None) };
+            views.push((view, state, source));
+        }
+        Ok(Some(Self { views, merges }))
+    }
+
+    /// What was made before, where all files are as they were written.
+    fn if_whole(&self, base: &Base<'_>, meter: &Meter<'_>) -> Result<Option<Made>> {
+        let digests: Vec<Result<bool>> = self
+            .views
+            .par_iter()
+            .with_max_len(1)
+            .map(|(_, state, source)| Ok(digest_of(source, meter)? == state.digest))
+            .collect();
+        let whole = digests.into_iter().collect::<Result<Vec<bool>>>()?;
+        let views = self.views.iter().map(|(view, state, _)| (*view, written(state)));
+        let made = Made { views: views.collect(), profiles: base.merges.profiles, plain: true };
+        Ok(whole.into_iter().all(|whole| whole).then_some(made))
+    }
+
+    /// Writes the views with the rows of touched profiles replaced. `None` where a file is not as it was written.
+    fn splice(
+        &self,
+        job: &Job<'_>,
+        folds: &Folds,
+        touched: &Touched,
+        (n_known, raw): (u64, &Raw),
+        meter: &Meter<'_>,
+    ) -> Result<Option<Updated>> {
+        let polish = job.columns.polish();
+        let way =
+            Way { files: job.files, meter, polish: polish.as_deref(), digests: true, compress: job.compress };
+        let spill = Spill::new(&job.options.raw.join(STATE));
+        let (n_rows, runs) = runs(way, &spill, |staging| folds.write(job.views, staging))?;
+        let (views, staged) = stage(way, &job.options.out, |staging| {
+            let spliced: Vec<Result<Option<(View, Written)>>> = self
+                .views
+                .par_iter()
+                .with_max_len(1)
+                .map(|(view, state, source)| {
+                    if !raw.has_more_for(*view) {
+                        let is_whole = digest_of(source, meter)? == state.digest;
+                        return Ok(is_whole.then(|| (*view, written(state))));
+                    }
+                    let n_new = n_rows.iter().find(|(other, _)| other == view).map_or(0, |(_, new)| new.rows);
+                    let run = runs.iter().find(|run| run.view == view.name());
+                    let rows = run.map(take).transpose()?.unwrap_or_default();
+                    let Some((edits, mut keys)) = edits(*view, &rows, touched) else { return Ok(None) };
+                    let mut out = staging.open(view.name())?;
+                    let spliced = splice(source, &rows, &edits, &mut keys, &mut out)?;
+                    let Some(Spliced { n_removed, digest }) = spliced else { return Ok(None) };
+                    // An identifier that is new to the profile must be new to all.
+                    let of_identifiers = matches!(view, View::ExternalIdMapping | View::UserIdentifiers);
+                    if digest != state.digest || of_identifiers && n_removed != n_known {
+                        return Ok(None);
+                    }
+                    meter.advance(0)?;
+                    Ok(Some((*view, staging.close(out, state.rows + n_new - n_removed)?)))
+                })
+                .collect();
+            let spliced: Vec<Option<(View, Written)>> = spliced.into_iter().collect::<Result<_>>()?;
+            Ok(spliced.into_iter().collect::<Option<Vec<_>>>())
+        })?;
+        Ok(views.map(|views| (views, staged)))
+    }
+}
+
+/// The raw tables that the views are made of, each with the bytes that the old views reflect.
+struct Raw {
+    tables: BTreeMap<&'static str, (Source, u64)>,
+    parts: BTreeMap<&'static str, Part>,
+    files: crate::files::Files,
+}
+
+impl Raw {
+    fn open(job: &Job<'_>, base: &Base<'_>) -> Result<Option<Self>> {
+        let mut raw = Self { tables: BTreeMap::new(), parts: BTreeMap::new(), files: job.files.clone() };
+        for table in job.tables.iter().filter(|table| base.raw.contains_key(table.name)) {
+            let reflected = base.raw[table.name].bytes;
+            match &table.parts[..] {
+                [] if reflected == 0 => {}
+                [part] => {
+                    let source = Source::open(part, job.files)?;
+                    // A table that is packed in another way than ours is none of ours.
+                    if source.in_memory().is_some() || source.length() < reflected {
+                        return Ok(None);
+                    }
+                    raw.parts.insert(table.name, part.clone());
+                    raw.tables.insert(table.name, (source, reflected));
+                }
+                _ => return Ok(None),
+            }
+        }
+        Ok(Some(raw))
+    }
+
+    fn n_bytes(&self) -> u64 {
+        self.tables.values().map(|(source, _)| source.length()).sum()
+    }
+
+    fn n_new_bytes(&self) -> u64 {
+        self.tables.values().map(|(source, reflected)| source.length() - reflected).sum()
+    }
+
+    /// Whether there are new rows of which a view is made.
+    fn has_more_for(&self, view: View) -> bool {
+        let tables = view.tables().iter().filter_map(|table| self.tables.get(table));
+        tables.into_iter().any(|(source, reflected)| *reflected < source.length())
+    }
+
+    /// The new rows, by table.
+    fn behind(&self) -> Result<BTreeMap<&'static str, Source>> {
+        let behind = self.tables.iter().map(|(&table, (source, reflected))| {
+            Ok((table, Source::of_bytes(source.path(), rows_behind(source, *reflected)?)))
+        });
+        behind.collect()
+    }
+
+    /// The rows that the old views reflect.
+    fn reflected(&self, table: &str) -> Result<Option<Source>> {
+        let (Some(part), Some((_, reflected))) = (self.parts.get(table), self.tables.get(table)) else {
+            return Ok(None);
+        };
+        if *reflected == 0 {
+            return Ok(None);
+        }
+        Source::open(&Part { committed: Some(*reflected), ..part.clone() }, &self.files).map(Some)
+    }
+}
+
+/// The edits that bring a view up to date, and what reads the keys of its rows as far as they go.
+fn edits(view: View, rows: &[u8], touched: &Touched) -> Option<(Vec<Edit>, KeyReader)> {
+    let lines = memchr::memchr_iter(b'\n', rows).scan(0, |start, end| {
+        let line = *start..end + 1;
+        *start = end + 1;
+        Some(line)
+    });
+    let mut edits: Vec<Edit> = Vec::new();
+    if view == View::ExternalIdMapping {
+        let mut keys = KeyReader::new(view);
+        for line in lines {
+            let mut key = Vec::new();
+            keys.encode(&rows[line.start..line.end - 1], &mut key)?;
+            edits.push(Edit { key, rows: line });
+        }
+        return Some((edits, keys));
+    }
+    // All other views have the profile, or the segment id, first in their key.
+    let mut keys = KeyReader::of_first(view);
+    for text in touched.texts() {
+        let mut key = Vec::new();
+        push_part(&mut key, text);
+        edits.push(Edit { key, rows: 0..0 });
+    }
+    let mut at = 0;
+    let mut key = Vec::new();
+    for line in lines {
+        keys.encode(&rows[line.start..line.end - 1], &mut key)?;
+        while edits.get(at)?.key < key {
+            at += 1;
+        }
+        let edit = &mut edits[at];
+        if edit.key != key {
+            return None;
+        }
+        edit.rows = if edit.rows.is_empty() { line } else { edit.rows.start..line.end };
+    }
+    Some((edits, keys))
+}
+
+fn take(run: &Run) -> Result<Vec<u8>> {
+    let mut rows = Vec::new();
+    let mut bytes = Vec::new();
+    for piece in &run.pieces {
+        piece.take(&mut bytes).map_err(|e| Error::io("read back", Path::new(&run.view), e))?;
+        rows.extend_from_slice(&bytes);
+    }
+    Ok(rows)
+}
+
+fn digest_of(source: &Source, meter: &Meter<'_>) -> Result<String> {
+    let mut digest = Digest::default();
+    let mut bytes = Vec::new();
+    let mut at = 0;
+    while at < source.length() {
+        let n_bytes = usize::try_from(source.length() - at).map_or(1 << 20, |rest| rest.min(1 << 20));
+        bytes.resize(n_bytes, 0);
+        source.read_at(&mut bytes, at)?;
+        digest.update(&bytes);
+        at += n_bytes as u64;
+        meter.advance(n_bytes as u64)?;
+    }
+    Ok(digest.hex())
+}
+
+fn written(state: &ViewState) -> Written {
+    Written { rows: state.rows, bytes: state.bytes, digest: state.digest.clone(), stored: state.stored }
+}

@@ -1,0 +1,141 @@
+//! Which bytes of a table were written under which rules.
+
+use std::{collections::BTreeMap, path::Path};
+
+use super::identifiers::{TYPES, VIOLATION_COLUMNS};
+use crate::{
+    config::{self, rules::Normalize},
+    raw::identity_violations,
+    space::manifest::{Job, Manifest, Run},
+};
+
+/// What the rules of a run say about identifiers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct RunRules {
+    /// Of each of [`TYPES`].
+    pub(super) normalize: [Normalize; 2],
+}
+
+impl RunRules {
+    /// Returns `None` if violations or columns of them were left out.
+    fn of(text: &str) -> Option<Self> {
+        let rules = config::parse(text, Path::new("the config in the manifest")).ok()?;
+        let table = identity_violations::TABLE;
+        let has_violations = rules.tables.has(table)
+            && VIOLATION_COLUMNS.iter().all(|column| rules.columns.has(&format!("{table}.{column}")));
+        has_violations.then(|| Self { normalize: TYPES.map(|name| rules.of_type(name).normalize) })
+    }
+}
+
+/// The bytes of a table by rules: each entry says where they end, and the rules if they are known.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Spans(Vec<(u64, Option<RunRules>)>);
+
+impl Spans {
+    /// Returns the spans of all tables.
+    pub(super) fn of(manifest: &Manifest) -> BTreeMap<&str, Self> {
+        let mut spans: BTreeMap<&str, Self> = BTreeMap::new();
+        let mut known = BTreeMap::new();
+        let mut runs: Vec<&Run> = Vec::new();
+        for run in &manifest.runs {
+            runs.push(run);
+            if let Some(after) = &run.after {
+                let rules = rules_of(&runs, manifest, &mut known);
+                for (name, state) in &after.tables {
+                    spans.entry(name).or_default().add(state.bytes, rules);
+                }
+                runs.clear();
+            }
+        }
+        // An earlier version of the program recorded nothing.
+        let rules = rules_of(&runs, manifest, &mut known);
+        for (name, state) in &manifest.tables {
+            spans.entry(name).or_default().add(state.bytes, rules);
+        }
+        spans
+    }
+
+    fn add(&mut self, end: u64, rules: Option<RunRules>) {
+        if self.0.last().map_or(0, |last| last.0) < end {
+            self.0.push((end, rules));
+        }
+    }
+
+    /// The rules under which the row at an offset was written.
+    pub(super) fn rules_at(&self, offset: u64) -> Option<RunRules> {
+        let number = self.0.partition_point(|span| span.0 <= offset);
+        self.0.get(number)?.1
+    }
+
+    /// Whether there are rules for any row.
+    pub(super) fn any(&self) -> bool {
+        self.0.iter().any(|span| span.1.is_some())
+    }
+}
+
+/// The rules of runs, if they are the same and known. Adopted rows were written under unknown ones.
+fn rules_of<'a>(
+    runs: &[&'a Run],
+    manifest: &Manifest,
+    known: &mut BTreeMap<&'a str, Option<RunRules>>,
+) -> Option<RunRules> {
+    let mut digests = runs.iter().filter(|run| run.job == Job::Ingest).map(|run| run.config.as_str());
+    let digest = digests.next()?;
+    if digests.any(|other| other != digest) || runs.iter().any(|run| run.job == Job::BackfillRaw) {
+        return None;
+    }
+    *known.entry(digest).or_insert_with(|| RunRules::of(manifest.rules_text(digest)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::rules::Rules,
+        space::{
+            history::After,
+            manifest::{ConfigUsed, TableState},
+        },
+    };
+
+    fn rules(normalize: &str) -> ConfigUsed {
+        let text = format!("[identity.types.user_id]\nnormalize = \"{normalize}\"\n");
+        ConfigUsed::of(&config::parse(&text, Path::new("test")).unwrap())
+    }
+
+    fn run(job: Job, config: &ConfigUsed, bytes: Option<u64>) -> Run {
+        let table = |bytes| TableState { bytes, ..TableState::default() };
+        let after = bytes.map(|bytes| After {
+            tables: BTreeMap::from([("pages".to_owned(), table(bytes))]),
+            ..After::default()
+        });
+        Run { job, config: config.digest.clone(), after, ..Run::default() }
+    }
+
+    #[test]
+    fn runs_that_are_not_recorded_one_by_one_share_their_rules_or_have_none() {
+        let (old, new) = (rules("lowercase"), rules("trim"));
+        let mut manifest = Manifest { config: Some(new.clone()), ..Manifest::default() };
+        manifest.rules.insert(old.digest.clone(), old.text.clone());
+        manifest.runs = vec![
+            run(Job::BackfillRaw, &ConfigUsed::of(&Rules::default()), Some(10)),
+            run(Job::Ingest, &old, None),
+            run(Job::Ingest, &old, Some(20)),
+            run(Job::Ingest, &old, None),
+            run(Job::Ingest, &new, Some(30)),
+            run(Job::BackfillEvents, &old, None),
+            run(Job::Ingest, &new, Some(40)),
+        ];
+        let bytes = |bytes| TableState { bytes, ..TableState::default() };
+        manifest.tables.insert("pages".to_owned(), bytes(50));
+        let (old, new) = (RunRules::of(&old.text), RunRules::of(&new.text));
+        assert!(old.is_some() && new.is_some() && old != new);
+        let spans = Spans::of(&manifest);
+        assert_eq!(spans["pages"], Spans(vec![(10, None), (20, old), (30, None), (40, new), (50, None)]));
+        for (offset, expected) in
+            [(0, None), (9, None), (10, old), (19, old), (20, None), (39, new), (60, None)]
+        {
+            assert_eq!(spans["pages"].rules_at(offset), expected, "{offset}");
+        }
+    }
+}

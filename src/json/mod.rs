@@ -1,0 +1,569 @@
+//! One line of JSON as a flat list of tokens that point into the line.
+//!
+//! Reading a dump is a quarter of all work, and what follows needs the bytes of every value: this scanner walks a line
+//! once, checks it as strictly as `serde_json` (the two are held against each other in the tests) and leaves tokens from
+//! which fields are found and columns rendered without a second walk and without building a tree.
+
+pub mod marks;
+pub mod values;
+
+use std::borrow::Cow;
+
+use crate::{
+    bytes::{push_piece, same},
+    json::marks::{Marks, plain_run},
+};
+
+/// What is wrong with a line that holds more than one value.
+pub const MORE: &str = "something stands behind the value";
+
+/// What a token is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `null`
+    Null,
+    /// `true`
+    True,
+    /// `false`
+    False,
+    /// A number without fraction and exponent.
+    Integer,
+    /// Any other number.
+    Number,
+    /// A string without a backslash in it; the span leaves the quotes out.
+    Plain,
+    /// A string with a backslash in it; the span leaves the quotes out.
+    Escaped,
+    /// An object: its members follow as key, value, key, value.
+    Object,
+    /// An array: its items follow.
+    Array,
+}
+
+/// A value, or a key: its bytes, and where the next token that is not inside it stands.
+#[derive(Debug, Clone, Copy)]
+pub struct Token {
+    /// First byte in the text.
+    pub start: u32,
+    /// Behind the last byte in the text.
+    pub end: u32,
+    /// Index of the token behind this value.
+    pub next: u32,
+    /// What it is.
+    pub kind: Kind,
+}
+
+/// Why a line is not JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JsonError {
+    /// Byte in the line where it shows, counted from 0.
+    pub at: usize,
+    /// What was met, lower case.
+    pub message: &'static str,
+}
+
+/// Arrays and objects may stand inside each other this deep.
+pub const MAX_DEPTH: usize = 128;
+
+/// The tokens of one text. Reused from line to line.
+#[derive(Debug, Default)]
+pub struct Tape {
+    /// The tokens, the outermost value first.
+    pub tokens: Vec<Token>,
+    open: Vec<u32>,
+    marks: Marks,
+}
+
+impl Tape {
+    /// Reads a text of exactly one JSON value, white space around it allowed. The text must be UTF-8.
+    pub fn read(&mut self, text: &[u8]) -> Result<(), JsonError> {
+        self.tokens.clear();
+        self.open.clear();
+        if u32::try_from(text.len()).is_err() {
+            return Err(JsonError { at: 0, message: "4 GiB of text or more" });
+        }
+        self.marks.read(text);
+        let mut at = skip_space(text, 0);
+        'value: loop {
+            // A value begins at `at`.
+            let index = self.tokens.len();
+            match text.get(at) {
+                Some(b'"') => at = self.string(text, at)?,
+                Some(b'{') => {
+                    self.enter(Kind::Object, at)?;
+                    at = skip_space(text, at + 1);
+                    if text.get(at) != Some(&b'}') {
+                        at = self.key(text, at)?;
+                        continue 'value;
+                    }
+                    at += 1;
+                    self.leave(at);
+                }
+                Some(b'[') => {
+                    self.enter(Kind::Array, at)?;
+                    at = skip_space(text, at + 1);
+                    if text.get(at) != Some(&b']') {
+                        continue 'value;
+                    }
+                    at += 1;
+                    self.leave(at);
+                }
+                Some(b'-' | b'0'..=b'9') => at = self.number(text, at)?,
+                Some(b't') => at = self.word(text, at, b"true", Kind::True)?,
+                Some(b'f') => at = self.word(text, at, b"false", Kind::False)?,
+                Some(b'n') => at = self.word(text, at, b"null", Kind::Null)?,
+                Some(_) => return Err(JsonError { at, message: "expected a value" }),
+                None => return Err(JsonError { at, message: "the text ends where a value should stand" }),
+            }
+            debug_assert!(index < self.tokens.len());
+            // Behind a value: a comma, a closing bracket, or the end.
+            loop {
+                at = skip_space(text, at);
+                let Some(&open) = self.open.last() else {
+                    return if at == text.len() { Ok(()) } else { Err(JsonError { at, message: MORE }) };
+                };
+                let in_object = self.tokens[open as usize].kind == Kind::Object;
+                match text.get(at) {
+                    Some(b',') => {
+                        at = skip_space(text, at + 1);
+                        if in_object {
+                            at = self.key(text, at)?;
+                        }
+                        continue 'value;
+                    }
+                    Some(b'}') if in_object => at += 1,
+                    Some(b']') if !in_object => at += 1,
+                    Some(_) => {
+                        return Err(JsonError { at, message: "expected a comma or a closing bracket" });
+                    }
+                    None => return Err(JsonError { at, message: "the text ends inside an object or array" }),
+                }
+                self.leave(at);
+            }
+        }
+    }
+
+    #[inline]
+    fn push(&mut self, kind: Kind, start: usize, end: usize) {
+        let next = position(self.tokens.len() + 1);
+        self.tokens.push(Token { start: position(start), end: position(end), next, kind });
+    }
+
+    fn enter(&mut self, kind: Kind, at: usize) -> Result<(), JsonError> {
+        if self.open.len() == MAX_DEPTH {
+            return Err(JsonError { at, message: "nested deeper than 128" });
+        }
+        self.open.push(position(self.tokens.len()));
+        self.push(kind, at, at);
+        Ok(())
+    }
+
+    fn leave(&mut self, end: usize) {
+        if let Some(open) = self.open.pop() {
+            let next = position(self.tokens.len());
+            let token = &mut self.tokens[open as usize];
+            token.end = position(end);
+            token.next = next;
+        }
+    }
+
+    /// A key, its colon and the white space behind it.
+    #[inline]
+    fn key(&mut self, text: &[u8], at: usize) -> Result<usize, JsonError> {
+        if text.get(at) != Some(&b'"') {
+            return Err(JsonError { at, message: "expected a key in quotes" });
+        }
+        let at = skip_space(text, self.string(text, at)?);
+        if text.get(at) != Some(&b':') {
+            return Err(JsonError { at, message: "expected a colon behind the key" });
+        }
+        Ok(skip_space(text, at + 1))
+    }
+
+    /// A string; most have no escapes in them.
+    #[inline]
+    fn string(&mut self, text: &[u8], quote: usize) -> Result<usize, JsonError> {
+        let start = quote + 1;
+        let at = self.marks.next(start);
+        if text.get(at) == Some(&b'"') {
+            self.push(Kind::Plain, start, at);
+            return Ok(at + 1);
+        }
+        self.escaped_string(text, start, at)
+    }
+
+    #[inline(never)]
+    fn escaped_string(&mut self, text: &[u8], start: usize, mut at: usize) -> Result<usize, JsonError> {
+        loop {
+            match text.get(at) {
+                Some(b'"') => {
+                    self.push(Kind::Escaped, start, at);
+                    return Ok(at + 1);
+                }
+                Some(b'\\') => at = self.marks.next(escape(text, at)?),
+                Some(_) => return Err(JsonError { at, message: "a control character stands in a string" }),
+                None => return Err(JsonError { at, message: "the text ends inside a string" }),
+            }
+        }
+    }
+
+    fn number(&mut self, text: &[u8], start: usize) -> Result<usize, JsonError> {
+        let mut at = start + usize::from(text[start] == b'-');
+        let mut kind = Kind::Integer;
+        match text.get(at) {
+            Some(b'0') => at += 1,
+            Some(b'1'..=b'9') => at = skip_digits(text, at),
+            _ => return Err(JsonError { at, message: "expected a digit" }),
+        }
+        if text.get(at) == Some(&b'.') {
+            kind = Kind::Number;
+            at = some_digits(text, at + 1)?;
+        }
+        if matches!(text.get(at), Some(b'e' | b'E')) {
+            kind = Kind::Number;
+            at += 1 + usize::from(matches!(text.get(at + 1), Some(b'+' | b'-')));
+            at = some_digits(text, at)?;
+        }
+        self.push(kind, start, at);
+        Ok(at)
+    }
+
+    fn word(&mut self, text: &[u8], at: usize, word: &[u8], kind: Kind) -> Result<usize, JsonError> {
+        if !text[at..].starts_with(word) {
+            return Err(JsonError { at, message: "expected a value" });
+        }
+        self.push(kind, at, at + word.len());
+        Ok(at + word.len())
+    }
+}
+
+/// Whether texts are short enough is asked once, before.
+#[expect(clippy::cast_possible_truncation, reason = "asked before")]
+fn position(at: usize) -> u32 {
+    at as u32
+}
+
+#[inline]
+fn skip_space(text: &[u8], mut at: usize) -> usize {
+    // Mostly there is none.
+    if text.get(at).is_some_and(|&byte| b' ' < byte) {
+        return at;
+    }
+    while let Some(b' ' | b'\t' | b'\r' | b'\n') = text.get(at) {
+        at += 1;
+    }
+    at
+}
+
+fn skip_digits(text: &[u8], mut at: usize) -> usize {
+    while let Some(b'0'..=b'9') = text.get(at) {
+        at += 1;
+    }
+    at
+}
+
+fn some_digits(text: &[u8], at: usize) -> Result<usize, JsonError> {
+    let end = skip_digits(text, at);
+    if at < end { Ok(end) } else { Err(JsonError { at, message: "expected a digit" }) }
+}
+
+/// Whether a text stands in JSON as it is.
+#[must_use]
+pub fn is_plain(text: &[u8]) -> bool {
+    plain_run(text, 0) == text.len()
+}
+
+/// Checks the escape that begins at `at`, with the second half of a surrogate pair; where it ends.
+fn escape(text: &[u8], at: usize) -> Result<usize, JsonError> {
+    match text.get(at + 1) {
+        Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(at + 2),
+        Some(b'u') => {
+            let lone = JsonError { at, message: "half of a surrogate pair stands alone" };
+            match hex4(text, at + 2)? {
+                0xdc00..=0xdfff => Err(lone),
+                0xd800..=0xdbff => {
+                    if text.get(at + 6) == Some(&b'\\')
+                        && text.get(at + 7) == Some(&b'u')
+                        && matches!(hex4(text, at + 8)?, 0xdc00..=0xdfff)
+                    {
+                        Ok(at + 12)
+                    } else {
+                        Err(lone)
+                    }
+                }
+                _ => Ok(at + 6),
+            }
+        }
+        _ => Err(JsonError { at, message: "no such escape" }),
+    }
+}
+
+fn hex4(text: &[u8], at: usize) -> Result<u32, JsonError> {
+    let mut value = 0;
+    for place in at..at + 4 {
+        let digit = text.get(place).and_then(|&byte| char::from(byte).to_digit(16));
+        value =
+            value * 16 + digit.ok_or(JsonError { at: place, message: "expected four hexadecimal digits" })?;
+    }
+    Ok(value)
+}
+
+/// The text that the inside of a checked string stands for.
+#[must_use]
+pub fn unescape(inside: &[u8]) -> Cow<'_, [u8]> {
+    let Some(first) = memchr::memchr(b'\\', inside) else { return Cow::Borrowed(inside) };
+    let mut out = Vec::with_capacity(inside.len());
+    out.extend_from_slice(&inside[..first]);
+    let mut at = first;
+    while let Some(&byte) = inside.get(at) {
+        if byte != b'\\' {
+            out.push(byte);
+            at += 1;
+            continue;
+        }
+        let plain = match inside.get(at + 1) {
+            Some(b'b') => 8,
+            Some(b'f') => 12,
+            Some(b'n') => b'\n',
+            Some(b'r') => b'\r',
+            Some(b't') => b'\t',
+            Some(b'u') => {
+                let mut code = hex4(inside, at + 2).unwrap_or(0xfffd);
+                at += 6;
+                if (0xd800..0xdc00).contains(&code) {
+                    let low = hex4(inside, at + 2).unwrap_or(0xdc00);
+                    code = 0x1_0000 + ((code - 0xd800) << 10) + (low.saturating_sub(0xdc00));
+                    at += 6;
+                }
+                let character = char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER);
+                out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+                continue;
+            }
+            Some(&other) => other,
+            None => break,
+        };
+        out.push(plain);
+        at += 2;
+    }
+    Cow::Owned(out)
+}
+
+/// Appends a text as a JSON string in its one canonical spelling: only quotes, backslashes and control characters are
+/// escaped.
+pub fn push_string(out: &mut Vec<u8>, text: &[u8]) {
+    out.push(b'"');
+    push_escaped(out, text);
+    out.push(b'"');
+}
+
+/// Appends the inside of such a string.
+pub fn push_escaped(out: &mut Vec<u8>, text: &[u8]) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let mut from = 0;
+    loop {
+        let at = plain_run(text, from);
+        out.extend_from_slice(&text[from..at]);
+        let Some(&byte) = text.get(at) else { return };
+        match byte {
+            b'"' => out.extend_from_slice(b"\\\""),
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            8 => out.extend_from_slice(b"\\b"),
+            12 => out.extend_from_slice(b"\\f"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            control => {
+                out.extend_from_slice(b"\\u00");
+                out.push(HEX[usize::from(control >> 4)]);
+                out.push(HEX[usize::from(control & 15)]);
+            }
+        }
+        from = at + 1;
+    }
+}
+
+/// A text with its tokens: values are found and rendered through this.
+#[derive(Debug, Clone, Copy)]
+pub struct Document<'a> {
+    /// What was read.
+    pub text: &'a [u8],
+    /// Its tokens.
+    pub tokens: &'a [Token],
+}
+
+impl<'a> Document<'a> {
+    /// The bytes of a value as they stand in the text; of a string, what is between the quotes.
+    #[must_use]
+    pub fn raw(&self, index: u32) -> &'a [u8] {
+        let token = self.tokens[index as usize];
+        &self.text[token.start as usize..token.end as usize]
+    }
+
+    /// How many bytes a value takes in the text, quotes too.
+    #[must_use]
+    pub fn n_bytes(&self, index: u32) -> u64 {
+        let token = self.tokens[index as usize];
+        let quotes = if matches!(token.kind, Kind::Plain | Kind::Escaped) { 2 } else { 0 };
+        u64::from(token.end - token.start) + quotes
+    }
+
+    /// Appends the bytes of a value as they stand in the text; of a string, what is between the quotes.
+    #[inline]
+    pub fn push_raw(&self, out: &mut Vec<u8>, index: u32) {
+        let token = self.tokens[index as usize];
+        push_piece(out, self.text, token.start as usize, token.end as usize);
+    }
+
+    /// Appends a string as it stands in the text, quotes too.
+    #[inline]
+    pub fn push_quoted(&self, out: &mut Vec<u8>, index: u32) {
+        let token = self.tokens[index as usize];
+        push_piece(out, self.text, token.start as usize - 1, token.end as usize + 1);
+    }
+
+    /// What a token is.
+    #[must_use]
+    pub fn kind(&self, index: u32) -> Kind {
+        self.tokens[index as usize].kind
+    }
+
+    /// The text of a string or key, decoded; `None` for other kinds.
+    #[must_use]
+    pub fn string(&self, index: u32) -> Option<Cow<'a, [u8]>> {
+        match self.kind(index) {
+            Kind::Plain => Some(Cow::Borrowed(self.raw(index))),
+            Kind::Escaped => Some(unescape(self.raw(index))),
+            _ => None,
+        }
+    }
+
+    /// The text of a string, or a number as written; `None` for other kinds.
+    #[must_use]
+    pub fn scalar_text(&self, index: u32) -> Option<Cow<'a, [u8]>> {
+        match self.kind(index) {
+            Kind::Integer | Kind::Number => Some(Cow::Borrowed(self.raw(index))),
+            _ => self.string(index),
+        }
+    }
+
+    /// The members of an object as (key, value) token indices, in the order of the text, repeated keys included; none
+    /// for other kinds.
+    pub fn members(&self, index: u32) -> impl Iterator<Item = (u32, u32)> + use<'a> {
+        let tokens = self.tokens;
+        let object = tokens[index as usize];
+        let end = if object.kind == Kind::Object { object.next } else { index };
+        let mut at = index + 1;
+        std::iter::from_fn(move || {
+            if end <= at {
+                return None;
+            }
+            let member = (at, at + 1);
+            at = tokens[at as usize + 1].next;
+            Some(member)
+        })
+    }
+
+    /// The items of an array; none for other kinds.
+    pub fn items(&self, index: u32) -> impl Iterator<Item = u32> + use<'a> {
+        let tokens = self.tokens;
+        let array = tokens[index as usize];
+        let end = if array.kind == Kind::Array { array.next } else { index };
+        let mut at = index + 1;
+        std::iter::from_fn(move || {
+            if end <= at {
+                return None;
+            }
+            let item = at;
+            at = tokens[at as usize].next;
+            Some(item)
+        })
+    }
+
+    /// The value of a member by its key; the last one where the key is repeated.
+    #[must_use]
+    pub fn get(&self, object: u32, key: &[u8]) -> Option<u32> {
+        let mut found = None;
+        for (name, value) in self.members(object) {
+            if self.key_is(name, key) {
+                found = Some(value);
+            }
+        }
+        found
+    }
+
+    /// Whether a key token stands for `key`.
+    #[must_use]
+    pub fn key_is(&self, name: u32, key: &[u8]) -> bool {
+        match self.kind(name) {
+            Kind::Plain => same(self.raw(name), key),
+            _ => self.string(name).is_some_and(|text| *text == *key),
+        }
+    }
+
+    /// Appends a value as compact JSON: no white space, strings in their canonical spelling, numbers as written,
+    /// members in the order of the text, of repeated keys the last value in the place of the first.
+    pub fn push_compact(&self, out: &mut Vec<u8>, index: u32) {
+        match self.kind(index) {
+            Kind::Null | Kind::True | Kind::False | Kind::Integer | Kind::Number => {
+                self.push_raw(out, index);
+            }
+            Kind::Plain => self.push_quoted(out, index),
+            Kind::Escaped => push_string(out, &unescape(self.raw(index))),
+            Kind::Array => {
+                out.push(b'[');
+                for (place, item) in self.items(index).enumerate() {
+                    if 0 < place {
+                        out.push(b',');
+                    }
+                    self.push_compact(out, item);
+                }
+                out.push(b']');
+            }
+            Kind::Object => {
+                out.push(b'{');
+                for (place, (key, value)) in self.distinct_members(index).into_iter().enumerate() {
+                    if 0 < place {
+                        out.push(b',');
+                    }
+                    self.push_compact(out, key);
+                    out.push(b':');
+                    self.push_compact(out, value);
+                }
+                out.push(b'}');
+            }
+        }
+    }
+
+    /// The members of an object with repeated keys folded: the last value, in the place of the first.
+    #[must_use]
+    pub fn distinct_members(&self, index: u32) -> Vec<(u32, u32)> {
+        const FEW: usize = 16;
+        let mut distinct: Vec<(u32, u32)> = self.members(index).collect();
+        // Few are compared with each other, if they may be alike.
+        if distinct.len() <= FEW {
+            let differ = |a: u32, b: u32| {
+                self.kind(a) == Kind::Plain && self.kind(b) == Kind::Plain && !same(self.raw(a), self.raw(b))
+            };
+            let all_differ =
+                (1..distinct.len()).all(|n| distinct[..n].iter().all(|&(a, _)| differ(a, distinct[n].0)));
+            if all_differ {
+                return distinct;
+            }
+        }
+        distinct.clear();
+        let mut places: crate::collections::Map<Cow<'a, [u8]>, usize> = crate::collections::Map::default();
+        for (key, value) in self.members(index) {
+            let name = self.string(key).unwrap_or_default();
+            if let Some(&place) = places.get(&name) {
+                distinct[place].1 = value;
+            } else {
+                places.insert(name, distinct.len());
+                distinct.push((key, value));
+            }
+        }
+        distinct
+    }
+}
+
+#[cfg(test)]
+mod tests;

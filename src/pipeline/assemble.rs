@@ -1,0 +1,196 @@
+//! Third stage: rows get their segment id and clock and go to their tables, each table by itself, on all cores.
+
+use rayon::prelude::*;
+
+use super::resolve::{RawRows, Resolved};
+use crate::{
+    config::{rules::Rules, select::ColumnFilter},
+    error::Result,
+    event::{
+        Call,
+        block::{Block, Event, NO_TABLE},
+    },
+    files::Files,
+    raw::{
+        self, event_row::RowOf, external_id_mapping_updates, id_graph_updates, identity_violations,
+        profile_traits_updates,
+    },
+    space::{
+        commit::Space,
+        event_rows::{Backfilled, RESOLVED, push_resolved},
+        tables::Table,
+    },
+    time::timestamp::{Micros, Millis},
+};
+
+/// The tables that are the truth.
+const TRUTH: [&str; 4] =
+    [id_graph_updates::TABLE, external_id_mapping_updates::TABLE, profile_traits_updates::TABLE, RESOLVED];
+
+/// A row of a table: of which event, and which of its rows.
+#[derive(Debug, Clone, Copy)]
+struct Listed {
+    event: u32,
+    which: RowOf,
+}
+
+/// Appends the rows of resolved events to the tables. `filters` are kept from call to call, by table.
+pub fn assemble(
+    space: &mut Space,
+    resolved: &Resolved,
+    backfilled: &Backfilled,
+    filters: &mut Vec<Option<ColumnFilter>>,
+    rules: &Rules,
+    rows: raw::Rows,
+    files: &Files,
+) -> Result<()> {
+    let mut resolved_since = RawRows::default();
+    let mut unnamed = Vec::new();
+    let mut lists = rows_by_table(space, resolved, (backfilled, rules), &mut resolved_since, &mut unnamed);
+    let raw = [
+        (id_graph_updates::TABLE, &resolved.graph_rows),
+        (external_id_mapping_updates::TABLE, &resolved.mapping_rows),
+        (profile_traits_updates::TABLE, &resolved.trait_rows),
+        (identity_violations::TABLE, &resolved.violation_rows),
+    ]
+    .into_iter()
+    .chain((0 < resolved_since.n_rows).then_some((RESOLVED, &resolved_since)));
+    let raw: Vec<(usize, &RawRows)> = raw.map(|(table, rows)| (space.table(table), rows)).collect();
+    lists.resize_with(space.tables().len(), Vec::new);
+    for number in filters.len()..lists.len() {
+        let name = space.name(number);
+        // The tables that are the truth are always written, whole.
+        let truth = TRUTH.contains(&name);
+        filters.push((!truth).then(|| ColumnFilter::new(name, rules)));
+    }
+    let mut raw_of_table: Vec<Option<&RawRows>> = vec![None; lists.len()];
+    for (table, rows) in raw {
+        raw_of_table[table] = Some(rows);
+    }
+    if rows == raw::Rows::Counted {
+        for (((table, list), raw), filter) in
+            space.tables().iter_mut().zip(lists).zip(raw_of_table).zip(&*filters)
+        {
+            if filter.as_ref().is_none_or(|filter| filter.table) {
+                table.count(list.len() as u64 + raw.map_or(0, |raw| raw.n_rows));
+            }
+        }
+        return Ok(());
+    }
+    for (message_key, received_at) in unnamed {
+        space.keep(message_key, received_at)?;
+    }
+    let row = |row: Listed| {
+        let (block, event) = resolved.released.event(resolved.released.places[row.event as usize]);
+        let outcome = &resolved.outcomes[row.event as usize];
+        let segment_id = outcome.segment_id.of(&resolved.segment_ids);
+        Some(RowToCome { block, event, segment_id, uuid_ts: outcome.uuid_ts?, which: row.which })
+    };
+    let tables = space.tables();
+    tables.par_iter_mut().zip(lists).zip(raw_of_table).zip(filters).with_max_len(1).try_for_each(
+        |(((table, list), raw), filter)| {
+            if filter.as_ref().is_some_and(|filter| !filter.table) {
+                return Ok(());
+            }
+            if let Some(raw) = raw.filter(|raw| 0 < raw.n_rows) {
+                let start = table.pending().len();
+                table.pending().extend_from_slice(&raw.bytes);
+                if let Some(filter) = filter {
+                    filter.apply(table.pending(), start);
+                }
+                table.added(raw.n_rows, files)?;
+            }
+            append_rows(table, list.into_iter().filter_map(row), filter.as_mut(), files)
+        },
+    )?;
+    space.relieve()
+}
+
+/// Which events get a row in which table, in order: but for those that a backfill wrote before, of which it is told that they
+/// were resolved since. Messages that no table will name are `unnamed`.
+fn rows_by_table(
+    space: &mut Space,
+    resolved: &Resolved,
+    (backfilled, rules): (&Backfilled, &Rules),
+    resolved_since: &mut RawRows,
+    unnamed: &mut Vec<(u128, Millis)>,
+) -> Vec<Vec<Listed>> {
+    let by_call = Call::ALL.map(|call| space.table(call.table()));
+    let names_messages = Call::ALL.map(|call| {
+        let column = |name: &str| rules.columns.has(&format!("{}.{name}", call.table()));
+        rules.tables.has(call.table()) && column("id") && column("received_at")
+    });
+    // A name that is one too many must not make a table.
+    let mut own: Vec<Vec<Option<usize>>> =
+        resolved.released.blocks.iter().map(|block| vec![None; block.tables.len()]).collect();
+    let mut lists: Vec<Vec<Listed>> = Vec::new();
+    lists.resize_with(space.tables().len(), Vec::new);
+    for ((event, place), outcome) in (0..).zip(&resolved.released.places).zip(&resolved.outcomes) {
+        if outcome.uuid_ts.is_none() {
+            continue;
+        }
+        let (block, of_event) = resolved.released.event(*place);
+        let which = if outcome.has_table { RowOf::Call } else { RowOf::CallAlone };
+        let call = (by_call[of_event.call.index()], Listed { event, which });
+        let own = (of_event.own_table != NO_TABLE && outcome.has_table).then(|| {
+            let number = of_event.own_table as usize;
+            let table = *own[place.block as usize][number]
+                .get_or_insert_with(|| space.table(&String::from_utf8_lossy(&block.tables[number])));
+            (table, Listed { event, which: RowOf::OwnTable })
+        });
+        let mut is_there = false;
+        for (table, row) in std::iter::once(call).chain(own) {
+            if backfilled.has(space.name(table), of_event.message_key, of_event.received_at) {
+                is_there = true;
+            } else {
+                if lists.len() <= table {
+                    lists.resize_with(table + 1, Vec::new);
+                }
+                lists[table].push(row);
+            }
+        }
+        if is_there && let Some(uuid_ts) = outcome.uuid_ts {
+            let segment_id = outcome.segment_id.of(&resolved.segment_ids);
+            let message_id = of_event.message_id.of(&block.arena);
+            push_resolved(&mut resolved_since.bytes, message_id, of_event.received_at, segment_id, uuid_ts);
+            resolved_since.n_rows += 1;
+        } else if !names_messages[of_event.call.index()] {
+            unnamed.push((of_event.message_key, of_event.received_at));
+        }
+    }
+    lists
+}
+
+/// A row on its way to a table.
+#[derive(Debug, Clone, Copy)]
+pub struct RowToCome<'a> {
+    /// Where it was rendered.
+    pub block: &'a Block,
+    /// Its event.
+    pub event: &'a Event,
+    /// What the resolver found; empty where it found nothing.
+    pub segment_id: &'a [u8],
+    /// The clock of the event.
+    pub uuid_ts: Micros,
+    /// Which of the event's rows it is.
+    pub which: RowOf,
+}
+
+/// Appends event rows to a table.
+pub fn append_rows<'a>(
+    table: &mut Table,
+    rows: impl Iterator<Item = RowToCome<'a>>,
+    mut filter: Option<&mut ColumnFilter>,
+    files: &Files,
+) -> Result<()> {
+    for RowToCome { block, event, segment_id, uuid_ts, which } in rows {
+        let out = table.pending();
+        let start = out.len();
+        event.row.push(out, &block.rows, segment_id, uuid_ts, which);
+        if let Some(filter) = &mut filter {
+            filter.apply(out, start);
+        }
+        table.added(1, files)?;
+    }
+    Ok(())
+}

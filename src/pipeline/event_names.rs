@@ -1,0 +1,70 @@
+//! Which event names have a table of their own: an event whose name would be one too many stands in `tracks` alone.
+
+use std::sync::Arc;
+
+use crate::{
+    catalog,
+    collections::Set,
+    config::rules::Rules,
+    event::{
+        Call,
+        block::{Block, Event, NO_TABLE},
+    },
+    space::manifest::Manifest,
+};
+
+/// The tables of event names in a space.
+#[derive(Debug)]
+pub struct EventNames {
+    /// Those that are there or will be. Tables that the config leaves out count for nothing.
+    tables: Set<Box<[u8]>>,
+    rules: Arc<Rules>,
+    /// Events without a table because there were too many.
+    n_refused: u64,
+}
+
+impl EventNames {
+    /// Those of a space.
+    #[must_use]
+    pub fn of(manifest: &Manifest, rules: &Arc<Rules>) -> Self {
+        let is_own = |name: &&String| {
+            catalog::is_event_table(name)
+                && !Call::ALL.iter().any(|call| call.table() == *name)
+                && rules.tables.has(name)
+        };
+        let tables = manifest.tables.keys().filter(is_own).map(|name| name.as_bytes().into()).collect();
+        Self { tables, rules: Arc::clone(rules), n_refused: 0 }
+    }
+
+    /// Whether a name has a table, which it takes now if there is room. Called in the order of processing.
+    pub fn admit(&mut self, table: &[u8]) -> bool {
+        if self.tables.contains(table) || !self.rules.tables.has(&String::from_utf8_lossy(table)) {
+            return true;
+        }
+        if (self.rules.max_tables as usize) <= self.tables.len() {
+            return false;
+        }
+        self.tables.insert(table.into());
+        true
+    }
+
+    /// Whether an event that has a name has the table of that name; `known` are the answers for its block.
+    pub fn admit_event(&mut self, block: &Block, event: &Event, known: &mut Vec<Option<bool>>) -> bool {
+        if event.own_table == NO_TABLE {
+            return true;
+        }
+        let number = event.own_table as usize;
+        if known.len() <= number {
+            known.resize(block.tables.len(), None);
+        }
+        let admitted = *known[number].get_or_insert_with(|| self.admit(&block.tables[number]));
+        self.n_refused += u64::from(!admitted);
+        admitted
+    }
+
+    /// How many events have no table because there were too many.
+    #[must_use]
+    pub fn n_refused(&self) -> u64 {
+        self.n_refused
+    }
+}

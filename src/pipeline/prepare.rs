@@ -1,0 +1,385 @@
+//! First stage: a unit of lines becomes a block of events, with identifiers found and rows rendered. Runs on all cores.
+
+use std::{borrow::Cow, cell::OnceCell, sync::Arc};
+
+use sha1::{Digest, Sha1};
+
+use super::rejects::RejectedLine;
+use crate::{
+    collections::{Map, key_of},
+    config::rules::Rules,
+    event::{
+        Call,
+        block::{Block, Event, NO_TABLE, Row, Span, Traits, position},
+        fields::Fields,
+        parse::{Parsed, derived_message_id, parse, text},
+        reject::{Position, Reason, Reject},
+    },
+    glob::Globs,
+    identity::{extract::Extractor, types::Types},
+    json::{Document, Kind, Tape},
+    raw::{
+        Rows,
+        event_row::{Notes, RowRenderer, has_value, push_text, push_value},
+    },
+    read::{
+        inputs::Input,
+        lines::{BOM, MAX_LINE, blank, lines},
+        unit::{LineAt, Unit},
+    },
+    time::{reader::TimeReader, timestamp::Millis},
+};
+
+/// What came of a unit.
+#[derive(Debug, Default)]
+pub struct Prepared {
+    /// Its events.
+    pub block: Block,
+    /// Its rejects, in the order of the inputs.
+    pub rejects: Vec<RejectedLine>,
+    /// Whether the last of them is the beginning of an object at the end of the input, without a line end.
+    pub is_cut_off: bool,
+    /// How many of each reason, in the order of [`Reason::ALL`].
+    pub n_rejects: [u64; Reason::ALL.len()],
+    /// Lines that are not blank.
+    pub n_lines: u64,
+    /// Well-formed events.
+    pub n_events: u64,
+    /// Of these, dropped by a filter.
+    pub n_filtered: u64,
+    /// What was left out or renamed.
+    pub notes: Notes,
+    /// When the first of all its events arrived.
+    pub earliest: Option<Millis>,
+}
+
+/// Prepares units. One for each thread.
+#[derive(Debug)]
+pub struct Preparer {
+    tape: Tape,
+    extractor: Extractor,
+    renderer: RowRenderer,
+    rows: Rows,
+    rules: Arc<Rules>,
+    times: TimeReader,
+    tables: Map<Vec<u8>, u32>,
+    sources: Map<Option<Vec<u8>>, u32>,
+    scratch: Vec<u8>,
+}
+
+/// Where a line is.
+#[derive(Clone, Copy)]
+struct Line<'a> {
+    text: &'a [u8],
+    span: Span,
+    /// Which input it is from.
+    input: &'a Input,
+    /// The SHA-1 of its text as far as it was asked for: a batch may have a million items without `messageId`.
+    sha1: &'a OnceCell<Sha1>,
+    item: u32,
+    /// Whether it is an item of a batch.
+    batched: bool,
+}
+
+impl Preparer {
+    /// A preparer by these rules.
+    #[must_use]
+    pub fn new(rules: &Arc<Rules>, types: &Arc<Types>, rows: Rows) -> Self {
+        Self {
+            tape: Tape::default(),
+            extractor: Extractor::new(rules, types),
+            renderer: RowRenderer::default(),
+            rows,
+            rules: Arc::clone(rules),
+            times: TimeReader::default(),
+            tables: Map::default(),
+            sources: Map::default(),
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Prepares a unit whose lines `block` holds, and nothing else; `at` says where each of them is from if they were sorted.
+    pub fn prepare(&mut self, unit: &Unit, at: &[LineAt], inputs: &[Input], mut block: Block) -> Prepared {
+        let bytes = std::mem::take(&mut block.lines);
+        block.in_order = unit.in_order;
+        let mut prepared = Prepared { block, ..Prepared::default() };
+        self.tables.clear();
+        self.sources.clear();
+        self.renderer.notes = Notes::default();
+        let all_utf8 = std::str::from_utf8(&bytes).is_ok();
+        let mut tape = std::mem::take(&mut self.tape);
+        let mut times = std::mem::take(&mut self.times);
+        let file_start = unit.offset == 0 && bytes.starts_with(BOM);
+        for (place, mut range) in (0..).zip(lines(&bytes)) {
+            if file_start && range.start == 0 {
+                range.start = BOM.len().min(range.end);
+            }
+            let text = &bytes[range.clone()];
+            if blank(text) {
+                continue;
+            }
+            prepared.n_lines += 1;
+            let position = match at.get(place) {
+                Some(&LineAt { input, number, offset }) => {
+                    Position { input, line: number, item: 0, byte_offset: offset }
+                }
+                None => Position {
+                    input: unit.input,
+                    line: unit.first_line + place as u64,
+                    item: 0,
+                    byte_offset: unit.offset + range.start as u64,
+                },
+            };
+            let input = &inputs[position.input as usize];
+            let mut last_reject: Option<Reject> = None;
+            let mut refuse = |prepared: &mut Prepared, item: u32, reject: Reject| {
+                prepared.n_rejects[reject.reason as usize] += 1;
+                if let Some(line) = prepared.rejects.last_mut().filter(|line| line.is_of(position)) {
+                    line.push(item, last_reject.as_ref(), &reject);
+                } else {
+                    let position = Position { item, ..position };
+                    prepared.rejects.push(RejectedLine::new(position, &reject, text));
+                }
+                last_reject = Some(reject);
+            };
+            let checked = match unit.too_long {
+                Some(length) => Err(too_long(length)),
+                None => check_line(text, all_utf8, &mut tape),
+            };
+            if let Err(reject) = checked {
+                refuse(&mut prepared, 0, reject);
+                // Lines that were sorted have lost their ends.
+                prepared.is_cut_off = unit.too_long.is_none()
+                    && at.is_empty()
+                    && range.end == bytes.len()
+                    && text.starts_with(b"{");
+                continue;
+            }
+            let doc = Document { text, tokens: &tape.tokens };
+            let span = Span { start: position_of(range.start), end: position_of(range.end) };
+            let sha1 = OnceCell::new();
+            let fields = Fields::read(doc, 0);
+            let is_batch = fields.envelope(doc);
+            self.renderer.begin_line(fields.context.filter(|_| is_batch));
+            if is_batch {
+                if let Err(reject) = check_batch(doc, &fields, self.rules.max_batch_bytes) {
+                    refuse(&mut prepared, 0, reject);
+                    continue;
+                }
+                let items = fields.batch.into_iter().flat_map(|batch| doc.items(batch));
+                for (item, value) in (0..).zip(items) {
+                    let line = Line { text, span, input, sha1: &sha1, item, batched: true };
+                    let result = if doc.kind(value) == Kind::Object {
+                        parse(doc, Fields::read(doc, value).filled_from(doc, value, &fields), &mut times)
+                    } else {
+                        Err(not_an_object(doc.kind(value)))
+                    };
+                    match result {
+                        Ok(parsed) => self.take(&parsed, line, &mut prepared),
+                        Err(reject) => refuse(&mut prepared, item, reject),
+                    }
+                }
+            } else {
+                let line = Line { text, span, input, sha1: &sha1, item: 0, batched: false };
+                match parse(doc, fields, &mut times) {
+                    Ok(parsed) => self.take(&parsed, line, &mut prepared),
+                    Err(reject) => refuse(&mut prepared, 0, reject),
+                }
+            }
+        }
+        if !at.is_empty() {
+            prepared.rejects.sort_unstable();
+        }
+        // A line of millions of values is no reason to keep room for as many.
+        if MAX_TOKENS < tape.tokens.capacity() {
+            tape = Tape::default();
+        }
+        self.tape = tape;
+        self.times = times;
+        prepared.notes = self.renderer.notes;
+        prepared.block.lines = bytes;
+        prepared
+    }
+
+    /// Takes an event into the block.
+    fn take(&mut self, parsed: &Parsed<'_>, line: Line<'_>, prepared: &mut Prepared) {
+        prepared.n_events += 1;
+        let earliest = prepared.earliest.get_or_insert(parsed.received_at);
+        *earliest = parsed.received_at.min(*earliest);
+        let source = match &parsed.source_id {
+            Some(id) => Some(id.as_ref()),
+            None => line.input.source.as_deref().map(str::as_bytes),
+        };
+        if self.dropped(parsed, source) {
+            prepared.n_filtered += 1;
+            return;
+        }
+        self.renderer.notes.times_unreadable += parsed.n_unreadable_times;
+        let block = &mut prepared.block;
+        let message_id = if let Some(id) = &parsed.message_id {
+            Cow::Borrowed(id.as_ref())
+        } else {
+            let sha1 = line.sha1.get_or_init(|| Sha1::new_with_prefix(line.text)).clone();
+            Cow::Owned(derived_message_id(sha1, line.batched.then_some(line.item)))
+        };
+        let start = block.arena.len();
+        block.arena.extend_from_slice(&message_id);
+        let message_span = Span::since(&block.arena, start);
+        let doc = parsed.doc;
+        let start = block.arena.len();
+        match parsed.call {
+            Call::Track => push_text(&mut block.arena, doc, parsed.fields.event),
+            Call::Page | Call::Screen => push_text(&mut block.arena, doc, parsed.fields.name),
+            _ => block.arena.extend_from_slice(b"null"),
+        }
+        let name = Span::since(&block.arena, start);
+        let identifiers = self.extractor.extract(parsed, block);
+        let traits = self.take_traits(parsed, block);
+        let (row, own_table) = match self.rows {
+            Rows::Written => self.renderer.render(parsed, &message_id, source, block, &mut self.tables),
+            Rows::Counted => {
+                (Row::default(), self.renderer.count(parsed, &mut block.tables, &mut self.tables))
+            }
+        };
+        let source = source.map(<[u8]>::to_owned);
+        let source = *self.sources.entry(source).or_insert_with_key(|source| {
+            block.sources.push(source.clone().map(Into::into));
+            position(block.sources.len() - 1)
+        });
+        debug_assert!(own_table == NO_TABLE || parsed.call == Call::Track);
+        block.events.push(Event {
+            received_at: parsed.received_at,
+            timestamp: parsed.timestamp,
+            message_key: key_of(&message_id),
+            message_id: message_span,
+            line: line.span,
+            item: line.item,
+            batched: line.batched,
+            call: parsed.call,
+            n_times_in_seconds: parsed.n_times_in_seconds,
+            source,
+            name,
+            identifiers,
+            traits,
+            own_table,
+            row,
+        });
+    }
+
+    fn take_traits(&mut self, parsed: &Parsed<'_>, block: &mut Block) -> Option<u32> {
+        let object = parsed.fields.traits.filter(|_| parsed.call == Call::Identify)?;
+        let doc = parsed.doc;
+        let (plan, leaves) = self.renderer.traits_plan(doc, object);
+        let first = block.values.len();
+        for &leaf in leaves {
+            let start = block.arena.len();
+            if has_value(doc, leaf) {
+                push_value(&mut block.arena, &mut self.scratch, doc, leaf);
+            }
+            block.values.push(Span::since(&block.arena, start));
+        }
+        let n_nameless = plan.n_nameless_traits;
+        let range = (position(first), position(block.values.len()));
+        let none = plan.traits.is_empty();
+        self.renderer.notes.traits_without_name += u64::from(n_nameless);
+        if none {
+            return None;
+        }
+        block.traits.push(Traits { plan, values: range });
+        Some(position(block.traits.len() - 1))
+    }
+
+    /// Whether a drop rule takes the event out.
+    fn dropped(&self, parsed: &Parsed<'_>, source: Option<&[u8]>) -> bool {
+        self.rules.drop.iter().any(|rule| {
+            let matches = |globs: &Option<Globs>, value: Option<&[u8]>| match globs {
+                None => true,
+                Some(globs) => value.is_some_and(|value| globs.is_match(&String::from_utf8_lossy(value))),
+            };
+            // An empty name is none.
+            let event = text(parsed.doc, parsed.fields.event)
+                .filter(|name| parsed.call == Call::Track && !name.is_empty());
+            matches(&rule.calls, Some(parsed.call.name().as_bytes()))
+                && matches(&rule.events, event.as_deref())
+                && matches(&rule.sources, source)
+        })
+    }
+}
+
+/// The first things that a line must be.
+fn check_line(text: &[u8], utf8: bool, tape: &mut Tape) -> Result<(), Reject> {
+    if MAX_LINE < text.len() {
+        return Err(too_long(text.len() as u64));
+    }
+    if !utf8 && let Err(e) = std::str::from_utf8(text) {
+        let detail = format!("byte {} of the line is not UTF-8", e.valid_up_to() + 1);
+        return Err(Reject { reason: Reason::InvalidUtf8, detail });
+    }
+    if let Err(e) = tape.read(text) {
+        let detail = if text.starts_with(BOM) {
+            "a byte order mark in the middle of the input".to_owned()
+        } else {
+            format!("{} at byte {} of the line", e.message, e.at + 1)
+        };
+        return Err(Reject { reason: Reason::NotJson, detail });
+    }
+    match tape.tokens[0].kind {
+        Kind::Object => Ok(()),
+        kind => Err(not_an_object(kind)),
+    }
+}
+
+/// Tokens that a tape may have room for between units.
+const MAX_TOKENS: usize = 1 << 18;
+
+/// The items of an envelope, each with what it takes from the envelope, must not be too many bytes.
+fn check_batch(doc: Document<'_>, envelope: &Fields, most: u64) -> Result<(), Reject> {
+    let size = |value: Option<u32>| value.map_or(0, |value| doc.n_bytes(value));
+    let items = || envelope.batch.into_iter().flat_map(|batch| doc.items(batch));
+    let Fields { sent_at, received_at, context, .. } = *envelope;
+    // Mostly all of it is too little, whatever the items take.
+    let of_envelope = size(sent_at) + size(received_at) + size(context);
+    if doc.text.len() as u64 + items().count() as u64 * of_envelope <= most {
+        return Ok(());
+    }
+    let of_item = |item: u32| {
+        if doc.kind(item) != Kind::Object {
+            return size(Some(item));
+        }
+        let filled = Fields::read(doc, item).filled_from(doc, item, envelope);
+        let taken = |now: Option<u32>, of_envelope: Option<u32>| {
+            if now == of_envelope { size(of_envelope) } else { 0 }
+        };
+        size(Some(item))
+            + taken(filled.sent_at, sent_at)
+            + taken(filled.received_at, received_at)
+            + taken(filled.context, context)
+    };
+    let n_bytes: u64 = items().map(of_item).sum();
+    if n_bytes <= most {
+        return Ok(());
+    }
+    let detail =
+        format!("the items make {n_bytes} bytes with what they take from the envelope, more than {most}");
+    Err(Reject { reason: Reason::BatchTooLarge, detail })
+}
+
+fn too_long(length: u64) -> Reject {
+    Reject { reason: Reason::LineTooLong, detail: format!("{length} bytes, more than {MAX_LINE}") }
+}
+
+fn not_an_object(kind: Kind) -> Reject {
+    let what = match kind {
+        Kind::Null => "null",
+        Kind::True | Kind::False => "a boolean",
+        Kind::Integer | Kind::Number => "a number",
+        Kind::Plain | Kind::Escaped => "a text",
+        Kind::Array => "an array",
+        Kind::Object => "an object",
+    };
+    Reject { reason: Reason::NotAnObject, detail: format!("{what} stands where an event is expected") }
+}
+
+fn position_of(at: usize) -> u32 {
+    position(at)
+}
