@@ -1,7 +1,7 @@
-//! The resolver: one event after the other, in order, each against the graph as it stands.
+//! The resolver: applies events to the identity graph, one at a time and in order.
 //!
-//! Sequential on purpose: which profile survives, which rows appear and which limits hold depend on the order. What it
-//! does to an event comes out as [`Changes`]; writing rows is not its business.
+//! It is sequential on purpose: the order decides which profile survives a merge, which rows appear and which limits
+//! hold. It reports what an event did as [`Changes`]; the pipeline writes the rows.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -20,72 +20,72 @@ use crate::{
     time::timestamp::{Micros, Millis},
 };
 
-/// Among so many identifiers of an event, one that stands twice is found by looking at all.
+/// Up to this many identifiers, repeated ones are found by comparing all pairs; a set costs more.
 const FEW: u32 = 16;
 
-/// Why an identifier of an event was not used.
+/// The rule that kept an identifier of an event from being used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Refusal {
     /// Its value is blocked.
     Blocked,
-    /// Its type's limit would have been passed.
+    /// The profile would hold too many values of a type.
     Limit,
-    /// Too many profiles would have become one.
+    /// Too many profiles would be merged into one.
     MergeCap,
-    /// Too many identifiers would have stood on one profile.
+    /// The profile would hold too many identifiers.
     MappingCap,
 }
 
-/// An identifier taken off an event, or left out.
+/// A violation: an identifier that the event carried and that was not used.
 #[derive(Debug, Clone, Copy)]
 pub struct Refused {
-    /// Index in the block's identifiers.
+    /// Index into [`Block::identifiers`].
     pub identifier: u32,
-    /// Which rule.
+    /// The violated rule.
     pub refusal: Refusal,
-    /// The type whose limit is meant, for a limit: of several the one of the highest rank.
+    /// For a limit: the type over its limit; if several are, the one with the highest rank.
     pub limited_type: TypeId,
-    /// The profile it belongs to; for one that belongs to nobody, the profile it would have been mapped to.
+    /// The profile the identifier belongs to. If it belongs to none, the profile it would have been mapped to.
     pub profile: Option<ProfileId>,
-    /// Whether it was left out for want of room, after the event had found its profile.
+    /// Whether it was not mapped because the profile that the event resolved to was full.
     pub no_room: bool,
 }
 
-/// A profile that merged into another, with all that mapped to it, oldest first.
+/// A profile that was merged into another, with every segment id that mapped to it.
 #[derive(Debug, Clone)]
 pub struct Merge {
-    /// The canonical profile that is none any more.
+    /// The profile that stops being canonical.
     pub from: ProfileId,
-    /// It and those that mapped to it.
+    /// `from` and all profiles merged into it before, oldest first.
     pub segments: Vec<ProfileId>,
-    /// What they map to now.
+    /// The profile they map to now.
     pub into: ProfileId,
 }
 
-/// What an event did.
+/// The effects of one event.
 #[derive(Debug, Default)]
 pub struct Changes {
-    /// The profile it came through; `None` for an unresolved event.
+    /// The profile the event was stamped with; `None` for an unresolved event.
     pub segment: Option<ProfileId>,
-    /// The profile it belongs to now.
+    /// The canonical profile of the event after its merges.
     pub canonical: Option<ProfileId>,
-    /// Whether that profile was created by it.
+    /// Whether the event created that profile.
     pub created: bool,
-    /// Profiles merged away, oldest first.
+    /// The profiles merged away, oldest first.
     pub merges: Vec<Merge>,
-    /// Identifiers mapped for the first time, in rank order, then by value: indices in the block's identifiers.
+    /// Identifiers mapped for the first time, by rank, then value. Indices into [`Block::identifiers`].
     pub mapped: Vec<u32>,
-    /// All identifiers of the event, each once: indices in the block's identifiers.
+    /// All identifiers of the event without repetitions. Indices into [`Block::identifiers`].
     pub seen: Vec<u32>,
-    /// Identifiers that were known already and stayed on it.
+    /// Identifiers that belonged to a profile before the event and were not demoted.
     pub known: Vec<u32>,
-    /// Whether a snapshot of the traits is due.
+    /// Whether a traits snapshot must be written.
     pub traits: bool,
-    /// Columns of the profile's previous snapshot that are gone.
+    /// Columns of the profile's previous snapshot that it no longer has.
     pub gone_columns: Vec<u32>,
-    /// The seq of its rows.
+    /// The `seq` of the event's raw rows.
     pub seq: u64,
-    /// Identifiers that were not used, in the order in which they were refused.
+    /// The violations, in the order in which the resolver found them.
     pub refused: Vec<Refused>,
 }
 
@@ -104,33 +104,33 @@ impl Changes {
         self.refused.clear();
     }
 
-    /// Whether a raw profile row is due.
+    /// Returns whether the event writes a row to a raw profile table.
     #[must_use]
     pub fn any_rows(&self) -> bool {
         self.created || !self.merges.is_empty() || !self.mapped.is_empty() || self.traits
     }
 }
 
-/// An identifier of the present event.
+/// An identifier of the current event.
 #[derive(Debug, Clone, Copy)]
 struct Candidate {
     index: u32,
     key: u128,
     type_id: TypeId,
-    /// The profile it belongs to now.
+    /// The canonical profile it belongs to.
     profile: Option<ProfileId>,
 }
 
-/// What a candidate has of one type: the identifiers of the event that belong to nobody, and those of the profiles found.
+/// Counts of one type: values on the event that belong to no profile, and values on the profiles found.
 #[derive(Debug, Clone, Copy)]
 struct Tally {
     type_id: TypeId,
     n_new: u64,
     n_held: u64,
-    /// How many of the profiles found hold some, and the last of them.
+    /// How many of the profiles found hold the type, and the last of them.
     n_holders: u32,
     last_holder: Option<ProfileId>,
-    /// How many of the values held came within the window of the limit, once that was counted.
+    /// How many of the held values fall into the limit's window; `None` until counted.
     n_lately: Option<u64>,
 }
 
@@ -140,11 +140,11 @@ impl Tally {
     }
 }
 
-/// Tallies, each found by the number of its type: an event may bring thousands of identifiers, of thousands of types.
+/// The tallies of an event, indexed by type. An event may carry thousands of identifiers of thousands of types.
 #[derive(Debug, Default)]
 struct Tallies {
     all: Vec<Tally>,
-    /// By type; 0 for none, else one more than its place.
+    /// By type: 0 if it has no tally, otherwise its index in `all` plus 1.
     places: Vec<u32>,
 }
 
@@ -155,7 +155,7 @@ impl Tallies {
         }
     }
 
-    /// The place of a type that has a tally.
+    /// Returns the index of the type's tally, which must exist.
     fn at(&self, type_id: TypeId) -> usize {
         self.places[type_id as usize] as usize - 1
     }
@@ -173,25 +173,25 @@ impl Tallies {
     }
 }
 
-/// What profiles would make together.
+/// What several profiles hold in total.
 #[derive(Debug, Clone, Copy, Default)]
 struct Size {
     n_segments: u64,
     n_identifiers: u64,
 }
 
-/// What is left of a candidate that breaks a rule, while identifiers are taken off.
+/// The state of a demotion: what remains of the event while identifiers are taken off it.
 #[derive(Debug)]
 struct Demotion {
     timestamp: Millis,
-    /// How many identifiers left belong to each of the profiles found, which stay where they are until the end.
+    /// How many of the remaining identifiers belong to each profile in `found`, which keeps its entries until the end.
     n_of: Vec<u32>,
     n_found: usize,
     size: Size,
-    /// The tallies by rank, and the place of each there.
+    /// Tally indices by rank, and the rank of each tally.
     by_rank: Vec<u32>,
     places: Vec<u32>,
-    /// Those whose limit is broken, by their places. None comes while identifiers go.
+    /// Ranks of the types over their limit. Taking identifiers off only shrinks this set.
     broken: BTreeSet<u32>,
 }
 
@@ -222,13 +222,13 @@ impl Demotion {
         Self { timestamp, n_found: n_of.len(), n_of, size, by_rank, places, broken }
     }
 
-    /// An identifier goes that belongs to nobody.
+    /// Removes an identifier that belongs to no profile.
     fn take_new(&mut self, resolver: &mut Resolver, type_id: TypeId) {
         resolver.tallies.of(type_id).n_new -= 1;
         self.ask_again(resolver, type_id);
     }
 
-    /// An identifier goes that belongs to a profile, which goes with the last of its identifiers.
+    /// Removes an identifier that belongs to `profile`. Removes the profile as well if this was its last identifier.
     fn take_known(&mut self, resolver: &mut Resolver, profile: ProfileId) {
         let n_left = &mut self.n_of[place_of(&resolver.found, profile)];
         *n_left -= 1;
@@ -239,7 +239,7 @@ impl Demotion {
         let size = resolver.size_of(&[profile]);
         self.size.n_segments -= size.n_segments;
         self.size.n_identifiers -= size.n_identifiers;
-        // Of one profile found only what the event adds to was counted; of several everything.
+        // With one profile found, `find` counted only the event's own types; with several, it counted every type.
         let is_last = self.n_found == 0;
         let mut types: Vec<(TypeId, u32)> = if is_last {
             resolver.tallies.all.iter().map(|tally| (tally.type_id, 0)).collect()
@@ -265,7 +265,7 @@ impl Demotion {
         }
     }
 
-    /// Less of a type may be no more than its limit.
+    /// Drops the type from `broken` if it is now within its limit.
     fn ask_again(&mut self, resolver: &mut Resolver, type_id: TypeId) {
         let at = resolver.tallies.at(type_id);
         let place = self.places[at];
@@ -274,7 +274,7 @@ impl Demotion {
         }
     }
 
-    /// The rule that what is left breaks.
+    /// Returns the rule that the remaining identifiers break, and the type for a limit.
     fn broken_rule(&self, resolver: &Resolver) -> Option<(Refusal, TypeId)> {
         if let Some(&place) = self.broken.first() {
             let at = self.by_rank[place as usize];
@@ -283,26 +283,26 @@ impl Demotion {
         if self.n_found < 2 { None } else { resolver.broken_cap(self.size) }
     }
 
-    /// Takes the profiles out that are not found any more.
+    /// Removes the profiles that none of the remaining identifiers belongs to.
     fn close(self, resolver: &mut Resolver) {
         let mut n_of = self.n_of.into_iter();
         resolver.found.retain(|_| n_of.next().is_some_and(|n| 0 < n));
     }
 }
 
-/// The place of a profile among those found, which are sorted.
+/// Returns the index of a profile in `found`, which is sorted.
 fn place_of(found: &[ProfileId], profile: ProfileId) -> usize {
-    found.binary_search(&profile).expect("the profile of an identifier was found")
+    found.binary_search(&profile).expect("`found` holds the profile of every candidate")
 }
 
 /// Resolves events against a graph.
 #[derive(Debug)]
 pub struct Resolver {
-    /// What has come of all events so far.
+    /// The identity graph after all events so far.
     pub graph: Graph,
     /// The paths of all traits.
     pub trait_names: TraitNames,
-    /// The traits of the present event's profile, where the event changes them.
+    /// The traits of the current event's profile, if the event changes them.
     pub traits: ProfileTraits,
     rules: Arc<Rules>,
     types: Arc<Types>,
@@ -315,7 +315,7 @@ pub struct Resolver {
 }
 
 impl Resolver {
-    /// A resolver that carries on from a graph.
+    /// Creates a resolver that continues from a graph.
     #[must_use]
     pub fn new(rules: &Arc<Rules>, types: &Arc<Types>, graph: Graph, trait_names: TraitNames) -> Self {
         Self {
@@ -333,19 +333,19 @@ impl Resolver {
         }
     }
 
-    /// How many traits were left out because their profile had as many names as it may.
+    /// Returns how many traits were dropped because their profile had the maximum number of trait names.
     #[must_use]
     pub fn n_refused_traits(&self) -> u64 {
         self.n_refused_traits
     }
 
-    /// Takes notice of types met since the last time. To be called before the events that hold them.
+    /// Registers the identifier types seen since the last call. Call this before resolving events that use them.
     pub fn learn_types(&mut self) {
         let names = self.ranks.learn(&self.types);
         self.limits.extend(names.iter().map(|name| self.rules.limit_of(name)));
     }
 
-    /// Resolves one event.
+    /// Resolves one event and writes its effects to `changes`, which is cleared first.
     pub fn resolve(&mut self, block: &Block, event: &Event, uuid_ts: Micros, changes: &mut Changes) {
         changes.clear();
         self.collect(block, event, changes);
@@ -375,14 +375,14 @@ impl Resolver {
             self.graph.saw_seq(canonical, changes.seq);
         }
         for refused in &mut changes.refused {
-            // Profiles may have merged in this very event.
+            // This event may have merged the profile into another.
             let reached = refused.profile.map(|profile| self.graph.canonical(profile));
             let new = refused.refusal != Refusal::Blocked;
             refused.profile = reached.or(new.then_some(canonical));
         }
     }
 
-    /// The identifiers of the event, each once, highest rank first, equal ranks by value.
+    /// Collects the event's identifiers without repetitions, by rank, then value. Blocked ones become violations.
     fn collect(&mut self, block: &Block, event: &Event, changes: &mut Changes) {
         self.candidates.clear();
         let (start, end) = event.identifiers;
@@ -432,12 +432,13 @@ impl Resolver {
         }
     }
 
-    /// Takes identifiers off the event until the rest break no rule. Returns how many are left.
+    /// Demotes the lowest-ranked identifiers until the rest break no rule. Returns how many are left.
     fn demote(&mut self, timestamp: Millis, changes: &mut Changes) -> usize {
         self.find();
         let mut n_left = self.candidates.len();
         let Some(mut broken) = self.broken_rule(timestamp) else { return n_left };
-        // An event may bring thousands of identifiers, and most of them be too many: each costs what it brought.
+        // Updates the counts per identifier instead of recounting: an event may carry thousands, most of them over a
+        // limit.
         let mut demotion = Demotion::of(self, timestamp);
         while 0 < n_left {
             n_left -= 1;
@@ -458,7 +459,7 @@ impl Resolver {
         n_left
     }
 
-    /// The profiles that the identifiers belong to, oldest first, and what the candidate has of each type.
+    /// Finds the profiles that the identifiers belong to, oldest first, and counts the event's types.
     fn find(&mut self) {
         self.found.clear();
         self.found.extend(self.candidates.iter().filter_map(|c| c.profile));
@@ -470,7 +471,7 @@ impl Resolver {
         }
         match *self.found {
             [] => {}
-            // What it holds and the event does not add to breaks nothing.
+            // Types that the profile holds and the event does not carry cannot break a limit.
             [profile] => {
                 for tally in &mut self.tallies.all {
                     tally.n_held = u64::from(self.graph.count(profile, tally.type_id));
@@ -489,9 +490,9 @@ impl Resolver {
         }
     }
 
-    /// The rule that the candidate breaks: a limit before the caps.
+    /// Returns the rule that the event breaks. Limits are checked before the caps.
     fn broken_rule(&self, timestamp: Millis) -> Option<(Refusal, TypeId)> {
-        // Of several limits the one of the highest rank is told.
+        // If several limits are broken, the violation reports the one with the highest rank.
         let limited = (self.tallies.all.iter())
             .filter(|tally| self.breaks_limit(tally, timestamp))
             .min_by(|a, b| self.ranks.compare(a.type_id, b.type_id));
@@ -501,7 +502,7 @@ impl Resolver {
         if self.found.len() < 2 { None } else { self.broken_cap(self.size_of(&self.found)) }
     }
 
-    /// What profiles would make together.
+    /// Returns what the profiles hold in total.
     fn size_of(&self, profiles: &[ProfileId]) -> Size {
         let mut size = Size::default();
         for &profile in profiles {
@@ -511,7 +512,7 @@ impl Resolver {
         size
     }
 
-    /// The cap that several profiles would break together.
+    /// Returns the cap that a merge of this size breaks.
     fn broken_cap(&self, size: Size) -> Option<(Refusal, TypeId)> {
         if u64::from(self.rules.merge_cap) < size.n_segments - 1 {
             return Some((Refusal::MergeCap, 0));
@@ -519,8 +520,8 @@ impl Resolver {
         (u64::from(self.rules.mapping_cap) < size.n_identifiers).then_some((Refusal::MappingCap, 0))
     }
 
-    /// Whether the candidate holds too many values of a type. Not where one of the profiles found holds all of them
-    /// already: a profile over a tightened limit keeps resolving.
+    /// Returns whether the event and the profiles found hold too many values of a type. They do not if the event adds
+    /// none and one profile holds them all: a profile over a tightened limit keeps resolving.
     fn breaks_limit(&self, tally: &Tally, timestamp: Millis) -> bool {
         let &Tally { type_id, n_new, n_held, n_holders, .. } = tally;
         if n_new == 0 && n_holders < 2 {
@@ -528,7 +529,7 @@ impl Resolver {
         }
         let limit = self.limits[type_id as usize];
         let most = u64::from(limit.values);
-        // Only where all that there ever was is too much is it worth looking at times.
+        // Times matter only if the total is over the limit.
         if n_held + n_new <= most {
             return false;
         }
@@ -537,17 +538,18 @@ impl Resolver {
         most < n_lately + n_new
     }
 
-    /// When the window of a type's limit begins; `None` for one without beginning.
+    /// Returns the start of the type's limit window; `None` for a window without a start.
     fn window_start(&self, type_id: TypeId, timestamp: Millis) -> Option<Millis> {
         self.limits[type_id as usize].window.millis().map(|window| timestamp - window)
     }
 
-    /// How many values of a type the profiles found got after a time.
+    /// Returns how many values of a type were mapped to the profiles found after the given time.
     fn count_lately(&self, type_id: TypeId, after: Millis) -> u64 {
         self.found.iter().map(|&p| u64::from(self.graph.count_after(p, type_id, after))).sum()
     }
 
-    /// Creates, finds or merges. Says which profile it is now.
+    /// Chooses the profile: creates one, takes the one found, or records merges into the oldest. Returns the canonical
+    /// profile.
     fn settle(&mut self, block: &Block, event: &Event, uuid_ts: Micros, changes: &mut Changes) -> ProfileId {
         let Some((&survivor, others)) = self.found.split_first() else {
             let profile = self.create(event.timestamp, event.message_id.of(&block.arena), uuid_ts);
@@ -556,7 +558,7 @@ impl Resolver {
             changes.canonical = Some(profile);
             return profile;
         };
-        // The youngest is the one the event came through.
+        // The event is stamped with the youngest profile found.
         changes.segment = Some(others.last().copied().unwrap_or(survivor));
         changes.canonical = Some(survivor);
         for &profile in others {
@@ -583,7 +585,7 @@ impl Resolver {
         }
     }
 
-    /// Merges what is to be merged, traits too.
+    /// Applies the recorded merges to the graph and to the traits.
     fn merge(&mut self, canonical: ProfileId, uuid_ts: Micros, changes: &mut Changes) {
         let mut others: Vec<PackedTraits> = Vec::new();
         for merge in &changes.merges {
@@ -600,8 +602,8 @@ impl Resolver {
         }
     }
 
-    /// Maps the identifiers that are new: those left on the event, then those taken off it that belong to nobody, where
-    /// nothing breaks.
+    /// Maps the event's new identifiers: first those that were not demoted, then the demoted ones that belong to no
+    /// profile and now break no rule.
     fn map(
         &mut self,
         (timestamp, uuid_ts): (Millis, Micros),
@@ -612,10 +614,10 @@ impl Resolver {
         let segment = changes.segment.unwrap_or(canonical);
         self.found.clear();
         self.found.push(canonical);
-        // Those taken off stand at the end of what was refused, the last one of the event first.
+        // The demoted identifiers are the last violations, in reverse order of `candidates`.
         let n_refused = changes.refused.len();
         let mut has_its_place = vec![false; self.candidates.len() - n_left];
-        // Of the type in hand, of which the candidates stand together.
+        // The tally of the current type: candidates of one type are adjacent.
         let mut alone = None;
         for at in 0..self.candidates.len() {
             let candidate = self.candidates[at];
@@ -642,7 +644,7 @@ impl Resolver {
                     profile: None,
                     no_room: refusal == Refusal::MappingCap,
                 };
-                // What keeps it off in the end counts, not what took it off at first.
+                // Report the rule that failed the second chance, not the one that demoted it first.
                 match taken_off {
                     Some(place) => changes.refused[n_refused - 1 - place] = last_word,
                     None => changes.refused.push(last_word),
@@ -670,7 +672,8 @@ impl Resolver {
         }
     }
 
-    /// Whether a profile found has no room for another value of a type. `tally` is kept from one candidate to the next.
+    /// Returns whether the profile has no room for another value of the type. `tally` carries the counts to the next
+    /// candidate.
     fn breaks_limit_alone(&self, type_id: TypeId, timestamp: Millis, tally: &mut Option<Tally>) -> bool {
         let same = tally.take().filter(|tally| tally.type_id == type_id);
         let tally = tally.insert(same.unwrap_or_else(|| {
@@ -682,7 +685,7 @@ impl Resolver {
         self.breaks_limit(tally, timestamp)
     }
 
-    /// Applies an identify call's traits, and works out whether a snapshot is due.
+    /// Applies an identify call's traits and decides whether a snapshot must be written.
     fn update_traits(
         &mut self,
         canonical: ProfileId,
@@ -705,18 +708,18 @@ impl Resolver {
         present.sort_unstable();
         let n_previous = previous.len();
         previous.retain(|column| present.binary_search(column).is_err());
-        // Columns came where more are present than stayed.
+        // Columns were added if more are present than remained.
         changes.traits |= !previous.is_empty() || n_previous - previous.len() < present.len();
         changes.gone_columns = previous;
     }
 }
 
-/// The profile that an identifier maps to now.
+/// Returns the canonical profile of an identifier.
 fn profile_of(graph: &mut Graph, key: u128) -> Option<ProfileId> {
     graph.find(key).map(|identifier| graph.profile_of(identifier))
 }
 
-/// Nanoseconds since 1970 of an event's time, which is neither before 1970 nor after 2285.
+/// Converts an event's time to nanoseconds since 1970. Event times lie between 1970 and 2285.
 fn nanos(timestamp: Millis) -> u64 {
     u64::try_from(timestamp).unwrap_or(0) * 1_000_000
 }

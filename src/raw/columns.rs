@@ -1,8 +1,8 @@
-//! From the keys of a payload to the columns of a table.
+//! Maps the keys of a payload to the columns of a table.
 //!
-//! Objects flatten, their keys joined by `_`; arrays and scalars are leaves. Payloads come in few shapes, so names are
-//! worked out once a shape: the keys of an object, in order, lead through a tree of shapes to a [`Plan`] that says which
-//! leaf goes to which column, sorted by name.
+//! Nested objects are flattened and their keys joined by `_`; arrays and scalars are leaves. Payloads come in few
+//! shapes, so column names are computed once per shape: the keys of an object, in order, are a path through a tree, and
+//! the node at its end holds the [`Plan`] that assigns leaves to columns.
 
 use std::{hash::BuildHasher, sync::Arc};
 
@@ -15,10 +15,10 @@ use crate::{
     names::push_snake_case,
 };
 
-/// Whose columns they are: it decides which names are taken.
+/// The origin of a payload, which decides which column names are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Payload {
-    /// `context` of any call; columns get `context_` in front.
+    /// `context` of any call; its columns are prefixed with `context_`.
     Context,
     /// `traits` of an identify call.
     Traits,
@@ -30,7 +30,7 @@ pub enum Payload {
     TrackProperties,
 }
 
-/// All kinds of payload, in the order of their roots.
+/// All payloads, in the order of their root nodes.
 const PAYLOADS: [Payload; 5] = [
     Payload::Context,
     Payload::Traits,
@@ -39,7 +39,7 @@ const PAYLOADS: [Payload; 5] = [
     Payload::TrackProperties,
 ];
 
-/// The columns that every event table begins with, in their order.
+/// The first columns of every event table, in order.
 pub const FIXED_COLUMNS: [&str; 11] = [
     "segment_id",
     "id",
@@ -55,7 +55,7 @@ pub const FIXED_COLUMNS: [&str; 11] = [
 ];
 
 impl Payload {
-    /// The call's own columns, which stand between `context_*` and the payload.
+    /// Returns the call's own columns, which come between `context_*` and the payload.
     #[must_use]
     pub fn own_columns(self) -> &'static [&'static str] {
         match self {
@@ -67,33 +67,33 @@ impl Payload {
     }
 }
 
-/// What else of the row a column could be mistaken for.
+/// Another column of the row that has the same name, before renaming.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Clash {
-    /// Nothing.
+    /// No other column.
     None,
-    /// A fixed or own column, by its place in the row. The column has `_` in front, and is left out where it has the
-    /// same value.
+    /// The fixed or own column at this index. The payload's column is prefixed with `_`, and is omitted if its value
+    /// equals the other's.
     Fixed(u8),
-    /// Perhaps a `context_` column, where this row has one of that name.
+    /// Possibly a `context_*` column, which depends on the row's context.
     Context,
 }
 
-/// A leaf's way into a row.
+/// Assigns a leaf to a column.
 #[derive(Debug, Clone)]
 pub struct Column {
-    /// The column's name as it is written: `,"name":`.
+    /// The column's name as it is written, with punctuation: `,"name":`.
     pub label: Label,
-    /// Which leaf, counted in the order of the payload.
+    /// Index of the leaf in the order of the payload.
     pub leaf: u32,
-    /// Whether the next entry is of the same column, from a later leaf.
+    /// Whether the next entry is the same column, given by a later leaf.
     pub shared_with_next: bool,
-    /// What to look out for.
+    /// The column it may clash with.
     pub clash: Clash,
 }
 
 impl Column {
-    /// The bare name.
+    /// Returns the column's name without punctuation.
     #[must_use]
     pub fn name(&self) -> &[u8] {
         let text = self.label.text();
@@ -104,20 +104,20 @@ impl Column {
 /// How the leaves of one shape become columns.
 #[derive(Debug, Default)]
 pub struct Plan {
-    /// Sorted by name as written, then in the order of the payload with repeated keys folded.
+    /// Sorted by name. Equal names are in the order of the payload, a repeated key counting where it came first.
     pub columns: Vec<Column>,
-    /// Leaves that give no column: a key on their path has no letters or digits.
+    /// Leaves without a column, because a key on their path has no letters or digits.
     pub nameless: Vec<u32>,
-    /// Whether a column may have to be compared with those of `context`.
+    /// Whether a column may clash with a `context_*` column.
     pub clashes_with_context: bool,
-    /// The same leaves as traits, for an identify call.
+    /// The same leaves as traits; empty unless the payload is [`Payload::Traits`].
     pub traits: Vec<TraitGroup>,
-    /// Top-level keys that are no trait: they have no letters or digits.
+    /// Top-level keys that give no trait, because they have no letters or digits.
     pub n_nameless_traits: u32,
 }
 
 impl Plan {
-    /// About how many bytes it takes.
+    /// Estimates the memory the plan takes, in bytes.
     fn n_bytes(&self) -> usize {
         let columns = self.columns.iter().map(|column| size_of::<Column>() + column.label.text().len());
         let keys = self.traits.iter().flat_map(|group| &group.keys);
@@ -126,30 +126,30 @@ impl Plan {
     }
 }
 
-/// The top-level keys of a payload that are one trait.
+/// The top-level keys of a payload that give the same trait.
 #[derive(Debug)]
 pub struct TraitGroup {
     /// The trait's name: the key in `snake_case`.
     pub name: Box<[u8]>,
-    /// The keys that give it, in the order of the payload; mostly one.
+    /// The keys that give it, in the order of the payload; usually one.
     pub keys: Vec<TraitKey>,
 }
 
 /// A key that gives a trait.
 #[derive(Debug)]
 pub struct TraitKey {
-    /// Its place once repeated keys are folded: the last value stands where the key came first.
+    /// Position of its first leaf after repeated keys are folded, which puts the last value where the key came first.
     pub place: u32,
-    /// What is inside; nothing if no path in it has a name.
+    /// Its leaves; empty if no path in it has a name.
     pub leaves: Vec<TraitLeaf>,
 }
 
-/// A leaf inside a trait.
+/// A leaf of a trait.
 #[derive(Debug)]
 pub struct TraitLeaf {
-    /// Which leaf, counted in the order of the payload.
+    /// Index of the leaf in the order of the payload.
     pub leaf: u32,
-    /// Its keys in `snake_case`, joined by dots; the trait's name alone for a scalar.
+    /// Its keys in `snake_case`, joined by dots; for a scalar, the trait's name.
     pub path: Box<[u8]>,
 }
 
@@ -160,7 +160,7 @@ enum Step {
     Exit,
 }
 
-/// A key as it stands in a line.
+/// A key as written in the line.
 #[derive(Clone, Copy)]
 struct Key<'a> {
     text: &'a [u8],
@@ -180,20 +180,20 @@ struct Node {
     parent: u32,
     step: Step,
     key: Box<[u8]>,
-    /// Decides on most keys: the first bytes of the key.
+    /// The first bytes of the key. Comparing them settles most lookups.
     front: Front,
-    /// The child met last: mostly the next one too.
+    /// The child taken last, which is usually the next one too.
     last_child: u32,
     plan: Option<Arc<Plan>>,
 }
 
 const NONE: u32 = u32::MAX;
 
-/// The first 16 bytes of a key as a number, zeros behind a shorter one.
+/// The first 16 bytes of a key as a little-endian number, padded with zeros.
 type Front = u128;
 const FRONT: usize = 16;
 
-/// Of the key `text[start..end]`: what stands behind it is cut off again.
+/// Reads 16 bytes from the start of the key `text[start..end]` and masks those after its end.
 fn front_of(text: &[u8], start: usize, end: usize) -> Front {
     let Some(chunk) = text.get(start..).and_then(|behind| behind.first_chunk::<FRONT>()) else {
         let key = &text[start..end];
@@ -203,25 +203,26 @@ fn front_of(text: &[u8], start: usize, end: usize) -> Front {
     if end - start < FRONT { front & !(Front::MAX << (8 * (end - start))) } else { front }
 }
 
-/// Keys that are ever new (ids as keys) must not fill the memory: above this many nodes the tree starts anew.
+/// Above this many nodes, the tree is rebuilt from scratch: keys that never repeat, such as ids, must not fill the
+/// memory.
 const MAX_NODES: usize = 1 << 17;
-/// The same for the bytes of keys, and of the names of columns in plans.
+/// The same limit for the bytes of keys and of column names in plans.
 const MAX_BYTES: usize = 16 << 20;
 
-/// The tree of shapes. One for each thread that parses.
+/// The tree of shapes. Each parsing thread has its own.
 #[derive(Debug, Default)]
 pub struct Shapes {
     nodes: Vec<Node>,
     children: HashTable<u32>,
     hasher: Hasher,
-    /// About the bytes of keys and plans.
+    /// Estimated bytes of keys and plans.
     n_bytes: usize,
 }
 
 impl Shapes {
-    /// Collects the leaves of an object (token indices, in payload order) and finds the plan of its shape.
+    /// Collects the leaves of an object as token indices in payload order, and returns the plan of its shape.
     ///
-    /// `null` and empty objects are leaves too, without a value.
+    /// `null` and empty objects count as leaves without a value.
     pub fn plan(
         &mut self,
         doc: Document<'_>,
@@ -290,7 +291,7 @@ impl Shapes {
         self.other_step(node, step, key)
     }
 
-    /// A step to another child than the last time.
+    /// Moves to a child other than the last one taken, adding it if it is new.
     #[inline(never)]
     fn other_step(&mut self, node: u32, step: Step, Key { text: key, front }: Key<'_>) -> u32 {
         let hash = self.hasher.hash_one((node, step as u8, key));
@@ -336,13 +337,13 @@ impl Shapes {
     }
 }
 
-/// A leaf with its keys, decoded.
+/// A leaf with the decoded keys on its path.
 struct Leaf {
     leaf: u32,
     keys: Vec<Vec<u8>>,
 }
 
-/// Reads the way to a node backwards from its end, that is forwards in the payload.
+/// Replays the steps that lead to a node. They are collected from the end, so `to_come` pops them in payload order.
 struct Steps<'a> {
     nodes: &'a [Node],
     to_come: Vec<u32>,
@@ -350,7 +351,7 @@ struct Steps<'a> {
 }
 
 impl Steps<'_> {
-    /// One object: of a repeated key the last value counts, whatever it holds, in the place of the first.
+    /// Reads one object. The last value of a repeated key counts, at the position of the first.
     fn object(&mut self, path: &mut Vec<Vec<u8>>, leaves: &mut Vec<Leaf>) {
         let mut members: Vec<Vec<Leaf>> = Vec::new();
         let mut places: Map<Vec<u8>, usize> = Map::default();
@@ -418,7 +419,7 @@ fn plan_of(leaves: &[Leaf], payload: Payload) -> Plan {
     plan
 }
 
-/// The leaves by trait, traits in the order of their first key.
+/// Groups the leaves by trait, in the order of each trait's first key.
 fn trait_groups(leaves: &[Leaf]) -> Vec<TraitGroup> {
     let mut groups: Vec<TraitGroup> = Vec::new();
     let mut last_key: Option<&[u8]> = None;
@@ -441,7 +442,7 @@ fn trait_groups(leaves: &[Leaf]) -> Vec<TraitGroup> {
     groups
 }
 
-/// The keys in `snake_case`, joined; `None` where one of them has no letters or digits.
+/// Joins the keys in `snake_case`; `None` if one of them has no letters or digits.
 fn joined(keys: &[Vec<u8>], by: u8) -> Option<Vec<u8>> {
     let mut name = Vec::new();
     for (place, key) in keys.iter().enumerate() {
@@ -508,7 +509,7 @@ mod tests {
             Payload::Traits,
             &[("first_name", 0), ("first_name", 2), ("z", 1)],
         );
-        // The repeated key stands where it came first, so that the other one is the last.
+        // The repeated key counts where it came first, so the other key is last.
         check(r#"{"aB":1,"a_b":2,"aB":3}"#, Payload::Traits, &[("a_b", 2), ("a_b", 1)]);
     }
 }

@@ -1,5 +1,7 @@
-//! The rows of event tables: rendered while the event is parsed, but for `segment_id` and `uuid_ts`, which only the
-//! resolver knows: both are put in where a row goes to its table.
+//! Renders the rows of event tables.
+//!
+//! Rows are rendered while the event is parsed, except `segment_id` and `uuid_ts`, which only the resolver knows. Both
+//! are inserted when the row is written to its table.
 //!
 //! Column order: the fixed columns, `context_*` by name, the call's own columns, payload columns by name.
 
@@ -18,23 +20,23 @@ use crate::{
     time::timestamp::{Micros, Millis, push_micros, push_millis},
 };
 
-/// What was left out or renamed, for the summary.
+/// Counts of what was left out or renamed, for the summary's notices.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Notes {
-    /// Values whose path has a key without letters and digits: no column.
+    /// Values without a column, because a key on their path has no letters or digits.
     pub columns_without_name: u64,
-    /// Columns that two keys of one payload give; the last value stands.
+    /// Columns that two keys of one payload give; the last value wins.
     pub columns_given_twice: u64,
     /// Track calls without a table of their own.
     pub events_without_table: u64,
     /// Traits whose name has no letters or digits.
     pub traits_without_name: u64,
-    /// Times that are there and cannot be read: they count as missing.
+    /// Times that are present but unreadable; they count as missing.
     pub times_unreadable: u64,
 }
 
 impl Notes {
-    /// Adds up.
+    /// Adds the counts of `other`.
     pub fn add(&mut self, other: Self) {
         self.columns_without_name += other.columns_without_name;
         self.columns_given_twice += other.columns_given_twice;
@@ -44,22 +46,22 @@ impl Notes {
     }
 }
 
-/// Which of an event's rows is meant.
+/// Selects one of an event's rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RowOf {
-    /// That of the table that all calls of its type share.
+    /// The row in the table that all calls of its type share.
     Call,
-    /// The same, of a track call whose own table would be one too many: its `event` is null.
+    /// The row in `tracks` of an event whose own table would exceed `max_tables`: its `event` is null.
     CallAlone,
-    /// That of the event's own table.
+    /// The row in the event's own table.
     OwnTable,
 }
 
-/// What stands before the name of a track event's own table in its row.
+/// Comes before the name of a track event's own table in its row.
 const EVENT: &[u8] = b",\"event\":\"";
 
 impl Row {
-    /// Appends a row. An empty segment id is none.
+    /// Appends a row. An empty segment id becomes null.
     pub fn push(self, out: &mut Vec<u8>, rows: &[u8], segment_id: &[u8], uuid_ts: Micros, which: RowOf) {
         out.extend_from_slice(b"{\"segment_id\":");
         if segment_id.is_empty() {
@@ -85,14 +87,14 @@ impl Row {
     }
 }
 
-/// A track event's own table, kept by the event's name.
+/// A cached table name, by event name.
 #[derive(Debug, Clone)]
 struct OwnTable {
-    /// Empty where there is none.
+    /// Empty if the name gives no table.
     table: Box<[u8]>,
 }
 
-/// Renders rows. One for each thread that parses.
+/// Renders rows. Each parsing thread has its own.
 #[derive(Debug, Default)]
 pub struct RowRenderer {
     shapes: Shapes,
@@ -100,45 +102,46 @@ pub struct RowRenderer {
     context_leaves: Vec<u32>,
     own_tables: Map<Vec<u8>, OwnTable>,
     scratch: Vec<u8>,
-    /// Columns with their values, of the payload in hand.
+    /// The columns that have a value in the current payload, with the value's token.
     present: Vec<(u32, u32)>,
-    /// The rendered values of the fixed and own columns of the present row.
+    /// The rendered values of the fixed and own columns of the current row.
     fixed: Vec<Span>,
-    /// The `context` of the present envelope.
+    /// The token of the current envelope's `context`.
     envelope: Option<u32>,
-    /// The columns of that one, after its first item that takes it.
+    /// The rendered columns of that context, once an item has used them.
     shared: Option<SharedContext>,
-    /// What was left out or renamed since the start.
+    /// The notices since the renderer was created.
     pub notes: Notes,
 }
 
-/// The `context` of an envelope as the rows of its items have it.
+/// The rendered `context` of an envelope, shared by the rows of its items.
 #[derive(Debug, Clone)]
 struct SharedContext {
     columns: Span,
     plan: Arc<Plan>,
-    /// What each item counts for it.
+    /// The notices that each item counts for it.
     notes: Notes,
 }
 
-/// Event names that are ever new must not fill the memory, nor long ones.
+/// Bounds the cache of table names: event names that never repeat, or very long ones, must not fill the memory.
 const MAX_OWN_TABLES: usize = 1 << 16;
 const LONG_EVENT_NAME: usize = 1 << 10;
 
 impl RowRenderer {
-    /// The plan of an object of this payload; its leaves are kept until the next call.
+    /// Returns the plan of a traits object and its leaves.
     pub fn traits_plan(&mut self, doc: Document<'_>, object: u32) -> (Arc<Plan>, &[u32]) {
         let plan = self.shapes.plan(doc, object, Payload::Traits, &mut self.leaves);
         (plan, &self.leaves)
     }
 
-    /// Begins a line: the `context` of an envelope is rendered once for all items that take it.
+    /// Starts a line. The `context` of an envelope is rendered once for all items that use it.
     pub fn begin_line(&mut self, envelope: Option<u32>) {
         self.envelope = envelope;
         self.shared = None;
     }
 
-    /// Notes what rendering the row of an event would note, without a row. `tables` finds the number of an own table.
+    /// Counts the notices that [`render`](Self::render) would, without rendering. Returns the index of the event's own
+    /// table, which it looks up in `tables` or adds.
     pub fn count(
         &mut self,
         parsed: &Parsed<'_>,
@@ -158,7 +161,8 @@ impl RowRenderer {
         own_table
     }
 
-    /// Renders the row of an event into its block. `tables` finds the number of an own table.
+    /// Renders the row of an event into its block. Returns the row and the index of the event's own table, which it
+    /// looks up in `tables` or adds.
     pub fn render(
         &mut self,
         parsed: &Parsed<'_>,
@@ -187,7 +191,8 @@ impl RowRenderer {
         (Row { start, clock, context, own, shared_end, end: position(rows.len()) }, own_table)
     }
 
-    /// The columns of `context`, with its token and plan. Those of an envelope are rendered once.
+    /// Appends the columns of `context`, or reuses those of the envelope. Returns their span, and the context's token
+    /// and plan.
     fn push_context(&mut self, parsed: &Parsed<'_>, rows: &mut Vec<u8>) -> (Span, Option<(u32, Arc<Plan>)>) {
         let doc = parsed.doc;
         let Some(context) = parsed.fields.context else { return (Span::default(), None) };
@@ -213,13 +218,13 @@ impl RowRenderer {
         (columns, Some((context, plan)))
     }
 
-    /// The plan of a payload. A property that fills `name` or `category` has no column of its own.
+    /// Returns the plan of a payload. A property that fills `name` or `category` gets no column of its own.
     fn payload_plan(&mut self, parsed: &Parsed<'_>, object: u32, kind: Payload) -> Arc<Plan> {
         let plan = self.shapes.plan(parsed.doc, object, kind, &mut self.leaves);
         let inside = object..parsed.doc.tokens[object as usize].next;
         let filling = [parsed.fields.name, parsed.fields.category].map(|v| v.filter(|v| inside.contains(v)));
         if kind == Payload::PageProperties && filling != [None; 2] {
-            // The object itself is no value.
+            // The object's own token has no value, so the leaf gives no column.
             for leaf in self.leaves.iter_mut().filter(|leaf| filling.contains(&Some(**leaf))) {
                 *leaf = object;
             }
@@ -227,7 +232,7 @@ impl RowRenderer {
         plan
     }
 
-    /// The fixed columns from `segment_id` to `uuid_ts`, but without these two. Says where `uuid_ts` goes.
+    /// Appends the fixed columns after `segment_id`, with an empty `uuid_ts`. Returns the offset at which to insert it.
     fn push_head(
         &mut self,
         parsed: &Parsed<'_>,
@@ -237,7 +242,7 @@ impl RowRenderer {
     ) -> u32 {
         let doc = parsed.doc;
         self.fixed.clear();
-        // `segment_id` is not known yet.
+        // `segment_id` is not known yet, but keeps its index.
         self.fixed.push(Span::default());
         self.push_fixed(rows, b",\"id\":", |out| push_string(out, message_id));
         let id = self.fixed[1];
@@ -265,15 +270,15 @@ impl RowRenderer {
         self.push_fixed(rows, b",\"timestamp\":", |out| {
             push_time(out, written.timestamp, Some(parsed.timestamp));
         });
-        // Nor is `uuid_ts`.
+        // So does `uuid_ts`.
         self.fixed.push(Span::default());
         debug_assert_eq!(self.fixed.len(), FIXED_COLUMNS.len());
-        // The quote behind it comes with the clock: what follows may stand elsewhere.
+        // The closing quote is written with the clock, since the columns that follow may come from elsewhere.
         rows.extend_from_slice(b",\"uuid_ts\":\"");
         position(rows.len())
     }
 
-    /// A column by its label, whose length is known beforehand: so it is copied without a call.
+    /// Appends a column. The label's length is a constant, so copying it needs no call.
     fn push_fixed<const N: usize>(
         &mut self,
         rows: &mut Vec<u8>,
@@ -286,7 +291,7 @@ impl RowRenderer {
         self.fixed.push(Span::since(rows, start));
     }
 
-    /// The number of a track event's own table.
+    /// Returns the index of a track event's own table in `names`, adding it if it is new; [`NO_TABLE`] if it has none.
     fn own_number(
         &mut self,
         parsed: &Parsed<'_>,
@@ -308,7 +313,7 @@ impl RowRenderer {
         })
     }
 
-    /// The call's own columns.
+    /// Appends the call's own columns.
     fn push_own(&mut self, parsed: &Parsed<'_>, own_table: Option<&[u8]>, rows: &mut Vec<u8>) {
         let doc = parsed.doc;
         let fields = &parsed.fields;
@@ -334,7 +339,7 @@ impl RowRenderer {
         }
     }
 
-    /// The table of a track event; empty where there is none.
+    /// Returns the table name for an event name; empty if there is none.
     fn own_table(&mut self, name: &[u8]) -> Box<[u8]> {
         if let Some(own) = self.own_tables.get(name) {
             return own.table.clone();
@@ -349,8 +354,8 @@ impl RowRenderer {
         table
     }
 
-    /// The columns of a plan that have a value in this payload, with the value's token: of a column that several keys
-    /// give, the last. Lent out: to be given back to `self.present`.
+    /// Returns the columns of a plan that have a value in this payload, with the value's token. If several keys give a
+    /// column, the last counts. The caller returns the buffer to `self.present`.
     fn present(&mut self, doc: Document<'_>, plan: &Plan, leaves: Leaves) -> Vec<(u32, u32)> {
         let leaves = match leaves {
             Leaves::Context => &self.context_leaves,
@@ -386,7 +391,7 @@ impl RowRenderer {
         if let Some((object, context)) = context
             && plan.clashes_with_context
         {
-            // Another item may have had a context of its own since that of the envelope was rendered.
+            // Since the envelope's context was rendered, another item may have overwritten the leaves with its own.
             let mut leaves = std::mem::take(&mut self.context_leaves);
             self.shapes.plan(doc, object, Payload::Context, &mut leaves);
             self.context_leaves = leaves;
@@ -413,7 +418,7 @@ impl RowRenderer {
         }
     }
 
-    /// A property named `context_*` is compared with the columns that this row's context has.
+    /// Appends the payload's columns, renaming those that clash with a `context_*` column of this row.
     fn push_payload_beside_context(
         &mut self,
         doc: Document<'_>,
@@ -421,7 +426,7 @@ impl RowRenderer {
         context: &Plan,
         arena: &mut Vec<u8>,
     ) {
-        // These were noted when the context was rendered.
+        // The context's notices were counted when it was rendered.
         let notes = self.notes;
         let beside = self.present(doc, context, Leaves::Context);
         self.notes = notes;
@@ -461,7 +466,7 @@ impl RowRenderer {
     }
 }
 
-/// The payload of an event's row: that of a track call is for its own table alone.
+/// Returns the payload of an event's row. For a track call, only its own table has the payload.
 fn payload_of(parsed: &Parsed<'_>, own_table: u32) -> Option<(u32, Payload)> {
     let fields = &parsed.fields;
     match parsed.call {
@@ -480,13 +485,13 @@ enum Leaves {
     Payload,
 }
 
-/// Whether a leaf has a value: `null` and empty objects have none.
+/// Returns whether a leaf has a value: `null` and empty objects have none.
 #[must_use]
 pub fn has_value(doc: Document<'_>, value: u32) -> bool {
     !matches!(doc.kind(value), Kind::Null | Kind::Object)
 }
 
-/// Appends the value of a leaf as a column's: scalars as they are, arrays as their JSON text.
+/// Appends a leaf's value as a column's: scalars unchanged, arrays as their JSON text.
 pub fn push_value(out: &mut Vec<u8>, scratch: &mut Vec<u8>, doc: Document<'_>, value: u32) {
     match doc.kind(value) {
         Kind::Plain => doc.push_quoted(out, value),
@@ -500,10 +505,10 @@ pub fn push_value(out: &mut Vec<u8>, scratch: &mut Vec<u8>, doc: Document<'_>, v
     }
 }
 
-/// Appends a text as JSON, numbers as text too; `null` where it is empty or none.
+/// Appends a string or number as a JSON string; `null` if it is empty or neither.
 pub fn push_text(out: &mut Vec<u8>, doc: Document<'_>, value: Option<u32>) {
     match value {
-        // As most texts stand in the line they may stand in a row.
+        // Most strings can be copied from the line unchanged.
         Some(value) if doc.kind(value) == Kind::Plain && !doc.raw(value).is_empty() => {
             doc.push_quoted(out, value);
         }
@@ -514,7 +519,7 @@ pub fn push_text(out: &mut Vec<u8>, doc: Document<'_>, value: Option<u32>) {
     }
 }
 
-/// The years 0 to 9999: others have no spelling.
+/// The years 0 to 9999, which the time format can express.
 const WRITABLE: std::ops::Range<Millis> = -62_167_219_200_000..253_402_300_800_000;
 
 fn push_time(out: &mut Vec<u8>, time: Option<Millis>) {

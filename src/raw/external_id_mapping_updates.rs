@@ -1,7 +1,7 @@
-//! The raw table `external_id_mapping_updates`: which identifier was first mapped to which segment id.
+//! The raw table `external_id_mapping_updates`: the segment id that each identifier was first mapped to.
 //!
-//! Grain: one identifier. Key: `external_id_type`, `external_id_value`. Order: of processing; rows of one event in rank
-//! order, then by value.
+//! Grain: one identifier. Key: `external_id_type`, `external_id_value`. Order: order of processing; within an event by
+//! rank, then value.
 
 use sha1::{Digest, Sha1};
 
@@ -36,7 +36,7 @@ pub fn push_row(out: &mut Vec<u8>, trigger: &Trigger<'_>, type_name: &str, value
     out.extend_from_slice(b"}\n");
 }
 
-/// Appends the hash of an identifier: lower-case hex SHA-1 of its type followed by its value.
+/// Appends the hash of an identifier: the lower-case hex SHA-1 of its type followed by its value.
 pub fn push_external_id_hash(out: &mut Vec<u8>, type_name: &[u8], value: &[u8]) {
     let mut hash = Sha1::new();
     hash.update(type_name);

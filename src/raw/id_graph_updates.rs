@@ -1,7 +1,9 @@
-//! The raw table `id_graph_updates`: which segment id maps to which canonical one, as it came to be.
+//! The raw table `id_graph_updates`: the canonical segment id of each segment id over time.
 //!
-//! Grain: one change of one segment id's mapping. Key: `id`. Order: of processing. A creation maps the profile to itself; a
-//! merge writes a row for the profile merged away and for each one that mapped to it, oldest first.
+//! Grain: one change of a segment id's mapping. Key: `id`. Order: order of processing.
+//!
+//! A creation maps the profile to itself. A merge writes a row for the profile merged away and for each profile that
+//! mapped to it, oldest first.
 
 use super::trigger::Trigger;
 use crate::json::push_string;

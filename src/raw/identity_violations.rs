@@ -1,8 +1,10 @@
-//! The table `identity_violations`: every identifier that an event carried and that was not used, and why.
+//! The table `identity_violations`: every identifier that an event carried and that was not used, with the reason.
 //!
-//! Grain: one identifier of one event. Key: `message_id`, `type`, `value`. Order: of processing, within an event in the order
-//! of refusal. `rule` is `blocked`, `limit`, `merge_cap` or `mapping_cap`: what kept the identifier off in the end, which for
-//! one that failed its second chance is what it failed by then.
+//! Grain: one identifier of one event. Key: `message_id`, `type`, `value`. Order: order of processing; within an event,
+//! the order in which the resolver found the violations.
+//!
+//! `rule` is `blocked`, `limit`, `merge_cap` or `mapping_cap`. For an identifier that failed its second chance, it is
+//! the rule that it failed then.
 
 use crate::{
     config::rules::Limit,
@@ -13,30 +15,30 @@ use crate::{
 /// The table's name.
 pub const TABLE: &str = crate::catalog::IDENTITY_VIOLATIONS;
 
-/// A row.
+/// A row of the table.
 #[derive(Debug, Clone, Copy)]
 pub struct Violation<'a> {
-    /// The event's.
+    /// The event's `messageId`.
     pub message_id: &'a [u8],
     /// The identifier's type.
     pub type_name: &'a str,
     /// Its value.
     pub value: &'a [u8],
-    /// Which rule: a fixed word.
+    /// The violated rule, as written in the column.
     pub rule: &'a str,
-    /// For a limit: the type that would have passed it, of several the one of the highest rank, and the limit.
+    /// For a limit: the type over its limit and the limit. If several types are, the one with the highest rank.
     pub limit: Option<(&'a str, Limit)>,
-    /// For a blocked value: the entry of the config.
+    /// For a blocked value: the config's entry that blocks it.
     pub blocked_by: Option<&'a str>,
-    /// The profile that the identifier belongs to; for one that belongs to nobody, the profile it would have been mapped to.
+    /// The profile the identifier belongs to. If it belongs to none, the profile it would have been mapped to.
     pub segment_id: Option<&'a str>,
     /// The `segment_id` of the event's own row.
     pub event_segment_id: Option<&'a str>,
-    /// The event's.
+    /// When the event was received.
     pub received_at: Millis,
-    /// The event's.
+    /// When the event happened.
     pub timestamp: Millis,
-    /// The event's.
+    /// The space's clock at the event.
     pub uuid_ts: Micros,
 }
 

@@ -1,4 +1,4 @@
-//! Raw tables: what each row holds and how it is spelled.
+//! The raw tables: the content and spelling of their rows.
 
 pub mod columns;
 pub mod event_row;
@@ -8,11 +8,11 @@ pub mod identity_violations;
 pub mod profile_traits_updates;
 pub mod trigger;
 
-/// What is to come of rows.
+/// Whether rows are rendered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rows {
-    /// They are rendered and written.
+    /// Rows are rendered and written.
     Written,
-    /// They are only counted, and what would be left out or renamed in them.
+    /// Rows are only counted, along with the notices that rendering them would count.
     Counted,
 }

@@ -1,8 +1,10 @@
 //! The raw table `profile_traits_updates`: the traits of a profile after each change.
 //!
-//! Grain: one event that sets traits or merges profiles that have some. Key: `id`. Order: of processing. Every row is a
-//! full snapshot of the canonical profile; a column of its previous snapshot that is gone stands once more as `null`.
-//! `__trait_seqs` says when each value was last set: JSON text of seq by path, a removed trait by its name alone.
+//! Grain: one event that sets traits or merges profiles with traits. Key: `id`. Order: order of processing.
+//!
+//! Every row is a full snapshot of the canonical profile. A column that the previous snapshot had and this one lacks is
+//! written once more as `null`. `__trait_seqs` records when each value was last set: a JSON text of seqs by path, in
+//! which a removed trait is listed by its name.
 
 use super::trigger::{SEQ_DIGITS, Trigger, seq_digits};
 use crate::{
@@ -13,12 +15,12 @@ use crate::{
 /// The table's name.
 pub const TABLE: &str = crate::catalog::PROFILE_TRAITS_UPDATES;
 
-/// Renders rows; keeps its scratch space.
+/// Renders rows and reuses its buffers.
 #[derive(Debug, Default)]
 pub struct TraitRows {
-    /// Alphabetical place of the column, its number, its value among all (`None` for one that is gone).
+    /// Alphabetical rank of the column, its number, and the index of its value (`None` for a removed column).
     columns: Vec<(u32, u32, Option<u32>)>,
-    /// Alphabetical place of the path, its number, seq.
+    /// Alphabetical rank of the path, its number, and its seq.
     seqs: Vec<(u32, u32, u64)>,
 }
 
@@ -48,7 +50,7 @@ impl TraitRows {
         self.push_snapshot(out, traits, gone_columns, names);
     }
 
-    /// Appends the end of a row: `__trait_seqs`, the traits and the line end.
+    /// Appends the end of a row: `__trait_seqs`, the traits and the line feed.
     pub fn push_snapshot(
         &mut self,
         out: &mut Vec<u8>,
@@ -79,10 +81,10 @@ impl TraitRows {
 
     fn push_seqs(&mut self, out: &mut Vec<u8>, traits: &ProfileTraits, names: &TraitNames) {
         self.seqs.clear();
-        // A removed trait stands by its name, which is its path.
+        // The path of a removed trait is its name.
         self.seqs.extend(traits.values().map(|one| (0, one.path, one.at.seq)));
         names.sort_paths(&mut self.seqs);
-        // JSON inside a JSON text: the quotes inside are escaped.
+        // This is JSON inside a JSON string, so the inner quotes are escaped.
         out.extend_from_slice(b",\"__trait_seqs\":\"");
         let mut before = b'{';
         let mut last: Option<(u64, [u8; SEQ_DIGITS])> = None;
@@ -92,7 +94,7 @@ impl TraitRows {
             out.extend_from_slice(b"\\\"");
             push_escaped(out, names.path(path));
             out.extend_from_slice(b"\\\":\\\"");
-            // Traits of one call have one seq.
+            // The traits of one call share a seq.
             let digits =
                 last.filter(|&(of, _)| of == seq).map_or_else(|| seq_digits(seq), |(_, digits)| digits);
             last = Some((seq, digits));

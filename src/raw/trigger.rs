@@ -1,4 +1,4 @@
-//! The event that a raw row comes from, as the columns that all three raw profile tables share.
+//! The columns that describe the triggering event, shared by the three raw profile tables.
 
 use sha1::{Digest, Sha1};
 
@@ -9,24 +9,24 @@ use crate::{
     time::timestamp::{Micros, push_micros, push_millis},
 };
 
-/// The triggering event of the rows being written.
+/// The event that triggers the rows being written.
 #[derive(Debug, Clone, Copy)]
 pub struct Trigger<'a> {
-    /// The block it stands in.
+    /// The block that holds the event.
     pub block: &'a Block,
     /// The event.
     pub event: &'a Event,
     /// The space's clock at this event.
     pub uuid_ts: Micros,
-    /// The seq of all rows of this event.
+    /// The `seq` of all rows of this event.
     pub seq: u64,
-    /// What the config knows of its source.
+    /// The config's entry for the event's source.
     pub source: Option<&'a Source>,
 }
 
-/// Columns are appended as `,"name":value`, the first of a row without its comma.
+/// Columns are appended as `,"name":value`; `id` comes without the comma.
 impl Trigger<'_> {
-    /// `id`: hex of the first 16 bytes of SHA-1 over table, NUL, `messageId`, NUL, key.
+    /// Appends `id`: the first 16 bytes, in hex, of the SHA-1 of the table, NUL, `messageId`, NUL and the key.
     pub fn push_id(&self, out: &mut Vec<u8>, table: &str, key: &[u8]) {
         let mut hash = Sha1::new();
         hash.update(table);
@@ -39,54 +39,54 @@ impl Trigger<'_> {
         out.push(b'"');
     }
 
-    /// `received_at`
+    /// Appends `received_at`.
     pub fn push_received_at(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b",\"received_at\":\"");
         push_millis(out, self.event.received_at);
         out.push(b'"');
     }
 
-    /// `timestamp`
+    /// Appends `timestamp`.
     pub fn push_timestamp(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b",\"timestamp\":\"");
         push_millis(out, self.event.timestamp);
         out.push(b'"');
     }
 
-    /// `seq`
+    /// Appends `seq`.
     pub fn push_seq(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b",\"seq\":\"");
         push_seq(out, self.seq);
         out.push(b'"');
     }
 
-    /// `uuid_ts`
+    /// Appends `uuid_ts`.
     pub fn push_uuid_ts(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b",\"uuid_ts\":\"");
         push_micros(out, self.uuid_ts);
         out.push(b'"');
     }
 
-    /// `triggering_event_type`
+    /// Appends `triggering_event_type`.
     pub fn push_type(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b",\"triggering_event_type\":\"");
         out.extend_from_slice(self.event.call.name().as_bytes());
         out.push(b'"');
     }
 
-    /// `triggering_event_id`
+    /// Appends `triggering_event_id`.
     pub fn push_event_id(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b",\"triggering_event_id\":");
         push_string(out, self.event.message_id.of(&self.block.arena));
     }
 
-    /// `triggering_event_name`
+    /// Appends `triggering_event_name`.
     pub fn push_name(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b",\"triggering_event_name\":");
         out.extend_from_slice(self.event.name.of(&self.block.arena));
     }
 
-    /// `triggering_event_source_id`, `_name` and `_slug`
+    /// Appends `triggering_event_source_id`, `_name` and `_slug`.
     pub fn push_source(&self, out: &mut Vec<u8>) {
         let id = self.block.sources[self.event.source as usize].as_deref();
         let name = self.source.and_then(|s| s.name.as_deref()).map(str::as_bytes);
@@ -113,15 +113,15 @@ pub fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
-/// Digits of a seq: of any number, so that text order is number order.
+/// Digits of a written seq. The number is fixed, so that text order is numeric order.
 pub const SEQ_DIGITS: usize = 19;
 
-/// Appends a seq.
+/// Appends a seq, padded with zeros.
 pub fn push_seq(out: &mut Vec<u8>, seq: u64) {
     out.extend_from_slice(&seq_digits(seq));
 }
 
-/// A seq as it is written.
+/// Returns the digits of a seq, padded with zeros.
 #[must_use]
 pub fn seq_digits(seq: u64) -> [u8; SEQ_DIGITS] {
     let mut digits = [b'0'; SEQ_DIGITS];
