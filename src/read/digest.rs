@@ -1,30 +1,31 @@
-//! Digests of files: the same whether the bytes came at once or over a hundred runs, and taken up again without reading
-//! the file anew.
+//! Digests of files. A digest does not depend on how the bytes were split between writes or runs, and it can be resumed
+//! without rereading the file.
 //!
-//! The bytes are cut into pieces of 1 MiB. Each piece is hashed, and the hashes are chained: link = hash(link before,
-//! hash of the piece). The digest is the last link; a file's last piece may be short.
+//! The file is divided into 1 MiB pieces; the last one may be shorter. Each piece is hashed, and the hashes are
+//! chained: link = hash(previous link, hash of the piece). The digest is the last link.
 //!
-//! Digests of tables are checksums: they guard against damage. Digests of inputs decide whether a file is skipped as known,
-//! so they depend on a secret of the space, without which nobody can make a file with the digest of another one.
+//! Digests of tables are checksums that guard against damage. Digests of inputs decide whether a file is skipped as
+//! already ingested. They depend on a secret of the space, so that nobody else can craft a file with the digest of
+//! another one.
 
 use std::{fs::File, io, os::unix::fs::FileExt, sync::Arc};
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_128, xxh3_128_with_secret};
 
-/// Bytes of a piece.
+/// Bytes per piece.
 pub const PIECE: u64 = 1 << 20;
 
-/// Bytes of the secret that XXH3 takes.
+/// Size in bytes of an XXH3 secret.
 const SECRET: usize = 192;
 
-/// How pieces and links are hashed. By default without a secret.
+/// How pieces and links are hashed. The default uses no secret.
 #[derive(Clone, Default)]
 pub struct Hashing(Option<Arc<Keys>>);
 
 struct Keys {
-    /// For pieces, which are hashed with XXH3.
+    /// XXH3 secret for pieces.
     pieces: [u8; SECRET],
-    /// For links, which are hashed with BLAKE3: a digest gives nothing of the secret away.
+    /// BLAKE3 key for links. BLAKE3 ensures that a digest reveals nothing about the secret.
     links: [u8; 32],
 }
 
@@ -35,7 +36,7 @@ impl std::fmt::Debug for Hashing {
 }
 
 impl Hashing {
-    /// With a secret.
+    /// Returns keyed hashing with this secret.
     #[must_use]
     pub fn keyed(secret: &[u8; 32]) -> Self {
         let mut keys = Keys { pieces: [0; SECRET], links: [0; 32] };
@@ -45,13 +46,13 @@ impl Hashing {
         Self(Some(Arc::new(keys)))
     }
 
-    /// Begins a digest.
+    /// Starts a new digest.
     #[must_use]
     pub fn begin(&self) -> Digest {
         Digest { piece: self.hasher(), hashing: self.clone(), link: 0, n_in_piece: 0 }
     }
 
-    /// Hashes a piece.
+    /// Returns the hash of a piece.
     #[must_use]
     pub fn piece(&self, bytes: &[u8]) -> u128 {
         match &self.0 {
@@ -78,7 +79,7 @@ impl Hashing {
         }
     }
 
-    /// Returns the digest of a file from the hashes of its pieces, whole ones and a short last one.
+    /// Returns the digest of a file, given the hashes of its pieces in order, including a short last one.
     #[must_use]
     pub fn hex_of_pieces(&self, pieces: impl IntoIterator<Item = u128>) -> String {
         format!("{:032x}", pieces.into_iter().fold(0, |link, piece| self.chain(link, piece)))
@@ -89,7 +90,7 @@ impl Hashing {
         self.digest_of_range(file, 0, size)
     }
 
-    /// Returns the digest of `size` bytes of a file from byte `start` on.
+    /// Returns the digest of `size` bytes of a file, starting at byte `start`.
     pub fn digest_of_range(&self, file: &File, start: u64, size: u64) -> io::Result<String> {
         let mut piece = vec![0; usize::try_from(size.min(PIECE)).unwrap_or(usize::MAX)];
         let mut pieces = Vec::new();
@@ -104,7 +105,7 @@ impl Hashing {
     }
 }
 
-/// A digest being taken.
+/// A digest that is being computed.
 #[derive(Clone)]
 pub struct Digest {
     hashing: Hashing,
@@ -126,13 +127,14 @@ impl Default for Digest {
 }
 
 impl Digest {
-    /// Carries on behind whole pieces; the bytes of a short last piece have to be given again.
+    /// Resumes a table's digest after whole pieces, given the last link. The caller must supply the bytes of a partial
+    /// last piece again.
     #[must_use]
     pub fn resume(link: u128) -> Self {
         Self { link, ..Self::default() }
     }
 
-    /// Takes more bytes in.
+    /// Adds bytes to the digest.
     pub fn update(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let room = usize::try_from(PIECE - self.n_in_piece).unwrap_or(usize::MAX);
@@ -148,13 +150,13 @@ impl Digest {
         }
     }
 
-    /// The link behind the last whole piece.
+    /// Returns the link after the last whole piece.
     #[must_use]
     pub fn link(&self) -> u128 {
         self.link
     }
 
-    /// The digest of all bytes so far, as 32 hexadecimal digits.
+    /// Returns the digest of all bytes so far, as 32 hexadecimal digits.
     #[must_use]
     pub fn hex(&self) -> String {
         let last = if self.n_in_piece == 0 {
@@ -172,7 +174,7 @@ pub fn chain(link: u128, piece: u128) -> u128 {
     Hashing::default().chain(link, piece)
 }
 
-/// Returns the digest of rows of a table: of `size` bytes of a file from byte `start` on.
+/// Returns the table digest of `size` bytes of a file, starting at byte `start`.
 pub fn digest_of_range(file: &File, start: u64, size: u64) -> io::Result<String> {
     Hashing::default().digest_of_range(file, start, size)
 }

@@ -1,10 +1,10 @@
-//! gzip of one member or several. Zero bytes after the last member are padding, which tapes and block devices leave.
+//! gzip with one or more members. Zero bytes after the last member are padding, as tapes and block devices add it.
 
 use std::io::{self, BufRead, Read};
 
 use flate2::bufread::GzDecoder;
 
-/// Decompresses all members, one after the other.
+/// Decompresses all members in sequence.
 #[derive(Debug)]
 pub struct Members<R> {
     /// `None` after the last member.
@@ -12,7 +12,7 @@ pub struct Members<R> {
 }
 
 impl<R: BufRead> Members<R> {
-    /// Reads from the first byte of the first member.
+    /// Creates a reader for a stream that begins with a gzip member.
     pub fn new(compressed: R) -> Self {
         Self { member: Some(GzDecoder::new(compressed)) }
     }
@@ -34,7 +34,7 @@ impl<R: BufRead> Read for Members<R> {
     }
 }
 
-/// The member that follows, if any.
+/// Returns the next member, or `None` at the end of the stream. Skips padding.
 fn next<R: BufRead>(mut rest: R) -> io::Result<Option<GzDecoder<R>>> {
     let mut padded = false;
     loop {
@@ -51,7 +51,7 @@ fn next<R: BufRead>(mut rest: R) -> io::Result<Option<GzDecoder<R>>> {
         }
     }
     if padded {
-        let message = "more bytes follow the zero bytes after the last gzip member";
+        let message = "data follows the zero padding after the last gzip member";
         return Err(io::Error::new(io::ErrorKind::InvalidData, message));
     }
     Ok(Some(GzDecoder::new(rest)))

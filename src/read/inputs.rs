@@ -1,4 +1,4 @@
-//! Which files a run reads: files as given, folders walked, `-` for the standard input.
+//! The files that a run reads: files as given, files found in folders, and `-` for the standard input.
 
 use std::{
     fs,
@@ -13,31 +13,31 @@ use crate::{
     progress::Progress,
 };
 
-/// One input.
+/// An input of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Input {
-    /// As given, or as found below a folder that was given.
+    /// Path as given, or as found in a given folder.
     pub path: PathBuf,
-    /// The source that an archive path names, for lines that name none.
+    /// Source taken from an archive path, for lines that do not have one.
     pub source: Option<String>,
 }
 
 impl Input {
-    /// Whether it is the standard input.
+    /// Returns whether this is the standard input.
     #[must_use]
     pub fn is_stdin(&self) -> bool {
         self.path.as_os_str() == "-"
     }
 
-    /// How it is called in messages and tables.
+    /// Returns the name used in messages and tables.
     #[must_use]
     pub fn name(&self) -> String {
         self.path.to_string_lossy().into_owned()
     }
 }
 
-/// Lists the inputs in the order of the arguments, the files of a folder by path. The space's own folder is no input,
-/// wherever it stands.
+/// Lists the inputs in the order of the arguments, and the files of a folder by path. Skips the space's own folder,
+/// wherever it is.
 pub fn list(arguments: &[PathBuf], space: &Path, progress: &dyn Progress) -> Result<Vec<Input>> {
     let mut inputs = Vec::new();
     let space = fs::canonicalize(space).ok();
@@ -45,7 +45,9 @@ pub fn list(arguments: &[PathBuf], space: &Path, progress: &dyn Progress) -> Res
     for argument in arguments {
         if argument.as_os_str() == "-" {
             if inputs.iter().any(Input::is_stdin) {
-                return Err(Error::Refused("`-` is given twice, but there is one standard input".to_owned()));
+                return Err(Error::Refused(
+                    "`-` is given twice, but there is only one standard input".to_owned(),
+                ));
             }
             inputs.push(Input { path: argument.clone(), source: None });
             continue;
@@ -54,7 +56,7 @@ pub fn list(arguments: &[PathBuf], space: &Path, progress: &dyn Progress) -> Res
             let missing = e.kind() == io::ErrorKind::NotFound;
             let error = Error::io("read", argument, e);
             if missing {
-                error.hint("give files or folders of events, or `-` for the standard input")
+                error.hint("give files or folders with events, or `-` for the standard input")
             } else {
                 error
             }
@@ -62,8 +64,8 @@ pub fn list(arguments: &[PathBuf], space: &Path, progress: &dyn Progress) -> Res
         let absolute = absolute(argument)?;
         if metadata.is_dir() {
             if space.is_some() && fs::canonicalize(argument).ok() == space {
-                return Err(Error::file(argument, "the space itself is given as a folder of events")
-                    .hint("give the folder that the dump is in"));
+                return Err(Error::file(argument, "this is the space itself, not a folder with events")
+                    .hint("give the folder that contains the dump"));
             }
             let mut walk = Walk { space: space.as_deref(), found: Vec::new(), passed_over, progress };
             walk.folder(argument, &absolute)?;
@@ -79,18 +81,18 @@ pub fn list(arguments: &[PathBuf], space: &Path, progress: &dyn Progress) -> Res
     }
     for folder in without {
         let told = format!(
-            "no event files in `{}`: files there are read when they end in .json, .ndjson or .jsonl, with .gz or .zst \
-             behind it or not",
+            "no event files in `{}`: event files end in .json, .ndjson or .jsonl, \
+             optionally followed by .gz or .zst",
             folder.display()
         );
-        // A folder may be empty, but a run that reads nothing at all is hardly what was meant.
+        // One empty folder is fine, but a run without any input is hardly intended.
         if inputs.is_empty() { progress.warning(&told) } else { progress.notice(&told) }
     }
     if let Some(example) = passed_over.iter().min_by_key(|path| path_bytes(path)) {
         let (count, example) = (passed_over.len(), example.display());
         progress.notice(&match count {
-            1 => format!("passed over 1 file that is no event file: `{example}`"),
-            _ => format!("passed over {count} files that are no event files, such as `{example}`"),
+            1 => format!("skipped 1 file that is not an event file: `{example}`"),
+            _ => format!("skipped {count} files that are not event files, such as `{example}`"),
         });
     }
     Ok(inputs)
@@ -100,31 +102,32 @@ fn path_bytes(path: &Path) -> &[u8] {
     path.as_os_str().as_encoded_bytes()
 }
 
-/// A path from the root on, so that what it means does not depend on the working folder.
+/// Makes a path absolute, so that its meaning does not depend on the working directory.
 fn absolute(path: &Path) -> Result<PathBuf> {
-    // What `..` leads to is known to the file system only; elsewhere links keep the names that they were given by.
+    // Only the file system knows where `..` leads. Other paths keep the names of links as given.
     let goes_up = path.components().any(|part| part == Component::ParentDir);
     let absolute = if goes_up { fs::canonicalize(path) } else { path::absolute(path) };
     absolute.map_err(|e| Error::io("read", path, e))
 }
 
-/// The walk of a folder that was given.
+/// The search for event files below a given folder.
 struct Walk<'a> {
-    /// Of this run.
+    /// The space of this run.
     space: Option<&'a Path>,
     found: Vec<Input>,
-    /// Files that are no event files.
+    /// Files that are not event files.
     passed_over: Vec<PathBuf>,
     progress: &'a dyn Progress,
 }
 
 impl Walk<'_> {
-    /// Takes what is in a folder, which is given as the user named it and from the root on.
+    /// Collects the event files in a folder. `folder` is the path as given and `absolute` is the same folder from the
+    /// root.
     fn folder(&mut self, folder: &Path, absolute: &Path) -> Result<()> {
         let entries = fs::read_dir(folder).map_err(|e| Error::io("read the folder", folder, e))?;
         for entry in entries {
             let entry = entry.map_err(|e| Error::io("read the folder", folder, e))?;
-            // A glob of the shell would pass over hidden ones too: they are half-written, or notes of other programs.
+            // Shell globs skip hidden files too. They are half-written, or belong to other programs.
             if entry.file_name().as_encoded_bytes().starts_with(b".") {
                 continue;
             }
@@ -136,13 +139,13 @@ impl Walk<'_> {
                 }
                 if is_space(&path) {
                     let told =
-                        format!("passed over `{}`: it is a space, its tables are no events", path.display());
+                        format!("skipped `{}`: it is a space, and its tables are not events", path.display());
                     self.progress.notice(&told);
                     continue;
                 }
                 self.folder(&path, &absolute)?;
             } else if kind.is_symlink() && path.is_dir() {
-                // A link to a folder is not followed: it may lead in a circle.
+                // Links to folders are not followed: they may form a loop.
             } else if is_event_file(&absolute) {
                 self.found.push(Input { path, source: archive_source(&absolute) });
             } else {
@@ -153,7 +156,7 @@ impl Walk<'_> {
     }
 }
 
-/// Whether a folder is a space of this program.
+/// Returns whether a folder is a space of this program.
 fn is_space(folder: &Path) -> bool {
     let has = |name: &str| folder.join(name).is_dir();
     folder.join("manifest.json").is_file() && (has(".state") || has(".run"))
@@ -167,34 +170,34 @@ fn is_event_file(absolute: &Path) -> bool {
         || without_gz.is_some() && below_archive(absolute).is_some()
 }
 
-/// The source in `.../segment-logs/SOURCE/DAY/file.gz`.
+/// Returns the source in `.../segment-logs/SOURCE/DAY/file.gz`.
 fn archive_source(absolute: &Path) -> Option<String> {
     let mut parts = below_archive(absolute)?.components();
     let source = parts.next()?.as_os_str().to_string_lossy().into_owned();
-    // The last part is the file itself.
+    // The last component is the file itself.
     parts.next().map(|_| source)
 }
 
-/// The rest of a path behind the last folder `segment-logs` in it.
+/// Returns the part of a path after its last `segment-logs` folder.
 fn below_archive(absolute: &Path) -> Option<&Path> {
     let mut folders = absolute.ancestors().skip(1);
     let archive = folders.find(|folder| folder.file_name().is_some_and(|name| name == "segment-logs"))?;
     absolute.strip_prefix(archive).ok()
 }
 
-/// How a file is packed, told by its first bytes.
+/// Compression format of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Packing {
-    /// Not at all.
+    /// Uncompressed.
     Plain,
-    /// gzip, perhaps of several members and with zero bytes after the last.
+    /// gzip, possibly with several members and zero bytes after the last one.
     Gzip,
-    /// zstd, perhaps of several frames.
+    /// zstd, possibly with several frames.
     Zstd,
 }
 
 impl Packing {
-    /// Tells the packing by the first bytes of a file.
+    /// Detects the compression format from the first bytes of a file.
     #[must_use]
     pub fn of(first: &[u8]) -> Self {
         match first {
@@ -205,10 +208,10 @@ impl Packing {
     }
 }
 
-/// Bytes at the start of a file that tell its packing.
+/// Number of bytes needed to detect the compression format.
 pub const MAGIC: usize = 4;
 
-/// Unpacks a stream whose first bytes are given.
+/// Decompresses a stream, given its first bytes and the rest.
 pub fn unpack<'a>(first: Vec<u8>, rest: impl Read + Send + 'a) -> io::Result<Box<dyn Read + Send + 'a>> {
     let packing = Packing::of(&first);
     let whole = io::BufReader::with_capacity(1 << 18, io::Cursor::new(first).chain(rest));
@@ -219,24 +222,24 @@ pub fn unpack<'a>(first: Vec<u8>, rest: impl Read + Send + 'a) -> io::Result<Box
     })
 }
 
-/// Reads the first bytes of a stream, fewer where it is shorter.
+/// Reads the first [`MAGIC`] bytes of a stream, or fewer if it is shorter.
 pub fn first_bytes(reader: &mut impl Read) -> io::Result<Vec<u8>> {
     let mut first = Vec::with_capacity(MAGIC);
     reader.by_ref().take(MAGIC as u64).read_to_end(&mut first)?;
     Ok(first)
 }
 
-/// Refuses an archive, of which the first lines of each file stand behind its name and numbers.
+/// Returns an error if the input is a tar archive. Otherwise its headers would be read as parts of lines.
 pub fn refuse_tar(path: &Path, start: &[u8]) -> Result<()> {
-    // Either form has a NUL, which no JSON can.
+    // Both magic strings contain a NUL, which cannot occur in JSON.
     let magic = start.get(257..).unwrap_or_default();
     if magic.starts_with(b"ustar\0") || magic.starts_with(b"ustar  \0") {
-        return Err(Error::file(path, "is a tar archive").hint("unpack it first, with `tar -x`"));
+        return Err(Error::file(path, "is a tar archive").hint("extract it first, with `tar -x`"));
     }
     Ok(())
 }
 
-/// Whether an input has to be unpacked, or cannot be read twice.
+/// Returns whether an input is compressed or cannot be read twice.
 pub fn packed(input: &Input, files: &Files) -> Result<bool> {
     if input.is_stdin() {
         return Ok(true);
@@ -250,7 +253,7 @@ pub fn packed(input: &Input, files: &Files) -> Result<bool> {
         .map_err(|e| Error::io("read", &input.path, e))
 }
 
-/// Opens a file and unpacks it.
+/// Opens a file and decompresses it if necessary.
 pub fn open(path: &Path, files: &Files) -> Result<Box<dyn Read + Send>> {
     let mut file = files.open(path)?;
     first_bytes(&mut file).and_then(|first| unpack(first, file)).map_err(|e| Error::io("read", path, e))

@@ -1,14 +1,14 @@
-//! The lines of a unit.
+//! Splits text into lines.
 
 use std::ops::Range;
 
-/// A longer line is rejected.
+/// Maximum length of a line in bytes. Longer lines are rejected.
 pub const MAX_LINE: usize = 16 << 20;
 
-/// A byte order mark, which is no part of the first line.
+/// UTF-8 byte order mark. It is not part of the first line.
 pub const BOM: &[u8] = b"\xef\xbb\xbf";
 
-/// The lines of some bytes, as ranges without their ends (LF or CRLF); the last one may lack its end.
+/// Returns the lines of a text as ranges without the line ends (LF or CRLF). The last line may lack its end.
 pub fn lines(bytes: &[u8]) -> impl Iterator<Item = Range<usize>> + '_ {
     let mut start = 0;
     let mut ends = memchr::memchr_iter(b'\n', bytes);
@@ -23,13 +23,13 @@ pub fn lines(bytes: &[u8]) -> impl Iterator<Item = Range<usize>> + '_ {
     })
 }
 
-/// Appends a line so that [`lines`] finds the same text again: a CR that belongs to the text stays.
+/// Appends a line and a line end, so that [`lines`] finds the same text again: a CR at the end of the text is kept.
 pub fn push_line(out: &mut Vec<u8>, text: &[u8]) {
     out.extend_from_slice(text);
     out.extend_from_slice(if text.ends_with(b"\r") { b"\r\n" } else { b"\n" });
 }
 
-/// Of a line that ends so, how many bytes are its end.
+/// Returns the number of bytes in the line end of `line`: 0, 1 or 2.
 #[must_use]
 pub fn end_length(line: &[u8]) -> usize {
     let text = line.strip_suffix(b"\n").unwrap_or(line);
@@ -37,7 +37,7 @@ pub fn end_length(line: &[u8]) -> usize {
     line.len() - text.len()
 }
 
-/// Whether a line holds nothing but white space.
+/// Returns whether a line contains only white space.
 #[must_use]
 pub fn blank(line: &[u8]) -> bool {
     line.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\r'))

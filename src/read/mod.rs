@@ -1,4 +1,4 @@
-//! Inputs: which files there are, how they are packed, and their bytes as units of whole lines.
+//! Inputs: finds the files, decompresses them, and reads them in chunks of whole lines.
 
 pub mod digest;
 pub mod gzip;

@@ -1,7 +1,7 @@
-//! A stream whose writer may take its time: the standard input, or a pipe.
+//! A reader for inputs whose writer may be slow: the standard input or a pipe.
 //!
-//! Nothing but more bytes or their end ends a read that waits. So it waits on a thread of its own, and the run hears
-//! meanwhile when it is told to stop.
+//! A blocked read only returns when more bytes arrive or the stream ends. The read therefore happens on its own thread,
+//! so that the run can still be interrupted.
 
 use std::{
     io::{self, Cursor, Read},
@@ -18,16 +18,16 @@ use crate::{
     progress::Progress,
 };
 
-/// Bytes that are handed over at a time.
+/// Bytes passed to the reader at a time.
 const CHUNK: usize = 1 << 18;
 
-/// So many chunks wait to be taken.
+/// Number of buffers that are read ahead.
 const CHUNKS: usize = 4;
 
-/// How often a run that waits asks whether it is to stop.
+/// How often a waiting run checks whether it was interrupted.
 const ASKS: Duration = Duration::from_millis(50);
 
-/// The bytes of a stream.
+/// The bytes of a stream, read ahead by another thread.
 pub(super) struct Patient<'a> {
     chunks: Receiver<io::Result<Vec<u8>>>,
     chunk: Cursor<Vec<u8>>,
@@ -35,7 +35,7 @@ pub(super) struct Patient<'a> {
 }
 
 impl<'a> Patient<'a> {
-    /// Opens a stream, which may have to wait too, and reads ahead.
+    /// Starts a thread that opens the stream, which may block too, and reads ahead.
     pub(super) fn open(input: &Input, files: &Files, progress: &'a dyn Progress) -> Result<Self> {
         let (sender, chunks) = sync_channel(CHUNKS);
         let (input, files, path) = (input.clone(), files.clone(), input.path.clone());
@@ -45,7 +45,7 @@ impl<'a> Patient<'a> {
         Ok(Self { chunks, chunk: Cursor::default(), progress })
     }
 
-    /// What an error of the stream, or of what unpacks it, was about.
+    /// Converts an I/O error from the stream or its decoder. Returns the library error if it wraps one.
     pub(super) fn error(path: &Path, e: io::Error) -> Error {
         e.downcast().unwrap_or_else(|e| Error::io("read", path, e))
     }
@@ -60,7 +60,7 @@ impl Read for Patient<'_> {
             }
             match self.chunks.recv_timeout(ASKS) {
                 Ok(chunk) => self.chunk = Cursor::new(chunk?),
-                // An error is handed over before the sender goes, so this is the end of the stream.
+                // An error is sent before the sender is dropped, so this is the end of the stream.
                 Err(RecvTimeoutError::Disconnected) => return Ok(0),
                 Err(RecvTimeoutError::Timeout) if self.progress.interrupted() => {
                     return Err(io::Error::other(Error::Interrupted));
@@ -71,7 +71,7 @@ impl Read for Patient<'_> {
     }
 }
 
-/// Reads a stream to its end, or until nobody takes its bytes any more.
+/// Reads a stream until it ends or the receiver is gone.
 fn read_ahead(input: &Input, files: &Files, sender: &SyncSender<io::Result<Vec<u8>>>) {
     let opened: Result<Box<dyn Read>> = if input.is_stdin() {
         Ok(Box::new(io::stdin()))
@@ -81,7 +81,7 @@ fn read_ahead(input: &Input, files: &Files, sender: &SyncSender<io::Result<Vec<u
     let mut stream = match opened.map_err(io::Error::other) {
         Ok(stream) => stream.take(CHUNK as u64),
         Err(e) => {
-            // Where nobody takes it, nobody wants to know.
+            // If the receiver is gone, the error can be dropped.
             let _ = sender.send(Err(e));
             return;
         }

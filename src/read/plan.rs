@@ -1,17 +1,18 @@
-//! In which order units are read, so that the events in hand fit the memory.
+//! Plans the order in which chunks are read, so that the events held in memory fit the budget.
 //!
-//! Units are read by their earliest event. A unit stays in hand until everything that is still unread is later than its
-//! latest event, so what is in hand at the most is known beforehand. Files in order, side by side or one behind the other,
-//! need a unit or two of each. Where disorder would need too much, the lines are sorted first: as many at a time as fit,
-//! each such run spilled as units of its own, which overlap little. If these still overlap too much, because there are many
-//! runs or events without difference, the runs are merged into one.
+//! Chunks are read in order of their earliest event. A chunk is held until everything unread is later than its latest
+//! event, so the peak memory is known in advance. Sorted files need a chunk or two of each, whether they follow one
+//! another or overlap. If the disorder would need too much memory, the lines are sorted first: as many at a time as
+//! fit, each time spilled as a sorted run of new chunks, which overlap little. If these still overlap too much, because
+//! there are many runs or many events with equal keys, the runs are merged into one.
 
 use std::collections::BTreeMap;
 
 use super::{inputs::Input, sort::Sorter, spill::Spill, unit::Unit};
 use crate::{error::Result, event::order::Key, files::Files, progress::Progress, time::timestamp::Millis};
 
-/// Puts units in the order of reading; `budget` bytes of lines may be in hand.
+/// Returns the chunks in reading order, sorted by line first if needed. At most `budget` bytes of lines are held at a
+/// time.
 pub fn plan(
     mut units: Vec<Unit>,
     inputs: &[Input],
@@ -24,10 +25,10 @@ pub fn plan(
     if peak(&units) <= budget {
         return Ok(units);
     }
-    progress.notice("the events are far out of order: their lines are sorted first, a part at a time");
+    progress.notice("the events are far out of order: sorting their lines first");
     progress.start("sorting", Some(units.iter().map(|unit| unit.length).sum()));
     let sorter = Sorter { inputs, budget, spill, files, progress };
-    // Of lines that are too long only the beginning is there: they are rejected where they stand.
+    // Lines that are too long are not sorted: only their beginning is available, and they are rejected anyway.
     let (too_long, units): (Vec<Unit>, Vec<Unit>) = units.into_iter().partition(|u| u.too_long.is_some());
     let mut runs = Vec::new();
     let mut rest = units.as_slice();
@@ -57,12 +58,12 @@ fn order(units: &mut [Unit]) {
     units.sort_by_cached_key(|unit| (unit.least_key(), unit.input, unit.offset));
 }
 
-/// The most bytes of lines that are in hand at once.
+/// Returns the peak number of bytes of lines held at a time.
 fn peak(units: &[Unit]) -> u64 {
     let mut in_hand: BTreeMap<Key, u64> = BTreeMap::new();
     let (mut now, mut most) = (0, 0);
     for unit in units {
-        // What comes before all that is unread has been let go.
+        // Chunks that end before everything unread are released.
         let kept = in_hand.split_off(&unit.least_key());
         now -= in_hand.values().sum::<u64>();
         in_hand = kept;
@@ -73,7 +74,7 @@ fn peak(units: &[Unit]) -> u64 {
     most
 }
 
-/// A key that comes before all that the events of a unit may have to wait for.
+/// Returns an upper bound for the keys of a chunk's events.
 fn greatest_key(unit: &Unit) -> Key {
     match &unit.keys {
         Some(keys) => keys.1.clone(),

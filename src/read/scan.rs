@@ -1,12 +1,13 @@
-//! A first, quick look at the inputs: their digests, where their lines are, and from when on events arrive in each unit.
+//! The scan: a first, quick pass over the inputs. It computes their digests, divides them into chunks of whole lines,
+//! and finds the earliest arrival time in each chunk.
 //!
-//! Events are resolved in the order of their arrival, which files mostly keep and never promise. Knowing for each unit the
-//! earliest arrival in it, the second pass can let go of all events before the earliest of what is still unread: sorting
-//! takes the memory of the disorder, not of the dump.
+//! Events are resolved in order of arrival. Files are mostly in that order, but nothing guarantees it. Because the
+//! earliest arrival in every chunk is known, the second pass can release all events that arrived before the earliest
+//! unread one. Memory is then needed for the disorder, not for the whole dump.
 //!
-//! The look is quick: it searches for `"receivedAt"` and reads the time behind it. Where a unit does not have it once a
-//! line, the lines are parsed. Should it be fooled nevertheless, the second pass notices, and the look is taken again by
-//! parsing everything.
+//! The scan searches for `"receivedAt"` and reads the time after it. If a chunk does not contain the key exactly once
+//! per line, its lines are parsed. If the scan is wrong anyway, the second pass notices, and the scan is repeated with
+//! full parsing.
 
 use std::{
     fs::File,
@@ -47,51 +48,51 @@ use crate::{
     },
 };
 
-/// What may stand around the longest line: a byte order mark, and CRLF.
+/// Bytes that may surround the longest line: a byte order mark and CRLF.
 const AROUND: usize = BOM.len() + 2;
 
-/// How units are looked at.
+/// How chunks are scanned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Look {
-    /// By searching for the key.
+    /// Searches for `"receivedAt"` without parsing.
     Quick,
-    /// By parsing each line.
+    /// Parses each line.
     Thorough,
 }
 
-/// What a look at an input found.
+/// The result of scanning an input.
 #[derive(Debug)]
 pub struct Scanned {
-    /// The digest of its bytes as they are stored.
+    /// Digest of a file's stored bytes, or of a stream's bytes after decompression.
     pub digest: String,
-    /// Bytes after unpacking.
+    /// Bytes after decompression.
     pub bytes: u64,
-    /// Lines, blank ones too.
+    /// Number of lines, including blank ones.
     pub n_lines: u64,
-    /// Its units, in the order of the file.
+    /// Its chunks, in file order.
     pub units: Vec<Unit>,
 }
 
-/// Looks at inputs; small ones are kept in memory so that they are read once.
+/// Scans inputs. Small inputs are cached in memory, so that they are read only once.
 pub struct Scanner<'a> {
-    /// How.
+    /// How chunks are scanned.
     pub look: Look,
-    /// So many bytes may be kept in memory.
+    /// Maximum number of bytes to cache in memory.
     pub keep: u64,
-    /// How digests are taken.
+    /// How digests are computed.
     pub hashing: &'a Hashing,
-    /// Where streams go that are more than that.
+    /// Receives the data of streams that exceed the cache.
     pub spill: &'a Spill,
     /// The file system.
     pub files: &'a Files,
-    /// Who is told.
+    /// Receives progress reports.
     pub progress: &'a dyn Progress,
     kept: AtomicU64,
     buffers: Mutex<Vec<Vec<u8>>>,
 }
 
 impl<'a> Scanner<'a> {
-    /// A scanner that has kept nothing yet.
+    /// Creates a scanner with an empty cache.
     pub fn new(
         look: Look,
         keep: u64,
@@ -112,8 +113,10 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Looks at one input. `known` is asked as soon as the digest of a packed file is known: unpacking what will be
-    /// skipped would be a waste.
+    /// Scans one input. `number` is its index in reading order.
+    ///
+    /// Calls `known` as soon as the digest of a compressed file is known. If it returns true, the result has no chunks:
+    /// the file will be skipped, so decompressing it would be a waste.
     pub fn scan(&self, number: u32, input: &Input, known: &(dyn Fn(&str) -> bool + Sync)) -> Result<Scanned> {
         if input.is_stdin() || is_pipe(&input.path) {
             let mut stream = Patient::open(input, self.files, self.progress)?;
@@ -124,7 +127,7 @@ impl<'a> Scanner<'a> {
         let mut file = self.files.open(&input.path)?;
         let metadata = file.metadata().map_err(|e| Error::io("read", &input.path, e))?;
         if metadata.is_dir() {
-            return Err(Error::file(&input.path, "a folder stands where a file is expected"));
+            return Err(Error::file(&input.path, "is a folder, but a file is expected"));
         }
         let first = first_bytes(&mut file).map_err(|e| Error::io("read", &input.path, e))?;
         if metadata.is_file() && Packing::of(&first) == Packing::Plain {
@@ -148,7 +151,7 @@ impl<'a> Scanner<'a> {
         self.scan_stream(number, input, &mut unpacked, digest)
     }
 
-    /// A stream: unpacked once and kept, in memory or spilled.
+    /// Scans a stream. Decompressed data is stored in memory or spilled, because a stream can only be read once.
     fn scan_stream(
         &self,
         number: u32,
@@ -159,11 +162,11 @@ impl<'a> Scanner<'a> {
         let mut content = self.hashing.begin();
         let mut found = Found { number, units: Vec::new(), offset: 0, first_line: 1 };
         let mut rest: Vec<u8> = Vec::new();
-        // Bytes of a line that is too long, of which only the beginning is in `rest`; and the last of them.
+        // Number of bytes dropped from a line that is too long, and the last of them. `rest` holds only its beginning.
         let (mut dropped, mut last_dropped) = (0, 0);
         loop {
             let before = rest.len();
-            // Filled up and no more: what is kept holds no room that nobody uses.
+            // Read exactly up to the next chunk boundary, so that the kept buffers have no unused capacity.
             let wanted = UNIT_BYTES - before % UNIT_BYTES;
             let mut bytes = Vec::with_capacity(before + wanted);
             bytes.append(&mut rest);
@@ -214,7 +217,7 @@ impl<'a> Scanner<'a> {
             if !bytes.is_empty() {
                 let times = self.times(&bytes);
                 let length = bytes.len() as u64;
-                // A small input must not keep the room of a large one.
+                // A small input must not hold a large allocation.
                 bytes.shrink_to_fit();
                 let place = if self.kept.fetch_add(length, Ordering::Relaxed) + length <= self.keep {
                     Place::Memory(Arc::new(bytes))
@@ -235,7 +238,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// A file that is not packed: looked at in pieces, on all cores.
+    /// Scans an uncompressed file in pieces on all cores.
     fn scan_plain(&self, number: u32, file: &File, mut seen: Seen) -> Result<Scanned> {
         let (path, size) = (&seen.path, seen.size);
         let pieces: Vec<Piece> = (0..size.div_ceil(UNIT))
@@ -268,12 +271,12 @@ impl<'a> Scanner<'a> {
         Ok(Scanned { digest, bytes: size, n_lines: found.first_line - 1, units: found.units })
     }
 
-    /// The lines that begin in a piece of a file.
+    /// Scans the lines that begin in the [`UNIT`] bytes from `start` on.
     fn scan_piece(&self, file: &File, path: &Path, start: u64, size: u64) -> Result<Piece> {
         const MARGIN: u64 = 1 << 15;
-        let io = |e| Error::io("read", path, e).hint("the file must not shrink while it is being read");
+        let io = |e| Error::io("read", path, e).hint("run again when nothing truncates the file");
         let end = (start + UNIT).min(size);
-        // One byte before tells whether a line begins right at the start; the margin mostly holds the end of the last one.
+        // The byte before shows whether a line begins at `start`. The margin usually contains the end of the last line.
         let from = start.saturating_sub(1);
         let spare = self.buffers.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut bytes = spare.unwrap_or_default();
@@ -316,7 +319,7 @@ impl<'a> Scanner<'a> {
         let mut piece = Piece { hash, ..Piece::default() };
         let last_end = match last_end {
             Some(last_end) => last_end,
-            // The last line goes on and on: the lines before it are the unit.
+            // The last line is very long: only its end is searched for, and it becomes a chunk of its own.
             None => end_of_line(file, to, size).map_err(io)?,
         };
         let last_start =
@@ -341,14 +344,14 @@ impl<'a> Scanner<'a> {
                 piece.kept = Some(text.to_vec());
             }
         }
-        // A buffer that a long line has blown up is not kept.
+        // Drop buffers that grew for a long line.
         if bytes.len() <= 2 * UNIT_BYTES {
             self.buffers.lock().unwrap_or_else(PoisonError::into_inner).push(bytes);
         }
         Ok(piece)
     }
 
-    /// When the first and the last event of some lines arrived, and how many lines there are.
+    /// Returns the arrival times of the first and the last event in some lines, and the number of lines.
     fn times(&self, bytes: &[u8]) -> Times {
         let n_ends = memchr::memchr_iter(b'\n', bytes).count() as u64;
         let n_lines = n_ends + u64::from(!bytes.ends_with(b"\n"));
@@ -371,20 +374,20 @@ struct Piece {
     lines: Range<u64>,
     times: Times,
     kept: Option<Vec<u8>>,
-    /// A last line that is too long to be an event, and where it begins.
+    /// Offset and lengths of a last line that is too long to be an event.
     too_long: Option<(u64, LongLine)>,
 }
 
 /// A line that is too long to be an event.
 #[derive(Clone, Copy)]
 struct LongLine {
-    /// All its bytes.
+    /// Length in bytes, including a byte order mark and the line end.
     length: u64,
-    /// Those between a byte order mark and its end.
+    /// Length in bytes of the text alone.
     text: u64,
 }
 
-/// The units of an input, one behind the other.
+/// Collects the chunks of an input in order.
 struct Found {
     number: u32,
     units: Vec<Unit>,
@@ -413,7 +416,7 @@ impl Found {
         self.first_line += n_lines;
     }
 
-    /// A line that is too long: its beginning is enough to list it.
+    /// Adds a line that is too long. Its beginning is enough to list it as rejected.
     fn too_long(&mut self, place: Place, line: LongLine) {
         let LongLine { length, text } = line;
         self.units.push(Unit {
@@ -434,12 +437,12 @@ impl Found {
     }
 }
 
-/// How many bytes of a line at `offset` of an input are a byte order mark, which only the first one has.
+/// Returns the length of the byte order mark of a line, which only the line at offset 0 can have.
 fn bom_length(offset: u64, line: &[u8]) -> usize {
     if offset == 0 && line.starts_with(BOM) { BOM.len() } else { 0 }
 }
 
-/// Where a line ends that goes on at `from`.
+/// Returns the end of the line that contains byte `from`, including the line feed.
 fn end_of_line(file: &File, from: u64, size: u64) -> std::io::Result<u64> {
     let mut bytes = vec![0; UNIT_BYTES];
     let mut offset = from;
@@ -454,7 +457,7 @@ fn end_of_line(file: &File, from: u64, size: u64) -> std::io::Result<u64> {
     Ok(size)
 }
 
-/// The times behind the key, where it stands once a line.
+/// Returns the earliest and the latest time after the key, or `None` if the key does not occur exactly once per line.
 fn quick_times(bytes: &[u8], n_lines: u64) -> Option<(Millis, Millis)> {
     const KEY: &[u8] = b"\"receivedAt\"";
     let (mut earliest, mut latest, mut n_found) = (Millis::MAX, Millis::MIN, 0);
@@ -478,7 +481,7 @@ fn quick_times(bytes: &[u8], n_lines: u64) -> Option<(Millis, Millis)> {
     (n_found == n_lines).then_some((earliest, latest))
 }
 
-/// Looks at a unit by parsing its lines.
+/// Scans a chunk again by parsing its lines, and corrects its times.
 pub fn look_again(unit: &mut Unit, files: &Files) -> Result<()> {
     if unit.too_long.is_none() {
         let mut bytes = Vec::new();
@@ -488,11 +491,11 @@ pub fn look_again(unit: &mut Unit, files: &Files) -> Result<()> {
     Ok(())
 }
 
-/// The times of the events themselves.
+/// Returns the earliest and the latest arrival time by parsing all lines.
 fn thorough_times(bytes: &[u8]) -> (Millis, Millis) {
     let (mut earliest, mut latest) = (Millis::MAX, Millis::MIN);
     let mut tape = Tape::default();
-    // A byte order mark may come first.
+    // The text may begin with a byte order mark.
     let bytes = bytes.strip_prefix(BOM).unwrap_or(bytes);
     for line in lines(bytes) {
         if let Some(times) = line_times(&bytes[line], &mut tape) {
@@ -503,16 +506,16 @@ fn thorough_times(bytes: &[u8]) -> (Millis, Millis) {
     (earliest, latest)
 }
 
-/// What is known of the events of a line before it is read in earnest.
+/// Arrival times of the events in a line.
 #[derive(Debug)]
 pub struct LineTimes {
-    /// When the first of them arrived.
+    /// Arrival time of the first event.
     pub earliest: Millis,
-    /// When the last of them arrived.
+    /// Arrival time of the last event.
     pub latest: Millis,
 }
 
-/// When the events of a line arrived; `None` for a blank line.
+/// Returns the arrival times of the events in a line, or `None` if the line is blank.
 pub fn line_times(line: &[u8], tape: &mut Tape) -> Option<LineTimes> {
     let mut times = LineTimes { earliest: Millis::MAX, latest: Millis::MIN };
     let is_line = each_event(line, tape, &mut |_, parsed| {
@@ -522,7 +525,8 @@ pub fn line_times(line: &[u8], tape: &mut Tape) -> Option<LineTimes> {
     is_line.then_some(times)
 }
 
-/// Calls back with each event of a line and its place in a batch. Returns whether the line is not blank.
+/// Calls `call` with each valid event of a line and, for events in a batch, its index there. Returns whether the line
+/// is not blank.
 pub(super) fn each_event(
     line: &[u8],
     tape: &mut Tape,

@@ -1,9 +1,10 @@
-//! Lines in the order of their events, however many there are: sorted a part at a time, the parts spilled and merged.
+//! Sorts lines by their events with bounded memory: sorts what fits, spills it as a sorted run, and merges the runs.
 //!
-//! A line stands where its first event belongs. The order is the whole one, down to the bytes of the line: of events that
-//! arrived at the same time any number may come. Where a line is from goes with it, so that a reject can be found again.
+//! A line is placed at the position of its first event. The order is total, down to the bytes of the line, because any
+//! number of events may arrive at the same time. Each line carries its origin, so that rejects can report it.
 //!
-//! A spilled piece is its lines, each with a line end, then a record for each of them, then where the records begin.
+//! A spilled block has three parts: its lines, each with a line end; one record per line; and the offset of the
+//! records.
 
 use std::{cmp::Ordering, collections::BinaryHeap, ops::Range, rc::Rc, sync::Arc};
 
@@ -29,26 +30,26 @@ use crate::{
     time::timestamp::Millis,
 };
 
-/// Pieces of this many bytes at the least: smaller ones cost more than they save.
+/// Minimum size of a spilled block in bytes. Smaller ones cost more than they save.
 const LEAST_PIECE: u64 = 1 << 16;
-/// Pieces of this many bytes at the most.
+/// Maximum size of a spilled block in bytes.
 const MOST_PIECE: u64 = 1 << 20;
-/// About this many sorted runs are read side by side.
+/// Approximate number of sorted runs that are merged at a time.
 const SIDE_BY_SIDE: u64 = 128;
-/// Pieces that are compressed at the same time.
+/// Number of blocks that are compressed in parallel.
 const TOGETHER: usize = 8;
 
-/// What sorts lines.
+/// Sorts the lines of chunks.
 pub(super) struct Sorter<'a> {
     pub inputs: &'a [Input],
-    /// This many bytes of lines may be in hand.
+    /// Maximum number of bytes of lines in memory.
     pub budget: u64,
     pub spill: &'a Spill,
     pub files: &'a Files,
     pub progress: &'a dyn Progress,
 }
 
-/// The clocks of an event, and its `messageId` as a range of some bytes.
+/// The clocks of an event, and its `messageId` as a range in a buffer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct KeyOf {
     received_at: Millis,
@@ -63,18 +64,18 @@ impl KeyOf {
     }
 }
 
-/// A line that is sorted.
+/// A line to sort.
 #[derive(Debug, Clone)]
 struct Line {
-    /// Of its first event, and of its last one.
+    /// Keys of its first and last event.
     first: KeyOf,
     last: KeyOf,
     at: LineAt,
-    /// Where its text is.
+    /// Range of its text.
     text: Range<usize>,
 }
 
-/// Some lines, with what their ranges point into.
+/// Some lines, and the buffer that their ranges point into.
 #[derive(Debug, Default)]
 struct Piece {
     bytes: Vec<u8>,
@@ -82,12 +83,12 @@ struct Piece {
 }
 
 impl Sorter<'_> {
-    /// Bytes of a piece of a sorted run.
+    /// Returns the size in bytes of a block of a sorted run.
     fn piece(&self) -> u64 {
         (self.budget / SIDE_BY_SIDE).clamp(LEAST_PIECE, MOST_PIECE)
     }
 
-    /// Sorts some units, which fit the memory, and spills them as new ones.
+    /// Sorts chunks that fit in memory and spills them as a sorted run of new chunks.
     pub(super) fn sort(&self, units: &[Unit]) -> Result<Vec<Unit>> {
         if self.progress.interrupted() {
             return Err(Error::Interrupted);
@@ -183,7 +184,7 @@ impl Sorter<'_> {
     }
 }
 
-/// The next line of a run. The greatest is the line that comes first.
+/// The next line of a sorted run. Ordered in reverse, because [`BinaryHeap`] returns the greatest first.
 struct Head<'a> {
     piece: Rc<Piece>,
     line: usize,
@@ -212,7 +213,7 @@ impl PartialEq for Head<'_> {
 
 impl Eq for Head<'_> {}
 
-/// The order of lines: that of their first events.
+/// Compares two lines by their first events.
 fn compare(inputs: &[Input], (a_piece, a): (&Piece, &Line), (b_piece, b): (&Piece, &Line)) -> Ordering {
     let source = |line: &Line| inputs[line.at.input as usize].source.as_deref();
     (a.first.received_at, a.first.timestamp)
@@ -226,7 +227,8 @@ fn compare(inputs: &[Input], (a_piece, a): (&Piece, &Line), (b_piece, b): (&Piec
 }
 
 impl Piece {
-    /// The lines of a unit, but for blank ones; `at` says where they are from if they were sorted before.
+    /// Parses the lines of a chunk, without blank ones. `at` holds the origin of each line if the chunk is sorted
+    /// already.
     fn of(unit: &Unit, at: &[LineAt], bytes: Vec<u8>) -> Self {
         let mut piece = Self { bytes, lines: Vec::new() };
         let mut tape = Tape::default();
@@ -266,13 +268,13 @@ impl Piece {
         if !is_line {
             return;
         }
-        // Rejected lines come last: when they come does not matter.
+        // Rejected lines come last: their order does not matter.
         let (first, last) = ends.unwrap_or_else(|| (Key::least(Millis::MAX), Key::least(Millis::MIN)));
         let (first, last) = (self.keep(&first), self.keep(&last));
         self.lines.push(Line { first, last, at, text });
     }
 
-    /// Keeps the `messageId` of a key behind the lines.
+    /// Appends the `messageId` of a key to the buffer.
     fn keep(&mut self, key: &Key) -> KeyOf {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(&key.message_id);
@@ -280,7 +282,7 @@ impl Piece {
         KeyOf { received_at: key.received_at, timestamp: key.timestamp, message_id }
     }
 
-    /// Adds a line of another piece. Of the keys only clocks count for now: they are written at the end.
+    /// Appends a line and its keys from another block.
     fn push(&mut self, from: &Self, line: &Line) {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(&from.bytes[line.text.clone()]);
@@ -289,7 +291,7 @@ impl Piece {
         self.lines.push(Line { first, last, at: line.at, text });
     }
 
-    /// Spills the lines, which stand in order.
+    /// Spills the lines, which must be sorted.
     fn spill(&self, spill: &Spill) -> Result<Unit> {
         let mut out = Vec::with_capacity(self.bytes.len() + 64 * self.lines.len());
         for line in &self.lines {
@@ -307,7 +309,7 @@ impl Piece {
         Ok(Unit {
             input: self.lines.first().map_or(0, |line| line.at.input),
             place: Place::Sorted(spill.put(&out)?),
-            // A byte order mark in it is none.
+            // Not 0, so that a line is never checked for a byte order mark.
             offset: 1,
             length,
             first_line: 1,
@@ -334,7 +336,7 @@ impl Piece {
         }
     }
 
-    /// Reads a spilled piece back.
+    /// Reads a spilled block back.
     fn take(spilled: &Spilled) -> Result<Self> {
         let mut bytes = Vec::new();
         spilled.take(&mut bytes).map_err(spill_error)?;
@@ -350,7 +352,7 @@ impl Piece {
     }
 }
 
-/// Takes the records off a spilled piece; where its lines are from.
+/// Truncates a spilled block to its lines, and returns where each line came from.
 pub(super) fn take_lines_at(bytes: &mut Vec<u8>) -> Vec<LineAt> {
     let at = records_at(bytes);
     let mut reader = Reader { bytes, at };
@@ -362,13 +364,13 @@ pub(super) fn take_lines_at(bytes: &mut Vec<u8>) -> Vec<LineAt> {
     lines_at
 }
 
-/// Where the records of a piece begin.
+/// Returns the offset of the records in a block.
 fn records_at(bytes: &[u8]) -> usize {
     let length = bytes.last_chunk().map_or(0, |length| u64::from_le_bytes(*length));
     usize::try_from(length).unwrap_or(usize::MAX).min(bytes.len())
 }
 
-/// Reads records.
+/// Reads the records of a block.
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -394,9 +396,9 @@ impl Reader<'_> {
         Some(KeyOf { received_at, timestamp, message_id })
     }
 
-    /// The next record, of a line whose text begins at `start`; `None` behind the last one.
+    /// Returns the next record, for a line whose text begins at `start`, or `None` after the last one.
     fn line(&mut self, start: usize) -> Option<Line> {
-        // What is left then says where the records begin.
+        // Only the offset of the records is left.
         if self.bytes.len() <= self.at + size_of::<u64>() {
             return None;
         }

@@ -1,4 +1,5 @@
-//! Units that do not fit the memory: compressed, in a file without a name that is gone when the run ends, however it ends.
+//! Spills data that does not fit in memory to a temporary file, compressed. The file has no name, so it disappears when
+//! the run ends, however it ends.
 
 use std::{
     fs::File,
@@ -13,7 +14,7 @@ use std::{
 
 use crate::error::{Error, Result};
 
-/// Where units go. Shared by the threads that spill.
+/// A temporary file that threads share for spilling.
 #[derive(Debug)]
 pub struct Spill {
     folder: PathBuf,
@@ -21,7 +22,7 @@ pub struct Spill {
     end: AtomicU64,
 }
 
-/// Something that was spilled.
+/// A reference to spilled bytes.
 #[derive(Debug, Clone)]
 pub struct Spilled {
     file: Arc<File>,
@@ -30,21 +31,21 @@ pub struct Spilled {
     length: usize,
 }
 
-/// Fast rather than small: what is spilled is read once.
+/// Fast rather than small: spilled data is read only once.
 const LEVEL: i32 = 1;
 
 impl Spill {
-    /// Spills go to a file in this folder, made when the first one comes.
+    /// Creates a spill store that creates its file in `folder` on first use.
     #[must_use]
     pub fn new(folder: &Path) -> Self {
         Self { folder: folder.to_owned(), file: Mutex::new(None), end: AtomicU64::new(0) }
     }
 
-    /// Puts bytes away.
+    /// Compresses bytes and writes them to the file.
     pub fn put(&self, bytes: &[u8]) -> Result<Spilled> {
         let error = |e: io::Error| {
             Error::io("spill to", &self.folder, e)
-                .hint("make room on this disk, or allow more memory with `--memory SIZE`")
+                .hint("free space on this disk, or allow more memory with `--memory SIZE`")
         };
         let packed = zstd::bulk::compress(bytes, LEVEL).map_err(error)?;
         let file = {
@@ -63,7 +64,7 @@ impl Spill {
 }
 
 impl Spilled {
-    /// Takes the bytes back, over what `bytes` holds.
+    /// Reads the bytes back and replaces the content of `bytes`.
     pub fn take(&self, bytes: &mut Vec<u8>) -> io::Result<()> {
         let mut packed = vec![0; self.packed];
         self.file.read_exact_at(&mut packed, self.offset)?;

@@ -1,4 +1,4 @@
-//! A unit: some whole lines of an input, read and parsed at one go.
+//! A chunk of an input: whole lines that are read and parsed together.
 
 use std::{
     fs::{self, Metadata},
@@ -17,60 +17,59 @@ use crate::{
     time::timestamp::Millis,
 };
 
-/// About the bytes of a unit: small enough for the caches, large enough to be worth a task.
+/// Approximate size of a chunk in bytes: small enough for the caches, large enough to be worth a task.
 pub const UNIT: u64 = 1 << 20;
 
-/// The same, for buffers.
+/// [`UNIT`] as a `usize`, for buffers.
 pub const UNIT_BYTES: usize = 1 << 20;
 
-/// What to do about a file that changes.
-const CHANGED_HINT: &str =
-    "run again once nobody writes to the file any more; one that only grows does no harm";
+/// Shown when an input changes during a run.
+const CHANGED_HINT: &str = "run again when nothing writes to the file; appending to it is fine";
 
-/// Where a unit's bytes are.
+/// Where the bytes of a chunk are stored.
 #[derive(Debug, Clone)]
 pub enum Place {
-    /// In a file that is not packed.
+    /// In an uncompressed file.
     File(Arc<Seen>),
-    /// In memory, unpacked.
+    /// In memory, decompressed.
     Memory(Arc<Vec<u8>>),
-    /// Put away for want of memory.
+    /// On disk, because memory was short.
     Spilled(Spilled),
-    /// Put away with where each of its lines is from.
+    /// On disk, sorted, with the origin of each line.
     Sorted(Spilled),
 }
 
-/// Where a line is from, if it no longer stands there.
+/// Where a sorted line came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LineAt {
-    /// Which input, in the order of reading.
+    /// Index of the input, in reading order.
     pub input: u32,
-    /// Counted from 1, blank lines too.
+    /// Line number, counted from 1, including blank lines.
     pub number: u64,
-    /// First byte, counted from 0 after unpacking.
+    /// Offset of the first byte after decompression.
     pub offset: u64,
 }
 
-/// A file as it was when it was looked at.
+/// A file as the scan found it.
 #[derive(Debug)]
 pub struct Seen {
-    /// Where it is.
+    /// Path of the file.
     pub path: PathBuf,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// When it was written to last, where the file system knows.
+    /// Time of the last modification, if the file system records it.
     pub modified: Option<SystemTime>,
-    /// Its device and number: another file of its name is another one.
+    /// Device and inode number, which reveal that the file was replaced by another of the same name.
     pub id: (u64, u64),
-    /// Of its bytes.
+    /// Digest of its bytes.
     pub digest: String,
-    /// How the digest is taken.
+    /// How the digest was computed.
     pub hashing: Hashing,
 }
 
 impl Seen {
-    /// Whether its bytes cannot be those that were seen, or may be others without a sign. A file that has grown is read as far
-    /// as it was; that it was only appended to is asked in the end.
+    /// Returns whether the first `size` bytes may have changed, judging by the metadata. A file that has grown does not
+    /// count: reading stops at the old size, and [`Self::check`] verifies that the old bytes are still the same.
     fn has_changed(&self, now: &Metadata) -> bool {
         now.len() < self.size
             || now.len() == self.size && now.modified().ok() != self.modified
@@ -81,7 +80,8 @@ impl Seen {
         Error::file(&self.path, "the file changed while it was read").hint(CHANGED_HINT)
     }
 
-    /// An error where the file is not what it was when it was looked at, so that units may have been read of something else.
+    /// Returns an error if the file's first `size` bytes are no longer those that were scanned, so that chunks may have
+    /// been read from other content.
     pub fn check(&self, files: &Files) -> Result<()> {
         let read = |e| Error::io("read", &self.path, e);
         let now = fs::metadata(&self.path).map_err(read)?;
@@ -92,35 +92,35 @@ impl Seen {
     }
 }
 
-/// Some whole lines.
+/// Whole lines of an input.
 #[derive(Debug, Clone)]
 pub struct Unit {
-    /// Which input, in the order of reading.
+    /// Index of the input, in reading order.
     pub input: u32,
-    /// Where the bytes are.
+    /// Where the bytes are stored.
     pub place: Place,
-    /// First byte, counted from 0 after unpacking.
+    /// Offset of the first byte after decompression.
     pub offset: u64,
-    /// Bytes.
+    /// Length in bytes.
     pub length: u64,
-    /// The number of the first line, counted from 1.
+    /// Number of the first line, counted from 1.
     pub first_line: u64,
-    /// Lines, blank ones too.
+    /// Number of lines, including blank ones.
     pub n_lines: u64,
-    /// No event in it arrived earlier. Taken from a quick look, and checked when the unit is parsed.
+    /// Lower bound for the arrival time of its events. Estimated by the scan and checked when the chunk is parsed.
     pub earliest: Millis,
-    /// About when the last event in it arrived.
+    /// Approximate arrival time of its last event.
     pub latest: Millis,
-    /// If its lines were sorted: the least and the greatest key of its events. The least is that of the first line.
+    /// Smallest and greatest key of its events, if its lines are sorted. The first line has the smallest.
     pub keys: Option<Arc<(Key, Key)>>,
-    /// Whether no event of a later unit comes before one of this unit, but for those of batches.
+    /// Whether all its events come before those of later chunks, except for events in batches.
     pub in_order: bool,
-    /// The unit is the beginning of one line that is too long to be an event; the line has so many bytes.
+    /// Length in bytes of the text, if the chunk is a line too long to be an event. The chunk holds only its beginning.
     pub too_long: Option<u64>,
 }
 
 impl Unit {
-    /// The file that it is read of.
+    /// Returns the file that the chunk is read from, or `None` if its bytes are in memory or spilled.
     #[must_use]
     pub fn seen(&self) -> Option<&Arc<Seen>> {
         match &self.place {
@@ -129,13 +129,14 @@ impl Unit {
         }
     }
 
-    /// The least key that an event in it may have.
+    /// Returns the smallest key that an event in the chunk can have.
     #[must_use]
     pub fn least_key(&self) -> Key {
         self.keys.as_ref().map_or_else(|| Key::least(self.earliest), |keys| keys.0.clone())
     }
 
-    /// Reads its bytes over what `bytes` holds. Returns where its lines are from if they were sorted.
+    /// Replaces the content of `bytes` with the chunk's. Returns the origin of each line if the lines are sorted, else
+    /// an empty vector.
     pub fn read(&self, bytes: &mut Vec<u8>, files: &Files) -> Result<Vec<LineAt>> {
         match &self.place {
             Place::Memory(kept) => {
@@ -152,11 +153,11 @@ impl Unit {
                 let file = files.open(path)?;
                 let length =
                     usize::try_from(self.length).map_err(|_| Error::file(path, "a line is too long"))?;
-                // What is there is overwritten; only growth has to be zeroed.
+                // Existing bytes are overwritten, so only the growth needs zeroing.
                 bytes.resize(length, 0);
                 file.read_exact_at(bytes, self.offset)
                     .map_err(|e| Error::io("read", path, e).hint(CHANGED_HINT))?;
-                // Asked behind the reading, so that no change before it goes unseen.
+                // Checked after the read, so that a change before it cannot go unnoticed.
                 let now = file.metadata().map_err(|e| Error::io("read", path, e))?;
                 if seen.has_changed(&now) {
                     return Err(seen.changed());
@@ -167,9 +168,9 @@ impl Unit {
     }
 }
 
-/// The error of reading back what was spilled of the inputs.
+/// Returns the error for input data that could not be read back from the spill file.
 pub(super) fn spill_error(error: io::Error) -> Error {
-    Error::io("read what was spilled of", "the inputs", error)
+    Error::io("read spilled data of", "the inputs", error)
 }
 
 #[cfg(test)]
@@ -216,7 +217,7 @@ mod tests {
         files.append_after(&path, 8).unwrap().write_all(b"more\n").unwrap();
         assert_eq!(read().unwrap(), b"two\n");
         assert!(check().is_ok());
-        // Whether what stands before is the same, only all of it tells.
+        // Only the digest reveals that the old bytes changed.
         write("one\nTWO\nmore\n");
         assert_eq!(read().unwrap(), b"TWO\n");
         assert!(check().unwrap_err().to_string().ends_with("changed while it was read"));
@@ -226,7 +227,7 @@ mod tests {
         assert!(read().unwrap_err().to_string().ends_with("changed while it was read"));
         write("one\n");
         assert!(read().is_err());
-        // Another file in its place, with the bytes and the time that it had.
+        // Another file in its place, with the same bytes and modification time.
         let other = folder.path().join("other");
         files.create(&other).unwrap().write_all(b"one\ntwo\n").unwrap();
         File::options().write(true).open(&other).unwrap().set_modified(metadata.modified().unwrap()).unwrap();

@@ -163,7 +163,7 @@ fn a_folder_without_events_is_a_run_of_no_events_and_is_told() {
     };
     let said = run("folder", "space", &["--materialize"]);
     assert!(said.starts_with("warning: no event files in `folder`: "), "{said}");
-    assert!(said.contains("note: passed over 1 file that is no event file: `folder/notes.txt`\n"), "{said}");
+    assert!(said.contains("note: skipped 1 file that is not an event file: `folder/notes.txt`\n"), "{said}");
     assert!(said.contains("0 events (0 bytes) from 0 files"), "{said}");
     // As an empty file does.
     run("empty.ndjson", "other", &["--materialize", "-q"]);

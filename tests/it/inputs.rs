@@ -252,7 +252,7 @@ fn an_archive_is_refused_before_it_loses_lines() {
         let said = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
         assert_eq!(
             said,
-            format!("error: `{name}`: is a tar archive\nhint: unpack it first, with `tar -x`\n")
+            format!("error: `{name}`: is a tar archive\nhint: extract it first, with `tar -x`\n")
         );
         assert!(!work.path("space/manifest.json").exists());
     }
@@ -279,7 +279,7 @@ fn a_walk_passes_over_what_is_no_dump_and_says_so() {
     assert_eq!(work.rows("space/pages.ndjson").len(), 5);
     assert_eq!(work.rows("space/rejected.ndjson").len(), 0);
     let notes: Vec<_> = said.lines().filter(|line| line.starts_with("note: ")).collect();
-    assert_eq!(notes, ["note: passed over `night/old`: it is a space, its tables are no events"]);
+    assert_eq!(notes, ["note: skipped `night/old`: it is a space, and its tables are not events"]);
     // What is given by name is read.
     let inputs = ["night/._a.ndjson", "night/.git", "night/.b.ndjson.part.json"];
     ingest(&work, "", &[&inputs[..], &["--space", "space", "-q"]].concat());
@@ -288,11 +288,11 @@ fn a_walk_passes_over_what_is_no_dump_and_says_so() {
     work.write("other/x.csv", "a,b\n");
     work.write("other/.DS_Store", "");
     let said = ingest(&work, "", &["other", "night/a.ndjson", "--space", "space"]);
-    assert!(said.contains("note: passed over 1 file that is no event file: `other/x.csv`\n"), "{said}");
+    assert!(said.contains("note: skipped 1 file that is not an event file: `other/x.csv`\n"), "{said}");
     work.write("other/below/y.csv", "a,b\n");
     work.write("other/z.xz", "");
     let said = ingest(&work, "", &["other", "night/a.ndjson", "--space", "space"]);
-    let note = "note: passed over 3 files that are no event files, such as `other/below/y.csv`\n";
+    let note = "note: skipped 3 files that are not event files, such as `other/below/y.csv`\n";
     assert!(said.contains(note), "{said}");
 }
 
