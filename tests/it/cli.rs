@@ -379,8 +379,8 @@ fn what_an_interrupted_run_says_of_the_files_is_true() {
     work.program(&["ingest", "events.ndjson", "--space", "space", "-q"]).assert().success();
     work.write("more.ndjson", LINE.replace("m1", "m2"));
     work.write("sides/x.ndjson", "{\"id\":\"a\"}\n");
-    let views = "interrupted, the views are as they were";
-    let both = "interrupted; the events are ingested, the views are as they were";
+    let views = "interrupted; the views are unchanged";
+    let both = "interrupted; the events are committed, the views are unchanged";
     // Each waits for a pipe while the signal comes, and finds it empty afterwards.
     for (args, pipe, said_expected) in [
         (&["diff", "sides", "sides"][..], "sides/manifest.json", "interrupted"),

@@ -207,7 +207,7 @@ fn views_that_cannot_follow_leave_the_events_ingested() {
     work.write("space/id_graph.ndjson/in-the-way", "");
     work.write("more.ndjson", LINE.replace("m1", "m2"));
     let said = fails(&work, &["ingest", "more.ndjson", "--space", "space", "--materialize", "-q"]);
-    assert!(said.contains("the events are ingested"), "{said}");
+    assert!(said.contains("the events are committed"), "{said}");
     assert!(said.contains("id_graph"), "{said}");
     assert_eq!(work.rows("space/pages.ndjson").len(), 2);
 }
@@ -263,7 +263,7 @@ fn what_cannot_be_written_to_stdout_is_named_and_a_run_that_is_done_says_so() {
     assert!(said.starts_with("error: could not write the rules to the standard output: "), "{said}");
     let said = run(&["ingest", "events.ndjson", "--space", "space", "--json"]);
     assert!(
-        said.starts_with("error: the run is done: could not write the summary to the standard output: "),
+        said.starts_with("error: the run succeeded: could not write the summary to the standard output: "),
         "{said}"
     );
     assert_eq!(work.rows("space/pages.ndjson").len(), 1);

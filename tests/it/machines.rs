@@ -190,7 +190,7 @@ fn the_run_log_is_written_in_the_space_or_not_at_all() {
     std::os::unix::fs::symlink(work.path("precious"), work.path(LOG)).unwrap();
     let assert = work.program(&["materialize", "--space", "space", "-q"]).assert().success();
     let said = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
-    assert!(said.contains("warning: the run is done, but is missing in the run log: "), "{said}");
+    assert!(said.contains("warning: the run succeeded, but could not be added to the run log: "), "{said}");
     assert_eq!(work.read("precious"), "as it was\n");
     // A folder that is no space gets nothing.
     work.write("mine/notes.txt", "x");

@@ -1,4 +1,4 @@
-//! What was typed, checked but not yet acted on. The help, the man page and the completions come from here too.
+//! Command-line arguments, parsed and checked. The help, the man page and the completions are generated from them.
 
 mod backfill;
 mod diff;
@@ -22,14 +22,14 @@ pub(crate) use self::{
     shared::Messages,
 };
 
-/// Everything that was typed.
+/// The parsed command line.
 #[derive(Debug)]
 pub(crate) struct LowArgs {
     pub(crate) color: Colour,
     pub(crate) command: Command,
 }
 
-/// What is to be done.
+/// A subcommand with its arguments.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Ingest(IngestArgs),
@@ -41,7 +41,7 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// The flags on messages, which every subcommand has.
+    /// Returns the message flags, which every subcommand has.
     pub(crate) fn messages(&self) -> Messages {
         match self {
             Self::Ingest(args) => args.messages,
@@ -52,7 +52,7 @@ impl Command {
         }
     }
 
-    /// The words that select it.
+    /// Returns the words that select this subcommand, such as `backfill raw`.
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Ingest(_) => "ingest",
@@ -63,7 +63,7 @@ impl Command {
         }
     }
 
-    /// The space it works on.
+    /// Returns the space that the subcommand works on.
     pub(crate) fn space(&self) -> Option<&Path> {
         match self {
             Self::Ingest(args) => args.space.as_deref(),
@@ -73,7 +73,7 @@ impl Command {
         }
     }
 
-    /// Whether it changes its space, so that it belongs in the run log.
+    /// Returns whether the run changes its space and belongs in the run log.
     pub(crate) fn is_logged(&self) -> bool {
         match self {
             Self::Ingest(args) => !args.dry_run && !args.verify && !args.print_config,
@@ -83,7 +83,7 @@ impl Command {
         }
     }
 
-    /// What its object shows if it fails at once.
+    /// Returns the summary to print if the run fails at once.
     pub(crate) fn empty_summary(&self) -> Summary {
         match self {
             Self::Ingest(args) if args.verify => Summary::Verified(Verified::default()),
@@ -94,8 +94,8 @@ impl Command {
         }
     }
 
-    /// Whether the object of `--json` is printed. The report of `diff` and the printed rules are in its place if they
-    /// could be made.
+    /// Returns whether to print the `--json` object. `diff` and `--print-config` print their own output instead, unless
+    /// they failed.
     pub(crate) fn prints_object(&self, failed: bool) -> bool {
         let has_its_own = match self {
             Self::Ingest(args) => args.print_config,
@@ -109,7 +109,7 @@ impl Command {
         wanted && (failed || !has_its_own)
     }
 
-    /// Whether the standard output gets data as the job goes.
+    /// Returns whether data is written to the standard output while the job runs.
     pub(crate) fn writes_data(&self) -> bool {
         match self {
             Self::Diff(args) => args.format() == DiffFormat::Ndjson,
@@ -119,10 +119,10 @@ impl Command {
     }
 }
 
-/// Reads the arguments of this process.
+/// Parses the arguments of this process.
 pub(crate) fn parse() -> Result<LowArgs, clap::Error> {
     let typed: Vec<OsString> = env::args_os().collect();
-    // What was typed may be the name of somebody else's file: messages show it escaped.
+    // An argument may hold a file name that somebody else chose, so the parser's errors show it escaped.
     let shown = typed.iter().map(|word| escaped(&word.to_string_lossy()).into_owned().into()).collect();
     let is_safe = typed == shown;
     parse_words(typed).map_err(
@@ -143,7 +143,7 @@ fn parse_words(typed: Vec<OsString>) -> Result<LowArgs, clap::Error> {
         (Some(kind), None) => Command::Generate(kind),
         (None, Some(what)) => what,
         (Some(_), Some(_)) => {
-            let message = "--generate stands without a subcommand";
+            let message = "--generate takes no subcommand";
             return Err(command.error(ErrorKind::ArgumentConflict, message));
         }
         (None, None) => return Err(command.error(ErrorKind::MissingSubcommand, "a subcommand is missing")),
@@ -152,18 +152,18 @@ fn parse_words(typed: Vec<OsString>) -> Result<LowArgs, clap::Error> {
         && args.tells()
         && args.messages.json
     {
-        let message = "--changes - and --json both print on the standard output; give --changes a file";
+        let message = "--changes - and --json both write to the standard output; give --changes a file";
         return Err(command.error(ErrorKind::ArgumentConflict, message));
     }
     Ok(LowArgs { color: program.color, command: what })
 }
 
-/// The description of all arguments.
+/// Returns the description of all arguments.
 pub(crate) fn command() -> clap::Command {
     with_negative_numbers(Program::command())
 }
 
-/// What follows a flag and looks like -1 is its value, so that the flag says what it takes.
+/// Accepts values such as `-1`, so that the error explains what the flag takes instead of rejecting `-1` as a flag.
 fn with_negative_numbers(command: clap::Command) -> clap::Command {
     let takes_value = |arg: &clap::Arg| !arg.is_positional() && arg.get_action().takes_values();
     command
@@ -171,7 +171,7 @@ fn with_negative_numbers(command: clap::Command) -> clap::Command {
         .mut_subcommands(with_negative_numbers)
 }
 
-/// Which colours the parser's own messages have, before there is a parse.
+/// Finds `--color` before parsing, because the parser's own messages need it.
 fn colour_typed(typed: &[OsString]) -> Colour {
     let mut colour = Colour::Auto;
     for (at, argument) in typed.iter().enumerate() {
@@ -189,14 +189,14 @@ fn colour_typed(typed: &[OsString]) -> Colour {
 
 const PROGRAM_HELP: &str = "\
 Exit codes:
-  0    did it
-  1    did it; the answer is no
-  2    could not; the message says why
+  0    success
+  1    success, but --verify found problems or diff found differences
+  2    failure; the error says why
   129  interrupted by SIGHUP
   130  interrupted by Ctrl-C
   143  interrupted by SIGTERM
-  Above 1 nothing was committed, unless the message says what was: with
-  --materialize the events may be, and the views not yet made.
+  Above 1 nothing was committed, unless the error lists what was: with
+  --materialize the events may be committed and the views still be old.
 
 Examples:
   profiles-sync ingest events.ndjson --space out --materialize
@@ -204,9 +204,9 @@ Examples:
 
 /// Resolve dumps of customer events into the tables of Segment's Profiles Sync
 ///
-/// Reads dumps of events in Segment's format (identify, track, page, screen, group, alias; one JSON object a line),
-/// decides which identifiers belong to one profile, and writes the raw tables and the views of Segment's Profiles
-/// Sync as NDJSON files, one per table, into one folder: a space.
+/// Reads dumps of events in Segment's format (identify, track, page, screen, group, alias; one JSON object per line),
+/// resolves which identifiers belong to the same profile, and writes the raw tables and views of Segment's Profiles
+/// Sync as NDJSON files, one per table. The folder that holds them is a space.
 #[derive(Debug, Parser)]
 #[command(
     name = "profiles-sync",
@@ -222,14 +222,14 @@ struct Program {
     subcommand: Option<Command>,
     /// Write the man page or shell completions to stdout
     ///
-    /// Writes the man page, or the completions of a shell, to the standard output: man, bash, zsh or fish. Stands
-    /// without a subcommand.
+    /// Writes the man page (man) or the completions of a shell (bash, zsh, fish) to the standard output. Takes no
+    /// subcommand.
     #[arg(long, value_enum, value_name = "KIND", hide_possible_values = true, help_heading = "Messages")]
     generate: Option<Generate>,
     /// Colour messages: auto, always or never
     ///
-    /// `auto` colours where messages go to a terminal and the environment variable `NO_COLOR` is not set. Nothing needs
-    /// colour to be understood.
+    /// `auto` uses colour if messages go to a terminal and the environment variable `NO_COLOR` is not set. No message
+    /// depends on colour to be understood.
     #[arg(
         long,
         value_enum,
@@ -243,7 +243,7 @@ struct Program {
     color: Colour,
 }
 
-/// When messages are coloured.
+/// When to colour messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Colour {
     Auto,

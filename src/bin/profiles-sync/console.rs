@@ -1,7 +1,7 @@
-//! The only owner of the standard output and the standard error.
+//! The only module that writes to the standard output and the standard error.
 //!
-//! The standard output is data that someone may pipe on; the standard error is talk. Everything reads without
-//! colour, and nothing but a progress bar needs a terminal.
+//! The standard output carries data that other programs may read; the standard error carries messages. Messages make
+//! sense without colour, and only the progress bar needs a terminal.
 
 use std::{
     env,
@@ -19,13 +19,13 @@ use crate::{
     signals,
 };
 
-/// Draws a second; more would cost a slow terminal more than they tell.
+/// Draws per second. More would slow down a slow terminal and show nothing new.
 const DRAWS: u8 = 10;
 const BAR: &str = "{msg:<14} [{wide_bar}] {decimal_bytes} of {decimal_total_bytes}, \
     {decimal_bytes_per_sec}, {eta} left";
 const BAR_WITHOUT_END: &str = "{msg:<14} {decimal_bytes} in {elapsed}";
 
-/// What may be said, where, and in which colours.
+/// Prints messages and data, as the message flags and the terminal allow.
 pub(crate) struct Console {
     quiet: bool,
     draws: bool,
@@ -36,11 +36,11 @@ pub(crate) struct Console {
 }
 
 impl Console {
-    /// Decides once for the whole run.
+    /// Decides on colour and the progress bar once, for the whole run.
     pub(crate) fn new(args: &LowArgs) -> Self {
         let terminal = io::stderr().is_terminal();
         let messages = args.command.messages();
-        // Data and a bar on one terminal would tear each other.
+        // Data and a bar on the same terminal would garble each other.
         let data_on_terminal = (messages.json || args.command.writes_data()) && io::stdout().is_terminal();
         Self {
             quiet: messages.quiet,
@@ -52,17 +52,17 @@ impl Console {
         }
     }
 
-    /// Whether data that people read may have colours.
+    /// Returns whether to colour data for people.
     pub(crate) fn colours_data(&self) -> bool {
         colours(self.colours_typed, io::stdout().is_terminal())
     }
 
-    /// Writes data, called `what` where that fails.
+    /// Writes data; `what` describes it in the error.
     pub(crate) fn data(&self, what: &str, bytes: &[u8]) -> Result<()> {
         self.offer(bytes).with_context(|| format!("could not write {what} to the standard output"))
     }
 
-    /// Writes data. A reader that had enough is no failure: what the run found out stays the answer.
+    /// Writes data. A closed pipe is not an error, because the result of the run is still valid.
     pub(crate) fn offer(&self, bytes: &[u8]) -> io::Result<()> {
         match self.stream(bytes) {
             Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()),
@@ -70,25 +70,25 @@ impl Console {
         }
     }
 
-    /// Writes data that the reader must take to its end.
+    /// Writes data that the reader must receive in full: a closed pipe is an error.
     pub(crate) fn stream(&self, bytes: &[u8]) -> io::Result<()> {
         self.end_step();
         write_data(bytes)
     }
 
-    /// Prints a report that `--quiet` leaves out.
+    /// Prints a report, except with `--quiet`.
     pub(crate) fn say(&self, report: &Report) {
         if !self.quiet {
             self.write(&report.text());
         }
     }
 
-    /// Prints a report, also with `--quiet`.
+    /// Prints a report, even with `--quiet`.
     pub(crate) fn insist(&self, report: &Report) {
         self.write(&report.text());
     }
 
-    /// Prints what went wrong and what to do about it.
+    /// Prints an error and a hint.
     pub(crate) fn error(&self, message: &str, hint: Option<&str>) {
         self.end_step();
         self.write_line("error:", "1;31", message);
@@ -97,12 +97,12 @@ impl Console {
         }
     }
 
-    /// The warnings so far, for the machine that reads the summary.
+    /// Returns the warnings so far, including those that `--quiet` hides.
     pub(crate) fn warnings(&self) -> Vec<String> {
         self.warnings.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Takes the bar away, so that what follows stands alone.
+    /// Removes the progress bar.
     pub(crate) fn end_step(&self) {
         if let Some(bar) = self.bar().take() {
             bar.finish_and_clear();
@@ -116,14 +116,14 @@ impl Console {
         }
     }
 
-    /// Prints one line. What comes from inputs is escaped here, so that no message can forget it.
+    /// Prints one line. Text from inputs is escaped here, so that no caller can forget it.
     fn write_line(&self, label: &str, code: &str, text: &str) {
         self.write(&format!("{} {}", self.paint(label, code), escaped(text)));
     }
 
     fn write(&self, text: &str) {
         let write = || {
-            // There is nobody left to tell when this fails.
+            // An error here has nowhere to be reported.
             let _ = writeln!(io::stderr().lock(), "{text}");
         };
         match &*self.bar() {
@@ -141,14 +141,14 @@ impl Console {
     }
 }
 
-/// Writes to the standard output.
+/// Writes to the standard output and flushes it.
 pub(crate) fn write_data(bytes: &[u8]) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(bytes)?;
     out.flush()
 }
 
-/// Whether a stream gets colours: as typed, else where it is a terminal and nobody objects.
+/// Decides on colour: the flag, then `TERM` and `NO_COLOR`, then whether the stream is a terminal.
 fn colours(typed: Colour, terminal: bool) -> bool {
     match typed {
         Colour::Always => true,

@@ -1,4 +1,4 @@
-//! What the program leaves behind for the shell: one number, and where it is not 0, the reason.
+//! Exit codes, and the error and hint of a failed run.
 
 use std::{io::ErrorKind, process::ExitCode};
 
@@ -10,18 +10,18 @@ use crate::signals;
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// Did it.
+    /// Success.
     Done,
-    /// Did it; the answer is no.
+    /// Success, but `--verify` found problems or `diff` found differences.
     No,
-    /// Could not; nothing was committed, unless the message says what was.
+    /// Failure; nothing was committed, unless the error lists what was.
     Failed,
     /// A signal asked it to stop.
     Interrupted,
 }
 
 impl Exit {
-    /// The number of each ending. The help and the README list the same ones.
+    /// Returns the exit code. The help and the docs list the same codes.
     pub(crate) fn code(self) -> ExitCode {
         ExitCode::from(match self {
             Self::Done => 0,
@@ -32,7 +32,7 @@ impl Exit {
     }
 }
 
-/// An error and the way out, as they are printed.
+/// An error and a hint, as printed.
 #[derive(Debug, Serialize)]
 pub(crate) struct Failure {
     pub(crate) error: String,
@@ -40,12 +40,12 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    /// Describes an error, and says how the run ends with it.
+    /// Returns the exit status and the message of an error.
     pub(crate) fn of(error: &anyhow::Error) -> (Exit, Self) {
         let hint = library_errors(error).find_map(Error::hint_text).or_else(|| io_hint(error));
         let hint = hint.map(ToOwned::to_owned);
         if library_errors(error).any(Error::interrupted) {
-            // The outermost message knows what was committed before.
+            // Only the outermost message knows what was committed.
             (Exit::Interrupted, Self { error: error.to_string(), hint })
         } else {
             (Exit::Failed, Self { error: chain(error), hint })
@@ -53,24 +53,25 @@ impl Failure {
     }
 }
 
-/// The library's errors in a chain of causes, outermost first.
+/// Returns the library's errors in a chain of causes, outermost first.
 fn library_errors(error: &anyhow::Error) -> impl Iterator<Item = &Error> {
     error.chain().filter_map(|cause| cause.downcast_ref())
 }
 
-/// What to do about an operating system error for which the library has no better idea.
+/// Returns a hint for an operating system error that has none from the library.
 fn io_hint(error: &anyhow::Error) -> Option<&'static str> {
     let cause = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>())?;
     match cause.kind() {
         ErrorKind::NotFound => Some("check the spelling of the path"),
-        ErrorKind::NotADirectory | ErrorKind::IsADirectory => Some("check which part of the path is a file"),
+        ErrorKind::NotADirectory | ErrorKind::IsADirectory => Some("check which path component is a file"),
         ErrorKind::PermissionDenied => Some("run as a user who may do this, or choose another path"),
         ErrorKind::ReadOnlyFilesystem => Some("choose a path on a disk that can be written to"),
         ErrorKind::FileTooLarge => {
             Some("allow larger files with `ulimit -f`, or choose a disk whose file system does")
         }
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Some("free some disk space and run it again"),
-        // Unix has the same numbers for these everywhere, and the library no names.
+        // `ErrorKind` has no variants for these. The numbers are the same on every Unix: too many open files, in the
+        // system or in the process.
         _ if matches!(cause.raw_os_error(), Some(23 | 24)) => {
             Some("allow more open files with `ulimit -n`, such as 1024")
         }
@@ -78,8 +79,8 @@ fn io_hint(error: &anyhow::Error) -> Option<&'static str> {
     }
 }
 
-/// The messages of a chain of causes, one after the other. An error that only wraps another one says the same
-/// words, which are then left out.
+/// Joins the messages of a chain of causes with `: `. An error that only wraps another repeats its message, which is
+/// then left out.
 pub(crate) fn chain(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain() {

@@ -1,4 +1,4 @@
-//! The program `profiles-sync`: arguments in, one call of the library, an exit code out.
+//! The program `profiles-sync`: parses the arguments, calls the library once, and returns an exit code.
 
 mod args;
 mod commands;
@@ -22,7 +22,7 @@ use crate::{
     record::Record,
 };
 
-/// Asks the system for large pages, as `.cargo/config.toml` says.
+/// An allocator that asks the system for large pages, as configured in `.cargo/config.toml`.
 #[cfg(target_os = "linux")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -55,7 +55,7 @@ fn run(args: &LowArgs) -> Exit {
     finish(args, &console, &mut record, exit, failure.as_ref())
 }
 
-/// Writes what machines read: the line in the run log, the object of `--json`.
+/// Writes the machine-readable output: the line in the run log and the `--json` object.
 fn finish(
     args: &LowArgs,
     console: &Console,
@@ -65,17 +65,17 @@ fn finish(
 ) -> Exit {
     let written =
         record.line(console.warnings(), failure).context("could not write the summary").and_then(|line| {
-            // A space that cannot be written to has been reported by a run that failed.
+            // If the run failed, the space may not be writable, which the run's error has already reported.
             if let Err(error) = record.log(&line)
                 && failure.is_none()
             {
                 console.warning(&format!(
-                    "the run is done, but is missing in the run log: {}",
+                    "the run succeeded, but could not be added to the run log: {}",
                     chain(&error.into())
                 ));
             }
             if args.command.prints_object(failure.is_some()) {
-                console.data("the summary", &line).context("the run is done")?;
+                console.data("the summary", &line).context("the run succeeded")?;
             }
             Ok(())
         });

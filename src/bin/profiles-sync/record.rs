@@ -1,4 +1,4 @@
-//! What a run leaves for machines: the object that `--json` prints, which is also its line in the run log of the space.
+//! The record of a run: the object that `--json` prints and the run log of the space stores.
 
 use std::{path::PathBuf, time::Instant};
 
@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::{args::Command, exit::Failure, report};
 
-/// The members that belong to one subcommand.
+/// The members that depend on the subcommand.
 #[derive(Serialize)]
 #[serde(untagged)]
 pub(crate) enum Summary {
@@ -27,7 +27,7 @@ pub(crate) enum Summary {
     Other {},
 }
 
-/// A run, from its start on. The subcommand fills in the summary, also if it fails.
+/// The record of a run, created when the run starts. The subcommand sets `summary`, also if it fails.
 pub(crate) struct Record {
     name: Option<&'static str>,
     space: Option<PathBuf>,
@@ -54,7 +54,7 @@ struct Object<'a> {
 }
 
 impl Record {
-    /// Begins the record of a subcommand.
+    /// Starts the record of a subcommand.
     pub(crate) fn of(command: &Command) -> Self {
         Self {
             space: command.space().map(ToOwned::to_owned),
@@ -63,7 +63,7 @@ impl Record {
         }
     }
 
-    /// Begins the record of arguments that cannot be used. The name of the subcommand is empty if there is none.
+    /// Starts the record for invalid arguments. `name` is empty if no subcommand was typed.
     pub(crate) fn of_usage(name: &'static str) -> Self {
         Self::begin(name, Summary::empty(name))
     }
@@ -100,7 +100,7 @@ impl Record {
         })
     }
 
-    /// Appends a line to the run log, if this run belongs there.
+    /// Appends a line to the run log, if this run is logged.
     pub(crate) fn log(&self, line: &[u8]) -> profiles_sync::error::Result<()> {
         match &self.space {
             Some(space) if self.is_logged => run_log::append(space, line, &Files::real()),
@@ -110,7 +110,7 @@ impl Record {
 }
 
 impl Summary {
-    /// The summary of a subcommand that has done nothing yet: every count is there, and is 0.
+    /// Returns the summary of a subcommand that has done nothing: all counts are present and 0.
     pub(crate) fn empty(name: &str) -> Self {
         match name {
             "ingest" => Self::Ingest(Box::default()),
@@ -136,7 +136,7 @@ impl Summary {
         }
     }
 
-    /// A run that failed has not set its time.
+    /// Sets the duration, unless the job has set it. A failed job has not.
     fn set_seconds(&mut self, elapsed: f64) {
         let seconds = match self {
             Self::Ingest(ingest) | Self::IngestAndViews { ingest, .. } => &mut ingest.seconds,

@@ -1,4 +1,4 @@
-//! What a run did, for the person who reads it at 7 a.m., and as JSON for the machine that reads it before.
+//! Summaries of runs, as text for people and as JSON for programs.
 
 pub(crate) mod backfill;
 
@@ -19,7 +19,7 @@ use serde::Serialize;
 /// Longer lists of tables end in `and N more tables`.
 const TABLES_SHOWN: usize = 12;
 
-/// Text for people, as lines. Each line is made safe when it is shown, so a name from an input cannot add one.
+/// Text for people, as lines. Each line is escaped when it is printed, so a name from an input cannot add one.
 pub(crate) struct Report(Vec<String>);
 
 impl Report {
@@ -31,27 +31,27 @@ impl Report {
         self.0.push(line);
     }
 
-    /// The lines, escaped and joined.
+    /// Returns the lines, escaped and joined.
     pub(crate) fn text(&self) -> String {
         let lines: Vec<_> = self.0.iter().map(|line| escaped(line)).collect();
         lines.join("\n")
     }
 }
 
-/// A value as one line of JSON.
+/// Serializes a value as one line of JSON.
 pub(crate) fn json(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
     let mut line = escaped(&serde_json::to_string(value)?).into_owned().into_bytes();
     line.push(b'\n');
     Ok(line)
 }
 
-/// What a verification found.
+/// Reports the result of `--verify`.
 pub(crate) fn verified(verified: &Verified, options: &IngestOptions) -> Report {
     let space = options.space.display();
     let mut text = if verified.differences.is_empty() {
         format!("{space} is as it was committed: ")
     } else {
-        format!("{space} is not as it was committed; looked at ")
+        format!("{space} is not as it was committed; checked ")
     };
     let _ = write!(
         text,
@@ -60,7 +60,7 @@ pub(crate) fn verified(verified: &Verified, options: &IngestOptions) -> Report {
         count(verified.views, "view"),
         bytes(verified.bytes),
     );
-    // Where tables are damaged nobody can say.
+    // These are not counted if tables are damaged.
     if 0 < verified.profiles {
         let _ = write!(
             text,
@@ -77,7 +77,7 @@ pub(crate) fn verified(verified: &Verified, options: &IngestOptions) -> Report {
     report
 }
 
-/// The summary of an ingest.
+/// Summarizes an `ingest`.
 pub(crate) fn ingested(summary: &IngestSummary, options: &IngestOptions) -> Report {
     let mut report = Report::new(format!(
         "{} {} ({}) from {} into {} in {}, {} events a second",
@@ -118,7 +118,7 @@ pub(crate) fn ingested(summary: &IngestSummary, options: &IngestOptions) -> Repo
         }
     }
     if !summary.notes.is_empty() {
-        lines.number("notes on names and values", summary.notes.values().sum());
+        lines.number("notices about names and values", summary.notes.values().sum());
         lines.indented(&summary.notes);
     }
     lines.number(if options.dry_run { "rows not added" } else { "rows added" }, summary.rows.values().sum());
@@ -136,7 +136,7 @@ pub(crate) fn ingested(summary: &IngestSummary, options: &IngestOptions) -> Repo
     report
 }
 
-/// How many events count, and out of how many where some do not: the lines below say what became of the others.
+/// Returns the number of accepted events, and of all events if they differ. The lines below it count the others.
 fn events_accepted(summary: &IngestSummary) -> String {
     let all = count(summary.events, "event");
     match summary.accepted {
@@ -146,7 +146,7 @@ fn events_accepted(summary: &IngestSummary) -> String {
     }
 }
 
-/// The summary of a materialize.
+/// Summarizes a `materialize`.
 pub(crate) fn materialized(summary: &MaterializeSummary) -> Report {
     let read: u64 = summary.rows_read.values().sum();
     let mut report = Report::new(match summary.fold {
@@ -175,28 +175,28 @@ pub(crate) fn materialized(summary: &MaterializeSummary) -> Report {
     lines.number(rows, summary.rows.values().sum());
     lines.tables(&summary.rows);
     if let Some(changes) = summary.changes {
-        lines.number("changes told", changes);
+        lines.number("changes written", changes);
     }
     for view in &summary.views_not_selected {
-        report.line(format!("left out `{view}`: the config does not select it"));
+        report.line(format!("skipped `{view}`: the config does not select it"));
     }
     for (view, table) in &summary.views_left_out {
-        report.line(format!("left out `{view}`: it needs the raw table `{table}`"));
+        report.line(format!("skipped `{view}`: it needs the raw table `{table}`"));
     }
     report
 }
 
-/// What to do about views that do not reflect all of a space.
+/// Lists the views that do not reflect all committed runs, with the command that updates them.
 pub(crate) fn stale(views: &[(String, u64)], space: &Path) -> Report {
     let names: Vec<_> = views.iter().map(|(view, _)| view.as_str()).collect();
     Report::new(format!(
-        "the views do not reflect this yet: `{}`; run `profiles-sync materialize --space {}`",
+        "these views are out of date: `{}`; run `profiles-sync materialize --space {}`",
         names.join("`, `"),
         space.display()
     ))
 }
 
-/// Lines of a name and a number under the headline.
+/// Lines of a name and a number below the headline.
 struct Lines<'a>(&'a mut Report);
 
 impl<'a> Lines<'a> {
@@ -227,7 +227,7 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// Names and numbers that are not 0, the largest number first.
+/// Returns the entries that are not 0, largest first.
 fn largest_first(numbers: &BTreeMap<String, u64>) -> Vec<(&str, u64)> {
     let mut largest: Vec<_> = numbers
         .iter()
@@ -286,13 +286,13 @@ fn seconds(number: f64) -> String {
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "a speed or duration, never negative"
+    reason = "a speed or a duration is never negative"
 )]
 fn whole(number: f64) -> u64 {
     number.round() as u64
 }
 
-/// Where the rows of a table are.
+/// Returns the path of a table's file.
 fn table_file(space: &Path, table: &str) -> PathBuf {
     file_there(space, table).unwrap_or_else(|| space.join(table).with_extension("ndjson"))
 }

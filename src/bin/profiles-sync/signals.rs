@@ -13,17 +13,17 @@ use signal_hook::{
     flag,
 };
 
-/// Whether a signal came, and the number of the last one.
+/// Whether a signal has arrived, and below it the number of the last one.
 static ASKED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 static SIGNAL: LazyLock<Arc<AtomicUsize>> = LazyLock::new(Arc::default);
 
-/// From here on the first signal is only noted.
+/// Installs the signal handlers. From now on the first signal only sets a flag.
 pub(crate) fn watch() -> io::Result<()> {
-    // A file larger than the limit is an error of the write then, which has a path and a hint.
+    // Exceeding the file size limit then fails the write, with a path and a hint, instead of killing the process.
     flag::register(SIGXFSZ, Arc::default())?;
     let hangup = hangup_counts().then_some(SIGHUP);
     for signal in [SIGINT, SIGTERM].into_iter().chain(hangup) {
-        // Registered first, so that it sees the flag as the signal before left it.
+        // This handler must come first: it ends the process if an earlier signal has already set the flag.
         flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&ASKED))?;
         flag::register_usize(signal, Arc::clone(&SIGNAL), usize::try_from(signal).unwrap_or_default())?;
         flag::register(signal, Arc::clone(&ASKED))?;
@@ -31,8 +31,9 @@ pub(crate) fn watch() -> io::Result<()> {
     Ok(())
 }
 
-/// Whether a terminal that goes away ends the run: not behind `nohup`, which has the program ignore it. Where the system does
-/// not say, the signal keeps its usual effect, which ends the process at once.
+/// Returns whether SIGHUP should stop the run. It should not under `nohup`, which makes the process ignore the signal.
+/// If the system cannot report that, this is `false` and SIGHUP keeps its default effect, which ends the process at
+/// once.
 fn hangup_counts() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored =
@@ -40,12 +41,12 @@ fn hangup_counts() -> bool {
     ignored.is_some_and(|signals| signals & (1 << (SIGHUP - 1)) == 0)
 }
 
-/// Whether a signal asked the run to stop.
+/// Returns whether a signal has asked the run to stop.
 pub(crate) fn asked() -> bool {
     ASKED.load(Ordering::Relaxed)
 }
 
-/// 128 and the number of the signal, as a shell would say it.
+/// Returns 128 plus the number of the signal, as shells do.
 pub(crate) fn exit_code() -> u8 {
     u8::try_from(128 + SIGNAL.load(Ordering::Relaxed)).unwrap_or(u8::MAX)
 }

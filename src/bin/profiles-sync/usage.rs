@@ -1,4 +1,4 @@
-//! Wrong arguments: what is printed if the command line could not be parsed.
+//! Reports command lines that could not be parsed.
 
 use std::{env, ffi::OsString};
 
@@ -8,13 +8,13 @@ use crate::{
     record::Record,
 };
 
-/// The subcommands by the words that select them.
+/// The subcommands, by the words that select them.
 const COMMANDS: [&str; 6] =
     ["ingest", "materialize", "backfill profiles", "backfill events", "backfill raw", "diff"];
 
-/// Prints what is wrong with the arguments, or the help that they asked for. With `--json` it prints the object, too.
+/// Prints the parser's error, or the help that was requested. With `--json` it also prints the object.
 pub(crate) fn report(error: &clap::Error) -> Exit {
-    // If this fails, nobody is left to be informed.
+    // An error here has nowhere to be reported.
     let _ = error.print();
     if !error.use_stderr() {
         return Exit::Done;
@@ -32,7 +32,7 @@ pub(crate) fn report(error: &clap::Error) -> Exit {
     Exit::Failed
 }
 
-/// Whether `--json` was typed last, or the format of `diff` that is the same.
+/// Returns whether the last of the flags asks for JSON, as `--json` or as `--format json`.
 fn wants_json(words: &[&str]) -> bool {
     let mut wants = false;
     for (at, word) in words.iter().enumerate() {
@@ -46,13 +46,13 @@ fn wants_json(words: &[&str]) -> bool {
     wants
 }
 
-/// The subcommand that was typed; empty if there was none.
+/// Returns the subcommand that was typed, or an empty string.
 fn command_of(words: &[&str]) -> &'static str {
     let typed = |name: &&str| name.split(' ').all(|part| words.contains(&part));
     COMMANDS.into_iter().find(typed).unwrap_or_default()
 }
 
-/// Takes the message and the tips out of what the parser prints.
+/// Extracts the error and the tips from the parser's output.
 fn failure(printed: &str, name: &str) -> Failure {
     let mut blocks = printed.split("\n\n");
     let error = blocks.next().unwrap_or_default().trim_start_matches("error: ");

@@ -1,15 +1,15 @@
-//! The values of flags that are no plain text: numbers with a unit, times.
+//! Parsers for flag values: numbers with a unit, times, kinds of difference.
 //!
-//! What is wrong with one is told in the words of the right form; the parser puts the flag and the value before it.
+//! An error describes the valid form; the argument parser prefixes it with the flag and the value.
 
 use profiles_sync::{diff::fail_on::Kind, jobs::ingest::MaxRejects, time::timestamp::parse_micros};
 
-/// Lines, or a percentage of them.
+/// Parses a number of lines, or a percentage of them.
 pub(crate) fn max_rejects(text: &str) -> Result<MaxRejects, String> {
     text.parse()
 }
 
-/// Bytes, with a unit or without.
+/// Parses a size in bytes, with or without a unit.
 pub(crate) fn memory(text: &str) -> Result<u64, String> {
     let message = || "a size is a whole number with K, M, G or T, such as 512M or 4G".to_owned();
     let upper = text.to_ascii_uppercase();
@@ -26,7 +26,7 @@ pub(crate) fn memory(text: &str) -> Result<u64, String> {
     number.checked_mul(1 << power).filter(|bytes| 0 < *bytes).ok_or_else(message)
 }
 
-/// How many threads.
+/// Parses a number of threads.
 pub(crate) fn threads(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(number) if 0 < number && number <= 1024 => Ok(number),
@@ -34,23 +34,23 @@ pub(crate) fn threads(text: &str) -> Result<usize, String> {
     }
 }
 
-/// How long to wait.
+/// Parses a number of seconds.
 pub(crate) fn seconds(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| "a whole number of seconds such as 60".to_owned())
 }
 
-/// How many examples.
+/// Parses a number of examples.
 pub(crate) fn limit(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| "a whole number of examples such as 3".to_owned())
 }
 
-/// A time to the microsecond, or a date.
+/// Parses a time or a date into microseconds since 1970.
 pub(crate) fn as_of(text: &str) -> Result<i64, String> {
     parse_micros(text.as_bytes())
         .ok_or_else(|| "a time such as 2026-01-31T12:00:00Z, or a date such as 2026-01-31".to_owned())
 }
 
-/// A kind of difference.
+/// Parses a kind of difference.
 pub(crate) fn difference(text: &str) -> Result<Kind, String> {
     let known = Kind::ALL.into_iter().find(|(word, _)| *word == text);
     known.map(|(_, kind)| kind).ok_or_else(|| {

@@ -26,7 +26,7 @@ fn work() -> Work {
 fn changes_go_to_the_standard_output_and_talk_does_not() {
     let work = work();
     let args = ["materialize", "--space", "out", "--changes", "-"];
-    let told = work.program(&args).assert().success().stderr(contains("changes told"));
+    let told = work.program(&args).assert().success().stderr(contains("changes written"));
     let text = String::from_utf8(told.get_output().stdout.clone()).unwrap();
     let n_rows: usize = profiles_sync::view::View::ALL
         .map(|view| work.read(&format!("out/{}.ndjson", view.name())).lines().count())
@@ -44,7 +44,7 @@ fn changes_and_the_json_summary_do_not_share_the_standard_output() {
     let work = work();
     let args = ["materialize", "--space", "out", "--changes", "-", "--json"];
     let refused = work.program(&args).assert().code(2).stdout(contains("\"error\":\"--changes - and"));
-    refused.stderr(contains("--changes - and --json both print on the standard output"));
+    refused.stderr(contains("--changes - and --json both write to the standard output"));
     assert!(!work.path("out/id_graph.ndjson").exists());
 }
 
@@ -53,7 +53,7 @@ fn views_older_than_the_raw_tables_are_told() {
     let work = work();
     work.program(&["materialize", "--space", "out", "-q"]).assert().success();
     let added = work.program(&["ingest", "second.ndjson", "--space", "out"]).assert().success();
-    added.stderr(contains("the views do not reflect this yet: `external_id_mapping`, `id_graph`"));
+    added.stderr(contains("these views are out of date: `external_id_mapping`, `id_graph`"));
     let compared = work.program(&["diff", "out", "out"]).assert().success();
     compared.stderr(contains("`id_graph` in `out` is of run 1, the raw tables are of run 2"));
     let one = work.program(&["materialize", "--space", "out", "--views", "id_graph"]).assert().success();
@@ -71,10 +71,10 @@ fn the_rules_of_the_last_run_select_views_where_no_file_does() {
     work.write("rules.toml", "[sync]\nexclude_tables = [\"profile_*\"]\n");
     let args = ["ingest", "second.ndjson", "--space", "out", "--config", "rules.toml", "--materialize"];
     let told = work.program(&args).assert().success();
-    told.stderr(contains("left out `profile_traits`: the config does not select it"));
+    told.stderr(contains("skipped `profile_traits`: the config does not select it"));
     assert!(!work.path("out/profile_traits.ndjson").exists() && work.path("out/id_graph.ndjson").exists());
     let by_record = work.program(&["materialize", "--space", "out", "--out", "other"]).assert().success();
-    by_record.stderr(contains("left out `profile_merges`"));
+    by_record.stderr(contains("skipped `profile_merges`"));
     work.write("out/profiles-sync.toml", "");
     let by_file = work.program(&["materialize", "--space", "out", "--json"]).assert().success();
     by_file.stdout(contains("\"views_not_selected\":[]"));

@@ -1,56 +1,56 @@
-//! Flags that several subcommands have.
+//! Flags that several subcommands share.
 
 use clap::{Args, ValueEnum};
 use profiles_sync::config::rules::Compression;
 
 use crate::values;
 
-/// What is said, and in which form.
+/// What to print, and in which format.
 #[derive(Debug, Clone, Copy, Default, Args)]
-#[expect(clippy::struct_excessive_bools, reason = "one for each switch, as typed")]
+#[expect(clippy::struct_excessive_bools, reason = "each flag is a field")]
 pub(crate) struct Messages {
     /// Print the summary as one JSON object on stdout
     ///
-    /// Prints the summary as one JSON object on the standard output, instead of the one for people; also if the run fails.
+    /// Prints the summary as one JSON object on the standard output instead of as text, also if the run fails.
     #[arg(long, overrides_with = "no_json", help_heading = "Messages")]
     pub(crate) json: bool,
     #[arg(long, hide = true, overrides_with = "json")]
     no_json: bool,
     /// Print only warnings and errors
     ///
-    /// Prints neither progress nor notices nor, when all goes well, the summary for people. Errors, warnings and what is found
-    /// wrong are printed, such as a run that ingested nothing, a changed config, or rejected or late events from 0.1 % of
-    /// all on; --json still prints its object.
+    /// Prints no progress, no notices and, after a success, no summary. Errors, warnings and the problems that --verify
+    /// finds are still printed. Examples of warnings: a run that ingested nothing, a changed config, or 0.1 % or more
+    /// of rejected or late events. --json still prints its object.
     #[arg(short, long, overrides_with = "no_quiet", help_heading = "Messages")]
     pub(crate) quiet: bool,
     #[arg(long, hide = true, overrides_with = "quiet")]
     no_quiet: bool,
 }
 
-/// On how many cores to work.
+/// How many threads to use.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct Threads {
-    /// Work on N threads, by default on all cores
+    /// Use N threads; one per core by default
     ///
-    /// How many threads work. The result is the same with any number. By default one per core.
+    /// The number of threads. The result does not depend on it. The default is one per core.
     #[arg(long, value_name = "N", value_parser = values::threads, help_heading = "Input")]
     threads: Option<usize>,
 }
 
 impl Threads {
-    /// How many were given.
+    /// Returns the number of threads from the command line.
     pub(crate) fn given(self) -> Option<usize> {
         self.threads
     }
 }
 
-/// Whether to wait for another run.
+/// How long to wait for another run.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct Wait {
-    /// Wait so long for another run on the space to end
+    /// Wait up to SECONDS for another run on the space
     ///
-    /// One run at a time may write to a space, or make its views. By default a second one fails at once; with this flag it
-    /// waits so many seconds for the first to end.
+    /// Only one run at a time may write to a space or build its views. By default a second run fails at once; with this
+    /// flag it waits up to this many seconds for the first to end.
     #[arg(
         long,
         value_name = "SECONDS",
@@ -63,32 +63,32 @@ pub(crate) struct Wait {
 }
 
 impl Wait {
-    /// For how long.
+    /// Returns the seconds to wait, 0 by default.
     pub(crate) fn seconds(self) -> u64 {
         self.wait
     }
 }
 
-/// How tables are stored.
+/// How to store tables.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct Compress {
     /// How a new space stores its tables: none or zstd
     ///
-    /// With `zstd` the tables of a new space, views too, stand packed as `TABLE.ndjson.zst`; by default, or with `none`,
-    /// plain as `TABLE.ndjson`. A space stays with what its first run was given, so that later runs need not be told.
-    /// Overrides the config.
+    /// With `zstd` the tables and views of a new space are compressed, as `TABLE.ndjson.zst`. With `none`, the default,
+    /// they are plain, as `TABLE.ndjson`. A space keeps the choice of its first run, so later runs do not need this
+    /// flag. Overrides the config.
     #[arg(long, value_enum, value_name = "HOW", hide_possible_values = true, help_heading = "Output")]
     compress: Option<Storing>,
 }
 
 impl Compress {
-    /// What was given.
+    /// Returns the value from the command line.
     pub(crate) fn given(self) -> Option<Compression> {
         self.compress.map(Into::into)
     }
 }
 
-/// How the tables of a space are stored.
+/// The values of `--compress`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Storing {
     None,

@@ -1,4 +1,4 @@
-//! `backfill`: what a team already has, taken into a space.
+//! `backfill`: imports existing data into a space.
 
 use anyhow::Result;
 use profiles_sync::{
@@ -67,7 +67,7 @@ fn run_events(args: &EventsArgs, console: &Console, record: &mut Record) -> Resu
     let done = on_threads(args.target.threads.given(), || {
         events_into(&options, &Files::real(), console, &mut summary)
     });
-    // What was counted is worth to know also if the run failed.
+    // The counts are useful even if the run failed.
     if let Err(error) = done.and_then(|done| Ok(done?)) {
         record.summary = Summary::Events(summary);
         return Err(error);

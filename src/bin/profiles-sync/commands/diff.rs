@@ -1,4 +1,4 @@
-//! `diff`: what changed between two sets of tables.
+//! `diff`: compares two sets of tables.
 
 use std::io::{self, Write};
 
@@ -21,7 +21,7 @@ use crate::{
     report,
 };
 
-/// So many lines that cannot be read are named, with what to do about them.
+/// At most this many unreadable lines are reported in full.
 const NAMED: usize = 10;
 
 /// Runs the subcommand.
@@ -50,7 +50,7 @@ pub(crate) fn run(args: &DiffArgs, console: &Console) -> Result<Exit> {
         DiffFormat::Json => {
             console.data("the report", &report::json(&json::summary(&comparison, examples))?)?;
         }
-        // What is for people is not said when all is well.
+        // With `--quiet` the report is printed only if there is something to report.
         _ if args.messages.quiet && exit == Exit::Done => {}
         DiffFormat::Markdown => {
             console.data("the report", markdown::write(&comparison, examples).as_bytes())?;
@@ -63,11 +63,11 @@ pub(crate) fn run(args: &DiffArgs, console: &Console) -> Result<Exit> {
     for line in unreadable.iter().take(NAMED) {
         console.error(
             &format!("{}:{}: the line {}", line.file, line.line, line.message),
-            Some("mend or remove the line; all other lines were compared"),
+            Some("fix or remove the line; all other lines were compared"),
         );
     }
     if NAMED < unreadable.len() {
-        console.error(&format!("{} more lines like these", unreadable.len() - NAMED), None);
+        console.error(&format!("{} more lines could not be read", unreadable.len() - NAMED), None);
     }
     Ok(exit)
 }
@@ -97,7 +97,7 @@ fn options(args: &DiffArgs) -> DiffOptions {
     }
 }
 
-/// The standard output while tables are written out.
+/// Writes changes to the standard output while tables are compared.
 struct Changes<'a>(&'a Console);
 
 impl Write for Changes<'_> {

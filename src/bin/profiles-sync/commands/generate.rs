@@ -1,4 +1,4 @@
-//! `--generate`: the man page and the completions, all from the description of the arguments.
+//! `--generate`: prints the man page or completions, both generated from the description of the arguments.
 
 use std::io::Write;
 
@@ -13,7 +13,7 @@ use crate::{
     exit::Exit,
 };
 
-/// Writes what was asked for to the standard output.
+/// Writes the requested text to the standard output.
 pub(crate) fn run(kind: Generate, console: &Console) -> Result<Exit> {
     let mut out = Vec::new();
     let shell = match kind {
@@ -37,13 +37,14 @@ pub(crate) fn run(kind: Generate, console: &Console) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// The generator spells the program's name, which has a hyphen, in two ways: one where it notes the subcommand that was typed,
-/// another where it looks that up. So nothing was completed after a subcommand.
+/// Repairs the bash completions. The generator spells the program's name, which has a hyphen, in two ways: one where it
+/// records the typed subcommand, another where it looks it up. Without the repair nothing is completed after a
+/// subcommand.
 fn mend_bash(script: &str) -> String {
     script.replace("profiles__subcmd__sync", "profiles__sync")
 }
 
-/// One page for everything: the sections of each subcommand stand as subsections, in place of a page of its own.
+/// Writes one man page for the whole program, with a section per subcommand instead of a page per subcommand.
 fn man(command: Command, out: &mut Vec<u8>) -> Result<()> {
     let mut command = command.disable_help_subcommand(true);
     command.build();
@@ -63,7 +64,7 @@ fn man(command: Command, out: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
-/// Appends what a page says on its command, under headings of a level.
+/// Appends the sections of a command's page, with headings of this level.
 fn push_sections(out: &mut Vec<u8>, page: &Man, level: &str) -> Result<()> {
     let mut sections = Vec::new();
     page.render_synopsis_section(&mut sections)?;

@@ -1,4 +1,4 @@
-//! `ingest`: events into raw tables, and with `--materialize` on into views.
+//! `ingest`: appends events to the raw tables, and with `--materialize` updates the views.
 
 use anyhow::Result;
 use profiles_sync::{
@@ -47,19 +47,19 @@ pub(crate) fn run(args: &IngestArgs, console: &Console, record: &mut Record) -> 
             }
             made = Some(views);
         } else if !options.dry_run {
-            // The run is done: what cannot be found out about the views is no reason to fail.
+            // The run is committed: failing to check the views is no reason to fail.
             match stale_views(&options.space, &files) {
                 Ok((stale, _)) if stale.is_empty() => {}
                 Ok((stale, _)) => console.say(&report::stale(&stale, &options.space)),
                 Err(error) => {
-                    console.warning(&format!("cannot tell whether the views are up to date: {error}"));
+                    console.warning(&format!("could not check whether the views are up to date: {error}"));
                 }
             }
         }
         Ok(())
     });
     console.end_step();
-    // What was counted is worth to know also if the run failed.
+    // The counts are useful even if the run failed.
     let ingested = Box::new(ingested);
     record.summary = if args.materialize {
         Summary::IngestAndViews { ingest: ingested, materialize: made }
@@ -70,7 +70,7 @@ pub(crate) fn run(args: &IngestArgs, console: &Console, record: &mut Record) -> 
     Ok(Exit::Done)
 }
 
-/// `--verify`: reads what is there and changes nothing.
+/// Runs `--verify`, which changes nothing.
 fn verified(
     args: &IngestArgs,
     options: &IngestOptions,
@@ -93,7 +93,7 @@ fn verified(
 fn options(args: &IngestArgs) -> IngestOptions {
     IngestOptions {
         inputs: args.events.clone(),
-        // Only --print-config goes without a space, and then looks for a config in the working folder.
+        // Only `--print-config` works without a space. It then looks for a config in the working directory.
         space: args.space.clone().unwrap_or_default(),
         config: args.config.clone(),
         segment_ids: args.segment_ids.map(Into::into),
@@ -107,7 +107,7 @@ fn options(args: &IngestArgs) -> IngestOptions {
     }
 }
 
-/// The second half of `--materialize`. The events are committed by now, and an error has to say so.
+/// Runs the second half of `--materialize`. The events are already committed, and an error has to say so.
 fn views(options: &IngestOptions, files: &Files, console: &Console) -> Result<MaterializeSummary> {
     let again = format!("run `profiles-sync materialize --space {}`", options.space.display());
     let options = MaterializeOptions {
@@ -118,9 +118,9 @@ fn views(options: &IngestOptions, files: &Files, console: &Console) -> Result<Ma
     };
     materialize(&options, files, console).map_err(|error| {
         let told = if error.interrupted() {
-            "interrupted; the events are ingested, the views are as they were"
+            "interrupted; the events are committed, the views are unchanged"
         } else {
-            "the events are ingested, but the views are as they were"
+            "the events are committed, but the views are unchanged"
         };
         let error = if error.hint_text().is_some() { error } else { error.hint(again) };
         anyhow::Error::from(error).context(told)

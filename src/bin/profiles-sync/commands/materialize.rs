@@ -1,4 +1,4 @@
-//! `materialize`: raw tables into views.
+//! `materialize`: builds the views from the raw tables.
 
 use std::{
     io::{self, Write},
@@ -31,7 +31,7 @@ pub(crate) fn run(args: &MaterializeArgs, console: &Console, record: &mut Record
             materialize(&options, &files, console)
         }
     })?;
-    let summary = interruptible(summary, "interrupted, the views are as they were")?;
+    let summary = interruptible(summary, "interrupted; the views are unchanged")?;
     console.end_step();
     if !args.messages.json {
         console.say(&report::materialized(&summary));
@@ -57,7 +57,7 @@ fn options(args: &MaterializeArgs) -> MaterializeOptions {
     }
 }
 
-/// The standard output. Whoever takes changes needs all of them, so a reader that goes away before ends the run.
+/// Writes changes to the standard output. A consumer needs all changes, so a closed pipe is an error that ends the run.
 struct Data<'a>(&'a Console);
 
 impl Write for Data<'_> {

@@ -1,5 +1,4 @@
-//! One file per subcommand: typed arguments become an options struct, the library does the work, the console
-//! tells what came of it.
+//! One file per subcommand. Each turns its arguments into an options struct, calls the library, and prints the summary.
 
 pub(crate) mod backfill;
 pub(crate) mod diff;
@@ -11,7 +10,7 @@ use anyhow::{Context, Result};
 
 use crate::signals;
 
-/// Runs a job on so many threads, all cores where none are asked for, with signals turned into a polite end.
+/// Runs a job on this many threads, by default one per core. The first signal from here on only asks the job to stop.
 fn on_threads<T: Send>(threads: Option<usize>, job: impl FnOnce() -> T + Send) -> Result<T> {
     signals::watch().context("could not listen for signals")?;
     let pool = rayon::ThreadPoolBuilder::new()
@@ -21,8 +20,8 @@ fn on_threads<T: Send>(threads: Option<usize>, job: impl FnOnce() -> T + Send) -
     Ok(pool.install(job))
 }
 
-/// The result of a job that commits nothing: where a signal ended it, it is not said that nothing was committed, but what else
-/// there is to know.
+/// Replaces the message of an interrupted job. These jobs commit nothing anyway, so `told` describes the outcome better
+/// than "nothing was committed".
 fn interruptible<T>(result: profiles_sync::error::Result<T>, told: &'static str) -> Result<T> {
     result.map_err(|error| {
         let interrupted = error.interrupted();

@@ -1,4 +1,4 @@
-//! What a backfill did, for people.
+//! Summaries of backfills, as text for people.
 
 use profiles_sync::{
     jobs::backfill::{ProfilesOptions, events::EventsOptions, raw::RawOptions},
@@ -7,7 +7,7 @@ use profiles_sync::{
 
 use super::{Lines, Report, bytes, count, seconds, table_file};
 
-/// The summary of a backfill of profiles.
+/// Summarizes a `backfill profiles`.
 pub(crate) fn profiles(summary: &ProfilesSummary, options: &ProfilesOptions) -> Report {
     let mut report = Report::new(format!(
         "{} {} from {} into {} in {}",
@@ -26,11 +26,11 @@ pub(crate) fn profiles(summary: &ProfilesSummary, options: &ProfilesOptions) -> 
     lines.indented(&summary.identifiers);
     lines.number("traits adopted", summary.traits);
     let known = summary.profiles_known + summary.identifiers_known + summary.traits_known;
-    lines.number("rows known already", known);
+    lines.number("rows already known", known);
     lines.number("conflicts", summary.conflicts.values().sum());
     lines.indented(&summary.conflicts);
     if 0 < summary.older_rows {
-        lines.number("older rows of the state", summary.older_rows);
+        lines.number("older rows in the snapshot", summary.older_rows);
     }
     lines.number(if options.dry_run { "rows not added" } else { "rows added" }, summary.rows.values().sum());
     lines.tables(&summary.rows);
@@ -40,12 +40,12 @@ pub(crate) fn profiles(summary: &ProfilesSummary, options: &ProfilesOptions) -> 
     }
     if (!summary.conflicts.is_empty() || 0 < summary.older_rows) && !options.dry_run {
         let path = table_file(&options.space, "backfill_conflicts");
-        report.line(format!("rows set aside, each with its reason, are in {}", path.display()));
+        report.line(format!("rows that were not adopted, each with its reason, are in {}", path.display()));
     }
     report
 }
 
-/// The summary of a backfill of events.
+/// Summarizes a `backfill events`.
 pub(crate) fn events(summary: &EventsSummary, options: &EventsOptions) -> Report {
     let mut report = Report::new(format!(
         "{} {} of {} ({}) from {} into {} in {}",
@@ -63,10 +63,10 @@ pub(crate) fn events(summary: &EventsSummary, options: &EventsOptions) -> Report
     }
     let mut lines = Lines::new(&mut report);
     lines.number("outside the window", summary.outside_window);
-    lines.number("there already", summary.known);
+    lines.number("already present", summary.known);
     lines.number("duplicates", summary.duplicates);
     if 0 < summary.not_wanted {
-        lines.number("in no table that is wanted", summary.not_wanted);
+        lines.number("not in the selected tables", summary.not_wanted);
     }
     if 0 < summary.filtered {
         lines.number("filtered out", summary.filtered);
@@ -75,7 +75,7 @@ pub(crate) fn events(summary: &EventsSummary, options: &EventsOptions) -> Report
     lines.indented(&summary.rejected);
     lines.number("unresolved events", summary.unresolved);
     if !summary.notes.is_empty() {
-        lines.number("notes on names and values", summary.notes.values().sum());
+        lines.number("notices about names and values", summary.notes.values().sum());
         lines.indented(&summary.notes);
     }
     lines.number(if options.dry_run { "rows not added" } else { "rows added" }, summary.rows.values().sum());
@@ -83,7 +83,7 @@ pub(crate) fn events(summary: &EventsSummary, options: &EventsOptions) -> Report
     report
 }
 
-/// The summary of a backfill of raw tables.
+/// Summarizes a `backfill raw`.
 pub(crate) fn raw(summary: &RawSummary, options: &RawOptions) -> Report {
     let mut report = Report::new(format!(
         "{} {} from {} into {} in {}",
@@ -103,7 +103,7 @@ pub(crate) fn raw(summary: &RawSummary, options: &RawOptions) -> Report {
     lines.number(if options.dry_run { "rows not added" } else { "rows added" }, summary.rows.values().sum());
     lines.tables(&summary.rows);
     if summary.as_views {
-        report.line("profiles go on from what the views of these tables show".to_owned());
+        report.line("profiles continue from the views of these tables".to_owned());
     }
     for (table, cost) in &summary.tables_missing {
         report.line(format!("without `{table}`: {cost}"));
