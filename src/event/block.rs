@@ -1,4 +1,4 @@
-//! What parsing leaves of a block of lines: everything the later stages need, and nothing to parse again.
+//! The parsed events of a chunk: everything that later stages need, so that nothing is parsed twice.
 
 use std::sync::Arc;
 
@@ -8,48 +8,48 @@ use crate::{identity::types::TypeId, raw::columns::Plan, time::timestamp::Millis
 /// A range of bytes in an arena.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Span {
-    /// First byte.
+    /// Offset of the first byte.
     pub start: u32,
-    /// Behind the last byte.
+    /// Offset after the last byte.
     pub end: u32,
 }
 
 impl Span {
-    /// The bytes.
+    /// Returns the bytes of the range.
     #[must_use]
     pub fn of(self, arena: &[u8]) -> &[u8] {
         &arena[self.start as usize..self.end as usize]
     }
 
-    /// What was appended to an arena since it was `start` bytes long.
+    /// Returns the range appended to an arena since it was `start` bytes long.
     #[must_use]
     pub fn since(arena: &[u8], start: usize) -> Self {
         Self { start: position(start), end: position(arena.len()) }
     }
 
-    /// Whether there is nothing in it.
+    /// Returns whether the range is empty.
     #[must_use]
     pub fn is_empty(self) -> bool {
         self.start == self.end
     }
 }
 
-/// A place in an arena, which holds little more than a block of lines does.
+/// Converts an offset or index in a block to `u32`. A block holds less than 4 GiB.
 #[must_use]
 pub fn position(at: usize) -> u32 {
-    u32::try_from(at).expect("a block of lines leaves less than 4 GiB")
+    u32::try_from(at).expect("a block holds less than 4 GiB")
 }
 
-/// Something that may tell who an event is about.
+/// An identifier of an event.
 #[derive(Debug, Clone, Copy)]
 pub struct Identifier {
-    /// Stands for type and value.
+    /// Hash of its type and value.
     pub key: u128,
     /// Its type.
     pub type_id: TypeId,
-    /// 0, or one more than the number of the config's entry that blocks it.
+    /// 0 if it is not blocked, otherwise 1 plus the index of the config's entry that blocks it.
     pub blocked_by: u32,
-    /// Its value, normalised.
+    /// Its normalized value.
     pub value: Span,
 }
 
@@ -58,94 +58,95 @@ pub struct Identifier {
 pub struct Traits {
     /// How the leaves become traits.
     pub plan: Arc<Plan>,
-    /// The leaves' values as JSON, as a range of [`Block::values`]; empty for a leaf without a value.
+    /// The leaves' values as JSON, as a range of [`Block::values`]. Empty for a leaf without a value.
     pub values: (u32, u32),
 }
 
-/// Where in [`Block::rows`] the row of an event stands, but for what only the resolver knows.
+/// The rendered row of an event, as offsets in [`Block::rows`]. It lacks `segment_id` and `uuid_ts`, which only the
+/// resolver knows.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Row {
-    /// Behind the value of `segment_id`, which is left out.
+    /// Offset after the value of `segment_id`, which is missing.
     pub start: u32,
-    /// Between the quotes of `uuid_ts`.
+    /// Offset between the quotes of `uuid_ts`.
     pub clock: u32,
     /// The columns of `context`. Items of a batch share those of their envelope.
     pub context: Span,
-    /// The first of the call's own columns.
+    /// Offset of the call's own columns.
     pub own: u32,
-    /// Behind the last column of the table that all calls of this kind share.
+    /// Offset after the last column of the row in the call's shared table.
     pub shared_end: u32,
-    /// Behind the last column of the event's own table, which has the payload.
+    /// Offset after the last column of the row in the event's own table, which adds the payload.
     pub end: u32,
 }
 
-/// No table of its own.
+/// The index that means "no table of its own".
 pub const NO_TABLE: u32 = u32::MAX;
 
 /// One event.
 #[derive(Debug, Clone)]
 pub struct Event {
-    /// When it arrived.
+    /// When it was received.
     pub received_at: Millis,
     /// When it happened.
     pub timestamp: Millis,
-    /// Stands for the `messageId`.
+    /// Hash of its `messageId`.
     pub message_key: u128,
-    /// The `messageId`.
+    /// Its `messageId`.
     pub message_id: Span,
-    /// The line in [`Block::lines`].
+    /// Its line in [`Block::lines`].
     pub line: Span,
-    /// Which item of a batch, counted from 0.
+    /// Index of the item in its batch; 0 for other lines.
     pub item: u32,
-    /// Whether its line is a batch, so that other events may stand in the line.
+    /// Whether its line is a batch, which may hold other events.
     pub batched: bool,
-    /// Which call.
+    /// Its type.
     pub call: Call,
     /// How many of its times were given in seconds.
     pub n_times_in_seconds: u8,
-    /// Index in [`Block::sources`].
+    /// Index into [`Block::sources`].
     pub source: u32,
-    /// `triggering_event_name` as JSON.
+    /// Its `triggering_event_name` as JSON.
     pub name: Span,
     /// A range of [`Block::identifiers`].
     pub identifiers: (u32, u32),
-    /// Index in [`Block::traits`], for an identify call with traits.
+    /// Index into [`Block::traits`], for an identify call with traits.
     pub traits: Option<u32>,
-    /// Index in [`Block::tables`], or [`NO_TABLE`].
+    /// Index into [`Block::tables`], or [`NO_TABLE`].
     pub own_table: u32,
-    /// Its row, but for what the resolver knows.
+    /// Its rendered row.
     pub row: Row,
 }
 
-/// The events of a block of lines.
+/// The parsed events of a chunk.
 #[derive(Debug, Default)]
 pub struct Block {
-    /// The lines as read: the last tie-break of the order.
+    /// The lines as read, which are the last tie-breaker of the order.
     pub lines: Vec<u8>,
-    /// Whether nothing that was not read yet comes before the events that have a line of their own.
+    /// Whether no unread line comes before the events of this block that have a line of their own.
     pub in_order: bool,
-    /// What spans point into.
+    /// The text that the other spans refer to.
     pub arena: Vec<u8>,
-    /// The rows of all events.
+    /// The rendered rows of all events.
     pub rows: Vec<u8>,
-    /// The events in the order of the lines.
+    /// The events in the order of their lines.
     pub events: Vec<Event>,
     /// The identifiers of all events.
     pub identifiers: Vec<Identifier>,
     /// The traits of all identify calls.
     pub traits: Vec<Traits>,
-    /// The values of all traits' leaves.
+    /// The values of the leaves of all traits.
     pub values: Vec<Span>,
-    /// The track event tables met.
+    /// The names of the track events' own tables.
     pub tables: Vec<Box<[u8]>>,
-    /// The source ids met; `None` for events that name none.
+    /// The source ids; `None` for events without one.
     pub sources: Vec<Option<Box<[u8]>>>,
 }
 
 impl Block {
-    /// Forgets what it holds and keeps the memory.
+    /// Removes the events but keeps the allocated memory.
     pub fn clear(&mut self) {
-        // The lines stay: they are read over, and room that holds something need not be zeroed.
+        // `lines` keeps its length: the next read overwrites it, and bytes in use need not be zeroed again.
         self.arena.clear();
         self.rows.clear();
         self.events.clear();
@@ -157,7 +158,7 @@ impl Block {
         self.sources.clear();
     }
 
-    /// Whether it holds so much memory that it had better be given back than used again.
+    /// Returns whether the block holds so much memory that it should be freed rather than reused.
     #[must_use]
     pub fn is_blown_up(&self) -> bool {
         const MOST: usize = 16 << 20;

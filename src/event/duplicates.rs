@@ -1,9 +1,9 @@
-//! The memory of accepted messages: an event is a duplicate when its `messageId` was accepted with a `received_at` near
-//! its own, earlier or later.
+//! Recognizes duplicates: an event is one if its `messageId` was accepted with a `received_at` within the window,
+//! before or after its own.
 //!
-//! Messages of earlier runs need not be here: they are asked for where they were put away. What a run accepts itself is
-//! here until it is too much; then all of it goes to a shelf, sorted, and a filter of two bytes a message stays, which
-//! says of nearly every new message that it is on none of the shelves.
+//! Messages of earlier runs may stay on disk, where they are looked up. The messages of this run are in memory until
+//! they exceed a limit. Then all of them are sorted and spilled, and a filter of two bytes per message remains, which
+//! rules out nearly every new message without a read.
 
 use std::{fmt, sync::Arc};
 
@@ -13,31 +13,31 @@ use rayon::prelude::*;
 use super::{filter::Filter, order::Released};
 use crate::{collections::Key, error::Result, time::timestamp::Millis};
 
-/// Where messages are that are not here.
+/// Looks up the messages of earlier runs, which are on disk.
 pub trait Remembered: fmt::Debug + Send + Sync {
-    /// Whether a message of this key was accepted at most `window` away from a time.
+    /// Returns whether a message with this key was accepted at most `window` ms before or after `received_at`.
     fn near(&self, message_key: u128, received_at: Millis, window: Millis) -> Result<bool>;
 }
 
-/// Where messages go that are too many to be here.
+/// Stores the messages that exceed the memory limit.
 pub trait Shelves: Remembered {
-    /// Takes in messages that are sorted by key.
+    /// Adds messages, which are sorted by key.
     fn put(&mut self, messages: &[Message]) -> Result<()>;
 
-    /// Appends all messages from one key to another, both included, in no order.
+    /// Appends all messages with keys from `first` to `last`, both included, in any order.
     fn copy(&self, first: u128, last: u128, out: &mut Vec<Message>) -> Result<()>;
 }
 
-/// A message that was accepted.
+/// An accepted message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Message {
-    /// Stands for its `messageId`.
+    /// Hash of its `messageId`.
     pub key: Key,
     /// When it was received.
     pub received_at: Millis,
 }
 
-/// All messages ever accepted.
+/// All accepted messages.
 #[derive(Debug, Default)]
 pub struct Accepted {
     messages: HashTable<Message>,
@@ -45,7 +45,7 @@ pub struct Accepted {
     shelved: Option<Shelved>,
 }
 
-/// What is not in the table, and how much may be in it.
+/// The spilled messages, and how many may stay in memory.
 #[derive(Debug)]
 struct Shelved {
     shelves: Box<dyn Shelves>,
@@ -55,33 +55,34 @@ struct Shelved {
 }
 
 impl Shelved {
-    /// Whether a message of this key may be on a shelf.
+    /// Returns whether a message with this key may have been spilled.
     fn may_hold(&self, key: Key) -> bool {
         0 < self.count && self.filter.may_hold(key)
     }
 }
 
-/// So many messages are sorted at once.
+/// How many messages are sorted at once.
 const SORTED_AT_ONCE: usize = 1 << 19;
 
 impl Accepted {
-    /// A memory of which nothing is here.
+    /// Creates a set whose messages of earlier runs are all on disk.
     #[must_use]
     pub fn cold(cold: Arc<dyn Remembered>) -> Self {
         Self { cold: Some(cold), ..Self::default() }
     }
 
-    /// Keeps about so many bytes of messages here, and puts the others on shelves. About so many messages will come.
+    /// Limits the messages in memory to about `bytes` and spills the others. Expects about `additional` more messages.
     pub fn shelve(&mut self, shelves: Box<dyn Shelves>, bytes: u64, additional: usize) {
         let buckets = usize::try_from(bytes).unwrap_or(usize::MAX) / size_of::<Message>();
-        // A table has a power of two of buckets, and fills seven of eight.
+        // The table has a power of two of buckets and fills 7/8 of them.
         let most_here = ((1 << buckets.max(1 << 10).ilog2()) / 8 * 7).max(self.messages.len());
         let filter = Filter::for_keys(self.messages.len() + additional);
         self.shelved = Some(Shelved { shelves, most_here, count: 0, filter });
         self.messages.reserve(additional.min(most_here - self.messages.len()), hash_of);
     }
 
-    /// Which of some events are duplicates of messages that are not here, on all cores; nothing where all are here.
+    /// Returns which of the released events are duplicates of messages of earlier runs on disk, using all cores.
+    /// Returns an empty list if none are on disk.
     pub fn cold_duplicates(&self, released: &Released, window: Millis) -> Result<Vec<bool>> {
         let Some(cold) = &self.cold else { return Ok(Vec::new()) };
         let near = |&place| {
@@ -91,8 +92,8 @@ impl Accepted {
         released.places.par_iter().map(near).collect()
     }
 
-    /// Accepts a message, unless one of its id that is here was accepted at most `window` away. Says whether it was
-    /// accepted.
+    /// Accepts a message, unless one with its key that is in memory or spilled was accepted at most `window` ms before
+    /// or after it. Returns whether it was accepted.
     pub fn accept(&mut self, message_key: u128, received_at: Millis, window: Millis) -> Result<bool> {
         let key = Key::from(message_key);
         let near = |message: &Message| {
@@ -111,16 +112,16 @@ impl Accepted {
         Ok(true)
     }
 
-    /// Whether a message of this key is here, or may be on a shelf.
+    /// Returns whether a message with this key is in memory or may have been spilled.
     #[must_use]
     pub fn may_hold(&self, message_key: u128) -> bool {
         let key = Key::from(message_key);
         let is_here = self.messages.find(key.hash(), |message| message.key == key).is_some();
-        // Both are looked at, since both are asked for when the message comes.
+        // No short circuit: this prefetches both, since `accept` will read both.
         is_here | self.shelved.as_ref().is_some_and(|shelved| shelved.may_hold(key))
     }
 
-    /// Takes in a message that was accepted, in an earlier run or just now.
+    /// Adds a message that was accepted in an earlier run or just now.
     pub fn remember(&mut self, message_key: u128, received_at: Millis) -> Result<()> {
         if self.shelved.as_ref().is_some_and(|shelved| shelved.most_here <= self.messages.len()) {
             self.clear_away()?;
@@ -130,7 +131,7 @@ impl Accepted {
         Ok(())
     }
 
-    /// Takes in a message that was accepted, unless it is here already with this time. Nothing may be on a shelf.
+    /// Adds an accepted message, unless it is present with the same time. Nothing may have been spilled.
     pub fn remember_once(&mut self, message_key: u128, received_at: Millis) {
         debug_assert!(self.shelved.is_none(), "messages are spilled only while events are accepted");
         let message = Message { key: Key::from(message_key), received_at };
@@ -139,14 +140,14 @@ impl Accepted {
         }
     }
 
-    /// Puts all messages that are here on a shelf.
+    /// Spills all messages in memory.
     fn clear_away(&mut self) -> Result<()> {
         let Some(shelved) = &mut self.shelved else { return Ok(()) };
         let mut messages: Vec<Message> = self.messages.drain().collect();
         messages.par_sort_unstable();
         shelved.count += messages.len();
         if shelved.filter.capacity() < shelved.count {
-            // More messages came than were foretold.
+            // More messages came than expected, so the filter must be rebuilt with twice the size.
             shelved.filter = Filter::for_keys(2 * shelved.count);
             let mut known = Vec::new();
             for (first, last) in ranges(shelved.count) {
@@ -155,12 +156,12 @@ impl Accepted {
                 shelved.filter.add_all(&known);
             }
         }
-        // In the order of keys they are added one behind the other.
+        // Adding them in key order touches the filter's memory sequentially.
         shelved.filter.add_all(&messages);
         shelved.shelves.put(&messages)
     }
 
-    /// Calls `each` with all messages, some at a time, sorted by key.
+    /// Calls `each` with all messages, in batches sorted by key.
     pub fn sorted(&self, mut each: impl FnMut(&[Message]) -> Result<()>) -> Result<()> {
         let mut some = Vec::new();
         for (first, last) in ranges(self.count()) {
@@ -176,12 +177,12 @@ impl Accepted {
         Ok(())
     }
 
-    /// Makes room for messages to come.
+    /// Reserves memory for messages to come.
     pub fn reserve(&mut self, additional: usize) {
         self.messages.reserve(additional, hash_of);
     }
 
-    /// How many there are that are not cold.
+    /// Returns the number of messages in memory and spilled, without those of earlier runs on disk.
     #[must_use]
     pub fn count(&self) -> usize {
         self.messages.len() + self.shelved.as_ref().map_or(0, |shelved| shelved.count)
@@ -192,7 +193,7 @@ fn hash_of(message: &Message) -> u64 {
     message.key.hash()
 }
 
-/// All keys, cut into ranges for so many messages: keys are hashes, so that each range has about as many.
+/// Splits the key space into ranges for this many messages. Keys are hashes, so the ranges hold about equally many.
 pub fn ranges(n_messages: usize) -> impl Iterator<Item = (u128, u128)> {
     let n = (n_messages / SORTED_AT_ONCE + 1) as u128;
     let width = u128::MAX / n;

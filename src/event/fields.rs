@@ -1,8 +1,8 @@
-//! The fields of an event that are used, as tokens of its line.
+//! Finds the fields of an event that are used.
 
 use crate::json::{Document, Kind};
 
-/// Token indices of the values; `None` where a field is absent or `null`.
+/// Token indices of the values; `None` if a field is absent or `null`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Fields {
     /// `type`
@@ -13,17 +13,17 @@ pub struct Fields {
     pub anonymous_id: Option<u32>,
     /// `userId`
     pub user_id: Option<u32>,
-    /// `context`, where it is an object
+    /// `context`, if it is an object
     pub context: Option<u32>,
-    /// `traits`, where it is an object
+    /// `traits`, if it is an object
     pub traits: Option<u32>,
-    /// `properties`, where it is an object
+    /// `properties`, if it is an object
     pub properties: Option<u32>,
     /// `event`
     pub event: Option<u32>,
-    /// `name`; for a page or screen call without a usable one, the property `name`
+    /// `name`. If a page or screen call has no usable one: the property `name`
     pub name: Option<u32>,
-    /// `category`, as `name`
+    /// `category`. If a page or screen call has no usable one: the property `category`
     pub category: Option<u32>,
     /// `groupId`
     pub group_id: Option<u32>,
@@ -41,12 +41,12 @@ pub struct Fields {
     pub project_id: Option<u32>,
     /// `sourceId`
     pub source_id: Option<u32>,
-    /// `batch`, where it is an array
+    /// `batch`, if it is an array
     pub batch: Option<u32>,
 }
 
 impl Fields {
-    /// Finds the fields of an object. Of a repeated key the last counts.
+    /// Finds the fields of an object. The last of several equal keys counts.
     #[must_use]
     pub fn read(doc: Document<'_>, object: u32) -> Self {
         let mut fields = Self::default();
@@ -87,14 +87,14 @@ impl Fields {
         *place = usable.then_some(value);
     }
 
-    /// Whether this is a batch envelope: an array `batch` and no string `type`.
+    /// Returns whether this is a batch envelope: it has an array `batch` and no string `type`.
     #[must_use]
     pub fn envelope(&self, doc: Document<'_>) -> bool {
         let has_type = self.call.is_some_and(|call| matches!(doc.kind(call), Kind::Plain | Kind::Escaped));
         self.batch.is_some() && !has_type
     }
 
-    /// Fills the name and category that a page or screen call lacks from the properties of exactly these keys.
+    /// Fills in a missing name or category of a page or screen call from the properties of the same keys.
     pub(super) fn name_by_properties(&mut self, doc: Document<'_>) {
         let usable = |value: &u32| doc.scalar_text(*value).is_some_and(|text| !text.is_empty());
         let (name, category) = (self.name.filter(usable), self.category.filter(usable));
@@ -107,7 +107,7 @@ impl Fields {
         }
     }
 
-    /// Fills what an item lacks from its envelope: `sentAt`, `receivedAt` and `context`, whole.
+    /// Fills in the `sentAt`, `receivedAt` and `context` that an item lacks from its envelope.
     #[must_use]
     pub fn filled_from(mut self, doc: Document<'_>, item: u32, envelope: &Self) -> Self {
         self.sent_at = self.sent_at.or(envelope.sent_at);

@@ -1,7 +1,7 @@
-//! A filter of keys: says of a key that it was never added, or that it may have been.
+//! A blocked Bloom filter: reports that a key was never added, or that it may have been.
 //!
-//! A key sets eight bits within one line of 64 bytes, so that asking costs one look into memory. With sixteen bits for each
-//! key about one of a thousand that were never added may seem to have been.
+//! A key sets eight bits within one line of 64 bytes, so a lookup touches a single cache line. With sixteen bits per
+//! key, about one in a thousand keys that were never added seems present.
 
 use super::duplicates::Message;
 use crate::collections::Key;
@@ -9,19 +9,19 @@ use crate::collections::Key;
 const WORDS: usize = 8;
 const KEYS_A_LINE: usize = 32;
 
-/// Keys that were added, as bits.
+/// The bits of the added keys.
 #[derive(Debug, Default)]
 pub(super) struct Filter {
     lines: Vec<[u64; WORDS]>,
 }
 
 impl Filter {
-    /// Empty, for so many keys.
+    /// Creates an empty filter sized for `n_keys` keys.
     pub(super) fn for_keys(n_keys: usize) -> Self {
         Self { lines: vec![[0; WORDS]; n_keys / KEYS_A_LINE + 1] }
     }
 
-    /// How many keys it is for.
+    /// Returns the number of keys the filter is sized for.
     pub(super) fn capacity(&self) -> usize {
         self.lines.len() * KEYS_A_LINE
     }
@@ -33,7 +33,7 @@ impl Filter {
         }
     }
 
-    /// Adds a key. Keys that are near each other are near each other here.
+    /// Adds a key. Nearby keys have nearby lines.
     fn add(&mut self, key: Key) {
         let line = self.line_of(key);
         for (word, bits) in self.lines[line].iter_mut().zip(bits_of(key)) {
@@ -41,18 +41,18 @@ impl Filter {
         }
     }
 
-    /// Whether a key may have been added.
+    /// Returns whether the key may have been added.
     pub(super) fn may_hold(&self, key: Key) -> bool {
         self.lines[self.line_of(key)].iter().zip(bits_of(key)).all(|(word, bits)| word & bits != 0)
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "less than the number of lines")]
+    #[expect(clippy::cast_possible_truncation, reason = "the result is less than the number of lines")]
     fn line_of(&self, key: Key) -> usize {
         ((u128::from(key.high()) * self.lines.len() as u128) >> 64) as usize
     }
 }
 
-/// One bit of each word.
+/// Returns one bit in each word.
 fn bits_of(key: Key) -> [u64; WORDS] {
     let hash = key.hash();
     std::array::from_fn(|word| 1 << (hash >> (6 * word) & 63))

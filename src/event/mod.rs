@@ -1,4 +1,4 @@
-//! One line becomes events, or a reject.
+//! Turns a line into events, or into a reject.
 
 pub mod block;
 pub mod duplicates;
@@ -8,35 +8,35 @@ pub mod order;
 pub mod parse;
 pub mod reject;
 
-/// The six calls.
+/// The type of an event: one of six API calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Call {
-    /// Who somebody is: the only call that changes traits.
+    /// Records who a user is. The only call that changes traits.
     Identify,
-    /// What somebody did.
+    /// Records what a user did.
     Track,
-    /// A page of a web site was seen.
+    /// Records a view of a web page.
     Page,
-    /// A screen of an app was seen.
+    /// Records a view of an app screen.
     Screen,
-    /// Somebody belongs to an account.
+    /// Associates a user with an account.
     Group,
-    /// Somebody got a new id. Merges nothing.
+    /// Records a new id of a user. Does not merge profiles.
     Alias,
 }
 
 impl Call {
-    /// All of them, in the order of [`Call::index`].
+    /// All calls, in the order of [`Call::index`].
     pub const ALL: [Self; 6] =
         [Self::Identify, Self::Track, Self::Page, Self::Screen, Self::Group, Self::Alias];
 
-    /// The call of an event's `type`, which is compared with case.
+    /// Returns the call of an event's `type`, which is case-sensitive.
     #[must_use]
     pub fn of_type(name: &[u8]) -> Option<Self> {
         Self::ALL.into_iter().find(|call| call.name().as_bytes() == name)
     }
 
-    /// The event's `type`.
+    /// Returns the event's `type`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -49,7 +49,7 @@ impl Call {
         }
     }
 
-    /// The table that all calls of this kind stand in.
+    /// Returns the table that all calls of this type share.
     #[must_use]
     pub fn table(self) -> &'static str {
         match self {
@@ -62,7 +62,7 @@ impl Call {
         }
     }
 
-    /// Its place in [`Call::ALL`].
+    /// Returns the call's index in [`Call::ALL`].
     #[must_use]
     pub fn index(self) -> usize {
         self as usize

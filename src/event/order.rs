@@ -1,6 +1,7 @@
-//! The one order in which events are resolved, whatever file or position they came from.
+//! The order in which events are resolved, which does not depend on their files or positions.
 //!
-//! By `received_at`, `timestamp`, `messageId`, the bytes of the line, the index in a batch, and the source.
+//! Events are ordered by `received_at`, `timestamp`, `messageId`, the bytes of the line, the index in a batch, and the
+//! source.
 
 use std::{cmp::Ordering, sync::Arc};
 
@@ -9,10 +10,10 @@ use serde::{Deserialize, Serialize};
 use super::block::{Block, Event};
 use crate::time::timestamp::Millis;
 
-/// What comes first when events are ordered. Two events with equal keys are copies of one.
+/// The first parts of an event's sort key. Two events with equal keys are copies of each other.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct EventKey {
-    /// When it arrived.
+    /// When it was received.
     pub received_at: Millis,
     /// When it happened.
     pub timestamp: Millis,
@@ -21,20 +22,20 @@ pub struct EventKey {
 }
 
 impl EventKey {
-    /// The key of an event.
+    /// Returns the key of an event.
     #[must_use]
     pub fn of(block: &Block, event: &Event) -> Self {
         let message_id = String::from_utf8_lossy(event.message_id.of(&block.arena)).into_owned();
         Self { received_at: event.received_at, timestamp: event.timestamp, message_id }
     }
 
-    /// The smallest key of the events that arrived at a time.
+    /// Returns the smallest key of the events received at this time.
     #[must_use]
     pub fn first_at(received_at: Millis) -> Self {
         Self { received_at, timestamp: Millis::MIN, message_id: String::new() }
     }
 
-    /// Whether an event comes before this key.
+    /// Returns whether the event comes before this key.
     #[must_use]
     pub fn is_after(&self, block: &Block, event: &Event) -> bool {
         event.received_at <= self.received_at
@@ -43,16 +44,16 @@ impl EventKey {
     }
 }
 
-/// An event that waits for its turn. Small, so that sorting is cheap.
+/// An event waiting to be released. It is small, so that sorting is cheap.
 #[derive(Debug, Clone, Copy)]
 pub struct Place {
-    /// When it arrived.
+    /// When it was received.
     pub received_at: Millis,
     /// When it happened.
     pub timestamp: Millis,
-    /// Which block, by the number under which the caller holds it.
+    /// Index of its block in the owner's list of blocks.
     pub block: u32,
-    /// Which event of it.
+    /// Index of the event in the block.
     pub event: u32,
 }
 
@@ -69,10 +70,10 @@ pub fn compare(a: (&Block, &Event), b: (&Block, &Event)) -> Ordering {
         .then_with(|| a_block.sources[a.source as usize].cmp(&b_block.sources[b.source as usize]))
 }
 
-/// What of the order of an event is known without its line.
+/// The part of an event's sort key that is known without its line.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
-    /// When it arrived.
+    /// When it was received.
     pub received_at: Millis,
     /// When it happened.
     pub timestamp: Millis,
@@ -81,7 +82,7 @@ pub struct Key {
 }
 
 impl Key {
-    /// The least key of an event that arrived then.
+    /// Returns the smallest key of the events received at this time.
     #[must_use]
     pub fn least(received_at: Millis) -> Self {
         Self { received_at, timestamp: Millis::MIN, message_id: Box::default() }
@@ -94,7 +95,7 @@ impl Key {
     }
 }
 
-/// Blocks in hand, and their events that wait.
+/// The blocks in memory, and their events that have not been released.
 #[derive(Debug, Default)]
 pub struct Waiting {
     blocks: Vec<Option<(Arc<Block>, usize)>>,
@@ -103,14 +104,14 @@ pub struct Waiting {
 }
 
 impl Waiting {
-    /// Takes a block in.
+    /// Adds a block and its events.
     pub fn add(&mut self, block: Block) {
         if block.events.is_empty() {
             return;
         }
         let slot = self.free.pop().unwrap_or_else(|| {
             self.blocks.push(None);
-            u32::try_from(self.blocks.len() - 1).expect("fewer than 2^32 blocks in hand")
+            u32::try_from(self.blocks.len() - 1).expect("fewer than 2^32 blocks in memory")
         });
         self.places.extend((0..).zip(&block.events).map(|(index, event)| Place {
             received_at: event.received_at,
@@ -122,11 +123,11 @@ impl Waiting {
         self.blocks[slot as usize] = Some((Arc::new(block), n_events));
     }
 
-    /// Releases, in order, all events that come before any unread one, of which the first has a key of at least `until`;
-    /// all events if it is `None`.
+    /// Releases, in order, all events that come before every unread event. The keys of unread events are at least
+    /// `until`; `None` means that everything was read.
     pub fn release(&mut self, until: Option<&Key>) -> Released {
         let blocks = &self.blocks;
-        // A stable sort takes what is in order already at the cost of a look.
+        // A stable sort costs a single pass if the events are in order already.
         self.places.sort_by(|a, b| {
             (a.received_at, a.timestamp).cmp(&(b.received_at, b.timestamp)).then_with(|| {
                 let find = |place: &Place| -> Option<(&Block, &Event)> {
@@ -144,7 +145,7 @@ impl Waiting {
             let Some((block, n_left)) = slot else { continue };
             let number = &mut numbers[place.block as usize];
             if *number == u32::MAX {
-                *number = u32::try_from(released.blocks.len()).expect("fewer than 2^32 blocks in hand");
+                *number = u32::try_from(released.blocks.len()).expect("fewer than 2^32 blocks in memory");
                 released.blocks.push(Arc::clone(block));
             }
             released.places.push(Place { block: *number, ..place });
@@ -157,14 +158,14 @@ impl Waiting {
         released
     }
 
-    /// How many of the sorted places come before any unread event.
+    /// Returns how many of the sorted events come before every unread event.
     fn n_before(&self, until: &Key) -> usize {
         let in_hand = |place: &Place| {
             let (block, _) = self.blocks[place.block as usize].as_ref()?;
             Some((&**block, &block.events[place.event as usize]))
         };
         let compare = |place: &Place| {
-            // Most places differ in their times from what is unread: their events are not looked at.
+            // Most events differ from the unread ones in their times, so the lookup is rarely needed.
             let times = (until.received_at, until.timestamp).cmp(&(place.received_at, place.timestamp));
             times.then_with(|| {
                 in_hand(place).map_or(Ordering::Equal, |(block, event)| {
@@ -173,31 +174,32 @@ impl Waiting {
             })
         };
         let n_less = self.places.partition_point(|place| compare(place) == Ordering::Greater);
-        // In sorted input an event with a line of its own comes before all that is unread, and so do those before it.
+        // In sorted input, an event with a line of its own comes before everything unread, and so do the events before
+        // it.
         let is_first = |place: &Place| in_hand(place).is_some_and(|(block, e)| block.in_order && !e.batched);
         let equal = self.places[n_less..].iter().take_while(|place| compare(place) == Ordering::Equal);
         n_less + equal.enumerate().filter(|(_, place)| is_first(place)).last().map_or(0, |(at, _)| at + 1)
     }
 }
 
-/// Events whose turn has come.
+/// Events that are ready to be resolved.
 #[derive(Debug, Default)]
 pub struct Released {
-    /// The blocks they stand in.
+    /// The blocks that hold the events.
     pub blocks: Vec<Arc<Block>>,
-    /// In the order of resolution.
+    /// The events in the order of resolution.
     pub places: Vec<Place>,
 }
 
 impl Released {
-    /// The event at a place.
+    /// Returns the event that an entry of `places` refers to.
     #[must_use]
     pub fn event(&self, place: Place) -> (&Block, &Event) {
         let block = &self.blocks[place.block as usize];
         (block, &block.events[place.event as usize])
     }
 
-    /// Takes off what is behind the first `n` events.
+    /// Removes and returns the events after the first `n`.
     #[must_use]
     pub fn split_off(&mut self, n: usize) -> Self {
         let places = self.places.split_off(n);

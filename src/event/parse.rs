@@ -1,4 +1,4 @@
-//! An object becomes an event, or a reject: the first rule that it breaks, in a fixed order.
+//! Turns a JSON object into an event, or into a reject with the first rule that it breaks.
 
 use std::borrow::Cow;
 
@@ -19,37 +19,36 @@ use crate::{
     },
 };
 
-/// An event with its fields checked and its times read.
+/// An event with its fields checked and its times parsed.
 #[derive(Debug)]
 pub struct Parsed<'a> {
-    /// The text it stands in.
+    /// The document that holds the event.
     pub doc: Document<'a>,
-    /// Where its values stand.
+    /// The tokens of its fields.
     pub fields: Fields,
-    /// Which call.
+    /// Its type.
     pub call: Call,
-    /// As sent; `None` where it is missing and has to be derived.
+    /// The `messageId` as sent; `None` if it is missing and must be derived.
     pub message_id: Option<Cow<'a, [u8]>>,
-    /// `projectId`, else `sourceId`.
+    /// `projectId`, or else `sourceId`.
     pub source_id: Option<Cow<'a, [u8]>>,
     /// When it happened.
     pub timestamp: Millis,
-    /// When it arrived.
+    /// When it was received.
     pub received_at: Millis,
-    /// As sent.
+    /// `originalTimestamp` as sent.
     pub original_timestamp: Option<Millis>,
-    /// As sent.
+    /// `sentAt` as sent.
     pub sent_at: Option<Millis>,
-    /// Where times stand in the text as rows have them.
+    /// The times that rows can copy from the text.
     pub written: Written,
-    /// How many of its times are there and cannot be read, which counts as missing.
+    /// How many of its times are present but unreadable; they count as missing.
     pub n_unreadable_times: u64,
     /// How many of its times were given in seconds.
     pub n_times_in_seconds: u8,
 }
 
-/// The values of times that stand in the text exactly as rows have them: `timestamp` and `received_at` only where they are
-/// no derived ones.
+/// The tokens of times that are written exactly as rows write them. Derived times have none.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Written {
     /// `timestamp`
@@ -62,15 +61,15 @@ pub struct Written {
     pub sent_at: Option<u32>,
 }
 
-/// More top-level traits or properties than this are no event's.
+/// The maximum number of top-level traits or properties.
 const MAX_KEYS: usize = 300;
 
-/// The columns of an event must not be longer together.
+/// The maximum length of an event's column names in total.
 const MAX_COLUMN_BYTES: u64 = 64 << 20;
-/// The columns of an object of fewer bytes cannot be too long.
+/// The column names of an object shorter than this cannot be too long in total.
 const SMALL_OBJECT: u64 = 16 << 10;
 
-/// Checks an event. The rules stand in the order in which they are reported.
+/// Parses an event and checks it. If it breaks several rules, the first in the order of the code is reported.
 pub fn parse<'a>(
     doc: Document<'a>,
     mut fields: Fields,
@@ -133,8 +132,8 @@ pub fn parse<'a>(
     })
 }
 
-/// The `messageId` of an event that has none: the hex SHA-1 of its line, which is given; for an item of a batch of the line,
-/// a line feed and the item's number.
+/// Returns the `messageId` of an event without one: the hex SHA-1 of its line. For an item of a batch, the hash covers
+/// the line, a line feed and the item's index. `of_line` is the hash of the line.
 #[must_use]
 pub fn derived_message_id(mut of_line: Sha1, item: Option<u32>) -> Vec<u8> {
     if let Some(item) = item {
@@ -146,7 +145,7 @@ pub fn derived_message_id(mut of_line: Sha1, item: Option<u32>) -> Vec<u8> {
     id
 }
 
-/// A string's text, or a number as written.
+/// Returns the text of a string, or a number as written; `None` for other values.
 #[must_use]
 pub fn text(doc: Document<'_>, value: Option<u32>) -> Option<Cow<'_, [u8]>> {
     doc.scalar_text(value?)
@@ -157,7 +156,7 @@ fn call_of(doc: Document<'_>, value: Option<u32>) -> Result<Call, Reject> {
         return Err(reject(Reason::UnknownType, "\"type\" is missing".to_owned()));
     };
     let Some(name) = doc.string(value) else {
-        return Err(reject(Reason::UnknownType, "\"type\" is not a text".to_owned()));
+        return Err(reject(Reason::UnknownType, "\"type\" is not a string".to_owned()));
     };
     Call::of_type(&name).ok_or_else(|| {
         let name: String = String::from_utf8_lossy(&name).chars().take(100).collect();
@@ -168,7 +167,7 @@ fn call_of(doc: Document<'_>, value: Option<u32>) -> Result<Call, Reject> {
 fn count_keys(doc: Document<'_>, object: Option<u32>, reason: Reason, what: &str) -> Result<(), Reject> {
     let Some(object) = object else { return Ok(()) };
     let token = doc.tokens[object as usize];
-    // A member takes two tokens at least.
+    // A member takes at least two tokens.
     if ((token.next - object - 1) as usize) / 2 <= MAX_KEYS {
         return Ok(());
     }
@@ -179,14 +178,14 @@ fn count_keys(doc: Document<'_>, object: Option<u32>, reason: Reason, what: &str
     Err(reject(reason, format!("{} {what}", keys.len())))
 }
 
-/// The columns of an object repeat its outer keys once a leaf: a long key around many leaves must not fill the memory.
+/// Rejects an object whose column names are too long in total. Each leaf repeats the keys around it, so a long key
+/// around many leaves could fill the memory.
 fn check_columns(doc: Document<'_>, object: u32) -> Result<(), Reject> {
-    // The columns of a small object make little, whatever their names.
     if doc.n_bytes(object) < SMALL_OBJECT {
         return Ok(());
     }
     let mut n_bytes = 0;
-    // Objects that the present key is in: where each ends, and the bytes of the keys around its members.
+    // The objects around the current key: where each ends, and the length of the keys that prefix its members.
     let mut around: Vec<(u32, u64)> = vec![(doc.tokens[object as usize].next, 0)];
     let mut at = object + 1;
     while let Some(&(end, outer)) = around.last() {
@@ -207,7 +206,7 @@ fn check_columns(doc: Document<'_>, object: u32) -> Result<(), Reject> {
     if n_bytes <= MAX_COLUMN_BYTES {
         return Ok(());
     }
-    let detail = format!("the names of its columns make {n_bytes} bytes, more than {MAX_COLUMN_BYTES}");
+    let detail = format!("its column names take {n_bytes} bytes, more than {MAX_COLUMN_BYTES}");
     Err(reject(Reason::ColumnsTooLong, detail))
 }
 
@@ -223,7 +222,7 @@ fn check_group(doc: Document<'_>, group_id: Option<u32>) -> Result<(), Reject> {
     Ok(())
 }
 
-/// `timestamp` and `receivedAt`, worked out where they are missing.
+/// Returns `timestamp` and `receivedAt`, derived from the other times if they are missing.
 fn clocks(
     timestamp: Option<Millis>,
     original: Option<Millis>,
@@ -250,10 +249,11 @@ fn clocks(
     Ok((timestamp, received_at))
 }
 
-/// Integers below this in magnitude are seconds, which reach the year 5138; as milliseconds they would end in March 1973.
+/// Integers of a smaller magnitude are seconds, which reach the year 5138. As milliseconds, they would end in March
+/// 1973.
 const LEAST_MILLIS: u64 = 100_000_000_000;
 
-/// Reads a text in one of the spellings of a time, or an integer of seconds or milliseconds since 1970.
+/// Parses a time: a string in one of the supported formats, or an integer of seconds or milliseconds since 1970.
 fn time(
     doc: Document<'_>,
     value: Option<u32>,
@@ -265,7 +265,7 @@ fn time(
     match doc.kind(value) {
         Kind::Integer => {
             let digits = std::str::from_utf8(doc.raw(value)).ok()?;
-            // More digits than fit are a time all the same, far out of range.
+            // A number with too many digits is still a time, but far out of range.
             let far = if digits.starts_with('-') { Millis::MIN } else { Millis::MAX };
             let number: Millis = digits.parse().unwrap_or(far);
             if number.unsigned_abs() < LEAST_MILLIS {
@@ -283,7 +283,7 @@ fn time(
     }
 }
 
-/// Whether a value is neither null nor an empty text.
+/// Returns whether a value is neither null nor an empty string.
 fn says_something(doc: Document<'_>, value: u32) -> bool {
     match doc.kind(value) {
         Kind::Null => false,

@@ -1,46 +1,46 @@
-//! Lines that cannot be events: set aside with a reason, never dropped silently.
+//! Rejects: lines that are not events, recorded with a reason.
 
 use std::{fmt, str::FromStr};
 
 use crate::json::push_string;
 
-/// Why a line is no event: a fixed word each.
+/// Why a line is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {
-    /// Over 16 MiB.
+    /// The line is over 16 MiB.
     LineTooLong,
-    /// Not UTF-8.
+    /// The line is not UTF-8.
     InvalidUtf8,
-    /// Not JSON.
+    /// The line is not JSON.
     NotJson,
-    /// JSON, but no object.
+    /// The line is JSON, but not an object.
     NotAnObject,
-    /// A batch whose items make too many bytes, each with what it takes from the envelope.
+    /// The items of a batch, each with what it takes from the envelope, are too large in total.
     BatchTooLarge,
-    /// `type` is missing or none of the six calls.
+    /// `type` is missing or not one of the six calls.
     UnknownType,
     /// `messageId` is over 100 characters.
     MessageIdTooLong,
-    /// More than 300 traits.
+    /// There are more than 300 traits.
     TooManyTraits,
-    /// More than 300 properties.
+    /// There are more than 300 properties.
     TooManyProperties,
-    /// The names of its columns are too many bytes together.
+    /// The column names are too long in total.
     ColumnsTooLong,
-    /// A group call without a `groupId`.
+    /// A group call has no `groupId`.
     EmptyGroupId,
     /// `groupId` is over 500 characters.
     GroupIdTooLong,
-    /// No time that can be read.
+    /// None of the times can be read.
     NoUsableTime,
-    /// A `timestamp` or `receivedAt` before 1970.
+    /// `timestamp` or `receivedAt` is before 1970.
     TimeBefore1970,
-    /// A `timestamp` or `receivedAt` from the year 2286 on.
+    /// `timestamp` or `receivedAt` is in the year 2286 or later.
     TimeAfter2285,
 }
 
 impl Reason {
-    /// All of them.
+    /// All reasons, in the order of their counts.
     pub const ALL: [Self; 15] = [
         Self::LineTooLong,
         Self::InvalidUtf8,
@@ -59,7 +59,7 @@ impl Reason {
         Self::TimeAfter2285,
     ];
 
-    /// The word in the column `reason`.
+    /// Returns the word in the column `reason`.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -82,29 +82,29 @@ impl Reason {
     }
 }
 
-/// A line, or an item of a batch, that is no event.
+/// A line, or an item of a batch, that is not an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reject {
     /// Why.
     pub reason: Reason,
-    /// What was met, for a person.
+    /// A description for people.
     pub detail: String,
 }
 
-/// Where a line stands.
+/// The position of a line or an item in the inputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
-    /// Which input, in the order of reading.
+    /// Index of the input in the order of reading.
     pub input: u32,
-    /// Counted from 1, blank lines too.
+    /// Line number, counted from 1 and including blank lines.
     pub line: u64,
-    /// Item of a batch, counted from 0; 0 for a line that is no batch.
+    /// Index of the item in its batch; 0 for other lines.
     pub item: u32,
-    /// First byte of the line, counted from 0 after decompression.
+    /// Offset of the line's first byte after decompression.
     pub byte_offset: u64,
 }
 
-/// So many bytes of the text of a rejected line are kept.
+/// The maximum length of the text kept of a rejected line, in bytes.
 pub const KEPT_TEXT: usize = 64 * 1024;
 
 /// Appends the row of a reject: `file, line, byte_offset, reason, detail, text`.
@@ -119,8 +119,8 @@ pub fn push_row(out: &mut Vec<u8>, file: &str, position: Position, reject: &Reje
     out.extend_from_slice(b"\",\"detail\":");
     push_string(out, reject.detail.as_bytes());
     out.extend_from_slice(b",\"text\":");
-    // What is not UTF-8 shows as U+FFFD, which may take more bytes than it stands for: the text is cut, not the line. The
-    // bytes more are those of a last character.
+    // Invalid UTF-8 becomes U+FFFD, which may be longer than the bytes it replaces, so the text is cut after the
+    // conversion. The extra 4 bytes complete a last character.
     let text = String::from_utf8_lossy(&line[..line.len().min(KEPT_TEXT + 4)]);
     push_string(out, text[..text.floor_char_boundary(KEPT_TEXT)].as_bytes());
     out.extend_from_slice(b"}\n");
@@ -129,9 +129,9 @@ pub fn push_row(out: &mut Vec<u8>, file: &str, position: Position, reject: &Reje
 /// How many rejected lines and items of batches a run may have.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum MaxRejects {
-    /// At most this many.
+    /// At most this many rejects.
     Lines(u64),
-    /// At most this many per cent of all events and rejects.
+    /// At most this percentage of all events and rejects.
     Percent(f64),
 }
 
@@ -142,12 +142,12 @@ impl FromStr for MaxRejects {
         match text.strip_suffix('%') {
             Some(percent) => match percent.trim_end().parse() {
                 Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(Self::Percent(percent)),
-                _ => Err("a percentage is a number from 0% to 100%, such as 1% or 0.5%".to_owned()),
+                _ => Err("give a percentage from 0% to 100%, such as 1% or 0.5%".to_owned()),
             },
             None => text
                 .parse()
                 .map(Self::Lines)
-                .map_err(|_| "a whole number of lines such as 100, or a percentage such as 1%".to_owned()),
+                .map_err(|_| "give a number of lines such as 100, or a percentage such as 1%".to_owned()),
         }
     }
 }

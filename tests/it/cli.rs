@@ -117,7 +117,7 @@ fn a_number_that_is_none_is_told_what_it_should_be() {
         (ingest, "--wait", "a whole number of seconds such as 60"),
         (ingest, "--threads", "a number of threads from 1 to 1024"),
         (ingest, "--memory", "a size is a whole number with K, M, G or T, such as 512M or 4G"),
-        (ingest, "--max-rejects", "a whole number of lines such as 100, or a percentage such as 1%"),
+        (ingest, "--max-rejects", "give a number of lines such as 100, or a percentage such as 1%"),
         (raw, "--wait", "a whole number of seconds such as 60"),
         (&["materialize", "--space", "s"], "--wait", "a whole number of seconds such as 60"),
         (&["diff", "old", "new"], "--limit", "a whole number of examples such as 3"),
