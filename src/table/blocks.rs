@@ -1,8 +1,8 @@
-//! Raw tables cut into blocks of whole lines, which all cores read and parse at once.
+//! Divides raw tables into blocks of whole lines, and reads and parses them on all cores.
 //!
-//! A file is cut at fixed places, so that every core reads for itself; block `i` takes the lines that begin behind its
-//! first line end and up to the first line end of block `i + 1`. Results come back in the order of the lines, so nothing
-//! depends on the number of threads.
+//! Block boundaries are at fixed offsets, so that every core can find its lines without the others. Block `i` has the
+//! lines that begin after its first line end, up to the first line end of block `i + 1`. Results are returned in line
+//! order, so they do not depend on the number of threads.
 
 use std::{
     borrow::Cow,
@@ -24,27 +24,27 @@ use crate::{
     read::lines::{BOM, blank, lines},
 };
 
-/// Bytes of a block: small enough to stay in a core's cache between reading and parsing.
+/// Size of a block in bytes: small enough to stay in a core's cache between reading and parsing.
 pub const BLOCK_BYTES: u64 = 1 << 19;
 
-/// Read past a block's end for the last line; a longer rest is read after it.
+/// Bytes to read past the end of a block for its last line. A longer line needs further reads.
 const TAIL_BYTES: u64 = 1 << 13;
 
-/// Some whole lines of a file.
+/// Whole lines of a file.
 #[derive(Debug, Clone, Copy)]
 pub struct Block<'a> {
-    /// The index of the file among those being read.
+    /// Index of the file.
     pub source: u32,
-    /// Where the text begins in the file.
+    /// Offset of the text in the file.
     pub offset: u64,
-    /// The lines. UTF-8.
+    /// The lines, in UTF-8 unless the block comes from [`map_unseen_blocks`].
     pub text: &'a [u8],
-    /// Whether line feeds are the only control characters in it.
+    /// Whether the text is known to contain no control characters except line feeds.
     pub clean: bool,
 }
 
 impl Block<'_> {
-    /// How many rows it has, going by the length of the first: to ask for memory once.
+    /// Estimates the number of rows from the length of the first, to allocate memory once.
     #[must_use]
     pub fn n_rows_about(&self) -> usize {
         let first = memchr::memchr(b'\n', self.text).unwrap_or(self.text.len());
@@ -52,37 +52,37 @@ impl Block<'_> {
     }
 }
 
-/// What is wrong with a line, before anyone knows its number.
+/// What is wrong with a line, before its number is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Lower case, without full stop.
+    /// The message, in lower case and without a full stop.
     pub message: Cow<'static, str>,
-    /// What to do.
+    /// What to do about it, in the imperative.
     pub hint: &'static str,
 }
 
-/// The advice where a line is no row at all.
-pub const ROW_HINT: &str = "a raw table holds one JSON object a line";
+/// Hint for a line that is not a row at all.
+pub const ROW_HINT: &str = "write raw tables as one JSON object per line";
 
-/// A job's progress as seen from many threads: told by one at a time.
+/// Reports the progress of a job from many threads, one at a time.
 pub struct Meter<'a> {
     progress: &'a dyn Progress,
     telling: Mutex<()>,
 }
 
 impl<'a> Meter<'a> {
-    /// Tells this progress.
+    /// Creates a meter that reports to `progress`.
     #[must_use]
     pub fn new(progress: &'a dyn Progress) -> Self {
         Self { progress, telling: Mutex::new(()) }
     }
 
-    /// A step begins.
+    /// Reports the start of a step and its size in bytes, if known.
     pub fn start(&self, step: &str, bytes: Option<u64>) {
         self.with(|progress| progress.start(step, bytes));
     }
 
-    /// So many more bytes are done; an error where the user asked to stop.
+    /// Reports that `bytes` more bytes are done. Returns an error if the user asked to stop.
     pub fn advance(&self, bytes: u64) -> Result<()> {
         self.with(|progress| {
             progress.advance(bytes);
@@ -96,9 +96,9 @@ impl<'a> Meter<'a> {
     }
 }
 
-/// Calls `parse` for every block of the files on all cores; its results in the order of the lines.
+/// Calls `parse` for every block of the files on all cores. Returns the results in line order.
 ///
-/// `parse` says of a bad line at which byte of the block's text it begins and what is wrong.
+/// For an invalid line, `parse` returns its offset in the text of the block and what is wrong.
 pub fn map_blocks<T: Send>(
     sources: &[Source],
     block_bytes: u64,
@@ -108,8 +108,8 @@ pub fn map_blocks<T: Send>(
     parse_all(sources, block_bytes, meter, look_and(&parse))
 }
 
-/// The same without a look at the text: it may be no UTF-8, and nothing is known to be clean. For those who pick rows that
-/// are looked at later.
+/// Maps blocks like [`map_blocks`], but without checking the text: it may not be UTF-8, and no block is marked clean.
+/// Use it to select rows that are checked later.
 pub fn map_unseen_blocks<T: Send>(
     sources: &[Source],
     block_bytes: u64,
@@ -126,7 +126,7 @@ fn parse_all<T: Send>(
     parse: impl Fn(Block<'_>) -> Result<T, (usize, Problem)> + Sync,
 ) -> Result<Vec<T>> {
     let buffers = Mutex::default();
-    // All results are awaited, so that of several bad lines the first one is reported.
+    // Wait for all results, so that the first of several invalid lines is reported.
     let results: Vec<Result<T>> = cut(sources, block_bytes)
         .par_iter()
         .with_max_len(1)
@@ -135,8 +135,8 @@ fn parse_all<T: Send>(
     results.into_iter().collect()
 }
 
-/// The same, but the last blocks are parsed first, as far as several cores can keep an order: for those who look for what
-/// is newest. The results are in the order of the lines all the same.
+/// Maps blocks like [`map_blocks`], but parses the last blocks first, as far as several cores can keep an order. Use it
+/// to find the newest rows. The results are still in line order.
 pub fn map_blocks_backwards<T: Send>(
     sources: &[Source],
     block_bytes: u64,
@@ -161,7 +161,8 @@ pub fn map_blocks_backwards<T: Send>(
     results.into_iter().map(|(_, result)| result).collect()
 }
 
-/// The same for what does not fit the memory all at once: results are taken in the order of the lines as they come.
+/// Maps blocks like [`map_blocks`], but passes each result to `take` in line order instead of collecting all. Use it
+/// for results that do not fit in memory together.
 pub fn each_block<T: Send>(
     sources: &[Source],
     block_bytes: u64,
@@ -183,7 +184,7 @@ pub fn each_block<T: Send>(
     Ok(())
 }
 
-/// The blocks of files: which file, and the number of the block in it.
+/// Returns all blocks, as the index of the file and the number of the block in it.
 fn cut(sources: &[Source], block_bytes: u64) -> Vec<(usize, u64)> {
     let blocks = |(index, source): (usize, &Source)| {
         (0..source.length().div_ceil(block_bytes)).map(move |block| (index, block))
@@ -210,25 +211,25 @@ fn parse_block<T>(
     result
 }
 
-/// Looks at the text of a block before it is parsed.
+/// Wraps `parse` to check the text of a block first.
 fn look_and<T>(
     parse: &impl Fn(Block<'_>) -> Result<T, (usize, Problem)>,
 ) -> impl Fn(Block<'_>) -> Result<T, (usize, Problem)> {
     |block| parse(Block { clean: look(block.text)?, ..block })
 }
 
-/// A panic of another thread ends the run anyway; it must not be covered by a second one here.
+/// Ignores poisoning. A panic of another thread ends the run anyway, and a second one here would hide it.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// The lines of a text that are not blank, each with the byte at which it begins, without line ends.
+/// Returns the lines of a text that are not blank, without line ends, each with its offset.
 pub fn rows(text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     let lines = lines(text).map(|range| (range.start, &text[range]));
     lines.filter(|(_, line)| !blank(line))
 }
 
-/// An error for the line of a file that begins at a byte.
+/// Returns the error for the line that begins at `offset`.
 #[must_use]
 pub fn line_error(source: &Source, offset: u64, problem: &Problem) -> Error {
     match source.line_number(offset) {
@@ -237,9 +238,9 @@ pub fn line_error(source: &Source, offset: u64, problem: &Problem) -> Error {
     }
 }
 
-/// Whether a text is clean; an error where it is not UTF-8.
+/// Returns whether a text is clean, or an error if it is not UTF-8.
 fn look(text: &[u8]) -> Result<bool, (usize, Problem)> {
-    /// Bytes of which is asked at once whether they are ASCII: few are not in most tables.
+    /// Bytes that are checked for ASCII together. In most tables, few such pieces contain anything else.
     const PIECE: usize = 256;
     let check = |start: usize, end: usize| {
         std::str::from_utf8(&text[start..end]).map(|_| ()).map_err(|error| {
@@ -249,10 +250,10 @@ fn look(text: &[u8]) -> Result<bool, (usize, Problem)> {
         })
     };
     let mut unclean = 0;
-    // Where the pieces begin that are not ASCII. Between two that are no character is cut.
+    // Start of the current sequence of pieces that are not pure ASCII. No character spans its borders.
     let mut other = None;
     for (number, piece) in text.chunks(PIECE).enumerate() {
-        // No early end, and no sum wider than a byte: this way sixteen bytes are looked at in one go.
+        // No early exit and only byte-wide sums, so that the compiler can check sixteen bytes at once.
         let mut highest = 0;
         for &byte in piece {
             unclean |= u8::from(byte < b' ' && byte != b'\n');
@@ -270,7 +271,7 @@ fn look(text: &[u8]) -> Result<bool, (usize, Problem)> {
     Ok(unclean == 0)
 }
 
-/// The lines of a block and where they begin in the file.
+/// Returns the offset of a block's lines in the file, and the lines.
 fn read_block<'a>(
     source: &'a Source,
     start: u64,
@@ -297,7 +298,7 @@ fn read_block<'a>(
     Ok((start + from as u64, &text[from..to]))
 }
 
-/// The bytes of a block and as many behind it as its last line needs.
+/// Reads a block, and as many bytes after it as its last line needs.
 fn read_behind<'a>(source: &Source, start: u64, end: u64, buffer: &'a mut Vec<u8>) -> Result<&'a [u8]> {
     let mut n_read = 0;
     let mut to = (end + TAIL_BYTES).min(source.length());

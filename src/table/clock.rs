@@ -1,4 +1,5 @@
-//! The clocks of a row: four columns that all raw tables and most views have, read in any spelling and written in ours.
+//! The clocks of a row: four columns that all raw tables and most views have. They are read in any supported spelling
+//! and written in one.
 
 use super::blocks::Problem;
 use crate::{
@@ -11,7 +12,7 @@ use crate::{
     },
 };
 
-/// When a row came to be. What is missing is older than everything that is there.
+/// The clocks of a row. A missing clock compares as older than any value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Clock {
     seq: u64,
@@ -20,23 +21,23 @@ pub struct Clock {
     received_at: Micros,
 }
 
-/// A `seq` that is not there. Any other is kept as one more than its number, so that it compares as newer.
+/// A missing `seq`. Any other `seq` is stored as its value plus one, so that it compares as newer.
 pub const NO_SEQ: u64 = 0;
 const SEQ_DIGITS: usize = 19;
 const NO_TIME: Micros = Micros::MIN;
 
-const SEQ_HINT: &str = "`seq` is a whole number of at most 19 digits, or text of such digits";
+const SEQ_HINT: &str = "write `seq` as a whole number of at most 19 digits, or as a string of such digits";
 const TIME_HINT: &str =
     "write times as RFC 3339, as `YYYY-MM-DD HH:MM:SS[.f]`, or as a number of milliseconds";
 
-/// Reads clocks.
+/// Reads the clocks of rows. Faster for consecutive rows with similar times.
 #[derive(Debug, Default)]
 pub struct ClockReader {
     times: TimeReader,
     minute: Minute,
 }
 
-/// The minute met last: the times of a row, and those of its neighbours, mostly share it.
+/// The minute of the last time read. The times of a row and its neighbours are mostly in the same minute.
 #[derive(Debug, Default)]
 struct Minute {
     /// `2022-05-02T14:01:`
@@ -44,11 +45,11 @@ struct Minute {
     start: Micros,
 }
 
-/// A value that is no null: what it is, and its bytes as they stand, of a string without the quotes.
+/// A value that is not null: its type and its bytes as written, without the quotes of a string.
 pub type RawValue<'a> = (Kind, &'a [u8]);
 
 impl ClockReader {
-    /// The clocks in these values of a row: `seq`, `uuid_ts`, `timestamp`, `received_at`.
+    /// Reads the clocks from these values of a row: `seq`, `uuid_ts`, `timestamp`, `received_at`.
     pub fn read(&mut self, values: [Option<RawValue<'_>>; 4]) -> Result<Clock, Problem> {
         let [seq, uuid_ts, timestamp, received_at] = values;
         Ok(Clock {
@@ -97,7 +98,7 @@ impl ClockReader {
     }
 }
 
-/// The microseconds in `00.000Z` or `00.000000Z`. Second 60 is none, it has another minute's time.
+/// Returns the microseconds in `00.000Z` or `00.000000Z`. `None` for second 60, which falls in the next minute.
 #[inline]
 fn seconds(text: &[u8]) -> Option<Micros> {
     let (second, fraction) = text.split_first_chunk::<2>()?;
@@ -121,7 +122,7 @@ fn digits<const N: usize>(text: &[u8; N]) -> Option<i64> {
     (largest < 10).then_some(number)
 }
 
-/// Eight digits at once: each step puts neighbours together.
+/// Parses eight digits at once: each step combines neighbouring digits.
 #[inline]
 fn eight_digits(text: [u8; 8]) -> Option<u64> {
     const ONES: u64 = 0x0101_0101_0101_0101;
@@ -139,43 +140,43 @@ fn eight_digits(text: [u8; 8]) -> Option<u64> {
 }
 
 impl Clock {
-    /// What decides which of two rows is later, everywhere.
+    /// Returns the key that orders rows: the greater one is later.
     #[must_use]
     pub fn order(&self) -> (u64, Micros) {
         (self.seq, self.uuid_ts)
     }
 
-    /// What decides which of two values of a trait is newer, where no later snapshot says so.
+    /// Returns the key that orders values of a trait if no later snapshot decides: the greater one is newer.
     #[must_use]
     pub fn recency(&self) -> (Micros, u64, Micros) {
         (self.timestamp, self.seq, self.uuid_ts)
     }
 
-    /// Whether the row was there at a time. One without `uuid_ts` always was.
+    /// Returns whether the row existed at time `as_of`. A row without `uuid_ts` always did.
     #[must_use]
     pub fn was_there(&self, as_of: Option<Micros>) -> bool {
         as_of.is_none_or(|as_of| self.uuid_ts <= as_of)
     }
 
-    /// Its `seq` as [`seq_of`] gives it.
+    /// Returns its `seq` as [`seq_of`] does.
     #[must_use]
     pub fn seq(&self) -> u64 {
         self.seq
     }
 
-    /// When the row came to be for the space; `None` where it does not say.
+    /// Returns the time at which the row was added to its space, or `None` if it is missing.
     #[must_use]
     pub fn uuid_ts(&self) -> Option<Micros> {
         there(self.uuid_ts)
     }
 
-    /// When the event happened; `None` where the row does not say.
+    /// Returns the time at which the event happened, or `None` if it is missing.
     #[must_use]
     pub fn timestamp(&self) -> Option<Micros> {
         there(self.timestamp)
     }
 
-    /// When the event arrived; `None` where the row does not say.
+    /// Returns the time at which the event arrived, or `None` if it is missing.
     #[must_use]
     pub fn received_at(&self) -> Option<Micros> {
         there(self.received_at)
@@ -257,11 +258,11 @@ fn read_seq(value: RawValue<'_>) -> Result<u64, Problem> {
         (Kind::Escaped, text) => seq_of(&unescape(text)),
         _ => None,
     };
-    seq.ok_or_else(|| Problem { message: "`seq` is no whole number".into(), hint: SEQ_HINT })
+    seq.ok_or_else(|| Problem { message: "`seq` is not a whole number".into(), hint: SEQ_HINT })
 }
 
-/// A `seq` as a number that compares like it: [`NO_SEQ`] for none, else one more than its value. `None` where the text is
-/// no such thing.
+/// Parses a `seq` into a number that compares like it: [`NO_SEQ`] for an empty text, else the value plus one. Returns
+/// `None` if the text is not a valid `seq`.
 #[must_use]
 pub fn seq_of(text: &[u8]) -> Option<u64> {
     if text.len() == SEQ_DIGITS
@@ -273,7 +274,7 @@ pub fn seq_of(text: &[u8]) -> Option<u64> {
         return Some((first * 100_000_000 + second) * 1000 + last.unsigned_abs() + 1);
     }
     let text = text.trim_ascii();
-    // Some warehouses export whole numbers of a decimal type as `123.0`.
+    // Some warehouses export integers of a decimal type as `123.0`.
     let whole = match memchr::memchr(b'.', text) {
         Some(point) if text[point + 1..].iter().all(|&digit| digit == b'0') => &text[..point],
         _ => text,

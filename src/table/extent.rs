@@ -1,8 +1,8 @@
-//! Where zstd frames end, read from their headers and those of their blocks: RFC 8878, section 3.1.1.
+//! Finds the ends of zstd frames from the headers of frames and blocks: RFC 8878, section 3.1.1.
 
 use std::{fs::File, io, os::unix::fs::FileExt};
 
-/// Whether frames that begin at a place of a file end at another one.
+/// Returns whether a sequence of frames that begins at offset `start` ends exactly at `end`.
 pub fn ends_at(file: &File, start: u64, end: u64) -> io::Result<bool> {
     let mut at = start;
     while at < end {
@@ -12,18 +12,18 @@ pub fn ends_at(file: &File, start: u64, end: u64) -> io::Result<bool> {
     Ok(at == end)
 }
 
-/// How far a frame goes.
+/// The extent of a frame.
 pub(super) struct Extent {
-    /// Where it ends in the file.
+    /// Offset of its end in the file.
     pub(super) end: u64,
-    /// Bytes of content, where it says so.
+    /// Content size in bytes, if the header gives it.
     pub(super) content: Option<u64>,
 }
 
 impl Extent {
-    /// Reads the headers of a frame and of its blocks; `None` where they are none.
+    /// Reads the headers of a frame and of its blocks. Returns `None` if they are not valid.
     pub(super) fn read(file: &File, start: u64) -> io::Result<Option<Self>> {
-        // The longest header, and that of the first block.
+        // Room for the longest frame header and the first block header.
         let mut head = [0; 21];
         let n_read = read_some(file, &mut head, start)?;
         let Some((magic, rest)) = head[..n_read].split_first_chunk::<4>() else { return Ok(None) };
@@ -60,7 +60,7 @@ impl Extent {
             let block = number(&block);
             let n_bytes = match block >> 1 & 3 {
                 0 | 2 => block >> 3,
-                // One byte, to be repeated.
+                // A run-length block stores one byte.
                 1 => 1,
                 _ => return Ok(None),
             };
@@ -73,7 +73,7 @@ impl Extent {
     }
 }
 
-/// Reads as much as there is.
+/// Fills `out` as far as the file goes, and returns the number of bytes read.
 fn read_some(file: &File, out: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut n_read = 0;
     while n_read < out.len() {

@@ -1,9 +1,10 @@
-//! Where the files of a raw table are: beside each other in one folder, each table a file or a folder of files.
+//! Finds the files of raw tables. All tables are in one folder, and each is a file or a folder of files.
 //!
-//! `TABLE.ndjson`, `.json` or `.jsonl`, each also with `.gz` or `.zst`; or a folder `TABLE` with such files in it and
-//! below it, in path order. Names are compared without case; hidden ones are passed over, and in a folder such as begin with
-//! `_`, which those who write it put there when they are done. A file that is called as a table and ends otherwise
-//! (`TABLE.csv`, `TABLE.parquet`) is an error: nobody would miss its rows.
+//! A table is `TABLE.ndjson`, `.json` or `.jsonl`, optionally with `.gz` or `.zst`, or a folder `TABLE` that contains
+//! such files at any depth, read in path order. Names are compared case-insensitively. Hidden files are skipped, and
+//! within a table's folder also names that begin with `_`, which writers use as completion markers. A file with the
+//! name of a table and any other extension (`TABLE.csv`, `TABLE.parquet`) is an error: otherwise nobody would notice
+//! that its rows are missing.
 
 use std::{
     fs, io,
@@ -15,7 +16,7 @@ use crate::{
     error::{Error, Result},
 };
 
-/// A table's file in a folder, stored as tables of ours are.
+/// Returns the path of a table file in a space, with the extension for its compression.
 #[must_use]
 pub fn file_of(folder: &Path, table: &str, compression: Compression) -> PathBuf {
     folder.join(match compression {
@@ -24,26 +25,26 @@ pub fn file_of(folder: &Path, table: &str, compression: Compression) -> PathBuf 
     })
 }
 
-/// The file of a table that is there: the packed one where both are.
+/// Returns the existing file of a table, or `None`. Prefers the compressed file if both exist.
 #[must_use]
 pub fn file_there(folder: &Path, table: &str) -> Option<PathBuf> {
     let files = [Compression::Zstd, Compression::None].map(|stored| file_of(folder, table, stored));
     files.into_iter().find(|path| path.is_file())
 }
 
-/// The table whose file is called so, and how it is stored; `None` where it is none of ours.
+/// Returns the table of a file name and its compression, or `None` if this program writes no such file.
 #[must_use]
 pub fn table_of(name: &str) -> Option<(&str, Compression)> {
     let packed = name.strip_suffix(".ndjson.zst").map(|table| (table, Compression::Zstd));
     packed.or_else(|| Some((name.strip_suffix(".ndjson")?, Compression::None)))
 }
 
-/// One file of a raw table.
+/// A file of a raw table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
-    /// The file.
+    /// Path of the file.
     pub path: PathBuf,
-    /// How many bytes of its content, which may be packed, count; all where nothing says so.
+    /// Number of bytes of its content, after decompression, that are committed. `None` means all of it.
     pub committed: Option<u64>,
 }
 
@@ -52,11 +53,11 @@ pub struct Part {
 pub struct RawTable {
     /// One of the names in [`crate::view::RAW_TABLES`].
     pub name: &'static str,
-    /// Its files; none is a table without rows.
+    /// Its files. A table without files has no rows.
     pub parts: Vec<Part>,
 }
 
-/// The names of all tables in a folder, in lower case and in order.
+/// Returns the names of all tables in a folder, lower-cased and sorted.
 pub fn table_names(folder: &Path) -> Result<Vec<String>> {
     let mut names: Vec<String> =
         list(folder)?.iter().filter_map(|path| stem(path)).map(str::to_ascii_lowercase).collect();
@@ -65,7 +66,7 @@ pub fn table_names(folder: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// The files in a folder that hold tables in a form that is not read, by name and in order.
+/// Returns the names of files that hold tables in a format that is not supported, sorted.
 pub fn unread_files(folder: &Path) -> Result<Vec<String>> {
     let entries = list(folder)?;
     let unread = entries.iter().filter(|path| stem(path).is_none());
@@ -77,7 +78,7 @@ pub fn unread_files(folder: &Path) -> Result<Vec<String>> {
     Ok(names.filter(of_table).map(str::to_owned).collect())
 }
 
-/// Finds the raw tables of these names in a folder; one that is not there is left out.
+/// Finds the raw tables with these names in a folder. Missing ones are left out.
 pub fn raw_tables(folder: &Path, names: &[&'static str]) -> Result<Vec<RawTable>> {
     let entries = list(folder)?;
     let mut tables = Vec::new();
@@ -87,7 +88,7 @@ pub fn raw_tables(folder: &Path, names: &[&'static str]) -> Result<Vec<RawTable>
     Ok(tables)
 }
 
-/// Finds the files of one table in a folder; `None` where it is not there.
+/// Finds the files of one table in a folder. Returns `None` if the table is missing.
 pub fn parts_of(folder: &Path, name: &str) -> Result<Option<Vec<Part>>> {
     parts_among(&list(folder)?, name)
 }
@@ -98,9 +99,9 @@ fn parts_among(entries: &[PathBuf], name: &str) -> Result<Option<Vec<Part>>> {
     for path in entries {
         if !stem(path).is_some_and(|stem| stem.eq_ignore_ascii_case(name)) {
             if is_other_form(path, name) {
-                let error = format!("holds the table `{name}` in a form that is not read");
+                let error = format!("holds the table `{name}` in a format that is not supported");
                 return Err(Error::file(path, error).hint(
-                    "export the table as JSON, one object a line, to `TABLE.ndjson`, `.json` or `.jsonl`, also with `.gz` or `.zst`; or take the file out of the folder",
+                    "export the table as JSON, one object per line, to `TABLE.ndjson`, `.json` or `.jsonl`, optionally with `.gz` or `.zst`; or move the file out of the folder",
                 ));
             }
             continue;
@@ -111,7 +112,7 @@ fn parts_among(entries: &[PathBuf], name: &str) -> Result<Option<Vec<Part>>> {
     if let Some(pair) = parts.windows(2).find(|pair| is_packed_form(&pair[0], &pair[1])) {
         return Err(Error::file(
             &pair[1],
-            format!("holds the table `{name}`, as `{}` does", pair[0].display()),
+            format!("holds the table `{name}`, but so does `{}`", pair[0].display()),
         )
         .hint("leave one of the two in the folder"));
     }
@@ -119,7 +120,7 @@ fn parts_among(entries: &[PathBuf], name: &str) -> Result<Option<Vec<Part>>> {
     Ok(found.then_some(parts))
 }
 
-/// The entries of a folder in path order, hidden ones left out.
+/// Returns the entries of a folder in path order, without hidden ones.
 fn list(folder: &Path) -> Result<Vec<PathBuf>> {
     let read = || -> io::Result<Vec<PathBuf>> {
         let mut paths = Vec::new();
@@ -135,7 +136,7 @@ fn list(folder: &Path) -> Result<Vec<PathBuf>> {
     read().map_err(|e| Error::io("list the folder", folder, e))
 }
 
-/// The name of a folder, or of a file without the extensions that a table may have; `None` for other files.
+/// Returns the name of a folder, or of a table file without its extensions. Returns `None` for other files.
 fn stem(path: &Path) -> Option<&str> {
     let name = path.file_name()?.to_str()?;
     if path.is_dir() {
@@ -145,15 +146,15 @@ fn stem(path: &Path) -> Option<&str> {
     strip_extension(name, &["ndjson", "json", "jsonl"])
 }
 
-/// Whether a file is called as a table, and not as one that can be read.
+/// Returns whether a file has the name of a table but an extension that is not supported.
 fn is_other_form(path: &Path, table: &str) -> bool {
     let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return false };
     let stem = name.split_once('.').map_or(name, |(stem, _)| stem);
-    // Whoever replaces a table writes it beside the old one first.
+    // A `.tmp` file is a table being replaced, written beside the old one.
     stem.eq_ignore_ascii_case(table) && strip_extension(name, &["tmp"]).is_none()
 }
 
-/// Whether a file is called as another one that is packed.
+/// Returns whether `packed` is the name of `plain` with a compression extension.
 fn is_packed_form(plain: &Path, packed: &Path) -> bool {
     let [plain, packed] = [plain, packed].map(|path| path.to_str().unwrap_or_default());
     strip_extension(packed, &["gz", "zst"]) == Some(plain)
@@ -174,8 +175,8 @@ fn files_below(folder: &Path, parts: &mut Vec<PathBuf>) -> Result<()> {
         } else if stem(&path).is_some() {
             parts.push(path);
         } else {
-            return Err(Error::file(path, "stands among the files of a table and has no name of one").hint(
-                "rename it to end in `.ndjson`, `.json` or `.jsonl`, also with `.gz` or `.zst`, or take it out",
+            return Err(Error::file(path, "is among the files of a table, but does not have the name of a table file").hint(
+                "rename it to end in `.ndjson`, `.json` or `.jsonl`, optionally with `.gz` or `.zst`, or move it out",
             ));
         }
     }
@@ -253,10 +254,8 @@ mod tests {
             Files::real().create(&table.join(name)).unwrap();
         }
         let error = raw_tables(folder.path(), &["id_graph_updates"]).unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .ends_with("part-00000`: stands among the files of a table and has no name of one")
-        );
+        assert!(error.to_string().ends_with(
+            "part-00000`: is among the files of a table, but does not have the name of a table file"
+        ));
     }
 }

@@ -1,4 +1,4 @@
-//! Checks the zstd frames of a table's file: where each ends, and which is damaged.
+//! Checks the zstd frames of a table file, and locates damaged ones.
 
 use std::{fs::File, io, os::unix::fs::FileExt};
 
@@ -7,15 +7,15 @@ use super::{extent::Extent, frames::unpack, source::as_size};
 /// The frames in the first bytes of a file.
 #[derive(Debug)]
 pub struct FrameLayout {
-    /// Where each frame begins, in the content and in the file; the last pair is where the last frame ends.
+    /// Start of each frame, as offsets in the content and in the file. The last pair is the end of the last frame.
     pub starts: Vec<(u64, u64)>,
-    /// Whether a frame ends exactly at the end of these bytes.
+    /// Whether the last frame ends exactly at the end of these bytes.
     pub complete: bool,
 }
 
 impl FrameLayout {
-    /// Reads the frame headers in the first `end` bytes of a file. Stops at the first header that is malformed, does not
-    /// give the length of its content, or leads past `end`.
+    /// Reads the frame headers in the first `end` bytes of a file. Stops at the first frame whose header is malformed
+    /// or lacks the content size, or that extends beyond `end`.
     pub fn read(file: &File, end: u64) -> io::Result<Self> {
         let mut starts = vec![(0, 0)];
         let (mut content, mut offset) = (0, 0);
@@ -32,14 +32,14 @@ impl FrameLayout {
         Ok(Self { starts, complete: offset == end })
     }
 
-    /// Bytes of content in all frames.
+    /// Returns the content size of all frames in bytes.
     #[must_use]
     pub fn content(&self) -> u64 {
         self.starts.last().map_or(0, |start| start.0)
     }
 
-    /// Decompresses frames and returns the offset in the file of the first one that is damaged: of all frames, or only of
-    /// those without content, which nothing else reads.
+    /// Decompresses frames and returns the file offset of the first damaged one. Checks all frames or, if `only_empty`
+    /// is set, only those without content, which nothing else reads.
     pub fn first_damaged(&self, file: &File, only_empty: bool) -> io::Result<Option<u64>> {
         for pair in self.starts.windows(2) {
             let (content, offset) = pair[0];
@@ -49,7 +49,7 @@ impl FrameLayout {
             }
             let mut frame = vec![0; as_size(end - offset)];
             file.read_exact_at(&mut frame, offset)?;
-            // A damaged header may give any length: no memory is allocated by it.
+            // A damaged header may claim any size, so do not allocate memory for it.
             let n_content = content_end - content;
             if MAX_CONTENT < n_content || unpack(&frame, &mut vec![0; as_size(n_content)]).is_err() {
                 return Ok(Some(offset));
@@ -59,5 +59,5 @@ impl FrameLayout {
     }
 }
 
-/// No frame of ours has more content.
+/// Maximum content size in bytes of a frame that this program writes.
 const MAX_CONTENT: u64 = 8 << 20;

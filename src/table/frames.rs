@@ -1,9 +1,9 @@
-//! Tables packed as zstd frames, and read by place.
+//! Tables compressed as zstd frames, read by offset.
 //!
-//! A packed table is a row of independent frames, so that it can be appended to, and any zstd reads the whole of it. A frame
-//! holds a piece of the content, as digests cut it, or what there was of one when a run ended. Every frame says how many
-//! bytes of content it holds and has a checksum. Where frames begin is found by passing from header to header, so that
-//! nothing has to be kept beside them: a piece of 1 MiB takes nine small reads.
+//! A compressed table is a sequence of independent frames, so that it can be appended to and any zstd can read it. A
+//! frame holds one piece of the content, with the same boundaries as digests use, or the part of a piece that was
+//! available when a run ended. Every frame records the size of its content and a checksum. Frames are found by
+//! following the headers, so no index is stored: finding the frame of a 1 MiB piece takes nine small reads.
 
 use std::{
     cell::RefCell,
@@ -23,23 +23,25 @@ use zstd::{
 use super::{extent::Extent, source::as_size};
 use crate::read::digest::PIECE;
 
-/// Of levels 1 to 3 on tables of made-up events in frames of 1 MiB, this packs fastest, and none packs smaller.
+/// On tables of synthetic events in frames of 1 MiB, level 1 is faster than 2 and 3, and neither of them compresses
+/// better.
 const LEVEL: i32 = 1;
 
-/// Content, packed.
+/// Compressed content.
 #[derive(Debug, Default)]
 pub struct Packed {
     /// The frames.
     pub bytes: Vec<u8>,
-    /// How many bytes of the content are in them.
+    /// Number of bytes of the content that the frames hold.
     pub n_taken: usize,
-    /// How many of the frames' bytes stand before the last end of a piece, where there is one.
+    /// Size in bytes of the frames that end at the last piece boundary, if the content reaches one.
     pub n_whole: Option<usize>,
 }
 
-/// Packs content that begins at a place of its table: the pieces that are complete, and with `all` what is left as well.
+/// Compresses content that begins at offset `place` of its table: all complete pieces and, if `all` is set, also the
+/// rest.
 ///
-/// Pieces are packed on all cores; the frames are the same with any number of them.
+/// Uses all cores. The frames do not depend on the number of cores.
 pub fn pack(content: &[u8], place: u64, all: bool) -> io::Result<Packed> {
     let mut ends = Vec::new();
     let mut end = as_size(PIECE - place % PIECE);
@@ -62,9 +64,10 @@ pub fn pack(content: &[u8], place: u64, all: bool) -> io::Result<Packed> {
     })
 }
 
-/// The frame of a piece; that of no content stands in a table without rows, for an empty file is none that zstd reads.
+/// Compresses a piece into a frame. A table without rows holds one empty frame, because zstd does not accept an empty
+/// file.
 pub fn frame(piece: &[u8]) -> io::Result<Vec<u8>> {
-    // Made once a thread: it has tables of a megabyte.
+    // Created once per thread, because it allocates tables of a megabyte.
     thread_local!(static COMPRESSOR: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) });
     COMPRESSOR.with_borrow_mut(|compressor| {
         if let Some(compressor) = compressor {
@@ -76,7 +79,7 @@ pub fn frame(piece: &[u8]) -> io::Result<Vec<u8>> {
     })
 }
 
-/// Unpacks frames that hold so many bytes of content.
+/// Decompresses frames into `out`. Fails if they do not hold exactly `out.len()` bytes of content.
 pub fn unpack(frames: &[u8], out: &mut [u8]) -> io::Result<()> {
     let n_bytes = Decompressor::new()?.decompress_to_buffer(frames, out)?;
     if n_bytes == out.len() { Ok(()) } else { Err(damaged()) }
@@ -86,26 +89,27 @@ fn damaged() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "a zstd frame is damaged")
 }
 
-/// A frame of more content is not read by place.
+/// Maximum content size in bytes of a frame that is read by offset.
 const MOST_CONTENT: u64 = 8 << 20;
 
-/// A file of frames, read by the place of the content.
+/// A file of frames, read by offset in the content.
 #[derive(Debug)]
 pub struct Frames {
     file: File,
-    /// Where each begins: in the content, and in the file; the last says where both end.
+    /// Start of each frame, as offsets in the content and in the file. The last pair is the end of both.
     starts: Vec<(u64, u64)>,
-    /// Those unpacked last, the newest behind.
+    /// Frames decompressed recently, newest last.
     recent: Mutex<VecDeque<(usize, Slot)>>,
 }
 
-/// A frame's content, once somebody has unpacked it.
+/// The content of a frame, empty until it is first decompressed.
 type Slot = Arc<Mutex<Vec<u8>>>;
 
 impl Frames {
-    /// Finds the frames of a file, as many as hold so many bytes of content, or all.
+    /// Finds the frames of a file: all of them, or as many as hold the first `most` bytes of content.
     ///
-    /// `None` where they are not such as can be read by place: of unknown or large content, or cut short.
+    /// Returns `None` if they cannot be read by offset: the content size is missing or too large, or the file is cut
+    /// short.
     pub fn find(file: &File, most: Option<u64>) -> io::Result<Option<Self>> {
         let mut starts = Vec::new();
         let (mut content, mut at) = (0, 0);
@@ -128,13 +132,14 @@ impl Frames {
         Ok(Some(Self { file: file.try_clone()?, starts, recent: Mutex::default() }))
     }
 
-    /// Bytes of content.
+    /// Returns the content size in bytes.
     #[must_use]
     pub fn length(&self) -> u64 {
         self.starts.last().map_or(0, |end| end.0)
     }
 
-    /// Fills `out` with the content from `offset` on, which must lie within the length: several frames on all cores.
+    /// Fills `out` with the content from `offset` on, which must lie within the content. Decompresses frames on all
+    /// cores.
     pub fn read_at(&self, mut out: &mut [u8], offset: u64) -> io::Result<()> {
         let mut place = offset;
         let mut number = self.starts.partition_point(|start| start.0 <= offset).saturating_sub(1);
@@ -154,14 +159,14 @@ impl Frames {
             .try_for_each(|(number, from, out)| self.read(number, from, out))
     }
 
-    /// All of the content.
+    /// Returns the whole content.
     pub fn read_all(&self) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; as_size(self.length())];
         self.read_at(&mut bytes, 0)?;
         Ok(bytes)
     }
 
-    /// Fills `out` with the content of a frame from a byte on.
+    /// Fills `out` with the content of frame `number` from byte `from` on.
     fn read(&self, number: usize, from: usize, out: &mut [u8]) -> io::Result<()> {
         let length = as_size(self.starts[number + 1].0 - self.starts[number].0);
         if out.len() == length { self.unpack(number, out) } else { self.copy(number, from, out) }
@@ -174,7 +179,7 @@ impl Frames {
         unpack(&packed, out)
     }
 
-    /// Copies some of a frame's content. Readers go on where they were, so the last few frames are kept.
+    /// Copies a part of a frame's content. Readers move forward, so the most recent frames are cached.
     fn copy(&self, number: usize, from: usize, out: &mut [u8]) -> io::Result<()> {
         let slot = self.slot(number);
         let mut content = slot.lock().unwrap_or_else(PoisonError::into_inner);
@@ -191,7 +196,7 @@ impl Frames {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         let known = recent.iter().position(|(other, _)| *other == number);
         let found = known.and_then(|place| recent.remove(place)).unwrap_or_else(|| (number, Slot::default()));
-        // A thread is in one frame and looks into the next.
+        // Each thread reads one frame and looks ahead into the next.
         while 2 * rayon::current_num_threads() + 2 <= recent.len() {
             recent.pop_front();
         }

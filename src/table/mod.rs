@@ -1,8 +1,8 @@
-//! Tables as files of lines: raw tables are read, ours and a warehouse's export; views are written.
+//! Tables as files of lines. Raw tables are read, both this program's and exports from a warehouse; views are written.
 //!
-//! A raw table is a list of [`find::Part`]s, opened as [`source::Source`]s, cut into blocks of whole lines that are
-//! parsed on all cores ([`blocks`]), each line a [`row::Row`] of the columns asked for. Rows too large to keep are found
-//! again by their place ([`reread`]). [`mod@write`] is the way out.
+//! A raw table is a list of [`find::Part`]s, each opened as a [`source::Source`]. Sources are divided into blocks of
+//! whole lines, which all cores parse ([`blocks`]). Each line is a [`row::Row`] with the requested columns. Rows that
+//! are too large to keep in memory are read again by offset ([`reread`]). Views are written by [`mod@write`].
 
 pub mod blocks;
 pub mod clock;
@@ -16,8 +16,8 @@ pub mod scan;
 pub mod source;
 pub mod write;
 
-/// A number of rows, files or bytes that is kept in 32 bits: blocks of lines, and what is counted in a table, are below
+/// Converts a count of rows, files or bytes to 32 bits. Blocks of lines, and what is counted in a table, are below
 /// 2^32.
 pub(crate) fn small(number: usize) -> u32 {
-    u32::try_from(number).expect("blocks, rows and files are counted in 32 bits")
+    u32::try_from(number).expect("counts of blocks, rows and files fit in 32 bits")
 }

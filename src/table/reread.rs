@@ -1,4 +1,4 @@
-//! Rows read back from where they were found: the way to fold a table whose rows are too many to keep.
+//! Reads rows again by offset, to fold a table that has too many rows to keep in memory.
 
 use std::borrow::Cow;
 
@@ -8,41 +8,41 @@ use super::{
 };
 use crate::error::Result;
 
-/// Where a row is.
+/// The position of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
-    /// The index of its file.
+    /// Index of its file.
     pub source: u32,
-    /// Where it begins there, after decompression.
+    /// Offset of its first byte, after decompression.
     pub offset: u64,
-    /// Its bytes, without line end.
+    /// Length in bytes, without the line end.
     pub length: u32,
 }
 
-/// Some rows wanted, then read. Reused.
+/// A batch of rows to read. Can be reused.
 #[derive(Debug, Default)]
 pub struct RowTexts {
     texts: Vec<u8>,
     wanted: Vec<(Place, u32)>,
-    /// Where each is in the texts, in the order in which they were wanted.
+    /// Range of each row in `texts`, in the order in which the rows were requested.
     found: Vec<(usize, usize)>,
 }
 
-/// Rows no further apart than this are read together.
+/// Rows at most this many bytes apart are read together.
 const GAP_BYTES: u64 = 1 << 14;
 
 impl RowTexts {
-    /// Forgets all rows.
+    /// Removes all rows.
     pub fn clear(&mut self) {
         self.wanted.clear();
     }
 
-    /// Adds a row to those to read.
+    /// Requests a row.
     pub fn want(&mut self, place: Place) {
         self.wanted.push((place, small(self.wanted.len())));
     }
 
-    /// Reads all of them, neighbours together.
+    /// Reads all requested rows. Reads rows that are close together at once.
     pub fn load(&mut self, sources: &[Source]) -> Result<()> {
         let Self { texts, wanted, found } = self;
         let mut sorted = Cow::Borrowed(&wanted[..]);
@@ -79,7 +79,7 @@ impl RowTexts {
         Ok(())
     }
 
-    /// The text of a row, by its number among those wanted.
+    /// Returns the text of a row, by its index among the requested rows.
     #[must_use]
     pub fn text(&self, slot: usize) -> &[u8] {
         let (start, end) = self.found[slot];

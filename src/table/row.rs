@@ -1,4 +1,4 @@
-//! One line of a raw table: the columns asked for, found by name in any case and in any order.
+//! Reads a line of a raw table: finds the requested columns by name, in any case and any order.
 
 use std::{borrow::Cow, cell::Cell};
 
@@ -9,78 +9,78 @@ use super::{
 };
 use crate::json::{Document, JsonError, Kind, Tape, unescape};
 
-/// The columns of a [`Clock`]; a [`RowReader`] finds them besides those it is asked for. `seq` comes first: rows of events
-/// have no clock of that name.
+/// The columns of a [`Clock`], which a [`RowReader`] finds in addition to the requested ones. `seq` is first, so that
+/// readers of events can skip it: events have no clock of that name.
 const CLOCK_COLUMNS: [&str; 4] = ["seq", "uuid_ts", "timestamp", "received_at"];
 
-const TABLE_HINT: &str = "is this the raw table that its file name says?";
+const TABLE_HINT: &str = "check that this is the raw table that its file name says";
 
-/// Reads lines as rows. Reused from line to line.
+/// Reads lines as rows. Reuse it for all lines of a table.
 #[derive(Debug)]
 pub struct RowReader<const N: usize> {
     columns: [&'static str; N],
-    /// Which of the [`CLOCK_COLUMNS`] the table has, as a place to begin from.
+    /// Index of the first of the [`CLOCK_COLUMNS`] that the table has.
     first_clock: usize,
-    /// Where the last column ends a row, once all others were found: what columns beside those asked for are of no interest.
+    /// Set if reading may stop at the last column. Tells whether a column that was not requested is of no interest.
     last_ends: Option<fn(&[u8]) -> bool>,
     scanner: Scanner<Column>,
     tape: Tape,
     clocks: ClockReader,
 }
 
-/// A row: its clocks and the columns asked for.
+/// A row: its clocks and the requested columns.
 #[derive(Debug)]
 pub struct Row<'a, const N: usize> {
-    /// When it came to be.
+    /// Its clocks.
     pub clock: Clock,
     line: &'a [u8],
     columns: [&'static str; N],
     values: [Option<Value>; N],
-    /// Where the value of the last column begins, where it ended the row and nothing of interest stands before it.
+    /// Offset of the value of the last column, if reading stopped there and no column of interest precedes it.
     tail: Option<usize>,
 }
 
-/// Which column a name is.
+/// What a column name refers to.
 #[derive(Debug, Clone, Copy)]
 enum Column {
     Clock(usize),
     Asked(usize),
     Other,
-    /// Another one, which may be of interest to the caller.
+    /// A column that was not requested but may be of interest to the caller.
     Unknown,
 }
 
 impl<const N: usize> RowReader<N> {
-    /// A reader for these columns, named in lower case.
+    /// Creates a reader for these columns, named in lower case.
     #[must_use]
     pub fn new(columns: [&'static str; N]) -> Self {
         let (scanner, tape, clocks) = (Scanner::default(), Tape::default(), ClockReader::default());
         Self { columns, first_clock: 0, last_ends: None, scanner, tape, clocks }
     }
 
-    /// The same for rows of events: a column `seq` of theirs is a property like any other.
+    /// Creates a reader for rows of events, in which a column `seq` is an ordinary property.
     #[must_use]
     pub fn of_events(columns: [&'static str; N]) -> Self {
         Self { first_clock: 1, ..Self::new(columns) }
     }
 
-    /// The same, for rows that are read a second time if they matter: once the last column is met and all others were, the
-    /// rest of the row is not looked at. The value of that column is not read either, only whether it is null. Columns of
-    /// which `is_other` says so are of no interest in front of it.
+    /// Creates a reader that stops at the last column if all others were found before it. Use it for rows that are read
+    /// a second time if they matter. The value of the last column is not parsed; only whether it is null is known.
+    /// `is_other` returns whether a column that was not requested is of no interest; see [`Row::tail`].
     #[must_use]
     pub fn until_last(columns: [&'static str; N], is_other: fn(&[u8]) -> bool) -> Self {
         Self { last_ends: Some(is_other), ..Self::new(columns) }
     }
 
-    /// Reads a line. `clean` says that there is no control character in it.
+    /// Reads a line. `clean` means that it contains no control characters.
     pub fn read<'a>(&mut self, line: &'a [u8], clean: bool) -> Result<Row<'a, N>, Problem> {
         let Self { columns, first_clock, last_ends, scanner, tape, clocks } = self;
         let mut clock = [None; 4];
         let mut values = [None; N];
-        // A bit for every column that is still to be found, but for the last.
+        // One bit for each column that was not found yet, except the last.
         let (mut is_known, mut tail) = (true, None);
         let missing = Cell::new((1_u32 << (CLOCK_COLUMNS.len() + N - 1)) - 1);
-        // Of a repeated name the last value counts, so that a second walk needs no clean start.
+        // The last value of a repeated name counts, so a second pass can overwrite what the first one found.
         let mut put = |column: Column, value: Value| {
             let is_there = value.kind != Kind::Null;
             let place = match column {
@@ -133,7 +133,7 @@ impl<const N: usize> RowReader<N> {
     }
 }
 
-/// What is wrong with a line that is not JSON.
+/// Converts a JSON error into a [`Problem`] with the line.
 #[must_use]
 pub fn not_json(error: JsonError) -> Problem {
     Problem {
@@ -156,25 +156,26 @@ fn raw(line: &[u8], value: Value) -> &[u8] {
 }
 
 impl<'a, const N: usize> Row<'a, N> {
-    /// Whether a column is there and not null.
+    /// Returns whether a column is present and not null.
     #[must_use]
     pub fn has(&self, column: usize) -> bool {
         self.values[column].is_some()
     }
 
-    /// Where the value of the last column begins, where it ended the row and nothing of interest stands before it.
+    /// Returns the offset of the value of the last column, if reading stopped there and no column of interest precedes
+    /// it.
     #[must_use]
     pub fn tail(&self) -> Option<usize> {
         self.tail
     }
 
-    /// Whether the text of a column has no character that JSON escapes.
+    /// Returns whether the text of a column is written without escapes. True if the column is missing or null.
     #[must_use]
     pub fn is_plain(&self, column: usize) -> bool {
         self.values[column].is_none_or(|value| value.kind != Kind::Escaped)
     }
 
-    /// The text of a column, numbers as written; `None` where it is missing or null.
+    /// Returns the text of a column, or a number as written. `None` if it is missing or null, an error for other types.
     pub fn text(&self, column: usize) -> Result<Option<Cow<'a, [u8]>>, Problem> {
         let Some(value) = self.values[column] else { return Ok(None) };
         let raw = raw(self.line, value);
@@ -182,24 +183,24 @@ impl<'a, const N: usize> Row<'a, N> {
             Kind::Plain | Kind::Integer | Kind::Number => Ok(Some(Cow::Borrowed(raw))),
             Kind::Escaped => Ok(Some(unescape(raw))),
             _ => Err(Problem {
-                message: format!("`{}` is neither text nor a number", self.columns[column]).into(),
+                message: format!("`{}` is neither a string nor a number", self.columns[column]).into(),
                 hint: TABLE_HINT,
             }),
         }
     }
 
-    /// What stands in a column, whatever it is; `None` for null.
+    /// Returns the value of a column, whatever its type. `None` if it is missing or null.
     #[must_use]
     pub fn value(&self, column: usize) -> Option<RawValue<'a>> {
         self.values[column].map(|value| (value.kind, raw(self.line, value)))
     }
 
-    /// The text of a column without which the row says nothing; it may be empty.
+    /// Returns the text of a required column, which may be empty.
     pub fn needed(&self, column: usize) -> Result<Cow<'a, [u8]>, Problem> {
         self.text(column)?.ok_or_else(|| self.missing(column))
     }
 
-    /// The text of a column that names something and so cannot be empty.
+    /// Returns the text of a required column that must not be empty.
     pub fn name(&self, column: usize) -> Result<Cow<'a, [u8]>, Problem> {
         self.needed(column)
             .and_then(|name| if name.is_empty() { Err(self.missing(column)) } else { Ok(name) })

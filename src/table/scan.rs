@@ -1,26 +1,26 @@
-//! The members of a row, walked without building tokens.
+//! Scans the members of a row without building tokens.
 //!
-//! Rows of one table name nearly the same columns in the same order. The scanner remembers them as labels, `,"seq":`, and
-//! a member whose label stands where it is expected costs one comparison; what the name means was worked out when it was
-//! first met. Only rows in the plain style that programs write are walked: no white space between values, no nesting, no
-//! escapes but the short ones. Of any other the scanner says so, and the caller reads it with
+//! Rows of a table have nearly the same columns in the same order. The scanner remembers the columns as labels, such as
+//! `,"seq":`. If the expected label is found, one comparison is enough, and what the name means was determined when it
+//! first appeared. Only rows in the compact style that programs write are scanned: no white space between values, no
+//! nesting, and no `\u` escapes. For any other row the scanner returns `None`, and the caller reads it with a
 //! [`Tape`](crate::json::Tape).
 
 use crate::json::{Kind, Token};
 
-/// Where a value is in its line.
+/// The position of a value in its line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Value {
-    /// Its first byte; of a string, behind the quote.
+    /// Offset of its first byte, after the opening quote of a string.
     pub start: usize,
-    /// Behind its last byte; of a string, the quote.
+    /// Offset after its last byte, which is the closing quote of a string.
     pub end: usize,
-    /// What it is.
+    /// Its type.
     pub kind: Kind,
 }
 
 impl Value {
-    /// Of the bytes from `start` up to `end`, with the quotes of a string.
+    /// Creates a value from the range of its bytes, which includes the quotes of a string.
     #[inline]
     fn new(start: usize, end: usize, kind: Kind) -> Self {
         let quote = usize::from(matches!(kind, Kind::Plain | Kind::Escaped));
@@ -34,35 +34,35 @@ impl From<Token> for Value {
     }
 }
 
-/// Walks rows of one table; a name's meaning is a `C`.
+/// Scans rows of one table. `C` is the meaning of a column name.
 #[derive(Debug)]
 pub struct Scanner<C> {
     labels: Vec<Label<C>>,
 }
 
-/// A column's name with what stands around it, and what it means.
+/// A column's name with the punctuation around it, and what it means.
 #[derive(Debug)]
 pub struct Label<C> {
     text: Vec<u8>,
-    /// The first bytes again, with a mask of those there are: compared without a loop.
+    /// The first bytes, and a mask of those in use: compared without a loop.
     head: [u64; HEAD_WORDS],
     mask: [u64; HEAD_WORDS],
-    /// The length of the last string here: mostly that of the next one, too.
+    /// Length of the last string in this column. The next one often has the same.
     length: usize,
-    /// The last value here where it is short: often it is the next one, too.
+    /// The last value in this column, if it is short. The next one is often equal.
     last: Short,
     /// What the name means.
     pub class: C,
 }
 
-/// Enough for the longest of our fixed columns.
+/// Enough for the longest fixed column.
 const HEAD_WORDS: usize = 4;
 const HEAD_BYTES: usize = HEAD_WORDS * 8;
 
-/// So many labels are looked through for one that is not where it was expected.
+/// Number of labels to search if one is not at the expected position.
 const LOOK_AHEAD: usize = 32;
 
-/// Names in ever new orders must not fill the memory.
+/// Maximum number of labels. Bounds the memory if the order of columns keeps changing.
 const MAX_LABELS: usize = 1024;
 
 impl<C> Default for Scanner<C> {
@@ -88,7 +88,7 @@ impl<C> Label<C> {
         }
     }
 
-    /// The bare name, as written.
+    /// Returns the column name as written, without punctuation.
     #[must_use]
     pub fn name(&self) -> &[u8] {
         &self.text[2..self.text.len() - 2]
@@ -105,12 +105,12 @@ impl<C> Label<C> {
     }
 }
 
-/// A value of a few bytes whose end is its own, as it stands in a line: compared at one go.
+/// A short value that delimits itself (a plain string, `null`, `true` or `false`), stored for a single comparison.
 #[derive(Debug, Clone, Copy)]
 struct Short {
     bytes: u128,
     mask: u128,
-    /// Its bytes, of a string with both quotes.
+    /// Length in bytes, including the quotes of a string.
     length: usize,
     kind: Kind,
 }
@@ -118,7 +118,7 @@ struct Short {
 const SHORT_BYTES: usize = 16;
 
 impl Short {
-    /// Equal to nothing.
+    /// Matches nothing.
     const NONE: Self = Self { bytes: 1, mask: 0, length: 0, kind: Kind::Null };
 
     fn of(line: &[u8], value: &Value) -> Self {
@@ -136,7 +136,7 @@ impl Short {
         Self { bytes: u128::from_le_bytes(*chunk) & mask, mask, length, kind: value.kind }
     }
 
-    /// Whether the value at a byte is the same.
+    /// Returns whether the value that begins at `start` is the same.
     #[inline]
     fn is_at(&self, line: &[u8], start: usize) -> bool {
         let chunk = line.get(start..).and_then(|rest| rest.first_chunk::<SHORT_BYTES>());
@@ -153,13 +153,14 @@ fn words(bytes: &[u8; HEAD_BYTES]) -> [u64; HEAD_WORDS] {
 }
 
 impl<C> Scanner<C> {
-    /// Calls `each` with the members of a row in their order. `classify` says what a name means that is met first.
+    /// Calls `each` with the members of a row, in order. `classify` returns what a name means and is called when a name
+    /// first appears.
     ///
-    /// A member of which `is_last` says so is the last to be told, with its first byte for a value: what follows is not
-    /// looked at, but for the end of the line.
+    /// If `is_last` returns true for a member, it is the last one reported, with its first byte as the value. The rest
+    /// of the row is not checked, except that the line must end in a brace.
     ///
-    /// `None` where the row is in another style; `each` may have been called by then. The line must be UTF-8 without
-    /// control characters: that is not looked at here.
+    /// Returns `None` if the row is in another style; `each` may have been called by then. The line must be UTF-8
+    /// without control characters, which is not checked here.
     pub fn scan(
         &mut self,
         line: &[u8],
@@ -173,7 +174,7 @@ impl<C> Scanner<C> {
         self.scan_from(line, 0, classify, is_last, each)
     }
 
-    /// The same for the members from a byte on, where a brace or a comma must stand.
+    /// Scans like [`Self::scan`], but begins at offset `at`, where a brace or a comma must be.
     pub fn scan_from(
         &mut self,
         line: &[u8],
@@ -219,7 +220,8 @@ impl<C> Scanner<C> {
         }
     }
 
-    /// The place of the label that stands at a byte, further on than expected or new.
+    /// Returns the index of the label at offset `at`. Searches the labels from `place` on and inserts a new one if none
+    /// matches.
     fn look(&mut self, line: &[u8], at: usize, place: usize, classify: impl Fn(&[u8]) -> C) -> Option<usize> {
         let ahead = self.labels.iter().enumerate().skip(place).take(LOOK_AHEAD);
         if let Some((found, _)) = { ahead }.find(|(_, label)| label.starts(&line[at..])) {
@@ -238,8 +240,8 @@ impl<C> Scanner<C> {
     }
 }
 
-/// Whether a string of this length stands at a byte: a few comparisons of sixteen bytes at once. Short strings are not
-/// worth them.
+/// Returns whether a string of this length without escapes is at offset `at`. Compares sixteen bytes at a time, so it
+/// returns false for shorter strings, which are not worth it.
 fn is_string(line: &[u8], at: usize, length: usize) -> bool {
     let Some(inside) = line.get(at + 1..at + 1 + length) else { return false };
     let Some(last) = inside.last_chunk() else { return false };
@@ -249,18 +251,19 @@ fn is_string(line: &[u8], at: usize, length: usize) -> bool {
     marks(last) == 0 && inside.as_chunks().0.iter().all(|chunk| marks(chunk) == 0)
 }
 
-/// Not 0 where there is a quote or a backslash.
+/// Returns nonzero if there is a quote or a backslash.
 fn marks(bytes: &[u8; 16]) -> u8 {
     bytes.iter().fold(0, |found, &byte| found | u8::from(byte == b'"') | u8::from(byte == b'\\'))
 }
 
-/// The value that begins at a byte; `None` where it is in another style.
+/// Returns the value that begins at offset `at`, or `None` if it is in another style.
 #[must_use]
 pub fn value_from(line: &[u8], at: usize) -> Option<Value> {
     value_at(line, at).map(|(behind, kind)| Value::new(at, behind, kind))
 }
 
-/// Where what follows the value that begins at a byte begins, and what the value is. Two words: they come back in registers.
+/// Returns the offset after the value that begins at `at`, and its type. Two words, so that they are returned in
+/// registers.
 fn value_at(line: &[u8], at: usize) -> Option<(usize, Kind)> {
     let word = |text: &[u8], kind| line[at..].starts_with(text).then_some((at + text.len(), kind));
     match line.get(at)? {
@@ -298,7 +301,7 @@ fn value_at(line: &[u8], at: usize) -> Option<(usize, Kind)> {
     }
 }
 
-/// Where the next quote or backslash stands: eight bytes at a time.
+/// Returns the offset of the next quote or backslash, or `None` at the end. Checks eight bytes at a time.
 #[must_use]
 pub fn string_end(line: &[u8], mut at: usize) -> Option<usize> {
     const ONES: u64 = 0x0101_0101_0101_0101;
@@ -309,7 +312,7 @@ pub fn string_end(line: &[u8], mut at: usize) -> Option<usize> {
         let marks = (quote.wrapping_sub(ONES) & !quote) | (backslash.wrapping_sub(ONES) & !backslash);
         let marks = marks & (ONES * 0x80);
         if marks != 0 {
-            // A borrow can only raise false marks above a true one, so the lowest mark is true.
+            // A borrow can set false marks only above a true one, so the lowest mark is always true.
             return Some(at + (marks.trailing_zeros() / 8) as usize);
         }
         at += 8;
@@ -323,7 +326,7 @@ mod tests {
     use super::*;
     use crate::json::{Document, Tape};
 
-    /// Scans rows one after the other: each as the tokens have it, or not at all.
+    /// Scans rows in sequence. Each must give the same values as its tokens, or `None`.
     fn check(rows: &[(&str, bool)]) {
         let mut scanner = Scanner::default();
         let mut tape = Tape::default();

@@ -1,7 +1,7 @@
-//! One file of a raw table, opened: bytes by their place in it.
+//! An open file of a raw table, read by offset.
 //!
-//! A plain file is read where it lies, as often as needed and from all threads, and so is one that is packed in frames as
-//! ours are; only one that is packed otherwise, told by its magic bytes, is kept in memory.
+//! A plain file is read directly, as often as needed and from all threads. So is a file compressed in frames as this
+//! program writes them. A file compressed in any other way, recognized by its magic bytes, is decompressed first.
 
 use std::{
     fs::File,
@@ -17,7 +17,7 @@ use crate::{
     read::inputs::{Packing, first_bytes, unpack},
 };
 
-/// A readable file of a raw table.
+/// An open file of a raw table. Offsets refer to the decompressed content.
 #[derive(Debug)]
 pub struct Source {
     path: PathBuf,
@@ -33,17 +33,18 @@ enum Content {
 }
 
 impl Source {
-    /// Opens a file, and unpacks it into memory where it is packed.
+    /// Opens a file, and decompresses it into memory if it cannot be read by offset.
     pub fn open(part: &Part, files: &Files) -> Result<Self> {
         Self::open_by(part, files, None)
     }
 
-    /// The same, but what is packed goes to a nameless file in a folder: it may be larger than the memory.
+    /// Opens a file like [`Self::open`], but decompresses into a nameless file in `folder`, because the content may be
+    /// larger than the memory.
     pub fn open_large(part: &Part, files: &Files, folder: &Path) -> Result<Self> {
         Self::open_by(part, files, Some(folder))
     }
 
-    /// Rows in memory, as if they stood in a file of this name.
+    /// Creates a source from rows in memory. Errors name `path` as the file.
     #[must_use]
     pub fn of_bytes(path: &Path, bytes: Vec<u8>) -> Self {
         Self { path: path.to_owned(), length: bytes.len() as u64, content: Content::Unpacked(bytes) }
@@ -75,7 +76,7 @@ impl Source {
         Ok(Self { path: path.clone(), length: committed, content })
     }
 
-    /// The same with all of its content in memory, where it would have to be unpacked for every row that is read again.
+    /// Loads compressed content into memory, so that it is not decompressed again for every row that is reread.
     pub fn into_unpacked(self) -> Result<Self> {
         let Content::Frames(frames) = &self.content else { return Ok(self) };
         let mut bytes = frames.read_all().map_err(|e| Error::decompress(&self.path, e))?;
@@ -83,19 +84,19 @@ impl Source {
         Ok(Self { content: Content::Unpacked(bytes), ..self })
     }
 
-    /// The file as it was given.
+    /// Returns the path of the file as given.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Bytes after unpacking.
+    /// Returns the content size in bytes, after decompression.
     #[must_use]
     pub fn length(&self) -> u64 {
         self.length
     }
 
-    /// The whole content, where it is in memory.
+    /// Returns the whole content if it is in memory.
     #[must_use]
     pub fn in_memory(&self) -> Option<&[u8]> {
         match &self.content {
@@ -104,7 +105,7 @@ impl Source {
         }
     }
 
-    /// Fills `out` with the bytes from `offset` on. They must lie within the length.
+    /// Fills `out` with the bytes from `offset` on. They must lie within the content.
     pub fn read_at(&self, out: &mut [u8], offset: u64) -> Result<()> {
         match &self.content {
             Content::Plain(file) => {
@@ -121,7 +122,8 @@ impl Source {
         Ok(())
     }
 
-    /// The line in which a byte stands, counted from 1. Reads the file up to there: for errors only.
+    /// Returns the number of the line that contains the byte at `offset`, counted from 1. Reads the file up to there,
+    /// so use it only for errors.
     pub fn line_number(&self, offset: u64) -> Result<u64> {
         let mut chunk = vec![0; 1 << 16];
         let mut line = 1;
@@ -136,7 +138,7 @@ impl Source {
     }
 }
 
-/// A source as a stream, from a place on.
+/// A source as a stream of bytes.
 #[derive(Debug)]
 pub struct Stream {
     source: Source,
@@ -144,7 +146,7 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// The bytes from a place on.
+    /// Creates a stream that begins at offset `at`.
     #[must_use]
     pub fn new(source: Source, at: u64) -> Self {
         Self { source, at }
@@ -161,7 +163,7 @@ impl Read for Stream {
     }
 }
 
-/// Unpacks into memory, or into a nameless file in a folder.
+/// Decompresses into memory, or into a nameless file in `folder`. Returns the size and the content.
 fn unpack_all(all: &mut impl Read, folder: Option<&Path>) -> io::Result<(u64, Content)> {
     let Some(folder) = folder else {
         let mut bytes = Vec::new();
@@ -173,7 +175,7 @@ fn unpack_all(all: &mut impl Read, folder: Option<&Path>) -> io::Result<(u64, Co
     Ok((length, Content::Plain(file)))
 }
 
-/// A length or place in a file that is held in memory.
+/// Converts a length or offset in a file whose content is in memory.
 pub(crate) fn as_size(bytes: u64) -> usize {
-    usize::try_from(bytes).expect("memory is addressed by 64 bits")
+    usize::try_from(bytes).expect("content in memory has a length that fits in `usize`")
 }

@@ -1,8 +1,8 @@
-//! Views on their way out: rendered in chunks on all cores, written in order, put in place together at the end; or put
-//! away as runs, to be merged into views.
+//! Writes views. Rows are rendered in batches on all cores, written in order, and the files are put in place together
+//! at the end; or rows are spilled as sorted runs, to be merged into views later.
 //!
-//! While one batch of chunks is written the next is rendered. Files are synced by a thread of their own, since that is
-//! mostly waiting. Nothing gets its final name before everything is on the disk.
+//! While one batch is written, the next is rendered. A separate thread syncs the files, since that is mostly waiting.
+//! No file gets its final name before all are on disk.
 
 use std::{
     fs::File,
@@ -28,40 +28,40 @@ use crate::{
     },
 };
 
-/// Rows of one view, rendered.
+/// Rendered rows of one view.
 #[derive(Debug, Default)]
 pub struct Page {
     /// Whole lines.
     pub bytes: Vec<u8>,
-    /// How many.
+    /// Number of rows.
     pub rows: u64,
 }
 
-/// Rows rendered at a time where a row is short: about a quarter of a megabyte.
+/// Number of short rows that are rendered at a time: about a quarter of a megabyte.
 pub const CHUNK_ROWS: usize = 1024;
 
-/// More chunks than these are not rendered ahead, however many cores there are.
+/// Maximum number of groups of rows that are rendered ahead, however many cores there are.
 const MAX_BATCH_CHUNKS: usize = 64;
 
-/// Changes the rows of a view on their way out: how columns are left out.
+/// Changes the rendered rows of a view, given its name. Used to leave out columns.
 pub type Polish<'a> = &'a (dyn Fn(&str, &mut Vec<u8>) + Sync);
 
-/// What the writing of views has in common.
+/// Options for writing views.
 #[derive(Clone, Copy)]
 pub struct Way<'a> {
     /// The file system.
     pub files: &'a Files,
-    /// Told of bytes written.
+    /// Receives the number of bytes written.
     pub meter: &'a Meter<'a>,
-    /// Applied to the rows of every page.
+    /// Applied to all rendered rows.
     pub polish: Option<Polish<'a>>,
-    /// Whether digests are taken of what is written.
+    /// Whether to compute digests of the content.
     pub digests: bool,
-    /// How views are stored.
+    /// Compression of the files.
     pub compress: Compression,
 }
 
-/// Views that are being written and have not got their names yet, or runs of rows that are to be merged into views.
+/// Views that are being written and do not have their final names yet, or sorted runs to be merged into views.
 pub struct Staging<'a> {
     way: Way<'a>,
     target: Target<'a>,
@@ -70,33 +70,33 @@ pub struct Staging<'a> {
 enum Target<'a> {
     /// Files beside those that they will replace.
     Views { folder: &'a Path, written: Sender<OutFile>, paths: Mutex<Vec<PathBuf>> },
-    /// Rows that are read back.
+    /// Spilled rows that are read back later.
     Runs { spill: &'a Spill, runs: Mutex<Vec<Run>> },
 }
 
-/// What was written of a view.
+/// What was written for a view.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Written {
-    /// Rows.
+    /// Number of rows.
     pub rows: u64,
-    /// Bytes.
+    /// Content size in bytes.
     pub bytes: u64,
-    /// Of the bytes, where it was asked for.
+    /// Digest of the content; empty if not requested.
     pub digest: String,
-    /// Bytes of its file, where it is packed.
+    /// Size of the file in bytes, if it is compressed.
     pub stored: Option<u64>,
 }
 
-/// Rows of a view in the order of its key, put away in pieces of whole lines.
+/// A sorted run: rows of a view in key order, spilled in blocks of whole lines.
 #[derive(Debug)]
 pub struct Run {
-    /// The view.
+    /// Name of the view.
     pub view: String,
-    /// The pieces.
+    /// The spilled blocks, in order.
     pub pieces: Vec<Spilled>,
 }
 
-/// Views on the disk, beside those that they replace once they are put in place. Gone where they are not.
+/// Views on disk beside those that they will replace. Dropping this removes the files that were not put in place.
 #[derive(Debug)]
 pub struct Staged {
     files: Files,
@@ -104,7 +104,7 @@ pub struct Staged {
     paths: Vec<PathBuf>,
 }
 
-/// Lets `work` write views into a folder, beside those that are there.
+/// Calls `work` to write views into a folder, beside the existing ones. Returns after all files are synced.
 pub fn stage<T>(
     way: Way<'_>,
     folder: &Path,
@@ -130,7 +130,7 @@ pub fn stage<T>(
     result.map(|value| (value, staged))
 }
 
-/// Lets `work` write runs.
+/// Calls `work` to spill sorted runs, and returns them.
 pub fn runs<T>(
     way: Way<'_>,
     spill: &Spill,
@@ -147,22 +147,23 @@ fn sync_all(written: Receiver<OutFile>) -> Result<()> {
 }
 
 impl Staged {
-    /// Where a view is that replaces the one of a path; `None` where that one stays.
+    /// Returns the path of the new file that will replace the view at `path`, or `None` if that view stays.
     #[must_use]
     pub fn replacement_of(&self, path: &Path) -> Option<PathBuf> {
         self.paths.iter().any(|staged| staged == path).then(|| beside(path))
     }
 
-    /// The files of the views that are replaced.
+    /// Returns the paths of the views that will be replaced.
     #[must_use]
     pub fn paths(&self) -> &[PathBuf] {
         &self.paths
     }
 
-    /// Gives the views their names, each in one step.
+    /// Renames the new files to their final names, each atomically.
     pub fn put_in_place(&self) -> Result<()> {
-        // What is replaced is freed with its last handle. Where the rename held that, it would keep the folder locked for
-        // as long as a large file takes; this way all are freed at once, after the last rename.
+        // A replaced file is freed when its last handle is closed. If the rename did that, it would hold the folder's
+        // lock while a large file is freed. Open handles delay it until after the last rename, when all files are freed
+        // in parallel.
         let replaced: Vec<Option<File>> = self.paths.iter().map(|path| self.files.open(path).ok()).collect();
         for path in &self.paths {
             self.files.rename(&beside(path), path)?;
@@ -172,7 +173,7 @@ impl Staged {
     }
 }
 
-/// The first error is the one to tell; a leftover is overwritten by the next run.
+/// Errors are ignored: the first error of the run is reported already, and the next run overwrites leftovers.
 impl Drop for Staged {
     fn drop(&mut self) {
         for path in self.paths.iter().map(|path| beside(path)).filter(|path| path.exists()) {
@@ -202,12 +203,12 @@ impl<'a> Staging<'a> {
         Ok(ViewOut { view: view.to_owned(), sink, digest, n_bytes: 0 })
     }
 
-    /// Ends the writing of a view.
+    /// Finishes a view that has `rows` rows.
     pub fn close(&self, out: ViewOut<'_>, rows: u64) -> Result<Written> {
         let ViewOut { view, sink, digest, n_bytes } = out;
         let mut stored = None;
         let sync = |out: OutFile, written: &Sender<OutFile>| {
-            written.send(out).map_err(|_| Error::Refused("the syncing thread ended early".into()))
+            written.send(out).map_err(|_| Error::Refused("the thread that syncs files ended early".into()))
         };
         match (sink, &self.target) {
             (Sink::File(out), Target::Views { written, .. }) => sync(out, written)?,
@@ -217,13 +218,13 @@ impl<'a> Staging<'a> {
                 sync(packed.out, written)?;
             }
             (Sink::Run(_, pieces), Target::Runs { runs, .. }) => lock(runs).push(Run { view, pieces }),
-            _ => unreachable!("what a staging opened is closed by it"),
+            _ => unreachable!("a view is closed by the staging that opened it"),
         }
         let digest = digest.map(|digest| digest.hex()).unwrap_or_default();
         Ok(Written { rows, bytes: n_bytes, digest, stored })
     }
 
-    /// Writes a view of `n_items` items, so many at a time.
+    /// Writes a view from `n_items` items, in groups of `chunk_items`.
     ///
     /// `render` appends the rows of the items in a range.
     pub fn write_one(
@@ -240,9 +241,9 @@ impl<'a> Staging<'a> {
         Ok(written.into_iter().next().unwrap_or_default())
     }
 
-    /// Writes views that come from one fold over `n_items` items, so many at a time.
+    /// Writes several views from `n_items` items, in groups of `chunk_items`.
     ///
-    /// `render` appends the rows of the items in a range to a page for each view.
+    /// `render` appends the rows of the items in a range to one page per view.
     pub fn write(
         &self,
         views: &[&str],
@@ -308,19 +309,19 @@ enum Sink<'a> {
     Run(&'a Spill, Vec<Spilled>),
 }
 
-/// A file that is packed while it is written.
+/// A file that is compressed while it is written.
 struct PackedFile {
     out: OutFile,
-    /// Content that is not packed yet.
+    /// Content that is not compressed yet.
     waiting: Vec<u8>,
     n_stored: u64,
 }
 
-/// So much content is packed at a time, on as many cores as it has pieces.
+/// Number of bytes to compress at a time, on as many cores as there are pieces.
 const PACKED_BYTES: usize = 4 << 20;
 
 impl PackedFile {
-    /// Takes lines behind so many bytes.
+    /// Adds lines that follow the first `n_before` bytes of content.
     fn write(&mut self, lines: &[u8], n_before: u64) -> Result<()> {
         self.waiting.extend_from_slice(lines);
         if PACKED_BYTES <= self.waiting.len() {
@@ -330,9 +331,10 @@ impl PackedFile {
         }
     }
 
-    /// Packs what waits, which ends at a place of the view: whole pieces, or all.
+    /// Compresses the waiting content, which ends at offset `end` of the view: whole pieces or, if `all` is set,
+    /// everything.
     fn pack(&mut self, end: u64, all: bool) -> Result<()> {
-        let error = |e| Error::io("pack", self.out.path(), e);
+        let error = |e| Error::io("compress", self.out.path(), e);
         let packed = frames::pack(&self.waiting, end - self.waiting.len() as u64, all).map_err(error)?;
         self.out.write_all(&packed.bytes)?;
         self.n_stored += packed.bytes.len() as u64;
@@ -342,7 +344,7 @@ impl PackedFile {
 
     fn end(&mut self, n_bytes: u64) -> Result<()> {
         if n_bytes == 0 {
-            let empty = frames::frame(b"").map_err(|e| Error::io("pack", self.out.path(), e))?;
+            let empty = frames::frame(b"").map_err(|e| Error::io("compress", self.out.path(), e))?;
             self.n_stored = empty.len() as u64;
             return self.out.write_all(&empty);
         }
@@ -350,11 +352,11 @@ impl PackedFile {
     }
 }
 
-/// About the bytes of a piece of a run: one of each run is in memory while they are merged.
+/// Approximate size in bytes of a spilled block. While runs are merged, one block of each is in memory.
 const PIECE_BYTES: usize = 1 << 16;
 
 impl ViewOut<'_> {
-    /// Writes whole lines.
+    /// Appends whole lines.
     pub fn write(&mut self, lines: &[u8]) -> Result<()> {
         let n_before = self.n_bytes;
         self.n_bytes += lines.len() as u64;
@@ -382,7 +384,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Appends a text as JSON that has no character to escape.
+/// Appends a text as a JSON string. The text must not contain characters that need escapes.
 pub fn push_plain(out: &mut Vec<u8>, text: &[u8]) {
     out.reserve(text.len() + 2);
     out.push(b'"');
@@ -390,7 +392,7 @@ pub fn push_plain(out: &mut Vec<u8>, text: &[u8]) {
     out.push(b'"');
 }
 
-/// Writes the pages of a batch; says how many bytes.
+/// Writes the pages of a batch. Returns the number of bytes.
 fn write_batch(batch: &[Vec<Page>], outs: &mut [ViewOut<'_>]) -> Result<u64> {
     let mut n_bytes = 0;
     for pages in batch {

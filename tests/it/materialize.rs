@@ -444,11 +444,11 @@ fn bad_rows_are_named_by_file_and_line_with_a_hint() {
     let table =
         "{\"segment_id\":\"a\",\"canonical_segment_id\":\"a\"}\n\n{\"segment_id\":\"a\",\"seq\":\"x\"}\n";
     let (text, hint) = error(&[("id_graph_updates.ndjson", table)]);
-    assert_eq!(text, "/raw/id_graph_updates.ndjson:3: `seq` is no whole number");
+    assert_eq!(text, "/raw/id_graph_updates.ndjson:3: `seq` is not a whole number");
     assert!(hint.contains("19 digits"), "{hint}");
     let (text, hint) = error(&[("profile_traits_updates/part-0.ndjson", "{\"a\":1}\n")]);
     assert_eq!(text, "/raw/profile_traits_updates/part-0.ndjson:1: the row has no `segment_id`");
-    assert_eq!(hint, "is this the raw table that its file name says?");
+    assert_eq!(hint, "check that this is the raw table that its file name says");
     let (text, _) = error(&[("external_id_mapping_updates.json", "[\n")]);
     let expected = "the line is not JSON: the text ends where a value should stand at byte 1";
     assert_eq!(text, format!("/raw/external_id_mapping_updates.json:1: {expected}"));
