@@ -1,4 +1,4 @@
-//! The config file: TOML, every key with a default, everything that makes no sense refused with its line.
+//! Reads the config file: TOML in which every key has a default. Errors report the line and a hint.
 
 mod print;
 pub mod rules;
@@ -23,7 +23,7 @@ use crate::{
     time::timestamp::Millis,
 };
 
-/// The config file that is found by itself in a space.
+/// The name of the config file that is read from the space if no other is given.
 pub const CONFIG: &str = "profiles-sync.toml";
 
 const DAY: Millis = 86_400_000;
@@ -102,7 +102,7 @@ struct Sync {
     exclude_columns: Option<Vec<Spanned<String>>>,
 }
 
-/// Something wrong with a place of the file.
+/// An error in the config, with its byte range in the file.
 struct Wrong {
     place: Option<Range<usize>>,
     message: String,
@@ -113,7 +113,7 @@ fn wrong(place: Range<usize>, message: impl Into<String>, hint: impl Into<String
     Wrong { place: Some(place), message: message.into(), hint: hint.into() }
 }
 
-/// Reads the bytes of a config file.
+/// Parses the bytes of a config file. `path` is used in errors.
 pub fn read(bytes: &[u8], path: &Path) -> Result<Rules> {
     let text = std::str::from_utf8(bytes).map_err(|e| {
         let line = 1 + memchr::memchr_iter(b'\n', &bytes[..e.valid_up_to()]).count();
@@ -122,7 +122,7 @@ pub fn read(bytes: &[u8], path: &Path) -> Result<Rules> {
     parse(text, path)
 }
 
-/// Reads a config. `path` is named in errors.
+/// Parses a config. `path` is used in errors.
 pub fn parse(text: &str, path: &Path) -> Result<Rules> {
     let file: std::result::Result<File, Wrong> = toml::from_str(text).map_err(|e| Wrong {
         place: e.span(),
@@ -149,7 +149,7 @@ fn compile(file: File) -> std::result::Result<Rules, Wrong> {
         rules.keep_runs = cap(&runs, 1, "runs")?;
     }
     if let Some(most) = file.max_batch_bytes {
-        rules.max_batch_bytes = number(&most, 1, i64::MAX, "bytes of a batch")?.cast_unsigned();
+        rules.max_batch_bytes = number(&most, 1, i64::MAX, "bytes per batch")?.cast_unsigned();
     }
     if let Some(most) = file.max_tables {
         rules.max_tables = cap(&most, 1, "event tables")?;
@@ -176,7 +176,7 @@ fn compile(file: File) -> std::result::Result<Rules, Wrong> {
         if rules.types.insert(type_name.clone(), of_type).is_some() {
             return Err(wrong(
                 name.span(),
-                format!("identifier type \"{type_name}\" stands here twice, in different case"),
+                format!("identifier type \"{type_name}\" is defined twice, in different case"),
                 "keep one of the two; types are compared in lower case",
             ));
         }
@@ -192,7 +192,7 @@ fn compile(file: File) -> std::result::Result<Rules, Wrong> {
         .collect();
     let selection = |include, exclude| {
         let (include, exclude) = (globs(include), globs(exclude));
-        // What selects everything needs no asking.
+        // A selection of everything is dropped, so that no name has to be matched.
         let everything = |globs: &Globs| globs.written == ["*"];
         Selection {
             include: include.filter(|globs| !everything(globs)),
@@ -210,8 +210,8 @@ fn type_rules(name: &Spanned<String>, entry: &TypeEntry) -> std::result::Result<
     if type_name.is_empty() || type_name == "group_id" {
         return Err(wrong(
             name.span(),
-            format!("\"{key}\" identifies no profile"),
-            "an account's id never does; take the type out",
+            format!("\"{key}\" does not identify a profile"),
+            "remove the type; an account's id never identifies a profile",
         ));
     }
     let mut rules = TypeRules::default_for(&type_name);
@@ -234,8 +234,8 @@ fn type_rules(name: &Spanned<String>, entry: &TypeEntry) -> std::result::Result<
         if known && *custom.get_ref() {
             return Err(wrong(
                 custom.span(),
-                format!("\"{type_name}\" has places of its own, it cannot be custom"),
-                "take the line out; `properties = true` makes `properties` a place of it too",
+                format!("\"{type_name}\" is a built-in type and cannot be custom"),
+                "remove the line; set `properties = true` to search `properties` too",
             ));
         }
         rules.custom = *custom.get_ref();
@@ -243,7 +243,8 @@ fn type_rules(name: &Spanned<String>, entry: &TypeEntry) -> std::result::Result<
     Ok((type_name, rules))
 }
 
-/// The explicit ranks, each once. A type that the config does not know may still come by `externalIds`.
+/// Returns the explicit order of types, in lower case. It may list types without an entry in the config, since events can
+/// bring any type in `externalIds`.
 fn order(entries: &[Spanned<String>]) -> std::result::Result<Vec<String>, Wrong> {
     let mut order: Vec<String> = Vec::new();
     for entry in entries {
@@ -252,15 +253,15 @@ fn order(entries: &[Spanned<String>]) -> std::result::Result<Vec<String>, Wrong>
         if order.contains(&name) {
             return Err(wrong(
                 entry.span(),
-                format!("rank of \"{written}\" is never reached: it stands above already"),
-                "take the second one out",
+                format!("\"{written}\" is listed twice in `order`"),
+                "remove the second one",
             ));
         }
         if name.is_empty() || name == "group_id" {
             return Err(wrong(
                 entry.span(),
-                format!("rank of \"{written}\" is never reached: it identifies no profile"),
-                "take it out",
+                format!("\"{written}\" in `order` does not identify a profile"),
+                "remove it",
             ));
         }
         order.push(name);
@@ -275,8 +276,8 @@ fn drop_rule(entry: Spanned<Drop>) -> std::result::Result<DropRule, Wrong> {
         if list.as_ref().is_some_and(Vec::is_empty) {
             return Err(wrong(
                 place,
-                format!("`{key} = []` of this `[[drop]]` rule matches no event"),
-                "name at least one, or take the line out",
+                format!("`{key} = []` in this `[[drop]]` rule matches no event"),
+                "list at least one value, or remove the line",
             ));
         }
     }
@@ -286,7 +287,7 @@ fn drop_rule(entry: Spanned<Drop>) -> std::result::Result<DropRule, Wrong> {
                 Some(near) => format!("did you mean \"{near}\"?"),
                 None => "the calls are identify, track, page, screen, group and alias".to_owned(),
             };
-            return Err(wrong(call.span(), format!("\"{}\" is no call", call.get_ref()), hint));
+            return Err(wrong(call.span(), format!("\"{}\" is not a call", call.get_ref()), hint));
         }
     }
     let rule =
@@ -295,7 +296,7 @@ fn drop_rule(entry: Spanned<Drop>) -> std::result::Result<DropRule, Wrong> {
         return Err(wrong(
             place,
             "a `[[drop]]` rule without conditions would drop every event",
-            "give it `type`, `event` or `source`, or take it out",
+            "add `type`, `event` or `source`, or remove the rule",
         ));
     }
     let all_calls =
@@ -303,15 +304,15 @@ fn drop_rule(entry: Spanned<Drop>) -> std::result::Result<DropRule, Wrong> {
     if all_calls && rule.events.is_none() && rule.sources.is_none() {
         return Err(wrong(
             place,
-            "this `[[drop]]` rule names every call, so that it would drop every event",
-            "name some calls only, or add `event` or `source`",
+            "this `[[drop]]` rule matches every call, so it would drop every event",
+            "list fewer calls, or add `event` or `source`",
         ));
     }
     if rule.events.is_some() && rule.calls.as_ref().is_some_and(|globs| !globs.is_match(Call::Track.name())) {
         return Err(wrong(
             place,
             "this `[[drop]]` rule matches no event: only track calls have an `event`",
-            "add \"track\" to its `type`, or take its `event` out",
+            "add \"track\" to its `type`, or remove its `event`",
         ));
     }
     Ok(rule)
@@ -325,7 +326,7 @@ fn blocked(exact: &[Spanned<String>], patterns: &[Spanned<String>]) -> std::resu
             wrong(
                 pattern.span(),
                 format!("the pattern `{}` does not compile: {reason}", pattern.get_ref()),
-                "patterns are regular expressions; write a fixed value under `blocked` instead",
+                "write a regular expression, or list a fixed value under `blocked`",
             )
         })
     });
@@ -346,12 +347,12 @@ fn number(value: &Spanned<i64>, least: i64, most: i64, what: &str) -> std::resul
     }
     Err(wrong(
         value.span(),
-        format!("{number} {what} are impossible"),
+        format!("{number} {what} are not allowed"),
         format!("give a number from {least} to {most}"),
     ))
 }
 
-/// A number of rejects, or per cent as text.
+/// Parses an integer as a number of rejects, or a string as a percentage.
 fn max_rejects(value: &Spanned<toml::Value>) -> std::result::Result<MaxRejects, Wrong> {
     let most = match value.get_ref() {
         toml::Value::Integer(most) => most.to_string().parse(),
@@ -368,12 +369,12 @@ fn cap(value: &Spanned<i64>, least: i64, what: &str) -> std::result::Result<u32,
     Ok(u32::try_from(number).unwrap_or(u32::MAX))
 }
 
-/// A hint for an error of the TOML reader.
+/// Returns a hint for an error of the TOML parser.
 fn hint_for(message: &str, at: &str) -> String {
     let expected: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
-    // An unquoted dot makes a table in a table.
+    // An unquoted dot in a type's name creates a nested table.
     if let ["id" | "idfa" | "push_token", "limit", ..] = *expected {
-        return "types with a dot are written in quotes: `[identity.types.\"android.id\"]`".to_owned();
+        return "quote types with a dot: `[identity.types.\"android.id\"]`".to_owned();
     }
     if message.starts_with("unknown field") || message.starts_with("unknown variant") {
         let given = expected.first().copied().unwrap_or(at);
@@ -384,17 +385,17 @@ fn hint_for(message: &str, at: &str) -> String {
     let wrong_type = message.strip_prefix("invalid type: ").and_then(|types| types.split_once(", expected "));
     let hint = match wrong_type {
         Some(("map", "a sequence")) => {
-            "such a table may stand several times: write it in two brackets, `[[drop]]`"
+            "write this table in two brackets, since it may be repeated: `[[drop]]`"
         }
         Some((_, "a sequence")) => "write a list, such as `[\"one\", \"other\"]`",
         Some((_, "i64")) => "write a whole number, without quotes",
         Some((_, "a boolean")) => "write `true` or `false`, without quotes",
-        _ => "`profiles-sync ingest --print-config` prints a config with every key and its default",
+        _ => "run `profiles-sync ingest --print-config` to see every key and its default",
     };
     hint.to_owned()
 }
 
-/// The candidate that a typing slip could have come from.
+/// Returns the candidate that `given` may be a misspelling of.
 pub(crate) fn nearest<'a>(given: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let distance = |candidate: &&str| edit_distance(&given.to_lowercase(), candidate);
     candidates.min_by_key(distance).filter(|candidate| distance(candidate) <= 1 + given.len() / 4)

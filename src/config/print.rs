@@ -1,4 +1,4 @@
-//! Rules as a config file: every key with its value, explained, so that it can be edited and read back.
+//! Prints rules as a config file: every key with its value and an explanation.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::{
     identity::types::KNOWN_TYPES,
 };
 
-/// Writes rules as a config with comments, which reads back as the same rules.
+/// Returns rules as a config with comments. Parsing it gives the same rules.
 #[must_use]
 pub fn print(rules: &Rules) -> String {
     let mut out = String::from(HEAD);
@@ -21,43 +21,43 @@ pub fn print(rules: &Rules) -> String {
         "\"ksuid\" (derived from the founding event) or \"sequential\" (profile_1, profile_2: for examples).",
         &format!("segment_ids = \"{style}\""),
     );
-    // Tables that are not packed are as they always were, and so is their config.
+    // Omitted for uncompressed spaces, so that their config keeps the text it had before compression existed.
     if let Some(Compression::Zstd) = rules.compress {
         push(
             &mut out,
-            "\"zstd\" (tables stand as TABLE.ndjson.zst) or \"none\". A space stays with what its first run was given.",
+            "\"zstd\" (tables are stored as TABLE.ndjson.zst) or \"none\". A space keeps the compression of its first run.",
             "compress = \"zstd\"",
         );
     }
     push(
         &mut out,
-        "Events of one messageId that arrive at most so many days apart are one event.",
+        "Events with the same messageId that arrive at most this many days apart are one event.",
         &format!("dedupe_window_days = {}", rules.dedupe_window / DAY),
     );
     push(
         &mut out,
-        "manifest.json records the space after each of this many runs, and after the last run of each month before them.",
+        "manifest.json records the space after each of the last runs, up to this many, and after each earlier month's last run.",
         &format!("keep_runs = {}", rules.keep_runs),
     );
     push(
         &mut out,
-        "A batch whose items make more bytes, each with what it takes from the envelope, is rejected.",
+        "A batch is rejected if its items, each with what it takes from the envelope, are more bytes than this in total.",
         &format!("max_batch_bytes = {}", rules.max_batch_bytes),
     );
     push(
         &mut out,
-        "At most this many tables of event names in the space. Beyond it an event has its row in `tracks` only.",
+        "At most this many event tables in the space. Events beyond the limit have a row in `tracks` only.",
         &format!("max_tables = {}", rules.max_tables),
     );
     push(
         &mut out,
-        "At most this many trait names on one profile, removed ones too. Beyond it new names are left out.",
+        "At most this many trait names on one profile, including removed traits. New names beyond the limit are dropped.",
         &format!("max_traits = {}", rules.max_traits),
     );
     push(
         &mut out,
-        "A run fails if it rejects more than this many lines, or more than this many per cent of all events and rejects.\n\
-         # If it is not set: \"5%\", and never for 100 rejects or fewer.",
+        "A run fails if it rejects more than this many lines, or more than this percentage of all events and rejects.\n\
+         # If unset: \"5%\", and a run with at most 100 rejects never fails.",
         &match rules.max_rejects {
             Some(MaxRejects::Lines(most)) => format!("max_rejects = {most}"),
             Some(most) => format!("max_rejects = \"{most}\""),
@@ -73,8 +73,8 @@ fn push_identity(out: &mut String, rules: &Rules) {
     out.push_str("\n[identity]\n");
     push(
         out,
-        "Ranks, highest first. Behind them come user_id and email where they are not named, then the rest by alphabet.\n\
-         # When an event would break a rule, its lowest-ranked identifier is taken off first.",
+        "Types by rank, highest first. Then come user_id and email, if not listed, then all other types alphabetically.\n\
+         # If an event would break a rule, its lowest-ranked identifier is demoted first.",
         &format!("order = {}", list(&rules.order)),
     );
     let suggested = suggested_blocks();
@@ -84,33 +84,37 @@ fn push_identity(out: &mut String, rules: &Rules) {
         rules.blocked.exact.starts_with(&suggested.exact) && patterns.starts_with(&suggested_patterns);
     push(
         out,
-        "Block, for all types, the values -1, null, anonymous, undefined, NaN and [object Object] in any case, and values of\n\
-         # zeros and dashes only, or of white space only.",
+        "Blocks for all types: the values -1, null, anonymous, undefined, NaN and [object Object] in any case, and values that\n\
+         # consist of zeros and dashes only or of white space only.",
         &format!("suggested_blocks = {has_suggested}"),
     );
     let (skip_exact, skip_patterns) =
         if has_suggested { (suggested.exact.len(), suggested_patterns.len()) } else { (0, 0) };
     push(
         out,
-        "Values that identify nobody, for all types, compared without case.",
+        "Values blocked for all types, compared case-insensitively.",
         &format!("blocked = {}", list(&rules.blocked.exact[skip_exact..])),
     );
     push(
         out,
-        "The same as regular expressions, searched anywhere in the value unless anchored.",
+        "Regular expressions that block values of all types. They match anywhere in the value unless anchored.",
         &format!("blocked_patterns = {}", list(&patterns[skip_patterns..])),
     );
-    push(out, "At most so many profiles are merged into one.", &format!("max_merges = {}", rules.merge_cap));
     push(
         out,
-        "At most so many identifiers stand on one profile.",
+        "At most this many profiles are merged into one.",
+        &format!("max_merges = {}", rules.merge_cap),
+    );
+    push(
+        out,
+        "At most this many identifiers on one profile.",
         &format!("max_identifiers = {}", rules.mapping_cap),
     );
     out.push_str(
-        "\n# Per identifier type: at most `limit` values on one profile, added within `window` before the event (ever, daily,\n\
-         # weekly, monthly, annually); blocked values; normalize = none, lowercase, trim or both; properties = true looks for it\n\
-         # in `properties` too. A type not listed has limit 5, ever. A type of your own is custom: it is found by its name in\n\
-         # traits, context.traits and properties, and in context.externalIds; custom = false leaves only the last.\n",
+        "\n# For each identifier type: a profile holds at most `limit` values added in the `window` (ever, daily, weekly, monthly,\n\
+         # annually) before the event; blocked values; normalize (none, lowercase, trim, both); properties = true searches\n\
+         # `properties` too. Types not listed have limit 5 (user_id: 1), ever. Your own types are custom: they are found by name in\n\
+         # traits, context.traits and properties, and in context.externalIds. With custom = false, only in context.externalIds.\n",
     );
     let mut types: BTreeMap<String, TypeRules> =
         KNOWN_TYPES.iter().map(|name| ((*name).to_owned(), TypeRules::default_for(name))).collect();
@@ -121,7 +125,7 @@ fn push_identity(out: &mut String, rules: &Rules) {
 }
 
 const HEAD: &str =
-    "# The rules of a profiles-sync space. Every key is optional; what stands here is in force.\n\n";
+    "# The rules of a profiles-sync space. Every key is optional; the values below are in force.\n\n";
 
 fn push(out: &mut String, comment: &str, line: &str) {
     out.push_str("# ");
@@ -159,8 +163,8 @@ fn push_type(out: &mut String, name: &str, of_type: &TypeRules) {
 
 fn push_lists(out: &mut String, rules: &Rules) {
     out.push_str(
-        "\n# Selective sync. Tables are event tables and views by name, columns are TABLE.COLUMN; `*` matches any characters. What is\n\
-         # included and not excluded is written. The three raw profile tables are always written: they are the truth.\n[sync]\n",
+        "\n# Selective sync. Tables are event tables and views by name; columns are TABLE.COLUMN; `*` matches any characters. Whatever\n\
+         # is included and not excluded is written. The raw profile tables are always written whole: the views are built from them.\n[sync]\n",
     );
     for (key, globs) in [
         ("tables", &rules.tables.include),
@@ -184,8 +188,8 @@ fn push_lists(out: &mut String, rules: &Rules) {
         }
     }
     out.push_str(
-        "\n# Events that never reach resolution: [[drop]] with lists for type, event (a track event's name) and source; all that are\n\
-         # given must match. `*` matches any characters, nothing else is special.\n",
+        "\n# Events that are dropped before resolution: [[drop]] with lists for type, event (a track event's name) and source. All\n\
+         # lists given must match. `*` matches any characters; nothing else is special.\n",
     );
     for rule in &rules.drop {
         out.push_str("[[drop]]\n");
@@ -211,7 +215,7 @@ fn quoted(key: &str) -> String {
     if bare { key.to_owned() } else { written(key) }
 }
 
-/// A text on one line, which a key has to be.
+/// Writes a TOML string on one line, as a key requires.
 fn written(text: &str) -> String {
     if !text.contains(char::is_control) {
         return toml::Value::from(text).to_string();

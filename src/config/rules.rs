@@ -1,4 +1,4 @@
-//! The rules of identity resolution and of what is written, with their documented defaults.
+//! The rules of identity resolution and of the output, with their documented defaults.
 
 use std::collections::BTreeMap;
 
@@ -6,11 +6,11 @@ use regex::Regex;
 
 use crate::{event::reject::MaxRejects, glob::Globs, time::timestamp::Millis};
 
-/// How far back a limit looks.
+/// The period before an event over which a limit counts values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Window {
-    /// All values ever added.
+    /// No limit in time.
     Ever,
     /// The last day.
     Daily,
@@ -23,7 +23,7 @@ pub enum Window {
 }
 
 impl Window {
-    /// Its length; `None` for ever.
+    /// Returns its length in milliseconds; `None` for [`Window::Ever`].
     #[must_use]
     pub fn millis(self) -> Option<Millis> {
         let days = match self {
@@ -36,7 +36,7 @@ impl Window {
         Some(days * 86_400_000)
     }
 
-    /// Its name in the config.
+    /// Returns its name in the config.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -49,52 +49,52 @@ impl Window {
     }
 }
 
-/// At most so many values of a type, added within the window.
+/// A limit on the values of one type that a profile holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limit {
-    /// So many values.
+    /// At most this many values.
     pub values: u32,
-    /// Within this time before the event.
+    /// Only values added within this time before the event count.
     pub window: Window,
 }
 
-/// What is done to a value before anything looks at it.
+/// How a value is changed before anything else looks at it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Normalize {
-    /// Upper case becomes lower case.
+    /// Converts it to lower case.
     pub lowercase: bool,
-    /// White space at both ends goes.
+    /// Removes white space at both ends.
     pub trim: bool,
 }
 
-/// Values that identify nobody.
+/// Values that do not identify anybody.
 #[derive(Debug, Clone, Default)]
 pub struct Blocked {
-    /// As the config writes them; compared without case.
+    /// Exact values as written in the config; compared case-insensitively.
     pub exact: Vec<String>,
-    /// Searched anywhere in the value unless anchored.
+    /// Patterns that match anywhere in the value unless anchored.
     pub patterns: Vec<Regex>,
 }
 
-/// What the config says of one identifier type.
+/// The rules of one identifier type.
 #[derive(Debug, Clone)]
 pub struct TypeRules {
-    /// How many values of it a profile may gather.
+    /// How many of its values a profile may hold.
     pub limit: Limit,
-    /// Values of this type that identify nobody, beside those blocked for all types.
+    /// Its blocked values, in addition to those blocked for all types.
     pub blocked: Blocked,
-    /// What is done to its values first.
+    /// How its values are normalized.
     pub normalize: Normalize,
-    /// Whether `properties` is a place of it too.
+    /// Whether it is also searched for in `properties`.
     pub properties: bool,
-    /// Whether it is found by its name in `traits`, `context.traits` and `properties`.
+    /// Whether it is searched for by name in `traits`, `context.traits` and `properties`.
     pub custom: bool,
-    /// Its name as the config writes it; the type is that in lower case.
+    /// Its name as written in the config. The name of the type is this in lower case.
     pub key: String,
 }
 
 impl TypeRules {
-    /// The rules of a type that the config does not mention.
+    /// Returns the rules of a type without an entry in the config.
     #[must_use]
     pub fn default_for(name: &str) -> Self {
         let values = if name == "user_id" { 1 } else { 5 };
@@ -109,18 +109,18 @@ impl TypeRules {
     }
 }
 
-/// Events that match all that is given never reach resolution.
+/// Drops the events that match all of its conditions before they are resolved.
 #[derive(Debug, Clone)]
 pub struct DropRule {
-    /// Globs on the call: `track`.
+    /// Globs on the call, such as `track`.
     pub calls: Option<Globs>,
-    /// Globs on the track event's name.
+    /// Globs on a track event's name.
     pub events: Option<Globs>,
     /// Globs on the source id.
     pub sources: Option<Globs>,
 }
 
-/// What the config knows of a source.
+/// The config's entry for a source.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Source {
     /// `triggering_event_source_name`
@@ -129,23 +129,23 @@ pub struct Source {
     pub slug: Option<String>,
 }
 
-/// Which of the tables, or columns `TABLE.COLUMN`, are written.
+/// Selects the tables, or columns as `TABLE.COLUMN`, that are written.
 #[derive(Debug, Clone, Default)]
 pub struct Selection {
-    /// Only these; all where absent.
+    /// Only these are written; `None` selects all.
     pub include: Option<Globs>,
-    /// Of those, not these.
+    /// These are not written even if included.
     pub exclude: Option<Globs>,
 }
 
 impl Selection {
-    /// Whether everything is selected.
+    /// Returns whether everything is selected.
     #[must_use]
     pub fn all(&self) -> bool {
         self.include.is_none() && self.exclude.is_none()
     }
 
-    /// Whether this name is selected.
+    /// Returns whether the name is selected.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
         self.include.as_ref().is_none_or(|globs| globs.is_match(name))
@@ -153,18 +153,18 @@ impl Selection {
     }
 }
 
-/// How segment ids are made.
+/// How segment ids are generated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SegmentIdStyle {
-    /// `use_` and a KSUID of the founding event.
+    /// `use_` and a KSUID derived from the founding event.
     Ksuid,
-    /// `profile_1`, `profile_2`: for examples and tests.
+    /// `profile_1`, `profile_2` and so on, for examples and tests.
     Sequential,
 }
 
 impl SegmentIdStyle {
-    /// Its name in the config.
+    /// Returns its name in the config.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -178,7 +178,7 @@ impl SegmentIdStyle {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Compression {
-    /// As they are.
+    /// Uncompressed.
     #[default]
     None,
     /// As zstd frames.
@@ -186,13 +186,13 @@ pub enum Compression {
 }
 
 impl Compression {
-    /// Whether tables are stored as they are.
+    /// Returns whether tables are uncompressed.
     #[must_use]
     pub fn is_none(&self) -> bool {
         *self == Self::None
     }
 
-    /// The word for it.
+    /// Returns its name in the config.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -202,50 +202,51 @@ impl Compression {
     }
 }
 
-/// Everything that can be set.
+/// Everything that the config can set.
 #[derive(Debug, Clone)]
 pub struct Rules {
-    /// What the config says of types, by name.
+    /// The types with an entry in the config, by name.
     pub types: BTreeMap<String, TypeRules>,
     /// The explicit order of types, highest rank first.
     pub order: Vec<String>,
-    /// Blocked for all types, the suggested ones included where they are on.
+    /// Values blocked for all types, including the suggested ones unless they are switched off.
     pub blocked: Blocked,
-    /// At most so many profiles merged into one.
+    /// At most this many profiles are merged into one.
     pub merge_cap: u32,
-    /// At most so many identifiers on one profile.
+    /// At most this many identifiers on one profile.
     pub mapping_cap: u32,
-    /// An envelope whose items make more bytes, each with what it takes from the envelope, is rejected.
+    /// A batch is rejected if its items, each with what it takes from the envelope, are more bytes than this in total.
     pub max_batch_bytes: u64,
-    /// At most this many tables of event names in the space.
+    /// At most this many event tables in the space.
     pub max_tables: u32,
-    /// At most this many trait names on one profile, removed ones too.
+    /// At most this many trait names on one profile, including removed traits.
     pub max_traits: u32,
-    /// Two events of one `messageId` this far apart or less are one.
+    /// Two events with the same `messageId` that arrive at most this far apart are one event.
     pub dedupe_window: Millis,
-    /// Events that never reach resolution.
+    /// Rules for dropping events before they are resolved.
     pub drop: Vec<DropRule>,
-    /// Names of sources by id.
+    /// Names of sources, by id.
     pub sources: BTreeMap<String, Source>,
-    /// Which tables and views are written.
+    /// Which event tables and views are written.
     pub tables: Selection,
     /// Which of their columns are written, as `TABLE.COLUMN`.
     pub columns: Selection,
-    /// How segment ids are made.
+    /// How segment ids are generated.
     pub segment_ids: SegmentIdStyle,
-    /// How many rejects a run may have; by default 5 %, and never too many up to 100.
+    /// How many rejects a run may have. `None` allows 5 %, and always up to 100.
     pub max_rejects: Option<MaxRejects>,
-    /// How a new space stores its tables, and how one that is there is to; where nothing is said, as it does.
+    /// How a new space stores its tables, and what an existing space must use. `None` accepts whatever an existing
+    /// space uses.
     pub compress: Option<Compression>,
     /// The manifest records the space after each of the last runs, up to this many.
     pub keep_runs: u32,
 }
 
-/// Blocked for all types unless the config switches them off: exact values.
+/// Exact values blocked for all types unless the config switches them off.
 pub const SUGGESTED_EXACT: [&str; 6] = ["-1", "null", "anonymous", "undefined", "NaN", "[object Object]"];
-/// Blocked for all types unless the config switches them off: values of dashes and zeros only.
+/// Pattern of values of dashes and zeros only, blocked for all types unless the config switches it off.
 pub const ZEROS: &str = "^[0-]*$";
-/// Blocked for all types unless the config switches them off: values of white space only.
+/// Pattern of values of white space only, blocked for all types unless the config switches it off.
 pub const BLANKS: &str = r"^\s+$";
 
 impl Default for Rules {
@@ -273,24 +274,24 @@ impl Default for Rules {
 }
 
 impl Rules {
-    /// The limit of a type, by name.
+    /// Returns the limit of a type.
     #[must_use]
     pub fn limit_of(&self, name: &str) -> Limit {
         self.types.get(name).map_or_else(|| TypeRules::default_for(name).limit, |of_type| of_type.limit)
     }
 
-    /// The rules of a type, by name.
+    /// Returns the rules of a type.
     #[must_use]
     pub fn of_type(&self, name: &str) -> TypeRules {
         self.types.get(name).cloned().unwrap_or_else(|| TypeRules::default_for(name))
     }
 }
 
-/// The values that are blocked for all types by default.
+/// Returns the values blocked for all types by default.
 #[must_use]
 pub fn suggested_blocks() -> Blocked {
     Blocked {
         exact: SUGGESTED_EXACT.map(str::to_owned).into(),
-        patterns: [ZEROS, BLANKS].map(|pattern| Regex::new(pattern).expect("a literal pattern")).into(),
+        patterns: [ZEROS, BLANKS].map(|pattern| Regex::new(pattern).expect("the pattern is valid")).into(),
     }
 }

@@ -1,4 +1,4 @@
-//! Selective sync: which tables are written, and which of their columns.
+//! Selective sync: which tables and which of their columns are written.
 
 use std::ops::Range;
 
@@ -8,10 +8,10 @@ use crate::{
     json::{Document, Tape},
 };
 
-/// Columns that are ever new must not fill the memory.
+/// Bounds the cache of column names: names that never repeat must not fill the memory.
 const MAX_COLUMNS: usize = 1 << 14;
 
-/// Takes columns out of the rows of one table.
+/// Removes columns from the rows of one table.
 #[derive(Debug)]
 pub struct ColumnFilter {
     /// Whether the table is written at all.
@@ -25,13 +25,13 @@ pub struct ColumnFilter {
 }
 
 impl ColumnFilter {
-    /// The filter of a table.
+    /// Creates the filter of a table.
     #[must_use]
     pub fn new(table: &str, rules: &Rules) -> Self {
         Self::keeping(&[], table, rules)
     }
 
-    /// The same, with columns that are written whatever is selected.
+    /// Creates the filter of a table that keeps the columns in `always` whatever is selected.
     #[must_use]
     pub fn keeping(always: &'static [&'static str], table: &str, rules: &Rules) -> Self {
         Self {
@@ -45,7 +45,7 @@ impl ColumnFilter {
         }
     }
 
-    /// Takes the columns that are not selected out of the rows that begin at `start`.
+    /// Removes the columns that are not selected from the rows that start at offset `start`.
     pub fn apply(&mut self, rows: &mut Vec<u8>, start: usize) {
         if self.columns.is_none() {
             return;
@@ -62,7 +62,7 @@ impl ColumnFilter {
 
     fn push_selected(&mut self, out: &mut Vec<u8>, row: &[u8]) {
         if self.tape.read(row).is_err() {
-            debug_assert!(false, "a row of ours is JSON");
+            debug_assert!(false, "rendered rows are valid JSON");
             return;
         }
         let doc = Document { text: row, tokens: &self.tape.tokens };
@@ -94,7 +94,7 @@ impl ColumnFilter {
     }
 }
 
-/// The bytes of a member of a compact object, from the quote of its key to the end of its value.
+/// Returns the byte range of a member of a compact object, from the quote of its key to the end of its value.
 fn member(doc: Document<'_>, key: u32, value: u32) -> Range<usize> {
     use crate::json::Kind::{Escaped, Plain};
     let quote = usize::from(matches!(doc.kind(value), Plain | Escaped));

@@ -15,15 +15,14 @@ fn refusal(text: &str) -> String {
     format!("{error}\n{}", error.hint_text().expect("a way out"))
 }
 
-const SEE_PRINTED: &str =
-    "`profiles-sync ingest --print-config` prints a config with every key and its default";
+const SEE_PRINTED: &str = "run `profiles-sync ingest --print-config` to see every key and its default";
 
 /// Configs that make no sense; what is said, from the line on; and the hint.
 const REFUSALS: [(&str, &str, &str); 36] = [
     (
         "[drop]\nevent = [\"x\"]",
         "1: invalid type: map, expected a sequence",
-        "such a table may stand several times: write it in two brackets, `[[drop]]`",
+        "write this table in two brackets, since it may be repeated: `[[drop]]`",
     ),
     (
         "[sync]\ntables = \"pages\"",
@@ -51,7 +50,7 @@ const REFUSALS: [(&str, &str, &str); 36] = [
     (
         "[identity.types.ios.push_token]\nlimit = 2",
         "1: unknown field `push_token`",
-        "types with a dot are written in quotes: `[identity.types.\"android.id\"]`",
+        "quote types with a dot: `[identity.types.\"android.id\"]`",
     ),
     ("[[drop]]\nevents = [\"x\"]", "2: unknown field `events`", "did you mean `event`?"),
     ("[sources.s1]\nlabel = \"x\"", "2: unknown field `label`", SEE_PRINTED),
@@ -59,98 +58,98 @@ const REFUSALS: [(&str, &str, &str); 36] = [
     ("segment_ids = \"random\"", "1: unknown variant `random`", SEE_PRINTED),
     ("[identity\n", "1: ", SEE_PRINTED),
     ("[identity.types.email]\nlimit = 1\nlimit = 2", "3: duplicate key", SEE_PRINTED),
-    ("dedupe_window_days = -1", "1: -1 days are impossible", "give a number from 0 to 36500"),
+    ("dedupe_window_days = -1", "1: -1 days are not allowed", "give a number from 0 to 36500"),
     (
         "max_batch_bytes = 0",
-        "1: 0 bytes of a batch are impossible",
+        "1: 0 bytes per batch are not allowed",
         "give a number from 1 to 9223372036854775807",
     ),
-    ("max_tables = 0", "1: 0 event tables are impossible", "give a number from 1 to 4294967295"),
-    ("max_traits = 0", "1: 0 traits are impossible", "give a number from 1 to 4294967295"),
+    ("max_tables = 0", "1: 0 event tables are not allowed", "give a number from 1 to 4294967295"),
+    ("max_traits = 0", "1: 0 traits are not allowed", "give a number from 1 to 4294967295"),
     (
         "[identity]\nmax_merges = -1",
-        "2: -1 merged profiles are impossible",
+        "2: -1 merged profiles are not allowed",
         "give a number from 0 to 4294967295",
     ),
     (
         "[identity]\nmax_identifiers = 0",
-        "2: 0 identifiers are impossible",
+        "2: 0 identifiers are not allowed",
         "give a number from 1 to 4294967295",
     ),
     (
         "[identity.types.email]\n\nlimit = 5000000000",
-        "3: 5000000000 values are impossible",
+        "3: 5000000000 values are not allowed",
         "give a number from 0 to 4294967295",
     ),
     (
         "[identity]\norder = [\n  \"email\",\n  \"Group_ID\",\n]",
-        "4: rank of \"Group_ID\" is never reached: it identifies no profile",
-        "take it out",
+        "4: \"Group_ID\" in `order` does not identify a profile",
+        "remove it",
     ),
     (
         "[identity]\norder = [\"EMAIL\", \"email\"]",
-        "2: rank of \"email\" is never reached: it stands above already",
-        "take the second one out",
+        "2: \"email\" is listed twice in `order`",
+        "remove the second one",
     ),
     (
         "[identity]\norder = [\"email\", \"user_id\", \"email\"]",
-        "2: rank of \"email\" is never reached: it stands above already",
-        "take the second one out",
+        "2: \"email\" is listed twice in `order`",
+        "remove the second one",
     ),
     (
         "[identity.types.Email]\n[identity.types.email]",
-        "2: identifier type \"email\" stands here twice, in different case",
+        "2: identifier type \"email\" is defined twice, in different case",
         "keep one of the two; types are compared in lower case",
     ),
     (
         "[identity.types.group_id]",
-        "1: \"group_id\" identifies no profile",
-        "an account's id never does; take the type out",
+        "1: \"group_id\" does not identify a profile",
+        "remove the type; an account's id never identifies a profile",
     ),
     (
         "[identity.types.email]\ncustom = true",
-        "2: \"email\" has places of its own, it cannot be custom",
-        "take the line out; `properties = true` makes `properties` a place of it too",
+        "2: \"email\" is a built-in type and cannot be custom",
+        "remove the line; set `properties = true` to search `properties` too",
     ),
     (
         "[identity]\nblocked_patterns = [\"ok\",\n\"(\"]",
         "3: the pattern `(` does not compile: unclosed group",
-        "patterns are regular expressions; write a fixed value under `blocked` instead",
+        "write a regular expression, or list a fixed value under `blocked`",
     ),
     (
         "[identity.types.email]\nblocked_patterns = [\"a{,}{\"]",
         "2: the pattern `a{,}{` does not compile: ",
-        "patterns are regular expressions; write a fixed value under `blocked` instead",
+        "write a regular expression, or list a fixed value under `blocked`",
     ),
     (
         "[[drop]]\ntype = [\"track\"]\n[[drop]]\ntype = [\"trakc\"]",
-        "4: \"trakc\" is no call",
+        "4: \"trakc\" is not a call",
         "did you mean \"track\"?",
     ),
     (
         "[[drop]]\ntype = [\"Click*\"]",
-        "2: \"Click*\" is no call",
+        "2: \"Click*\" is not a call",
         "the calls are identify, track, page, screen, group and alias",
     ),
     (
         "[identity]\n\n[[drop]]\nevent = [\"x\"]\n\n[[drop]]\n\n[sync]\n",
         "6: a `[[drop]]` rule without conditions would drop every event",
-        "give it `type`, `event` or `source`, or take it out",
+        "add `type`, `event` or `source`, or remove the rule",
     ),
     (
         "[[drop]]\ntype = [\"identify\", \"*r*\", \"*a*\"]",
-        "1: this `[[drop]]` rule names every call, so that it would drop every event",
-        "name some calls only, or add `event` or `source`",
+        "1: this `[[drop]]` rule matches every call, so it would drop every event",
+        "list fewer calls, or add `event` or `source`",
     ),
     (
         "[identity]\n\n[[drop]]\ntype = [\"page\", \"s*\"]\nevent = [\"Order *\"]",
         "3: this `[[drop]]` rule matches no event: only track calls have an `event`",
-        "add \"track\" to its `type`, or take its `event` out",
+        "add \"track\" to its `type`, or remove its `event`",
     ),
     (
         "[[drop]]\nsource = [\"s1\"]\nevent = []",
-        "1: `event = []` of this `[[drop]]` rule matches no event",
-        "name at least one, or take the line out",
+        "1: `event = []` in this `[[drop]]` rule matches no event",
+        "list at least one value, or remove the line",
     ),
 ];
 
