@@ -1,10 +1,10 @@
-//! Short pieces of text, copied and compared without a call.
+//! Copies and compares short texts without function calls.
 //!
-//! A row of an event table is put together from a hundred pieces of a dozen bytes each. Handing each to the copying
-//! routine of the C library costs more than the copying: here a fixed number of bytes is copied, which takes an
-//! instruction or two, and what was too much is cut off again.
+//! A row of an event table is assembled from a hundred pieces of about a dozen bytes. Calling `memcpy` for each costs
+//! more than the copying itself. Instead, a fixed number of bytes is copied, which takes an instruction or two, and the
+//! excess is truncated.
 
-/// As many bytes as are copied at one go.
+/// Number of bytes that are copied at once.
 const CHUNK: usize = 32;
 
 /// Appends `text[start..end]`.
@@ -21,7 +21,7 @@ pub fn push_piece(out: &mut Vec<u8>, text: &[u8], start: usize, end: usize) {
     }
 }
 
-/// Whether two short texts are the same.
+/// Returns whether two short texts are equal.
 #[inline]
 #[must_use]
 pub fn same(a: &[u8], b: &[u8]) -> bool {
@@ -39,22 +39,22 @@ pub fn same(a: &[u8], b: &[u8]) -> bool {
         at += 8;
     }
     if 8 <= a.len() {
-        // The last eight bytes, some of them for the second time.
+        // The last eight bytes, which may overlap those already compared.
         return word(a, a.len() - 8) == word(b, b.len() - 8);
     }
     a.iter().zip(b).all(|(a, b)| a == b)
 }
 
-/// A text that is appended often.
+/// A text that is appended many times.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Label {
-    /// The text, with zeros behind it up to a whole number of chunks.
+    /// The text, padded with zeros to a whole number of chunks.
     padded: Box<[u8]>,
     length: usize,
 }
 
 impl Label {
-    /// Of this text.
+    /// Creates a label from a text.
     #[must_use]
     pub fn new(text: &[u8]) -> Self {
         let mut padded = text.to_vec();
@@ -62,7 +62,7 @@ impl Label {
         Self { padded: padded.into(), length: text.len() }
     }
 
-    /// The text.
+    /// Returns the text.
     #[must_use]
     pub fn text(&self) -> &[u8] {
         &self.padded[..self.length]

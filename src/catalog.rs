@@ -1,31 +1,31 @@
-//! Every table of a space: its name, its kind, the key that tells its rows apart, and what it holds.
+//! The tables of a space: the name, kind, key and content of each.
 //!
-//! Every other list of tables derives from this one. The tables named after track events are not listed here: they have the
-//! kind and the key of an event table.
+//! Every other list of tables derives from this one. Tables named after track events are not listed: they have the kind
+//! and the key of an event table.
 
-/// What a table is for, and so who writes it and how.
+/// What a table is for, which determines who writes it and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TableKind {
-    /// The history of profiles. Append-only, always written: the truth that everything else derives from.
+    /// The history of profiles, from which everything else derives. Append-only, always written.
     Raw,
-    /// Events, one row each. Append-only.
+    /// One row per event. Append-only.
     Event,
-    /// What a run has to report about its inputs or its decisions. Append-only.
+    /// What a run reports about its inputs or its decisions. Append-only.
     Report,
-    /// The current state, a pure function of the raw tables. Replaced as a whole.
+    /// The current state, computed from the raw tables alone. Replaced as a whole.
     View,
 }
 
 /// A table with a built-in name.
 #[derive(Debug, Clone, Copy)]
 pub struct TableInfo {
-    /// The name of the table, and of its file without the extension.
+    /// Name of the table, and of its file without the extension.
     pub name: &'static str,
     /// What the table is for.
     pub kind: TableKind,
-    /// The columns that tell rows apart.
+    /// Columns that identify a row.
     pub key: &'static [&'static str],
-    /// What one row is, for people.
+    /// What one row represents, for people.
     pub grain: &'static str,
 }
 
@@ -79,9 +79,9 @@ pub const TABLES: [TableInfo; 19] = [
         IDENTITY_VIOLATIONS,
         TableKind::Report,
         &["message_id", "type", "value"],
-        "one identifier that an event carried and that was not used",
+        "one identifier of an event that was not used",
     ),
-    table(BACKFILL_CONFLICTS, TableKind::Report, &[], "one row that a backfill set aside"),
+    table(BACKFILL_CONFLICTS, TableKind::Report, &[], "one row that a backfill did not use"),
     table(BACKFILL_RESOLVED, TableKind::Report, &["id"], "one backfilled event that was resolved later"),
     table("id_graph", TableKind::View, &["segment_id"], "one segment id and the profile it belongs to"),
     table(
@@ -122,7 +122,7 @@ pub fn find(name: &str) -> Option<&'static TableInfo> {
     TABLES.iter().find(|table| table.name == name)
 }
 
-/// Returns whether a table has this built-in name. A track event of such a name gets a leading `_`.
+/// Returns whether a table has this built-in name. The table of a track event with such a name gets a leading `_`.
 #[must_use]
 pub fn is_built_in(name: &str) -> bool {
     find(name).is_some()
@@ -134,7 +134,7 @@ pub fn is_view(name: &str) -> bool {
     find(name).is_some_and(|table| table.kind == TableKind::View)
 }
 
-/// Returns whether a table of a space holds events: those of a call, or those of one track event name.
+/// Returns whether a table of a space holds events, either of one call or of one track event name.
 #[must_use]
 pub fn is_event_table(name: &str) -> bool {
     find(name).is_none_or(|table| table.kind == TableKind::Event)

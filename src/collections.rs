@@ -1,8 +1,7 @@
-//! Hash tables, and the keys that stand for bytes.
+//! Hash tables, and keys that identify byte strings.
 //!
-//! Hash tables are for lookups only. Their hasher is seeded at random, so that nobody can prepare a dump whose names all fall
-//! into one bucket. Everything on the way out is sorted by the key of its table: no output depends on the order in a hash
-//! table.
+//! Hash tables are used only for lookups. Their hasher has a random seed, so that nobody can craft a dump whose names
+//! all share a bucket. Output is sorted by the key of its table, so it never depends on the order in a hash table.
 
 use std::{hash::BuildHasher, sync::LazyLock};
 
@@ -10,34 +9,33 @@ use xxhash_rust::xxh3::xxh3_128_with_secret;
 
 /// A fast hasher with a random seed.
 pub type Hasher = foldhash::fast::RandomState;
-/// A map for look-ups; never iterated on the way out.
+/// A map for lookups; never iterated to produce output.
 pub type Map<K, V> = hashbrown::HashMap<K, V, Hasher>;
-/// A set for look-ups; never iterated on the way out.
+/// A set for lookups; never iterated to produce output.
 pub type Set<K> = hashbrown::HashSet<K, Hasher>;
 
-/// Returns the 128-bit key that stands for some bytes wherever two things are the same if their keys are: the first 16
-/// bytes of their BLAKE3.
+/// Returns the 128-bit key that identifies a byte string everywhere: the first 16 bytes of its BLAKE3 hash.
 ///
-/// The bytes come from strangers. For a hash that is only fast, two identifiers with one key are easily made, and two
-/// strangers would be one person. For this one, nobody can make them: that would take 2^64 tries.
+/// The bytes come from strangers. With a hash that is merely fast, it is easy to craft two identifiers with the same
+/// key, and two people would become one. With BLAKE3 that would take 2^64 attempts.
 #[must_use]
 pub fn key_of(bytes: &[u8]) -> u128 {
     key_from(&blake3::hash(bytes))
 }
 
-/// Returns a key that stands for some bytes within this process, in a sixth of the time of [`key_of`].
+/// Returns a key that identifies a byte string within this process, six times as fast as [`key_of`].
 ///
-/// Short texts are hashed with a random secret of the process. Whoever prepares a dump does not know it, so they cannot make
-/// two texts with one key.
+/// Short texts are hashed with a random secret of the process. The author of a dump does not know it, and therefore
+/// cannot craft two texts with the same key.
 #[must_use]
 pub fn local_key_of(bytes: &[u8]) -> u128 {
-    /// The words of longer texts are mixed less well.
+    /// Longer texts are not mixed as well.
     const SHORT: usize = 128;
     if bytes.len() <= SHORT { xxh3_128_with_secret(bytes, &*LOCAL_SECRET) } else { key_of(bytes) }
 }
 
 static LOCAL_SECRET: LazyLock<[u8; 192]> = LazyLock::new(|| {
-    // The standard library takes its seeds from the system.
+    // The standard library seeds this from the operating system.
     let seeds = std::collections::hash_map::RandomState::new();
     let mut hasher = blake3::Hasher::new();
     for number in 0..8_u8 {
@@ -48,7 +46,8 @@ static LOCAL_SECRET: LazyLock<[u8; 192]> = LazyLock::new(|| {
     secret
 });
 
-/// Returns the key that stands for parts, apart from all others: `("ab", "c")` is not `("a", "bc")`.
+/// Returns the key that identifies a sequence of byte strings. The boundaries count: `("ab", "c")` is not `("a",
+/// "bc")`.
 #[must_use]
 pub fn key_of_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u128 {
     let mut hasher = blake3::Hasher::new();
@@ -59,8 +58,8 @@ pub fn key_of_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u128 {
     key_from(&hasher.finalize())
 }
 
-/// Keys of bytes that were hashed lately: most events repeat identifiers of the events before them, and to compare bytes is
-/// a sixth of the work of hashing them with BLAKE3.
+/// Caches the keys of recently hashed byte strings. Most events repeat identifiers of earlier ones, and comparing bytes
+/// takes a sixth of the time of hashing them with BLAKE3.
 #[derive(Debug, Clone)]
 pub struct KeyCache {
     slots: Vec<(Vec<u8>, u128)>,
@@ -75,9 +74,9 @@ impl Default for KeyCache {
 }
 
 impl KeyCache {
-    /// Returns [`key_of`] some bytes.
+    /// Returns the same as [`key_of`].
     pub fn key_of(&mut self, bytes: &[u8]) -> u128 {
-        /// Longer ones would take memory and are rare.
+        /// Longer ones are rare and would take memory.
         const MOST: usize = 128;
         if MOST < bytes.len() {
             return key_of(bytes);
@@ -95,36 +94,36 @@ impl KeyCache {
 }
 
 fn key_from(hash: &blake3::Hash) -> u128 {
-    let (first, _) = hash.as_bytes().split_first_chunk().expect("a hash has 32 bytes");
+    let (first, _) = hash.as_bytes().split_first_chunk().expect("a BLAKE3 hash has 32 bytes");
     u128::from_be_bytes(*first)
 }
 
-/// A 128-bit key in halves, the upper one first: as ordered as the whole, without the gaps that the whole has beside
-/// something smaller.
+/// A 128-bit key as two halves, the upper one first. It sorts like a `u128`, but has a smaller alignment, so that
+/// structs need less padding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key([u64; 2]);
 
 impl From<u128> for Key {
-    #[expect(clippy::cast_possible_truncation, reason = "halves")]
+    #[expect(clippy::cast_possible_truncation, reason = "the key is split into two halves")]
     fn from(key: u128) -> Self {
         Self([(key >> 64) as u64, key as u64])
     }
 }
 
 impl Key {
-    /// The key.
+    /// Returns the key as one number.
     #[must_use]
     pub fn whole(self) -> u128 {
         u128::from(self.0[0]) << 64 | u128::from(self.0[1])
     }
 
-    /// The upper half.
+    /// Returns the upper half.
     #[must_use]
     pub fn high(self) -> u64 {
         self.0[0]
     }
 
-    /// For a hash table: keys are hashes already.
+    /// Returns the hash for a hash table. The key is a hash already, so this is its lower half.
     #[must_use]
     pub fn hash(self) -> u64 {
         self.0[1]

@@ -1,27 +1,26 @@
-//! What can go wrong with a file or a folder, as one enum that knows the place and the way out.
+//! The error type of this library: what failed, in which file or folder, and what to do about it.
 //!
-//! A line that cannot be used is not an error: it is a [`crate::event::reject::Reject`], it is set aside and
-//! the run goes on.
+//! An unusable line is not an error. It becomes a [`crate::event::reject::Reject`], and the run continues.
 
 use std::{io, path::PathBuf};
 
 use thiserror::Error;
 
-/// Result of everything in this library that touches files.
+/// The result of operations that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// A run that could not be done. Nothing was committed.
+/// An error that ends a run. Nothing was committed, except for [`Error::NotInPlace`].
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The operating system refused to do something with a file or folder.
+    /// The operating system reported an error for a file or folder.
     #[error("could not {intent} `{}`", path.display())]
     Io {
-        /// What was being done, as a verb: `read`, `create`, `sync`.
+        /// The failed operation, as a verb: `read`, `create`, `sync`.
         intent: &'static str,
         /// The file or folder.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// A compressed file cannot be decompressed.
@@ -29,77 +28,78 @@ pub enum Error {
     Decompress {
         /// The file.
         path: PathBuf,
-        /// What the decoder reported.
+        /// The error of the decoder.
         source: io::Error,
     },
-    /// A file that is read cannot be what it should be, from a line on.
+    /// A file has invalid content at a line.
     #[error("{}:{line}: {message}", path.display())]
     Line {
         /// The file as it was given.
         path: PathBuf,
-        /// Counted from 1, blank lines too.
+        /// Number of the line, counted from 1, including blank lines.
         line: u64,
-        /// What is wrong, lower case, without full stop.
+        /// What is wrong, in lower case and without a full stop.
         message: String,
     },
-    /// A file or folder is there but is not what it should be.
+    /// A file or folder exists but is not what it should be.
     #[error("`{}`: {message}", path.display())]
     File {
         /// The file or folder as it was given.
         path: PathBuf,
-        /// What is wrong, lower case, without full stop.
+        /// What is wrong, in lower case and without a full stop.
         message: String,
     },
-    /// What was asked for cannot be done, whatever the files hold.
+    /// The request cannot be fulfilled, whatever the files contain.
     #[error("{0}")]
     Refused(String),
-    /// The quick look at an input was fooled about the order of its events; the job looks again, thoroughly.
-    #[error("the order of the events was misjudged")]
+    /// The quick scan of an input misjudged the order of its events. The job catches this and scans again with full
+    /// parsing.
+    #[error("the scan misjudged the order of the events")]
     Misjudged,
-    /// The state cache is not what was written; the job goes on without it.
+    /// The state cache is damaged. The job catches this and continues without it.
     #[error("the state cache is damaged")]
     StateDamaged,
-    /// A signal asked the run to stop before its commit.
+    /// A signal stopped the run before its commit.
     #[error("interrupted, nothing was committed")]
     Interrupted,
-    /// The run is committed, but its rows are not yet in their tables.
+    /// The run is committed, but its rows are not in their tables yet.
     #[error("committed; not yet in place")]
     NotInPlace(#[source] Box<Error>),
-    /// An error together with the thing to do about it.
+    /// An error with a hint.
     #[error("{error}")]
     Hinted {
-        /// What went wrong.
+        /// The error.
         #[source]
         error: Box<Error>,
-        /// What to do, in the imperative.
+        /// What to do about it, in the imperative.
         hint: String,
     },
 }
 
-/// Returns what to do about a compressed file that cannot be read to its end.
+/// Returns the hint for a compressed file that cannot be decompressed completely.
 #[must_use]
 pub fn decompression_hint(error: &io::Error) -> &'static str {
-    // The decoder has no other sign of a window that is larger than 128 MiB.
+    // The text is the decoder's only indication of a window of more than 128 MiB.
     if error.to_string().contains("requires too much memory") {
         "decompress it first, with `zstd -d --long=31`: it was compressed with a window of more than 128 MiB"
     } else {
-        "a compressed file that was cut short or is damaged cannot be read to its end"
+        "check the file: if it is compressed, it may be damaged or cut short"
     }
 }
 
 impl Error {
-    /// An operating system error with the path and the intent.
+    /// Creates an error for a failed operation on a file or folder. `intent` is a verb.
     pub fn io(intent: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
         Self::Io { intent, path: path.into(), source }
     }
 
-    /// A compressed file that cannot be decompressed, with its hint.
+    /// Creates an error with a hint for a file that cannot be decompressed.
     pub fn decompress(path: impl Into<PathBuf>, source: io::Error) -> Self {
         let hint = decompression_hint(&source);
         Self::Decompress { path: path.into(), source }.hint(hint)
     }
 
-    /// Whether a compressed file could not be decompressed.
+    /// Returns whether this is a decompression error, with or without a hint.
     #[must_use]
     pub fn is_decompression(&self) -> bool {
         match self {
@@ -109,23 +109,23 @@ impl Error {
         }
     }
 
-    /// Something wrong with a whole file or folder.
+    /// Creates an error about a whole file or folder.
     pub fn file(path: impl Into<PathBuf>, message: impl Into<String>) -> Self {
         Self::File { path: path.into(), message: message.into() }
     }
 
-    /// Something wrong at a line of a file.
+    /// Creates an error about a line of a file.
     pub fn line(path: impl Into<PathBuf>, line: u64, message: impl Into<String>) -> Self {
         Self::Line { path: path.into(), line, message: message.into() }
     }
 
-    /// The same error with a way out.
+    /// Adds a hint to the error.
     #[must_use]
     pub fn hint(self, hint: impl Into<String>) -> Self {
         Self::Hinted { error: Box::new(self), hint: hint.into() }
     }
 
-    /// Whether a signal ended the run.
+    /// Returns whether a signal ended the run.
     #[must_use]
     pub fn interrupted(&self) -> bool {
         match self {
@@ -135,7 +135,7 @@ impl Error {
         }
     }
 
-    /// The way out, where one is known.
+    /// Returns the hint, if there is one.
     #[must_use]
     pub fn hint_text(&self) -> Option<&str> {
         match self {

@@ -1,12 +1,13 @@
-//! Text from inputs, made safe to show: in messages, summaries and reports.
+//! Escapes text from inputs, so that it is safe to show in messages, summaries and reports.
 
 use std::{borrow::Cow, fmt::Write};
 
-/// Replaces what could act on a terminal or fake a line by its JSON escape, such as `\u001b`: control characters, line
-/// and paragraph separators, characters that change the direction of writing, and those that are not seen at all.
-/// Everything else stays as it is, also what joins emoji.
+/// Replaces characters that could control a terminal or fake a line with their JSON escapes, such as `\u001b`: control
+/// characters, line and paragraph separators, characters that change the direction of writing, and invisible ones. All
+/// other characters are kept, including those that join emoji.
 ///
-/// JSON text stays JSON text: outside of strings it has none of these but white space, so pass it line by line.
+/// Valid JSON text remains valid if it is passed line by line: outside of strings, it contains none of these characters
+/// except white space.
 #[must_use]
 pub fn escaped(text: &str) -> Cow<'_, str> {
     if !text.chars().any(acts) {
@@ -18,7 +19,7 @@ pub fn escaped(text: &str) -> Cow<'_, str> {
             '\n' => safe.push_str("\\n"),
             '\r' => safe.push_str("\\r"),
             '\t' => safe.push_str("\\t"),
-            // All of them are below U+10000, so four digits hold them.
+            // All of them are below U+10000, so four digits are enough.
             _ if acts(character) => {
                 let _ = write!(safe, "\\u{:04x}", u32::from(character));
             }
@@ -28,7 +29,7 @@ pub fn escaped(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
-/// Whether a terminal or an editor would obey a character instead of showing it.
+/// Returns whether a terminal or an editor would interpret a character instead of showing it.
 fn acts(character: char) -> bool {
     character.is_control()
         || matches!(

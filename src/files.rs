@@ -1,5 +1,5 @@
-//! Every change to the file system goes through here, so that each error names the path and the intent,
-//! and so that tests can make the k-th change fail.
+//! All changes to the file system. Errors name the path and the failed operation, and tests can make the k-th change
+//! fail.
 
 use std::{
     fs::{self, File, OpenOptions, Permissions},
@@ -11,24 +11,25 @@ use std::{
 
 use crate::error::{Error, Result};
 
-/// One change to the file system, told to a [`Fault`] before it happens.
+/// A change to the file system, passed to a [`Fault`] before it happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// A file is made, or cut to a length.
+    /// Creates a file, or truncates it to a length.
     Create,
-    /// Bytes are written.
+    /// Writes bytes.
     Write,
-    /// A file or folder is synced to the disk.
+    /// Syncs a file or folder to disk.
     Sync,
-    /// A file or folder gets its final name.
+    /// Gives a file or folder its final name.
     Rename,
-    /// A file or folder goes.
+    /// Removes a file or folder.
     Remove,
 }
 
-/// Decides whether a change may happen: the tests' way to a full disk or a power cut.
+/// Decides whether a change may happen. Tests use it to simulate a full disk or a power cut.
 pub trait Fault: Send + Sync {
-    /// An error here is reported as if the operating system had given it, and the change does not happen.
+    /// Called before each change. An error is reported as if it came from the operating system, and the change does not
+    /// happen.
     fn before(&self, change: Change, path: &Path) -> io::Result<()>;
 }
 
@@ -45,13 +46,13 @@ impl std::fmt::Debug for Files {
 }
 
 impl Files {
-    /// The file system as it is.
+    /// Returns the real file system.
     #[must_use]
     pub fn real() -> Self {
         Self::default()
     }
 
-    /// The file system with faults injected.
+    /// Returns the file system with injected faults.
     #[must_use]
     pub fn with_fault(fault: Arc<dyn Fault>) -> Self {
         Self { fault: Some(fault) }
@@ -70,7 +71,7 @@ impl Files {
         File::open(path).map_err(|e| Error::io("open", path, e))
     }
 
-    /// Opens a file for reading; `None` where there is none.
+    /// Opens a file for reading. Returns `None` if it does not exist.
     #[expect(clippy::disallowed_methods, reason = "this is the wrapper")]
     pub fn open_if_there(&self, path: &Path) -> Result<Option<File>> {
         match File::open(path) {
@@ -80,7 +81,7 @@ impl Files {
         }
     }
 
-    /// Reads a whole file; `None` where there is none, not even a folder for it.
+    /// Reads a whole file. Returns `None` if it or its folder does not exist.
     pub fn read_if_there(&self, path: &Path) -> Result<Option<Vec<u8>>> {
         match fs::read(path) {
             Ok(bytes) => Ok(Some(bytes)),
@@ -89,7 +90,7 @@ impl Files {
         }
     }
 
-    /// Makes a file, or empties the one that is there.
+    /// Creates a file, or truncates an existing one to no bytes.
     #[expect(clippy::disallowed_methods, reason = "this is the wrapper")]
     pub fn create(&self, path: &Path) -> Result<OutFile> {
         self.check(Change::Create, "create", path)?;
@@ -97,7 +98,7 @@ impl Files {
         Ok(OutFile { file, path: path.to_owned(), files: self.clone() })
     }
 
-    /// Opens a pipe or a device that is there, to be written to.
+    /// Opens an existing pipe or device for writing.
     pub fn open_to_write(&self, path: &Path) -> Result<OutFile> {
         self.check(Change::Create, "open for writing", path)?;
         let file =
@@ -105,7 +106,8 @@ impl Files {
         Ok(OutFile { file, path: path.to_owned(), files: self.clone() })
     }
 
-    /// Makes a file under a name of our own. Whatever has that name goes: a link is never followed.
+    /// Creates a file under a name that belongs to this program. Replaces whatever has that name, and never follows a
+    /// link.
     pub fn create_anew(&self, path: &Path) -> Result<OutFile> {
         self.check(Change::Create, "create", path)?;
         let create = || OpenOptions::new().write(true).create_new(true).open(path);
@@ -120,7 +122,7 @@ impl Files {
         Ok(OutFile { file, path: path.to_owned(), files: self.clone() })
     }
 
-    /// Opens a table's file to be written from byte `offset` on. It is created if it is missing and `offset` is 0.
+    /// Opens a table file for writing at byte `offset`. Creates the file if it is missing and `offset` is 0.
     pub fn write_from(&self, path: &Path, offset: u64) -> Result<OutFile> {
         self.check(Change::Create, "open for writing", path)?;
         let open = || -> io::Result<File> {
@@ -132,8 +134,8 @@ impl Files {
         Ok(OutFile { file, path: path.to_owned(), files: self.clone() })
     }
 
-    /// Opens a file of our own for appending after its first `length` bytes, and cuts off what follows them. The file is
-    /// created if it is missing and `length` is 0. A link is an error, not followed.
+    /// Opens a file that belongs to this program for appending after its first `length` bytes, and truncates the rest.
+    /// Creates the file if it is missing and `length` is 0. A link is an error: it is not followed.
     pub fn append_after(&self, path: &Path, length: u64) -> Result<OutFile> {
         self.check(Change::Create, "open for writing", path)?;
         let open = || -> io::Result<File> {
@@ -149,13 +151,13 @@ impl Files {
         let file = open().map_err(|e| {
             let is_link = path.is_symlink();
             let error = Error::io("open for writing", path, e);
-            if is_link { error.hint("it is a link, which is not followed: remove it") } else { error }
+            if is_link { error.hint("remove it: it is a link, and links are not followed") } else { error }
         })?;
         Ok(OutFile { file, path: path.to_owned(), files: self.clone() })
     }
 
-    /// Appends a line to a log in a single write, so that lines of several processes do not mix. The file is made if
-    /// it is missing; a last line that was cut off is ended first.
+    /// Appends a line to a log with a single write, so that lines of several processes do not mix. Creates the file if
+    /// it is missing. If the last line is incomplete, ends it first.
     pub fn append_line(&self, path: &Path, line: &[u8]) -> Result<()> {
         self.check(Change::Write, "write to", path)?;
         let append = || -> io::Result<()> {
@@ -172,7 +174,7 @@ impl Files {
         append().map_err(|e| Error::io("write to", path, e))
     }
 
-    /// Makes a folder and those above it.
+    /// Creates a folder and its missing parents.
     pub fn create_folder(&self, path: &Path) -> Result<()> {
         if path.is_dir() {
             return Ok(());
@@ -181,14 +183,14 @@ impl Files {
         fs::create_dir_all(path).map_err(|e| Error::io("create the folder", path, e))
     }
 
-    /// Gives a file or folder its final name, in one step that happens or does not.
+    /// Renames a file or folder to its final name, atomically.
     #[expect(clippy::disallowed_methods, reason = "this is the wrapper")]
     pub fn rename(&self, from: &Path, to: &Path) -> Result<()> {
         self.check(Change::Rename, "rename to", to)?;
         fs::rename(from, to).map_err(|e| Error::io("rename to", to, e))
     }
 
-    /// Gives a file a second name; where the file system knows no such thing, a copy has it.
+    /// Gives a file a second name with a hard link, or makes a copy if the file system does not support links.
     pub fn link(&self, from: &Path, to: &Path) -> Result<()> {
         self.remove_file(to)?;
         self.check(Change::Create, "create", to)?;
@@ -203,7 +205,7 @@ impl Files {
     pub fn sync_folder(&self, path: &Path) -> Result<()> {
         self.check(Change::Sync, "sync the folder", path)?;
         match self.open(path)?.sync_all() {
-            // Some file systems of networks know no such thing.
+            // Some network file systems do not support this.
             Err(e) if !matches!(e.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {
                 Err(Error::io("sync the folder", path, e))
             }
@@ -211,7 +213,8 @@ impl Files {
         }
     }
 
-    /// Syncs all files of the file system that a folder is on, in one call; only if [`CAN_SYNC_FILE_SYSTEMS`].
+    /// Syncs all files of the file system that contains `folder`, in one call. Has an effect only if
+    /// [`CAN_SYNC_FILE_SYSTEMS`] is true.
     pub fn sync_file_system(&self, folder: &Path) -> Result<()> {
         self.check(Change::Sync, "sync the file system of", folder)?;
         let folder_file = self.open(folder)?;
@@ -223,7 +226,7 @@ impl Files {
         Ok(())
     }
 
-    /// Removes a file, if it is there.
+    /// Removes a file if it exists.
     pub fn remove_file(&self, path: &Path) -> Result<()> {
         self.check(Change::Remove, "remove", path)?;
         match fs::remove_file(path) {
@@ -232,7 +235,7 @@ impl Files {
         }
     }
 
-    /// Removes a folder with all that is in it, if it is there.
+    /// Removes a folder and everything in it, if it exists.
     pub fn remove_folder(&self, path: &Path) -> Result<()> {
         self.check(Change::Remove, "remove", path)?;
         match fs::remove_dir_all(path) {
@@ -241,7 +244,8 @@ impl Files {
         }
     }
 
-    /// Replaces a small file in one step: written beside, synced, renamed. The folder is still to be synced.
+    /// Replaces a small file atomically: writes a temporary file, syncs it and renames it. The caller must sync the
+    /// folder.
     pub fn replace(&self, path: &Path, bytes: &[u8]) -> Result<()> {
         let beside = beside(path);
         let mut out = self.create_anew(&beside)?;
@@ -251,14 +255,14 @@ impl Files {
     }
 }
 
-/// Makes opening a link an error.
+/// Makes opening a link fail.
 #[cfg(unix)]
 const NO_FOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
 
-/// Whether all files of a file system can be synced in one call.
+/// Whether this system can sync a whole file system in one call.
 pub const CAN_SYNC_FILE_SYSTEMS: bool = cfg!(target_os = "linux");
 
-/// Bytes that are copied at a time.
+/// Number of bytes to copy at a time.
 const COPIED: u64 = 8 << 20;
 
 #[cfg(target_os = "linux")]
@@ -281,14 +285,15 @@ fn reserve(_: &File, _: u64, _: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether a path leads to a pipe: its bytes can be read once, and opening it waits for its writer.
+/// Returns whether a path leads to a pipe or socket. Its bytes can be read only once, and opening it waits for the
+/// writer.
 #[must_use]
 pub fn is_pipe(path: &Path) -> bool {
     let kind = fs::metadata(path).map(|metadata| metadata.file_type());
     kind.is_ok_and(|kind| kind.is_fifo() || kind.is_socket())
 }
 
-/// Refuses a pipe in the place of a table.
+/// Returns an error if a table's path leads to a pipe.
 pub fn refuse_pipe(path: &Path) -> Result<()> {
     if is_pipe(path) {
         return Err(Error::file(path, "is a pipe, but tables are read more than once")
@@ -297,7 +302,7 @@ pub fn refuse_pipe(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The name under which a file of ours is written before it gets its own.
+/// Returns the temporary name under which a file is written before it is renamed.
 #[must_use]
 pub fn beside(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
@@ -305,7 +310,7 @@ pub fn beside(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// A file being written. Not buffered: callers hand over large blocks.
+/// A file being written. Not buffered: callers pass large blocks.
 #[derive(Debug)]
 pub struct OutFile {
     file: File,
@@ -320,7 +325,8 @@ impl OutFile {
         self.file.write_all(bytes).map_err(|e| Error::io("write to", &self.path, e))
     }
 
-    /// Writes bytes of another file from byte `offset` on, without reading them into this process if the system can.
+    /// Copies `n_bytes` of another file, starting at its byte `offset`. If the system can, the bytes are not read into
+    /// this process.
     pub fn copy(&mut self, from: &File, offset: u64, n_bytes: u64) -> Result<()> {
         let error = |e| Error::io("copy rows to", &self.path, e);
         let mut from = from;
@@ -337,39 +343,39 @@ impl OutFile {
         Ok(())
     }
 
-    /// Reserves space from byte `offset` on, so that writing it cannot fail for want of space. The file gets no longer.
-    /// A file system that cannot reserve space is left alone.
+    /// Reserves space from byte `offset` on, so that a later write cannot fail because the disk is full. Does not
+    /// change the file's length. Does nothing if the file system cannot reserve space.
     pub fn reserve(&self, offset: u64, n_bytes: u64) -> Result<()> {
         self.files.check(Change::Write, "reserve space for", &self.path)?;
         reserve(&self.file, offset, n_bytes).map_err(|e| Error::io("reserve space for", &self.path, e))
     }
 
-    /// Cuts the file, or gives back what was reserved behind its end.
+    /// Truncates the file to `length` bytes, which also releases space reserved after its end.
     pub fn cut(&self, length: u64) -> Result<()> {
-        self.files.check(Change::Create, "cut", &self.path)?;
-        self.file.set_len(length).map_err(|e| Error::io("cut", &self.path, e))
+        self.files.check(Change::Create, "truncate", &self.path)?;
+        self.file.set_len(length).map_err(|e| Error::io("truncate", &self.path, e))
     }
 
-    /// Lets those read and write it who may.
+    /// Sets the permissions of the file.
     pub fn set_permissions(&self, permissions: Permissions) -> Result<()> {
         self.files.check(Change::Write, "set the permissions of", &self.path)?;
         self.file.set_permissions(permissions).map_err(|e| Error::io("set the permissions of", &self.path, e))
     }
 
-    /// Brings the bytes to the disk.
+    /// Syncs the content to disk.
     pub fn sync(&self) -> Result<()> {
         self.files.check(Change::Sync, "sync", &self.path)?;
         self.file.sync_data().map_err(|e| Error::io("sync", &self.path, e))
     }
 
-    /// Where it is.
+    /// Returns the path of the file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 }
 
-/// For encoders that want a writer. An [`Error`] comes out as the source of an [`io::Error`].
+/// For encoders that need a writer. An [`Error`] becomes the source of an [`io::Error`].
 impl Write for OutFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         OutFile::write_all(self, bytes).map_err(io::Error::other)?;

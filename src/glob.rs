@@ -1,33 +1,33 @@
-//! Patterns of names: `*` matches any characters, also none, and every other character matches itself.
+//! Patterns for names: `*` matches any number of characters, including none; every other character matches itself.
 //!
-//! Names of events hold brackets, braces and question marks, so none of these is special, and nothing escapes `*`.
+//! Names of events contain brackets, braces and question marks, so none of these is special. `*` cannot be escaped.
 
 use std::collections::BTreeSet;
 
 /// A list of patterns.
 #[derive(Debug, Clone, Default)]
 pub struct Globs {
-    /// The patterns as they were given.
+    /// The patterns as given.
     pub written: Vec<String>,
-    /// Those without `*`, found by the name: there may be thousands.
+    /// Those without `*`, in a set because there may be thousands.
     names: BTreeSet<String>,
 }
 
 impl Globs {
-    /// Takes a list of patterns.
+    /// Creates a list from patterns.
     #[must_use]
     pub fn new(written: Vec<String>) -> Self {
         let names = written.iter().filter(|pattern| !has_wildcard(pattern)).cloned().collect();
         Self { written, names }
     }
 
-    /// Whether the list is empty.
+    /// Returns whether the list is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.written.is_empty()
     }
 
-    /// Whether a pattern matches the whole name.
+    /// Returns whether a pattern in the list matches the whole name.
     #[must_use]
     pub fn is_match(&self, name: &str) -> bool {
         self.names.contains(name)
@@ -35,7 +35,7 @@ impl Globs {
                 && self.written.iter().any(|pattern| has_wildcard(pattern) && matches(pattern, name))
     }
 
-    /// The patterns that match one name only.
+    /// Returns the patterns without wildcards, which match one name each.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.written.iter().map(String::as_str).filter(|pattern| !has_wildcard(pattern))
     }
@@ -45,7 +45,7 @@ fn has_wildcard(pattern: &str) -> bool {
     pattern.contains('*')
 }
 
-/// Whether a pattern matches the whole name.
+/// Returns whether a pattern matches the whole name.
 #[must_use]
 pub fn matches(pattern: &str, name: &str) -> bool {
     let Some((front, rest)) = pattern.split_once('*') else { return pattern == name };
@@ -53,7 +53,7 @@ pub fn matches(pattern: &str, name: &str) -> bool {
     let Some(mut name) = name.strip_prefix(front).and_then(|name| name.strip_suffix(back)) else {
         return false;
     };
-    // The first place of each piece leaves the most for those that follow.
+    // Taking the first match of each piece leaves the most text for the pieces after it.
     middle.split('*').all(|piece| match name.find(piece) {
         Some(at) => {
             name = &name[at + piece.len()..];

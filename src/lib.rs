@@ -1,5 +1,7 @@
-//! Events are read, parsed, put in order and resolved; what changed is written to raw tables; raw tables are folded into
-//! views; what a team already has is taken in; two sets of tables are compared.
+//! Builds Segment's Profiles Sync tables from dumps of events.
+//!
+//! Events are read, parsed, put in order and resolved to profiles. Changes are appended to raw tables, which are folded
+//! into views. Existing tables of a team can be adopted, and two sets of tables can be compared.
 
 pub mod bytes;
 pub mod catalog;

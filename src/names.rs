@@ -1,14 +1,14 @@
-//! Table and column names: `snake_case` by one rule on bytes.
+//! Derives table and column names in `snake_case`, by one rule on bytes.
 //!
-//! Only `[A-Za-z0-9]` survive, everything else separates. A word is `[A-Z0-9]*[a-z0-9]*`; words are
-//! lower-cased and joined by `_`. So `userIDs` is `user_ids` and `HTMLParser` is `htmlparser`.
+//! Only `[A-Za-z0-9]` are kept; everything else separates words. A word is `[A-Z0-9]*[a-z0-9]*`. Words are lower-cased
+//! and joined with `_`, so `userIDs` becomes `user_ids` and `HTMLParser` becomes `htmlparser`.
 
 use crate::catalog;
 
-/// Appends the `snake_case` form of `name` to `out`; appends nothing where no letter or digit survives.
+/// Appends the `snake_case` form of `name` to `out`. Appends nothing if `name` has no letters or digits.
 ///
 /// ```
-/// # use profiles_sync::raw::names::push_snake_case;
+/// # use profiles_sync::names::push_snake_case;
 /// let mut column = Vec::new();
 /// push_snake_case(&mut column, "2FA Enabled".as_bytes());
 /// assert_eq!(column, b"2fa_enabled");
@@ -36,7 +36,7 @@ pub fn push_snake_case(out: &mut Vec<u8>, name: &[u8]) {
                 if !in_word {
                     after_lower = false;
                 }
-                // A digit belongs to whichever half of the word it stands in.
+                // A digit belongs to the half of the word that it is in.
                 after_lower |= byte.is_ascii_lowercase();
                 in_word = true;
                 out.push(byte);
@@ -50,7 +50,7 @@ pub fn push_snake_case(out: &mut Vec<u8>, name: &[u8]) {
     }
 }
 
-/// The `snake_case` form of `name`, empty where no letter or digit survives.
+/// Returns the `snake_case` form of `name`, which is empty if `name` has no letters or digits.
 #[must_use]
 pub fn snake_case(name: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(name.len() + 4);
@@ -58,7 +58,7 @@ pub fn snake_case(name: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The camelCase form of `name`: its `snake_case` words, all but the first capitalised, run together.
+/// Returns the camelCase form of `name`: its `snake_case` words joined, all but the first capitalized.
 #[must_use]
 pub fn camel_case(name: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(name.len());
@@ -74,10 +74,10 @@ pub fn camel_case(name: &[u8]) -> Vec<u8> {
     out
 }
 
-/// A name of more characters than this is no table's.
+/// Maximum length of a table name. A track event with a longer one gets no table.
 const MAX_TABLE_NAME: usize = 200;
 
-/// Returns the table of a track event's name; empty where it has none.
+/// Returns the table name for the name of a track event, or an empty name if the event gets no table.
 #[must_use]
 pub fn event_table(name: &[u8]) -> Vec<u8> {
     let mut table = snake_case(name);

@@ -1,31 +1,30 @@
-//! How far a run has come. The library counts, the program draws; and the program says when to stop.
+//! Reports the progress of a run. The library reports, and the program displays and decides when to stop.
 
-/// Told by a job as it goes. All methods are called from one thread at a time, a few hundred times a second
-/// at most.
+/// Receives reports from a job. Methods are called by one thread at a time, at most a few hundred times per second.
 pub trait Progress: Sync {
-    /// A step of the job begins: a verb phrase such as `reading`, and how many bytes it will pass, where
-    /// that is known.
+    /// Reports that a step begins. `step` is a verb phrase such as `reading`; `bytes` is the number of bytes to
+    /// process, if known.
     fn start(&self, step: &str, bytes: Option<u64>);
-    /// So many more bytes of the present step are done.
+    /// Reports that `bytes` more bytes of the current step are done.
     fn advance(&self, bytes: u64);
-    /// A sentence the user should see even when all goes well, such as a file skipped.
+    /// Reports information that the user should see even if all goes well, such as a skipped file.
     fn notice(&self, text: &str);
-    /// Something that is not as it should be, but too small to break the silence of a quiet run.
+    /// Reports a problem that is too small to be shown in a quiet run.
     fn minor_warning(&self, text: &str) {
         self.notice(text);
     }
-    /// A sentence the user should see even when asked to be left in peace: nothing failed, but all is not well.
+    /// Reports a problem that the user should see even in a quiet run: nothing failed, but something needs attention.
     fn warning(&self, text: &str) {
         self.notice(text);
     }
-    /// Whether the user asked the run to stop. Asked often; a job answers by ending with
-    /// [`crate::error::Error::Interrupted`] and leaving everything as it was.
+    /// Returns whether the user asked the run to stop. Called often. If it returns true, the job ends with
+    /// [`crate::error::Error::Interrupted`] and changes nothing.
     fn interrupted(&self) -> bool {
         false
     }
 }
 
-/// Says nothing and never stops a run: for tests and for use as a library.
+/// Prints nothing and never stops a run: for tests and for use as a library.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Silent;
 

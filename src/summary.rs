@@ -1,4 +1,4 @@
-//! What a run did, in numbers: for the person at 7 a.m. and for `--json`.
+//! Counts of what a run did, for people and for `--json`.
 
 use std::collections::BTreeMap;
 
@@ -6,20 +6,20 @@ use serde::Serialize;
 
 use crate::identity::account::Account;
 
-/// The note that counts times of accepted events that were given in seconds.
+/// Name of the note that counts times in accepted events that were given in seconds.
 pub const TIMES_IN_SECONDS: &str = "times_in_seconds";
 
-/// What an ingest did. Every event read is a duplicate, filtered out or accepted; every line is an event (or several, in
-/// a batch), blank, or rejected.
+/// Summary of an ingest. Every event read is counted as a duplicate, filtered or accepted. Every line holds an event
+/// (or several, in a batch), is blank, or is rejected.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct IngestSummary {
     /// The number of the run, counted from 1; `None` if nothing was committed.
     #[serde(skip)]
     pub run: Option<u64>,
-    /// Input files read; skipped ones left out.
+    /// Number of input files read, without skipped ones.
     pub files: u64,
-    /// Input files whose content was ingested before, or stands in another input of the run, as they were given.
+    /// Input files, as given, whose content was ingested before or is equal to that of another input of the run.
     pub files_skipped: Vec<String>,
     /// Bytes of the lines read, after decompression.
     pub bytes: u64,
@@ -27,11 +27,11 @@ pub struct IngestSummary {
     pub lines: u64,
     /// Well-formed events, before filters and duplicates.
     pub events: u64,
-    /// Events that a drop filter took out.
+    /// Events that a drop filter removed.
     pub filtered: u64,
     /// Events whose `messageId` was accepted before.
     pub duplicates: u64,
-    /// Events that reached resolution and stand in the event tables.
+    /// Events that were resolved and written to the event tables.
     pub accepted: u64,
     /// Accepted events that come before the newest event of an earlier run.
     pub late: u64,
@@ -41,110 +41,111 @@ pub struct IngestSummary {
     pub rejected: BTreeMap<String, u64>,
     /// Profiles created.
     pub profiles_created: u64,
-    /// Profiles merged away into an older one.
+    /// Profiles merged into an older one.
     pub profiles_merged: u64,
     /// Identifiers mapped for the first time.
     pub identifiers_mapped: BTreeMap<String, u64>,
-    /// Identifiers taken off an event because a rule would have been broken, by type.
+    /// Identifiers demoted because they would have violated a rule, by type.
     pub identifiers_demoted: BTreeMap<String, u64>,
-    /// Identifiers not promoted because their value is blocked, by type.
+    /// Identifiers not used because their value is blocked, by type.
     pub identifiers_blocked: BTreeMap<String, u64>,
-    /// Identifiers left out because their profile holds as many as it may, by type.
+    /// Identifiers not used because their profile has as many as it may have, by type.
     pub identifiers_capped: BTreeMap<String, u64>,
-    /// Every identifier accounted for, by type and source.
+    /// What happened to every identifier, by type and source.
     pub identifiers: Vec<Account>,
-    /// Things left out of tables or put under another name, by kind; each is explained in `docs/tables.md`.
+    /// Things left out of tables or stored under another name, by kind. `docs/tables.md` explains each.
     pub notes: BTreeMap<String, u64>,
     /// Rows added, by table.
     pub rows: BTreeMap<String, u64>,
-    /// Wall seconds.
+    /// Wall-clock time in seconds.
     pub seconds: f64,
-    /// Events read a second.
+    /// Events read per second.
     pub events_per_second: f64,
 }
 
-/// What a materialize did.
+/// Summary of a materialize.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct MaterializeSummary {
-    /// The last run whose rows the views of the space show now; `None` if they were left as they were or went elsewhere.
+    /// The last run that is reflected in the views of the space; `None` if they were not changed or were written
+    /// elsewhere.
     #[serde(skip)]
     pub run: Option<u64>,
     /// Rows read, by raw table.
     pub rows_read: BTreeMap<String, u64>,
     /// Bytes of the raw tables read, after decompression.
     pub bytes: u64,
-    /// Canonical profiles: those that are not merged away.
+    /// Number of canonical profiles, which are those not merged into others.
     pub profiles: u64,
     /// Rows written, by view.
     pub rows: BTreeMap<String, u64>,
-    /// Views not written, and the raw table each would have needed.
+    /// Views that could not be written, each with the missing raw table.
     pub views_left_out: BTreeMap<String, String>,
-    /// Views not written because the config leaves them out.
+    /// Views that the config excludes.
     pub views_not_selected: Vec<String>,
-    /// How it went about it; the views are the same whichever way.
+    /// How the views were computed. The result is the same either way.
     pub fold: Fold,
-    /// Changes told, where they were asked for.
+    /// Number of changes reported, if requested.
     pub changes: Option<u64>,
-    /// Wall seconds.
+    /// Wall-clock time in seconds.
     pub seconds: f64,
 }
 
-/// How views were made.
+/// How views were computed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Fold {
-    /// All raw rows were folded, in memory.
+    /// All raw rows were folded in memory.
     #[default]
     Full,
-    /// All raw rows were folded, part by part.
+    /// All raw rows were folded, one partition at a time.
     Partitioned,
-    /// The profiles that new raw rows touch were folded, and replaced in the views that were there.
+    /// Only the profiles affected by new raw rows were folded, and replaced in the existing views.
     Incremental,
-    /// The views that were there reflect all raw rows, and stay.
+    /// The existing views reflect all raw rows and were kept.
     Current,
 }
 
-/// What a backfill of profiles did.
+/// Summary of a backfill of profiles.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct ProfilesSummary {
     /// The number of the run, counted from 1; `None` if nothing was committed.
     #[serde(skip)]
     pub run: Option<u64>,
-    /// The tables of the state that were read.
+    /// Tables of the snapshot that were read.
     pub tables_used: Vec<String>,
-    /// What is lost for want of the others.
+    /// Tables that were missing, each with what is lost without it.
     pub tables_missing: BTreeMap<String, String>,
-    /// Whether this state was adopted before, so that nothing was done.
+    /// Whether this snapshot was adopted before, so that nothing was done.
     pub adopted_before: bool,
     /// Profiles adopted.
     pub profiles: u64,
-    /// Segment ids adopted that were merged into them.
+    /// Adopted segment ids that were merged into these profiles.
     pub merged: u64,
     /// Identifiers adopted, by type.
     pub identifiers: BTreeMap<String, u64>,
     /// Traits adopted.
     pub traits: u64,
-    /// Profiles and segment ids that were known.
+    /// Profiles and segment ids that already existed.
     pub profiles_known: u64,
-    /// Identifiers that were known.
+    /// Identifiers that already existed.
     pub identifiers_known: u64,
-    /// Traits that were known.
+    /// Traits that already existed.
     pub traits_known: u64,
-    /// Rows of the state that were set aside, by reason.
+    /// Rows of the snapshot that were not used, by reason.
     pub conflicts: BTreeMap<String, u64>,
-    /// Rows of the state that were set aside because another row of it is newer.
+    /// Rows of the snapshot that were not used because another row is newer.
     pub older_rows: u64,
     /// Rows added, by table.
     pub rows: BTreeMap<String, u64>,
-    /// Wall seconds.
+    /// Wall-clock time in seconds.
     pub seconds: f64,
 }
 
-/// What a backfill of events did. Every event read is filtered out, outside the window, a duplicate, in no table that is
-/// wanted, there already, or written.
+/// Summary of a backfill of events. Every event read is counted as filtered, outside the window, a duplicate, not
+/// wanted in any table, known, or written.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct EventsSummary {
@@ -159,57 +160,58 @@ pub struct EventsSummary {
     pub lines: u64,
     /// Well-formed events.
     pub events: u64,
-    /// Events that a drop filter took out.
+    /// Events that a drop filter removed.
     pub filtered: u64,
-    /// Rejected lines (and batch items) by reason; they are not written anywhere.
+    /// Rejected lines (and batch items) by reason. They are not written to a table.
     pub rejected: BTreeMap<String, u64>,
-    /// From when events were taken in.
+    /// Start of the window.
     pub since: Option<String>,
-    /// Until when.
+    /// End of the window.
     pub until: Option<String>,
-    /// Events that arrived earlier or later.
+    /// Events that arrived outside the window.
     pub outside_window: u64,
-    /// Events of a message that was met before.
+    /// Events whose `messageId` was seen before.
     pub duplicates: u64,
-    /// Events that have no row in any of the tables that are wanted.
+    /// Events without a row in any of the requested tables.
     pub not_wanted: u64,
-    /// Events whose rows were all there.
+    /// Events whose rows all existed already.
     pub known: u64,
-    /// Events that got a row.
+    /// Events for which rows were written.
     pub written: u64,
-    /// Of these, without a profile.
+    /// Written events without a profile.
     pub unresolved: u64,
-    /// Things left out of tables or put under another name, by kind.
+    /// Things left out of tables or stored under another name, by kind.
     pub notes: BTreeMap<String, u64>,
     /// Rows added, by table.
     pub rows: BTreeMap<String, u64>,
-    /// Wall seconds.
+    /// Wall-clock time in seconds.
     pub seconds: f64,
 }
 
-/// What a backfill of raw tables did.
+/// Summary of a backfill of raw tables.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct RawSummary {
     /// The number of the run, counted from 1; `None` if nothing was committed.
     #[serde(skip)]
     pub run: Option<u64>,
-    /// What is lost for want of a table.
+    /// Tables that were missing, each with what is lost without it.
     pub tables_missing: BTreeMap<String, String>,
-    /// Tables in the folder that are no raw tables and were not adopted.
+    /// Tables in the folder that were not adopted because they are not raw tables.
     pub tables_passed_over: Vec<String>,
     /// Whether these tables were adopted before, so that nothing was done.
     pub adopted_before: bool,
-    /// Whether profiles go on from what views of the tables show, because a replay of the rows would say something else.
+    /// Whether profiles continue from what the views of the tables show, because replaying the rows would give another
+    /// result.
     pub as_views: bool,
-    /// Profiles that are not merged away.
+    /// Number of canonical profiles.
     pub profiles: u64,
     /// Identifiers mapped.
     pub identifiers: u64,
-    /// Messages that event tables remember.
+    /// Messages found in event tables.
     pub messages: u64,
     /// Rows added, by table.
     pub rows: BTreeMap<String, u64>,
-    /// Wall seconds.
+    /// Wall-clock time in seconds.
     pub seconds: f64,
 }

@@ -1,17 +1,17 @@
-//! Where quotes, backslashes and control characters stand in a text: the places where a JSON string may end.
+//! Finds quotes, backslashes and control characters in a text: the positions where a JSON string may end.
 //!
-//! A look at 16 bytes costs as much as a look at one. The marks of a whole line are found at one go, a bit for each byte,
-//! so that the strings of it, most of which are shorter than that, are stepped over without another look.
+//! Checking 16 bytes at once costs as much as checking one. All marks of a line are found in one pass, as one bit per
+//! byte. The strings in it, most of them shorter than 16 bytes, are then skipped without checking their bytes again.
 
 use wide::u8x16;
 
 const LANES: usize = 16;
 const BITS: usize = 64;
 
-/// The marks of one text. Reused from text to text.
+/// The marks of one text. Can be reused for other texts.
 #[derive(Debug, Default)]
 pub struct Marks {
-    /// A bit for each byte, and behind them one that is set.
+    /// One bit per byte, followed by at least one set bit.
     words: Vec<u64>,
 }
 
@@ -21,13 +21,13 @@ impl Marks {
         self.words.clear();
         let (whole, rest) = text.as_chunks::<BITS>();
         self.words.extend(whole.iter().map(word_of));
-        // Zeros are marks: there is one behind the text.
+        // Zero bytes count as marks, so there is always one after the text.
         let mut last = [0; BITS];
         last[..rest.len()].copy_from_slice(rest);
         self.words.push(word_of(&last));
     }
 
-    /// The place of the first mark at `at` or behind it; the end of the text or a place behind it where there is none.
+    /// Returns the offset of the first mark at or after `at`. If there is none, returns the length of the text or more.
     #[inline]
     #[must_use]
     pub fn next(&self, at: usize) -> usize {
@@ -46,7 +46,7 @@ impl Marks {
     }
 }
 
-/// Where the next mark stands in a text, or its end.
+/// Returns the offset of the next mark in a text, or the length of the text.
 #[must_use]
 pub fn plain_run(text: &[u8], mut at: usize) -> usize {
     while let Some(lanes) = text.get(at..).and_then(|behind| behind.first_chunk::<LANES>()) {
@@ -57,7 +57,7 @@ pub fn plain_run(text: &[u8], mut at: usize) -> usize {
         at += LANES;
     }
     let rest = &text[at.min(text.len())..];
-    // Zeros are marks: there is one behind the text.
+    // Zero bytes count as marks, so there is always one after the text.
     let mut lanes = [0; LANES];
     lanes[..rest.len()].copy_from_slice(rest);
     if rest.len() < LANES { at + marks_of(lanes).trailing_zeros() as usize } else { at }

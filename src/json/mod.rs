@@ -1,8 +1,8 @@
-//! One line of JSON as a flat list of tokens that point into the line.
+//! Parses a line of JSON into a flat list of tokens that point into the line.
 //!
-//! Reading a dump is a quarter of all work, and what follows needs the bytes of every value: this scanner walks a line
-//! once, checks it as strictly as `serde_json` (the two are held against each other in the tests) and leaves tokens from
-//! which fields are found and columns rendered without a second walk and without building a tree.
+//! Reading the dump is a quarter of all work, and later steps need the bytes of every value. This parser walks a line
+//! once and checks it as strictly as `serde_json`; tests compare the two. Fields are found and columns rendered from
+//! the tokens, without a second walk and without building a tree.
 
 pub mod marks;
 pub mod values;
@@ -14,10 +14,10 @@ use crate::{
     json::marks::{Marks, plain_run},
 };
 
-/// What is wrong with a line that holds more than one value.
-pub const MORE: &str = "something stands behind the value";
+/// Message for a line that holds more than one value.
+pub const MORE: &str = "unexpected text after the value";
 
-/// What a token is.
+/// The type of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// `null`
@@ -30,57 +30,57 @@ pub enum Kind {
     Integer,
     /// Any other number.
     Number,
-    /// A string without a backslash in it; the span leaves the quotes out.
+    /// A string without backslashes. The span excludes the quotes.
     Plain,
-    /// A string with a backslash in it; the span leaves the quotes out.
+    /// A string with backslashes. The span excludes the quotes.
     Escaped,
-    /// An object: its members follow as key, value, key, value.
+    /// An object, followed by its members as key, value, key, value.
     Object,
-    /// An array: its items follow.
+    /// An array, followed by its items.
     Array,
 }
 
-/// A value, or a key: its bytes, and where the next token that is not inside it stands.
+/// A value or a key: its span in the text, and the index of the next token outside it.
 #[derive(Debug, Clone, Copy)]
 pub struct Token {
-    /// First byte in the text.
+    /// Offset of the first byte.
     pub start: u32,
-    /// Behind the last byte in the text.
+    /// Offset after the last byte.
     pub end: u32,
-    /// Index of the token behind this value.
+    /// Index of the first token after this value.
     pub next: u32,
-    /// What it is.
+    /// The type.
     pub kind: Kind,
 }
 
 /// Why a line is not JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct JsonError {
-    /// Byte in the line where it shows, counted from 0.
+    /// Offset in the line, counted from 0.
     pub at: usize,
-    /// What was met, lower case.
+    /// What is wrong, in lower case.
     pub message: &'static str,
 }
 
-/// Arrays and objects may stand inside each other this deep.
+/// Maximum nesting depth of arrays and objects.
 pub const MAX_DEPTH: usize = 128;
 
-/// The tokens of one text. Reused from line to line.
+/// The tokens of one text. Reuse it for all lines.
 #[derive(Debug, Default)]
 pub struct Tape {
-    /// The tokens, the outermost value first.
+    /// The tokens, starting with the outermost value.
     pub tokens: Vec<Token>,
     open: Vec<u32>,
     marks: Marks,
 }
 
 impl Tape {
-    /// Reads a text of exactly one JSON value, white space around it allowed. The text must be UTF-8.
+    /// Parses a text that consists of one JSON value and optional white space. The text must be UTF-8.
     pub fn read(&mut self, text: &[u8]) -> Result<(), JsonError> {
         self.tokens.clear();
         self.open.clear();
         if u32::try_from(text.len()).is_err() {
-            return Err(JsonError { at: 0, message: "4 GiB of text or more" });
+            return Err(JsonError { at: 0, message: "the text is 4 GiB or longer" });
         }
         self.marks.read(text);
         let mut at = skip_space(text, 0);
@@ -113,10 +113,10 @@ impl Tape {
                 Some(b'f') => at = self.word(text, at, b"false", Kind::False)?,
                 Some(b'n') => at = self.word(text, at, b"null", Kind::Null)?,
                 Some(_) => return Err(JsonError { at, message: "expected a value" }),
-                None => return Err(JsonError { at, message: "the text ends where a value should stand" }),
+                None => return Err(JsonError { at, message: "expected a value, but the text ends" }),
             }
             debug_assert!(index < self.tokens.len());
-            // Behind a value: a comma, a closing bracket, or the end.
+            // After a value: a comma, a closing bracket, or the end.
             loop {
                 at = skip_space(text, at);
                 let Some(&open) = self.open.last() else {
@@ -151,7 +151,7 @@ impl Tape {
 
     fn enter(&mut self, kind: Kind, at: usize) -> Result<(), JsonError> {
         if self.open.len() == MAX_DEPTH {
-            return Err(JsonError { at, message: "nested deeper than 128" });
+            return Err(JsonError { at, message: "nested more than 128 levels deep" });
         }
         self.open.push(position(self.tokens.len()));
         self.push(kind, at, at);
@@ -167,7 +167,7 @@ impl Tape {
         }
     }
 
-    /// A key, its colon and the white space behind it.
+    /// Reads a key, its colon and the white space after it. Returns the offset of the value.
     #[inline]
     fn key(&mut self, text: &[u8], at: usize) -> Result<usize, JsonError> {
         if text.get(at) != Some(&b'"') {
@@ -175,12 +175,12 @@ impl Tape {
         }
         let at = skip_space(text, self.string(text, at)?);
         if text.get(at) != Some(&b':') {
-            return Err(JsonError { at, message: "expected a colon behind the key" });
+            return Err(JsonError { at, message: "expected a colon after the key" });
         }
         Ok(skip_space(text, at + 1))
     }
 
-    /// A string; most have no escapes in them.
+    /// Reads a string. Optimized for strings without escapes, which most are.
     #[inline]
     fn string(&mut self, text: &[u8], quote: usize) -> Result<usize, JsonError> {
         let start = quote + 1;
@@ -201,7 +201,7 @@ impl Tape {
                     return Ok(at + 1);
                 }
                 Some(b'\\') => at = self.marks.next(escape(text, at)?),
-                Some(_) => return Err(JsonError { at, message: "a control character stands in a string" }),
+                Some(_) => return Err(JsonError { at, message: "unescaped control character in a string" }),
                 None => return Err(JsonError { at, message: "the text ends inside a string" }),
             }
         }
@@ -237,15 +237,15 @@ impl Tape {
     }
 }
 
-/// Whether texts are short enough is asked once, before.
-#[expect(clippy::cast_possible_truncation, reason = "asked before")]
+/// Converts an offset or index. [`Tape::read`] has checked that the text is short enough.
+#[expect(clippy::cast_possible_truncation, reason = "the length of the text is checked first")]
 fn position(at: usize) -> u32 {
     at as u32
 }
 
 #[inline]
 fn skip_space(text: &[u8], mut at: usize) -> usize {
-    // Mostly there is none.
+    // Usually there is none.
     if text.get(at).is_some_and(|&byte| b' ' < byte) {
         return at;
     }
@@ -267,18 +267,18 @@ fn some_digits(text: &[u8], at: usize) -> Result<usize, JsonError> {
     if at < end { Ok(end) } else { Err(JsonError { at, message: "expected a digit" }) }
 }
 
-/// Whether a text stands in JSON as it is.
+/// Returns whether a text needs no escapes in a JSON string.
 #[must_use]
 pub fn is_plain(text: &[u8]) -> bool {
     plain_run(text, 0) == text.len()
 }
 
-/// Checks the escape that begins at `at`, with the second half of a surrogate pair; where it ends.
+/// Checks the escape at offset `at`, including the second half of a surrogate pair. Returns the offset after it.
 fn escape(text: &[u8], at: usize) -> Result<usize, JsonError> {
     match text.get(at + 1) {
         Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(at + 2),
         Some(b'u') => {
-            let lone = JsonError { at, message: "half of a surrogate pair stands alone" };
+            let lone = JsonError { at, message: "unpaired surrogate" };
             match hex4(text, at + 2)? {
                 0xdc00..=0xdfff => Err(lone),
                 0xd800..=0xdbff => {
@@ -294,7 +294,7 @@ fn escape(text: &[u8], at: usize) -> Result<usize, JsonError> {
                 _ => Ok(at + 6),
             }
         }
-        _ => Err(JsonError { at, message: "no such escape" }),
+        _ => Err(JsonError { at, message: "invalid escape" }),
     }
 }
 
@@ -308,7 +308,7 @@ fn hex4(text: &[u8], at: usize) -> Result<u32, JsonError> {
     Ok(value)
 }
 
-/// The text that the inside of a checked string stands for.
+/// Decodes the escapes of a valid JSON string, given without its quotes.
 #[must_use]
 pub fn unescape(inside: &[u8]) -> Cow<'_, [u8]> {
     let Some(first) = memchr::memchr(b'\\', inside) else { return Cow::Borrowed(inside) };
@@ -348,15 +348,14 @@ pub fn unescape(inside: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(out)
 }
 
-/// Appends a text as a JSON string in its one canonical spelling: only quotes, backslashes and control characters are
-/// escaped.
+/// Appends a text as a JSON string in canonical form: only quotes, backslashes and control characters are escaped.
 pub fn push_string(out: &mut Vec<u8>, text: &[u8]) {
     out.push(b'"');
     push_escaped(out, text);
     out.push(b'"');
 }
 
-/// Appends the inside of such a string.
+/// Appends a text like [`push_string`], but without the quotes.
 pub fn push_escaped(out: &mut Vec<u8>, text: &[u8]) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     let mut from = 0;
@@ -382,24 +381,24 @@ pub fn push_escaped(out: &mut Vec<u8>, text: &[u8]) {
     }
 }
 
-/// A text with its tokens: values are found and rendered through this.
+/// A text and its tokens. Finds and renders values.
 #[derive(Debug, Clone, Copy)]
 pub struct Document<'a> {
-    /// What was read.
+    /// The text.
     pub text: &'a [u8],
     /// Its tokens.
     pub tokens: &'a [Token],
 }
 
 impl<'a> Document<'a> {
-    /// The bytes of a value as they stand in the text; of a string, what is between the quotes.
+    /// Returns the bytes of a value as written, without the quotes of a string.
     #[must_use]
     pub fn raw(&self, index: u32) -> &'a [u8] {
         let token = self.tokens[index as usize];
         &self.text[token.start as usize..token.end as usize]
     }
 
-    /// How many bytes a value takes in the text, quotes too.
+    /// Returns the length in bytes of a value in the text, including quotes.
     #[must_use]
     pub fn n_bytes(&self, index: u32) -> u64 {
         let token = self.tokens[index as usize];
@@ -407,27 +406,27 @@ impl<'a> Document<'a> {
         u64::from(token.end - token.start) + quotes
     }
 
-    /// Appends the bytes of a value as they stand in the text; of a string, what is between the quotes.
+    /// Appends the bytes of a value as written, without the quotes of a string.
     #[inline]
     pub fn push_raw(&self, out: &mut Vec<u8>, index: u32) {
         let token = self.tokens[index as usize];
         push_piece(out, self.text, token.start as usize, token.end as usize);
     }
 
-    /// Appends a string as it stands in the text, quotes too.
+    /// Appends a string as written, including the quotes.
     #[inline]
     pub fn push_quoted(&self, out: &mut Vec<u8>, index: u32) {
         let token = self.tokens[index as usize];
         push_piece(out, self.text, token.start as usize - 1, token.end as usize + 1);
     }
 
-    /// What a token is.
+    /// Returns the type of a token.
     #[must_use]
     pub fn kind(&self, index: u32) -> Kind {
         self.tokens[index as usize].kind
     }
 
-    /// The text of a string or key, decoded; `None` for other kinds.
+    /// Returns the decoded text of a string or key, or `None` for other types.
     #[must_use]
     pub fn string(&self, index: u32) -> Option<Cow<'a, [u8]>> {
         match self.kind(index) {
@@ -437,7 +436,7 @@ impl<'a> Document<'a> {
         }
     }
 
-    /// The text of a string, or a number as written; `None` for other kinds.
+    /// Returns the decoded text of a string, or a number as written. Returns `None` for other types.
     #[must_use]
     pub fn scalar_text(&self, index: u32) -> Option<Cow<'a, [u8]>> {
         match self.kind(index) {
@@ -446,8 +445,8 @@ impl<'a> Document<'a> {
         }
     }
 
-    /// The members of an object as (key, value) token indices, in the order of the text, repeated keys included; none
-    /// for other kinds.
+    /// Returns the members of an object as (key, value) token indices, in text order and including repeated keys. Empty
+    /// for other types.
     pub fn members(&self, index: u32) -> impl Iterator<Item = (u32, u32)> + use<'a> {
         let tokens = self.tokens;
         let object = tokens[index as usize];
@@ -463,7 +462,7 @@ impl<'a> Document<'a> {
         })
     }
 
-    /// The items of an array; none for other kinds.
+    /// Returns the token indices of an array's items. Empty for other types.
     pub fn items(&self, index: u32) -> impl Iterator<Item = u32> + use<'a> {
         let tokens = self.tokens;
         let array = tokens[index as usize];
@@ -479,7 +478,7 @@ impl<'a> Document<'a> {
         })
     }
 
-    /// The value of a member by its key; the last one where the key is repeated.
+    /// Returns the value of a member by its key. If the key is repeated, the last one counts.
     #[must_use]
     pub fn get(&self, object: u32, key: &[u8]) -> Option<u32> {
         let mut found = None;
@@ -491,7 +490,7 @@ impl<'a> Document<'a> {
         found
     }
 
-    /// Whether a key token stands for `key`.
+    /// Returns whether the decoded key token `name` equals `key`.
     #[must_use]
     pub fn key_is(&self, name: u32, key: &[u8]) -> bool {
         match self.kind(name) {
@@ -500,8 +499,8 @@ impl<'a> Document<'a> {
         }
     }
 
-    /// Appends a value as compact JSON: no white space, strings in their canonical spelling, numbers as written,
-    /// members in the order of the text, of repeated keys the last value in the place of the first.
+    /// Appends a value as compact JSON: no white space, strings in canonical form, numbers as written, and members in
+    /// text order. A repeated key appears once, at its first position and with its last value.
     pub fn push_compact(&self, out: &mut Vec<u8>, index: u32) {
         match self.kind(index) {
             Kind::Null | Kind::True | Kind::False | Kind::Integer | Kind::Number => {
@@ -534,12 +533,12 @@ impl<'a> Document<'a> {
         }
     }
 
-    /// The members of an object with repeated keys folded: the last value, in the place of the first.
+    /// Returns the members of an object without repeated keys: each key at its first position, with its last value.
     #[must_use]
     pub fn distinct_members(&self, index: u32) -> Vec<(u32, u32)> {
         const FEW: usize = 16;
         let mut distinct: Vec<(u32, u32)> = self.members(index).collect();
-        // Few are compared with each other, if they may be alike.
+        // If there are few, compare all pairs: usually no two are equal.
         if distinct.len() <= FEW {
             let differ = |a: u32, b: u32| {
                 self.kind(a) == Kind::Plain && self.kind(b) == Kind::Plain && !same(self.raw(a), self.raw(b))

@@ -1,4 +1,4 @@
-//! The scanner against `serde_json`, and its strings.
+//! Compares the parser with `serde_json`, and tests canonical strings.
 
 use super::*;
 

@@ -1,26 +1,26 @@
-//! When two values are the same, and the one spelling that all spellings of a value share.
+//! Compares JSON values, and gives all spellings of a value one canonical form.
 //!
-//! Numbers are decimals, compared exactly whatever their spelling: `1`, `1.0` and `1e0` are one number, and `"1"` is a
-//! text. Texts are compared decoded. Arrays and objects are compared piece by piece, an object without regard to the
-//! order of its members. The cells of a CSV file are texts: two texts are the same only letter by letter, and a value of
-//! another type is the same as the cell that holds its JSON.
+//! Numbers are compared as exact decimals: `1`, `1.0` and `1e0` are equal, but the string `"1"` is not. Strings are
+//! compared decoded. Arrays are compared item by item, and objects without regard to the order of members. Cells of CSV
+//! files are strings. Two strings are equal only if all characters are, and a value of another type equals a cell that
+//! contains its JSON.
 
 use std::borrow::Cow;
 
 use super::{Document, Kind, Tape, push_string};
 
-/// Whether values have types.
+/// How strictly types are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Typing {
     /// Both sides are JSON, or both are CSV.
     Json,
-    /// One side is CSV: its `1` may be a number or a text, and an empty text is null.
+    /// One side is CSV: its `1` may be a number or a string, and an empty string is null.
     Csv,
-    /// The same, and two texts that hold the same number, array or object are the same, too.
+    /// Like [`Self::Csv`], but two strings that contain the same number, array or object are also equal.
     Text,
 }
 
-/// Whether a value says nothing: null and absent are the same.
+/// Returns whether a value is null. If `typing` involves CSV, so is an empty string.
 #[must_use]
 pub fn is_null(doc: Document<'_>, index: u32, typing: Typing) -> bool {
     match doc.kind(index) {
@@ -30,7 +30,7 @@ pub fn is_null(doc: Document<'_>, index: u32, typing: Typing) -> bool {
     }
 }
 
-/// Whether two values are the same. Null is the same as null only.
+/// Returns whether two values are equal. Null equals only null.
 #[must_use]
 pub fn same(old: Document<'_>, a: u32, new: Document<'_>, b: u32, typing: Typing) -> bool {
     let (kind_a, kind_b) = (old.kind(a), new.kind(b));
@@ -50,7 +50,7 @@ pub fn same(old: Document<'_>, a: u32, new: Document<'_>, b: u32, typing: Typing
     }
 }
 
-/// The same if one side is CSV: there, a number, a truth value, an array or an object is the text of its JSON.
+/// Compares two values if one side is CSV, where all types but strings are represented by their JSON.
 fn same_text(old: Document<'_>, a: u32, new: Document<'_>, b: u32, typing: Typing) -> bool {
     match (is_text(old.kind(a)), is_text(new.kind(b))) {
         (true, true) if old.string(a) == new.string(b) => true,
@@ -75,22 +75,22 @@ fn is_text(kind: Kind) -> bool {
     matches!(kind, Kind::Plain | Kind::Escaped)
 }
 
-/// Whether the text of a cell is the JSON of a value.
+/// Returns whether a cell contains the JSON of a value.
 fn reads_as(cell: &[u8], doc: Document<'_>, index: u32) -> bool {
     let mut tape = Tape::default();
     read_cell(&mut tape, cell)
         && same(Document { text: cell, tokens: &tape.tokens }, 0, doc, index, Typing::Json)
 }
 
-/// Reads the text of a cell that is JSON, but neither the JSON of a text, which is in a cell without quotes, nor null, which
-/// is an empty cell.
+/// Parses a cell that contains JSON. Returns false if it does not, or if it contains a string or null: in CSV, a string
+/// has no quotes and null is an empty cell.
 fn read_cell(tape: &mut Tape, cell: &[u8]) -> bool {
     let spaced = |byte: Option<&u8>| byte.is_none_or(u8::is_ascii_whitespace);
     let is_json = !spaced(cell.first()) && !spaced(cell.last()) && tape.read(cell).is_ok();
     is_json && !matches!(tape.tokens[0].kind, Kind::Plain | Kind::Escaped | Kind::Null)
 }
 
-/// A value as a cell of a comma-separated file would have it.
+/// Returns a value as the text of a CSV cell.
 fn text(doc: Document<'_>, index: u32) -> Cow<'_, [u8]> {
     match doc.kind(index) {
         Kind::Null => Cow::Borrowed(b""),
@@ -103,14 +103,14 @@ fn text(doc: Document<'_>, index: u32) -> Cow<'_, [u8]> {
     }
 }
 
-/// The spelling that all spellings of a value share.
+/// Returns the canonical form of a value.
 fn canonical(doc: Document<'_>, index: u32) -> Vec<u8> {
     let mut out = Vec::new();
     push_canonical(&mut out, doc, index);
     out
 }
 
-/// Appends the spelling that all spellings of a value share.
+/// Appends the canonical form of a value, which all its spellings share.
 pub fn push_canonical(out: &mut Vec<u8>, doc: Document<'_>, index: u32) {
     match doc.kind(index) {
         Kind::Null | Kind::True | Kind::False => out.extend_from_slice(doc.raw(index)),
@@ -139,8 +139,8 @@ pub fn push_canonical(out: &mut Vec<u8>, doc: Document<'_>, index: u32) {
     }
 }
 
-/// Appends a spelling that all values share which may be the same if one side is CSV. So do some that are not: the texts
-/// `1` and `1.0` are both the number 1.
+/// Appends a form shared by all values that may be equal if one side is CSV. Values that differ may share it too: the
+/// strings `1` and `1.0` both become the number 1.
 pub fn push_canonical_text(out: &mut Vec<u8>, doc: Document<'_>, index: u32) {
     let text = text(doc, index);
     let mut tape = Tape::default();
@@ -151,9 +151,10 @@ pub fn push_canonical_text(out: &mut Vec<u8>, doc: Document<'_>, index: u32) {
     }
 }
 
-/// A number: `0.DIGITS` times ten to the `exponent`, without zeros at either end; no digits is 0.
+/// An exact number: `0.DIGITS` times ten to the power of `exponent`, without zeros at either end. Zero has no digits.
 ///
-/// Exponents of 18 digits and more are not computed with: such numbers are equal only if they are written alike.
+/// Exponents of 18 or more digits are not calculated with: such numbers are equal only if they are written the same
+/// way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decimal {
     negative: bool,
@@ -162,7 +163,7 @@ pub struct Decimal {
 }
 
 impl Decimal {
-    /// Reads a number of JSON.
+    /// Parses a valid JSON number.
     #[must_use]
     pub fn read(text: &[u8]) -> Self {
         let (negative, text) = match text.split_first() {
@@ -196,7 +197,7 @@ impl Decimal {
         Self { negative, exponent: if exponent_negative { -size } else { size } + places, digits }
     }
 
-    /// Appends a text that only the same number has.
+    /// Appends a text that is unique to this number.
     fn push(&self, out: &mut Vec<u8>) {
         if self.negative {
             out.push(b'-');
@@ -207,11 +208,11 @@ impl Decimal {
         out.extend_from_slice(self.exponent.to_string().as_bytes());
     }
 
-    /// Appends bytes that sort as the numbers do.
+    /// Appends bytes that sort in numeric order.
     pub fn push_sortable(&self, out: &mut Vec<u8>) {
         let start = out.len();
         if !self.digits.is_empty() {
-            // The sign is turned so that small exponents come first.
+            // The sign bit is flipped, so that small exponents sort first.
             out.extend_from_slice(&(self.exponent ^ i64::MIN).to_be_bytes());
             out.extend_from_slice(&self.digits);
             out.push(0);
@@ -230,10 +231,10 @@ impl Decimal {
     }
 }
 
-/// With these and the length of a text, no sum overflows.
+/// With this many digits, adding the length of a text cannot overflow.
 const MAX_EXPONENT_DIGITS: usize = 17;
 
-/// Whether an exponent is negative, and its digits without zeros in front.
+/// Returns whether an exponent is negative, and its digits without leading zeros.
 fn split_exponent(text: &[u8]) -> (bool, &[u8]) {
     let digits = text.get(1..).unwrap_or_default();
     let (negative, digits) = match digits.split_first() {

@@ -1,13 +1,13 @@
-//! Clocks as text: digits put into a template at fixed places, without a branch for each.
+//! Formats clocks by writing digits into a template at fixed offsets, without a branch for each digit.
 //!
-//! Views hold millions of clocks, and nearly all are whole and of the years up to 9999; of any other the caller is told,
-//! and renders it piece by piece.
+//! Views hold millions of clocks, and nearly all are complete and within the years 1970 to 9999. For any other the
+//! functions return `None`, and the caller formats it field by field.
 
 use crate::time::timestamp::Micros;
 
 const DIGITS: &[u8; 10] = b"0123456789";
 
-/// Two digits for each number below a hundred.
+/// The two digits of each number below 100.
 const PAIRS: [[u8; 2]; 100] = {
     let mut pairs = [[b'0'; 2]; 100];
     let mut number = 0;
@@ -20,7 +20,7 @@ const PAIRS: [[u8; 2]; 100] = {
 
 const SECOND: u64 = 1_000_000;
 const DAY: u64 = 86_400 * SECOND;
-/// The days from 1970 to the end of the year 9999.
+/// Number of days from 1970 to the end of the year 9999.
 const N_DAYS: u64 = 2_932_897;
 
 /// `2022-05-02`
@@ -32,14 +32,15 @@ type MillisText = [u8; 24];
 /// `0001651500060000000`
 type SeqText = [u8; 19];
 
-/// Writes times; neighbours mostly share their day, whose date is worked out once.
+/// Formats times. Consecutive times are mostly on the same day, whose date is computed once.
 #[derive(Debug)]
 struct Dates {
     day: u64,
     date: Date,
 }
 
-/// `"seq":...,"received_at":...,"uuid_ts":...,"timestamp":...`; `None` where a time is before 1970 or after 9999.
+/// Returns `"seq":...,"received_at":...,"uuid_ts":...,"timestamp":...`, or `None` if a time is before 1970 or after
+/// 9999.
 pub(crate) fn all(seq: u64, received_at: Micros, uuid_ts: Micros, timestamp: Micros) -> Option<[u8; 147]> {
     let mut dates = Dates { day: u64::MAX, date: [0; 10] };
     let mut text = const {
@@ -55,7 +56,7 @@ pub(crate) fn all(seq: u64, received_at: Micros, uuid_ts: Micros, timestamp: Mic
     Some(text)
 }
 
-/// `"timestamp":...,"seq":...,"uuid_ts":...`; `None` as above.
+/// Returns `"timestamp":...,"seq":...,"uuid_ts":...`, or `None` as in [`all`].
 pub(crate) fn mapping(seq: u64, uuid_ts: Micros, timestamp: Micros) -> Option<[u8; 106]> {
     let mut dates = Dates { day: u64::MAX, date: [0; 10] };
     let mut text = const {
@@ -89,7 +90,7 @@ impl Dates {
         Some(text)
     }
 
-    /// Puts in all but the fraction; says how many microseconds that is.
+    /// Writes everything but the fraction. Returns the fraction in microseconds.
     #[inline]
     fn seconds<const N: usize>(&mut self, text: &mut [u8; N], time: Micros) -> Option<u32> {
         let time = u64::try_from(time).ok()?;
@@ -107,8 +108,8 @@ impl Dates {
     }
 }
 
-/// The date of a day since 1970, by Howard Hinnant's `civil_from_days`: years begin in March, so that the odd day of a leap
-/// year is its last.
+/// Returns the date of a day counted from 1970, by Howard Hinnant's `civil_from_days`. Years begin in March, so that
+/// the leap day is the last of the year.
 fn date(day: u64) -> Option<Date> {
     if N_DAYS <= day {
         return None;
@@ -146,8 +147,8 @@ fn four_digits(number: u32) -> [u8; 4] {
     [a, b, c, d]
 }
 
-/// A number that was divided until it has 32 bits.
-#[expect(clippy::cast_possible_truncation, reason = "what is above them is zero")]
+/// Converts a number that the caller has reduced to 32 bits.
+#[expect(clippy::cast_possible_truncation, reason = "the upper bits are zero")]
 fn below_32_bits(number: u64) -> u32 {
     number as u32
 }
@@ -157,7 +158,7 @@ fn put<const N: usize, const M: usize>(text: &mut [u8; N], start: usize, piece: 
     text[start..start + M].copy_from_slice(&piece);
 }
 
-/// Two texts as one.
+/// Concatenates two texts of fixed length.
 const fn concat_bytes<const N: usize, const A: usize, const B: usize>(a: &[u8; A], b: &[u8; B]) -> [u8; N] {
     let mut all = [0; N];
     let mut at = 0;

@@ -1,4 +1,4 @@
-//! Times: read from JSON and text, calculated with, written.
+//! Parses, calculates with and formats times.
 
 pub mod clock_text;
 pub mod reader;

@@ -1,27 +1,27 @@
-//! Times read one after the other. Neighbours mostly share their day, whose date is worked out once.
+//! Parses sequences of times. Consecutive times are mostly on the same day, whose date is parsed once.
 
 use super::timestamp::{Micros, parse_micros};
 
-/// Reads times.
+/// Parses times. Reuse it for all times of a sequence.
 #[derive(Debug, Default)]
 pub struct TimeReader {
-    /// The date met last: `2022-05-02T`.
+    /// The last date parsed: `2022-05-02T`.
     date: [u8; 11],
-    /// When it begins.
+    /// Start of that day.
     midnight: Micros,
 }
 
-/// A time that was read.
+/// A parsed time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Read {
-    /// Which time.
+    /// The time.
     pub micros: Micros,
-    /// Whether the text is the very one that we would write, with milliseconds.
+    /// Whether [`push_millis`](super::timestamp::push_millis) would write exactly the same text.
     pub ours: bool,
 }
 
 impl TimeReader {
-    /// Reads a time as [`parse_micros`] does.
+    /// Parses a time like [`parse_micros`].
     #[inline]
     pub fn read(&mut self, text: &[u8]) -> Option<Read> {
         if let Some(read) = self.of_this_day(text) {
@@ -38,7 +38,8 @@ impl TimeReader {
         Some(self.of_this_day(text).unwrap_or(Read { micros, ours: false }))
     }
 
-    /// A time in our spelling, with milliseconds or microseconds, on the day met last.
+    /// Parses a time on the last day seen, if it is in the format that this program writes, with milliseconds or
+    /// microseconds.
     fn of_this_day(&self, text: &[u8]) -> Option<Read> {
         let (date, time) = text.split_first_chunk::<11>()?;
         if *date != self.date {
@@ -54,7 +55,7 @@ impl TimeReader {
             }
             _ => return None,
         };
-        // Later hours are no times, and second 60 is best left to those who know what it means.
+        // Larger values are not valid times, except second 60, which the general parser handles.
         let in_range = hour < 24 && minute < 60 && second < 60;
         let micros = self.midnight + ((hour * 60 + minute) * 60 + second) * 1_000_000 + micros;
         in_range.then_some(Read { micros, ours })

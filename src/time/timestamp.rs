@@ -1,7 +1,7 @@
-//! Times: read in every spelling that dumps and warehouses use, written in one.
+//! Parses times in all formats that dumps and warehouses use, and formats them in one.
 //!
-//! A time is an `i64` of microseconds since 1970 while it is read, and of milliseconds in an event: event times
-//! are cut to the millisecond; only `uuid_ts` and `--as-of` know microseconds.
+//! A parsed time is an `i64` of microseconds since 1970; an event stores milliseconds. Event times are truncated to the
+//! millisecond, and only `uuid_ts` and `--as-of` have microseconds.
 
 use chrono::{Datelike, NaiveDate};
 
@@ -10,21 +10,21 @@ pub type Millis = i64;
 /// Microseconds since 1970-01-01T00:00:00Z.
 pub type Micros = i64;
 
-/// The first time that is too late for a table: 2286-01-01. From 2286-11-20 on the nanoseconds of a `seq` would
-/// need twenty digits.
+/// The first time that is too late for a table: 2286-01-01. From 2286-11-20 on, the nanoseconds in a `seq` would need
+/// twenty digits.
 pub const TOO_LATE: Millis = 9_972_028_800_000;
 
 const DAY_SECONDS: i64 = 86_400;
 const EPOCH_DAY: i32 = 719_163;
 
-/// Reads a time to the microsecond.
+/// Parses a time to the microsecond. Returns `None` if the text is not a time.
 ///
-/// Understood: RFC 3339 with any number of fraction digits and any offset; a space or `T` between date and time; no
-/// offset (UTC), `Z`, ` UTC`, `+02`, `+0200`, `+02:00`; unpadded month and day; a date alone (midnight UTC);
-/// second 60 (the next second).
+/// Accepts RFC 3339 with any number of fraction digits and any offset; a space or `T` between date and time; no offset
+/// (UTC), `Z`, ` UTC`, `+02`, `+0200`, `+02:00`; month and day without padding; a date alone (midnight UTC); and second
+/// 60 (the next second).
 ///
 /// ```
-/// # use profiles_sync::event::timestamp::parse_micros;
+/// # use profiles_sync::time::timestamp::parse_micros;
 /// assert_eq!(parse_micros(b"1970-01-01T02:00:00.0000019+02:00"), Some(1));
 /// assert_eq!(parse_micros(b"1970-1-2"), Some(86_400_000_000));
 /// assert_eq!(parse_micros(b"yesterday"), None);
@@ -60,7 +60,7 @@ pub fn parse_micros(text: &[u8]) -> Option<Micros> {
     Some(seconds * 1_000_000 + micros)
 }
 
-/// Reads a time and cuts it to the millisecond.
+/// Parses a time and truncates it to the millisecond.
 #[must_use]
 pub fn parse_millis(text: &[u8]) -> Option<Millis> {
     parse_micros(text).map(|micros| micros.div_euclid(1000))
@@ -126,7 +126,7 @@ fn offset_seconds(rest: &[u8]) -> Option<i64> {
     Some(sign * (i64::from(hours) * 3600 + i64::from(minutes) * 60))
 }
 
-/// Appends a time as RFC 3339 UTC with milliseconds: `2022-05-02T14:01:00.000Z`.
+/// Appends a time as RFC 3339 in UTC with milliseconds: `2022-05-02T14:01:00.000Z`.
 pub fn push_millis(out: &mut Vec<u8>, millis: Millis) {
     let mut text = *b"YYYY-MM-DDThh:mm:ss.fffZ";
     write_seconds(&mut text, millis.div_euclid(1000));
@@ -134,7 +134,7 @@ pub fn push_millis(out: &mut Vec<u8>, millis: Millis) {
     out.extend_from_slice(&text);
 }
 
-/// Appends a time as RFC 3339 UTC with microseconds: `2022-05-02T14:01:00.000000Z`.
+/// Appends a time as RFC 3339 in UTC with microseconds: `2022-05-02T14:01:00.000000Z`.
 pub fn push_micros(out: &mut Vec<u8>, micros: Micros) {
     let mut text = *b"YYYY-MM-DDThh:mm:ss.ffffffZ";
     write_seconds(&mut text, micros.div_euclid(1_000_000));
@@ -154,7 +154,7 @@ fn write_seconds(text: &mut [u8], seconds: i64) {
     write_number(&mut text[17..19], second % 60);
 }
 
-/// The last digits of a number, as many as there is room for.
+/// Writes the last digits of a number, as many as there is room for.
 fn write_number(text: &mut [u8], mut number: i64) {
     for place in text.iter_mut().rev() {
         *place = digit(number);

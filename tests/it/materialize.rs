@@ -450,7 +450,7 @@ fn bad_rows_are_named_by_file_and_line_with_a_hint() {
     assert_eq!(text, "/raw/profile_traits_updates/part-0.ndjson:1: the row has no `segment_id`");
     assert_eq!(hint, "check that this is the raw table that its file name says");
     let (text, _) = error(&[("external_id_mapping_updates.json", "[\n")]);
-    let expected = "the line is not JSON: the text ends where a value should stand at byte 1";
+    let expected = "the line is not JSON: expected a value, but the text ends at byte 1";
     assert_eq!(text, format!("/raw/external_id_mapping_updates.json:1: {expected}"));
 }
 
