@@ -1,8 +1,8 @@
-//! What the resolver needs to carry on from raw tables that a warehouse wrote: what views show of them.
+//! Rebuilds the resolver's state from raw tables that a warehouse wrote, by folding them as views do.
 //!
-//! Such tables may lack clocks, `__trait_seqs` or recursive entries, and take identifiers out again. What they mean is what
-//! their views say, so that is what the resolver begins with: which profile a segment id is, whose an identifier is, which
-//! traits a profile has and when they were set. What views do not show is not known either: traits that were removed, and
+//! Such tables may lack clocks, `__trait_seqs` or recursive entries, and may remove identifiers. Their views define
+//! what they mean, so the resolver starts with what the views show: the profile of each segment id and identifier, and
+//! the traits of each profile with the time when each was set. What views do not show is unknown: removed traits, and
 //! which columns are parts of one trait.
 
 use std::{collections::BTreeMap, path::Path};
@@ -36,7 +36,7 @@ use crate::{
     },
 };
 
-/// The raw tables of a space as far as they were adopted: `written` says how many bytes of each.
+/// Returns the raw tables of a space, limited to the adopted bytes. `written` has their range for each table.
 #[must_use]
 pub fn tables(folder: &Path, manifest: &Manifest, written: &BTreeMap<String, (u64, u64)>) -> Vec<RawTable> {
     let parts = |name: &str| match (written.get(name), manifest.tables.get(name)) {
@@ -60,9 +60,9 @@ pub fn fold(tables: &[RawTable], types: &Types, files: &Files, meter: &Meter<'_>
     Ok(replayed)
 }
 
-/// Creates all profiles, the oldest first, and merges them. Their numbers, by segment id.
+/// Creates all profiles, oldest first, and merges them. Returns the profiles by segment id.
 fn create(folds: &Folds, ages: &Ages, replayed: &mut Replayed) -> Vec<ProfileId> {
-    // A segment id that only rows name which count no more is nobody's.
+    // A segment id that occurs only in rows that no longer count belongs to no profile.
     let mut is_known = vec![false; folds.sorted.len()];
     let identifiers = folds.identifiers.iter().flat_map(Identifiers::segments);
     for segment in folds.profiles().into_iter().chain(identifiers) {
@@ -121,7 +121,7 @@ fn set_traits(folds: &Folds, profiles: &[ProfileId], replayed: &mut Replayed) ->
                 return;
             }
             let mut traits = ProfileTraits::default();
-            // A name that JSON escapes is no trait of an event, and stays in the history.
+            // A name that JSON escapes cannot be a trait of an event, so it remains only in the raw tables.
             for one in present.iter().filter(|one| one.is_plain) {
                 let clock = &rows[one.set_by].clock;
                 let name = trait_names.id(&path_of_column(one.name));
@@ -138,10 +138,10 @@ fn set_traits(folds: &Folds, profiles: &[ProfileId], replayed: &mut Replayed) ->
     Ok(())
 }
 
-/// Profiles folded at a time.
+/// Number of profiles folded at a time.
 const CHUNK_PROFILES: usize = 128;
 
-/// The path whose column this is: without the `_` that a name has in front which is taken.
+/// Returns the path of a column, without the leading `_` that a column gets if its name is taken.
 fn path_of_column(column: &[u8]) -> Vec<u8> {
     match column.strip_prefix(b"_") {
         Some(name) if column_of(name) == column => name.to_vec(),
@@ -152,12 +152,12 @@ fn path_of_column(column: &[u8]) -> Vec<u8> {
 /// How old a segment id is, and its newest `seq`.
 #[derive(Debug, Clone, Copy)]
 struct Age {
-    /// `uuid_ts`, `seq`, and the place of the row among all.
+    /// The oldest `uuid_ts` and `seq` of its rows, and the index of that row among all rows.
     first: (Option<Micros>, u64, u64),
     last_seq: u64,
 }
 
-/// The ages of all segment ids, by their keys.
+/// The ages of all segment ids, by key.
 #[derive(Debug, Default)]
 struct Ages(Map<u128, Age>);
 
@@ -182,7 +182,7 @@ impl Ages {
         Ok(ages)
     }
 
-    /// A segment id that only others name as theirs is as young as can be.
+    /// Returns the age of a segment id. One that has no rows of its own is newer than all others.
     fn of(&self, segment_id: &[u8]) -> Age {
         let young = Age { first: (Some(Micros::MAX), u64::MAX, u64::MAX), last_seq: 0 };
         self.0.get(&local_key_of(segment_id)).copied().unwrap_or(young)

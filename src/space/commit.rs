@@ -1,4 +1,4 @@
-//! Opening a space, appending to it, and committing: all of a run or nothing.
+//! Opens a space, appends to it, and commits a run: as a whole or not at all.
 
 use std::{
     collections::BTreeMap,
@@ -35,7 +35,7 @@ use crate::{
     time::timestamp::Millis,
 };
 
-/// The folder in a space that holds what is not a table.
+/// The folder in a space for the state cache and the locks.
 pub const STATE: &str = ".state";
 
 /// A space opened for writing.
@@ -43,34 +43,35 @@ pub const STATE: &str = ".state";
 pub struct Space {
     folder: PathBuf,
     files: Files,
-    /// As it was committed last.
+    /// The manifest of the last commit.
     pub manifest: Manifest,
     names: Vec<String>,
     tables: Vec<Table>,
     by_name: Map<String, usize>,
     keeper: Keeper,
-    /// Whether there is nothing that would have to be undone.
+    /// Whether there is nothing to undo if the run ends now.
     is_clean: bool,
-    /// How many runs stay that the space can be rolled back to; all if no rules say.
+    /// Number of runs that stay available for rollback; all if no rules limit them.
     keep_runs: Option<u32>,
     _lock: Lock,
     /// The folder of a run that commits nothing, if there is no space yet. Removed last.
     temporary: Option<TempDir>,
 }
 
-/// These stand in every space, also without a row: what reads them need not ask whether they are there.
+/// Tables that every space has, even without rows, so that readers need not check for them.
 const ALWAYS: [&str; 4] =
     [id_graph_updates::TABLE, external_id_mapping_updates::TABLE, profile_traits_updates::TABLE, "rejected"];
-/// More tables than this are not kept open.
+/// If there are more tables than this, their files do not stay open.
 const MAX_OPEN: usize = 200;
-/// More bytes than this do not wait in all tables together.
+/// Limit of the bytes that are pending in all tables together.
 const MAX_PENDING: usize = 96 << 20;
 
 impl Space {
-    /// Opens a space, making the folder where it is missing. Rows that are committed but not in place are put in place, and
-    /// what a run left behind that did not end is removed.
+    /// Opens a space, creating the folder if necessary. If an earlier run was killed, puts its committed rows in place
+    /// and removes everything else that it left behind.
     ///
-    /// A new space stores its tables as is said, or as they are; one that is there must store them so, where it is said.
+    /// A new space stores its tables as `compress` says, by default plain. Fails if an existing space stores them in
+    /// another way.
     pub fn open(
         folder: &Path,
         compress: Option<Compression>,
@@ -80,13 +81,13 @@ impl Space {
     ) -> Result<Self> {
         if folder.exists() && !folder.is_dir() {
             return Err(
-                Error::file(folder, "not a folder").hint("give a folder for the space with `--space DIR`")
+                Error::file(folder, "is not a folder").hint("give a folder for the space with `--space DIR`")
             );
         }
         let state = folder.join(STATE);
         files
             .create_folder(&state)
-            .map_err(|e| e.hint("give a folder you may write to with `--space DIR`"))?;
+            .map_err(|e| e.hint("give a folder that you can write to with `--space DIR`"))?;
         let lock = Lock::take(&state, wait, progress)?;
         place::refuse_link(folder)?;
         let mut manifest = if let Some(manifest) = Manifest::read_locked(folder, &lock, files)? {
@@ -120,7 +121,7 @@ impl Space {
         Ok(space)
     }
 
-    /// Forgets all rows that were added, so that a run can begin anew.
+    /// Drops all rows added so far, so that the run can start again.
     pub fn begin_anew(&mut self) -> Result<()> {
         self.forget_tables();
         self.keeper = Keeper::new(&self.folder, self.manifest.kept_messages.as_ref());
@@ -129,8 +130,8 @@ impl Space {
         Ok(())
     }
 
-    /// Opens a space for a run that commits nothing. If there is no space in the folder yet, the folder stays as it is, or
-    /// missing, and the run works in a temporary one.
+    /// Opens a space for a run that commits nothing. If the folder is missing or not yet a space, it stays as it is and
+    /// the run uses a temporary folder.
     pub fn open_dry(
         folder: &Path,
         compress: Option<Compression>,
@@ -145,13 +146,14 @@ impl Space {
             refuse_foreign_tables(folder, compress.unwrap_or_default())?;
         }
         let temporary =
-            TempDir::new().map_err(|e| Error::io("create a folder in", std::env::temp_dir(), e))?;
+            TempDir::new().map_err(|e| Error::io("create a temporary folder in", std::env::temp_dir(), e))?;
         let mut space = Self::open(temporary.path(), compress, wait, files, progress)?;
         space.temporary = Some(temporary);
         Ok(space)
     }
 
-    /// Makes rules say how the space stores its tables, whoever decided it; and says so.
+    /// Sets the compression in the rules to that of the space, and returns it. Takes from the rules how many runs to
+    /// keep.
     pub fn settle(&mut self, rules: &mut Rules) -> Compression {
         let compress = self.manifest.compress;
         self.keep_runs = Some(rules.keep_runs);
@@ -159,12 +161,12 @@ impl Space {
         compress
     }
 
-    /// Keeps an accepted message that no table names.
+    /// Keeps an accepted message that no table records.
     pub fn keep(&mut self, message_key: u128, received_at: Millis) -> Result<()> {
         self.keeper.keep(message_key, received_at, &self.files)
     }
 
-    /// The number of a table, opened where it is new.
+    /// Returns the number of a table, opening it if necessary.
     pub fn table(&mut self, name: &str) -> usize {
         if let Some(&number) = self.by_name.get(name) {
             return number;
@@ -176,19 +178,19 @@ impl Space {
         self.tables.len() - 1
     }
 
-    /// The tables, by their numbers.
+    /// Returns the tables, by number.
     pub fn tables(&mut self) -> &mut [Table] {
         self.is_clean = false;
         &mut self.tables
     }
 
-    /// A table's name.
+    /// Returns the name of a table.
     #[must_use]
     pub fn name(&self, number: usize) -> &str {
         &self.names[number]
     }
 
-    /// Keeps memory and open files within bounds. To be called now and then.
+    /// Flushes and closes files if over the limits. Call after each batch.
     pub fn relieve(&mut self) -> Result<()> {
         let pending: usize = self.tables.iter().map(Table::n_pending).sum();
         let many = MAX_OPEN < self.tables.len();
@@ -203,8 +205,8 @@ impl Space {
         Ok(())
     }
 
-    /// Commits the rows of all tables and a state. The manifest that is written first is the commit: an error before it
-    /// leaves the space as it was, and one after it is [`Error::NotInPlace`].
+    /// Commits the rows of all tables and the state. Writing the manifest is the commit: an earlier error leaves the
+    /// space as it was, a later one is [`Error::NotInPlace`].
     pub fn commit(&mut self, mut next: Manifest, state: Contents<'_>, progress: &dyn Progress) -> Result<()> {
         self.is_clean = false;
         self.finish_tables(&mut next)?;
@@ -218,11 +220,13 @@ impl Space {
         let synced = self.files.sync_folder(&self.folder);
         let placed = synced.and_then(|()| place::place(&self.folder, &next.placing, true, &self.files));
         placed.map_err(place::not_in_place)?;
-        // The next command does it otherwise.
+        // If this fails, the next command does it.
         if !next.placing.is_empty()
             && let Err(error) = place::close(&self.folder, &mut next, &self.files)
         {
-            progress.warning(&format!("the run is committed, and the next one tidies up: {error}"));
+            progress.warning(&format!(
+                "the run is committed, but its staged files are left to the next run: {error}"
+            ));
         }
         self.manifest = next;
         state::sweep(&self.folder.join(STATE), &self.manifest.state, &self.files);
@@ -235,7 +239,7 @@ impl Space {
         self.by_name.clear();
     }
 
-    /// Lets all rows go to the staged files, and records in a manifest what the tables are then.
+    /// Flushes all rows to the staged files, and records the new tables in the manifest.
     fn finish_tables(&mut self, next: &mut Manifest) -> Result<()> {
         for name in ALWAYS {
             self.table(name);
@@ -265,10 +269,10 @@ impl Space {
         shared.finish()
     }
 
-    /// Does all that can fail before the commit.
+    /// Does everything that can fail before the commit.
     fn prepare(&self, next: &mut Manifest, state: Contents<'_>) -> Result<()> {
         place::prepare(&self.folder, &next.placing, &self.files)?;
-        // What was read as a whole is written as a whole.
+        // A state that was loaded completely is written completely.
         let before = if state.graph.is_cold() { &self.manifest.state[..] } else { &[] };
         let folder = self.folder.join(STATE);
         next.state = state::write(&folder, next.runs.len() as u64, before, state, &self.files)?;
@@ -280,7 +284,7 @@ impl Space {
         Ok(())
     }
 
-    /// Commits a run. `run` becomes its number as soon as the manifest has it, also if something fails after that.
+    /// Commits a run. Sets `run` to its number as soon as the manifest contains the run, even if a later step fails.
     pub fn commit_run(
         &mut self,
         next: Manifest,
@@ -292,15 +296,15 @@ impl Space {
         let done = self.commit(next, state, progress);
         let has_run =
             |manifest: Option<Manifest>| manifest.is_some_and(|now| number <= now.runs.len() as u64);
-        // This run has the lock, so it must not wait for anybody to put rows in place.
+        // This run holds the lock, so it must not wait for another process to put rows in place.
         if done.is_ok() || Manifest::load(&self.folder, &self.files).is_ok_and(has_run) {
             *run = Some(number);
         }
         done
     }
 
-    /// How to read the state for a run over so many bytes of events: looking everything up costs more for each event,
-    /// reading all costs something for each entry.
+    /// Returns how to read the state for a run over `n_bytes` of events: lookups cost more per event, and loading
+    /// everything costs something for each entry.
     #[must_use]
     pub fn reading_for(&self, n_bytes: u64, reading: Reading) -> Reading {
         const BYTES_PER_ENTRY: u64 = 200;
@@ -311,7 +315,7 @@ impl Space {
         }
     }
 
-    /// What the resolver needs to carry on: from the cache, else from the raw tables.
+    /// Returns the state that the resolver continues with: from the cache if possible, otherwise from the raw tables.
     pub fn carry_on(&self, reading: Reading, types: &Types, progress: &dyn Progress) -> Result<Replayed> {
         let named = &self.manifest.state;
         if !named.is_empty()
@@ -322,7 +326,7 @@ impl Space {
         }
         if !self.manifest.runs.is_empty() {
             let why = if state::is_of_earlier_version(&self.folder.join(STATE), named, &self.files) {
-                "of an earlier version of this program"
+                "from an earlier version of this program"
             } else {
                 "missing or damaged"
             };
@@ -333,7 +337,7 @@ impl Space {
         Ok(replayed)
     }
 
-    /// Refuses to rebuild anything from tables that are not as they were committed: it would be wrong for good.
+    /// Fails if a raw table is not as committed. A state rebuilt from it would stay wrong.
     fn check_truth(&self, progress: &dyn Progress) -> Result<()> {
         let truth =
             [id_graph_updates::TABLE, external_id_mapping_updates::TABLE, profile_traits_updates::TABLE];
@@ -349,46 +353,46 @@ impl Space {
         Ok(())
     }
 
-    /// Rows added since the last commit, by table.
+    /// Returns the number of rows added since the last commit, by table.
     #[must_use]
     pub fn rows_added(&self) -> Vec<(String, u64)> {
         let rows = self.names.iter().cloned().zip(self.tables.iter().map(Table::rows_added));
         rows.filter(|(_, n)| 0 < *n).collect()
     }
 
-    /// The tables as they are in the folder of staged files, for a run that begins a space.
+    /// Returns what was flushed of each table, for the first run in a space: as if the staged files were the tables.
     #[must_use]
     pub fn went_out(&self) -> BTreeMap<String, TableState> {
         let tables = self.names.iter().cloned().zip(self.tables.iter().map(Table::went_out));
         tables.filter(|(_, state)| 0 < state.bytes).collect()
     }
 
-    /// Where in each table the bytes added since the last commit begin and end.
+    /// Returns the byte range added since the last commit, by table.
     #[must_use]
     pub fn bytes_added(&self) -> BTreeMap<String, (u64, u64)> {
         let bytes = self.names.iter().cloned().zip(self.tables.iter().map(Table::bytes_added));
         bytes.filter(|(_, (start, end))| start < end).collect()
     }
 
-    /// The folder.
+    /// Returns the folder of the space.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// What the manifest promises must be there.
+    /// Fails if a table is missing or shorter than its committed length. Reports duplicate files.
     fn check_lengths(&self, progress: &dyn Progress) -> Result<()> {
         for (name, state) in &self.manifest.tables {
             let stands = stands(&self.folder, name, state);
             let path = file_of(&self.folder, name, stands);
             let committed = bytes_of(state, stands);
             let wrong = match std::fs::metadata(&path) {
-                Ok(there) if there.is_dir() => "a folder stands where the table was".to_owned(),
+                Ok(there) if there.is_dir() => "is a folder, not a file".to_owned(),
                 Ok(there) if committed <= there.len() => String::new(),
-                Ok(there) => format!("{} bytes, but the manifest has committed {committed}", there.len()),
+                Ok(there) => format!("has {} bytes, but {committed} are committed", there.len()),
                 Err(e) if e.kind() == ErrorKind::NotFound && committed == 0 => String::new(),
                 Err(e) if e.kind() == ErrorKind::NotFound => {
-                    format!("is missing, and the manifest has committed {committed} bytes of it")
+                    format!("is missing, but {committed} bytes of it are committed")
                 }
                 Err(e) => return Err(Error::io("read", &path, e)),
             };
@@ -404,7 +408,7 @@ impl Space {
     }
 }
 
-/// A run that does not commit leaves the space as it found it, as far as it still can; the next run does the rest.
+/// A run that does not commit leaves the space as it was, as far as possible. The next run does the rest.
 impl Drop for Space {
     fn drop(&mut self) {
         if self.is_clean {
@@ -416,8 +420,9 @@ impl Drop for Space {
     }
 }
 
-/// A folder without a manifest must not hold tables, plain ones or such as would be written. If there is a state and no
-/// staged file of a first run, a manifest was lost, and no table that is there may be overlooked.
+/// Fails if a folder without a manifest contains tables that are plain or stored as a new space would store them. Files
+/// in other formats may stay. If there is a state but no staged file of a first run, the manifest was lost, so any
+/// table is an error.
 fn refuse_foreign_tables(folder: &Path, compress: Compression) -> Result<()> {
     let is_lost = !place::staged_folder(folder).exists() && state::is_there(&folder.join(STATE));
     let entries = std::fs::read_dir(folder).map_err(|e| Error::io("read the folder", folder, e))?;
@@ -426,18 +431,18 @@ fn refuse_foreign_tables(folder: &Path, compress: Compression) -> Result<()> {
         if table_of(&name).is_some_and(|(_, stored)| is_lost || stored.is_none() || stored == compress) {
             return Err(Error::file(
                 folder,
-                format!("holds `{name}` but no `{MANIFEST}`, so it is not a space"),
+                format!("contains `{name}` but no `{MANIFEST}`, so it is not a space"),
             )
             .hint(
-                "give a new or empty folder with `--space DIR`; where this was a space whose manifest is lost, restore \
-                 that from a backup, or bring its tables into a new one with `backfill raw OLD --space NEW`",
+                "give a new or empty folder with `--space DIR`; if this was a space and its manifest is lost, restore the \
+                 manifest from a backup, or adopt the tables with `backfill raw OLD --space NEW`",
             ));
         }
     }
     Ok(())
 }
 
-/// A space stays with what its first run was given.
+/// Fails if a space does not store its tables as `wanted`. The first run decides that for good.
 fn refuse_other_compression(folder: &Path, manifest: &Manifest, wanted: Option<Compression>) -> Result<()> {
     let Some(wanted) = wanted.filter(|wanted| *wanted != manifest.compress) else { return Ok(()) };
     let told = |compression| match compression {

@@ -1,4 +1,4 @@
-//! Tables as they are found, and cut back to what is committed.
+//! Cuts tables back to what is committed when a space is opened.
 
 use std::{os::unix::fs::FileExt, path::Path};
 
@@ -21,8 +21,8 @@ use crate::{
     },
 };
 
-/// Cuts tables back to what is committed. A run appends after its commit only, but one of an earlier version of this program
-/// may have been killed before its own; the tables that it made are removed.
+/// Truncates tables to their committed length. A run appends only after its commit, but a run of an earlier version of
+/// this program may have been killed before its commit; the tables that it created are removed.
 pub fn cut_back(folder: &Path, manifest: &Manifest, files: &Files) -> Result<()> {
     let is_earlier = EARLIER_FORMATS.contains(&manifest.format);
     let left_behind = if is_earlier { left_behind(folder, files)? } else { Set::default() };
@@ -47,23 +47,25 @@ pub fn cut_back(folder: &Path, manifest: &Manifest, files: &Files) -> Result<()>
         }
     }
     if !left_behind.is_empty() {
-        // The manifest lists all of them that are still there.
+        // Everything it lists is now committed or deleted, so a leftover file is harmless.
         let _ = files.remove_file(&folder.join(STATE).join(NEW_TABLES));
     }
     Ok(())
 }
 
-/// In the state folder: the names of the table files that a run of an earlier version made before its commit, one a line.
+/// A file in the state folder with the names of the table files that a run of an earlier version created before its
+/// commit, one per line.
 const NEW_TABLES: &str = "new-tables";
 
 fn left_behind(folder: &Path, files: &Files) -> Result<Set<String>> {
     let text = files.read_if_there(&folder.join(STATE).join(NEW_TABLES))?.unwrap_or_default();
-    // A line without its end was not written to the end, and its table was not made.
+    // If the last line has no line end, its write was interrupted and its table was never created.
     let whole = text.split_inclusive(|&byte| byte == b'\n').filter_map(|line| line.strip_suffix(b"\n"));
     Ok(whole.map(|name| String::from_utf8_lossy(name).into_owned()).collect())
 }
 
-/// A packed table may be cut where a frame ends and nowhere else: one that somebody packed anew has other frames.
+/// Fails if a compressed table does not have the end of a frame at its committed length. It can only be cut there, and
+/// a table that somebody recompressed has other frames.
 fn refuse_other_frames(path: &Path, state: &TableState, stands: Compression, files: &Files) -> Result<()> {
     let Some(Stored { bytes, tail }) = state.stored.filter(|_| stands == Compression::Zstd) else {
         return Ok(());
@@ -72,28 +74,25 @@ fn refuse_other_frames(path: &Path, state: &TableState, stands: Compression, fil
     let mut behind = [0; MAGIC];
     let read = ends_at(&file, tail, bytes).and_then(|is_end| {
         let n_read = file.read_at(&mut behind, bytes)?;
-        // A power cut may leave zeros.
+        // A power failure may leave zeros.
         let is_rest = FRAME.starts_with(&behind[..n_read]) || behind == [0; MAGIC];
         Ok(is_end && (tail < bytes || is_rest))
     });
     if read.map_err(|e| Error::io("read", path, e))? {
         return Ok(());
     }
-    Err(Error::file(path, format!("no frame ends at byte {bytes}, which the manifest has committed")).hint(
-        "restore the table from a backup; or where somebody packed it anew, unpack it with `zstd -d --rm FILE`",
+    Err(Error::file(path, format!("no frame ends at byte {bytes}, the committed length")).hint(
+        "restore the table from a backup; if it was recompressed, decompress it with `zstd -d --rm FILE`",
     ))
 }
 
-/// The first bytes of a frame.
+/// The first bytes of a zstd frame.
 const FRAME: [u8; MAGIC] = [0x28, 0xb5, 0x2f, 0xfd];
 
-/// Says that a table's plain file beside its packed one is not the table.
+/// Reports a duplicate plain file beside a compressed table: it is ignored.
 pub fn tell_twin(folder: &Path, table: &str, progress: &dyn Progress) {
     let plain = file_of(folder, table, Compression::None);
     if plain.exists() {
-        progress.notice(&format!(
-            "`{}` is not looked at: the table stands in `{table}.ndjson.zst`",
-            plain.display()
-        ));
+        progress.notice(&format!("`{}` is ignored: the table is in `{table}.ndjson.zst`", plain.display()));
     }
 }

@@ -23,20 +23,21 @@ use crate::{
     },
 };
 
-/// What was committed of a table after an earlier run: its number and the state.
+/// What was committed of a table after an earlier run: the run's number and the table.
 pub type Earlier<'a> = (usize, &'a TableState);
 
-/// Returns what the manifest records of a table after its runs, oldest first.
+/// Returns what the manifest records of a table after each run, oldest first.
 #[must_use]
 pub fn earlier_states<'a>(manifest: &'a Manifest, name: &str) -> Vec<Earlier<'a>> {
     let records = (1..).zip(&manifest.runs).filter_map(|(number, run)| Some((number, run.after.as_ref()?)));
     records.filter_map(|(number, after)| Some((number, after.tables.get(name)?))).collect()
 }
 
-/// Reads the committed bytes of a table and returns what is wrong with them, as it is said of its file: `has 12 bytes, ...`.
+/// Reads the committed bytes of a table and returns what is wrong with them, worded to follow the file's name: `has 12
+/// bytes, ...`. Returns `None` if they are intact.
 ///
-/// An empty `link` in `committed` is not compared: a view has none. What is recorded of earlier runs is compared, too, and
-/// narrows the place of a change.
+/// An empty `link` in `committed` is not compared, because views have none. The records of earlier runs are compared,
+/// too, and narrow down where a change is.
 pub fn damage(
     folder: &Path,
     name: &str,
@@ -86,7 +87,7 @@ pub fn damage(
     }
 }
 
-/// Compares where frames end with the manifest, and decompresses frames without content, which nothing else reads.
+/// Compares the ends of frames with the manifest, and decompresses empty frames, which nothing else reads.
 fn wrong_frames(file: &File, committed: &TableState, stored: Stored) -> std::io::Result<Option<String>> {
     let layout = FrameLayout::read(file, stored.bytes)?;
     let (content, offset) = layout.starts.last().copied().unwrap_or_default();
@@ -98,15 +99,15 @@ fn wrong_frames(file: &File, committed: &TableState, stored: Stored) -> std::io:
     }
     if content != committed.bytes {
         return Ok(Some(format!(
-            "its zstd frames hold {content} bytes, but {} are committed",
+            "its zstd frames contain {content} bytes, but {} are committed",
             committed.bytes
         )));
     }
     let whole = committed.bytes - committed.bytes % PIECE;
-    // A view is never appended to, so nobody asks where its last piece begins.
+    // A view is never appended to, so it does not matter where its last piece begins.
     if !committed.link.is_empty() && !layout.starts.contains(&(whole, stored.tail)) {
         return Ok(Some(format!(
-            "the manifest gives byte {} for the start of its last zstd frames, and no frame with byte {whole} of the \
+            "the manifest records byte {} as the start of its last zstd frames, but no frame with byte {whole} of the \
              table begins there",
             stored.tail
         )));
@@ -115,10 +116,10 @@ fn wrong_frames(file: &File, committed: &TableState, stored: Stored) -> std::io:
     Ok(damaged.map(|offset| format!("the zstd frame at byte {offset} is damaged")))
 }
 
-/// What was read of a table.
+/// The hashes and row counts of a table that was read.
 struct Contents {
     bytes: u64,
-    /// The hash of each piece of the digest, and the rows that end in it.
+    /// For each piece of the digest, its hash and the number of rows that end in it.
     pieces: Vec<(u128, u64)>,
 }
 
@@ -158,7 +159,7 @@ impl Contents {
         }
         if !committed.link.is_empty() && now.link != committed.link {
             return Ok(Some(format!(
-                "the manifest gives {} for its `link`, which is {}",
+                "the manifest records the `link` {}, but it is {}",
                 committed.link, now.link
             )));
         }
@@ -167,13 +168,13 @@ impl Contents {
             if (then.rows, then.bytes, &then.digest, &then.link)
                 != (state.rows, state.bytes, &state.digest, &state.link)
             {
-                return Ok(Some(format!("the manifest records something else of it after run {run}")));
+                return Ok(Some(format!("differs from what the manifest records after run {run}")));
             }
         }
         Ok(None)
     }
 
-    /// The state of the table when it had this many bytes.
+    /// Returns what the manifest would record of the table at a length of `bytes`.
     fn state_at(&self, bytes: u64, source: &Source) -> Result<TableState> {
         let n_whole = as_size(bytes / PIECE);
         let (whole, rest) = self.pieces.split_at(n_whole);
@@ -199,7 +200,7 @@ impl Contents {
         })
     }
 
-    /// Returns between which bytes a change is, going by what was recorded of the table.
+    /// Returns the byte range that contains the change, narrowed down with what was recorded of the table.
     fn changed_range(
         &self,
         committed: &TableState,
@@ -224,7 +225,7 @@ impl Contents {
     }
 }
 
-/// The hash of a piece and the rows that end in it.
+/// Returns the hash of a piece and the number of rows that end in it.
 fn hash(piece: &[u8]) -> (u128, u64) {
     (xxh3_128(piece), memchr::memchr_iter(b'\n', piece).count() as u64)
 }

@@ -1,4 +1,4 @@
-//! Which events have a row in an event table: for those who write rows that may be there already.
+//! Finds out which events already have a row in an event table, for jobs that must not write a row twice.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -23,11 +23,11 @@ use crate::{
     time::timestamp::{Micros, Millis, push_micros, push_millis},
 };
 
-/// The table of events that `ingest` resolved after `backfill events` had written a row of theirs: the row stays as it is, and
-/// this says that the event was resolved since, to whom, and when.
+/// The table of events that `ingest` resolved after `backfill events` had written their rows. Such a row stays as it
+/// is; this table records to which profile the event was resolved, and when.
 pub const RESOLVED: &str = crate::catalog::BACKFILL_RESOLVED;
 
-/// A time that is near every other: that of a row without `received_at`.
+/// Stands for the time of a row without `received_at`: every event is within the window of it.
 const ANY_TIME: Millis = Millis::MIN;
 
 /// The events that have a row in one table.
@@ -37,7 +37,8 @@ pub struct EventRows {
 }
 
 impl EventRows {
-    /// Whether an event of this message has a row: one of its id that arrived at most `window` away.
+    /// Returns whether an event has a row: one of the same message that arrived at most `window` milliseconds earlier
+    /// or later.
     #[must_use]
     pub fn has(&self, message_key: u128, received_at: Millis, window: Millis) -> bool {
         let near = |&(key, at): &(u128, Millis)| {
@@ -46,12 +47,13 @@ impl EventRows {
         self.rows.find(hash_of(message_key), near).is_some()
     }
 
-    /// Takes an event in.
+    /// Adds an event.
     pub fn insert(&mut self, message_key: u128, received_at: Millis) {
         self.rows.insert_unique(hash_of(message_key), (message_key, received_at), |&(key, _)| hash_of(key));
     }
 
-    /// Reads the committed rows of a table: those whose bytes lie in one of the ranges, that arrived within a time.
+    /// Reads the committed rows of a table that are in one of the byte ranges and arrived within the given times, both
+    /// included. Rows without `received_at` are included.
     pub fn read(
         folder: &Path,
         manifest: &Manifest,
@@ -76,7 +78,8 @@ impl EventRows {
     }
 }
 
-/// Of each event table, the bytes that backfills of events wrote, but for those of which no event arrived at a time or later.
+/// Returns the byte ranges of each event table that backfills of events wrote. Skips a backfill if all its events
+/// arrived before `since`.
 #[must_use]
 pub fn backfilled(manifest: &Manifest, since: Millis) -> BTreeMap<&str, Vec<(u64, u64)>> {
     let mut ranges: BTreeMap<&str, Vec<(u64, u64)>> = BTreeMap::new();
@@ -90,7 +93,7 @@ pub fn backfilled(manifest: &Manifest, since: Millis) -> BTreeMap<&str, Vec<(u64
     ranges
 }
 
-/// When the newest accepted event arrived, as far as event tables say.
+/// Returns when the newest accepted event arrived, according to the event tables.
 pub fn newest_arrival(
     folder: &Path,
     manifest: &Manifest,
@@ -131,8 +134,8 @@ pub struct Backfilled {
 }
 
 impl Backfilled {
-    /// Reads those of a space that may be duplicates of events that arrived at `earliest` or later; two events of one
-    /// message `window` apart or less are one.
+    /// Reads the backfilled events of a space that may be duplicates of events that arrived at `earliest` or later. Two
+    /// events of one message are duplicates if they arrived at most `window` milliseconds apart.
     pub fn read(
         folder: &Path,
         manifest: &Manifest,
@@ -154,13 +157,13 @@ impl Backfilled {
         Ok(Self { by_table, window })
     }
 
-    /// Whether there are none at all.
+    /// Returns whether no table has backfilled events.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.by_table.is_empty()
     }
 
-    /// Whether an event has a row in a table that a backfill wrote.
+    /// Returns whether a backfill wrote a row of this event into the table.
     #[must_use]
     pub fn has(&self, table: &str, message_key: u128, received_at: Millis) -> bool {
         self.by_table.get(table).is_some_and(|rows| rows.has(message_key, received_at, self.window))
@@ -190,7 +193,7 @@ pub fn push_resolved(
     out.extend_from_slice(b"\"}\n");
 }
 
-/// The events that have a row in one of some blocks of lines.
+/// Returns the events that have a row in a block.
 fn parse(
     block: Block<'_>,
     ranges: &[(u64, u64)],
@@ -224,13 +227,11 @@ fn parse(
 }
 
 const NO_ID: Problem = Problem {
-    message: std::borrow::Cow::Borrowed(
-        "the row has no `id`, so that nobody can tell which events are there",
-    ),
-    hint: "leave the table out, by naming the others with `--tables`",
+    message: std::borrow::Cow::Borrowed("the row has no `id`, so it cannot be matched with an event"),
+    hint: "leave the table out: list the others with `--tables`",
 };
 
-/// Keys are hashes already.
+/// Returns half of a key, which is a hash itself.
 #[expect(clippy::cast_possible_truncation, reason = "half of a 128-bit hash is a hash")]
 fn hash_of(key: u128) -> u64 {
     key as u64

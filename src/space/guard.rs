@@ -5,8 +5,8 @@ use std::path::Path;
 use super::{commit::STATE, manifest::MANIFEST, place::RUN};
 use crate::{config::CONFIG, table::find::table_of};
 
-/// Whether a file has, or would have, the place of a table or another file of a space: of one of `spaces`, or of any that is
-/// there. Follows links.
+/// Returns whether a path is, or would be, a file of a space: a table, the manifest, the config, or anything in its
+/// state or run folder. Checks `spaces` and any other space at that location. Follows links.
 #[must_use]
 pub fn belongs_to_space(path: &Path, spaces: &[&Path]) -> bool {
     let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());

@@ -1,8 +1,8 @@
-//! What the space was after each run, so that it can be rolled back to it. Part of the manifest.
+//! What the space was after each run, for rollbacks. Part of the manifest.
 //!
-//! A run records only the tables that it changed: what it did not change is recorded by the newest run before it that did.
-//! The oldest record therefore lists every table. Old records are dropped, but for one a month, and what only they record
-//! moves to the next one.
+//! A run records only the tables that it changed. For any other table, the newest record before it counts, so the
+//! oldest record lists every table. Old records are dropped except for one per month, and what only the dropped record
+//! contained moves to the next one.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -18,24 +18,24 @@ use crate::{event::order::EventKey, time::timestamp::Micros};
 /// The space after a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct After {
-    /// The last `uuid_ts` given, in microseconds.
+    /// The newest `uuid_ts` assigned, in microseconds.
     pub uuid_ts: Micros,
-    /// The digest of the rules of the last run that had rules.
+    /// Digest of the rules of the last run that had rules.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rules: Option<String>,
-    /// The greatest key of the events accepted until then.
+    /// The greatest order key of the events accepted so far.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub newest: Option<EventKey>,
-    /// The messages kept until then.
+    /// The messages kept so far.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept_messages: Option<KeptMessages>,
-    /// The tables that the run changed, by name, each on one line.
+    /// The tables that the run changed, by name, one per line.
     #[serde(serialize_with = "write_tables", deserialize_with = "read_tables")]
     pub tables: BTreeMap<String, TableState>,
 }
 
 impl After {
-    /// The whole of a manifest.
+    /// Returns the record of a whole manifest.
     fn of(manifest: &Manifest) -> Self {
         Self {
             uuid_ts: manifest.uuid_ts,
@@ -48,11 +48,11 @@ impl After {
 }
 
 impl Manifest {
-    /// Records what the last run left. `before` is the manifest that it began with.
+    /// Records what the last run committed. `before` is the manifest that the run started with.
     pub(super) fn record_run(&mut self, before: &Self) {
         let mut after = After::of(self);
         if let Some(last) = self.runs.iter_mut().rev().nth(1) {
-            // An earlier version of the program recorded nothing.
+            // Runs of earlier versions of the program recorded nothing.
             last.after.get_or_insert_with(|| After::of(before));
             after.tables.retain(|name, state| before.tables.get(name) != Some(state));
         }
@@ -61,7 +61,8 @@ impl Manifest {
         }
     }
 
-    /// Keeps the texts of rules that runs refer to. `before` is the manifest that the last run began with.
+    /// Keeps the text of the previous rules if the last run changed them. `before` is the manifest that the run started
+    /// with.
     pub(super) fn record_rules(&mut self, before: &Self) {
         let current = self.config.as_ref().map(|config| config.digest.clone());
         if let Some(old) = before.config.as_ref().filter(|old| Some(&old.digest) != current.as_ref()) {
@@ -70,14 +71,15 @@ impl Manifest {
         self.rules.retain(|digest, _| Some(digest) != current.as_ref());
     }
 
-    /// The text of the rules with this digest.
+    /// Returns the text of the rules with this digest.
     #[must_use]
     pub fn rules_text(&self, digest: &str) -> Option<&str> {
         let current = self.config.as_ref().filter(|config| config.digest == digest);
         current.map(|config| &config.text).or_else(|| self.rules.get(digest)).map(String::as_str)
     }
 
-    /// Drops records of all but the last `keep` runs and the last run of each month before them, by its clock.
+    /// Drops all records except those of the last `keep` runs and of the last run of each month before them, by
+    /// `uuid_ts`.
     pub(super) fn thin_runs(&mut self, keep: u32) {
         let recorded: Vec<usize> = (0..self.runs.len()).filter(|&at| self.runs[at].after.is_some()).collect();
         let n_old = recorded.len().saturating_sub(keep as usize);
@@ -94,7 +96,7 @@ impl Manifest {
         }
     }
 
-    /// The tables as they were after a run, counted from 1; none if it is not recorded.
+    /// Returns the tables as they were after a run, counted from 1; `None` if the run is not recorded.
     #[must_use]
     pub fn tables_after(&self, run: usize) -> Option<BTreeMap<String, TableState>> {
         let runs = self.runs.get(..run)?;
@@ -107,13 +109,13 @@ impl Manifest {
     }
 }
 
-/// The month of a run's clock.
+/// Returns the year and month of a run's `uuid_ts`.
 fn month(run: &Run) -> Option<(i32, u32)> {
     let time = DateTime::from_timestamp_micros(run.after.as_ref()?.uuid_ts)?;
     Some((time.year(), time.month()))
 }
 
-/// `ROWS BYTES DIGEST LINK`, and `STORED TAIL` if it is compressed.
+/// Writes each table as `ROWS BYTES DIGEST LINK`, followed by `STORED TAIL` if it is compressed.
 fn write_tables<S: Serializer>(tables: &BTreeMap<String, TableState>, out: S) -> Result<S::Ok, S::Error> {
     out.collect_map(tables.iter().map(|(name, state)| {
         let TableState { rows, bytes, digest, link, stored } = state;
@@ -164,7 +166,7 @@ mod tests {
         TableState { rows, bytes: rows * 10, digest: format!("{rows:032x}"), link: "0".repeat(32), stored }
     }
 
-    /// A space after one run a day, each of which changes two of five tables.
+    /// Returns a space after one run per day, each of which changes two of five tables, and the tables after each run.
     fn space(n_runs: u64, keep: u32) -> (Manifest, Vec<BTreeMap<String, TableState>>) {
         let mut manifest = Manifest::default();
         let mut expected = vec![BTreeMap::new()];
@@ -188,7 +190,7 @@ mod tests {
     fn the_last_runs_and_one_a_month_before_them_are_recorded_whole() {
         let (manifest, expected) = space(100, 30);
         let recorded: Vec<usize> = (1..=100).filter(|&run| manifest.tables_after(run).is_some()).collect();
-        // The clock begins with 2 January 1970.
+        // The first run is on 2 January 1970.
         let expected_runs: Vec<usize> = [30, 58].into_iter().chain(71..=100).collect();
         assert_eq!(recorded, expected_runs);
         for run in recorded {

@@ -1,9 +1,11 @@
-//! Accepted messages that no event table names, so that they are known again if the state cache is lost.
+//! Accepted messages that no event table records, kept so that duplicates are recognized even if the state cache is
+//! lost.
 //!
-//! An event is named by the row of its call's table, if that has `id` and `received_at`. Selective sync may leave out the
-//! table or one of the columns. Then the message is kept in `.run/messages`: behind `psmsgs` and a version of two bytes, the
-//! key of the `messageId` and its `received_at` in milliseconds, 24 bytes each. The file is only ever appended to, and
-//! bytes past those in the manifest do not count, so a run that fails leaves nothing to clean up.
+//! An event is recorded by the row in the table of its call if that row has `id` and `received_at`. Selective sync may
+//! leave out the table or one of these columns. The message is then kept in `.run/messages`. This file begins with
+//! `psmsgs` and a version of two bytes. Each message takes 24 bytes: the key of its `messageId` and its `received_at`
+//! in milliseconds. The file is append-only, and bytes past those in the manifest do not count, so a failed run leaves
+//! nothing to clean up.
 
 use std::{
     io::{BufReader, Read},
@@ -26,16 +28,16 @@ const ENTRY: usize = 24;
 /// Entries are written in blocks of about this many bytes.
 const OUT_BYTES: usize = 1 << 20;
 
-/// What of the file is committed.
+/// The committed extent of the file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeptMessages {
-    /// Bytes of the file.
+    /// Number of bytes of the file.
     pub bytes: u64,
     /// A checksum of the entries, each hashed together with the checksum of those before it.
     pub digest: String,
 }
 
-/// Takes in the messages that a run keeps.
+/// A writer for the messages that a run keeps.
 #[derive(Debug)]
 pub(super) struct Keeper {
     path: PathBuf,
@@ -47,7 +49,7 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    /// Continues after the messages that are committed.
+    /// Continues after the committed messages.
     pub(super) fn new(folder: &Path, committed: Option<&KeptMessages>) -> Self {
         let link = committed.map(|kept| u128::from_str_radix(&kept.digest, 16).unwrap_or_default());
         Self {
@@ -60,7 +62,7 @@ impl Keeper {
         }
     }
 
-    /// Keeps a message.
+    /// Appends a message.
     pub(super) fn keep(&mut self, message_key: u128, received_at: Millis, files: &Files) -> Result<()> {
         if self.out.is_none() {
             if let Some(folder) = self.path.parent() {
@@ -87,7 +89,7 @@ impl Keeper {
         Ok(())
     }
 
-    /// Syncs what was kept. Returns what is to be committed.
+    /// Syncs the file and returns what to commit.
     pub(super) fn finish(&mut self, files: &Files) -> Result<Option<KeptMessages>> {
         self.flush()?;
         let Some(out) = self.out.take() else { return Ok(self.committed.clone()) };
@@ -101,7 +103,7 @@ impl Keeper {
     }
 }
 
-/// Fails if the file is missing or shorter than what is committed.
+/// Fails if the file is missing or shorter than its committed length.
 pub(super) fn check_length(folder: &Path, kept: Option<&KeptMessages>) -> Result<()> {
     let Some(kept) = kept else { return Ok(()) };
     let path = path_of(folder);
@@ -109,13 +111,13 @@ pub(super) fn check_length(folder: &Path, kept: Option<&KeptMessages>) -> Result
         Ok(there) if kept.bytes <= there.len() => Ok(()),
         Ok(there) => {
             let committed = kept.bytes;
-            Err(damaged(&path, &format!("{} bytes, but the manifest has committed {committed}", there.len())))
+            Err(damaged(&path, &format!("has {} bytes, but {committed} are committed", there.len())))
         }
         Err(e) => Err(Error::io("read", &path, e).hint(HINT)),
     }
 }
 
-/// Calls `each` with all messages that are committed.
+/// Calls `each` with every committed message. Fails if the file is damaged.
 pub(crate) fn read(
     folder: &Path,
     kept: Option<&KeptMessages>,
@@ -130,7 +132,7 @@ pub(crate) fn read(
     let mut magic = [0; MAGIC.len()];
     file.read_exact(&mut magic).map_err(io)?;
     if magic != MAGIC {
-        return Err(damaged(&path, "these are not messages that a run kept"));
+        return Err(damaged(&path, "is not a file of kept messages"));
     }
     let mut entry = [0; ENTRY];
     let mut link = 0;
@@ -207,7 +209,7 @@ mod tests {
         assert_eq!(keep(None, 0..0), None);
         let first = keep(None, 0..100_000);
         let second = keep(first.as_ref(), 100_000..100_003);
-        // A run that was not committed, after which another one begins where it did.
+        // A run that does not commit; the next one continues at the same offset.
         keep(second.as_ref(), 500..1000);
         let third = keep(second.as_ref(), 100_003..100_004);
         assert_eq!(messages(folder.path(), third.as_ref()).unwrap(), expected(100_004));

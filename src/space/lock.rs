@@ -1,4 +1,4 @@
-//! One writer at a time. Readers need no lock: what is committed never changes under them.
+//! The locks of a space: one writer at a time. Readers take no lock, because committed rows never change.
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
@@ -16,36 +16,37 @@ use crate::{
     wall_clock,
 };
 
-/// Held until it is dropped, or the process ends in whatever way.
+/// A lock that is held until it is dropped or the process ends, however it ends.
 #[derive(Debug)]
 pub struct Lock {
     file: File,
 }
 
-/// The file in the state folder.
+/// The lock file in the state folder.
 pub const LOCK: &str = "lock";
 
-/// The file that a run holds which makes the views of the space, from its first look at them to its end.
+/// The lock file of a run that builds views. It is held from the first read of the old views to the end of the run.
 const VIEWS_LOCK: &str = "views-lock";
 
-/// How a run names itself that only puts views in place, which takes no time: whoever meets it waits.
+/// Prefix of the holder's name in the lock file if the lock is held only to put views in place. That is quick, so other
+/// runs wait for it.
 const BRIEF: &str = "materialize, ";
 
-/// So many seconds.
+/// Seconds that other runs wait at least for such a holder.
 const BRIEF_WAIT: u64 = 10;
 
 impl Lock {
-    /// Takes the lock of a state folder, waiting up to `wait` seconds for the one who has it.
+    /// Takes the lock of a state folder. Waits up to `wait` seconds if another run holds it, then fails.
     pub fn take(state: &Path, wait: u64, progress: &dyn Progress) -> Result<Self> {
         Self::take_file(state, LOCK, "", wait, progress)
     }
 
-    /// The same for a moment only.
+    /// Takes the same lock for a moment: other runs wait for it instead of failing at once.
     pub fn take_briefly(state: &Path, wait: u64, progress: &dyn Progress) -> Result<Self> {
         Self::take_file(state, LOCK, BRIEF, wait, progress)
     }
 
-    /// Keeps other runs from making views of the space, and no run from adding to its raw tables.
+    /// Takes the lock that keeps other runs from building views. It does not block runs that add to the raw tables.
     pub fn take_views(state: &Path, wait: u64, progress: &dyn Progress) -> Result<Self> {
         Self::take_file(state, VIEWS_LOCK, "", wait, progress)
     }
@@ -69,7 +70,7 @@ impl Lock {
                 return Err(Error::Interrupted);
             }
             let mut holder = String::new();
-            // Who holds it is told as far as it can be read.
+            // The holder is only needed for the message, so errors do not matter.
             let _ = file.read_to_string(&mut holder);
             let wait = if holder.starts_with(BRIEF) { wait.max(BRIEF_WAIT) } else { wait };
             let holder = if holder.trim().is_empty() { "another run" } else { holder.trim() };
@@ -88,14 +89,14 @@ impl Lock {
         Ok(Self::sign(file, holds_it))
     }
 
-    /// Takes the lock of a state folder for a moment, unless somebody has it.
+    /// Takes the lock of a state folder for a moment; returns `None` if another run holds it.
     pub(super) fn try_take(state: &Path) -> Result<Option<Self>> {
         let path = state.join(LOCK);
         let (file, is_ours) = try_lock(&path)?;
         Ok(is_ours.then(|| Self::sign(file, BRIEF)))
     }
 
-    /// Writes down who holds it.
+    /// Writes the holder into the lock file.
     fn sign(mut file: File, holds_it: &str) -> Self {
         let holder = format!("{holds_it}process {} since {}", std::process::id(), wall_clock::now());
         let mut write = || {
@@ -103,24 +104,28 @@ impl Lock {
             file.seek(SeekFrom::Start(0))?;
             file.write_all(holder.as_bytes())
         };
-        // Nobody can be told who holds it on a full disk, but it is held.
+        // On a full disk the holder cannot be recorded, but the lock is held all the same.
         let _: std::io::Result<()> = write();
         Self { file }
     }
 }
 
-/// Opens a lock file, or makes it. A link is not followed.
+/// Opens a lock file, creating it if necessary. Does not follow a symbolic link.
 fn open(path: &Path) -> Result<File> {
     let flags = OFlags::NOFOLLOW.bits().cast_signed();
     let open =
         OpenOptions::new().read(true).write(true).create(true).truncate(false).custom_flags(flags).open(path);
     open.map_err(|e| {
         let error = Error::io("open the lock file", path, e);
-        if path.is_symlink() { error.hint("it is a link: remove it") } else { error }
+        if path.is_symlink() {
+            error.hint("remove it: a lock file must not be a symbolic link")
+        } else {
+            error
+        }
     })
 }
 
-/// Opens a lock file and tries to lock it; says whether it is ours now.
+/// Opens a lock file and tries to lock it. Returns whether it is locked by this process now.
 fn try_lock(path: &Path) -> Result<(File, bool)> {
     loop {
         let file = open(path)?;
@@ -129,7 +134,7 @@ fn try_lock(path: &Path) -> Result<(File, bool)> {
             Err(TryLockError::Error(e)) => return Err(Error::io("lock", path, e)),
             Err(TryLockError::WouldBlock) => return Ok((file, false)),
         }
-        // A file that was removed before it was locked locks nothing.
+        // If the file was deleted between opening and locking, the lock protects nothing: try again.
         let ours = file.metadata().map_err(|e| Error::io("lock", path, e))?;
         if path.symlink_metadata().is_ok_and(|there| (there.ino(), there.dev()) == (ours.ino(), ours.dev())) {
             return Ok((file, true));
@@ -137,7 +142,8 @@ fn try_lock(path: &Path) -> Result<(File, bool)> {
     }
 }
 
-/// Closing the file would do, but for a child process that was forked just then and holds it open for a moment more.
+/// Unlocks explicitly, because a child process forked just now may hold the file open for a moment after it is closed
+/// here.
 impl Drop for Lock {
     fn drop(&mut self) {
         let _ = self.file.unlock();

@@ -1,4 +1,4 @@
-//! `manifest.json`: what of each table is committed. Replacing it is the commit.
+//! `manifest.json`: what is committed of each table. Replacing this file is the commit.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,150 +26,154 @@ use crate::{
 /// The file's name in the space.
 pub const MANIFEST: &str = "manifest.json";
 
-/// The format that is written. Earlier versions of the program refuse it.
+/// The format that this version writes. Earlier versions of the program refuse it.
 pub const FORMAT: u32 = 3;
 
-/// Earlier formats that are read: of plain tables and of compressed ones. What they lack begins with the next run.
+/// Earlier formats that this version still reads: the first for plain tables, the second for compressed ones. The next
+/// run adds what they lack.
 pub const EARLIER_FORMATS: [u32; 2] = [1, 2];
 
-/// What is committed.
+/// The content of `manifest.json`: what is committed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// Of this file, as it was read.
+    /// The format number that was read.
     pub format: u32,
-    /// How new tables and views are stored: as the first run was told.
+    /// How new tables and views are stored. The first run decides.
     #[serde(default, skip_serializing_if = "Compression::is_none")]
     pub compress: Compression,
-    /// The last `uuid_ts` given, in microseconds; -1 before the first, for time begins at 0.
+    /// The newest `uuid_ts` assigned, in microseconds; -1 if none was assigned yet, because 0 is a valid time.
     pub uuid_ts: Micros,
     /// The rules of the last run.
     #[serde(default)]
     pub config: Option<ConfigUsed>,
-    /// The rules of earlier runs, by digest: the text as `--print-config` prints it.
+    /// The rules of earlier runs by digest, as `--print-config` prints them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rules: BTreeMap<String, String>,
     /// The tables, by name.
     pub tables: BTreeMap<String, TableState>,
-    /// Rows of these tables that are committed but may not be in their files yet, by file name. Empty between two commands,
-    /// unless one of them was killed.
+    /// Committed rows that may not be in their tables yet, by file name. Empty between two commands, unless one of them
+    /// was killed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub placing: BTreeMap<String, Placement>,
-    /// The parts of the state cache that goes with these tables, oldest first.
+    /// The segment files of the state cache that belongs to these tables, oldest first.
     #[serde(default, rename = "state_parts")]
     pub state: Vec<StateFile>,
-    /// The views in the space, by name: which raw tables each reflects. A view that is not named here may be anything.
+    /// The views in the space by name, with the raw tables that each reflects. The content of a view that is not listed
+    /// is unknown.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub views: BTreeMap<String, ViewState>,
-    /// Keys the digests of inputs: random bytes in hexadecimal digits.
+    /// The key for digests of inputs: random bytes in hexadecimal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<String>,
-    /// The greatest key of the events accepted so far; what comes before it is late.
+    /// The greatest order key of all accepted events. Events before it are late.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub newest: Option<EventKey>,
-    /// Accepted messages that no table names.
+    /// Accepted messages that are not recorded in any table.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept_messages: Option<KeptMessages>,
-    /// The runs, oldest first.
+    /// The committed runs, oldest first.
     pub runs: Vec<Run>,
 }
 
 /// What is committed of one table.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableState {
-    /// Rows.
+    /// Number of rows.
     pub rows: u64,
-    /// Bytes.
+    /// Number of bytes, before compression.
     pub bytes: u64,
-    /// Of these bytes, as [`crate::read::digest`] takes it.
+    /// Digest of these bytes, as defined in [`crate::read::digest`].
     pub digest: String,
-    /// The digest behind the last whole piece, from which it is taken up again.
+    /// Digest of the whole pieces only, from which the digest is resumed.
     pub link: String,
-    /// Where the table is packed: how it lies in its file.
+    /// The committed extent of the file if the table is compressed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stored: Option<Stored>,
 }
 
-/// What of a packed table's file is committed.
+/// The committed extent of a compressed table file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stored {
-    /// Bytes of the file.
+    /// Number of bytes of the file.
     pub bytes: u64,
-    /// Where the frames behind the last whole piece begin.
+    /// Offset of the frames after the last whole piece of the digest.
     pub tail: u64,
 }
 
-/// Committed rows that wait in a staged file: one of the same name, or the one that small additions share.
+/// Committed rows that wait in a staged file: the table's own, or the one that small additions share.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Placement {
-    /// Bytes of the table's file before the commit; none if the table is new, so that the staged file becomes its file.
+    /// Length of the table's file before the commit; `None` if the table is new, so that the staged file becomes its
+    /// file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<u64>,
-    /// Offset of the rows in the shared file; none if they have a staged file of their own.
+    /// Offset of the rows in the shared staged file; `None` if they have a staged file of their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shared_from: Option<u64>,
-    /// Bytes that are staged.
+    /// Number of staged bytes.
     pub bytes: u64,
-    /// Of these bytes, as [`crate::read::digest`] takes it.
+    /// Digest of these bytes, as defined in [`crate::read::digest`].
     pub digest: String,
 }
 
 /// A view as it was written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ViewState {
-    /// Rows.
+    /// Number of rows.
     pub rows: u64,
-    /// Bytes.
+    /// Number of bytes, before compression.
     pub bytes: u64,
-    /// Of these bytes, as [`crate::read::digest`] takes it.
+    /// Digest of these bytes, as defined in [`crate::read::digest`].
     pub digest: String,
-    /// Bytes of its file, where it is packed.
+    /// Number of bytes of its file if it is compressed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stored: Option<u64>,
-    /// The number of the last run in the raw tables that it reflects.
+    /// Number of the last run whose raw rows the view reflects.
     pub run: u64,
-    /// The raw tables that it reflects, by name.
+    /// The raw tables that the view reflects, by name.
     pub raw: BTreeMap<String, RawState>,
-    /// Only rows up to this time, in microseconds, where it was asked for.
+    /// If set, the view reflects only rows up to this time, in microseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub as_of: Option<Micros>,
-    /// The program that wrote it.
+    /// The program version that wrote the view.
     pub made_by: String,
-    /// The columns that were selected, as the config has it.
+    /// The selected columns, in the notation of the config.
     pub columns: String,
-    /// Profiles that are not merged away.
+    /// Number of profiles that are not merged away.
     pub profiles: u64,
-    /// Whether no identifier has more rows than one.
+    /// Whether every identifier has exactly one row.
     pub plain: bool,
 }
 
 /// A raw table as a view reflects it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RawState {
-    /// Committed bytes.
+    /// Number of committed bytes.
     pub bytes: u64,
-    /// Of these bytes.
+    /// Digest of these bytes.
     pub digest: String,
 }
 
-/// The rules that a run went by.
+/// The rules that a run applied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfigUsed {
-    /// Of the text.
+    /// Digest of the text.
     pub digest: String,
     /// The rules in force, as `--print-config` prints them.
     pub text: String,
 }
 
 impl ConfigUsed {
-    /// These rules.
+    /// Returns the record of these rules.
     #[must_use]
     pub fn of(rules: &Rules) -> Self {
         let text = config::print(rules);
-        // Spaces of earlier versions have this digest too. Nobody but who writes the config could make two texts collide.
+        // Earlier versions of the program wrote the same digest. Only the author of a config could make two texts
+        // collide.
         Self { digest: format!("{:032x}", xxh3_128(text.as_bytes())), text }
     }
 
-    /// How segment ids were made.
+    /// Returns how segment ids are made; `None` if the text does not say.
     #[must_use]
     pub fn segment_ids(&self) -> Option<SegmentIdStyle> {
         let style = flat(&self.text).remove("segment_ids")?;
@@ -178,12 +182,12 @@ impl ConfigUsed {
             .find(|known| style.trim_matches('"') == known.word())
     }
 
-    /// What is not as it was in the last run, a sentence each.
+    /// Returns a sentence for each config key that changed since the last run.
     #[must_use]
     pub fn changes_since(&self, last: Option<&Self>) -> Vec<String> {
         let Some(last) = last.filter(|last| last.digest != self.digest) else { return Vec::new() };
         let (mut before, now) = (flat(&last.text), flat(&self.text));
-        // A key that an earlier version did not know had its default value.
+        // If an earlier version did not know a key, it worked like its default value.
         for (key, value) in flat(&config::print(&Rules::default())) {
             before.entry(key).or_insert(value);
         }
@@ -204,7 +208,7 @@ impl ConfigUsed {
     }
 }
 
-/// A config as dotted keys.
+/// Flattens a config into dotted keys.
 fn flat(text: &str) -> BTreeMap<String, String> {
     fn walk(prefix: &str, value: &toml::Value, out: &mut BTreeMap<String, String>) {
         match value {
@@ -226,78 +230,78 @@ fn flat(text: &str) -> BTreeMap<String, String> {
     out
 }
 
-/// A part of the state cache, a file in the state folder.
+/// A segment file of the state cache, in the state folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateFile {
-    /// Its name.
+    /// File name.
     pub name: String,
-    /// Of its index, which holds the checksums of all its bytes.
+    /// Digest of its index.
     pub digest: String,
-    /// How many messages, identifiers and segment ids stand in it.
+    /// Number of messages, identifiers and segment ids in it.
     pub entries: u64,
 }
 
-/// What a run was.
+/// The job of a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Job {
-    /// Events became rows and profiles.
+    /// Accepted events: wrote their rows and resolved profiles.
     #[default]
     Ingest,
-    /// A current state was adopted.
+    /// Adopted profiles from a snapshot.
     BackfillProfiles,
-    /// Events became rows of event tables, and nothing else.
+    /// Wrote rows of event tables and nothing else.
     BackfillEvents,
-    /// Raw tables were adopted.
+    /// Adopted raw tables.
     BackfillRaw,
 }
 
 impl Job {
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "so it is called")]
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
     fn is_ingest(&self) -> bool {
         *self == Self::Ingest
     }
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "so it is called")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// One run that was committed.
+/// One committed run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
-    /// What it was.
+    /// The job that ran.
     #[serde(default, skip_serializing_if = "Job::is_ingest")]
     pub job: Job,
-    /// What it read.
+    /// The inputs that it read.
     pub inputs: Vec<RunInput>,
-    /// The digest of the rules it went by.
+    /// Digest of the rules that it applied.
     pub config: String,
-    /// Events accepted.
+    /// Number of events accepted.
     pub accepted: u64,
-    /// Events dropped as duplicates.
+    /// Number of events dropped as duplicates.
     pub duplicates: u64,
-    /// Events dropped by a filter.
+    /// Number of events dropped by a filter.
     pub filtered: u64,
-    /// Lines rejected.
+    /// Number of lines rejected.
     pub rejected: u64,
-    /// Running numbers given to inferred rows.
+    /// Number of `seq` values given to inferred rows.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub inferred: u64,
-    /// Profiles that were adopted, merged ones too.
+    /// Number of profiles adopted, including merged ones.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub adopted: u64,
-    /// Rows of a state that were set aside.
+    /// Number of snapshot rows that were not adopted because of a conflict.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub conflicts: u64,
-    /// When the newest event arrived that a backfill of events wrote.
+    /// Arrival time of the newest event that a backfill of events wrote.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub newest: Option<Millis>,
-    /// Of a backfill of events or raw tables: which bytes of which table it wrote, from the first to behind the last.
+    /// For a backfill of events or raw tables: the byte range that it wrote of each table; the end is exclusive.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub written: BTreeMap<String, (u64, u64)>,
-    /// The space after the run, while it can be rolled back to.
+    /// The space after the run, as long as a rollback to it is possible.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<After>,
 }
@@ -305,16 +309,16 @@ pub struct Run {
 /// One input of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunInput {
-    /// As it was given.
+    /// Name of the input as it was given.
     pub name: String,
-    /// Of its bytes as stored.
+    /// Digest of its bytes as stored.
     pub digest: String,
-    /// The source that its path named.
+    /// The source that its path determines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
-    /// Bytes after unpacking.
+    /// Number of bytes after decompression.
     pub bytes: u64,
-    /// Lines, blank ones too.
+    /// Number of lines, including blank ones.
     pub lines: u64,
 }
 
@@ -339,14 +343,15 @@ impl Default for Manifest {
 }
 
 impl Manifest {
-    /// That of a new space.
+    /// Returns the manifest of a new space.
     #[must_use]
     pub fn of(compress: Compression) -> Self {
         Self { compress, ..Self::default() }
     }
 
-    /// Reads the manifest of a space; `None` where the space has none yet. All that it has committed is in the tables then:
-    /// what a killed run did not put in place is put there. Whoever holds the lock calls [`Manifest::read_locked`].
+    /// Reads the manifest of a space; returns `None` if it has none yet. First puts in place what a killed run
+    /// committed but did not put in place, so that all committed rows are in the tables. If you hold the lock, call
+    /// [`Manifest::read_locked`] instead.
     pub fn read(space: &Path, files: &Files) -> Result<Option<Self>> {
         match Self::load(space, files)? {
             Some(manifest) if !manifest.placing.is_empty() => place::complete(space, files),
@@ -354,37 +359,42 @@ impl Manifest {
         }
     }
 
-    /// Does the same under the lock.
+    /// Does the same as [`Manifest::read`] for a caller that holds the lock.
     pub fn read_locked(space: &Path, lock: &Lock, files: &Files) -> Result<Option<Self>> {
         place::complete_locked(space, lock, files)
     }
 
-    /// Reads the manifest as it is.
+    /// Reads the manifest as it is, without putting rows in place.
     pub(super) fn load(space: &Path, files: &Files) -> Result<Option<Self>> {
         let path = space.join(MANIFEST);
         let Some(bytes) = files.read_if_there(&path)? else { return Ok(None) };
         let wrong = |message: String| {
-            Error::file(&path, message).hint("restore it from a backup; tables cannot be trusted without it")
+            Error::file(&path, message)
+                .hint("restore it from a backup: without it, the tables cannot be trusted")
         };
         let format: Format =
-            serde_json::from_slice(&bytes).map_err(|e| wrong(format!("not a manifest: {e}")))?;
+            serde_json::from_slice(&bytes).map_err(|e| wrong(format!("is not a manifest: {e}")))?;
         if format.format != FORMAT && !EARLIER_FORMATS.contains(&format.format) {
-            return Err(Error::file(&path, format!("written in format {}", format.format)).hint(format!(
-                "this version reads formats up to {FORMAT}; use the version that wrote it, or a new space"
+            return Err(Error::file(
+                &path,
+                format!("is in format {}, which this version cannot read", format.format),
+            )
+            .hint(format!(
+                "use the version that wrote it, or a new space: this version reads formats up to {FORMAT}"
             )));
         }
-        serde_json::from_slice(&bytes).map(Some).map_err(|e| wrong(format!("not a manifest: {e}")))
+        serde_json::from_slice(&bytes).map(Some).map_err(|e| wrong(format!("is not a manifest: {e}")))
     }
 
-    /// Replaces the manifest of a space: the commit. The folder is still to be synced.
+    /// Replaces the manifest of a space, which is the commit. The caller still has to sync the folder.
     pub fn write(&self, space: &Path, files: &Files) -> Result<()> {
         let of_today = Self { format: FORMAT, ..self.clone() };
-        let mut bytes = serde_json::to_vec_pretty(&of_today).expect("a manifest is plain data");
+        let mut bytes = serde_json::to_vec_pretty(&of_today).expect("a manifest always serializes");
         bytes.push(b'\n');
         files.replace(&space.join(MANIFEST), &bytes)
     }
 
-    /// Makes a secret for a space that has none. What was ingested before it had one is not known by its digest any more.
+    /// Creates a secret if the space has none. Inputs ingested before that are no longer recognized by their digest.
     pub fn ensure_secret(&mut self, files: &Files) -> Result<()> {
         if self.secret.is_none() {
             let path = Path::new("/dev/urandom");
@@ -395,14 +405,14 @@ impl Manifest {
         Ok(())
     }
 
-    /// How digests of inputs are taken.
+    /// Returns how digests of inputs are computed in this space.
     #[must_use]
     pub fn hashing(&self) -> Hashing {
         let secret = self.secret.as_ref().and_then(|secret| blake3::Hash::from_hex(secret).ok());
         secret.map_or_else(Hashing::default, |secret| Hashing::keyed(secret.as_bytes()))
     }
 
-    /// Digest and source of all inputs ever ingested.
+    /// Returns digest and source of every input ever ingested.
     #[must_use]
     pub fn known_inputs(&self) -> Set<(String, Option<String>)> {
         let ingested = self.runs.iter().filter(|run| run.job == Job::Ingest);

@@ -1,4 +1,4 @@
-//! A space: the folder that holds the tables of one profiles space, and what is committed of them.
+//! A space: the folder that contains the tables of one profiles space, and what is committed of them.
 
 pub mod adopted;
 pub mod commit;

@@ -1,13 +1,14 @@
-//! Committed rows on their way into their tables.
+//! Moves committed rows into their tables.
 //!
-//! A run writes its rows to staged files in `.run/staged`. A table's staged file has the name of its own file, but a few rows
-//! for a table that exists go to the file `shared`, because thousands of staged files take seconds to create and remove. The
-//! commit replaces the manifest by one that lists these rows under `placing`. Only then do the tables change: the staged file
-//! of a new table is renamed, other rows are appended to their tables. After that the manifest is written once more, without
-//! `placing`.
+//! A run writes its rows to staged files in `.run/staged`. A staged file has the same name as the table's file. Only
+//! small additions to existing tables share the file `shared`, because thousands of staged files take seconds to create
+//! and remove. The commit replaces the manifest by one that lists these rows under `placing`. Only then do the tables
+//! change: the staged file of a new table is renamed, and other rows are appended to their tables. Finally, the
+//! manifest is written again without `placing`.
 //!
-//! Whoever finds `placing` in a manifest and can take the lock does what is left of this. Every step can be repeated: rows
-//! that are in a table already are written over by the same bytes. Staged files that no manifest lists are thrown away.
+//! If a run is killed in between, the next process that finds `placing` in the manifest and gets the lock does the
+//! rest. Every step can be repeated: rows that are already in a table are overwritten with the same bytes. Staged files
+//! that no manifest lists are deleted.
 
 use std::{
     collections::BTreeMap,
@@ -29,57 +30,58 @@ use crate::{
     read::digest::digest_of_range,
 };
 
-/// The folder in a space for what a run needs beside the tables. It is no cache.
+/// The folder in a space for files that runs need besides the tables. It is not a cache.
 pub const RUN: &str = ".run";
 
-/// Staged files by the names that they have, which are those of the tables' files.
+/// Staged rows by the file name of their table.
 pub(super) type Placing = BTreeMap<String, Placement>;
 
 impl Placement {
-    /// Bytes of the table's file after the commit.
+    /// Returns the length of the table's file after the commit.
     fn end(&self) -> u64 {
         self.from.unwrap_or_default() + self.bytes
     }
 }
 
-/// The folder of the staged files.
+/// Returns the folder of the staged files.
 #[must_use]
 pub fn staged_folder(space: &Path) -> PathBuf {
     space.join(RUN).join("staged")
 }
 
-/// The staged file of all tables that get few rows. No table's file has this name, since all of them have an extension.
+/// Returns the staged file that small additions share. It has no extension, so it cannot have the name of a table's
+/// file.
 pub(super) fn shared_file(space: &Path) -> PathBuf {
     staged_folder(space).join("shared")
 }
 
-/// Throws staged files away that nothing refers to.
+/// Deletes all staged files. Call this only if the manifest lists none of them.
 pub(super) fn discard(space: &Path, files: &Files) -> Result<()> {
     let folder = staged_folder(space);
     if folder.symlink_metadata().is_ok() { files.remove_folder(&folder) } else { Ok(()) }
 }
 
-/// Refuses a folder for staged files that leads elsewhere.
+/// Fails if the run folder is not a real folder: a link could lead outside the space.
 pub(super) fn refuse_link(space: &Path) -> Result<()> {
     let folder = space.join(RUN);
     match folder.symlink_metadata() {
         Ok(there) if !there.is_dir() => Err(Error::file(&folder, "is not a folder of this space")
-            .hint("move it away: a run creates a folder of this name for its rows")),
+            .hint("move it away: runs create a folder of this name for their rows")),
         _ => Ok(()),
     }
 }
 
-/// Refuses a file that is in the place of a new table.
+/// Fails if a file is in the way of a new table.
 pub(super) fn refuse_foreign(path: &Path) -> Result<()> {
     if path.symlink_metadata().is_err() {
         return Ok(());
     }
-    Err(Error::file(path, "stands where a table of that name is to be made")
-        .hint("it is no table of this space: move it out of the folder"))
+    Err(Error::file(path, "is in the way of a new table")
+        .hint("move it out of the folder: it is not a table of this space"))
 }
 
-/// Makes all sure that could still fail before the commit: staged files are on the disk, no other file is in the place of a
-/// new table, and there is space for what is to be appended.
+/// Does everything that can still fail before the commit: syncs the staged files, checks that no file is in the way of
+/// a new table, and reserves disk space for the rows to append.
 pub(super) fn prepare(space: &Path, placing: &Placing, files: &Files) -> Result<()> {
     if placing.is_empty() {
         return Ok(());
@@ -111,15 +113,15 @@ pub(super) fn prepare(space: &Path, placing: &Placing, files: &Files) -> Result<
     Ok(())
 }
 
-/// Gives back what was reserved for a commit that did not happen, as far as it can.
+/// Frees the disk space reserved for a commit that failed, as far as possible.
 pub(super) fn release(space: &Path, placing: &Placing, files: &Files) {
     for (name, from) in placing.iter().filter_map(|(name, placement)| Some((name, placement.from?))) {
         let _ = files.write_from(&space.join(name), from).and_then(|out| out.cut(from));
     }
 }
 
-/// Puts all rows in their tables and brings them to the disk. `is_new` rows were staged by this process just now; others
-/// are compared with their digests first.
+/// Puts all rows into their tables and syncs them. If `is_new` is false, another process staged the rows, so their
+/// digests are checked first.
 pub(super) fn place(space: &Path, placing: &Placing, is_new: bool, files: &Files) -> Result<()> {
     if placing.is_empty() {
         return Ok(());
@@ -135,13 +137,13 @@ pub(super) fn place(space: &Path, placing: &Placing, is_new: bool, files: &Files
     files.sync_folder(space)
 }
 
-/// Whether the file system is synced as a whole: to sync thousands of files one by one takes seconds.
+/// Returns whether to sync the file system as a whole: syncing thousands of files one by one takes seconds.
 fn syncs_at_once(n_files: usize) -> bool {
     const MANY: usize = 64;
     CAN_SYNC_FILE_SYSTEMS && MANY <= n_files
 }
 
-/// Puts the rows of one table in place. Returns the file that they were appended to, which is still to be synced.
+/// Puts the rows of one table in place. If they were appended, returns the table's file, which the caller has to sync.
 fn place_one(
     space: &Path,
     name: &str,
@@ -159,8 +161,11 @@ fn place_one(
         if path.exists() && placement.end() <= length {
             return Ok(None);
         }
-        return Err(Error::file(&staged, "is missing, and its rows are committed but not in their table")
-            .hint("restore the file from a backup, or ingest into a new space"));
+        return Err(Error::file(
+            &staged,
+            "is missing, but its rows are committed and not in their table yet",
+        )
+        .hint("restore the file from a backup, or ingest into a new space"));
     };
     let offset = placement.shared_from.unwrap_or_default();
     if !is_new {
@@ -181,7 +186,7 @@ fn place_one(
     let mut out = files.write_from(&path, from)?;
     let length = fs::metadata(&path).map_err(|e| Error::io("read", &path, e))?.len();
     if length < from {
-        return Err(Error::file(&path, format!("{length} bytes, but the manifest has committed {from}"))
+        return Err(Error::file(&path, format!("has {length} bytes, but {from} are committed"))
             .hint("restore the table from a backup, or ingest into a new space"));
     }
     out.copy(&file, offset, placement.bytes)?;
@@ -191,22 +196,23 @@ fn place_one(
     Ok(Some(out))
 }
 
-/// Says in the manifest that all rows are in place, and removes the staged files.
+/// Records in the manifest that all rows are in place, and deletes the staged files.
 pub(super) fn close(space: &Path, manifest: &mut Manifest, files: &Files) -> Result<()> {
     let placing = std::mem::take(&mut manifest.placing);
     let write = || manifest.write(space, files).and_then(|()| files.sync_folder(space));
-    // Without the staged files there may be space for it. They are not needed once their rows are in place.
+    // If the disk is full, deleting the staged files may make room. Their rows are in place, so they are not needed.
     let written = write().or_else(|error| if discard(space, files).is_ok() { write() } else { Err(error) });
     if written.is_err() {
         manifest.placing = placing;
     }
     written?;
-    // What stays is thrown away by the next run.
+    // The next run deletes what is left.
     let _ = discard(space, files);
     Ok(())
 }
 
-/// Waits until the rows of a commit are in place, or puts them there if nobody else does. Returns the manifest then.
+/// Waits until the rows of a commit are in place, or puts them there if no other process does. Returns the manifest
+/// after that, or `None` if there is none.
 pub(super) fn complete(space: &Path, files: &Files) -> Result<Option<Manifest>> {
     let state = space.join(STATE);
     let since = Instant::now();
@@ -214,7 +220,7 @@ pub(super) fn complete(space: &Path, files: &Files) -> Result<Option<Manifest>> 
         files.create_folder(&state).map_err(not_in_place)?;
         if let Some(_lock) = Lock::try_take(&state).map_err(not_in_place)? {
             let Some(mut manifest) = load_and_place(space, files)? else { return Ok(None) };
-            // To read the tables it is enough that the rows are in them.
+            // Reading the tables requires only that the rows are in them.
             if close(space, &mut manifest, files).is_err() {
                 manifest.placing.clear();
             }
@@ -226,14 +232,14 @@ pub(super) fn complete(space: &Path, files: &Files) -> Result<Option<Manifest>> 
             manifest => return Ok(manifest),
         }
     }
-    Err(Error::Refused(format!("the space `{}` is being written", space.display()))
-        .hint("try again when the other run has ended"))
+    Err(Error::Refused(format!("the space `{}` is being written by another run", space.display()))
+        .hint("try again after the other run has ended"))
 }
 
-/// How long the rows of another process may take.
+/// How long to wait for another process to put its rows in place.
 const PATIENCE: Duration = Duration::from_mins(10);
 
-/// Puts the rows of a commit in place, if there are any. Returns the manifest then.
+/// Puts the rows of a commit in place if necessary. Returns the manifest after that, or `None` if there is none.
 pub(super) fn complete_locked(space: &Path, _lock: &Lock, files: &Files) -> Result<Option<Manifest>> {
     let Some(mut manifest) = load_and_place(space, files)? else { return Ok(None) };
     if !manifest.placing.is_empty() {
@@ -250,17 +256,18 @@ fn load_and_place(space: &Path, files: &Files) -> Result<Option<Manifest>> {
     Ok(Some(manifest))
 }
 
-/// An error after the commit.
+/// Wraps an error that occurred after the commit.
 pub(super) fn not_in_place(error: Error) -> Error {
     if error.hint_text().is_some() {
         return Error::NotInPlace(Box::new(error));
     }
     Error::NotInPlace(Box::new(error))
-        .hint("run any command again, as a user who may write to the space: it puts the rows in place first")
+        .hint("run any command again as a user who can write to the space: it first puts the rows in place")
 }
 
-/// Does something with every staged file, and returns the error of the first one that has any. Most of it is waiting for the
-/// disk, so there are more threads than cores; not those of rayon, which would take up other work while they wait.
+/// Calls `work` for every staged file. Of all errors, returns that of the first file by name. The threads mostly wait
+/// for the disk, so there are more of them than cores. They are not rayon's, which would start other work while they
+/// wait.
 fn in_parallel(placing: &Placing, work: impl Fn(&str, &Placement) -> Result<()> + Sync) -> Result<()> {
     const MAX_THREADS: usize = 32;
     let all: Vec<(&str, &Placement)> =

@@ -1,7 +1,8 @@
-//! What the resolver needs to carry on, folded from the raw tables: they are the truth, whatever a cache says.
+//! Rebuilds the resolver's state from the raw tables. They are the source of truth, whatever the state cache contains.
 //!
-//! The three raw profile tables are read side by side in the order of `uuid_ts`, each event's rows as one step: first the
-//! graph, then identifiers, then traits. Accepted messages come from the tables that name them, and from those that were kept.
+//! The three raw profile tables are merged in the order of `uuid_ts`. The rows of each event are one step: first the
+//! graph, then identifiers, then traits. Accepted messages come from the tables that contain them and from the kept
+//! messages.
 
 use std::{
     collections::BTreeMap,
@@ -40,7 +41,7 @@ use crate::{
     time::timestamp::{Micros, Millis, parse_micros, parse_millis},
 };
 
-/// What the resolver and the memory of messages were at the last commit.
+/// The state of the resolver and the accepted messages at the last commit.
 #[derive(Debug, Default)]
 pub struct Replayed {
     /// Profiles, identifiers and traits.
@@ -51,7 +52,7 @@ pub struct Replayed {
     pub accepted: Accepted,
 }
 
-/// Replays a space.
+/// Rebuilds the state of a space from its raw tables.
 pub fn replay(
     folder: &Path,
     manifest: &Manifest,
@@ -74,7 +75,8 @@ pub fn replay(
     Ok(replayed)
 }
 
-/// Adopted profiles are older than live ones, wherever their rows stand. No event triggered those.
+/// Creates adopted profiles that are not in the graph yet. They are older than live ones, wherever their rows are.
+/// Their rows have neither a `timestamp` nor a triggering event.
 pub fn create_adopted(folder: &Path, manifest: &Manifest, files: &Files, graph: &mut Graph) -> Result<()> {
     let mut rows = Rows::open(folder, id_graph_updates::TABLE, manifest, files, false)?;
     while rows.fill()? {
@@ -133,7 +135,7 @@ fn graph_row(rows: &Rows, uuid_ts: Micros, replayed: &mut Replayed) -> Result<()
     let into = find(&canonical_id);
     let from = find(&segment_id);
     let into = graph.canonical(into);
-    // The recursive entries of a merge find it done already.
+    // The recursive entries of a merge find that it is already done.
     if graph.canonical(from) != into {
         let from = graph.canonical(from);
         graph.merge(from, into, uuid_ts);
@@ -164,7 +166,8 @@ fn mapping_row(rows: &Rows, uuid_ts: Micros, types: &Types, replayed: &mut Repla
     Ok(())
 }
 
-/// A snapshot. Traits whose seq is the row's own were set by its event; the others keep the clocks they have.
+/// Applies a row, which is a full snapshot. Its event set the traits that have the row's own `seq`; the other traits
+/// keep their clocks.
 fn trait_row(rows: &Rows, uuid_ts: Micros, replayed: &mut Replayed) -> Result<()> {
     let profile = profile(rows, &mut replayed.graph)?;
     let profile = replayed.graph.canonical(profile);
@@ -199,10 +202,10 @@ fn trait_row(rows: &Rows, uuid_ts: Micros, replayed: &mut Replayed) -> Result<()
         };
         let path_id = names.id(path);
         let column = column_of(path);
-        // A bare name beside a path of the same column is a removed trait: the value is the path's.
+        // If a bare name and a path share a column, the bare name is a removed trait and the value belongs to the path.
         let removed = !path.contains(&b'.') && nested.contains(&column);
         let value = columns.get(&column[..]).filter(|_| !removed).copied().unwrap_or_default();
-        // A removed trait stands by its name alone.
+        // Of a removed trait, only the name is stored.
         let path = if value.is_empty() { name } else { path_id };
         traits.push(PackedValue { name, at, path, value });
     }
@@ -218,8 +221,9 @@ fn profile(rows: &Rows, graph: &mut Graph) -> Result<ProfileId> {
         .ok_or_else(|| rows.wrong(&format!("segment id \"{segment_id}\" is not in `id_graph_updates`")))
 }
 
-/// Messages are in the table of their call, in [`RESOLVED`], or kept. If that are not all that were accepted, for an earlier
-/// version of the program kept none, and after an adoption, they are looked for in every table that names them.
+/// Collects the accepted messages. A message is in the table of its call, in [`RESOLVED`], or kept. If this finds too
+/// few, because an earlier version of the program kept none, or if raw tables were adopted, it searches all tables that
+/// contain message ids.
 fn replay_messages(
     folder: &Path,
     manifest: &Manifest,
@@ -255,25 +259,26 @@ fn replay_messages(
     if 0 < n_unknown {
         let path = folder.join(MANIFEST);
         return Err(Error::file(&path, format!("{n_unknown} accepted events are in no table with `id` and `received_at`, so their duplicates cannot be recognized")).hint(
-            "ingest all dumps again into a new space with `--space NEW`; if they are gone, adopt this space's tables with `backfill raw OLD --space NEW`: then an event that no table names counts once more if it comes again",
+            "ingest all dumps again into a new space with `--space NEW`; if they are gone, adopt this space's tables with `backfill raw OLD --space NEW`: an event that is in no table is then accepted again if it arrives again",
         ));
     }
     Ok(())
 }
 
-/// Remembers the messages that tables name.
+/// A collector of the messages that tables contain.
 struct Messages<'a> {
     folder: &'a Path,
     manifest: &'a Manifest,
     files: &'a Files,
     progress: &'a dyn Progress,
-    /// What backfills of events wrote was never accepted, until an ingest says so in a table of its own.
+    /// The byte ranges that backfills of events wrote. These events were never accepted, unless [`RESOLVED`] lists
+    /// them.
     backfilled: BTreeMap<&'a str, Vec<(u64, u64)>>,
     accepted: &'a mut Accepted,
 }
 
 impl Messages<'_> {
-    /// Remembers the messages that a table names; those that are known are looked for if they may be.
+    /// Adds the messages of a table. If `may_be_known`, skips those that were added before.
     fn replay(&mut self, table: &str, may_be_known: bool) -> Result<()> {
         let Some(column) = message_column(table).filter(|_| self.manifest.tables.contains_key(table)) else {
             return Ok(());
@@ -287,7 +292,7 @@ impl Messages<'_> {
             }
             let is_backfilled = ranges.iter().any(|&(from, to)| from <= rows.start && rows.start < to);
             let id = rows.optional(column);
-            // A column that selective sync leaves out cannot be remembered by.
+            // Selective sync may have left out a column. The message is then found elsewhere.
             if let (Some(id), Some(received_at), false) = (id, rows.optional("received_at"), is_backfilled) {
                 let Some(received_at) = parse_millis(received_at.as_bytes()) else {
                     return Err(rows.wrong("\"received_at\" is not a time"));
@@ -296,7 +301,7 @@ impl Messages<'_> {
                 if !may_be_known {
                     self.accepted.remember(key_of(message.0.as_bytes()), received_at)?;
                 } else if message != last {
-                    // The rows of one event are next to each other.
+                    // The rows of one event are neighbours.
                     self.accepted.remember_once(key_of(message.0.as_bytes()), received_at);
                     last = message;
                 }
@@ -307,7 +312,7 @@ impl Messages<'_> {
     }
 }
 
-/// The column of a table that holds the `messageId` of an accepted event.
+/// Returns the column of a table that contains the `messageId` of an accepted event.
 fn message_column(table: &str) -> Option<&'static str> {
     match table {
         id_graph_updates::TABLE
@@ -320,22 +325,21 @@ fn message_column(table: &str) -> Option<&'static str> {
     }
 }
 
-/// The committed rows of a table, one after the other.
+/// A reader for the committed rows of a table, one after the other.
 struct Rows {
     path: PathBuf,
     reader: Box<dyn BufRead>,
     line: Vec<u8>,
     tape: Tape,
     number: u64,
-    /// Where the row begins in the table.
+    /// Offset of the current row in the table, uncompressed.
     start: u64,
     filled: bool,
     ended: bool,
 }
 
 impl Rows {
-    /// Opens a table. Rows that were folded as views are come before all others, and are passed over unless `all` are asked
-    /// for.
+    /// Opens a table. Rows that were folded as views come first; they are skipped unless `all` is set.
     fn open(folder: &Path, table: &str, manifest: &Manifest, files: &Files, all: bool) -> Result<Self> {
         let state = manifest.tables.get(table).cloned().unwrap_or_default();
         let part = part_of(folder, table, &state);
@@ -359,7 +363,7 @@ impl Rows {
         })
     }
 
-    /// Makes sure that the next row is at hand, where there is one.
+    /// Reads the next row unless it was read already. Returns whether there is one.
     fn fill(&mut self) -> Result<bool> {
         if self.filled || self.ended {
             return Ok(self.filled);
@@ -388,7 +392,7 @@ impl Rows {
             return Ok(None);
         }
         let text = self.text("uuid_ts")?;
-        parse_micros(text.as_bytes()).map(Some).ok_or_else(|| self.wrong("\"uuid_ts\" is no time"))
+        parse_micros(text.as_bytes()).map(Some).ok_or_else(|| self.wrong("\"uuid_ts\" is not a time"))
     }
 
     fn doc(&self) -> Document<'_> {
@@ -405,16 +409,15 @@ impl Rows {
         self.optional(column).ok_or_else(|| self.wrong(&format!("\"{column}\" is missing")))
     }
 
-    /// Adopted rows may have no seq: they are older than all that have one.
+    /// Returns the `seq` of the row. An adopted row may have none; 0 makes it older than all others.
     fn seq(&self) -> Result<u64> {
         match self.optional("seq") {
             None => Ok(0),
-            Some(text) => text.parse().map_err(|_| self.wrong("\"seq\" is no number")),
+            Some(text) => text.parse().map_err(|_| self.wrong("\"seq\" is not a number")),
         }
     }
 
-    /// A column's value as JSON; `None` where it is null or missing.
-    /// Returns the columns that are not null: names and JSON texts.
+    /// Returns the names of all columns that are not null, with their values as JSON.
     fn columns(&self) -> Map<&[u8], &[u8]> {
         let doc = self.doc();
         let value = |value| {
@@ -431,12 +434,11 @@ impl Rows {
     }
 
     fn wrong(&self, message: &str) -> Error {
-        // Lines are counted from the first that was read here.
+        // `number` counts from the first row read, which may not be the first line of the table.
         let part = Part { path: self.path.clone(), committed: None };
         let source = (self.start != 0).then(|| Source::open(&part, &Files::real()));
         let line = source.and_then(|source| source.and_then(|source| source.line_number(self.start)).ok());
-        Error::line(&self.path, line.unwrap_or(self.number), message).hint(
-            "the table was changed by something else; restore it from a backup, or ingest into a new space",
-        )
+        Error::line(&self.path, line.unwrap_or(self.number), message)
+            .hint("restore it from a backup, or ingest into a new space: another program changed the table")
     }
 }

@@ -1,4 +1,4 @@
-//! `.run/runs.ndjson`: one line for each run into the space, also for those that failed. It is a log, read by people and
+//! `.run/runs.ndjson`: one line for each run on the space, including failed ones. It is a log for people and
 //! monitoring; no job reads it.
 
 use std::{fs, path::Path};
@@ -9,11 +9,11 @@ use crate::{
     files::Files,
 };
 
-/// The log's name in that folder.
+/// The log's file name in `.run`.
 pub const RUNS: &str = "runs.ndjson";
 
-/// Appends one line, with its line end, in a single write. Does nothing if there is no space in the folder. Needs no
-/// lock: a run that was refused the lock is logged, too.
+/// Appends one line, including its line end, in a single write. Does nothing if the folder is not a space. Takes no
+/// lock, because a run that could not get the lock is logged, too.
 pub fn append(space: &Path, line: &[u8], files: &Files) -> Result<()> {
     if ![MANIFEST, STATE, RUN].iter().any(|name| space.join(name).exists()) {
         return Ok(());
@@ -26,12 +26,11 @@ pub fn append(space: &Path, line: &[u8], files: &Files) -> Result<()> {
     files.append_line(&path, line)
 }
 
-/// Refuses a link, through which something outside of the space would be written.
+/// Fails if the path is a symbolic link, which could lead outside the space.
 fn refuse_link(path: &Path) -> Result<()> {
     if fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink()) {
-        return Err(
-            Error::file(path, "is a link").hint("remove it, so that the run log is written in the space")
-        );
+        return Err(Error::file(path, "is a symbolic link")
+            .hint("remove it, so that the run log is written inside the space"));
     }
     Ok(())
 }

@@ -1,7 +1,8 @@
-//! Tables being appended to: rows gather in large blocks, which go to a staged file. The table itself changes after the commit.
+//! Tables that a run appends to. Rows are collected in large blocks and written to a staged file. The table itself
+//! changes only after the commit.
 //!
-//! The blocks of a packed table are the pieces of its digest, so that its frames end at the same places whoever packs them;
-//! only what is left at the end of a run, or has to go out for want of memory, makes a shorter one.
+//! The blocks of a compressed table are the pieces of its digest, so that its frames always end at the same offsets.
+//! Only the last block of a run, or a flush to free memory, may be shorter.
 
 use std::{
     os::unix::fs::FileExt,
@@ -24,10 +25,10 @@ use crate::{
     },
 };
 
-/// A block of this many bytes goes out; of a packed table, of one piece.
+/// A plain table is flushed when it has this many pending bytes. A compressed table is flushed after each piece.
 const BLOCK: usize = 1 << 18;
 
-/// How the file of a table lies in its folder: as it is committed, or plain where somebody unpacked it.
+/// Returns how the file of a table is stored: as it was committed, or plain if somebody decompressed it.
 #[must_use]
 pub fn stands(folder: &Path, table: &str, committed: &TableState) -> Compression {
     let is_there = |stored| file_of(folder, table, stored).is_file();
@@ -37,7 +38,7 @@ pub fn stands(folder: &Path, table: &str, committed: &TableState) -> Compression
     }
 }
 
-/// The committed bytes of a table's file, as it stands.
+/// Returns the number of committed bytes of a table's file, given how it is stored.
 #[must_use]
 pub fn bytes_of(state: &TableState, stands: Compression) -> u64 {
     match stands {
@@ -46,49 +47,49 @@ pub fn bytes_of(state: &TableState, stands: Compression) -> u64 {
     }
 }
 
-/// The file of a table, and how much of its content is committed.
+/// Returns the file of a table and how much of its content is committed.
 #[must_use]
 pub fn part_of(folder: &Path, table: &str, committed: &TableState) -> Part {
     let path = file_of(folder, table, stands(folder, table, committed));
     Part { path, committed: Some(committed.bytes) }
 }
 
-/// A table being appended to.
+/// A table that a run appends to.
 #[derive(Debug)]
 pub struct Table {
-    /// Its file, with the rows that are committed.
+    /// The table's file, with the committed rows.
     path: PathBuf,
-    /// The file of the rows that are not, called as the table's own.
+    /// The staged file for new rows. It has the same name.
     staged: PathBuf,
-    /// Whether nothing of it is committed yet, not even that it is empty.
+    /// Whether nothing was ever committed of the table, not even as an empty table.
     is_new: bool,
     committed: TableState,
     rows: u64,
     bytes: u64,
-    /// Bytes of both files together, where it is packed.
+    /// The extent of both files together if the table is compressed.
     stored: Option<Stored>,
-    /// Taken up when the first block goes out.
+    /// Digest of the table, resumed at the first flush.
     digest: Option<Digest>,
-    /// Of the bytes of the staged file, unless the digest of the table is the same.
+    /// Digest of the staged file, unless it is the same as the table's.
     staged_digest: Option<Digest>,
     pending: Vec<u8>,
     out: Option<OutFile>,
-    /// At the end of a run, what there is to stage if it is little: for the file that all such tables share.
+    /// At the end of a run, the new rows if they are few: they go to the shared staged file.
     shared: Option<Vec<u8>>,
 }
 
 /// What a run adds to a table.
 #[derive(Debug)]
 pub struct Addition {
-    /// The name of its file.
+    /// Name of the table's file.
     pub file: String,
     /// The table after the commit.
     pub state: TableState,
-    /// How it gets there.
+    /// Where the new rows are, and where they go.
     pub placement: Placement,
 }
 
-/// The staged file that the additions of many small tables share.
+/// The staged file that small additions to many tables share.
 #[derive(Debug)]
 pub struct SharedFile<'a> {
     path: PathBuf,
@@ -99,13 +100,13 @@ pub struct SharedFile<'a> {
 }
 
 impl<'a> SharedFile<'a> {
-    /// Creates nothing before the first rows come.
+    /// Prepares the file. It is created when the first rows arrive.
     #[must_use]
     pub fn new(space: &Path, files: &'a Files) -> Self {
         Self { path: shared_file(space), files, out: None, n_bytes: 0, pending: Vec::new() }
     }
 
-    /// Appends the rows of one table. Returns their offset.
+    /// Appends the rows of one table and returns their offset.
     fn append(&mut self, rows: &[u8]) -> Result<u64> {
         let offset = self.n_bytes;
         self.pending.extend_from_slice(rows);
@@ -137,7 +138,7 @@ impl<'a> SharedFile<'a> {
 }
 
 impl Table {
-    /// A table as it is committed; `None` is new, and is stored as it is said.
+    /// Prepares a table for appending. If it is not committed yet, it is stored as `new`.
     #[must_use]
     pub fn new(folder: &Path, name: &str, committed: Option<&TableState>, new: Compression) -> Self {
         let stands = committed.map_or(new, |committed| stands(folder, name, committed));
@@ -161,53 +162,55 @@ impl Table {
         }
     }
 
-    /// Where rows are appended; each ends with a line feed. [`Table::added`] has to be told how many.
+    /// Returns the buffer to which rows are appended, each with a line feed at its end. Report their number to
+    /// [`Table::added`].
     pub fn pending(&mut self) -> &mut Vec<u8> {
         &mut self.pending
     }
 
-    /// Bytes that wait to go out.
+    /// Returns the number of bytes that are not flushed yet.
     #[must_use]
     pub fn n_pending(&self) -> usize {
         self.pending.len()
     }
 
-    /// So many rows were appended. Lets the block go out when it is large enough.
+    /// Counts rows that were appended, and flushes the block if it is large enough.
     pub fn added(&mut self, rows: u64, files: &Files) -> Result<()> {
         self.rows += rows;
         let block = if self.stored.is_some() { as_size(PIECE) } else { BLOCK };
         if self.pending.len() < block { Ok(()) } else { self.go_out(false, files) }
     }
 
-    /// Counts rows as added without any, for a run that will not be committed.
+    /// Counts rows without appending them, for a run that does not commit.
     pub fn count(&mut self, rows: u64) {
         self.rows += rows;
     }
 
-    /// Rows appended since the last commit.
+    /// Returns the number of rows appended since the last commit.
     #[must_use]
     pub fn rows_added(&self) -> u64 {
         self.rows - self.committed.rows
     }
 
-    /// Where the bytes appended since the last commit begin and end.
+    /// Returns the byte range appended since the last commit.
     #[must_use]
     pub fn bytes_added(&self) -> (u64, u64) {
         (self.committed.bytes, self.bytes + self.pending.len() as u64)
     }
 
-    /// Of a new table: its staged file, as if that were the table.
+    /// Returns what was flushed of a new table, as if its staged file were the table.
     #[must_use]
     pub fn went_out(&self) -> TableState {
         TableState { bytes: self.bytes, stored: self.stored, ..TableState::default() }
     }
 
-    /// Lets all rows go out.
+    /// Flushes all rows.
     pub fn flush(&mut self, files: &Files) -> Result<()> {
         if self.pending.is_empty() { Ok(()) } else { self.go_out(true, files) }
     }
 
-    /// Flushes all rows at the end of a run. The few rows of a table that exists stay in memory for the shared file.
+    /// Flushes all rows at the end of a run. The rows of a small addition to an existing table stay in memory for the
+    /// shared file.
     pub fn flush_last(&mut self, files: &Files) -> Result<()> {
         if !self.is_new && self.n_staged() == 0 && self.pending.len() < BLOCK {
             self.shared = Some(Vec::new());
@@ -215,13 +218,13 @@ impl Table {
         self.flush(files)
     }
 
-    /// Lets rows go out: of a packed table pieces, and what is behind the last one only where `all` is to go.
+    /// Writes pending rows. A compressed table writes only whole pieces, unless `all` is set.
     fn go_out(&mut self, all: bool, files: &Files) -> Result<()> {
         let mut pending = std::mem::take(&mut self.pending);
         let packed = match self.stored {
             Some(_) => {
                 let packed = frames::pack(&pending, self.bytes, all);
-                Some(packed.map_err(|e| Error::io("pack", &self.path, e))?)
+                Some(packed.map_err(|e| Error::io("compress", &self.path, e))?)
             }
             None => None,
         };
@@ -237,7 +240,7 @@ impl Table {
         Ok(())
     }
 
-    /// Writes bytes of content to the staged file, `stored` as they are.
+    /// Writes bytes to the staged file: `content` before compression, `stored` after it.
     fn write(&mut self, content: &[u8], stored: &[u8], files: &Files) -> Result<()> {
         let mut digest = match self.digest.take() {
             Some(digest) => digest,
@@ -261,7 +264,7 @@ impl Table {
         Ok(())
     }
 
-    /// Opens the staged file behind its last byte.
+    /// Opens the staged file at its end, creating it if necessary.
     fn open(&self, files: &Files) -> Result<OutFile> {
         let n_staged = self.n_staged();
         if 0 < n_staged {
@@ -274,13 +277,13 @@ impl Table {
         files.create_anew(&self.staged)
     }
 
-    /// Bytes of the staged file so far.
+    /// Returns the number of bytes of the staged file so far.
     fn n_staged(&self) -> u64 {
         let all = self.stored.map_or(self.bytes, |stored| stored.bytes);
         all - self.n_before()
     }
 
-    /// Committed bytes of the table's file.
+    /// Returns the number of committed bytes of the table's file.
     fn n_before(&self) -> u64 {
         match self.stored {
             Some(_) => self.committed.stored.unwrap_or_default().bytes,
@@ -288,13 +291,13 @@ impl Table {
         }
     }
 
-    /// Closes the file until the next block, where there are more tables than files may be open.
+    /// Closes the file until the next flush, for runs with more tables than files may be open.
     pub fn rest(&mut self) {
         self.out = None;
         self.pending.shrink_to_fit();
     }
 
-    /// Returns what is to be committed, `None` if there are no new rows. Call after [`Table::flush_last`].
+    /// Returns what to commit, or `None` if there are no new rows. Call [`Table::flush_last`] first.
     pub fn finish(&mut self, shared: &mut SharedFile<'_>) -> Result<Option<Addition>> {
         self.out = None;
         if self.bytes == self.committed.bytes {
@@ -316,10 +319,10 @@ impl Table {
         Ok(Some(addition))
     }
 
-    /// Makes the staged file of a new table without a row.
+    /// Creates the staged file of a new table that has no rows.
     pub fn make(&mut self, files: &Files) -> Result<Addition> {
         let empty = match self.stored {
-            Some(_) => frames::frame(b"").map_err(|e| Error::io("pack", &self.path, e))?,
+            Some(_) => frames::frame(b"").map_err(|e| Error::io("compress", &self.path, e))?,
             None => Vec::new(),
         };
         self.write(b"", &empty, files)?;
@@ -340,7 +343,8 @@ impl Table {
         Addition { file, state, placement }
     }
 
-    /// The digest of what is committed: the link is that of the whole pieces, the short last piece is read again.
+    /// Resumes the digest of the committed bytes from the link of the whole pieces. Reads the short last piece again
+    /// and fails if it was changed.
     fn resume(&self, files: &Files) -> Result<Digest> {
         let tail = self.committed.bytes % PIECE;
         let link = u128::from_str_radix(&self.committed.link, 16).unwrap_or_default();
@@ -363,7 +367,7 @@ impl Table {
             }
             digest.update(&bytes);
         }
-        // Rows behind bytes that somebody changed would have a digest that says all is well.
+        // Appending to changed bytes would produce a digest that hides the change.
         if 0 < self.committed.bytes && digest.hex() != self.committed.digest {
             return Err(Error::file(&self.path, "its last bytes are not those that were committed").hint(
                 "restore the table from a backup, or ingest into a new space; `ingest --verify` checks every table",

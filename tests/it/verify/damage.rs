@@ -147,7 +147,8 @@ fn what_the_manifest_records_of_a_run_is_compared_with_the_table() {
         let table = &mut manifest["runs"][0]["after"]["tables"]["pages"];
         *table = table.as_str().unwrap().replacen("1 ", "2 ", 1).into();
     });
-    let expected = "`space/pages.ndjson`: the manifest records something else of it after run 1; restore it from a backup";
+    let expected =
+        "`space/pages.ndjson`: differs from what the manifest records after run 1; restore it from a backup";
     assert_eq!(verify(&work), (1, vec![expected.to_owned()]));
 }
 
