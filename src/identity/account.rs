@@ -1,4 +1,4 @@
-//! Every identifier accounted for: what was seen is what became of it, by type and source.
+//! Counts identifiers by type and source, and checks that each one seen has exactly one outcome.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -7,29 +7,29 @@ use serde::Serialize;
 use super::{resolver::Refusal, types::TypeId};
 use crate::collections::Map;
 
-/// What became of the identifiers of one type from one source. Each identifier of each accepted event counts once.
+/// The outcomes of the identifiers of one type from one source. Each identifier of an accepted event counts once.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Account {
-    /// The type.
+    /// The identifier type.
     pub r#type: String,
-    /// The source id; `None` for events that name none.
+    /// The source id; `None` for events without one.
     pub source: Option<String>,
-    /// All of them.
+    /// All identifiers.
     pub seen: u64,
     /// Mapped for the first time.
     pub mapped: u64,
-    /// Known already, and used.
+    /// Used, and mapped before.
     pub known: u64,
-    /// Taken off their event, by the rule that would have been broken.
+    /// Demoted, by the rule that would have been broken.
     pub demoted: BTreeMap<String, u64>,
-    /// Blocked, by the entry of the config.
+    /// Blocked, by the config's entry.
     pub blocked: BTreeMap<String, u64>,
-    /// Left out because the profile holds as many as it may.
+    /// Not mapped because the profile was full.
     pub capped: u64,
 }
 
 impl Account {
-    /// Whether what was seen is what became of it.
+    /// Returns whether the outcomes add up to `seen`.
     #[must_use]
     pub fn balances(&self) -> bool {
         let refused: u64 = self.demoted.values().chain(self.blocked.values()).sum();
@@ -46,46 +46,47 @@ struct Tally {
     merge_cap: u64,
     mapping_cap: u64,
     capped: u64,
-    /// By the number of the entry.
+    /// By the index of the config's entry.
     blocked: Vec<(u32, u64)>,
 }
 
-/// Counts by source and type while events go by.
+/// Counts identifiers by source and type while events are resolved.
 #[derive(Debug, Default)]
 pub struct Accounts {
     sources: Vec<Option<Box<[u8]>>>,
     by_source: Map<Option<Box<[u8]>>, u32>,
-    /// By source.
+    /// By source number.
     tallies: Vec<OfSource>,
 }
 
-/// The tallies of a source: of the first types by number, of others as they come. There may be many sources and many types.
+/// The tallies of one source. The first types are stored by number and the others in a map: there may be many sources
+/// with many types each.
 #[derive(Debug, Default)]
 struct OfSource {
     first: Vec<Tally>,
     others: Map<TypeId, Tally>,
 }
 
-/// This many types are counted by their number.
+/// Types below this number are stored in a vector.
 const FIRST: usize = 32;
 
-/// What becomes of an identifier.
+/// The outcome of an identifier.
 #[derive(Debug, Clone, Copy)]
 pub enum Fate {
     /// Mapped for the first time.
     Mapped,
-    /// Known already, and used.
+    /// Used, and mapped before.
     Known,
-    /// Blocked by an entry of this number.
+    /// Blocked by the config's entry with this index.
     Blocked(u32),
-    /// Taken off the event.
+    /// Demoted.
     Demoted(Refusal),
-    /// No room on the profile.
+    /// Not mapped because the profile was full.
     Capped,
 }
 
 impl Accounts {
-    /// The number of a source.
+    /// Returns the number of a source, assigning one if it is new.
     pub fn source(&mut self, id: Option<&[u8]>) -> u32 {
         let id: Option<Box<[u8]>> = id.map(Into::into);
         let next = u32::try_from(self.sources.len()).expect("fewer than 2^32 sources");
@@ -97,12 +98,12 @@ impl Accounts {
         number
     }
 
-    /// An identifier was met.
+    /// Counts an identifier as seen.
     pub fn saw(&mut self, source: u32, type_id: TypeId) {
         self.tally(source, type_id).seen += 1;
     }
 
-    /// This became of it.
+    /// Counts the outcome of an identifier.
     pub fn became(&mut self, source: u32, type_id: TypeId, fate: Fate) {
         let tally = self.tally(source, type_id);
         match fate {
@@ -131,11 +132,11 @@ impl Accounts {
         &mut of_source.first[number]
     }
 
-    /// The accounts, by type, then source.
+    /// Returns the accounts, by type, then source.
     ///
     /// # Panics
     ///
-    /// Where one does not balance: an identifier was lost, and the run must not be committed.
+    /// Panics if an account does not balance. An identifier was lost, so the run must not be committed.
     #[must_use]
     pub fn close(&self, type_names: &[Arc<str>], entries: &[String]) -> Vec<Account> {
         let mut accounts = Vec::new();
@@ -170,7 +171,7 @@ impl Accounts {
                     blocked,
                     capped: tally.capped,
                 };
-                assert!(account.balances(), "every identifier is accounted for: {account:?}");
+                assert!(account.balances(), "every identifier has one outcome: {account:?}");
                 accounts.push(account);
             }
         }

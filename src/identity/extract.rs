@@ -1,4 +1,4 @@
-//! The identifiers of an event, from all the places that the rules name.
+//! Extracts the identifiers of an event from every field that the rules name.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -20,22 +20,22 @@ use crate::{
     names::{camel_case, snake_case},
 };
 
-/// What the rules say of one type, compiled. All types that they do not name share one.
+/// The compiled rules of one type. All types without an entry in the config share one.
 #[derive(Debug, Clone)]
 struct Compiled {
     blocked: Entries,
     normalize: Normalize,
 }
 
-/// Values that are blocked, found by the value: there may be thousands.
+/// Blocked values, of which there may be thousands.
 #[derive(Debug, Clone)]
 struct Entries {
-    /// The number of each exact one.
+    /// Exact values in lower case, with the index of their entry.
     exact: Map<String, u32>,
-    /// Bit by bit how long these are; most values are of no such length.
+    /// A bit mask of their lengths, which rules most values out without a lookup.
     lengths: u64,
     patterns: Vec<Pattern>,
-    /// The number of the first pattern.
+    /// The index of the first pattern's entry.
     first_pattern: u32,
 }
 
@@ -53,9 +53,9 @@ impl Entries {
         Self { exact, lengths, patterns, first_pattern }
     }
 
-    /// The number of the entry that blocks a value, counted as in [`block_entries`].
+    /// Returns the index of the entry that blocks a value, as in [`block_entries`].
     fn number(&self, value: &str) -> Option<u32> {
-        // Letters outside ASCII change their length with their case.
+        // Non-ASCII letters may change their length in lower case, so the mask does not apply.
         let may_be = self.lengths & length_bit(value) != 0 || !value.is_ascii();
         let exact = may_be.then(|| self.exact.get(&value.to_lowercase())).flatten().copied();
         exact.or_else(|| {
@@ -69,7 +69,8 @@ impl Entries {
 #[derive(Debug, Clone)]
 struct Pattern {
     regex: Regex,
-    /// With what a value must begin to match. Asked first, as a regular expression costs more than all else here.
+    /// Tests the first character of a value before the regular expression, which is by far the most expensive step
+    /// here.
     begins: fn(char) -> bool,
 }
 
@@ -92,23 +93,23 @@ fn length_bit(value: &str) -> u64 {
     1 << value.len().min(63)
 }
 
-/// A type that is found by its name.
+/// A type that is searched for by its name.
 #[derive(Debug, Clone)]
 struct Named {
     type_id: TypeId,
     spellings: Vec<Vec<u8>>,
-    /// Whether only `properties` is looked at: a known type that the config sends there too.
+    /// Whether only `properties` is searched: a known type for which the config adds `properties`.
     only_properties: bool,
 }
 
-/// Finds identifiers. One for each thread that parses.
+/// Extracts identifiers. Each parsing thread has its own.
 #[derive(Debug, Clone)]
 pub struct Extractor {
     types: Arc<Types>,
     ids: Map<Vec<u8>, TypeId>,
-    /// By type: its name, and which of `compiled` is its own.
+    /// By type: its name and the index of its rules in `compiled`.
     known: Vec<Option<(Arc<str>, u32)>>,
-    /// The first is that of types that the rules do not name.
+    /// The first entry is for types without an entry in the config.
     compiled: Vec<Compiled>,
     named: Vec<Named>,
     rules: Arc<Rules>,
@@ -118,7 +119,7 @@ pub struct Extractor {
     keys: KeyCache,
 }
 
-/// Where identifiers may stand in a `context`; of a repeated key the last counts.
+/// The members of a `context` that may hold identifiers. The last of several equal keys counts.
 #[derive(Debug, Clone, Copy, Default)]
 struct ContextPlaces {
     traits: Option<u32>,
@@ -150,7 +151,7 @@ impl ContextPlaces {
     }
 }
 
-/// All entries that block values, in the order of their numbers: those for all types, then those of each type.
+/// Returns all entries that block values, by index: those for all types, then those of each type.
 #[must_use]
 pub fn block_entries(rules: &Rules) -> Vec<String> {
     let entries = |blocked: &Blocked| -> Vec<String> {
@@ -195,7 +196,7 @@ impl Extractor {
         }
     }
 
-    /// Appends the identifiers of an event to its block, each once, blocked ones marked.
+    /// Appends the identifiers of an event to its block, and returns their range. Blocked ones are marked.
     pub fn extract(&mut self, parsed: &Parsed<'_>, block: &mut Block) -> (u32, u32) {
         let first = block.identifiers.len();
         let doc = parsed.doc;
@@ -239,13 +240,13 @@ impl Extractor {
         (crate::event::block::position(first), crate::event::block::position(block.identifiers.len()))
     }
 
-    /// The places inside `context` but for its traits.
+    /// Appends the identifiers in `context`, except those in its traits.
     fn take_context(&mut self, doc: Document<'_>, places: &ContextPlaces, block: &mut Block) {
         let object = |value: Option<u32>| value.filter(|&v| doc.kind(v) == Kind::Object);
         if let Some(device) = places.device
             && let Some(system) = doc.get(device, b"type").and_then(|v| doc.string(v))
         {
-            // The iOS type of each place is one further than the Android type.
+            // The id of each iOS type is one more than that of the Android type.
             let offset = match system.to_ascii_lowercase().as_slice() {
                 b"android" => Some(0),
                 b"ios" => Some(1),
@@ -295,14 +296,14 @@ impl Extractor {
         }
     }
 
-    /// The number of a type by its name as sent.
+    /// Returns the id of a type by its name as sent.
     fn type_id(&mut self, name: &[u8]) -> TypeId {
         if let Some(&id) = self.ids.get(name) {
             return id;
         }
         let lower = String::from_utf8_lossy(name).to_lowercase();
         let id = self.types.id(&lower);
-        // Types that are ever new must not fill the memory of each thread.
+        // Type names that never repeat must not fill the memory of each thread.
         if MAX_IDS <= self.ids.len() {
             self.ids.clear();
         }
@@ -310,7 +311,7 @@ impl Extractor {
         id
     }
 
-    /// Takes a value, if it is one. Says whether it is.
+    /// Appends an identifier if the value is usable. Returns whether it was.
     fn take(&mut self, doc: Document<'_>, value: Option<u32>, type_id: TypeId, block: &mut Block) -> bool {
         let Some(text) = value.and_then(|value| doc.scalar_text(value)) else { return false };
         if text.is_empty() {
@@ -357,22 +358,22 @@ impl Extractor {
     }
 }
 
-/// This many types are found by their names as sent.
+/// The maximum number of cached type names.
 const MAX_IDS: usize = 1 << 14;
 
 fn compile(of_type: &TypeRules, first_entry: u32) -> Compiled {
     Compiled { blocked: Entries::of(&of_type.blocked, first_entry), normalize: of_type.normalize }
 }
 
-/// Returns the key of an identifier: it stands for type and value, apart.
+/// Returns the key of an identifier. Each pair of type and value has its own.
 pub fn identifier_key(scratch: &mut Vec<u8>, type_name: &str, value: &[u8]) -> u128 {
     key_of(identifier_bytes(scratch, type_name, value))
 }
 
-/// Returns the bytes that stand for an identifier, type and value, apart from those of all others.
+/// Returns the bytes that encode an identifier. Each pair of type and value has its own.
 pub fn identifier_bytes<'a>(scratch: &'a mut Vec<u8>, type_name: &str, value: &[u8]) -> &'a [u8] {
     scratch.clear();
-    // Most identifiers fit into the 64 bytes that are hashed at once.
+    // With this encoding, most identifiers fit into the 64 bytes of one hash block.
     scratch.extend_from_slice(&number_of(type_name.len()).to_le_bytes());
     scratch.extend_from_slice(type_name.as_bytes());
     scratch.extend_from_slice(value);
@@ -384,10 +385,10 @@ fn n_entries(blocked: &Blocked) -> u32 {
 }
 
 fn number_of(entries: usize) -> u32 {
-    u32::try_from(entries).expect("fewer than 2^32 of anything in a config or a line")
+    u32::try_from(entries).expect("a config or a line has fewer than 2^32 entries")
 }
 
-/// Returns a value as its type's rules want it.
+/// Returns a value as normalized by the rules of its type.
 #[must_use]
 pub fn normalized(text: Cow<'_, [u8]>, normalize: Normalize) -> Cow<'_, [u8]> {
     if !normalize.lowercase && !normalize.trim {
@@ -399,7 +400,7 @@ pub fn normalized(text: Cow<'_, [u8]>, normalize: Normalize) -> Cow<'_, [u8]> {
     Cow::Owned(out.into_bytes())
 }
 
-/// The keys under which a type is found: as written, in `snake_case`, in camelCase.
+/// Returns the keys under which a type is searched for: as written, in `snake_case` and in camelCase.
 fn spellings(name: &str) -> Vec<Vec<u8>> {
     let mut spellings = vec![name.as_bytes().to_owned()];
     for spelling in [snake_case(name.as_bytes()), camel_case(name.as_bytes())] {

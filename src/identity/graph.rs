@@ -1,10 +1,10 @@
-//! Profiles, what maps to them, and which of them became one.
+//! The identity graph: profiles, the identifiers mapped to them, and their merges.
 //!
-//! A fold over raw rows: creating, merging and mapping are its only changes, whoever asks for them, the resolver or a
-//! replay of the raw tables.
+//! It is a fold over raw rows. Creating, merging and mapping are its only changes, made by the resolver or by a replay
+//! of the raw tables.
 //!
-//! What earlier runs left need not be here: profiles are *cold* until one of their identifiers is looked up, and are then
-//! fetched whole. So a run costs what it touches, however old the space is.
+//! Profiles of earlier runs stay on disk until one of their identifiers or segment ids is looked up, and are then
+//! loaded whole. So the cost of a run depends on the profiles it affects, not on the age of the space.
 
 use std::{fmt, hash::BuildHasher, sync::Arc};
 
@@ -17,18 +17,19 @@ use crate::{
     time::timestamp::{Micros, Millis},
 };
 
-/// A profile's number: the order of creation. Its segment id is [`Graph::segment_id`].
+/// A profile's number, assigned in order of creation. [`Graph::segment_id`] returns its segment id.
 pub type ProfileId = u32;
 
-/// The mapping time of an identifier adopted without one: inside every `ever` window and outside every sliding one.
+/// The mapping time of an identifier that was adopted without one. It lies inside the `ever` window and outside all
+/// others.
 pub const NO_TIME: Millis = Millis::MIN;
 
-/// The clock of what was adopted without one.
+/// The `uuid_ts` of a row that was adopted without one.
 pub const NO_CLOCK: Micros = Micros::MIN;
 
 const NONE: u32 = u32::MAX;
 
-/// An identifier that is mapped.
+/// A mapped identifier.
 #[derive(Debug, Clone, Copy)]
 struct Mapped {
     key: Key,
@@ -36,7 +37,7 @@ struct Mapped {
     timestamp: Millis,
     /// The `uuid_ts` of its mapping.
     uuid_ts: Micros,
-    /// The profile it was mapped to; that one may have merged since.
+    /// The profile it was mapped to, which may have been merged since.
     profile: ProfileId,
     type_id: TypeId,
     /// The next identifier of the same canonical profile.
@@ -50,55 +51,55 @@ impl Mapped {
     }
 }
 
-/// A profile that is here. All but `id` and `parent` is kept for canonical profiles only.
+/// A profile in memory. Only canonical profiles use the fields other than `id` and `parent`.
 #[derive(Debug, Clone)]
 struct Profile {
     id: ProfileId,
-    /// Itself, or towards its canonical profile.
+    /// Itself, or a profile closer to the canonical one.
     parent: ProfileId,
     n_identifiers: u32,
     first_identifier: u32,
     last_identifier: u32,
-    /// The seq of the last raw row written for it.
+    /// The `seq` of the last raw row written for it.
     last_seq: u64,
     /// The `uuid_ts` of its creation.
     created: Micros,
     traits: PackedTraits,
     more: Option<Box<More>>,
-    /// Whether anything of it is not as it was when it was fetched.
+    /// Whether it changed since it was loaded.
     changed: bool,
 }
 
-/// What only a profile has that is more than a few identifiers.
+/// Fields that only larger profiles need.
 #[derive(Debug, Clone, Default)]
 struct More {
-    /// The profiles that map to it, itself left out, in the order in which they came to it: keeping them sorted would cost
-    /// a large profile that merges many small ones more with each of them. With the `uuid_ts` of the event that merged each.
+    /// The profiles merged into this one, each with the `uuid_ts` of its merge. They are in order of arrival: keeping
+    /// them sorted would make each merge of a small profile into a large one cost more.
     merged: Vec<(ProfileId, Micros)>,
-    /// How many identifiers of each type, by type, if there are more than [`FEW`].
+    /// The number of identifiers by type, sorted by type. Used only above [`FEW`] identifiers.
     counts: Vec<(TypeId, u32)>,
 }
 
-/// So many identifiers are counted when it is asked for.
+/// Up to this many identifiers are counted on demand.
 const FEW: u32 = 8;
 
-/// A canonical profile with all that belongs to it, as it is put away and fetched again.
+/// A canonical profile with everything that belongs to it, as stored in the state cache.
 #[derive(Debug, Clone, Default)]
 pub struct Cluster {
-    /// The seq of its last raw row.
+    /// The `seq` of its last raw row.
     pub last_seq: u64,
-    /// It, then the profiles merged into it.
+    /// The profile itself, then the profiles merged into it.
     pub segments: Vec<SegmentRecord>,
-    /// What maps to any of them.
+    /// The identifiers mapped to any of them.
     pub identifiers: Vec<MappedIdentifier>,
     /// Its traits.
     pub traits: PackedTraits,
 }
 
-/// A profile or one merged into it, as it is written to the state.
+/// One segment id of a profile, as stored in the state cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SegmentRecord {
-    /// Its number.
+    /// The profile's number.
     pub id: ProfileId,
     /// Its segment id.
     pub segment_id: Box<str>,
@@ -108,26 +109,26 @@ pub struct SegmentRecord {
     pub merged: Micros,
 }
 
-/// Where profiles are that are not here.
+/// Loads the profiles that are on disk.
 pub trait Cold: fmt::Debug + Send + Sync {
-    /// The profile that an identifier, or a segment id by its [`segment_key`], belongs to.
+    /// Returns the profile that a key belongs to: the key of an identifier, or the [`segment_key`] of a segment id.
     fn cluster(&self, key: u128) -> Result<Option<Cluster>>;
 }
 
-/// The key of a segment id, apart from those of all identifiers.
+/// Returns the key of a segment id, which differs from the keys of all identifiers.
 #[must_use]
 pub fn segment_key(segment_id: &str) -> u128 {
     key_of(&[&u32::MAX.to_le_bytes(), segment_id.as_bytes()].concat())
 }
 
-/// A profile as a whole, for those who store or compare it.
+/// A profile with its state, for storing and comparing.
 #[derive(Debug, Clone, Copy)]
 pub struct ProfileState<'a> {
     /// Its segment id.
     pub segment_id: &'a str,
-    /// What it maps to; itself for a canonical profile.
+    /// Its canonical profile, which may be itself.
     pub canonical: ProfileId,
-    /// The seq of the last raw row of a canonical profile.
+    /// The `seq` of the last raw row of a canonical profile.
     pub last_seq: u64,
     /// The `uuid_ts` of its creation.
     pub created: Micros,
@@ -135,16 +136,16 @@ pub struct ProfileState<'a> {
     pub traits: &'a PackedTraits,
 }
 
-/// An identifier that is mapped, for those who store or compare it.
+/// A mapped identifier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MappedIdentifier {
-    /// Stands for type and value.
+    /// Hash of its type and value.
     pub key: u128,
     /// The `timestamp` of its mapping.
     pub timestamp: Millis,
     /// The `uuid_ts` of its mapping.
     pub uuid_ts: Micros,
-    /// The profile it was mapped to.
+    /// The profile it was mapped to, which may have been merged since.
     pub profile: ProfileId,
     /// Its type.
     pub type_id: TypeId,
@@ -153,7 +154,7 @@ pub struct MappedIdentifier {
 /// All profiles of a space.
 #[derive(Debug, Default)]
 pub struct Graph {
-    /// Where each profile is among those that are here; [`NONE`] for a cold one.
+    /// The index of each profile in `profiles`; [`NONE`] for a profile on disk.
     slots: Vec<u32>,
     profiles: Vec<Profile>,
     segment_ids: String,
@@ -167,24 +168,25 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// A graph of so many profiles, none of which is here.
+    /// Creates a graph of `n_profiles` profiles, all of them on disk.
     #[must_use]
     pub fn cold(n_profiles: u32, cold: Arc<dyn Cold>) -> Self {
         Self { slots: vec![NONE; n_profiles as usize], cold: Some(cold), ..Self::default() }
     }
 
-    /// Whether there may be profiles that are not here.
+    /// Returns whether profiles may be on disk.
     #[must_use]
     pub fn is_cold(&self) -> bool {
         self.cold.is_some()
     }
 
-    /// What went wrong with a cold profile. Where something did, nothing that came since counts.
+    /// Returns the first error of loading a profile and clears it. After an error, nothing that was resolved since is
+    /// valid.
     pub fn trouble(&mut self) -> Result<()> {
         self.trouble.take().map_or(Ok(()), Err)
     }
 
-    /// Takes a cold profile in; one that is here already stays as it is.
+    /// Adds a profile loaded from disk, unless it is in memory already.
     pub fn warm(&mut self, cluster: Cluster) {
         let Some(root) = cluster.segments.first().map(|segment| segment.id) else { return };
         if self.slots[root as usize] != NONE {
@@ -206,7 +208,8 @@ impl Graph {
         profile.changed = false;
     }
 
-    /// Nothing is cold any more: all profiles were taken in, and all count as changed, to be put away as a whole.
+    /// Marks the graph as fully loaded, and all profiles as changed so that they are stored again. All of them must be
+    /// in memory.
     pub fn all_here(&mut self) {
         self.cold = None;
         for profile in &mut self.profiles {
@@ -214,13 +217,13 @@ impl Graph {
         }
     }
 
-    /// The canonical profiles that are not as they were when they were fetched, in the order of creation.
+    /// Returns the canonical profiles that changed since they were loaded, in order of creation.
     pub fn changed(&self) -> impl Iterator<Item = ProfileId> {
         let here = self.slots.iter().filter_map(|&slot| self.profiles.get(slot as usize));
         here.filter(|profile| profile.changed && profile.parent == profile.id).map(|profile| profile.id)
     }
 
-    /// The identifiers of a canonical profile.
+    /// Returns the identifiers of a canonical profile.
     pub fn identifiers_of(&self, profile: ProfileId) -> impl Iterator<Item = MappedIdentifier> {
         let mut at = self.profile(profile).first_identifier;
         std::iter::from_fn(move || {
@@ -247,7 +250,7 @@ impl Graph {
         }
     }
 
-    /// All profiles that are here, in the order of creation.
+    /// Returns all profiles in memory, in order of creation.
     pub fn profile_states(&self) -> impl Iterator<Item = ProfileState<'_>> {
         let here = self.slots.iter().filter_map(|&slot| self.profiles.get(slot as usize));
         here.map(|profile| {
@@ -262,37 +265,37 @@ impl Graph {
         })
     }
 
-    /// All identifiers that are here, in no order that means anything.
+    /// Returns all identifiers in memory, in an arbitrary order.
     pub fn mapped_identifiers(&self) -> impl Iterator<Item = MappedIdentifier> {
         self.identifiers.iter().map(Mapped::identifier)
     }
 
-    /// Makes room for identifiers to come.
+    /// Reserves memory for identifiers to come.
     pub fn reserve_identifiers(&mut self, additional: usize) {
         self.identifiers.reserve(additional);
         let identifiers = &self.identifiers;
         self.by_key.reserve(additional, |&i| identifiers[i as usize].key.hash());
     }
 
-    /// How many profiles were ever created.
+    /// Returns the number of profiles ever created, including those on disk.
     #[must_use]
     pub fn n_profiles(&self) -> usize {
         self.slots.len()
     }
 
-    /// How many profiles are here and not merged away.
+    /// Returns the number of canonical profiles in memory.
     #[must_use]
     pub fn n_survivors(&self) -> usize {
         self.profiles.iter().filter(|profile| profile.parent == profile.id).count()
     }
 
-    /// How many identifiers are mapped and here.
+    /// Returns the number of identifiers in memory.
     #[must_use]
     pub fn n_identifiers(&self) -> usize {
         self.identifiers.len()
     }
 
-    /// A profile's segment id.
+    /// Returns a profile's segment id. The profile must be in memory.
     #[must_use]
     pub fn segment_id(&self, profile: ProfileId) -> &str {
         self.text(self.slots[profile as usize])
@@ -304,7 +307,7 @@ impl Graph {
         &self.segment_ids[start..self.segment_id_ends[at]]
     }
 
-    /// The profile of a segment id.
+    /// Returns the profile of a segment id, loading it if necessary.
     pub fn find_segment_id(&mut self, segment_id: &str) -> Option<ProfileId> {
         let hash = self.hasher.hash_one(segment_id);
         let here = |graph: &Self| {
@@ -321,7 +324,7 @@ impl Graph {
         here(self)
     }
 
-    /// Creates a profile. The segment id must be free.
+    /// Creates a profile. The segment id must be unused.
     pub fn create(&mut self, segment_id: &str, uuid_ts: Micros) -> ProfileId {
         let profile = ProfileId::try_from(self.slots.len()).expect("fewer than 2^32 profiles");
         self.slots.push(NONE);
@@ -354,7 +357,7 @@ impl Graph {
         });
     }
 
-    /// The profile that a profile is part of now.
+    /// Returns the canonical profile of a profile, and shortens the path to it.
     pub fn canonical(&mut self, profile: ProfileId) -> ProfileId {
         let mut root = profile;
         loop {
@@ -371,7 +374,7 @@ impl Graph {
         root
     }
 
-    /// The number of a mapped identifier.
+    /// Returns the index of a mapped identifier, loading its profile if necessary.
     pub fn find(&mut self, key: u128) -> Option<u32> {
         let found = self.find_here(key);
         if found.is_some() || self.cold.is_none() {
@@ -381,25 +384,25 @@ impl Graph {
         self.find_here(key)
     }
 
-    /// The number of a mapped identifier that is here.
+    /// Returns the index of a mapped identifier that is in memory.
     #[must_use]
     pub fn find_here(&self, key: u128) -> Option<u32> {
         let key = Key::from(key);
         self.by_key.find(key.hash(), |&i| self.identifiers[i as usize].key == key).copied()
     }
 
-    /// The profile that an identifier maps to now.
+    /// Returns the canonical profile of an identifier.
     pub fn profile_of(&mut self, identifier: u32) -> ProfileId {
         self.canonical(self.identifiers[identifier as usize].profile)
     }
 
-    /// The profile that an identifier was first mapped to; it may have merged since.
+    /// Returns the profile that an identifier was first mapped to, which may have been merged since.
     #[must_use]
     pub fn first_profile_of(&self, identifier: u32) -> ProfileId {
         self.identifiers[identifier as usize].profile
     }
 
-    /// Maps a new identifier to a profile, under one of its segment ids.
+    /// Maps a new identifier to a profile, which may have been merged away.
     pub fn map(&mut self, new: MappedIdentifier) {
         let MappedIdentifier { key, timestamp, uuid_ts, profile, type_id } = new;
         let canonical = self.canonical(profile);
@@ -427,7 +430,7 @@ impl Graph {
         }
     }
 
-    /// Begins to keep count of a profile's identifiers, which have become many.
+    /// Starts counting a profile's identifiers by type, once there are many.
     fn count_all(&mut self, profile: ProfileId) {
         let mut counts = Vec::new();
         for identifier in self.identifiers_of(profile) {
@@ -442,7 +445,7 @@ impl Graph {
         self.profile(profile).created
     }
 
-    /// Merges a canonical profile into another. Traits are the caller's to fold: [`Graph::take_traits`].
+    /// Merges a canonical profile into another. The caller merges the traits; see [`Graph::take_traits`].
     pub fn merge(&mut self, from: ProfileId, into: ProfileId, uuid_ts: Micros) {
         debug_assert_ne!(from, into);
         let counts = [from, into].map(|profile| self.n_identifiers_of(profile));
@@ -478,19 +481,20 @@ impl Graph {
         }
     }
 
-    /// The profiles merged into a canonical one, in no order, each with the `uuid_ts` of the event that merged it away.
+    /// Returns the profiles merged into a canonical one, in an arbitrary order, each with the `uuid_ts` of its merge.
     #[must_use]
     pub fn merged(&self, profile: ProfileId) -> &[(ProfileId, Micros)] {
         self.profile(profile).more.as_ref().map_or(&[], |more| &more.merged)
     }
 
-    /// How many identifiers a canonical profile has.
+    /// Returns the number of identifiers of a canonical profile.
     #[must_use]
     pub fn n_identifiers_of(&self, profile: ProfileId) -> u32 {
         self.profile(profile).n_identifiers
     }
 
-    /// The types of a canonical profile's identifiers and how many there are, in no order; one may come more than once.
+    /// Returns the types of a canonical profile's identifiers with their counts, in an arbitrary order. A type may be
+    /// repeated.
     pub fn types(&self, profile: ProfileId) -> impl Iterator<Item = (TypeId, u32)> {
         let counts = self.counts(profile);
         let few = counts.is_none().then(|| self.identifiers_of(profile));
@@ -498,7 +502,7 @@ impl Graph {
         counted.chain(few.into_iter().flatten().map(|identifier| (identifier.type_id, 1)))
     }
 
-    /// How many identifiers of a type a canonical profile has.
+    /// Returns the number of identifiers of one type on a canonical profile.
     #[must_use]
     pub fn count(&self, profile: ProfileId, type_id: TypeId) -> u32 {
         match self.counts(profile) {
@@ -511,14 +515,14 @@ impl Graph {
         }
     }
 
-    /// How many identifiers of each type a profile of many has.
+    /// Returns the counts by type; `None` for a profile with few identifiers.
     fn counts(&self, profile: ProfileId) -> Option<&[(TypeId, u32)]> {
         let profile = self.profile(profile);
         let more = profile.more.as_ref().filter(|_| FEW < profile.n_identifiers)?;
         Some(&more.counts)
     }
 
-    /// How many identifiers of a type a canonical profile got after a time.
+    /// Returns how many identifiers of a type were mapped to a canonical profile after the given time.
     #[must_use]
     pub fn count_after(&self, profile: ProfileId, type_id: TypeId, after: Millis) -> u32 {
         let mut n = 0;
@@ -531,13 +535,13 @@ impl Graph {
         n
     }
 
-    /// The seq of the last raw row of a canonical profile, 0 for none.
+    /// Returns the `seq` of a canonical profile's last raw row; 0 if it has none.
     #[must_use]
     pub fn last_seq(&self, profile: ProfileId) -> u64 {
         self.profile(profile).last_seq
     }
 
-    /// Remembers the seq of a raw row.
+    /// Records the `seq` of a raw row of the profile.
     pub fn saw_seq(&mut self, profile: ProfileId, seq: u64) {
         let canonical = self.canonical(profile);
         let profile = self.profile_mut(canonical);
@@ -545,20 +549,20 @@ impl Graph {
         profile.last_seq = seq.max(profile.last_seq);
     }
 
-    /// The traits of a canonical profile.
+    /// Returns the traits of a canonical profile.
     #[must_use]
     pub fn traits(&self, profile: ProfileId) -> &PackedTraits {
         &self.profile(profile).traits
     }
 
-    /// Gives a canonical profile other traits.
+    /// Replaces the traits of a canonical profile.
     pub fn set_traits(&mut self, profile: ProfileId, traits: PackedTraits) {
         let profile = self.profile_mut(profile);
         profile.changed = true;
         profile.traits = traits;
     }
 
-    /// Takes the traits of a profile that merges away.
+    /// Removes and returns the traits of a profile that is merged away.
     pub fn take_traits(&mut self, profile: ProfileId) -> PackedTraits {
         std::mem::take(&mut self.profile_mut(profile).traits)
     }

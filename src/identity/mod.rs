@@ -1,4 +1,4 @@
-//! Who is who: identifiers, rules, the graph of profiles, and the resolver that grows it.
+//! Identity resolution: identifiers, the graph of profiles, and the resolver that extends it.
 
 pub mod account;
 pub mod extract;

@@ -1,49 +1,50 @@
-//! The traits of a profile in as few bytes as will do: most profiles are looked at seldom, and there are many.
+//! A compact encoding of a profile's traits: there are many profiles, and most are rarely read.
 //!
-//! Values that were set at the same time stand together behind their clock: three numbers, then how many there are. A value
-//! is its length, its trait, its path where that is another, and its JSON; a trait that was removed has length 0. All
-//! numbers are of variable length. The same bytes stand in the state cache, so that they are checked when they are read.
+//! Values that were set at the same time follow their shared clock: three numbers, then the number of values. A value
+//! is its length, its trait, its path if it differs from the trait, and its JSON; a removed trait has length 0. All
+//! numbers are of variable length. The state cache stores the same bytes, so they are checked when they are loaded.
 
 use super::traits::{PathId, SetAt};
 use crate::time::timestamp::Millis;
 
-/// The traits of one profile, packed.
+/// The encoded traits of one profile.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PackedTraits(Box<[u8]>);
 
-/// A value of a trait, or a trait that was removed.
+/// A value of a trait, or a removed trait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PackedValue<'a> {
     /// The trait.
     pub name: PathId,
     /// When it was set or removed.
     pub at: SetAt,
-    /// The path inside the trait; its name for a scalar.
+    /// The path inside the trait; for a scalar, the trait's name.
     pub path: PathId,
-    /// The value as JSON; empty for a trait that was removed.
+    /// The value as JSON; empty for a removed trait.
     pub value: &'a [u8],
 }
 
 impl PackedTraits {
-    /// Whether there is none, not even a removed one.
+    /// Returns whether there are no traits, not even removed ones.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The bytes.
+    /// Returns the encoded bytes.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// All values, those of a trait together.
+    /// Returns all values. The values of one trait are adjacent.
     #[must_use]
     pub fn values(&self) -> Values<'_> {
         Values::new(&self.0)
     }
 
-    /// Takes in bytes that were put away; `paths` are today's numbers of its paths. `None` where they make no sense.
+    /// Decodes bytes of the state cache and renumbers their paths: `paths` maps the stored numbers to current ones.
+    /// Returns `None` if the bytes are malformed.
     #[must_use]
     pub fn read(bytes: &[u8], paths: &[PathId]) -> Option<Self> {
         let mut out = Packer::new(Vec::with_capacity(bytes.len()));
@@ -51,7 +52,7 @@ impl PackedTraits {
         while !rest.is_done() {
             let one = rest.read()?;
             let number = |path: PathId| paths.get(path as usize).copied();
-            // Runs of one clock are written as they were read.
+            // Values with one clock stay grouped as they were stored.
             if rest.first {
                 out.clock(one.at, rest.left + 1);
             }
@@ -67,16 +68,16 @@ impl From<&[u8]> for PackedTraits {
     }
 }
 
-/// The values of a profile, one after the other.
+/// An iterator over the values of a profile.
 #[derive(Debug, Clone)]
 pub struct Values<'a> {
     bytes: &'a [u8],
-    /// Where the next byte is.
+    /// Offset of the next byte.
     place: usize,
     at: SetAt,
-    /// Values to come that have the same clock.
+    /// The number of further values with the same clock.
     left: u64,
-    /// Whether the last value was the first of its clock.
+    /// Whether the last value was the first with its clock.
     first: bool,
 }
 
@@ -126,7 +127,7 @@ impl<'a> Values<'a> {
         Some(PackedValue { name, at: self.at, path, value })
     }
 
-    /// Where the value that came last ends.
+    /// Returns the offset at which the last value ends.
     pub(super) fn place(&self) -> usize {
         self.place
     }
@@ -139,26 +140,26 @@ impl<'a> Iterator for Values<'a> {
         if self.is_done() {
             return None;
         }
-        Some(self.read().expect("packed traits are what was packed"))
+        Some(self.read().expect("encoded traits were checked when loaded"))
     }
 }
 
-/// Packs traits.
+/// Encodes traits.
 #[derive(Debug)]
 pub(super) struct Packer {
     bytes: Vec<u8>,
 }
 
 impl Packer {
-    /// Over what `bytes` holds.
+    /// Creates an encoder that reuses the buffer.
     pub(super) fn new(mut bytes: Vec<u8>) -> Self {
         bytes.clear();
         Self { bytes }
     }
 
-    /// So many values come that were set at this time.
+    /// Starts a group of `n_values` values that were set at the same time.
     pub(super) fn clock(&mut self, at: SetAt, n_values: u64) {
-        // Times are near each other, and mostly the seq is the time: what is left is small.
+        // The times are close to each other, and the seq is usually the time, so the differences are small.
         self.number(fold(at.timestamp));
         self.number(fold(at.uuid_ts.wrapping_sub(at.timestamp.wrapping_mul(1000))));
         self.number(fold(at.seq.wrapping_sub(nanos(at.timestamp)).cast_signed()));
@@ -176,7 +177,7 @@ impl Packer {
     }
 
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "seven bits at a time")]
+    #[expect(clippy::cast_possible_truncation, reason = "only the low seven bits are kept")]
     fn number(&mut self, mut value: u64) {
         while 0x80 <= value {
             self.bytes.push(value as u8 | 0x80);
@@ -194,7 +195,7 @@ fn nanos(timestamp: Millis) -> u64 {
     timestamp.cast_unsigned().wrapping_mul(1_000_000)
 }
 
-/// Small numbers of either sign become small numbers.
+/// Encodes signed numbers of small magnitude as small unsigned ones (zigzag).
 fn fold(value: i64) -> u64 {
     (value << 1 ^ value >> 63).cast_unsigned()
 }

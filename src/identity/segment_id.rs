@@ -1,7 +1,7 @@
-//! Segment ids: derived from the founding event, never random.
+//! Derives segment ids from the founding event. They are never random.
 //!
-//! `use_` and the text form of a KSUID: 4 bytes of seconds since 2014-05-13T16:53:20Z and 16 bytes of SHA-1, as one
-//! big-endian number in 27 base-62 digits.
+//! A segment id is `use_` and the text form of a KSUID: 4 bytes of seconds since 2014-05-13T16:53:20Z and 16 bytes of
+//! SHA-1, as one big-endian number in 27 base-62 digits.
 
 use sha1::{Digest, Sha1};
 
@@ -11,7 +11,7 @@ use crate::time::timestamp::Millis;
 const KSUID_EPOCH: i64 = 1_400_000_000;
 const BASE_62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// The segment id of a profile founded by this message; `attempt` 0 is the first choice, 1 and on are for ids that are
+/// Returns the segment id of a profile founded by this message. `attempt` starts at 0 and is increased while the id is
 /// taken.
 #[must_use]
 pub fn ksuid(timestamp: Millis, message_id: &[u8], attempt: u32) -> String {
@@ -23,7 +23,7 @@ pub fn ksuid(timestamp: Millis, message_id: &[u8], attempt: u32) -> String {
     }
     let hash = hash.finalize();
     let seconds = timestamp.div_euclid(1000).saturating_sub(KSUID_EPOCH).max(0);
-    // Seconds fit until 2150; later ones keep the highest value rather than wrap.
+    // 32 bits of seconds last until 2150; later times get the highest value instead of wrapping.
     let seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
     let mut bytes = [0; 20];
     bytes[..4].copy_from_slice(&seconds.to_be_bytes());
@@ -36,7 +36,7 @@ pub fn ksuid(timestamp: Millis, message_id: &[u8], attempt: u32) -> String {
     id
 }
 
-/// The 27 base-62 digits of a 160-bit number, by long division of five 32-bit words.
+/// Returns the 27 base-62 digits of a 160-bit number, by long division of five 32-bit words.
 fn base_62(bytes: [u8; 20]) -> [u8; 27] {
     let mut words = [0_u64; 5];
     for (word, chunk) in words.iter_mut().zip(bytes.chunks_exact(4)) {
@@ -50,7 +50,7 @@ fn base_62(bytes: [u8; 20]) -> [u8; 27] {
             *word = value / 62;
             remainder = value % 62;
         }
-        *digit = u8::try_from(remainder).expect("a remainder of 62");
+        *digit = u8::try_from(remainder).expect("a remainder is less than 62");
     }
     digits
 }

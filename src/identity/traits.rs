@@ -1,8 +1,8 @@
-//! What a profile's traits are, and when each was set.
+//! The traits of a profile, and when each was set.
 //!
-//! A trait is a top-level key of an identify call, known by its name in `snake_case`. Its value is a scalar, or an object
-//! whose leaves are cells of their own; or it was removed, which is remembered with its time, so that a late identify
-//! brings nothing back.
+//! A trait is a top-level key of an identify call, identified by its name in `snake_case`. Its value is a scalar, or an
+//! object whose leaves are stored one by one. A removed trait is kept with the time of its removal, so that a late
+//! identify call does not bring it back.
 
 use std::{cmp::Reverse, collections::BTreeMap, ops::Range};
 
@@ -13,27 +13,27 @@ use crate::{
     time::timestamp::{Micros, Millis},
 };
 
-/// A path's number: `address.postal_code`, or a trait's bare name.
+/// A path's number: of `address.postal_code`, or of a trait's bare name.
 pub type PathId = u32;
 
 /// When a trait was set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SetAt {
-    /// The `timestamp` of the event: the newest wins.
+    /// The `timestamp` of the event. The newest value wins.
     pub timestamp: Millis,
-    /// The `uuid_ts` of the event: of equal timestamps the later processed wins.
+    /// The `uuid_ts` of the event. For equal timestamps, the event processed later wins.
     pub uuid_ts: Micros,
-    /// The seq of the row.
+    /// The `seq` of the event's raw rows.
     pub seq: u64,
 }
 
-/// One value of a trait, or a trait that was removed.
+/// One value of a trait, or a removed trait.
 #[derive(Debug, Clone, Copy)]
 struct Item {
     name: PathId,
     path: PathId,
     at: SetAt,
-    /// Its value as JSON; empty for a removed trait.
+    /// The value's range in `bytes`, as JSON; empty for a removed trait.
     start: u32,
     end: u32,
 }
@@ -52,45 +52,46 @@ impl Item {
     }
 }
 
-/// The traits of one profile while they are worked on; [`PackedTraits`] at rest. To be used again and again.
+/// The decoded traits of one profile, for reading and changing them. [`PackedTraits`] is the stored form. Reuse it to
+/// save allocations.
 #[derive(Debug, Clone, Default)]
 pub struct ProfileTraits {
-    /// Those of a trait stand together. While traits are changed, some are [`DEAD`].
+    /// The items of a trait are adjacent. During a change, some are [`DEAD`].
     items: Vec<Item>,
-    /// The values, and some that are none any more.
+    /// The values, including some that are no longer used.
     bytes: Vec<u8>,
-    /// Scratch space.
+    /// A buffer for encoding.
     packed: Vec<u8>,
-    /// Where the items of each trait are, while traits are changed.
+    /// The index range of each trait's items, during a change.
     places: Places,
-    /// Which item has a column, by column, once two traits want one.
+    /// The item that holds each column. Computed when two traits want the same column.
     holders: Vec<Stamped<u32>>,
     holders_stamp: u64,
     has_holders: bool,
-    /// The items of the trait in hand.
+    /// A buffer for the items of the current trait.
     new: Vec<Item>,
 }
 
-/// Among this many leaves of a trait two of one column are found by looking at all.
+/// Up to this many leaves, two with the same column are found by comparing all pairs.
 const FEW_LEAVES: usize = 16;
 
-/// The name of an item that is none any more.
+/// The name of a deleted item.
 const DEAD: PathId = PathId::MAX;
 
-/// A place among items that counts only while its stamp is that of the present change, so that nothing need be cleared.
+/// An index that is valid only if its stamp is the current one, so that a table of them need not be cleared.
 #[derive(Debug, Clone, Copy, Default)]
 struct Stamped<T> {
     stamp: u64,
     at: T,
 }
 
-/// The first item of each trait, and how many there are.
+/// The first item of each trait and the number of its items.
 #[derive(Debug, Clone, Default)]
 struct Places {
     by_name: Vec<Stamped<(u32, u32)>>,
     stamp: u64,
     n_names: u32,
-    /// How many items were indexed; another number of items is not indexed.
+    /// The number of items that were indexed. If it differs from the actual number, the index is stale.
     n_items: usize,
 }
 
@@ -118,7 +119,7 @@ impl Places {
     }
 }
 
-/// Columns of `profile_traits_updates` and `profile_traits` that are no traits.
+/// Columns of `profile_traits_updates` and `profile_traits` that are not traits.
 const TAKEN: [&str; 15] = [
     "id",
     "segment_id",
@@ -137,7 +138,8 @@ const TAKEN: [&str; 15] = [
     "__trait_seqs",
 ];
 
-/// The column of a trait's path: parts joined by `_`, with a leading `_` where the name is taken.
+/// Returns the column of a trait's path: its keys joined by `_`, prefixed with `_` if that is the name of another
+/// column.
 #[must_use]
 pub fn column_of(path: &[u8]) -> Vec<u8> {
     let mut column: Vec<u8> = path.iter().map(|&b| if b == b'.' { b'_' } else { b }).collect();
@@ -156,28 +158,28 @@ struct PathName {
 #[derive(Debug)]
 struct ColumnName {
     name: Box<[u8]>,
-    /// More than one path leads here, so that two traits may want it.
+    /// Whether more than one path maps to this column, so that two traits may want it.
     contested: bool,
 }
 
-/// All paths and columns met, with their alphabetical places.
+/// All paths and columns seen so far, with their alphabetical ranks.
 #[derive(Debug, Default)]
 pub struct TraitNames {
     paths: Vec<PathName>,
     columns: Vec<ColumnName>,
     by_path: Map<Box<[u8]>, PathId>,
     by_column: Map<Box<[u8]>, u32>,
-    /// Of the first paths and columns. Those met since they were sorted are compared by name: sorting all for each few
-    /// would take ever longer.
+    /// The ranks of the first paths and columns. Those seen since the last sort are compared by name: sorting again for
+    /// each of them would take quadratic time.
     path_places: Vec<u32>,
     column_places: Vec<u32>,
 }
 
-/// This many names are sorted anew without a thought.
+/// Up to this many names are sorted again whenever one is added.
 const FEW_NAMES: usize = 1 << 10;
 
 impl TraitNames {
-    /// The number of a path.
+    /// Returns the number of a path, assigning one if it is new.
     pub fn id(&mut self, path: &[u8]) -> PathId {
         if let Some(&id) = self.by_path.get(path) {
             return id;
@@ -198,36 +200,36 @@ impl TraitNames {
         id
     }
 
-    /// Returns the number of a path that has one.
+    /// Returns the number of a path, if it has one.
     #[must_use]
     pub fn find(&self, path: &[u8]) -> Option<PathId> {
         self.by_path.get(path).copied()
     }
 
-    /// All paths, in the order of their numbers.
+    /// Returns all paths, by number.
     pub fn paths(&self) -> impl Iterator<Item = &[u8]> {
         self.paths.iter().map(|path| &*path.path)
     }
 
-    /// A path's text.
+    /// Returns a path's text.
     #[must_use]
     pub fn path(&self, path: PathId) -> &[u8] {
         &self.paths[path as usize].path
     }
 
-    /// A path's column.
+    /// Returns the number of a path's column.
     #[must_use]
     pub fn column(&self, path: PathId) -> u32 {
         self.paths[path as usize].column
     }
 
-    /// A column's name.
+    /// Returns a column's name.
     #[must_use]
     pub fn column_name(&self, column: u32) -> &[u8] {
         &self.columns[column as usize].name
     }
 
-    /// Works out the alphabetical places of paths and columns, if many new ones have come.
+    /// Computes the alphabetical ranks of paths and columns, if enough new ones have been added.
     pub fn sort(&mut self) {
         if is_due(self.path_places.len(), self.paths.len()) {
             self.path_places = places(self.paths.iter().map(|p| &*p.path));
@@ -237,25 +239,25 @@ impl TraitNames {
         }
     }
 
-    /// Sorts entries by their paths, after [`TraitNames::sort`]: each begins with the path's place, which is filled in, and
-    /// its number.
+    /// Sorts entries by path. An entry starts with the path's rank, which this fills in, and its number. Call
+    /// [`TraitNames::sort`] first.
     pub fn sort_paths<T: Ord>(&self, entries: &mut [(u32, PathId, T)]) {
         sort_by_names(entries, &self.path_places, |path| self.path(path));
     }
 
-    /// Sorts entries by their columns, after [`TraitNames::sort`]: each begins with the column's place, which is filled in,
-    /// and its number.
+    /// Sorts entries by column. An entry starts with the column's rank, which this fills in, and its number. Call
+    /// [`TraitNames::sort`] first.
     pub fn sort_columns<T: Ord>(&self, entries: &mut [(u32, u32, T)]) {
         sort_by_names(entries, &self.column_places, |column| self.column_name(column));
     }
 }
 
-/// Whether names are to be sorted, of which the first `n_sorted` are.
+/// Returns whether `n` names should be sorted again if `n_sorted` of them are sorted.
 fn is_due(n_sorted: usize, n: usize) -> bool {
     n_sorted < n && (n <= FEW_NAMES || n_sorted + n_sorted / 4 < n)
 }
 
-/// `places` are those of the first names.
+/// Sorts entries by name. `places` are the ranks of the first names.
 fn sort_by_names<'a, T: Ord>(entries: &mut [(u32, u32, T)], places: &[u32], name: impl Fn(u32) -> &'a [u8]) {
     let mut all_known = true;
     for (place, number, _) in &mut *entries {
@@ -286,7 +288,7 @@ fn places<'a>(names: impl Iterator<Item = &'a [u8]>) -> Vec<u32> {
 }
 
 impl ProfileTraits {
-    /// Takes the traits of a profile in place of those that are here.
+    /// Decodes the traits of a profile, replacing the current ones.
     pub fn unpack(&mut self, packed: &PackedTraits) {
         self.items.clear();
         self.bytes.clear();
@@ -305,7 +307,7 @@ impl ProfileTraits {
         }
     }
 
-    /// The same traits at rest.
+    /// Encodes the traits.
     pub fn pack(&mut self) -> PackedTraits {
         self.places.clear();
         self.items.sort_by_key(|item| item.at);
@@ -324,7 +326,7 @@ impl ProfileTraits {
         &self.bytes[item.start as usize..item.end as usize]
     }
 
-    /// All values, those of a trait together.
+    /// Returns all values. The values of one trait are adjacent.
     pub fn values(&self) -> impl Iterator<Item = PackedValue<'_>> {
         self.items.iter().map(|item| PackedValue {
             name: item.name,
@@ -334,19 +336,19 @@ impl ProfileTraits {
         })
     }
 
-    /// One of the values, as counted by [`ProfileTraits::values`].
+    /// Returns the value at an index of [`ProfileTraits::values`].
     #[must_use]
     pub fn value(&self, number: usize) -> &[u8] {
         self.value_of(&self.items[number])
     }
 
-    /// The columns of the present snapshot, by their numbers, in no order.
+    /// Returns the numbers of the columns with a value, in an arbitrary order.
     pub fn columns<'a>(&'a self, names: &'a TraitNames) -> impl Iterator<Item = u32> + 'a {
         self.items.iter().filter(|item| item.has_value()).map(|item| names.column(item.path))
     }
 
-    /// Adds what stands in a snapshot; an empty value for a removed trait. Where values of a trait stand apart or have
-    /// other clocks, as in tables of somebody else's, they are put together, under the clock of the first.
+    /// Adds a value of a snapshot; an empty one is a removed trait. In tables of other origin, the values of a trait
+    /// may be apart or have different clocks. They are grouped, and the first clock counts for all.
     pub fn push(&mut self, one: PackedValue<'_>) {
         let PackedValue { name, path, at, value } = one;
         self.index();
@@ -376,7 +378,7 @@ impl ProfileTraits {
         Item { name, path, at, start, end: place(self.bytes.len()) }
     }
 
-    /// Sets a trait to a scalar, unless what is there is newer.
+    /// Sets a trait to a scalar, unless the current value is newer.
     pub fn put(&mut self, name: PathId, at: SetAt, value: &[u8], names: &TraitNames) {
         let item = self.keep(name, name, at, value);
         self.begin();
@@ -384,7 +386,7 @@ impl ProfileTraits {
         self.finish();
     }
 
-    /// Finds out where the items of each trait are, unless that is known.
+    /// Indexes the items by trait, unless the index is up to date.
     fn index(&mut self) {
         if self.places.n_items == self.items.len() && 0 < self.places.n_items {
             return;
@@ -399,13 +401,13 @@ impl ProfileTraits {
         self.places.n_items = self.items.len();
     }
 
-    /// Begins to change traits.
+    /// Starts a change.
     fn begin(&mut self) {
         self.index();
         self.has_holders = false;
     }
 
-    /// Ends it: what is dead goes.
+    /// Ends a change and removes deleted items.
     fn finish(&mut self) {
         let n_items = self.items.len();
         self.items.retain(|item| item.name != DEAD);
@@ -421,11 +423,11 @@ impl ProfileTraits {
         self.places.n_items = self.items.len();
     }
 
-    /// Sets or removes a trait, unless what is there is newer. A column belongs to one trait: the new one takes it from
-    /// any other that is not newer.
+    /// Sets or removes a trait, unless the current value is newer. Each column belongs to one trait: the trait takes it
+    /// from any other trait that is not newer.
     fn settle(&mut self, name: PathId, at: SetAt, values: &mut Vec<Item>, names: &TraitNames) {
         let held = self.places.get(name);
-        // A dead item keeps its clock.
+        // A deleted item keeps its clock, so it can still be compared.
         if let Some(held) = &held
             && (at.timestamp, at.uuid_ts) < self.items[held.start].clock()
         {
@@ -458,8 +460,8 @@ impl ProfileTraits {
         }
     }
 
-    /// Settles columns that more than one trait wants. A trait that loses all its columns stays as a removed one, with
-    /// its time.
+    /// Resolves columns that more than one trait wants. A trait that loses all its columns becomes a removed trait with
+    /// the time at which it was set.
     fn take_columns(&mut self, name: PathId, at: SetAt, new: &mut Vec<Item>, names: &TraitNames) {
         self.find_holders(names);
         new.retain(|item| {
@@ -484,13 +486,13 @@ impl ProfileTraits {
         });
     }
 
-    /// Finds out which item has which column.
+    /// Computes which item holds each column.
     fn find_holders(&mut self, names: &TraitNames) {
         if self.has_holders {
             return;
         }
         self.has_holders = true;
-        // What was held in the last change counts no more.
+        // A new stamp invalidates the entries of the previous change.
         self.holders_stamp += 1;
         for number in 0..self.items.len() {
             let item = self.items[number];
@@ -507,17 +509,17 @@ impl ProfileTraits {
         self.holders[column as usize] = Stamped { stamp: self.holders_stamp, at: place(number) };
     }
 
-    /// The item that has a column.
+    /// Returns the index of the item that holds a column.
     fn holder(&self, column: u32, names: &TraitNames) -> Option<usize> {
         let held = self.holders.get(column as usize).filter(|held| held.stamp == self.holders_stamp)?;
         let number = held.at as usize;
-        // Its trait may have been set to something else since.
+        // The entry may be stale: its trait may have been set to another value since.
         let item = self.items[number];
         (item.name != DEAD && item.has_value() && names.column(item.path) == column).then_some(number)
     }
 
-    /// Applies the traits of an identify call. `values` are the leaves' values as JSON, empty where a leaf has none; at
-    /// most `most` names come to be on the profile. Returns how many traits were left out for that.
+    /// Applies the traits of an identify call. `values` are the leaves' values as JSON, empty for a leaf without one.
+    /// The profile gets at most `most` trait names. Returns how many traits were dropped for that reason.
     pub fn apply(
         &mut self,
         plan: &Plan,
@@ -528,7 +530,7 @@ impl ProfileTraits {
     ) -> u64 {
         let mut winners: Vec<(u32, &[u8], &[TraitLeaf])> = Vec::with_capacity(plan.traits.len());
         for group in &plan.traits {
-            // Of several keys that are one trait the last with a value wins.
+            // If several keys give the trait, the last one with a value wins.
             let with_value =
                 |key: &&TraitKey| key.leaves.iter().any(|leaf| !values[leaf.leaf as usize].is_empty());
             let key = group.keys.iter().rev().find(with_value).or(group.keys.last());
@@ -556,7 +558,8 @@ impl ProfileTraits {
         n_refused
     }
 
-    /// The items of a trait by its leaves, over what `items` holds: of two that have one column the later one.
+    /// Collects the items of a trait from its leaves, replacing those in `items`. If two leaves have the same column,
+    /// the later one wins.
     fn push_items(
         &mut self,
         items: &mut Vec<Item>,
@@ -576,7 +579,7 @@ impl ProfileTraits {
         }
         let column = |item: &Item| names.column(item.path);
         let is_met = |n: usize| items[..n].iter().any(|before| column(before) == column(&items[n]));
-        // Few are compared with each other.
+        // A set pays off only for many leaves.
         if FEW_LEAVES < items.len() || (1..items.len()).any(is_met) {
             let mut met = Set::default();
             let mut is_last: Vec<bool> = items.iter().rev().map(|item| met.insert(column(item))).collect();
@@ -584,8 +587,8 @@ impl ProfileTraits {
         }
     }
 
-    /// Folds the traits of profiles that merge into this one: per trait the newest value, then columns settled in the
-    /// order of setting.
+    /// Merges the traits of other profiles into this one. The newest value of each trait wins; then columns are
+    /// assigned in the order in which the traits were set.
     pub fn merge(&mut self, others: &[PackedTraits], names: &TraitNames) {
         let mut newest: BTreeMap<PathId, Range<usize>> = BTreeMap::new();
         let mut start = 0;
@@ -614,5 +617,5 @@ impl ProfileTraits {
 }
 
 fn place(bytes: usize) -> u32 {
-    u32::try_from(bytes).expect("traits of a profile are shorter than 4 GiB")
+    u32::try_from(bytes).expect("the traits of a profile are shorter than 4 GiB")
 }

@@ -1,7 +1,7 @@
-//! Identifier types: names to small numbers, and their rank.
+//! Identifier types: their numbers and their ranks.
 //!
-//! Types come from the list of known places, from the config, and from `externalIds` as they turn up. Numbers are given
-//! in the order of arrival and mean nothing; what decides is the rank, and that depends on names alone.
+//! Types come from the list of known types, from the config, and from `externalIds` as they appear. Numbers are
+//! assigned in order of appearance and have no meaning; the rank, which decides, depends only on the names.
 
 use std::{
     cmp::Ordering,
@@ -13,7 +13,7 @@ use crate::collections::Map;
 /// A type's number in this run.
 pub type TypeId = u32;
 
-/// The types with places of their own, with their numbers in every run.
+/// The built-in types. Each index is the type's number in every run.
 pub const KNOWN_TYPES: [&str; 12] = [
     "user_id",
     "anonymous_id",
@@ -35,7 +35,7 @@ pub const USER_ID: TypeId = 0;
 pub const ANONYMOUS_ID: TypeId = 1;
 /// `email`
 pub const EMAIL: TypeId = 2;
-/// `android.id`; the same place of iOS is one further, here and below.
+/// `android.id`; the number of `ios.id` is one more, and likewise for the types below
 pub const ANDROID_ID: TypeId = 3;
 /// `android.idfa`
 pub const ANDROID_IDFA: TypeId = 5;
@@ -48,7 +48,7 @@ pub const CROSS_DOMAIN_ID: TypeId = 10;
 /// `braze_id`
 pub const BRAZE_ID: TypeId = 11;
 
-/// All types met so far. Shared by the threads that parse; each keeps its own copy of what it has asked.
+/// All types seen so far. Parsing threads share it, and each caches the numbers it has looked up.
 #[derive(Debug)]
 pub struct Types {
     names: Mutex<Names>,
@@ -68,7 +68,7 @@ impl Default for Types {
 }
 
 impl Types {
-    /// The number of a type, given now where it has none.
+    /// Returns the number of a type, assigning one if it is new.
     pub fn id(&self, name: &str) -> TypeId {
         let (names, ids) = &mut *self.lock();
         if let Some(&id) = ids.get(name) {
@@ -81,58 +81,58 @@ impl Types {
         id
     }
 
-    /// The name of a type.
+    /// Returns the name of a type.
     #[must_use]
     pub fn name(&self, type_id: TypeId) -> Arc<str> {
         Arc::clone(&self.lock().0[type_id as usize])
     }
 
-    /// Adds the names of types that are not among `known`, which are by number.
+    /// Appends the names of types missing from `known`, which is indexed by number.
     pub fn learn(&self, known: &mut Vec<Arc<str>>) {
         let names = self.lock();
         known.extend_from_slice(&names.0[known.len()..]);
     }
 
-    /// How many there are.
+    /// Returns the number of types.
     #[must_use]
     pub fn count(&self) -> usize {
         self.lock().0.len()
     }
 
-    /// All names, by number.
+    /// Returns all names, indexed by number.
     #[must_use]
     pub fn names(&self) -> Vec<Arc<str>> {
         self.lock().0.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, Names> {
-        // A thread that panicked here left at worst a name without a use.
+        // A thread that panicked here left at worst a name without a number.
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The ranks of types: the explicit order first, then `user_id` and `email` if it does not name them, then the rest
+/// The ranks of types: the explicit order first, then `user_id` and `email` unless it lists them, then the rest
 /// alphabetically by bytes.
 #[derive(Debug, Default)]
 pub struct Ranks {
     names: Vec<Arc<str>>,
-    /// Of the first types, as numbers. Those met since they were sorted are compared by name: sorting all for each few
-    /// would take ever longer.
+    /// The ranks of the first types. Types seen since the last sort are compared by name: sorting again for each of
+    /// them would take quadratic time.
     sorted: Vec<u32>,
     order: Vec<String>,
 }
 
-/// This many types are sorted anew without a thought.
+/// Up to this many types are sorted again whenever one is added.
 const FEW_TYPES: usize = 1 << 10;
 
 impl Ranks {
-    /// No types yet.
+    /// Creates ranks without any types.
     #[must_use]
     pub fn new(order: &[String]) -> Self {
         Self { order: order.to_vec(), ..Self::default() }
     }
 
-    /// Learns the types met since the last time. Returns their names.
+    /// Adds the types seen since the last call, and returns their names.
     pub fn learn(&mut self, types: &Types) -> &[Arc<str>] {
         let n_known = self.names.len();
         types.learn(&mut self.names);
@@ -152,7 +152,7 @@ impl Ranks {
         }
     }
 
-    /// Compares two types; the one of the higher rank is less.
+    /// Compares two types; the one with the higher rank is less.
     #[must_use]
     pub fn compare(&self, a: TypeId, b: TypeId) -> Ordering {
         let (a, b) = (a as usize, b as usize);
