@@ -1,7 +1,8 @@
-//! The job `backfill`: a space begins with what a team already has, or takes in what it lacked.
+//! The job `backfill`: starts a space with data that you already have, or adds data that it lacks.
 //!
-//! [`profiles`] infers raw rows from a current state: each of its rows is new, known, or a conflict, and nothing that is known
-//! is changed. [`events`] writes rows of event tables. [`raw`] takes the raw tables of an export as the history of a space.
+//! [`profiles`] infers raw rows from a snapshot of current profiles: each of its rows is new, known or a conflict, and
+//! nothing that is known changes. [`events`] adds rows to event tables. [`raw`] adopts the raw tables of an export,
+//! with their history.
 
 pub mod adopt;
 pub mod conflicts;
@@ -38,24 +39,24 @@ use crate::{
     table::blocks::Meter,
 };
 
-/// Which state to adopt, and where to.
+/// Options of [`profiles`]: which snapshot to adopt, and where to.
 #[derive(Debug, Clone)]
 pub struct ProfilesOptions {
-    /// The folder with the tables of the state.
+    /// The folder with the tables of the snapshot.
     pub state: PathBuf,
-    /// The space; made where it is missing.
+    /// The space; created if missing.
     pub space: PathBuf,
     /// How a new space stores its tables; overrides its config.
     pub compress: Option<Compression>,
-    /// A conflict is an error, and nothing is committed.
+    /// Whether a conflict is an error, so that nothing is committed.
     pub strict: bool,
-    /// Do everything but the commit.
+    /// Whether to do everything except the commit.
     pub dry_run: bool,
-    /// Wait so many seconds for another run to end.
+    /// How many seconds to wait for another run to end.
     pub wait: u64,
 }
 
-/// Adopts the profiles of a current state. Nothing is committed unless all went well. Runs on the present rayon pool.
+/// Adopts the profiles of a snapshot. Commits nothing if anything fails. Runs on the current rayon pool.
 pub fn profiles(
     options: &ProfilesOptions,
     files: &Files,
@@ -144,7 +145,7 @@ pub fn profiles(
     Ok(summary)
 }
 
-/// How many conflicts there were when tables of this content were adopted; `None` where they were not.
+/// Returns the number of conflicts when tables of this content were adopted; `None` if they never were.
 fn adopted_before(manifest: &Manifest, job: Job, tables: &[RunInput]) -> Option<u64> {
     let same = |run: &&Run| {
         run.job == job

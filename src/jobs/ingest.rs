@@ -1,8 +1,8 @@
-//! The job `ingest`: events in, raw tables out.
+//! The job `ingest`: appends events to the raw tables.
 //!
-//! Inputs are looked at, then read unit by unit in the order of arrival. Three stages work at the same time, a step apart:
-//! units are parsed and rendered on all cores, what may go in order is resolved by one thread, and what is resolved goes
-//! to its tables on all cores.
+//! Inputs are scanned, then read chunk by chunk in order of arrival. Three stages run in parallel, one step apart:
+//! chunks are parsed and rendered on all cores, events that are next in order are resolved by one thread, and resolved
+//! events are written to their tables on all cores.
 
 mod doubts;
 
@@ -53,41 +53,41 @@ pub use crate::{
     event::reject::MaxRejects,
 };
 
-/// What to ingest, and where to.
+/// Options of [`ingest`]: what to read, and where to write.
 #[derive(Debug, Clone)]
 pub struct IngestOptions {
     /// Files and folders; `-` is the standard input.
     pub inputs: Vec<PathBuf>,
-    /// The folder that holds the tables; made where it is missing.
+    /// The folder that holds the tables; created if missing.
     pub space: PathBuf,
-    /// The config file; else `profiles-sync.toml` in the space, where there is one.
+    /// The config file. The default is `profiles-sync.toml` in the space, if it exists.
     pub config: Option<PathBuf>,
-    /// Overrides the config.
+    /// How to generate segment ids; overrides the config.
     pub segment_ids: Option<SegmentIdStyle>,
     /// How a new space stores its tables; overrides the config.
     pub compress: Option<Compression>,
-    /// Above it the run fails and nothing is committed; overrides the config.
+    /// If more lines are rejected, the run fails and commits nothing. Overrides the config.
     pub max_rejects: Option<MaxRejects>,
-    /// Where the rejected lines are listed, also if the run fails.
+    /// The file for the rejected lines, which is written even if the run fails.
     pub rejects: Option<PathBuf>,
-    /// About how many bytes of memory the run may take; by default half of the machine's, at most 4 GiB.
+    /// Approximate memory for the run, in bytes. The default is half of the machine's memory, at most 4 GiB.
     pub memory: Option<u64>,
-    /// Resolve, and count what would be written, but write nothing.
+    /// Whether to resolve events and count rows, but write nothing.
     pub dry_run: bool,
-    /// Read inputs again whose content was ingested before.
+    /// Whether to read inputs again whose content was ingested before.
     pub again: bool,
-    /// Wait so many seconds for another run to end.
+    /// How many seconds to wait for another run to end.
     pub wait: u64,
 }
 
-/// Ingests. Nothing is committed unless all went well. Runs on the present rayon pool.
+/// Ingests events. Commits nothing if anything fails. Runs on the current rayon pool.
 pub fn ingest(options: &IngestOptions, files: &Files, progress: &dyn Progress) -> Result<IngestSummary> {
     let mut summary = IngestSummary::default();
     ingest_into(options, files, progress, &mut summary)?;
     Ok(summary)
 }
 
-/// Ingests like [`ingest`]. If it fails, the summary has what was counted by then.
+/// Like [`ingest`], but writes to `summary`, which has the counts so far if the run fails.
 pub fn ingest_into(
     options: &IngestOptions,
     files: &Files,
@@ -128,8 +128,8 @@ pub fn ingest_into(
     loop {
         *summary = seen.clone();
         match run(&mut space, reading, &rules, &looked, options, files, progress, summary) {
-            // Once more, and then with what cannot be fooled or damaged. A pipe cannot be read a second time: what was seen of
-            // the inputs is kept.
+            // Try again with a thorough scan, or without the state cache. A pipe cannot be read a second time, so the
+            // first scan has kept its input.
             Err(Error::Misjudged) if look == Look::Quick => {
                 look = Look::Thorough;
                 looked.again(memory, files, progress)?;
@@ -149,8 +149,8 @@ pub fn ingest_into(
     Ok(())
 }
 
-/// One space has segment ids of one style: counted ones among derived ones would come out differently in each order of
-/// runs. What a backfill adopted may look like anything.
+/// Fails if the space has segment ids of another style. With mixed styles the ids would depend on the order of the
+/// runs. Adopted profiles may have ids of any form.
 fn refuse_other_segment_ids(space: &Path, manifest: &Manifest, rules: &Rules) -> Result<()> {
     let is_empty = manifest.tables.get(id_graph_updates::TABLE).is_none_or(|table| table.rows == 0);
     let used = manifest.config.as_ref().and_then(ConfigUsed::segment_ids).filter(|_| !is_empty);
@@ -161,7 +161,7 @@ fn refuse_other_segment_ids(space: &Path, manifest: &Manifest, rules: &Rules) ->
     ))
 }
 
-/// Reports late events. A few of them are no reason to disturb somebody who asked for quiet.
+/// Reports late events. A few of them are only a notice, which `--quiet` hides.
 fn warn_of_late(summary: &IngestSummary, progress: &dyn Progress) {
     const MANY: u64 = 1000;
     let message = match summary.late {
@@ -172,11 +172,12 @@ fn warn_of_late(summary: &IngestSummary, progress: &dyn Progress) {
             "{n} events are late: they come before the newest event of an earlier run, and were resolved after it"
         ),
     };
-    let message = format!("{message}; one run over all events may give another graph");
+    let message = format!("{message}; a single run over all events may give another graph");
     if summary.late * MANY < summary.events { progress.notice(&message) } else { progress.warning(&message) }
 }
 
-/// The rules in force: the config given, else the one in the space, else the defaults; and what the options override.
+/// Loads the rules from the given config, else from the config in the space, else the defaults. The options override
+/// them.
 pub fn load_rules(options: &IngestOptions, files: &Files) -> Result<Rules> {
     let found = options.space.join(config::CONFIG);
     let (path, text) = match &options.config {
@@ -200,7 +201,7 @@ pub fn load_rules(options: &IngestOptions, files: &Files) -> Result<Rules> {
     Ok(rules)
 }
 
-/// How a space is to store its tables, for jobs that need no other rule: as is given, else as its config says.
+/// Returns how a space stores its tables, from the option, else from its config. For jobs that need no other rule.
 pub fn compression_of(
     space: &Path,
     given: Option<Compression>,
@@ -213,10 +214,10 @@ pub fn compression_of(
     }
 }
 
-/// So many bytes of small inputs stay in memory between the look and the reading.
+/// Small inputs are cached between the scan and the read, up to this many bytes.
 pub(crate) const KEPT: u64 = 32 << 20;
 
-/// Half of the machine's memory, or of what this process may have of it, at most 4 GiB.
+/// Returns half of the memory of the machine or of the process's control group, at most 4 GiB.
 #[must_use]
 pub fn default_memory() -> u64 {
     const MOST: u64 = 4 << 30;
@@ -229,13 +230,13 @@ pub fn default_memory() -> u64 {
     [machine, group].into_iter().flatten().min().map_or(MOST / 2, |most| (most / 2).min(MOST))
 }
 
-/// The inputs that are to be read, and what was seen of each.
+/// The inputs to read, and the result of scanning them.
 struct Looked<'a> {
-    /// All inputs, skipped ones too.
+    /// All inputs, including skipped ones.
     inputs: Vec<Input>,
-    /// Those that are read.
+    /// The inputs that are read.
     read: Vec<RunInput>,
-    /// In the order of reading.
+    /// The chunks, in the order of reading.
     units: Vec<Unit>,
     /// The files that are read a second time.
     seen: Vec<Arc<Seen>>,
@@ -243,16 +244,17 @@ struct Looked<'a> {
 }
 
 impl Looked<'_> {
-    /// Puts the units in the order of reading. Parsed and rendered, events take two to three times the bytes of their lines.
+    /// Sorts the chunks into the order of reading. Parsed and rendered, events take two to three times the bytes of
+    /// their lines.
     fn plan(&mut self, memory: u64, files: &Files, progress: &dyn Progress) -> Result<()> {
         let units = std::mem::take(&mut self.units);
         self.units = plan(units, &self.inputs, memory / 6, self.spill, files, progress)?;
         Ok(())
     }
 
-    /// Parses what a quick look was fooled by.
+    /// Scans thoroughly, because the quick scan estimated the order wrong.
     fn again(&mut self, memory: u64, files: &Files, progress: &dyn Progress) -> Result<()> {
-        progress.start("looking again", None);
+        progress.start("scanning again", None);
         self.units.par_iter_mut().with_max_len(1).try_for_each(|unit| {
             if progress.interrupted() { Err(Error::Interrupted) } else { look_again(unit, files) }
         })?;
@@ -271,7 +273,7 @@ fn look_at<'a>(
     progress: &dyn Progress,
     summary: &mut IngestSummary,
 ) -> Result<Looked<'a>> {
-    progress.start("looking", None);
+    progress.start("scanning", None);
     let packed = Scanner::new(Look::Quick, memory / 4, hashing, spill, files, progress);
     let plain = Scanner::new(Look::Quick, KEPT.min(memory / 8), hashing, spill, files, progress);
     let scan = |(number, input): (u32, &Input)| -> Result<Scanned> {
@@ -314,7 +316,8 @@ fn look_at<'a>(
     Ok(looked)
 }
 
-/// Says which files are skipped, for one reason, as it is told of one and of many. A large folder is told in one line.
+/// Reports the files that are skipped for one reason, with its wording for one file and for many. Many files take one
+/// line, too.
 fn tell_skipped(skipped: &[String], [of_one, of_many]: [&str; 2], progress: &dyn Progress) {
     const NAMED: usize = 3;
     match skipped {
@@ -340,7 +343,7 @@ fn run(
     progress: &dyn Progress,
     summary: &mut IngestSummary,
 ) -> Result<()> {
-    // A run of no inputs makes a space where there is none: what comes behind it need not ask whether there were any.
+    // A run without inputs creates the space if it is missing, so that a later command finds one.
     if looked.read.is_empty() && !space.manifest.runs.is_empty() {
         return Ok(());
     }
@@ -401,12 +404,12 @@ fn run(
         ..Run::default()
     });
     space.commit_run(manifest, stage.state(), &mut summary.run, progress)?;
-    // Giving back a million small pieces takes its time, and nobody has to wait for it.
+    // Freeing a million small allocations takes a while, and nothing has to wait for it.
     rayon::spawn(move || drop(stage));
     Ok(())
 }
 
-/// Writes the rejects to their table and to the list that was asked for.
+/// Writes the rejected lines to their table and to the file of `--rejects`.
 fn set_aside(
     all: rejects::Rejects,
     space: &mut Space,
@@ -430,8 +433,8 @@ fn set_aside(
     list.map_or(Ok(()), RejectList::finish)
 }
 
-/// The greatest key that earlier runs accepted. Earlier versions of the program did not record it: then only the time counts at
-/// which the newest event in the event tables arrived.
+/// Returns the greatest key that earlier runs accepted. Earlier versions of the program did not record it. For their
+/// runs only the time counts at which the newest event in the event tables was received.
 fn newest_before(space: &Space, files: &Files, meter: &Meter<'_>) -> Result<Option<EventKey>> {
     let manifest = &space.manifest;
     let is_ingested = |run: &Run| run.job == Job::Ingest && 0 < run.accepted;

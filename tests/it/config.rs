@@ -517,16 +517,16 @@ fn what_looks_like_a_slip_is_told_once() {
     assert_eq!(
         doubts,
         [
-            "note: `[identity.types.emial]` is a type of your own: did you mean `email`?",
-            "note: `[identity.types.userid]` is a type of your own: did you mean `user_id`?",
-            "note: `identity.order` ranks `user_ids`, a type that comes by `context.externalIds` only: did you mean `user_id`?",
-            "note: `identity.order` ranks `partner`, a type that comes by `context.externalIds` only",
+            "note: `[identity.types.emial]` is a custom type: did you mean `email`?",
+            "note: `[identity.types.userid]` is a custom type: did you mean `user_id`?",
+            "note: `identity.order` ranks `user_ids`, a type that only occurs in `context.externalIds`: did you mean `user_id`?",
+            "note: `identity.order` ranks `partner`, a type that only occurs in `context.externalIds`",
             "note: `order_{a,b}*` in `[sync]` matches nothing: only `*` is a wildcard, so list each name",
-            "note: `[sync]` names the event table `pagse`: did you mean `pages`, which is another one?",
-            "note: `[sync]` names the table `Order Completed`, and none is called so: did you mean `order_completed`?",
-            "note: `[sync]` excludes `id_graph_updates`, which is written all the same: it is the truth",
-            "note: `context_ip` in `[sync]` matches nothing, for columns are TABLE.COLUMN: did you mean `*.context_ip`?",
-            "note: `[sync]` names the column `page.context_ip`: did you mean `pages.context_ip`, which is another one?",
+            "note: `[sync]` lists the event table `pagse`: did you mean the built-in table `pages`?",
+            "note: `[sync]` lists the table `Order Completed`, which cannot exist: did you mean `order_completed`?",
+            "note: `[sync]` excludes `id_graph_updates`, but raw tables are always written",
+            "note: `context_ip` in `[sync]` matches nothing, because columns are TABLE.COLUMN: did you mean `*.context_ip`?",
+            "note: `[sync]` lists the column `page.context_ip`: did you mean `pages.context_ip`?",
         ],
         "{told}"
     );

@@ -150,7 +150,7 @@ fn late_events_are_counted_and_reported() {
     work.write("day1-again.ndjson", page("m7", 1));
     let said = run(&work, &["ingest", "day1-again.ndjson", "--space", "space", "--quiet"]);
     assert!(said.contains("warning: 1 event is late: "), "{said}");
-    assert!(said.contains("one run over all events may give another graph"), "{said}");
+    assert!(said.contains("a single run over all events may give another graph"), "{said}");
     // A space of an earlier version knows when its newest event arrived.
     let mut manifest: Value = serde_json::from_str(&work.read("space/manifest.json")).unwrap();
     manifest.as_object_mut().unwrap().remove("newest");

@@ -1,8 +1,9 @@
-//! A current state meets a space: what is new becomes inferred raw rows, what is known stays, what says something else is
-//! set aside.
+//! Adopts a snapshot into a space: new rows become inferred raw rows, known rows change nothing, and contradicting rows
+//! are recorded as conflicts.
 //!
-//! Rows come in four passes, each in the order of the state's own clocks, then of ids: profiles, segment ids merged into
-//! them, identifiers, traits. So an adopted profile is older than every live one, and of two that merge the older one stays.
+//! Rows are adopted in four passes: profiles, segment ids merged into them, identifiers, traits. Each pass goes by the
+//! snapshot's own clocks, then by id. An adopted profile is therefore older than every live one, and of two adopted
+//! profiles that merge, the older one survives.
 
 use super::{
     conflicts::{Conflict, Reason},
@@ -31,54 +32,54 @@ use crate::{
     view::segments::Segment,
 };
 
-/// What was done with the rows of a state.
+/// The result of adopting a snapshot.
 #[derive(Debug, Default)]
 pub struct Adopted {
-    /// Profiles created.
+    /// The number of profiles created.
     pub profiles: u64,
-    /// Segment ids of merged profiles.
+    /// The number of segment ids of merged profiles.
     pub merged: u64,
-    /// Identifiers, by number of the state's types.
+    /// The number of identifiers, by index of the snapshot's types.
     pub identifiers: Vec<u64>,
-    /// Traits.
+    /// The number of traits.
     pub traits: u64,
-    /// Profiles and segment ids, identifiers and traits that were known.
+    /// The number of profiles and segment ids, of identifiers, and of traits that were already known.
     pub known: [u64; 3],
-    /// Rows set aside.
+    /// The rows that were not adopted.
     pub conflicts: Vec<Conflict>,
 }
 
-/// Adopts a state into a space: fills its tables and what the resolver knows.
+/// Adopts a snapshot: adds rows to the tables of a space and updates the resolver's state.
 pub struct Adopter<'a> {
-    /// The state.
+    /// The snapshot to adopt.
     pub state: &'a State,
-    /// What the resolver knows.
+    /// The resolver's state.
     pub replayed: &'a mut Replayed,
-    /// The types of identifiers.
+    /// The identifier types of the space.
     pub types: &'a Types,
     /// The clocks of the space.
     pub clocks: &'a mut Clocks,
-    /// The space.
+    /// The space to add rows to.
     pub space: &'a mut Space,
-    /// Where its tables are.
+    /// Access to the files of the space.
     pub files: &'a Files,
-    /// Who is told, and who may stop it.
+    /// Receives progress and can interrupt the job.
     pub progress: &'a dyn Progress,
 }
 
-/// What has become of the segment ids of the state.
+/// What has become of the snapshot's segment ids, by index.
 struct Fates {
-    /// The profile that each is, or was taken into; `None` where it was set aside.
+    /// The profile that each one is, or was merged into; `None` if it was not adopted.
     profile: Vec<Option<ProfileId>>,
-    /// Those set aside because the segment id is somebody else's.
+    /// Whether the segment id belongs to a different profile in the space.
     taken: Vec<bool>,
 }
 
-/// So many rows pass between two looks at what the user wants.
+/// The job checks for an interrupt once per this many rows.
 const ROWS_A_LOOK: u64 = 1 << 14;
 
 impl Adopter<'_> {
-    /// Takes everything in that can be taken in.
+    /// Adopts everything that can be adopted.
     pub fn run(mut self) -> Result<Adopted> {
         let mut adopted = Adopted { identifiers: vec![0; self.state.type_names.len()], ..Adopted::default() };
         let taken = self.find_taken();
@@ -90,7 +91,8 @@ impl Adopter<'_> {
         Ok(adopted)
     }
 
-    /// Which profiles of the state have the segment id of a profile here, and no identifier in common with it.
+    /// Returns for each segment id whether it belongs to a different profile in the space: one with identifiers, none
+    /// of them in common with the snapshot's profile.
     fn find_taken(&mut self) -> Vec<bool> {
         let graph = &mut self.replayed.graph;
         let mut n_identifiers = vec![(0_u64, 0_u64); self.state.profiles.len()];
@@ -114,15 +116,14 @@ impl Adopter<'_> {
         taken.collect()
     }
 
-    /// Profiles that are not merged away.
+    /// Adopts the profiles that are not merged away.
     fn profiles(&mut self, fates: &mut Fates, adopted: &mut Adopted) -> Result<()> {
         for segment in self.in_order(|segment, canonical| segment == canonical) {
             let profile = self.state.profiles[segment as usize];
             let segment_id = self.state.segment_id(segment);
             if fates.taken[segment as usize] {
-                let detail = format!(
-                    "\"{segment_id}\" is a profile here with none of its identifiers: somebody else's"
-                );
+                let detail =
+                    format!("\"{segment_id}\" is a different profile here, with none of its identifiers");
                 adopted.set_aside(self.state, profile.rows, Reason::SegmentIdTaken, &detail);
                 continue;
             }
@@ -138,14 +139,14 @@ impl Adopter<'_> {
         Ok(())
     }
 
-    /// Segment ids that were merged into others.
+    /// Adopts the segment ids that were merged into others.
     fn merged(&mut self, fates: &mut Fates, adopted: &mut Adopted) -> Result<()> {
         for segment in self.in_order(|segment, canonical| segment != canonical) {
             let profile = self.state.profiles[segment as usize];
             let segment_id = self.state.segment_id(segment);
             let canonical_id = self.state.segment_id(profile.canonical);
             let Some(into) = fates.profile[profile.canonical as usize] else {
-                let detail = format!("\"{segment_id}\" is part of \"{canonical_id}\", which was set aside");
+                let detail = format!("\"{segment_id}\" is part of \"{canonical_id}\", which was not adopted");
                 adopted.set_aside(self.state, profile.rows, Reason::SegmentIdTaken, &detail);
                 continue;
             };
@@ -213,7 +214,7 @@ impl Adopter<'_> {
                     adopted.set_aside(state, Some(identifier.rows), Reason::IdentifierElsewhere, &detail);
                 }
                 (None, None) => {
-                    let detail = format!("{} belongs to \"{segment_id}\", which was set aside", told());
+                    let detail = format!("{} belongs to \"{segment_id}\", which was not adopted", told());
                     adopted.set_aside(state, Some(identifier.rows), Reason::SegmentIdTaken, &detail);
                 }
                 (None, Some(profile)) => {
@@ -236,7 +237,7 @@ impl Adopter<'_> {
         Ok(())
     }
 
-    /// A row for all traits of a profile that were set at the same time, so that each keeps its `received_at`.
+    /// Adopts traits. Traits of a profile that were set at the same time share a row, so each keeps its `received_at`.
     fn traits(&mut self, fates: &Fates, adopted: &mut Adopted) -> Result<()> {
         let state = self.state;
         // Of two values the one with the newest `timestamp` wins, then the one that was processed later.
@@ -262,7 +263,7 @@ impl Adopter<'_> {
             let Some(profile) = fates.profile[group[0].segment as usize] else {
                 for one in group {
                     let name = String::from_utf8_lossy(state.trait_names.path(one.name));
-                    let detail = format!("trait `{name}` of \"{segment_id}\", which was set aside");
+                    let detail = format!("trait `{name}` of \"{segment_id}\", which was not adopted");
                     adopted.set_aside(state, Some(one.rows), Reason::SegmentIdTaken, &detail);
                 }
                 continue;
@@ -278,8 +279,8 @@ impl Adopter<'_> {
         Ok(())
     }
 
-    /// Profiles of the state may be one profile here: of their values of one trait the newest counts. Returns the places of
-    /// the others.
+    /// Records older trait values as conflicts. Several profiles of the snapshot may be one profile here, and of their
+    /// values of a trait only the newest counts. Returns the indexes of the older values.
     fn set_older_traits_aside(&mut self, fates: &Fates, adopted: &mut Adopted) -> Set<usize> {
         let state = self.state;
         let mut known = Set::default();
@@ -312,7 +313,8 @@ impl Adopter<'_> {
         is_older
     }
 
-    /// Whether a profile has no value of a trait, and never had one that was removed.
+    /// Returns whether a profile has no value of a trait and never had one. If not, counts the trait as known or
+    /// records a conflict.
     fn is_new(&mut self, one: &TraitValue, profile: ProfileId, adopted: &mut Adopted) -> bool {
         let path = self.state.trait_names.path(one.name);
         let Replayed { graph, trait_names, .. } = &mut *self.replayed;
@@ -339,7 +341,7 @@ impl Adopter<'_> {
         }
         if traits.values().any(|held| held.name == name) {
             let detail = format!(
-                "trait `{}` of \"{}\" was removed here, or has parts",
+                "trait `{}` of \"{}\" was removed here, or is an object",
                 told(),
                 graph.segment_id(profile)
             );
@@ -352,7 +354,7 @@ impl Adopter<'_> {
     fn set_traits(&mut self, new: &[&TraitValue], profile: ProfileId, rows: &mut TraitRows) -> Result<()> {
         let Replayed { graph, trait_names, .. } = &mut *self.replayed;
         let next = self.clocks.next(new[0].clock.received_at());
-        // A snapshot counts where it is the newest of its profile: behind the rows of one that lived here before.
+        // The row must be the newest of its profile, so it comes after the rows that the profile already has here.
         let row = Inferred { seq: next.seq.max(graph.last_seq(profile) + 1), ..next };
         let at = SetAt { timestamp: NO_TIME, uuid_ts: row.uuid_ts, seq: row.seq };
         let mut traits = ProfileTraits::default();
@@ -369,7 +371,7 @@ impl Adopter<'_> {
         self.added(table, next.seq)
     }
 
-    /// The segment ids that are, or are not, profiles: in the order of the state's clocks, then of ids.
+    /// Returns the segments for which `wanted` is true, in the order of the snapshot's clocks, then of ids.
     fn in_order(&self, wanted: impl Fn(Segment, Segment) -> bool) -> Vec<Segment> {
         let state = self.state;
         let mut segments: Vec<Segment> = (0..)
@@ -384,7 +386,7 @@ impl Adopter<'_> {
         segments
     }
 
-    /// A row was appended.
+    /// Counts an appended row, and checks for an interrupt now and then.
     fn added(&mut self, table: usize, number: u64) -> Result<()> {
         self.space.tables()[table].added(1, self.files)?;
         if number.is_multiple_of(ROWS_A_LOOK) && self.progress.interrupted() {
@@ -395,8 +397,8 @@ impl Adopter<'_> {
 }
 
 impl Adopted {
-    /// Sets all rows aside that say something. A segment id that no row of its own tells of is told of with the rows that
-    /// name it.
+    /// Records a conflict for each row that states a fact. A segment id without a row of its own is covered by the
+    /// conflicts of the rows that refer to it.
     fn set_aside(&mut self, state: &State, rows: Option<RowsOf>, reason: Reason, detail: &str) {
         let rows = rows.into_iter().flat_map(|rows| state.other_rows.all(rows));
         self.conflicts.extend(rows.map(|row| Conflict { row, reason, detail: detail.to_owned() }));

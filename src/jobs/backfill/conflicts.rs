@@ -1,7 +1,7 @@
-//! The table `backfill_conflicts`: rows of a current state that say something else than what is known, set aside.
+//! The table `backfill_conflicts`: snapshot rows that were not adopted because they contradict the space or other rows.
 //!
-//! Grain: one row of a state that was not taken in, or one value of it. Key: the whole row, which therefore holds no clock of
-//! the run: a state that is backfilled again sets nothing aside a second time. Order: of the state.
+//! Grain: one row of a snapshot that was not adopted, or one value of it. Key: the whole row. It therefore holds no
+//! clock of the run, so a second backfill of the snapshot adds no conflict twice. Order: that of the snapshot.
 
 use std::collections::BTreeMap;
 
@@ -18,30 +18,30 @@ use crate::{
     },
 };
 
-/// The table's name.
+/// The name of the table.
 pub const TABLE: &str = crate::catalog::BACKFILL_CONFLICTS;
 
-/// Why a row is set aside.
+/// Why a row was not adopted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {
     /// The identifier belongs to another profile.
     IdentifierElsewhere,
-    /// The segment id is part of another profile.
+    /// The segment id belongs to another profile.
     SegmentElsewhere,
-    /// The segment id is that of a profile of which the state knows no identifier: somebody else's.
+    /// The segment id is taken: the space has a profile with this id and none of the snapshot's identifiers.
     SegmentIdTaken,
-    /// The trait has another value, or was removed.
+    /// The space has another value of the trait, or it was removed there.
     TraitDiffers,
-    /// Another row of the state is newer, or as old with a greater value. Not a conflict.
+    /// Another row of the snapshot is newer, or equally old with a greater value. This is not a conflict.
     OlderRow,
-    /// The row lacks a column of its key.
+    /// A column of the row's key is missing.
     RowWithoutKey,
     /// The name of the trait has no letters or digits.
     TraitWithoutName,
 }
 
 impl Reason {
-    /// The word in the column `reason`.
+    /// Returns the value of the column `reason`.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -57,39 +57,40 @@ impl Reason {
 }
 
 impl Conflict {
-    /// Whether `--strict` refuses it. A state may have older rows of what it has newer ones of.
+    /// Returns whether this is an error under `--strict`. An older row is none, because a snapshot may well have
+    /// several rows of different ages for one fact.
     #[must_use]
     pub fn is_error(&self) -> bool {
         self.reason != Reason::OlderRow
     }
 }
 
-/// A row of the state, by its table and its place.
+/// The position of a snapshot row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RowOf {
-    /// The table's place among those of the state.
+    /// The index of its table in [`TABLES`](super::state::TABLES).
     pub table: u8,
-    /// Where it is; its source counts from the first of all tables.
+    /// Its position in the files of all tables, which are numbered together.
     pub place: Place,
 }
 
-/// A row that is set aside, or of `profile_traits` one trait of it.
+/// A snapshot row, or a trait in a row of `profile_traits`, that was not adopted.
 #[derive(Debug, Clone)]
 pub struct Conflict {
-    /// Which row.
+    /// The row.
     pub row: RowOf,
-    /// Why.
+    /// Why it was not adopted.
     pub reason: Reason,
-    /// What is known instead, for a person.
+    /// A description of the contradiction, for people.
     pub detail: String,
 }
 
-/// So much of a row is kept.
+/// At most this many bytes of a row are copied to the table.
 const KEPT_TEXT: usize = 64 * 1024;
-/// So many conflicts are named in an error.
+/// At most this many conflicts are listed in an error.
 const NAMED: usize = 3;
 
-/// Rows of the table, rendered in the order of the state; those that stand there already are left out.
+/// Renders conflicts as rows of the table, in the given order. Leaves out repeated rows and those in `known`.
 pub fn render(
     conflicts: &[Conflict],
     tables: &[&'static str],
@@ -121,7 +122,7 @@ pub fn render(
     Ok(rows)
 }
 
-/// The rows that the table of a space has.
+/// Returns the keys of the rows that are already in the table of a space.
 pub fn known(folder: &std::path::Path, manifest: &Manifest, files: &Files) -> Result<Set<u128>> {
     let Some(committed) = manifest.tables.get(TABLE) else { return Ok(Set::default()) };
     let source = Source::open(&part_of(folder, TABLE, committed), files)?;
@@ -130,12 +131,12 @@ pub fn known(folder: &std::path::Path, manifest: &Manifest, files: &Files) -> Re
     Ok(lines(&bytes).map(|line| key_of(&[&bytes[line], b"\n"].concat())).collect())
 }
 
-/// Puts conflicts in the order of the state.
+/// Sorts conflicts in the order of the snapshot.
 pub fn sort(conflicts: &mut [Conflict]) {
     conflicts.sort_by(|a, b| (a.row, a.reason, &a.detail).cmp(&(b.row, b.reason, &b.detail)));
 }
 
-/// Counts conflicts by reason, without older rows of the state.
+/// Counts conflicts by reason, without older rows.
 #[must_use]
 pub fn counts(conflicts: &[Conflict]) -> BTreeMap<String, u64> {
     let mut counts = BTreeMap::new();
@@ -145,7 +146,7 @@ pub fn counts(conflicts: &[Conflict]) -> BTreeMap<String, u64> {
     counts
 }
 
-/// The error that conflicts are under `--strict`.
+/// Returns the error for conflicts under `--strict`.
 #[must_use]
 pub fn refusal(conflicts: &[Conflict]) -> Error {
     let conflicts: Vec<&Conflict> = conflicts.iter().filter(|conflict| conflict.is_error()).collect();
@@ -153,7 +154,6 @@ pub fn refusal(conflicts: &[Conflict]) -> Error {
     let more = conflicts.len().saturating_sub(NAMED);
     let more = if 0 < more { format!("; and {more} more") } else { String::new() };
     let plural = if conflicts.len() == 1 { "" } else { "s" };
-    Error::Refused(format!("{} conflict{plural}: {}{more}", conflicts.len(), named.join("; "))).hint(
-        "correct the state, or run without --strict to have them set aside in `backfill_conflicts.ndjson`",
-    )
+    Error::Refused(format!("{} conflict{plural}: {}{more}", conflicts.len(), named.join("; ")))
+        .hint("fix the snapshot, or run without --strict to record them in `backfill_conflicts.ndjson`")
 }

@@ -1,4 +1,5 @@
-//! The event tables that a backfill of events may write: which are wanted, which rows they have, and the rows to come.
+//! The event tables that `backfill events` may write: which ones are selected, which rows they have, and the rows to
+//! add.
 
 use std::sync::Arc;
 
@@ -27,50 +28,50 @@ use crate::{
     time::timestamp::{Micros, Millis},
 };
 
-/// The tables of a space that events may go to.
+/// The event tables of a space.
 #[derive(Debug)]
 pub struct EventTables {
     targets: Vec<Target>,
-    /// By name; `None` for a table that is not wanted.
+    /// The index in `targets`, by table name; `None` for a table that is not selected.
     by_name: Map<Box<[u8]>, Option<u32>>,
-    /// What the space knows, also by tables that are not wanted.
+    /// The messages that the space knows, including those in tables that are not selected.
     known: KnownCalls,
-    /// Only these; all where empty.
+    /// The tables given by name; empty means all.
     chosen: Vec<String>,
     names: EventNames,
     rules: Arc<Rules>,
 }
 
-/// A table that is wanted.
+/// A selected table.
 #[derive(Debug)]
 struct Target {
-    /// Its number in the space.
+    /// Its index in the space.
     number: usize,
-    /// The events that have a row in it.
+    /// The events that already have a row in it.
     there: EventRows,
     filter: ColumnFilter,
 }
 
-/// In which tables an event lacks a row.
+/// The selected tables in which an event has no row yet.
 #[derive(Debug, Clone, Copy)]
 pub struct Missing {
     call: Option<u32>,
     own: Option<u32>,
-    /// Whether there is room for the table of its name, if it has one.
+    /// Whether the event may have a table of its own name, if it needs one.
     has_table: bool,
-    /// Whether it has no business in any table that is wanted.
+    /// Whether none of the event's tables is selected.
     pub not_wanted: bool,
 }
 
 impl Missing {
-    /// Whether it lacks none.
+    /// Returns whether no row is missing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.call.is_none() && self.own.is_none()
     }
 }
 
-/// Rows to be written.
+/// Rows to write, by table.
 #[derive(Debug)]
 pub struct EventRowsToCome {
     by_target: Vec<Vec<RowOf>>,
@@ -86,7 +87,7 @@ struct RowOf {
 }
 
 impl EventRowsToCome {
-    /// Adds the rows that an event lacks.
+    /// Adds the missing rows of an event.
     pub fn push(&mut self, missing: Missing, place: Place, segment_id: &str, uuid_ts: Micros) {
         let start = self.segment_ids.len();
         self.segment_ids.extend_from_slice(segment_id.as_bytes());
@@ -103,8 +104,8 @@ impl EventRowsToCome {
 }
 
 impl EventTables {
-    /// The tables of a space that are wanted, with the rows that arrived within a time, and the messages that the space
-    /// knows of the time of the dumps.
+    /// Opens the selected tables of a space. Reads their rows that were received in `within`, and the messages that the
+    /// space knows from `of_dumps`, the time range of the dumps.
     pub fn read(
         space: &mut Space,
         chosen: &[String],
@@ -115,12 +116,12 @@ impl EventTables {
     ) -> Result<Self> {
         for name in chosen {
             if !catalog::is_event_table(name) {
-                return Err(Error::Refused(format!("`{name}` is no event table"))
-                    .hint("name tables of events, such as `pages` or `order_completed`"));
+                return Err(Error::Refused(format!("`{name}` is not an event table"))
+                    .hint("give event tables, such as `pages` or `order_completed`"));
             }
             if !rules.tables.has(name) {
-                return Err(Error::Refused(format!("the config leaves `{name}` out"))
-                    .hint("let the config's [sync] have the table"));
+                return Err(Error::Refused(format!("the config excludes `{name}`"))
+                    .hint("select the table in the config's [sync]"));
             }
         }
         let mut tables = Self {
@@ -153,7 +154,7 @@ impl EventTables {
         Ok(tables)
     }
 
-    /// The place of a table among the targets, where it is wanted.
+    /// Returns the index of a table in `targets`, or `None` if the table is not selected.
     fn target(&mut self, name: &[u8], space: &mut Space) -> Result<Option<u32>> {
         if let Some(&known) = self.by_name.get(name) {
             return Ok(known);
@@ -164,10 +165,10 @@ impl EventTables {
         let has = |column: &str| self.rules.columns.has(&format!("{text}.{column}"));
         if is_wanted && !has("id") && !has("event_id") {
             let error = format!(
-                "the config leaves `id` and `event_id` of `{text}` out, so that its rows cannot be told apart"
+                "the config excludes `id` and `event_id` of `{text}`, so its rows cannot be identified"
             );
             return Err(Error::Refused(error)
-                .hint("let the config's [sync] have one of them, or name other tables with `--tables`"));
+                .hint("select one of them in the config's [sync], or choose other tables with `--tables`"));
         }
         let target = is_wanted.then(|| {
             self.targets.push(Target {
@@ -181,19 +182,19 @@ impl EventTables {
         Ok(target)
     }
 
-    /// The tables that were chosen by name and that no event went to.
+    /// Returns the tables that were given by name but that no event belongs to.
     pub fn unmet(&self) -> impl Iterator<Item = &str> {
         let chosen = self.chosen.iter().map(String::as_str);
         chosen.filter(|name| !self.by_name.contains_key(name.as_bytes()))
     }
 
-    /// Whether the space knows the message as another call, so that this one is a duplicate.
+    /// Returns whether the space knows the message only as another call, which makes this one a duplicate.
     #[must_use]
     pub fn knows_as_other_call(&self, block: &Block, event: &Event, window: Millis) -> bool {
         self.known.has_only_other_calls(block, event, window)
     }
 
-    /// In which tables an event lacks a row.
+    /// Returns the tables in which an event has no row yet.
     pub fn missing(
         &mut self,
         block: &Block,
@@ -207,7 +208,7 @@ impl EventTables {
             NO_TABLE => None,
             number => {
                 let name = &block.tables[number as usize];
-                // Tables that are not wanted now take no room.
+                // Tables that are not selected now do not count towards `max_tables`.
                 let chosen = self.chosen.is_empty() || self.chosen.iter().any(|c| c.as_bytes() == &**name);
                 has_table = !chosen || self.names.admit(name);
                 if has_table { self.target(name, space)? } else { None }
@@ -221,13 +222,13 @@ impl EventTables {
         Ok(Missing { call: call.filter(lacks), own: own.filter(lacks), has_table, not_wanted })
     }
 
-    /// A list of rows to be filled.
+    /// Returns an empty list of rows.
     #[must_use]
     pub fn rows(&self) -> EventRowsToCome {
         EventRowsToCome { by_target: Vec::new(), segment_ids: Vec::new() }
     }
 
-    /// Writes rows, each table by itself on all cores.
+    /// Writes the rows, all tables in parallel.
     pub fn write(
         &mut self,
         rows: &EventRowsToCome,

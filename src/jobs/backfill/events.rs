@@ -1,8 +1,9 @@
-//! `backfill events`: rows for event tables from dumps, resolved against the graph as it stands, which they do not change.
+//! `backfill events`: adds rows from dumps to event tables. The events are resolved against the existing graph, which
+//! does not change.
 //!
-//! As in an ingest, events are read unit by unit in the order of arrival; while units are parsed and rendered on all cores, the
-//! events before them go to their tables. An event gets the segment id that its highest-ranked known identifier was first
-//! mapped to. A row that is there already, in whatever way it came, is not written again.
+//! As in `ingest`, events are read chunk by chunk in order of arrival. While chunks are parsed and rendered on all
+//! cores, the events before them are written to their tables. An event gets the segment id that its highest-ranked
+//! known identifier was first mapped to. A row that already exists, wherever it came from, is not written again.
 
 use std::{path::PathBuf, sync::Arc, time::Instant};
 
@@ -50,39 +51,39 @@ use crate::{
     time::timestamp::{Micros, Millis, push_micros},
 };
 
-/// Which events to take in, and where to.
+/// Options of [`events`]: which events to add, and where to.
 #[derive(Debug, Clone)]
 pub struct EventsOptions {
     /// Files and folders; `-` is the standard input.
     pub inputs: Vec<PathBuf>,
-    /// The space; made where it is missing.
+    /// The space; created if missing.
     pub space: PathBuf,
-    /// The config file; else `profiles-sync.toml` in the space, where there is one.
+    /// The config file. The default is `profiles-sync.toml` in the space, if it exists.
     pub config: Option<PathBuf>,
     /// How a new space stores its tables; overrides the config.
     pub compress: Option<Compression>,
-    /// Only events that arrived then or later; by default two months before the newest one.
+    /// Only events received at this time or later. The default is two months before the newest event.
     pub since: Option<Micros>,
-    /// Only events that arrived then or earlier.
+    /// Only events received at this time or earlier.
     pub until: Option<Micros>,
-    /// Only these tables; all where empty.
+    /// Only these tables; empty means all.
     pub tables: Vec<String>,
-    /// Above it the run fails and nothing is committed; overrides the config.
+    /// If more lines are rejected, the run fails and commits nothing. Overrides the config.
     pub max_rejects: Option<MaxRejects>,
-    /// Where the rejected lines are listed, also if the run fails.
+    /// The file for the rejected lines, which is written even if the run fails.
     pub rejects: Option<PathBuf>,
-    /// About how many bytes of memory the events of the run may take.
+    /// Approximate memory for the events of the run, in bytes.
     pub memory: Option<u64>,
-    /// Do everything but the commit.
+    /// Whether to do everything except the commit.
     pub dry_run: bool,
-    /// Wait so many seconds for another run to end.
+    /// How many seconds to wait for another run to end.
     pub wait: u64,
 }
 
-/// The default window.
+/// The length of the default window, in months.
 const MONTHS: u32 = 2;
 
-/// From when to when events arrived that are taken in, both included.
+/// The time range in which an event must be received, both ends included.
 #[derive(Debug, Clone, Copy)]
 struct Window {
     since: Micros,
@@ -103,26 +104,26 @@ impl Window {
     }
 }
 
-/// A time with the window of duplicates before and after it.
+/// Widens a time range by the deduplication window on both sides.
 fn widened((from, to): (Micros, Micros), window: Millis) -> (Micros, Micros) {
     (from.saturating_sub(window * 1000), to.saturating_add(window * 1000))
 }
 
-/// So many months before a time, on the last day of a month that is too short.
+/// Returns the time [`MONTHS`] months earlier; if that month is too short, its last day.
 fn months_before(time: Micros) -> Micros {
     let before =
         DateTime::from_timestamp_micros(time).and_then(|time| time.checked_sub_months(Months::new(MONTHS)));
     before.map_or(Micros::MIN, |before| before.timestamp_micros())
 }
 
-/// Takes the rows of events in. Nothing is committed unless all went well. Runs on the present rayon pool.
+/// Adds rows of events. Commits nothing if anything fails. Runs on the current rayon pool.
 pub fn events(options: &EventsOptions, files: &Files, progress: &dyn Progress) -> Result<EventsSummary> {
     let mut summary = EventsSummary::default();
     events_into(options, files, progress, &mut summary)?;
     Ok(summary)
 }
 
-/// Takes the rows of events in like [`events`]. If it fails, the summary has what was counted by then.
+/// Like [`events`], but writes to `summary`, which has the counts so far if the run fails.
 pub fn events_into(
     options: &EventsOptions,
     files: &Files,
@@ -142,7 +143,7 @@ pub fn events_into(
     let open = if options.dry_run { Space::open_dry } else { Space::open };
     let mut space = open(&options.space, rules.compress, options.wait, files, progress)?;
     space.settle(&mut rules);
-    // It founds no profile, so the style of the space's segment ids stays what it is.
+    // This job creates no profiles, so the space keeps its style of segment ids.
     if let Some(style) = space.manifest.config.as_ref().and_then(ConfigUsed::segment_ids) {
         rules.segment_ids = style;
     }
@@ -161,7 +162,7 @@ pub fn events_into(
     let types = Arc::new(Types::default());
     let replayed = space.carry_on(Reading::Whole, &types, progress)?;
     if replayed.graph.n_profiles() == 0 {
-        progress.notice("the space has no profiles, so that no event will find one");
+        progress.notice("the space has no profiles, so no event can be resolved");
     }
     let within = widened((window.since, window.until), rules.dedupe_window);
     let times = (within, widened(of_dumps, rules.dedupe_window));
@@ -196,7 +197,7 @@ pub fn events_into(
     job.finish(&mut counted, &looked);
     *summary = job.summary.clone();
     for name in job.tables.unmet() {
-        progress.notice(&format!("no event of the window goes to `{name}`"));
+        progress.notice(&format!("no event in the window belongs to `{name}`"));
     }
     check_lines(options.max_rejects.or(rules.max_rejects), &counted, &first_rejects)?;
     warn_of_rejects(&counted, &first_rejects, progress);
@@ -213,7 +214,7 @@ pub fn events_into(
     Ok(())
 }
 
-/// The part of the options that names the rules.
+/// Returns ingest options that load the same rules.
 fn for_rules(options: &EventsOptions) -> IngestOptions {
     IngestOptions {
         inputs: Vec::new(),
@@ -258,18 +259,18 @@ fn commit(
     space.commit_run(manifest, Contents::of(replayed, job.types), run, progress)
 }
 
-/// The inputs as they were looked at.
+/// The result of scanning the inputs.
 struct Looked {
     read: Vec<RunInput>,
     units: Vec<Unit>,
-    /// The files that are read a second time.
+    /// The files that will be read a second time.
     seen: Vec<Arc<Seen>>,
-    /// When the first event arrived at the earliest.
+    /// A lower bound for when the first event was received.
     earliest: Millis,
     newest: Option<Millis>,
 }
 
-/// Looks at all inputs, thoroughly: the window hangs on the newest event.
+/// Scans all inputs thoroughly, because the window depends on the newest event.
 fn look_at(
     inputs: &[Input],
     memory: u64,
@@ -279,7 +280,7 @@ fn look_at(
     progress: &dyn Progress,
     counted: &mut IngestSummary,
 ) -> Result<Looked> {
-    progress.start("looking", None);
+    progress.start("scanning", None);
     let packed = Scanner::new(Look::Thorough, memory / 4, hashing, spill, files, progress);
     let plain = Scanner::new(Look::Thorough, KEPT.min(memory / 8), hashing, spill, files, progress);
     let numbered: Vec<(u32, &Input)> = (0..).zip(inputs).collect();
@@ -305,23 +306,23 @@ fn look_at(
     Ok(looked)
 }
 
-/// The run, with what it carries from event to event.
+/// A backfill in progress, with what it keeps from event to event.
 struct Backfill<'a> {
     graph: &'a Graph,
     rules: &'a Arc<Rules>,
     types: &'a Arc<Types>,
     ranks: Ranks,
     window: Window,
-    /// Bytes of memory that it may take.
+    /// The memory budget, in bytes.
     memory: u64,
     uuid_ts: Micros,
-    /// When the newest event arrived that was written.
+    /// When the newest written event was received.
     newest: Option<Millis>,
-    /// The events of this run: of duplicates the first one counts.
+    /// The events of this run; of several duplicates the first one counts.
     met: Accepted,
     tables: EventTables,
     summary: EventsSummary,
-    /// Times of the events written that were given in seconds.
+    /// The number of times in written events that were given in seconds.
     n_times_in_seconds: u64,
 }
 
@@ -388,15 +389,15 @@ impl<'a> Backfill<'a> {
         Ok(first_rejects)
     }
 
-    /// Writes the rows of events, in order, as far as they are wanted and not there.
+    /// Writes the missing rows of events, in order, to the selected tables.
     fn take(&mut self, space: &mut Space, released: &Released, files: &Files) -> Result<()> {
         self.ranks.learn(self.types);
         let dedupe = self.rules.dedupe_window;
         let mut rows = self.tables.rows();
         for &place in &released.places {
             let (block, event) = released.event(place);
-            // As in an ingest, a duplicate of what the space knows is not remembered; of duplicates in the dumps the first
-            // counts, also where it is outside the window.
+            // As in `ingest`, a duplicate of a known message is not remembered. Of duplicates in the dumps the first
+            // one counts, even if it is outside the window.
             if self.tables.knows_as_other_call(block, event, dedupe)
                 || !self.met.accept(event.message_key, event.received_at, dedupe)?
             {
@@ -424,7 +425,8 @@ impl<'a> Backfill<'a> {
         self.tables.write(&rows, released, space, files)
     }
 
-    /// The segment id that the highest-ranked of an event's known identifiers was first mapped to; empty for none.
+    /// Returns the segment id that the highest-ranked known identifier of an event was first mapped to; empty if none
+    /// is known.
     fn segment_id(&self, block: &Block, event: &Event) -> &'a str {
         let graph = self.graph;
         let (start, end) = event.identifiers;
@@ -457,7 +459,7 @@ impl<'a> Backfill<'a> {
     }
 }
 
-/// A time as it is written in tables; none at the ends of time.
+/// Formats a time as in tables; `None` for the minimum and maximum.
 fn told(time: Micros) -> Option<String> {
     (time != Micros::MIN && time != Micros::MAX).then(|| {
         let mut text = Vec::new();

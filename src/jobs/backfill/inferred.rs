@@ -1,7 +1,7 @@
-//! Raw rows inferred from a current state: no event triggered them, and nobody knows when they happened.
+//! Raw rows inferred from a snapshot. No event triggered them, and it is unknown when they happened.
 //!
-//! `timestamp` and `triggering_event_*` are null. `seq` is a running number, and `uuid_ts` continues the space's clock, a
-//! microsecond a row.
+//! `timestamp` and `triggering_event_*` are null. `seq` is a running number, and `uuid_ts` continues the space's clock
+//! by one microsecond per row.
 
 use sha1::{Digest, Sha1};
 
@@ -20,25 +20,25 @@ use crate::{
 /// The clocks of an inferred row.
 #[derive(Debug, Clone, Copy)]
 pub struct Inferred {
-    /// A running number.
+    /// The running number of the row.
     pub seq: u64,
-    /// The space's clock.
+    /// The space's clock at this row.
     pub uuid_ts: Micros,
-    /// When the event arrived, where the state tells.
+    /// When the event was received, if the snapshot has it.
     pub received_at: Option<Micros>,
 }
 
 /// The clocks of the space while rows are inferred.
 #[derive(Debug, Clone, Copy)]
 pub struct Clocks {
-    /// The last running number given.
+    /// The last running number used.
     pub seq: u64,
-    /// The last `uuid_ts` given.
+    /// The last `uuid_ts` used.
     pub uuid_ts: Micros,
 }
 
 impl Clocks {
-    /// Those of the next row.
+    /// Advances the clocks and returns those of the next row.
     pub fn next(&mut self, received_at: Option<Micros>) -> Inferred {
         self.seq += 1;
         self.uuid_ts += 1;
@@ -114,7 +114,7 @@ fn push_nulls(out: &mut Vec<u8>, columns: [&str; 6]) {
 }
 
 impl Inferred {
-    /// As for rows of events, with the running number in place of a `messageId`.
+    /// Appends an `id` like that of an event's row, but with the running number instead of a `messageId`.
     fn push_id(&self, out: &mut Vec<u8>, table: &str, key: &[u8]) {
         let mut number = Vec::with_capacity(19);
         push_seq(&mut number, self.seq);

@@ -1,6 +1,6 @@
-//! Which messages a space knows, and as which call: by every table that names messages.
+//! The messages that a space knows, and as which call. They come from every table that refers to messages.
 //!
-//! A call is its type, and for a track call the table of its name.
+//! A call is an event type; for track events it also includes the table of the event's name.
 
 use hashbrown::HashTable;
 
@@ -25,18 +25,18 @@ use crate::{
     view::RAW_TABLES,
 };
 
-/// A time that is near every other: that of a row without `received_at`.
+/// The time of a row without `received_at`, which counts as within the window of any event.
 const ANY_TIME: Millis = Millis::MIN;
-/// No table of its own.
+/// The event has no table of its own.
 const NO_TABLE: u32 = 0;
-/// The config leaves out the columns that say which table.
+/// The table is unknown, because the config excludes the columns with the event's name.
 const ANY_TABLE: u32 = u32::MAX;
 
 /// The messages that a space knows.
 #[derive(Debug, Default)]
 pub struct KnownCalls {
     calls: HashTable<Known>,
-    /// The tables of track events, by number.
+    /// Numbers of the tables of track events.
     tables: Map<Box<[u8]>, u32>,
 }
 
@@ -48,18 +48,18 @@ struct Known {
     table: u32,
 }
 
-/// A message as a row names it.
+/// A message as a row refers to it.
 #[derive(Debug)]
 struct Named {
     message_key: u128,
     received_at: Millis,
     call: Call,
-    /// For a track call; `None` where the row cannot say.
+    /// The table of a track event; empty if it has none, `None` if the row does not contain the name.
     table: Option<Box<[u8]>>,
 }
 
 impl KnownCalls {
-    /// Reads the committed rows that arrived within a time.
+    /// Reads the committed rows that were received in `within`.
     pub fn read(
         folder: &std::path::Path,
         manifest: &Manifest,
@@ -108,7 +108,8 @@ impl KnownCalls {
         *self.tables.entry(table).or_insert(next)
     }
 
-    /// Whether an event's message is known as another call and not as this one, within the window of duplicates.
+    /// Returns whether an event's message is known as another call, and not as this one, within the deduplication
+    /// window.
     #[must_use]
     pub fn has_only_other_calls(&self, block: &EventBlock, event: &Event, window: Millis) -> bool {
         let (mut is_other, mut is_same) = (false, false);
@@ -132,7 +133,7 @@ impl KnownCalls {
         is_other && !is_same
     }
 
-    /// The number of the table of a track event; `None` for one that the space does not know.
+    /// Returns the number of a track event's table; `None` if the space does not know the table.
     fn table_of(&self, block: &EventBlock, event: &Event) -> Option<u32> {
         let name = match event.name.of(&block.arena) {
             [b'"', name @ .., b'"'] => unescape(name),
@@ -143,7 +144,7 @@ impl KnownCalls {
     }
 }
 
-/// The messages in rows of an event table.
+/// Returns the messages in rows of an event table.
 fn of_event_rows(
     block: Block<'_>,
     name: &str,
@@ -172,7 +173,7 @@ fn of_event_rows(
     Ok(found)
 }
 
-/// The messages in rows that an event triggered.
+/// Returns the messages in rows that an event triggered.
 fn of_raw_rows(block: Block<'_>, within: (Micros, Micros)) -> Result<Vec<Named>, (usize, Problem)> {
     let mut reader =
         RowReader::new(["triggering_event_id", "triggering_event_type", "triggering_event_name"]);
@@ -185,7 +186,7 @@ fn of_raw_rows(block: Block<'_>, within: (Micros, Micros)) -> Result<Vec<Named>,
         };
         let Some(received_at) = near(row.clock.received_at(), within) else { continue };
         let message_key = key_of(&id);
-        // Rows of one event are neighbours.
+        // Rows of the same event are adjacent.
         if found.last().is_some_and(|last| (last.message_key, last.received_at) == (message_key, received_at))
         {
             continue;
@@ -197,7 +198,7 @@ fn of_raw_rows(block: Block<'_>, within: (Micros, Micros)) -> Result<Vec<Named>,
     Ok(found)
 }
 
-/// When a row arrived, if that is within a time or not known.
+/// Returns when a row was received, or [`ANY_TIME`] if it is unknown; `None` if it is outside the range.
 fn near(received_at: Option<Micros>, within: (Micros, Micros)) -> Option<Millis> {
     match received_at {
         None => Some(ANY_TIME),
@@ -205,7 +206,7 @@ fn near(received_at: Option<Micros>, within: (Micros, Micros)) -> Option<Millis>
     }
 }
 
-/// Keys are hashes already.
+/// Returns the hash of a key, which is a hash itself.
 #[expect(clippy::cast_possible_truncation, reason = "half of a 128-bit hash is a hash")]
 fn hash_of(key: u128) -> u64 {
     key as u64

@@ -1,4 +1,4 @@
-//! The merges of a current state: what each segment id is in the end, and which rows say something else.
+//! The merges in a snapshot: the canonical profile of each segment id, and the rows that contradict it.
 
 use std::cmp::Ordering;
 
@@ -14,37 +14,37 @@ use crate::{
     view::segments::{Segment, Segments},
 };
 
-/// What a row says of a segment id.
+/// A row's statement of which profile a segment id belongs to.
 #[derive(Debug, Clone, Copy)]
 pub struct Claim {
-    /// The profile it is part of.
+    /// The profile that it belongs to.
     pub canonical: Segment,
-    /// The row's clocks.
+    /// The clocks of the row.
     pub clock: Clock,
     /// The row.
     pub row: RowOf,
 }
 
 impl Claim {
-    /// Whether the row only shows that a segment id has traits.
+    /// Returns whether the row only shows that a segment id has traits, and says nothing about merges.
     fn is_weak(&self, segment: Segment) -> bool {
         self.canonical == segment && TABLES[usize::from(self.row.table)] == "profile_traits"
     }
 }
 
-/// Claims while tables are read.
+/// The claims collected while tables are read.
 #[derive(Debug, Default)]
 pub struct Claims {
-    /// The newest of each segment id.
+    /// The newest claim of each segment id.
     newest: Vec<Option<Claim>>,
-    /// The others, to be compared when all is known.
+    /// The other claims, which are compared after all tables have been read.
     other: Vec<(Segment, Claim)>,
-    /// Other rows of an identifier, by its number.
+    /// Further rows of identifiers, by the identifier's number.
     pub identifiers: Vec<(u32, IdentifierClaim)>,
 }
 
 impl Claims {
-    /// Takes a claim in.
+    /// Adds a claim.
     pub fn put(&mut self, segment: Segment, claim: Claim, segments: &Segments) {
         let at = segment as usize;
         if self.newest.len() <= at {
@@ -60,16 +60,17 @@ impl Claims {
     }
 }
 
-/// Which of two claims to a segment id counts: the newer one; of two that are as old the one with the greater profile.
+/// Compares two claims to a segment id. The newer one is greater; of two equally old ones, the one with the greater
+/// profile.
 fn compare(segment: Segment, a: &Claim, b: &Claim, segments: &Segments) -> Ordering {
-    // `profile_traits` has the clocks of traits: that it shows a profile is no news of a merge.
+    // A row of `profile_traits` has the clocks of traits. That it shows a profile is no evidence about a merge.
     let is_weak = |claim: &Claim| claim.is_weak(segment);
     let text = |claim: &Claim| segments.text(claim.canonical);
     is_weak(b).cmp(&is_weak(a)).then_with(|| newer(&a.clock, &b.clock)).then_with(|| text(a).cmp(text(b)))
 }
 
 impl State {
-    /// Follows merges to their end, and decides between rows that say different things.
+    /// Follows chains of merges to their end, and chooses between contradicting rows.
     pub(super) fn resolve(&mut self, mut claims: Claims) -> Result<()> {
         claims.newest.resize(self.segments.len() as usize, None);
         let canonicals = self.follow(&claims.newest)?;
@@ -88,7 +89,7 @@ impl State {
             if known != segment && claim.is_weak(segment) {
                 continue;
             }
-            // A segment id that is a profile of its own is not what its canonical one is.
+            // A claim that a segment id is its own profile must not be followed to the canonical profile of that id.
             let says =
                 if claim.canonical == segment { segment } else { canonicals[claim.canonical as usize] };
             if says != known {
@@ -98,7 +99,7 @@ impl State {
                     format!("part of \"{}\"", self.segment_id(known))
                 };
                 let detail =
-                    format!("\"{}\" is {what} in another row of the state", self.segment_id(segment));
+                    format!("\"{}\" is {what} in another row of the snapshot", self.segment_id(segment));
                 self.conflicts.push(Conflict { row: claim.row, reason: Reason::OlderRow, detail });
             } else if let Some(rows) = &mut self.profiles[segment as usize].rows {
                 self.other_rows.add(rows, claim.row);
@@ -113,7 +114,7 @@ impl State {
         Ok(())
     }
 
-    /// A segment id that is named only where another row says something else is none of the state's.
+    /// Marks the segment ids that count. An id that appears only in rows that lost to another row does not.
     fn choose(&mut self, claims: &[Option<Claim>]) {
         let claimed =
             (0..).zip(claims).filter_map(|(segment, claim)| Some([segment, claim.as_ref()?.canonical]));
@@ -123,7 +124,7 @@ impl State {
         }
     }
 
-    /// A profile whose row has no clocks, or that has no row, is as old as the first thing known of it.
+    /// Dates profiles without clocks by their oldest identifier or trait.
     fn date_profiles(&mut self, none: Age) {
         let mut first: Vec<Option<Age>> = vec![None; self.profiles.len()];
         let identifiers = self.identifiers.iter().map(|i| (i.segment, age(&i.clock)));
@@ -138,7 +139,7 @@ impl State {
         }
     }
 
-    /// What each segment id is in the end.
+    /// Returns the canonical profile of each segment id.
     fn follow(&self, claims: &[Option<Claim>]) -> Result<Vec<Segment>> {
         let next = |at: Segment| claims[at as usize].map_or(at, |claim| claim.canonical);
         let mut canonicals: Vec<Option<Segment>> = vec![None; claims.len()];
@@ -156,8 +157,9 @@ impl State {
                 if path.contains(&to) {
                     path.push(to);
                     let names: Vec<&str> = path.iter().map(|&segment| self.segment_id(segment)).collect();
-                    let message = format!("the state merges in a circle: `{}`", names.join("` -> `"));
-                    return Err(Error::Refused(message).hint("correct the row of one of these segment ids"));
+                    let message =
+                        format!("the merges in the snapshot form a cycle: `{}`", names.join("` -> `"));
+                    return Err(Error::Refused(message).hint("fix the row of one of these segment ids"));
                 }
                 path.push(to);
                 at = to;

@@ -1,5 +1,5 @@
-//! Which of the rows of a current state counts where several say different things: the newest one, whichever segment id of
-//! the profile it names. Of rows that are as old, or have no clocks, the one with the greater value counts.
+//! Chooses between contradicting rows of a snapshot. The newest row wins, whichever of the profile's segment ids it
+//! has. Of rows that are equally old or have no clocks, the one with the greater value wins.
 
 use std::cmp::Ordering;
 
@@ -16,33 +16,33 @@ use crate::{
     view::segments::Segment,
 };
 
-/// What a row says of an identifier.
+/// A row's statement of which profile an identifier belongs to.
 #[derive(Debug, Clone, Copy)]
 pub struct IdentifierClaim {
-    /// The profile it belongs to.
+    /// The profile that it belongs to.
     pub segment: Segment,
-    /// The row's clocks.
+    /// The clocks of the row.
     pub clock: Clock,
     /// The row.
     pub row: RowOf,
-    /// Whether the row takes it out.
+    /// Whether the row removes the identifier.
     pub is_removed: bool,
 }
 
-/// Which of two rows is newer, as in views: by `seq`, then `uuid_ts`. A clock that is missing is older.
+/// Compares the age of two rows as views do: by `seq`, then `uuid_ts`. A missing clock counts as older.
 #[must_use]
 pub fn newer(a: &Clock, b: &Clock) -> Ordering {
     let key = |clock: &Clock| (clock.order(), clock.timestamp(), clock.received_at());
     key(a).cmp(&key(b))
 }
 
-/// When a trait was set: the newest `timestamp` counts, as in views.
+/// Returns the recency of a trait's value. As in views, the newest `timestamp` counts.
 fn recency(clock: &Clock) -> ((Micros, u64, Micros), Option<Micros>) {
     (clock.recency(), clock.received_at())
 }
 
 impl State {
-    /// Decides whose each identifier is. `others` are the rows that came after the first of each.
+    /// Chooses the profile of each identifier. `others` are the rows after the first one of each identifier.
     pub(super) fn choose_identifiers(
         &mut self,
         mut others: Vec<(u32, IdentifierClaim)>,
@@ -78,7 +78,7 @@ impl State {
         let says_so = |claim: &&IdentifierClaim| {
             claim.is_removed == winner.is_removed && (winner.is_removed || claim.segment == winner.segment)
         };
-        // The table that is read first has the identifier's own clocks.
+        // The clocks come from the table that is read first, which has those of the identifier itself.
         let first = |a: &&IdentifierClaim, b: &&IdentifierClaim| {
             a.row.table.cmp(&b.row.table).then_with(|| newer(&b.clock, &a.clock))
         };
@@ -95,7 +95,7 @@ impl State {
             self.other_rows.add(&mut identifier.rows, claim.row);
         }
         let identifier = *identifier;
-        // A row that takes the identifier out says nothing once a newer one maps it again.
+        // A row that removes the identifier is no conflict if a newer row maps it again.
         for claim in claims.iter().filter(|claim| !says_so(claim) && !claim.is_removed) {
             let told = format!(
                 "{} \"{}\"",
@@ -103,16 +103,16 @@ impl State {
                 String::from_utf8_lossy(self.value(&identifier))
             );
             let detail = if winner.is_removed {
-                format!("{told} is removed in another row of the state")
+                format!("{told} is removed in another row of the snapshot")
             } else {
                 let segment_id = self.segment_id(winner.segment);
-                format!("{told} belongs to \"{segment_id}\" in another row of the state")
+                format!("{told} belongs to \"{segment_id}\" in another row of the snapshot")
             };
             self.conflicts.push(Conflict { row: claim.row, reason: Reason::OlderRow, detail });
         }
     }
 
-    /// Decides on the value of each trait of a profile.
+    /// Chooses the value of each trait of a profile.
     pub(super) fn choose_traits(&mut self, canonicals: &[Segment]) {
         for one in &mut self.traits {
             one.segment = canonicals[one.segment as usize];
@@ -132,7 +132,7 @@ impl State {
         }
     }
 
-    /// The place of the trait that counts among those at some places.
+    /// Returns the index of the newest of the traits at these indexes.
     pub(super) fn newest_trait(&self, places: &[usize]) -> usize {
         let compare = |&&a: &&usize, &&b: &&usize| self.compare_traits(&self.traits[a], &self.traits[b]);
         places.iter().max_by(compare).copied().unwrap_or_default()
@@ -145,7 +145,7 @@ impl State {
             .then_with(|| self.json(a).cmp(self.json(b)))
     }
 
-    /// One trait gives way to another one, which has the same value or counts more.
+    /// Merges a trait into the winner if the values are the same; otherwise records a conflict.
     fn yield_to(&mut self, winner: usize, loser: usize) {
         let [kept, gone] = [winner, loser].map(|place| self.traits[place]);
         if !self.is_same_trait(&kept, &gone) {
@@ -168,16 +168,16 @@ impl State {
         self.traits[winner] = kept;
     }
 
-    /// Whether two traits of the state have the same value.
+    /// Returns whether two traits of the snapshot have the same value.
     pub(super) fn is_same_trait(&self, a: &TraitValue, b: &TraitValue) -> bool {
         let is_text = a.typing == Typing::Text || b.typing == Typing::Text;
         is_same(self.json(a), self.json(b), if is_text { Typing::Text } else { Typing::Json })
     }
 
-    /// The conflicts of a trait of the state whose value is not the one that counts.
+    /// Returns the conflicts for a trait whose value lost against the winner's.
     pub(super) fn older_rows(&self, winner: &TraitValue, loser: &TraitValue) -> Vec<Conflict> {
         let detail = format!(
-            "trait `{}` of \"{}\" is {} in another row of the state",
+            "trait `{}` of \"{}\" is {} in another row of the snapshot",
             String::from_utf8_lossy(self.trait_names.path(winner.name)),
             self.segment_id(winner.segment),
             String::from_utf8_lossy(self.json(winner)),
@@ -192,7 +192,7 @@ impl State {
     }
 }
 
-/// The places of those that have a key in common with others, in groups, in order.
+/// Returns the indexes of items that share their key with others, in groups, in order.
 pub(super) fn rivals<K: std::hash::Hash + Eq>(keys: impl Iterator<Item = (K, PathId)>) -> Vec<Vec<usize>> {
     let mut first: Map<(K, PathId), usize> = Map::default();
     let mut pairs = Vec::new();
@@ -209,7 +209,7 @@ pub(super) fn rivals<K: std::hash::Hash + Eq>(keys: impl Iterator<Item = (K, Pat
     pairs.chunk_by(|a, b| a.0 == b.0).map(group).collect()
 }
 
-/// A value as text: a string as it is, everything else as JSON.
+/// Returns a JSON value as text: a string without quotes and escapes, anything else as JSON.
 fn text_of(json: &[u8]) -> std::borrow::Cow<'_, [u8]> {
     match json {
         [b'"', text @ .., b'"'] if text.contains(&b'\\') => unescape(text),

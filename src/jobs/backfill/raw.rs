@@ -1,8 +1,8 @@
-//! `backfill raw`: the raw tables of an export become a space, their history as it is.
+//! `backfill raw`: makes a space from exported raw tables, with their history.
 //!
-//! Rows are copied, spelled as ours are. What the resolver begins with is a replay of them where a replay says what the views
-//! of the export show, as for tables of ours; else it is what these views show (`space/adopted.rs`), and the manifest says so,
-//! so that every later replay does the same.
+//! Rows are copied in the notation of this program. If a replay of them gives what the views of the export show, as for
+//! tables that this program wrote, the resolver starts from the replay. Otherwise it starts from these views
+//! (`space/adopted.rs`), and the manifest records that, so that every later replay does the same.
 
 use std::{collections::BTreeMap, path::PathBuf, time::Instant};
 
@@ -41,24 +41,24 @@ use crate::{
     },
 };
 
-/// Which raw tables to adopt, and where to.
+/// Options of [`raw`]: which raw tables to adopt, and where to.
 #[derive(Debug, Clone)]
 pub struct RawOptions {
     /// The folder of the raw tables.
     pub raw: PathBuf,
-    /// The space; made where it is missing, and without a run yet.
+    /// The space; created if missing. It must not have a run yet.
     pub space: PathBuf,
     /// How the space stores its tables; overrides its config.
     pub compress: Option<Compression>,
-    /// A table that is missing is an error, and nothing is committed.
+    /// Whether a missing table is an error, so that nothing is committed.
     pub strict: bool,
-    /// Do everything but the commit.
+    /// Whether to do everything except the commit.
     pub dry_run: bool,
-    /// Wait so many seconds for another run to end.
+    /// How many seconds to wait for another run to end.
     pub wait: u64,
 }
 
-/// Adopts raw tables. Nothing is committed unless all went well. Runs on the present rayon pool.
+/// Adopts raw tables. Commits nothing if anything fails. Runs on the current rayon pool.
 pub fn raw(options: &RawOptions, files: &Files, progress: &dyn Progress) -> Result<RawSummary> {
     let started = Instant::now();
     let meter = Meter::new(progress);
@@ -93,10 +93,10 @@ pub fn raw(options: &RawOptions, files: &Files, progress: &dyn Progress) -> Resu
         return Ok(summary);
     }
     if !space.manifest.runs.is_empty() {
-        return Err(Error::file(&options.space, "has tables already, to which another history cannot be added")
+        return Err(Error::file(&options.space, "has tables already, and a second history cannot be added")
             .hint("give a new folder with `--space DIR`, or adopt the views of the export with `profiles-sync backfill profiles`"));
     }
-    // What the views of the export cannot be made of is found here, in the user's own files.
+    // Rows that no view can be built from are found here, so that the error refers to the user's own files.
     let sources = Sources::open(&export.raw, &View::ALL, |part| Source::open(part, files))?;
     Folds::read(sources, None, &meter)?;
     progress.start("adopting", Some(inputs.iter().map(|input| input.bytes).sum()));
@@ -128,12 +128,12 @@ pub fn raw(options: &RawOptions, files: &Files, progress: &dyn Progress) -> Resu
     Ok(summary)
 }
 
-/// Bytes that are copied at a time.
+/// Bytes copied at a time.
 const CHUNK: u64 = 16 << 20;
 /// Bytes that one thread rewrites at a time.
 const PIECE: usize = 1 << 18;
 
-/// Copies the rows of a file; says which `uuid_ts` or `received_at` is the newest.
+/// Copies the rows of a file and returns their newest `uuid_ts` or `received_at`.
 fn copy(
     source: &Source,
     space: &mut Space,
@@ -182,7 +182,7 @@ fn copy(
     Ok(newest)
 }
 
-/// Cuts whole lines into pieces.
+/// Splits text into ranges of whole lines.
 fn pieces(text: &[u8]) -> Vec<std::ops::Range<usize>> {
     let mut pieces = Vec::new();
     let mut start = 0;
@@ -231,7 +231,7 @@ fn rewrite(
     Ok(out)
 }
 
-/// What the resolver begins with. Fills the run in.
+/// Returns the state that the resolver starts from, and records in `run` how it was made.
 fn carry_on(
     space: &mut Space,
     run: &mut Run,
@@ -243,7 +243,7 @@ fn carry_on(
     }
     let added = space.bytes_added();
     let mut manifest = Manifest { tables: space.went_out(), ..Manifest::of(space.manifest.compress) };
-    // The space has no rows yet but those that wait for the commit.
+    // The only rows of the space are those that are staged for the commit.
     let folder = staged_folder(space.folder());
     manifest.runs.push(run.clone());
     let types = Types::default();
@@ -265,17 +265,17 @@ fn carry_on(
     }
     run.adopted = as_views.graph.n_profiles() as u64;
     manifest.runs = vec![run.clone()];
-    // Once more, for the messages.
+    // Replays once more, to read the messages too.
     let replayed = replay(&folder, &manifest, &types, files, progress)?;
     Ok((replayed, types))
 }
 
-/// Whether two states show the same views.
+/// Returns whether two states have the same views.
 fn same(a: &Replayed, b: &Replayed) -> bool {
     profiles(a) == profiles(b) && identifiers(&a.graph) == identifiers(&b.graph)
 }
 
-/// What each segment id is, and its traits: by column the value and when it was set.
+/// The canonical segment id and the traits of each segment id. A trait has its value and its `timestamp`, by column.
 type Shown<'a> = BTreeMap<&'a str, (&'a str, BTreeMap<&'a [u8], (&'a [u8], Millis)>)>;
 
 fn profiles(state: &Replayed) -> Shown<'_> {

@@ -1,5 +1,5 @@
-//! Rows of somebody else's raw tables as ours are spelled: column names in lower case, compact, numbers in clocks as text.
-//! What they say stays the same, and a row of ours stays byte for byte.
+//! Converts raw rows of other programs to the notation of this one: column names in lower case, compact JSON, numbers
+//! in clocks as text. Values stay the same, and a row that this program wrote stays the same byte for byte.
 
 use std::borrow::Cow;
 
@@ -14,21 +14,21 @@ use crate::{
     time::timestamp::{Micros, push_micros, push_millis},
 };
 
-/// Rewrites rows. One for each thread.
+/// Rewrites rows. Each thread has its own.
 #[derive(Debug)]
 pub struct Rewriter {
     tape: Tape,
     reader: RowReader<2>,
-    /// Whether rows are told apart by their `id`, so that one that only has an `event_id` gets it.
+    /// Whether rows are identified by `id`. A row that only has an `event_id` then gets it as its `id`.
     of_events: bool,
 }
 
-/// Columns that hold times. The first three are those of all tables, the others those of event tables; in a row of traits
+/// Columns that hold times. The first three exist in all tables, the others only in event tables; in a row of traits
 /// they may be traits.
 const TIMES: [&[u8]; 5] = [b"timestamp", b"received_at", b"uuid_ts", b"sent_at", b"original_timestamp"];
 
 impl Rewriter {
-    /// A rewriter of event rows, or of others.
+    /// Returns a rewriter for event rows or for other rows.
     #[must_use]
     pub fn new(of_events: bool) -> Self {
         let columns = ["id", "event_id"];
@@ -36,7 +36,7 @@ impl Rewriter {
         Self { tape: Tape::default(), reader, of_events }
     }
 
-    /// Appends a row, and says what its clocks are.
+    /// Appends a rewritten row and returns its clocks.
     pub fn push(&mut self, out: &mut Vec<u8>, line: &[u8]) -> Result<Clock, Problem> {
         let row = self.reader.read(line, false)?;
         let clock = row.clock;
@@ -68,7 +68,7 @@ impl Rewriter {
     }
 }
 
-/// Of a name that comes again in another case the last value counts.
+/// Keeps the last value of each name. Names that differ only in case have become equal.
 fn drop_repeated(columns: &mut Vec<(Vec<u8>, u32)>) {
     let is_last = |at: usize| !columns[at + 1..].iter().any(|later| later.0 == columns[at].0);
     let last: Vec<bool> = (0..columns.len()).map(is_last).collect();

@@ -1,14 +1,14 @@
-//! Adopted profiles are older than live ones, also where they come later: their numbers are put before those of the others.
+//! Adopted profiles count as older than live ones, even if they were adopted later, so their numbers come first.
 //!
-//! A replay does the same, by creating adopted profiles first.
+//! A replay gives the same order, because it creates adopted profiles first.
 
 use crate::{
     identity::graph::{Graph, MappedIdentifier, NO_CLOCK, ProfileId},
     time::timestamp::Micros,
 };
 
-/// The same graph with other numbers: of the profiles from `first_new` on, which were adopted just now, each stands before
-/// those from `first_live` on, which are not adopted.
+/// Returns the same graph with other profile numbers. The profiles from `first_new` on were just adopted and come
+/// before those from `first_live` on, which are live.
 #[must_use]
 pub fn adopted_first(graph: &Graph, first_live: usize, first_new: usize) -> Graph {
     let n_profiles = graph.n_profiles();
@@ -25,7 +25,7 @@ pub fn adopted_first(graph: &Graph, first_live: usize, first_new: usize) -> Grap
     for old in order {
         let state = &states[old];
         let (profile, canonical) = (numbers[old], numbers[state.canonical as usize]);
-        // What merged away has nothing of its own any more.
+        // A merged profile has no data of its own.
         if profile == canonical {
             reordered.saw_seq(profile, state.last_seq);
             reordered.set_traits(profile, state.traits.clone());

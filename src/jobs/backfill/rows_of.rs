@@ -1,32 +1,33 @@
-//! The rows of a state that say the same thing. Both tables of a pair do, and where it is set aside all of them are.
+//! The rows of a snapshot that state the same fact. Both tables of a pair do, and a conflict is recorded for each such
+//! row.
 
 use std::iter::successors;
 
 use super::conflicts::RowOf;
 
-/// The rows that say one thing: the first one, and a way to the others.
+/// The rows that state one fact: the first one, and a link to the others.
 #[derive(Debug, Clone, Copy)]
 pub struct RowsOf {
     first: RowOf,
-    /// A number in [`OtherRows`].
+    /// An index in [`OtherRows`].
     other: Option<u32>,
 }
 
-/// The rows that say what another one has said before.
+/// Further rows that state a known fact, as linked lists.
 #[derive(Debug, Default)]
 pub struct OtherRows {
-    /// Each with the one before it that says the same.
+    /// Each row, with the index of the previous one of the same fact.
     rows: Vec<(RowOf, Option<u32>)>,
 }
 
 impl RowsOf {
-    /// A row that says something new.
+    /// Starts a list with a row that states a new fact.
     #[must_use]
     pub fn new(first: RowOf) -> Self {
         Self { first, other: None }
     }
 
-    /// Returns the first one.
+    /// Returns the first row.
     #[must_use]
     pub fn first(self) -> RowOf {
         self.first
@@ -34,7 +35,7 @@ impl RowsOf {
 }
 
 impl OtherRows {
-    /// One more row that says a thing.
+    /// Adds a row to a list.
     pub fn add(&mut self, to: &mut RowsOf, row: RowOf) {
         let number = u32::try_from(self.rows.len()).expect("fewer than 2^32 rows");
         self.rows.push((row, to.other.replace(number)));
@@ -47,7 +48,7 @@ impl OtherRows {
         }
     }
 
-    /// All rows that say a thing, in no order.
+    /// Returns all rows of a list, in no particular order.
     pub fn all(&self, rows: RowsOf) -> impl Iterator<Item = RowOf> {
         let other = |number: Option<u32>| number.map(|number| self.rows[number as usize]);
         let others = successors(other(rows.other), move |(_, before)| other(*before));

@@ -1,10 +1,11 @@
-//! A current state: what views of ours, or of a warehouse, say of profiles, identifiers and traits; read as far as it is
-//! there, and put together.
+//! A snapshot of current profiles: the identifiers, traits and merges in the views of a space, or in a warehouse's
+//! export of such tables. Tables may be missing; the others are combined.
 //!
-//! Two tables tell the same, each with something the other lacks: `profile_merges` and `id_graph` which segment id is part of
-//! which profile, `user_identifiers` and `external_id_mapping` which profile an identifier belongs to, `user_traits` and
-//! `profile_traits` what its traits are. The first of each has more clocks; the second fills in. Where two rows say different
-//! things the newer one counts (`newest.rs`), and the older one is set aside.
+//! Each fact is in two tables, and each of the two has something that the other lacks. `profile_merges` and `id_graph`
+//! map segment ids to profiles, `user_identifiers` and `external_id_mapping` map identifiers to profiles, and
+//! `user_traits` and `profile_traits` hold traits. The first table of each pair has more clocks; the second fills the
+//! gaps. If two rows contradict each other, the newer one counts (`newest.rs`), and the older one is recorded as a
+//! conflict.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -41,7 +42,7 @@ use crate::{
     view::segments::{Segment, Segments},
 };
 
-/// The tables of a state, in the order in which they are read.
+/// The tables of a snapshot, in the order in which they are read.
 pub const TABLES: [&str; 6] = [
     "profile_merges",
     "id_graph",
@@ -51,99 +52,99 @@ pub const TABLES: [&str; 6] = [
     "profile_traits",
 ];
 
-/// When something came to be, as far as a state tells: `uuid_ts`, `seq`, `timestamp`, `received_at`. What is missing is older
-/// than what is there.
+/// The age of a fact, from the clocks in the snapshot: `uuid_ts`, `seq`, `timestamp`, `received_at`. A missing clock
+/// counts as older than a present one.
 pub type Age = (Option<Micros>, u64, Option<Micros>, Option<Micros>);
 
-/// The age that some clocks give.
+/// Returns the age that clocks give.
 #[must_use]
 pub fn age(clock: &Clock) -> Age {
     (clock.uuid_ts(), clock.seq(), clock.timestamp(), clock.received_at())
 }
 
-/// A segment id of the state.
+/// A segment id of the snapshot.
 #[derive(Debug, Clone, Copy)]
 pub struct Profile {
-    /// The profile that it is part of; itself where it is one.
+    /// The profile that it belongs to; itself if it is not merged.
     pub canonical: Segment,
-    /// Of the row that says so, or of the first that knows it.
+    /// The age of the row that states this, or of the first row that refers to the segment id.
     pub age: Age,
-    /// When the event arrived that made it so.
+    /// When the event that caused this was received.
     pub received_at: Option<Micros>,
-    /// The rows that say so; none for a segment id that only other tables know.
+    /// The rows that state this; `None` for a segment id that only other tables have.
     pub rows: Option<RowsOf>,
-    /// Whether it is named by a row that was not set aside.
+    /// Whether a row that was not recorded as a conflict refers to it.
     pub counts: bool,
 }
 
-/// An identifier of the state.
+/// An identifier of the snapshot.
 #[derive(Debug, Clone, Copy)]
 pub struct Identifier {
-    /// Stands for type and value.
+    /// The key of its type and value.
     pub key: u128,
-    /// The profile it belongs to.
+    /// The profile that it belongs to.
     pub segment: Segment,
-    /// Its type, a number of [`State::type_names`].
+    /// Its type, an index in [`State::type_names`].
     pub kind: u32,
-    /// Its first row's clocks.
+    /// The clocks of its first row.
     pub clock: Clock,
-    /// Its rows.
+    /// The rows that state it.
     pub rows: RowsOf,
-    /// Whether its newest row takes it out; none of these is left once a state is read.
+    /// Whether its newest row removes it. No such identifier is left after a snapshot has been read.
     pub(super) is_removed: bool,
     pub(super) value: Text,
 }
 
-/// A trait of the state.
+/// A trait of the snapshot.
 #[derive(Debug, Clone, Copy)]
 pub struct TraitValue {
     /// The profile that has it.
     pub segment: Segment,
     /// Its name.
     pub name: PathId,
-    /// Of the row that set it, where `user_traits` tells.
+    /// The clocks of the row that set it, if `user_traits` has it.
     pub clock: Clock,
-    /// Of the newest row that has this value.
+    /// The clocks of the newest row with this value.
     pub(super) newest: Clock,
-    /// Its rows.
+    /// The rows that state it.
     pub rows: RowsOf,
-    /// As JSON; `user_traits` alone knows it as text.
+    /// The value as JSON. If only `user_traits` has it, it is a string.
     pub(super) json: Text,
-    /// Whether values have types: whether `profile_traits` tells it.
+    /// Whether the type of the value is known, which only `profile_traits` has.
     pub(super) typing: Typing,
 }
 
-/// A range of the state's texts.
+/// A range of the snapshot's texts.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Text {
     start: usize,
     length: u32,
 }
 
-/// Everything that the tables say.
+/// All facts in the tables of a snapshot.
 #[derive(Debug, Default)]
 pub struct State {
     /// All segment ids.
     pub segments: Segments,
-    /// What each is.
+    /// The profile of each segment id.
     pub profiles: Vec<Profile>,
-    /// Each identifier once.
+    /// The identifiers, without duplicates.
     pub identifiers: Vec<Identifier>,
-    /// The types of identifiers.
+    /// The identifier types.
     pub type_names: Vec<String>,
-    /// Each trait of a profile once.
+    /// The traits, without duplicates.
     pub traits: Vec<TraitValue>,
     /// The names of traits.
     pub trait_names: TraitNames,
-    /// Rows that say the same as others.
+    /// Rows that repeat a fact.
     pub other_rows: OtherRows,
-    /// Rows that disagree with others of the state.
+    /// Rows that contradict other rows of the snapshot.
     pub conflicts: Vec<Conflict>,
-    /// The newest `uuid_ts` or `received_at` in it; where it has none of these, the newest `timestamp`.
+    /// The newest `uuid_ts` or `received_at`; if there are none, the newest `timestamp`.
     pub newest: Option<Micros>,
     /// The tables that were read, with their digests.
     pub used: Vec<RunInput>,
-    /// What is lost for want of a table.
+    /// What is lost with each missing table, by its name.
     pub missing: BTreeMap<String, String>,
     /// All files of all tables.
     pub sources: Vec<Source>,
@@ -151,7 +152,7 @@ pub struct State {
     by_key: Map<u128, u32>,
     by_trait: Map<(Segment, PathId), u32>,
     newest_timestamp: Option<Micros>,
-    /// Whether the tables are those of a space of this program, in which every column of `profile_traits` is a trait.
+    /// Whether this program wrote the tables. Then every column of `profile_traits` is a trait.
     is_ours: bool,
 }
 
@@ -171,16 +172,16 @@ impl State {
         }
         let there = |name: &str| tables.iter().any(|table| table.name == name);
         if !there("user_identifiers") && !there("external_id_mapping") {
-            let error = "there is neither `user_identifiers` nor `external_id_mapping`, \
-                without which no event would find an adopted profile";
+            let error = "neither `user_identifiers` nor `external_id_mapping` is there, \
+                and without them no event would find an adopted profile";
             return Err(Error::file(folder, error)
-                .hint("give a folder with the tables of a current state: `TABLE.ndjson`, `.json` or `.jsonl`, also with `.gz` or `.zst`"));
+                .hint("give a folder with the tables of a snapshot: `TABLE.ndjson`, `.json` or `.jsonl`, also with `.gz` or `.zst`"));
         }
         for name in TABLES.into_iter().filter(|name| !there(name)) {
             state.missing.insert(name.to_owned(), cost_of(name, &there).to_owned());
         }
         let n_bytes: u64 = state.sources.iter().map(Source::length).sum();
-        meter.start("reading the state", Some(2 * n_bytes));
+        meter.start("reading the snapshot", Some(2 * n_bytes));
         let mut claims = Claims::default();
         for (place, range) in (0_u8..).zip(ranges) {
             let Some(range) = range else { continue };
@@ -253,7 +254,8 @@ impl State {
         self.set_unusable_aside(met, range, row_of)
     }
 
-    /// One bad row stops nothing; a table of nothing else is not the table that its name says.
+    /// Records unusable rows as conflicts. One bad row is no error, but a table of nothing else is probably not the
+    /// table that its name says.
     fn set_unusable_aside(
         &mut self,
         met: Met,
@@ -338,7 +340,7 @@ impl State {
         let segment = self.segments.intern(segment);
         self.saw(&row.clock);
         if let Some(survivor) = block.text(row, 1).filter(|survivor| !survivor.is_empty()) {
-            // Where a merged profile keeps its traits, as in some warehouses, they are old: the survivor has them.
+            // Some warehouses keep the traits of a merged profile. They are outdated, because the survivor has them.
             let canonical = self.segments.intern(survivor);
             claims.put(segment, Claim { canonical, clock: row.clock, row: row_of }, &self.segments);
             return;
@@ -347,7 +349,7 @@ impl State {
         for one in &block.traits[row.traits.0 as usize..row.traits.1 as usize] {
             let (name, json) = block.trait_of(one);
             let name = snake_case(name);
-            // A trait of such a name is known from `user_traits`.
+            // Such a column is a trait only if `user_traits` lists it.
             let is_known = |name| self.by_trait.contains_key(&(segment, name));
             if one.is_bookkeeping && !self.is_ours && !self.trait_names.find(&name).is_some_and(is_known) {
                 continue;
@@ -390,31 +392,31 @@ impl State {
                 one.json = self.keep(json);
             }
         } else if one.typing == Typing::Text {
-            // `profile_traits` knows whether a value is text, `user_traits` when it was set.
+            // `profile_traits` has the type of the value, `user_traits` the time at which it was set.
             (one.json, one.typing) = (self.keep(json), typing);
         }
         self.traits[known as usize] = one;
     }
 
-    /// The value of an identifier.
+    /// Returns the value of an identifier.
     #[must_use]
     pub fn value(&self, identifier: &Identifier) -> &[u8] {
         self.text(identifier.value)
     }
 
-    /// The value of a trait as JSON.
+    /// Returns the value of a trait as JSON.
     #[must_use]
     pub fn json(&self, one: &TraitValue) -> &[u8] {
         self.text(one.json)
     }
 
-    /// Whether a value of JSON says what a trait says.
+    /// Returns whether a JSON value equals that of a trait.
     #[must_use]
     pub fn says(&self, one: &TraitValue, json: &[u8]) -> bool {
         is_same(self.json(one), json, one.typing)
     }
 
-    /// A segment id's text.
+    /// Returns the text of a segment id.
     #[must_use]
     pub fn segment_id(&self, segment: Segment) -> &str {
         std::str::from_utf8(self.segments.text(segment)).unwrap_or_default()
@@ -436,7 +438,7 @@ impl State {
     }
 }
 
-/// The rows of a table, as far as it was read.
+/// The usable and unusable rows of a table so far.
 #[derive(Default)]
 struct Met {
     n_usable: usize,
@@ -450,7 +452,7 @@ impl Met {
     }
 }
 
-/// Whether two JSON values are the same.
+/// Returns whether two JSON values are equal.
 pub(super) fn is_same(one: &[u8], other: &[u8], typing: Typing) -> bool {
     let mut tapes = [Tape::default(), Tape::default()];
     let are_json = tapes.iter_mut().zip([one, other]).all(|(tape, text)| tape.read(text).is_ok());
@@ -458,22 +460,22 @@ pub(super) fn is_same(one: &[u8], other: &[u8], typing: Typing) -> bool {
     one == other || are_json && same(doc(0, one), 0, doc(1, other), 0, typing)
 }
 
-/// What is lost without a table.
+/// Returns what is lost without a table.
 fn cost_of(table: &str, there: &impl Fn(&str) -> bool) -> &'static str {
     match table {
         "profile_merges" if there("id_graph") => "profiles and merges have no `received_at`",
-        "id_graph" if there("profile_merges") => "nothing: `profile_merges` tells the same",
+        "id_graph" if there("profile_merges") => "nothing: `profile_merges` has the same facts",
         "profile_merges" | "id_graph" if there("profile_traits") => {
-            "profiles and merges are as `profile_traits` tells, without `received_at`"
+            "profiles and merges come from `profile_traits`, without `received_at`"
         }
         "profile_merges" | "id_graph" => "segment ids that were merged away are not known",
         "user_identifiers" => "identifiers have no `received_at`",
-        "external_id_mapping" => "nothing: `user_identifiers` tells the same",
+        "external_id_mapping" => "nothing: `user_identifiers` has the same facts",
         "user_traits" if there("profile_traits") => {
-            "traits have no `received_at`, and where adopted profiles merge it is not known whose value is newer"
+            "traits have no `received_at`, and if adopted profiles merge, it is unknown whose value is newer"
         }
         "user_traits" => "there are no traits",
-        _ if there("user_traits") => "numbers, booleans and lists in traits come back as text",
+        _ if there("user_traits") => "numbers, booleans and lists in traits become text",
         _ => "there are no traits",
     }
 }

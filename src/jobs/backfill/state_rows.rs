@@ -1,4 +1,4 @@
-//! The tables of a current state, parsed: of each row its clocks, its place and the texts that matter, on all cores.
+//! Parses the tables of a snapshot on all cores: of each row its clocks, its position and the columns that are needed.
 
 use super::conflicts::Reason;
 use crate::{
@@ -16,25 +16,25 @@ use crate::{
     view::snapshot::{Snapshot, SnapshotReader},
 };
 
-/// What a column is to be.
+/// What a column must hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
-    /// A text that is no empty one.
+    /// A non-empty text.
     Name,
-    /// The name of a trait.
+    /// The name of a trait, with a letter or digit.
     Key,
-    /// A text; the row says nothing without it.
+    /// A text, without which the row cannot be used.
     Text,
-    /// Anything, or nothing.
+    /// Any value, or none.
     Any,
 }
 
-/// Rows of some lines of a table.
+/// Parsed rows of a block of lines.
 #[derive(Debug, Default)]
 pub struct StateRows<const N: usize> {
     /// The rows.
     pub rows: Vec<StateRow<N>>,
-    /// The traits of all rows, where they were asked for.
+    /// The traits of all rows, if requested.
     pub traits: Vec<StateTrait>,
     /// Rows that lack a part of their key.
     pub unusable: Vec<Unusable>,
@@ -44,22 +44,22 @@ pub struct StateRows<const N: usize> {
 /// A row that lacks a part of its key.
 #[derive(Debug)]
 pub struct Unusable {
-    /// Where it is.
+    /// The position of the row.
     pub place: Place,
     /// Why it cannot be used.
     pub reason: Reason,
-    /// The same, for a person.
+    /// The reason as text for people.
     pub detail: String,
-    /// What to do where the whole table is like that.
+    /// What to do if all rows of the table are like this.
     pub hint: &'static str,
 }
 
-/// A row of a table of a current state.
+/// A row of a snapshot's table.
 #[derive(Debug, Clone, Copy)]
 pub struct StateRow<const N: usize> {
     /// Its clocks.
     pub clock: Clock,
-    /// Where it is.
+    /// Its position.
     pub place: Place,
     columns: [Option<Text>; N],
     /// Its traits, as a range of [`StateRows::traits`].
@@ -71,7 +71,7 @@ pub struct StateRow<const N: usize> {
 pub struct StateTrait {
     name: Text,
     json: Text,
-    /// Whether its column is called as those that SQL models and loaders keep books with.
+    /// Whether SQL models and loaders use this column name for bookkeeping.
     pub is_bookkeeping: bool,
 }
 
@@ -82,13 +82,13 @@ struct Text {
 }
 
 impl<const N: usize> StateRows<N> {
-    /// The text of a column, decoded; `None` for null.
+    /// Returns the decoded text of a column; `None` for null.
     #[must_use]
     pub fn text(&self, row: &StateRow<N>, column: usize) -> Option<&[u8]> {
         row.columns[column].map(|text| self.of(text))
     }
 
-    /// The name and the JSON of a trait.
+    /// Returns the name and the JSON of a trait.
     #[must_use]
     pub fn trait_of(&self, one: &StateTrait) -> (&[u8], &[u8]) {
         (self.of(one.name), self.of(one.json))
@@ -98,7 +98,7 @@ impl<const N: usize> StateRows<N> {
         &self.texts[text.start as usize..text.end as usize]
     }
 
-    /// Keeps the columns of a row; an error where it lacks a part of its key.
+    /// Stores the columns of a row. Fails if it lacks a part of its key.
     fn push_columns(
         &mut self,
         row: &Row<'_, N>,

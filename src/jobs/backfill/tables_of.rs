@@ -1,4 +1,5 @@
-//! The tables of an export that are adopted: the three raw profile tables, and event tables as far as they can be told.
+//! The tables of an export that are adopted: the three raw profile tables, and tables that are recognized as event
+//! tables.
 
 use std::{borrow::Cow, collections::BTreeMap, path::Path};
 
@@ -22,21 +23,21 @@ use crate::{
     view::RAW_TABLES,
 };
 
-/// What is in a folder.
+/// The tables in a folder.
 #[derive(Debug, Default)]
 pub struct Export {
     /// The tables to adopt, by name.
     pub tables: Vec<(String, Vec<Part>)>,
-    /// The raw profile tables among them; those that are missing stand here without a file.
+    /// The raw profile tables among them; a missing one is listed without files.
     pub raw: Vec<RawTable>,
-    /// What is lost for want of a table.
+    /// What is lost with each missing table, by its name.
     pub missing: BTreeMap<String, String>,
     /// Tables that are not adopted.
     pub passed_over: Vec<String>,
 }
 
 impl Export {
-    /// Looks through a folder. Of a space of ours as much as is committed.
+    /// Lists the tables in a folder. In a space, only committed rows count.
     pub fn find(folder: &Path, files: &Files) -> Result<Self> {
         let mut export = Self::default();
         let manifest = Manifest::read(folder, files)?;
@@ -58,7 +59,7 @@ impl Export {
         }
         if export.missing.contains_key(external_id_mapping_updates::TABLE) {
             let error =
-                "there is no `external_id_mapping_updates`, without which no event would find a profile";
+                "`external_id_mapping_updates` is missing, and without it no event would find a profile";
             return Err(Error::file(folder, error).hint(
                 "a raw table is `TABLE.ndjson`, `.json` or `.jsonl`, also with `.gz` or `.zst`, or a folder `TABLE`",
             ));
@@ -66,7 +67,7 @@ impl Export {
         let names = if let Some(manifest) = &manifest {
             manifest.tables.keys().cloned().collect()
         } else {
-            // A table of a call that is there in a form that is not read is found to be so.
+            // This fails if the table of a call is there only in a form that cannot be read.
             for call in Call::ALL {
                 found(call.table())?;
             }
@@ -85,7 +86,8 @@ impl Export {
     }
 }
 
-/// Whether a table is one of events: those of a call by their name, a track event's own by its column `event`.
+/// Returns whether a table holds events. The table of a call is known by its name, that of a track event by its column
+/// `event`.
 fn is_of_events(name: &str, parts: &[Part], files: &Files) -> Result<bool> {
     if Call::ALL.into_iter().any(|call| call.table() == name) {
         return Ok(true);
@@ -107,19 +109,19 @@ fn is_of_events(name: &str, parts: &[Part], files: &Files) -> Result<bool> {
     Ok(false)
 }
 
-/// So many bytes of a table are read to see what it is.
+/// At most this many bytes of a table are read to recognize it.
 const HEAD: u64 = 1 << 20;
 
 fn cost_of(table: &str) -> &'static str {
     match table {
-        id_graph_updates::TABLE => "segment ids that were merged are profiles of their own",
+        id_graph_updates::TABLE => "merged segment ids are separate profiles",
         profile_traits_updates::TABLE => "there are no traits",
         _ => "no event would find a profile",
     }
 }
 
-/// Takes a file into a digest; says how many bytes it has. A table that was adopted before is known by its digest, so the
-/// hash is one whose collisions nobody can make.
+/// Adds a file to a digest and returns its length in bytes. An adopted table is recognized by its digest, so the hash
+/// must resist deliberate collisions.
 pub fn take_in(digest: &mut blake3::Hasher, source: &Source, meter: &Meter<'_>) -> Result<u64> {
     let mut offset = 0;
     while offset < source.length() {
@@ -132,7 +134,7 @@ pub fn take_in(digest: &mut blake3::Hasher, source: &Source, meter: &Meter<'_>) 
     Ok(offset)
 }
 
-/// A table as it is listed among the inputs of a run.
+/// Returns the entry of a table in the inputs of a run.
 #[must_use]
 pub fn input(table: &str, digest: &blake3::Hasher, bytes: u64) -> RunInput {
     let digest = digest.finalize().to_hex().to_string();

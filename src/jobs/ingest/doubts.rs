@@ -1,4 +1,4 @@
-//! What in a config is allowed but looks like a slip: told when the config is new, so that it is seen once and does not nag.
+//! Config lints: settings that are valid but look like a mistake. They are reported once, when the config has changed.
 
 use crate::{
     catalog,
@@ -14,13 +14,13 @@ use crate::{
     view::RAW_TABLES,
 };
 
-/// A sentence for each doubt.
+/// Returns a sentence for each lint.
 #[must_use]
 pub(crate) fn doubts(rules: &Rules) -> Vec<String> {
     let mut doubts = Vec::new();
     for name in rules.types.keys().filter(|name| !KNOWN_TYPES.contains(&name.as_str())) {
         if let Some(near) = nearest(name, KNOWN_TYPES.into_iter()) {
-            doubts.push(format!("`[identity.types.{name}]` is a type of your own: did you mean `{near}`?"));
+            doubts.push(format!("`[identity.types.{name}]` is a custom type: did you mean `{near}`?"));
         }
     }
     let known = |name: &str| KNOWN_TYPES.contains(&name) || rules.types.contains_key(name);
@@ -28,7 +28,7 @@ pub(crate) fn doubts(rules: &Rules) -> Vec<String> {
         let all = KNOWN_TYPES.into_iter().chain(rules.types.keys().map(String::as_str));
         let near = nearest(name, all).map(|near| format!(": did you mean `{near}`?")).unwrap_or_default();
         doubts.push(format!(
-            "`identity.order` ranks `{name}`, a type that comes by `context.externalIds` only{near}"
+            "`identity.order` ranks `{name}`, a type that only occurs in `context.externalIds`{near}"
         ));
     }
     for selection in [&rules.tables, &rules.columns] {
@@ -44,27 +44,27 @@ pub(crate) fn doubts(rules: &Rules) -> Vec<String> {
         if named != table.as_bytes() && !table.starts_with('_') {
             let named = String::from_utf8_lossy(&named);
             doubts.push(if named.is_empty() {
-                format!("`[sync]` names the table `{table}`, but a table's name has letters or digits")
+                format!("`[sync]` lists the table `{table}`, but the name of a table has letters or digits")
             } else {
-                format!("`[sync]` names the table `{table}`, and none is called so: did you mean `{named}`?")
+                format!("`[sync]` lists the table `{table}`, which cannot exist: did you mean `{named}`?")
             });
             continue;
         }
         doubts.extend(near_table(table).map(|near| {
-            format!("`[sync]` names the event table `{table}`: did you mean `{near}`, which is another one?")
+            format!("`[sync]` lists the event table `{table}`: did you mean the built-in table `{near}`?")
         }));
     }
     for table in literals(exclude.as_ref()).filter(|table| RAW_TABLES.contains(table)) {
-        doubts.push(format!("`[sync]` excludes `{table}`, which is written all the same: it is the truth"));
+        doubts.push(format!("`[sync]` excludes `{table}`, but raw tables are always written"));
     }
     let Selection { include, exclude } = &rules.columns;
     for column in literals(include.as_ref()).chain(literals(exclude.as_ref())) {
         match column.split_once('.') {
             None => doubts.push(format!(
-                "`{column}` in `[sync]` matches nothing, for columns are TABLE.COLUMN: did you mean `*.{column}`?"
+                "`{column}` in `[sync]` matches nothing, because columns are TABLE.COLUMN: did you mean `*.{column}`?"
             )),
             Some((table, name)) => doubts.extend(near_table(table).map(|near| {
-                format!("`[sync]` names the column `{column}`: did you mean `{near}.{name}`, which is another one?")
+                format!("`[sync]` lists the column `{column}`: did you mean `{near}.{name}`?")
             })),
         }
     }
@@ -76,21 +76,21 @@ pub(crate) fn doubts(rules: &Rules) -> Vec<String> {
         .collect();
     if !no_ids.is_empty() {
         doubts.push(format!(
-            "`[sync]` leaves `id` and `event_id` out of {}, so that nobody can tell the rows apart: columns are TABLE.COLUMN, and `*.id` is one of all tables",
+            "`[sync]` excludes `id` and `event_id` of {}, so their rows cannot be identified: columns are TABLE.COLUMN, and `*.id` means all tables",
             no_ids.join(", ")
         ));
     }
     doubts
 }
 
-/// A warning if identifiers that were not used leave no trace.
+/// Returns a warning if the violations table is excluded, so that unused identifiers leave no trace.
 #[must_use]
 pub(crate) fn no_violations(rules: &Rules) -> Option<String> {
     let table = identity_violations::TABLE;
     (!rules.tables.has(table)).then(|| {
         format!(
-            "`[sync]` leaves `{table}` out: why an identifier was not used, and why two profiles are not one, cannot be \
-             answered for these events"
+            "`[sync]` excludes `{table}`: nothing will record why an identifier was not used or why two profiles were \
+             not merged"
         )
     })
 }
@@ -99,15 +99,15 @@ fn has_ids(table: &str, rules: &Rules) -> bool {
     ["id", "event_id"].into_iter().any(|column| rules.columns.has(&format!("{table}.{column}")))
 }
 
-/// Characters that are wildcards elsewhere; no table and no column has them in its name.
+/// Characters that are wildcards elsewhere. No table or column has them in its name.
 const NOT_IN_NAMES: [char; 6] = ['?', '[', ']', '{', '}', '\\'];
 
-/// The patterns that match one name only, and a possible one.
+/// Returns the patterns that can match a single name only.
 fn literals(globs: Option<&Globs>) -> impl Iterator<Item = &str> {
     globs.into_iter().flat_map(Globs::names).filter(|name| !name.contains(NOT_IN_NAMES))
 }
 
-/// The table of ours that a name nearly is.
+/// Returns the built-in table with a similar name, if the name is not built in itself.
 fn near_table(name: &str) -> Option<&'static str> {
     nearest(name, catalog::TABLES.iter().map(|table| table.name)).filter(|_| !catalog::is_built_in(name))
 }
