@@ -79,7 +79,7 @@ pub const TABLES: [TableInfo; 19] = [
         IDENTITY_VIOLATIONS,
         TableKind::Report,
         &["message_id", "type", "value"],
-        "one identifier of an event that was not used",
+        "one identifier that was not used to resolve its event",
     ),
     table(BACKFILL_CONFLICTS, TableKind::Report, &[], "one row that a backfill did not use"),
     table(BACKFILL_RESOLVED, TableKind::Report, &["id"], "one backfilled event that was resolved later"),

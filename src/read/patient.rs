@@ -41,7 +41,7 @@ impl<'a> Patient<'a> {
         let (input, files, path) = (input.clone(), files.clone(), input.path.clone());
         thread::Builder::new()
             .spawn(move || read_ahead(&input, &files, &sender))
-            .map_err(|e| Error::io("start a thread that reads", path, e))?;
+            .map_err(|e| Error::io("start a thread to read", path, e))?;
         Ok(Self { chunks, chunk: Cursor::default(), progress })
     }
 

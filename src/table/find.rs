@@ -175,7 +175,7 @@ fn files_below(folder: &Path, parts: &mut Vec<PathBuf>) -> Result<()> {
         } else if stem(&path).is_some() {
             parts.push(path);
         } else {
-            return Err(Error::file(path, "is among the files of a table, but does not have the name of a table file").hint(
+            return Err(Error::file(path, "is in a table's folder, but is not named like a table file").hint(
                 "rename it to end in `.ndjson`, `.json` or `.jsonl`, optionally with `.gz` or `.zst`, or move it out",
             ));
         }
@@ -254,8 +254,10 @@ mod tests {
             Files::real().create(&table.join(name)).unwrap();
         }
         let error = raw_tables(folder.path(), &["id_graph_updates"]).unwrap_err();
-        assert!(error.to_string().ends_with(
-            "part-00000`: is among the files of a table, but does not have the name of a table file"
-        ));
+        assert!(
+            error
+                .to_string()
+                .ends_with("part-00000`: is in a table's folder, but is not named like a table file")
+        );
     }
 }

@@ -71,7 +71,10 @@ impl Source {
         };
         let committed = part.committed.unwrap_or(length);
         if length < committed {
-            return Err(Error::file(path, format!("{committed} bytes are committed, but it holds {length}")));
+            return Err(Error::file(
+                path,
+                format!("{committed} bytes are committed, but it has only {length}"),
+            ));
         }
         Ok(Self { path: path.clone(), length: committed, content })
     }
