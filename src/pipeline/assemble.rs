@@ -1,4 +1,5 @@
-//! Third stage: rows get their segment id and clock and go to their tables, each table by itself, on all cores.
+//! The third stage: adds segment ids and clocks to rows and appends the rows to their tables. Uses all cores, one per
+//! table.
 
 use rayon::prelude::*;
 
@@ -23,18 +24,18 @@ use crate::{
     time::timestamp::{Micros, Millis},
 };
 
-/// The tables that are the truth.
+/// The tables that are the source of truth. Selective sync does not apply to them.
 const TRUTH: [&str; 4] =
     [id_graph_updates::TABLE, external_id_mapping_updates::TABLE, profile_traits_updates::TABLE, RESOLVED];
 
-/// A row of a table: of which event, and which of its rows.
+/// A row to be written: the index of its event, and which of the event's rows it is.
 #[derive(Debug, Clone, Copy)]
 struct Listed {
     event: u32,
     which: RowOf,
 }
 
-/// Appends the rows of resolved events to the tables. `filters` are kept from call to call, by table.
+/// Appends the rows of resolved events to the tables. `filters`, by table, are reused from call to call.
 pub fn assemble(
     space: &mut Space,
     resolved: &Resolved,
@@ -59,7 +60,6 @@ pub fn assemble(
     lists.resize_with(space.tables().len(), Vec::new);
     for number in filters.len()..lists.len() {
         let name = space.name(number);
-        // The tables that are the truth are always written, whole.
         let truth = TRUTH.contains(&name);
         filters.push((!truth).then(|| ColumnFilter::new(name, rules)));
     }
@@ -106,8 +106,9 @@ pub fn assemble(
     space.relieve()
 }
 
-/// Which events get a row in which table, in order: but for those that a backfill wrote before, of which it is told that they
-/// were resolved since. Messages that no table will name are `unnamed`.
+/// Lists the rows of each table, in order. Rows that a backfill has already written are omitted; instead,
+/// `resolved_since` records that their events are now resolved. `unnamed` collects the messages that no table will
+/// contain.
 fn rows_by_table(
     space: &mut Space,
     resolved: &Resolved,
@@ -120,7 +121,7 @@ fn rows_by_table(
         let column = |name: &str| rules.columns.has(&format!("{}.{name}", call.table()));
         rules.tables.has(call.table()) && column("id") && column("received_at")
     });
-    // A name that is one too many must not make a table.
+    // Tables are created on demand, since an event whose name exceeds the limit must not create one.
     let mut own: Vec<Vec<Option<usize>>> =
         resolved.released.blocks.iter().map(|block| vec![None; block.tables.len()]).collect();
     let mut lists: Vec<Vec<Listed>> = Vec::new();
@@ -161,14 +162,14 @@ fn rows_by_table(
     lists
 }
 
-/// A row on its way to a table.
+/// A row to be appended to a table.
 #[derive(Debug, Clone, Copy)]
 pub struct RowToCome<'a> {
-    /// Where it was rendered.
+    /// The block in which it was rendered.
     pub block: &'a Block,
     /// Its event.
     pub event: &'a Event,
-    /// What the resolver found; empty where it found nothing.
+    /// The segment id of the event; empty for an unresolved event.
     pub segment_id: &'a [u8],
     /// The clock of the event.
     pub uuid_ts: Micros,

@@ -1,4 +1,5 @@
-//! Which event names have a table of their own: an event whose name would be one too many stands in `tracks` alone.
+//! Decides which event names have a table of their own. Events whose table would exceed the limit are written to
+//! `tracks` only.
 
 use std::sync::Arc;
 
@@ -16,15 +17,15 @@ use crate::{
 /// The tables of event names in a space.
 #[derive(Debug)]
 pub struct EventNames {
-    /// Those that are there or will be. Tables that the config leaves out count for nothing.
+    /// Existing and admitted tables. Tables that the config excludes do not count.
     tables: Set<Box<[u8]>>,
     rules: Arc<Rules>,
-    /// Events without a table because there were too many.
+    /// The number of events without a table because of the limit.
     n_refused: u64,
 }
 
 impl EventNames {
-    /// Those of a space.
+    /// Reads the tables of a space from its manifest.
     #[must_use]
     pub fn of(manifest: &Manifest, rules: &Arc<Rules>) -> Self {
         let is_own = |name: &&String| {
@@ -36,7 +37,7 @@ impl EventNames {
         Self { tables, rules: Arc::clone(rules), n_refused: 0 }
     }
 
-    /// Whether a name has a table, which it takes now if there is room. Called in the order of processing.
+    /// Returns whether an event name has a table, admitting it if there is room. Call this in the order of processing.
     pub fn admit(&mut self, table: &[u8]) -> bool {
         if self.tables.contains(table) || !self.rules.tables.has(&String::from_utf8_lossy(table)) {
             return true;
@@ -48,7 +49,7 @@ impl EventNames {
         true
     }
 
-    /// Whether an event that has a name has the table of that name; `known` are the answers for its block.
+    /// Returns whether an event with a name has that table. `known` caches the answers for the event's block.
     pub fn admit_event(&mut self, block: &Block, event: &Event, known: &mut Vec<Option<bool>>) -> bool {
         if event.own_table == NO_TABLE {
             return true;
@@ -62,7 +63,7 @@ impl EventNames {
         admitted
     }
 
-    /// How many events have no table because there were too many.
+    /// Returns the number of events without a table because of the limit.
     #[must_use]
     pub fn n_refused(&self) -> u64 {
         self.n_refused

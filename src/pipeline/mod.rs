@@ -1,4 +1,4 @@
-//! From inputs to staged rows: what the jobs that read events have in common.
+//! The stages from inputs to staged rows, shared by the jobs that read events.
 
 pub mod assemble;
 pub mod event_names;

@@ -1,4 +1,5 @@
-//! First stage: a unit of lines becomes a block of events, with identifiers found and rows rendered. Runs on all cores.
+//! The first stage: parses a chunk of lines into a block of events, extracts identifiers and renders rows. Uses all
+//! cores.
 
 use std::{borrow::Cow, cell::OnceCell, sync::Arc};
 
@@ -30,30 +31,30 @@ use crate::{
     time::{reader::TimeReader, timestamp::Millis},
 };
 
-/// What came of a unit.
+/// The result of preparing a chunk.
 #[derive(Debug, Default)]
 pub struct Prepared {
     /// Its events.
     pub block: Block,
     /// Its rejects, in the order of the inputs.
     pub rejects: Vec<RejectedLine>,
-    /// Whether the last of them is the beginning of an object at the end of the input, without a line end.
+    /// Whether the last reject is the start of an object at the end of the input, without a line feed.
     pub is_cut_off: bool,
-    /// How many of each reason, in the order of [`Reason::ALL`].
+    /// The number of rejects by reason, in the order of [`Reason::ALL`].
     pub n_rejects: [u64; Reason::ALL.len()],
-    /// Lines that are not blank.
+    /// The number of lines that are not blank.
     pub n_lines: u64,
-    /// Well-formed events.
+    /// The number of well-formed events, including those dropped.
     pub n_events: u64,
-    /// Of these, dropped by a filter.
+    /// The number of events dropped by the config's rules.
     pub n_filtered: u64,
-    /// What was left out or renamed.
+    /// Counts of what was left out or renamed.
     pub notes: Notes,
-    /// When the first of all its events arrived.
+    /// The earliest `received_at` of its events.
     pub earliest: Option<Millis>,
 }
 
-/// Prepares units. One for each thread.
+/// Prepares chunks. Each thread has its own.
 #[derive(Debug)]
 pub struct Preparer {
     tape: Tape,
@@ -67,14 +68,15 @@ pub struct Preparer {
     scratch: Vec<u8>,
 }
 
-/// Where a line is.
+/// A line, or an item of a batch.
 #[derive(Clone, Copy)]
 struct Line<'a> {
     text: &'a [u8],
     span: Span,
-    /// Which input it is from.
+    /// The input that the line is from.
     input: &'a Input,
-    /// The SHA-1 of its text as far as it was asked for: a batch may have a million items without `messageId`.
+    /// The SHA-1 of the line, computed on demand and once per line: a batch may have a million items without
+    /// `messageId`.
     sha1: &'a OnceCell<Sha1>,
     item: u32,
     /// Whether it is an item of a batch.
@@ -82,7 +84,7 @@ struct Line<'a> {
 }
 
 impl Preparer {
-    /// A preparer by these rules.
+    /// Creates a preparer with these rules.
     #[must_use]
     pub fn new(rules: &Arc<Rules>, types: &Arc<Types>, rows: Rows) -> Self {
         Self {
@@ -98,7 +100,8 @@ impl Preparer {
         }
     }
 
-    /// Prepares a unit whose lines `block` holds, and nothing else; `at` says where each of them is from if they were sorted.
+    /// Prepares a chunk. `block` holds its lines and nothing else. If the lines were sorted, `at` holds the origin of
+    /// each.
     pub fn prepare(&mut self, unit: &Unit, at: &[LineAt], inputs: &[Input], mut block: Block) -> Prepared {
         let bytes = std::mem::take(&mut block.lines);
         block.in_order = unit.in_order;
@@ -148,7 +151,7 @@ impl Preparer {
             };
             if let Err(reject) = checked {
                 refuse(&mut prepared, 0, reject);
-                // Lines that were sorted have lost their ends.
+                // Sorted lines have lost their line feeds.
                 prepared.is_cut_off = unit.too_long.is_none()
                     && at.is_empty()
                     && range.end == bytes.len()
@@ -190,7 +193,7 @@ impl Preparer {
         if !at.is_empty() {
             prepared.rejects.sort_unstable();
         }
-        // A line of millions of values is no reason to keep room for as many.
+        // Free the memory needed by a line of millions of values.
         if MAX_TOKENS < tape.tokens.capacity() {
             tape = Tape::default();
         }
@@ -201,7 +204,7 @@ impl Preparer {
         prepared
     }
 
-    /// Takes an event into the block.
+    /// Adds an event to the block.
     fn take(&mut self, parsed: &Parsed<'_>, line: Line<'_>, prepared: &mut Prepared) {
         prepared.n_events += 1;
         let earliest = prepared.earliest.get_or_insert(parsed.received_at);
@@ -289,14 +292,14 @@ impl Preparer {
         Some(position(block.traits.len() - 1))
     }
 
-    /// Whether a drop rule takes the event out.
+    /// Returns whether a drop rule matches the event.
     fn dropped(&self, parsed: &Parsed<'_>, source: Option<&[u8]>) -> bool {
         self.rules.drop.iter().any(|rule| {
             let matches = |globs: &Option<Globs>, value: Option<&[u8]>| match globs {
                 None => true,
                 Some(globs) => value.is_some_and(|value| globs.is_match(&String::from_utf8_lossy(value))),
             };
-            // An empty name is none.
+            // An empty name counts as no name.
             let event = text(parsed.doc, parsed.fields.event)
                 .filter(|name| parsed.call == Call::Track && !name.is_empty());
             matches(&rule.calls, Some(parsed.call.name().as_bytes()))
@@ -306,7 +309,7 @@ impl Preparer {
     }
 }
 
-/// The first things that a line must be.
+/// Checks that a line is a JSON object in UTF-8 that is not too long. Leaves its tokens in `tape`.
 fn check_line(text: &[u8], utf8: bool, tape: &mut Tape) -> Result<(), Reject> {
     if MAX_LINE < text.len() {
         return Err(too_long(text.len() as u64));
@@ -329,15 +332,15 @@ fn check_line(text: &[u8], utf8: bool, tape: &mut Tape) -> Result<(), Reject> {
     }
 }
 
-/// Tokens that a tape may have room for between units.
+/// The maximum capacity that a tape keeps between chunks, in tokens.
 const MAX_TOKENS: usize = 1 << 18;
 
-/// The items of an envelope, each with what it takes from the envelope, must not be too many bytes.
+/// Rejects an envelope whose items, each with what it takes from the envelope, are too large in total.
 fn check_batch(doc: Document<'_>, envelope: &Fields, most: u64) -> Result<(), Reject> {
     let size = |value: Option<u32>| value.map_or(0, |value| doc.n_bytes(value));
     let items = || envelope.batch.into_iter().flat_map(|batch| doc.items(batch));
     let Fields { sent_at, received_at, context, .. } = *envelope;
-    // Mostly all of it is too little, whatever the items take.
+    // Usually the total is small enough even if every item takes everything.
     let of_envelope = size(sent_at) + size(received_at) + size(context);
     if doc.text.len() as u64 + items().count() as u64 * of_envelope <= most {
         return Ok(());
@@ -359,8 +362,9 @@ fn check_batch(doc: Document<'_>, envelope: &Fields, most: u64) -> Result<(), Re
     if n_bytes <= most {
         return Ok(());
     }
-    let detail =
-        format!("the items make {n_bytes} bytes with what they take from the envelope, more than {most}");
+    let detail = format!(
+        "the items take {n_bytes} bytes, including what each takes from the envelope, more than {most}"
+    );
     Err(Reject { reason: Reason::BatchTooLarge, detail })
 }
 
@@ -373,11 +377,11 @@ fn not_an_object(kind: Kind) -> Reject {
         Kind::Null => "null",
         Kind::True | Kind::False => "a boolean",
         Kind::Integer | Kind::Number => "a number",
-        Kind::Plain | Kind::Escaped => "a text",
+        Kind::Plain | Kind::Escaped => "a string",
         Kind::Array => "an array",
         Kind::Object => "an object",
     };
-    Reject { reason: Reason::NotAnObject, detail: format!("{what} stands where an event is expected") }
+    Reject { reason: Reason::NotAnObject, detail: format!("expected an event, found {what}") }
 }
 
 fn position_of(at: usize) -> u32 {

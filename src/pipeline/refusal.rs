@@ -1,4 +1,4 @@
-//! A run whose lines are no events, or too few of them: the first rejects by name, and a hint that fits what was seen.
+//! Fails a run that has too many rejects or no events, with the first rejects and a hint that fits them.
 
 use serde::Deserialize;
 
@@ -12,18 +12,18 @@ use crate::{
     summary::IngestSummary,
 };
 
-/// So many rejects are named.
+/// The maximum number of rejects reported one by one.
 const NAMED: usize = 3;
 
-/// What files start with that hold something else, as far as it shows in the text of a reject; what that is, and what
-/// unpacks it. Of gzip and zstd one layer is unpacked by us.
+/// Formats of files that are not events: how the text of their first reject starts, the format, and the tool to
+/// decompress it. One layer of gzip or zstd is decompressed on reading.
 const PACKED: [(&str, &str, &str); 6] = [
     ("\u{fffd}7zXZ\0", "xz", "xz -d"),
     ("BZh", "bzip2", "bzip2 -d"),
     ("PK\u{3}\u{4}", "zip", "unzip"),
     ("7z\u{fffd}\u{fffd}'", "7z", "7z x"),
-    ("\u{1f}\u{fffd}\u{8}", "gzip, packed twice", "gzip -d"),
-    ("(\u{fffd}/\u{fffd}", "zstd, packed twice", "zstd -d"),
+    ("\u{1f}\u{fffd}\u{8}", "gzip, compressed twice", "gzip -d"),
+    ("(\u{fffd}/\u{fffd}", "zstd, compressed twice", "zstd -d"),
 ];
 
 /// The first rejects of a run, in the order of the inputs.
@@ -35,7 +35,7 @@ pub struct FirstRejects {
 }
 
 impl FirstRejects {
-    /// Takes the rejects of a unit, in order, and whether the last one is an event that was cut off.
+    /// Adds the rejects of a chunk, in order. `is_cut_off` means that the last one is an incomplete event.
     pub fn see(&mut self, lines: &[RejectedLine], is_cut_off: bool, inputs: &[Input]) {
         if lines.is_empty() {
             return;
@@ -57,7 +57,7 @@ fn read(rows: &[(Position, Vec<u8>)]) -> Vec<Row> {
     rows.iter().filter_map(|(_, row)| serde_json::from_slice(row).ok()).collect()
 }
 
-/// A row of `rejected`, as far as it is told.
+/// The reported columns of a row of `rejected`.
 #[derive(Deserialize)]
 struct Row {
     file: String,
@@ -73,13 +73,13 @@ impl Row {
     }
 }
 
-/// Per cent of all events and rejects that may be rejected, if nothing else was given.
+/// The default limit, as a percentage of all events and rejects.
 const DEFAULT_PERCENT: f64 = 5.0;
 
-/// This many rejects are never too many, if nothing else was given: a small run must not fail because of one bad line.
+/// By default, this many rejects are always allowed: a small run must not fail because of one malformed line.
 const DEFAULT_FLOOR: u64 = 100;
 
-/// Refuses a run with lines but without events, or with more rejects than were allowed.
+/// Fails a run with lines but without events, or with more rejects than allowed.
 pub(crate) fn check_lines(
     given: Option<MaxRejects>,
     counted: &IngestSummary,
@@ -104,10 +104,10 @@ pub(crate) fn check_lines(
         "{n_rejected} of {n_all} events and lines rejected, more than the {most} allowed: {}",
         named(n_rejected, &first.rows())
     ))
-    .hint("run with `--dry-run --max-rejects 100%` to have them counted by reason, list them with `--rejects FILE`, or allow more with `--max-rejects`"))
+    .hint("run with `--dry-run --max-rejects 100%` to count them by reason, list them with `--rejects FILE`, or allow more with `--max-rejects`"))
 }
 
-/// The first rejects, and how many more there are.
+/// Lists the first rejects, and how many more there are.
 fn named(n_rejected: u64, first: &[Row]) -> String {
     let mut named: Vec<_> = first.iter().map(Row::told).collect();
     let n_more = n_rejected - named.len() as u64;
@@ -117,8 +117,8 @@ fn named(n_rejected: u64, first: &[Row]) -> String {
     named.join("; ")
 }
 
-/// Warns of rejects in a run that goes on. A quiet run says so only if they are many, or if the first ones show that a file
-/// is not what it should be.
+/// Warns about rejects in a run that continues. A quiet run warns only if they are many, or if the first ones show that
+/// a file is of the wrong format.
 pub(crate) fn warn_of_rejects(counted: &IngestSummary, first: &FirstRejects, progress: &dyn Progress) {
     let n_rejected: u64 = counted.rejected.values().sum();
     if n_rejected == 0 {
@@ -136,12 +136,14 @@ pub(crate) fn warn_of_rejects(counted: &IngestSummary, first: &FirstRejects, pro
     warn_if_many(n_rejected, counted.events, &told, progress);
 }
 
-/// Warns of something that happened to some of the events. A quiet run says so from one event of a thousand on.
+/// Warns about something that affects some of the events. A quiet run warns only if it affects at least one event in a
+/// thousand.
 pub(crate) fn warn_if_many(n: u64, n_events: u64, told: &str, progress: &dyn Progress) {
     if n_events <= n.saturating_mul(1000) { progress.warning(told) } else { progress.minor_warning(told) }
 }
 
-/// What to say of a run that accepted no event. If there were no inputs at all, that has been said.
+/// Returns the reason why a run accepted no event; `None` if it accepted some. If there are no inputs, that has been
+/// reported elsewhere.
 pub(crate) fn nothing_new(summary: &IngestSummary, dry_run: bool) -> Option<String> {
     if 0 < summary.accepted || summary.files == 0 && summary.files_skipped.is_empty() {
         return None;
@@ -153,12 +155,12 @@ pub(crate) fn nothing_new(summary: &IngestSummary, dry_run: bool) -> Option<Stri
         "the inputs have no lines".to_owned()
     } else {
         match (duplicates, filtered) {
-            (1, 0) => "the one event was ingested before".to_owned(),
+            (1, 0) => "the only event was ingested before".to_owned(),
             (_, 0) => format!("all {events} events were ingested before"),
-            (0, 1) => "a drop rule left out the one event".to_owned(),
-            (0, _) => format!("drop rules left out all {events} events"),
+            (0, 1) => "a drop rule dropped the only event".to_owned(),
+            (0, _) => format!("drop rules dropped all {events} events"),
             _ => format!(
-                "of {events} events, {duplicates} were ingested before and drop rules left out {filtered}"
+                "of {events} events, {duplicates} were ingested before and drop rules dropped {filtered}"
             ),
         }
     };
@@ -167,7 +169,7 @@ pub(crate) fn nothing_new(summary: &IngestSummary, dry_run: bool) -> Option<Stri
 
 fn not_one_event(counted: &IngestSummary, first: &[Row]) -> Error {
     let n_lines = counted.lines;
-    let mut message = format!("{n_lines} {}, but not one event", if n_lines == 1 { "line" } else { "lines" });
+    let mut message = format!("{n_lines} {}, but no events", if n_lines == 1 { "line" } else { "lines" });
     let mut reasons: Vec<_> = counted.rejected.iter().collect();
     reasons.sort_by_key(|(_, n)| std::cmp::Reverse(**n));
     if let Some(row) = first.first() {
@@ -178,44 +180,44 @@ fn not_one_event(counted: &IngestSummary, first: &[Row]) -> Error {
     let hint = match first.first().and_then(hint_for) {
         Some(hint) => hint,
         None if most_lack_a_time => "give each event a time: a `timestamp`, `originalTimestamp`, `sentAt` or `receivedAt` such as \"2026-01-05T10:00:00Z\"".to_owned(),
-        None => "give a dump of events: one JSON object a line, with a \"type\" of identify, track, page, screen, group or alias".to_owned(),
+        None => "give a dump of events: one JSON object per line, with a \"type\" of identify, track, page, screen, group or alias".to_owned(),
     };
     Error::Refused(message).hint(hint)
 }
 
-/// What to do about a file with such a line, where that shows what it is.
+/// Returns a hint if a rejected line shows the format of its file.
 fn hint_for(row: &Row) -> Option<String> {
     let text = &row.text;
     if let Some((_, what, with)) = PACKED.iter().find(|(magic, ..)| text.starts_with(magic)) {
-        return Some(format!("unpack it first, with `{with}`: it is {what}"));
+        return Some(format!("decompress it first, with `{with}`: it is {what}"));
     }
     if text.starts_with("PAR1") {
-        return Some("unpack it first, to one JSON object a line: it is parquet".to_owned());
+        return Some("convert it first, to one JSON object per line: it is parquet".to_owned());
     }
-    // Either byte order mark is two bytes that are not UTF-8; without one, each second byte is 0.
+    // A UTF-16 byte order mark is two bytes that are not UTF-8. Without one, every other byte is 0.
     let is_utf_16 = ["\u{fffd}\u{fffd}", "{\0", "\0{"].iter().any(|start| text.starts_with(start));
     if is_utf_16 && text.contains('\0') {
         return Some("convert it first, with `iconv -f UTF-16 -t UTF-8 FILE`: it is UTF-16".to_owned());
     }
     let line = text.trim();
     if line == "{" {
-        return Some("give each event on one line, as `jq -c . FILE` prints them".to_owned());
+        return Some("put each event on one line, as `jq -c . FILE` does".to_owned());
     }
     if line.starts_with('{') && line.ends_with("},") {
         return Some(
-            "take the commas off the ends of the lines, with `sed 's/,[[:space:]]*$//' FILE`".to_owned(),
+            "remove the commas at the ends of the lines, with `sed 's/,[[:space:]]*$//' FILE`".to_owned(),
         );
     }
     if line.starts_with('{') && row.detail.starts_with(MORE) {
-        return Some("give each event on one line, as `jq -c . FILE` prints them".to_owned());
+        return Some("put each event on one line, as `jq -c . FILE` does".to_owned());
     }
     let items = line.strip_prefix('[')?.trim_start();
-    let hint = "give its items one a line, as `jq -c '.[]' FILE` prints them: it is an array";
+    let hint = "put each item on one line, as `jq -c '.[]' FILE` does: it is an array";
     (items.is_empty() || items.starts_with('{')).then(|| hint.to_owned())
 }
 
-/// A count as a real number; above 2^53 it is rounded.
-#[expect(clippy::cast_precision_loss, reason = "rates and percentages are told in a few digits")]
+/// Converts a count to a real number. Above 2^53 it is rounded.
+#[expect(clippy::cast_precision_loss, reason = "rates and percentages are printed with a few digits")]
 pub(crate) fn real(count: u64) -> f64 {
     count as f64
 }

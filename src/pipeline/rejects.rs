@@ -1,7 +1,8 @@
-//! Rejected lines, in the order of the inputs however units are read: gathered, spilled if they are many, merged at the end.
+//! Collects rejected lines and returns them in the order of the inputs, however chunks were read. Spills them as sorted
+//! runs if they are many, and merges the runs at the end.
 //!
-//! A batch may have a million bad items, and the text of its line belongs to the row of each. So a line is kept once, with
-//! what is wrong with its items, and rows are rendered on their way out.
+//! A batch may have a million malformed items, and the row of each contains the text of its line. So a line is stored
+//! once, with the errors of its items, and rows are rendered on output.
 
 use std::{
     cmp::Reverse,
@@ -20,26 +21,26 @@ use crate::{
     space::guard::belongs_to_space,
 };
 
-/// Bytes of lines that are spilled together.
+/// How many bytes of encoded lines are spilled at once.
 const PIECE: usize = 1 << 18;
-/// This many sorted runs are merged into one, so that few are open in the end.
+/// This many sorted runs are merged into one, so that few are open at the end.
 const RUNS: usize = 16;
 
-/// A rejected line, or a line with rejected items. Sorted by input and line.
+/// A rejected line, or a line with rejected items. Ordered by input and line.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RejectedLine {
     input: u32,
     line: u64,
     byte_offset: u64,
-    /// The beginning of the line: as much of it as rows may need.
+    /// The start of the line, as far as rows may need it.
     text: Box<[u8]>,
-    /// What is wrong, item by item: the item, then 0 for the same as before, else one more than the reason, the length of
-    /// the detail, and the detail.
+    /// The encoded errors of its items: the item's index, then 0 if the error is that of the item before. Otherwise 1
+    /// plus the reason, the length of the detail, and the detail.
     items: Vec<u8>,
 }
 
 impl RejectedLine {
-    /// A line with the first thing that is wrong with it.
+    /// Creates a line with its first error.
     #[must_use]
     pub fn new(position: Position, reject: &Reject, line: &[u8]) -> Self {
         let Position { input, line: number, item, byte_offset } = position;
@@ -49,7 +50,7 @@ impl RejectedLine {
         rejected
     }
 
-    /// Adds an item; `before` is what was wrong with the item that was added last.
+    /// Adds the error of an item. `before` is the error added last.
     pub fn push(&mut self, item: u32, before: Option<&Reject>, reject: &Reject) {
         self.items.extend_from_slice(&item.to_le_bytes());
         if before == Some(reject) {
@@ -57,18 +58,18 @@ impl RejectedLine {
             return;
         }
         self.items.push(reject.reason as u8 + 1);
-        let length = u32::try_from(reject.detail.len()).expect("a detail is short");
+        let length = u32::try_from(reject.detail.len()).expect("a detail is shorter than 4 GiB");
         self.items.extend_from_slice(&length.to_le_bytes());
         self.items.extend_from_slice(reject.detail.as_bytes());
     }
 
-    /// Whether this is the line.
+    /// Returns whether this is the line at `position`.
     #[must_use]
     pub fn is_of(&self, position: Position) -> bool {
         (self.input, self.line) == (position.input, position.line)
     }
 
-    /// Its rows, with their positions; `input` is the one that it is from.
+    /// Renders its rows, with their positions.
     pub fn rows<'a>(&'a self, inputs: &'a [Input]) -> impl Iterator<Item = (Position, Vec<u8>)> + 'a {
         let Self { input, line, byte_offset, text, .. } = self;
         let (input, line, byte_offset) = (*input, *line, *byte_offset);
@@ -109,7 +110,7 @@ impl RejectedLine {
     }
 }
 
-/// The next item, and what is wrong with it unless it is the same as before.
+/// Decodes the next item and its error. The error is `None` if it is that of the item before.
 fn decode_item(rest: &mut &[u8]) -> Option<(u32, Option<Reject>)> {
     let item = u32::from_le_bytes(take(rest)?);
     let [reason] = take(rest)?;
@@ -121,26 +122,26 @@ fn decode_item(rest: &mut &[u8]) -> Option<(u32, Option<Reject>)> {
     Some((item, Some(Reject { reason: *Reason::ALL.get(usize::from(reason))?, detail })))
 }
 
-/// Rejected lines of a run.
+/// All rejected lines of one execution of the program.
 #[derive(Debug)]
 pub struct Rejects {
     lines: Vec<RejectedLine>,
     bytes: usize,
-    /// This many bytes of lines wait in memory.
+    /// How many bytes of lines may be in memory before they are spilled.
     in_memory: usize,
-    /// Sorted runs, each with how often it was merged.
+    /// Sorted runs, each with the number of times it was merged.
     runs: Vec<(u32, Vec<Spilled>)>,
 }
 
 impl Rejects {
-    /// No rejects yet. `memory` is what the whole run may take.
+    /// Creates an empty collection. `memory` is the program's memory limit.
     #[must_use]
     pub fn new(memory: u64) -> Self {
         let in_memory = usize::try_from(memory / 16).unwrap_or(usize::MAX).clamp(1 << 20, 32 << 20);
         Self { lines: Vec::new(), bytes: 0, in_memory, runs: Vec::new() }
     }
 
-    /// Takes lines in.
+    /// Adds lines, spilling them if they exceed the memory limit.
     pub fn add(&mut self, lines: Vec<RejectedLine>, spill: &Spill) -> Result<()> {
         for line in lines {
             self.bytes += line.size();
@@ -172,7 +173,7 @@ impl Rejects {
         Ok(())
     }
 
-    /// Gives all rows out in order.
+    /// Passes all rows to `give`, in order.
     pub fn drain(mut self, inputs: &[Input], mut give: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
         self.lines.sort_unstable();
         self.lines.reverse();
@@ -194,7 +195,7 @@ fn merge(mut runs: Vec<Run>, mut give: impl FnMut(RejectedLine) -> Result<()>) -
     Ok(())
 }
 
-/// A sorted run that is being written.
+/// Writes a sorted run.
 struct RunWriter<'a> {
     spill: &'a Spill,
     piece: Vec<u8>,
@@ -223,7 +224,7 @@ impl<'a> RunWriter<'a> {
     }
 }
 
-/// A sorted run: the lines at hand and the pieces to come, each with the next at its end.
+/// Reads a sorted run. The lines in memory and the spilled pieces are both in reverse order.
 struct Run {
     lines: Vec<RejectedLine>,
     pieces: Vec<Spilled>,
@@ -240,7 +241,7 @@ impl Run {
             && let Some(piece) = self.pieces.pop()
         {
             let mut bytes = Vec::new();
-            piece.take(&mut bytes).map_err(|e| Error::io("read what was spilled of", "rejected", e))?;
+            piece.take(&mut bytes).map_err(|e| Error::io("read the spilled rows of", "rejected", e))?;
             let mut rest = bytes.as_slice();
             while let Some(line) = RejectedLine::decode(&mut rest) {
                 self.lines.push(line);
@@ -264,7 +265,8 @@ fn take_bytes<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     Some(now)
 }
 
-/// The file of `--rejects`. It gets its name once all rows are in it; a pipe or a device is written to.
+/// The file of `--rejects`. It is written under a temporary name and renamed once it is complete; pipes and devices are
+/// written directly.
 pub(crate) struct RejectList<'a> {
     path: &'a Path,
     out: OutFile,
@@ -274,7 +276,7 @@ pub(crate) struct RejectList<'a> {
 }
 
 impl<'a> RejectList<'a> {
-    /// Opens it, so that a path that cannot be written to is found early.
+    /// Opens the file, so that a path that cannot be written is reported early.
     pub(crate) fn new(path: &'a Path, files: &'a Files) -> Result<Self> {
         let there = std::fs::metadata(path).ok();
         let is_beside = there.is_none_or(|there| there.is_file());
@@ -293,7 +295,7 @@ impl<'a> RejectList<'a> {
         Ok(())
     }
 
-    /// Ends the list.
+    /// Writes the remaining rows and renames the file.
     pub(crate) fn finish(mut self) -> Result<()> {
         self.flush()?;
         if std::mem::take(&mut self.is_beside) {
@@ -303,7 +305,7 @@ impl<'a> RejectList<'a> {
     }
 }
 
-/// A run that failed before all rows were there leaves no half of a list.
+/// Removes the temporary file if the run failed before the list was complete.
 impl Drop for RejectList<'_> {
     fn drop(&mut self) {
         if self.is_beside {
@@ -312,15 +314,15 @@ impl Drop for RejectList<'_> {
     }
 }
 
-/// The name under which the list is written before it gets its own: none that somebody else would use.
+/// Returns the temporary name of the list, which nobody else should use.
 fn beside(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!(".{name}.profiles-sync.tmp"))
 }
 
-/// Refuses a list in the place of an input, of a folder, or of a file of a space.
+/// Fails if the path is that of an input, of a folder, or of a file of a space.
 pub(crate) fn refuse_list(path: &Path, space: &Path, inputs: &[Input]) -> Result<()> {
-    let hint = |error: Error| Err(error.hint("give `--rejects` another file"));
+    let hint = |error: Error| Err(error.hint("choose another file for `--rejects`"));
     if path.is_dir() {
         return hint(Error::file(path, "is a folder"));
     }
@@ -330,7 +332,7 @@ pub(crate) fn refuse_list(path: &Path, space: &Path, inputs: &[Input]) -> Result
         return hint(Error::file(path, "is an input of this run"));
     }
     if belongs_to_space(path, &[space]) {
-        return hint(Error::file(path, "is in the place of a table or another file of a space"));
+        return hint(Error::file(path, "is the path of a table or another file of a space"));
     }
     Ok(())
 }
@@ -348,7 +350,7 @@ mod tests {
         let mut rejects = Rejects::new(0);
         let reject = |detail: &str| Reject { reason: Reason::NotJson, detail: detail.to_owned() };
         for number in 0..2 * LINES {
-            // In no order, and much larger than what may wait in memory.
+            // In no particular order, and much larger than the memory limit.
             let place = number * 1237 % (2 * LINES);
             let input = u32::from(place % 2 == 1);
             let position = Position { input, line: place / 2, item: 1, byte_offset: 7 };

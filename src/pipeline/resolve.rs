@@ -1,4 +1,4 @@
-//! Second stage: released events meet the memory of messages and the resolver, one after the other, on one thread.
+//! The second stage: detects duplicates and resolves the released events in order. Runs on one thread.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -28,53 +28,53 @@ use crate::{
     time::timestamp::Micros,
 };
 
-/// What the resolver knows of an event's rows.
+/// What resolving adds to the rows of an event.
 #[derive(Debug, Clone, Copy)]
 pub struct Outcome {
     /// Its segment id in [`Resolved::segment_ids`]; empty for an unresolved event.
     pub segment_id: Span,
-    /// The space's clock; `None` for a duplicate, which has no rows.
+    /// The space's clock at the event; `None` for a duplicate, which has no rows.
     pub uuid_ts: Option<Micros>,
-    /// Whether there is room for the table of its name, if it has one.
+    /// Whether an event with a name has the table of that name.
     pub has_table: bool,
 }
 
-/// Rows of one raw profile table.
+/// Rows of one table.
 #[derive(Debug, Default)]
 pub struct RawRows {
-    /// The rows.
+    /// The rendered rows.
     pub bytes: Vec<u8>,
-    /// How many.
+    /// The number of rows.
     pub n_rows: u64,
 }
 
-/// Events with their outcomes.
+/// Events with their outcomes and raw rows.
 #[derive(Debug, Default)]
 pub struct Resolved {
     /// The events.
     pub released: Released,
-    /// One for each event, in order.
+    /// One outcome for each event, in order.
     pub outcomes: Vec<Outcome>,
     /// The segment ids of all outcomes.
     pub segment_ids: Vec<u8>,
-    /// `id_graph_updates`
+    /// Rows of `id_graph_updates`.
     pub graph_rows: RawRows,
-    /// `external_id_mapping_updates`
+    /// Rows of `external_id_mapping_updates`.
     pub mapping_rows: RawRows,
-    /// `profile_traits_updates`
+    /// Rows of `profile_traits_updates`.
     pub trait_rows: RawRows,
-    /// `identity_violations`
+    /// Rows of `identity_violations`.
     pub violation_rows: RawRows,
 }
 
 impl Resolved {
-    /// Bytes of its raw rows.
+    /// Returns the length of its raw rows in bytes.
     fn n_bytes(&self) -> usize {
         let rows = [&self.graph_rows, &self.mapping_rows, &self.trait_rows, &self.violation_rows];
         rows.map(|rows| rows.bytes.len()).iter().sum()
     }
 
-    /// Forgets what it holds and keeps the memory.
+    /// Removes the events but keeps the allocated memory.
     fn clear(&mut self) {
         self.released = Released::default();
         self.outcomes.clear();
@@ -88,28 +88,28 @@ impl Resolved {
     }
 }
 
-/// Bytes of raw rows that are written before more events are resolved: one event may give a snapshot of ten thousand traits,
-/// or a row for each of a thousand profiles merged before.
+/// Stops resolving events above this many bytes of raw rows: one event may write a snapshot of ten thousand traits, or
+/// a row for each of a thousand merged profiles.
 const MOST_ROWS: usize = 16 << 20;
 
-/// So many events are looked up ahead.
+/// How many events are prefetched at once.
 const AHEAD: usize = 32;
 
-/// A source of a block.
+/// A source that occurs in a block.
 struct SourceOf {
     number: u32,
     known: Option<Source>,
 }
 
-/// The stage, with what it carries from event to event.
+/// The stage with its state.
 #[derive(Debug)]
 pub struct Stage {
     resolver: Resolver,
     accepted: Accepted,
     uuid_ts: Micros,
-    /// The greatest key that earlier runs accepted.
+    /// The greatest key accepted by earlier runs.
     newest_before: Option<EventKey>,
-    /// The greatest key that this run accepted.
+    /// The greatest key accepted by this run.
     newest: Option<EventKey>,
     rules: Arc<Rules>,
     types: Arc<Types>,
@@ -130,7 +130,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Carries on from where the last run ended.
+    /// Creates the stage with the state in which the last run ended.
     #[must_use]
     pub fn new(
         resolver: Resolver,
@@ -166,25 +166,25 @@ impl Stage {
         }
     }
 
-    /// What is to come of rows.
+    /// Returns whether rows are rendered.
     #[must_use]
     pub fn rows(&self) -> Rows {
         self.rows
     }
 
-    /// The last `uuid_ts` given.
+    /// Returns the `uuid_ts` assigned last.
     #[must_use]
     pub fn uuid_ts(&self) -> Micros {
         self.uuid_ts
     }
 
-    /// The greatest key of the events accepted so far.
+    /// Returns the greatest key of all events accepted so far.
     #[must_use]
     pub fn newest(&self) -> Option<EventKey> {
         self.newest_before.clone().max(self.newest.clone())
     }
 
-    /// What the next run needs to carry on.
+    /// Returns the state that the next run continues from.
     #[must_use]
     pub fn state(&self) -> Contents<'_> {
         Contents {
@@ -195,8 +195,8 @@ impl Stage {
         }
     }
 
-    /// Resolves events in their order; over what `resolved` holds. Returns them and those that were not resolved yet, because
-    /// the rows so far are as many as should be in memory.
+    /// Resolves events in order and reuses the buffers of `resolved`. Returns the resolved events, and the events that
+    /// were left because the raw rows reached the memory limit.
     pub fn resolve(
         &mut self,
         mut released: Released,
@@ -256,7 +256,7 @@ impl Stage {
                 break;
             }
         }
-        // Events come in order.
+        // Events are in order, so the last one accepted has the greatest key.
         if let Some((block, event)) = last_accepted.map(|place| released.event(place)) {
             self.newest = Some(EventKey::of(block, event));
         }
@@ -266,7 +266,7 @@ impl Stage {
         Ok((resolved, later))
     }
 
-    /// Looks up what the next events will ask for: so the waits for memory overlap, which come one by one otherwise.
+    /// Looks up the keys of the next events, so that their cache misses overlap instead of occurring one by one.
     fn look_ahead(&self, released: &Released, number: usize) {
         let end = released.places.len().min(number + AHEAD);
         let n_known: usize = released.places[number..end]
@@ -282,7 +282,7 @@ impl Stage {
         std::hint::black_box(n_known);
     }
 
-    /// The sources of a block: their numbers in the accounts, and what the config knows of them.
+    /// Returns the sources of a block: their numbers in the accounts, and their entries in the config.
     fn sources_of(&mut self, block: &Block) -> Vec<SourceOf> {
         let mut sources = Vec::with_capacity(block.sources.len());
         for id in &block.sources {
@@ -293,7 +293,7 @@ impl Stage {
         sources
     }
 
-    /// Counts the rows of the raw tables.
+    /// Counts the rows of the raw tables without rendering them.
     fn count_rows(&self, resolved: &mut Resolved) {
         let changes = &self.changes;
         let n_merged: usize = changes.merges.iter().map(|merge| merge.segments.len()).sum();
@@ -403,7 +403,7 @@ impl Stage {
         }
     }
 
-    /// Tells what was counted.
+    /// Writes the counts to the summary.
     pub fn finish(&self, summary: &mut IngestSummary) {
         summary.accepted = self.n_accepted;
         summary.duplicates = self.n_duplicates;

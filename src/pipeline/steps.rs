@@ -1,8 +1,7 @@
-//! The three stages at work at the same time, a step apart.
+//! Runs the three stages at the same time, one step apart.
 //!
-//! A step takes a few units. While they are parsed, the events released by the step before are resolved, and those
-//! resolved before that go to their tables. All of it runs on one pool that shares out the work, and nothing waits on a
-//! lock.
+//! A step takes a few chunks. While they are parsed, the events released by the previous step are resolved, and those
+//! resolved before are written to their tables. All of it runs on one work-stealing pool, and nothing waits for a lock.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -32,14 +31,14 @@ use crate::{
     summary::IngestSummary,
 };
 
-/// Bytes of the units of one step, at the most.
+/// The maximum total length of the chunks of one step, in bytes.
 const STEP: u64 = 4 << 20;
 
-/// The units of a run in the order of reading, and the inputs that they were cut from.
+/// The chunks of a run in the order of reading, and the inputs that they were cut from.
 pub(crate) struct PlannedUnits<'a> {
     pub inputs: &'a [Input],
     pub units: &'a [Unit],
-    /// Where rejects go that do not fit into memory.
+    /// Stores rejects that exceed the memory limit.
     pub spill: &'a Spill,
 }
 
@@ -49,8 +48,9 @@ pub(crate) struct Rejected {
     pub all: Rejects,
 }
 
-/// Runs all units through the stages; `memory` is what the run may take; `is_listed` keeps the rejects of a dry run, too.
-#[expect(clippy::too_many_arguments, reason = "wiring")]
+/// Passes all chunks through the stages. `memory` is the run's limit in bytes; `is_listed` collects the rejects of a
+/// dry run too.
+#[expect(clippy::too_many_arguments, reason = "it connects the stages to the state of a run")]
 pub(crate) fn run(
     space: &mut Space,
     planned: &PlannedUnits<'_>,
@@ -84,7 +84,7 @@ pub(crate) fn run(
     let mut filters = Vec::new();
     let mut rest = planned.units;
     loop {
-        // If a few events write so much that it has to go first, nothing more is read.
+        // If the last events left some unresolved because of their many rows, resolve the rest before reading more.
         let (n_units, now) = if later.places.is_empty() {
             (step_length(rest, memory), &mut released)
         } else {
@@ -106,7 +106,7 @@ pub(crate) fn run(
         );
         assembled?;
         for block in before.released.blocks.drain(..) {
-            // The last of those who hold a block hands it back.
+            // Reuse the block unless unreleased events still refer to it.
             if let Ok(mut block) = Arc::try_unwrap(block)
                 && !block.is_blown_up()
             {
@@ -148,7 +148,7 @@ pub(crate) fn run(
     Ok(rejected)
 }
 
-/// Things that are dear to make and can be used again. Locked for a moment, once a unit.
+/// Objects that are expensive to create, kept for reuse. The lock is held only briefly, once per chunk.
 pub(crate) struct Spare<T>(Mutex<Vec<T>>);
 
 impl<T> Default for Spare<T> {
@@ -167,7 +167,7 @@ impl<T> Spare<T> {
     }
 }
 
-/// How many of the units to come make a step in a run that may take this much memory.
+/// Returns how many of the given chunks make a step, within the memory limit.
 pub(crate) fn step_length(units: &[Unit], memory: u64) -> usize {
     let most = (memory / 32).clamp(1 << 20, STEP);
     let mut bytes = 0;

@@ -145,11 +145,11 @@ fn a_night_that_ingested_nothing_is_heard() {
         (&["empty.ndjson"][..], "nothing was ingested: the inputs have no lines"),
         (&["blank.ndjson"], "nothing was ingested: the inputs have no lines"),
         (&["events.ndjson"], "nothing was ingested: every input was ingested before"),
-        (&["again.ndjson"], "nothing was ingested: the one event was ingested before"),
+        (&["again.ndjson"], "nothing was ingested: the only event was ingested before"),
         (&["again.ndjson", "--dry-run"], "nothing would be ingested: "),
         (
             &["other.ndjson", "--config", "drop.toml"],
-            "nothing was ingested: a drop rule left out the one event",
+            "nothing was ingested: a drop rule dropped the only event",
         ),
         (&["nothing"], "no event files"),
     ] {
@@ -226,7 +226,7 @@ fn the_list_of_rejects_takes_the_place_of_nothing_that_is_needed() {
     for place in ["space/pages.ndjson", "space/manifest.json", "space/.state/lock", "more.ndjson", "space"] {
         let (said, code) = run(&work, &["ingest", "more.ndjson", "--space", "space", "--rejects", place]);
         assert_eq!(code, Some(2), "{place}");
-        assert!(said.contains("hint: give `--rejects` another file"), "{place}: {said}");
+        assert!(said.contains("hint: choose another file for `--rejects`"), "{place}: {said}");
     }
     assert_eq!((work.read("space/pages.ndjson"), work.read("more.ndjson")), (committed, event(5)));
 }

@@ -102,11 +102,11 @@ fn lines_without_one_event_are_named_with_what_to_do() {
     check(
         "access.log",
         b"\nGET /\n1\nGET /plants\n".to_vec(),
-        "3 lines, but not one event (not_json: 2, not_an_object: 1); access.log:2: not_json (",
+        "3 lines, but no events (not_json: 2, not_an_object: 1); access.log:2: not_json (",
         "hint: give a dump of events",
     );
     let without_time = LINE.replace("timestamp", "time");
-    let no_time = "2 lines, but not one event (no_usable_time: 2); timeless.ndjson:1: no_usable_time (no time in it can be read)";
+    let no_time = "2 lines, but no events (no_usable_time: 2); timeless.ndjson:1: no_usable_time (no time in it can be read)";
     let bytes = format!("{without_time}\n{without_time}\n").into_bytes();
     check("timeless.ndjson", bytes, no_time, "`sentAt` or `receivedAt`");
     let array = format!("[{LINE}]\n").into_bytes();
@@ -122,7 +122,7 @@ fn lines_without_one_event_are_named_with_what_to_do() {
     let escape = LINE.replace("\"page\"", "\"\\u001b[2J\\n\"").into_bytes();
     check("escape.ndjson", escape, "escape.ndjson:1: unknown_type (\"type\" is \"", "give a dump of events");
     let empty = b"{\"batch\":[]}\n".to_vec();
-    check("empty.ndjson", empty, "1 line, but not one event", "give a dump of events");
+    check("empty.ndjson", empty, "1 line, but no events", "give a dump of events");
     assert!(!work.path("space/manifest.json").exists());
 }
 
