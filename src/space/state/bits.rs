@@ -1,26 +1,26 @@
-//! Numbers of as many bits as they need, one behind the other, the lowest bit first.
+//! Bit packing: numbers of any width, one after the other, the lowest bit first.
 
-/// So many bytes behind those that are written have to be there, for those that write and those that read.
+/// Both writers and readers need this many bytes after the packed ones.
 pub(super) const SLACK: usize = 16;
 
-/// How many bits a number takes.
+/// Returns how many bits a number takes.
 pub(super) fn width(number: u128) -> u32 {
     u128::BITS - number.leading_zeros()
 }
 
-/// Writes a number of `width` bits at a bit of `bytes`, which are zero from there on.
+/// Writes a number of `width` bits at a bit offset. The bytes from there on must be zero.
 pub(super) fn put_bits(bytes: &mut [u8], at: usize, width: u32, number: u128) {
     debug_assert!(self::width(number) <= width, "a number fits its bits");
     let shift = at % 8;
     let Some((low, behind)) = bytes[at / 8..].split_first_chunk_mut::<16>() else { return };
     *low = (u128::from_le_bytes(*low) | number << shift).to_le_bytes();
-    // What does not fit sixteen bytes stands in one more.
+    // A number that does not start at a byte boundary may need a seventeenth byte.
     if 128 < shift + width as usize {
         behind[0] = (number >> 120).to_le_bytes()[0] >> (8 - shift);
     }
 }
 
-/// Reads a number of `width` bits at a bit of `bytes`.
+/// Reads a number of `width` bits at a bit offset. Returns 0 if too few bytes follow.
 pub(super) fn bits(bytes: &[u8], at: usize, width: u32) -> u128 {
     let Some((low, behind)) = bytes.get(at / 8..).and_then(|bytes| bytes.split_first_chunk::<16>()) else {
         return 0;

@@ -1,4 +1,4 @@
-//! Parts as one: profiles and messages looked up in the newest part that has them.
+//! Reads several segment files as one: looks up profiles and messages in the newest file that has them.
 
 use rayon::prelude::*;
 
@@ -14,7 +14,7 @@ use crate::{
     time::timestamp::Millis,
 };
 
-/// All parts of a state, oldest first.
+/// All segment files of a state, oldest first.
 #[derive(Debug)]
 pub(super) struct Parts {
     parts: Vec<Part>,
@@ -25,17 +25,17 @@ impl Parts {
         Self { parts }
     }
 
-    /// Profiles ever created.
+    /// Returns the number of profiles ever created.
     pub(super) fn n_profiles(&self) -> u32 {
         self.parts.iter().map(|part| part.n_profiles).max().unwrap_or_default()
     }
 
-    /// How many messages there are.
+    /// Returns the number of messages.
     pub(super) fn n_messages(&self) -> u64 {
         self.parts.iter().map(|part| part.messages.len()).sum()
     }
 
-    /// Returns whether every part finds what it holds.
+    /// Returns whether the lookup of every segment file is complete and has no other entries.
     pub(super) fn lookup_is_whole(&self) -> Result<bool> {
         for part in &self.parts {
             if !part.lookup_is_whole()? {
@@ -45,9 +45,9 @@ impl Parts {
         Ok(true)
     }
 
-    /// Calls `each` with every profile as the newest part has it.
+    /// Calls `each` with the newest record of every profile.
     pub(super) fn clusters(&self, mut each: impl FnMut(Cluster) -> Result<()>) -> Result<()> {
-        // What stands in a newer part holds all that stood in an older one, the profile's own id among it.
+        // The newer record of a profile has all segment ids of an older one, including the profile's own.
         let mut met: Set<ProfileId> = Set::default();
         for (newer, part) in self.parts.iter().rev().enumerate() {
             part.records(|_, cluster| {
@@ -65,7 +65,7 @@ impl Parts {
         Ok(())
     }
 
-    /// Calls `each` with all messages, some at a time, sorted by key.
+    /// Calls `each` with all messages in batches, sorted by key.
     pub(super) fn messages(&self, mut each: impl FnMut(&[Message]) -> Result<()>) -> Result<()> {
         let mut some = Vec::new();
         for (first, last) in ranges(usize::try_from(self.n_messages()).unwrap_or(usize::MAX)) {

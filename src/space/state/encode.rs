@@ -1,6 +1,7 @@
-//! Numbers and texts as bytes: little-endian; lists begin with their length (u64), texts with theirs (u32).
+//! Encodes numbers and texts as bytes. Numbers are little-endian; a list begins with its length (u64), a text with its
+//! length (u32).
 
-/// Bytes being written.
+/// A buffer to encode into.
 #[derive(Debug, Default)]
 pub(super) struct Out(pub(super) Vec<u8>);
 
@@ -17,7 +18,7 @@ impl Out {
     pub(super) fn u128(&mut self, value: u128) {
         self.0.extend_from_slice(&value.to_le_bytes());
     }
-    /// A number that is mostly small, in as few bytes as it takes: seven bits each, the lowest first.
+    /// Appends a number that is usually small, in as few bytes as possible: seven bits per byte, the lowest first.
     pub(super) fn varint(&mut self, mut value: u64) {
         while let (low, rest @ 1..) = (value & 0x7F, value >> 7) {
             self.0.push(u8::try_from(low).unwrap_or_default() | 0x80);
@@ -25,7 +26,7 @@ impl Out {
         }
         self.0.push(u8::try_from(value).unwrap_or_default());
     }
-    /// A number that is mostly near 0, on either side.
+    /// Appends a number that is usually near 0, positive or negative.
     pub(super) fn signed_varint(&mut self, value: i64) {
         self.varint((value << 1 ^ value >> 63).cast_unsigned());
     }
@@ -33,9 +34,9 @@ impl Out {
         self.length(text.len());
         self.0.extend_from_slice(text);
     }
-    /// The length of what is shorter than a line.
+    /// Appends a length as u32.
     pub(super) fn length(&mut self, length: usize) {
-        self.u32(u32::try_from(length).expect("fewer than 2^32 of anything that one profile has"));
+        self.u32(u32::try_from(length).expect("a profile has fewer than 2^32 of anything"));
     }
     pub(super) fn list<T>(&mut self, items: &[T], push: impl Fn(&mut Self, &T)) {
         self.u64(items.len() as u64);
@@ -45,7 +46,7 @@ impl Out {
     }
 }
 
-/// Bytes being read.
+/// The bytes left to decode. Its methods return `None` if these are too few or malformed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct In<'a>(pub(super) &'a [u8]);
 
@@ -89,7 +90,8 @@ impl<'a> In<'a> {
         self.0 = behind;
         Some(now)
     }
-    /// The length of the list that comes next, where so many items of this size can be there.
+    /// Returns the length of the list that comes next, without consuming it; `None` if that many items of at least
+    /// `size` bytes cannot follow.
     pub(super) fn count(&self, size: u64) -> Option<u64> {
         let count = u64::from_le_bytes(*self.0.first_chunk()?);
         (count.checked_mul(size)? <= self.0.len() as u64).then_some(count)

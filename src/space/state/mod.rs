@@ -1,10 +1,11 @@
-//! The state cache: what [`super::replay`] would find, kept so that a run need not read all raw tables again.
+//! The state cache: what [`super::replay`] would compute, kept so that a run need not read all raw tables again.
 //!
-//! Parts in `.state/`, named by the manifest, oldest first. A run adds one with the profiles that it changed, whole, and
-//! the messages that it accepted; of what stands in several parts the newest counts. A part that is not much smaller than
-//! the one before it is put together with it, so that there are never many. What a run does not touch it does not read.
+//! It consists of segment files in `.state/`, which the manifest lists from oldest to newest. A run adds one with the
+//! profiles that it changed, each as a whole, and the messages that it accepted. If several segment files contain a
+//! profile, the newest counts. If a segment file is not much smaller than the one before it, compaction merges them, so
+//! there are never many. A run does not read profiles that it does not affect.
 //!
-//! Where a part is missing, damaged or of another version it is as if there were none.
+//! If a segment file is missing, damaged or of another version, the state cannot be used.
 
 mod bits;
 mod cold;
@@ -34,32 +35,32 @@ use crate::{
     },
 };
 
-/// How much of a state is read at once.
+/// How much of the state to load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reading {
-    /// What is looked up, when it is.
+    /// Each profile and message when it is looked up.
     Lazy,
-    /// All of it.
+    /// Everything at once.
     Whole,
-    /// Nothing: it was found to be damaged, and the raw tables are replayed.
+    /// Nothing: the state is damaged, so the raw tables are replayed.
     Tables,
 }
 
-/// What is put away at the end of a run.
+/// What is written to the state at the end of a run.
 #[derive(Debug, Clone, Copy)]
 pub struct Contents<'a> {
     /// Profiles, identifiers and traits.
     pub graph: &'a Graph,
     /// The paths of all traits.
     pub trait_names: &'a TraitNames,
-    /// Messages.
+    /// The accepted messages.
     pub accepted: &'a Accepted,
-    /// Types.
+    /// The identifier types.
     pub types: &'a Types,
 }
 
 impl<'a> Contents<'a> {
-    /// All that was replayed.
+    /// Returns everything that was replayed.
     #[must_use]
     pub fn of(replayed: &'a Replayed, types: &'a Types) -> Self {
         let Replayed { graph, trait_names, accepted } = replayed;
@@ -67,7 +68,7 @@ impl<'a> Contents<'a> {
     }
 }
 
-/// Reads the state that the manifest names; `None` where it cannot be used.
+/// Reads the state that the manifest lists; returns `None` if it cannot be used.
 pub fn read(
     folder: &Path,
     named: &[StateFile],
@@ -106,7 +107,8 @@ pub fn read(
     }
 }
 
-/// Returns whether the state that the manifest lists finds every identifier and segment id that it holds, and no other.
+/// Returns whether the state that the manifest lists finds every identifier and segment id that it contains, and no
+/// other.
 pub fn lookup_is_whole(folder: &Path, named: &[StateFile], types: &Types, files: &Files) -> Result<bool> {
     let Some(parts) = open(folder, named, types, &mut TraitNames::default(), files)? else {
         return Ok(false);
@@ -117,7 +119,7 @@ pub fn lookup_is_whole(folder: &Path, named: &[StateFile], types: &Types, files:
     }
 }
 
-/// Whether the state that the manifest names was written by an earlier version of this program.
+/// Returns whether an earlier version of this program wrote the state that the manifest lists.
 #[must_use]
 pub fn is_of_earlier_version(folder: &Path, named: &[StateFile], files: &Files) -> bool {
     named.iter().any(|part| part::is_of_earlier_version(&folder.join(&part.name), files))
@@ -140,9 +142,10 @@ fn open(
     Ok(Some(Parts::new(parts)))
 }
 
-/// Writes what a run leaves beside the parts that are in force, and brings it to the disk. Says what the parts are then.
+/// Writes a segment file with what a run changed, compacts if necessary, and syncs. Returns the new list of segment
+/// files.
 ///
-/// `before` are the parts that `contents` was read from lazily; none where it is whole.
+/// `before` lists the segment files from which `contents` was loaded lazily; it is empty if `contents` is complete.
 pub fn write(
     folder: &Path,
     number: u64,
@@ -154,7 +157,7 @@ pub fn write(
     let n_profiles = u32::try_from(contents.graph.n_profiles()).expect("fewer than 2^32 profiles");
     let part = write_part(folder, format!("{PREFIX}{number}"), contents, n_profiles, files)?;
     kept.push(part);
-    // The newest parts that are not much larger than what comes behind them.
+    // The newest segment files, each of which is not much larger than all newer ones together.
     let mut first = kept.len() - 1;
     let mut behind = kept[first].entries;
     while let Some(larger) = first.checked_sub(1)
@@ -192,7 +195,7 @@ fn write_part(
     writer.finish(n_profiles, types, trait_names)
 }
 
-/// Puts parts together.
+/// Merges segment files into one.
 fn merge(
     folder: &Path,
     name: String,
@@ -201,7 +204,7 @@ fn merge(
     n_profiles: u32,
     files: &Files,
 ) -> Result<StateFile> {
-    // Its own numbers of paths: those of `contents` are not to be changed any more.
+    // The path numbers of `contents` must not change any more, so the merged file gets its own.
     let mut trait_names = TraitNames::default();
     let parts = open(folder, named, contents.types, &mut trait_names, files)?;
     let parts = parts.ok_or(crate::error::Error::StateDamaged)?;
@@ -214,17 +217,17 @@ fn merge(
     writer.finish(n_profiles, contents.types, &trait_names)
 }
 
-/// What the names of parts begin with.
+/// Prefix of the names of segment files.
 const PREFIX: &str = "resolver-";
 
-/// Whether there is a state, in force or not.
+/// Returns whether there is a segment file, listed in a manifest or not.
 #[must_use]
 pub fn is_there(folder: &Path) -> bool {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     entries.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX))
 }
 
-/// Removes all states but the one in force. What cannot be removed now is removed by a later run.
+/// Deletes all segment files that are not in use. What cannot be deleted now is deleted by a later run.
 pub fn sweep(folder: &Path, in_force: &[StateFile], files: &Files) {
     let in_force: Set<&str> = in_force.iter().map(|part| part.name.as_str()).collect();
     let Ok(entries) = std::fs::read_dir(folder) else { return };

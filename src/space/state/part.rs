@@ -1,9 +1,10 @@
-//! One file of the state cache: what one run left, or several together.
+//! One segment file of the state: the changes of one run, or several merged segment files.
 //!
-//! Behind the magic and the version stand the records of profiles; then, sorted by key, where the profile of each
-//! identifier and segment id is; then, sorted by key, when each message arrived; then the index. The file ends with the
-//! place and the checksum of the index, which the manifest knows too. The index holds the checksums of everything else,
-//! so that what is read is known to be what was written, and nothing has to be read for that alone.
+//! The file contains, in this order: magic number and version; the records of profiles; the offset of the record of
+//! each identifier and segment id, sorted by key; the arrival time of each message, sorted by key; the index. It ends
+//! with the offset and the checksum of the index. The manifest has this checksum, too. Records carry their own
+//! checksums, and the index has those of everything else, so whatever is read is verified without reading anything
+//! extra.
 
 use std::{
     fs::File,
@@ -33,31 +34,31 @@ use crate::{
     space::manifest::StateFile,
 };
 
-/// Changes whenever the bytes mean something else.
+/// Changes whenever the meaning of the bytes changes.
 const VERSION: u32 = 4;
 const MAGIC: [u8; 8] = *b"psstate\n";
-/// The place of the index and its checksum.
+/// Size of the footer: offset and checksum of the index.
 const FOOT: usize = 24;
 
-/// A part that is open for reading.
+/// A segment file open for reading.
 #[derive(Debug)]
 pub(super) struct Part {
     path: PathBuf,
     file: File,
-    /// Where the records end.
+    /// Offset at which the records end.
     records_end: u64,
-    /// Where the record of an identifier or segment id is.
+    /// The offset of the record of each identifier and segment id.
     pub(super) places: Sorted,
-    /// When messages were accepted.
+    /// The arrival time of each message.
     pub(super) messages: Sorted,
     type_ids: Vec<TypeId>,
     paths: Vec<PathId>,
-    /// Profiles ever created.
+    /// Number of profiles ever created.
     pub(super) n_profiles: u32,
 }
 
 impl Part {
-    /// Opens a part; `None` where it is not what the manifest names.
+    /// Opens a segment file; returns `None` if it is not the one that the manifest lists.
     pub(super) fn open(
         folder: &Path,
         named: &StateFile,
@@ -74,7 +75,7 @@ impl Part {
         Ok(decode_index(&index, path, file, types, trait_names))
     }
 
-    /// The record at a place.
+    /// Reads the record at an offset.
     pub(super) fn record(&self, place: u64) -> Result<Cluster> {
         Ok(self.record_and_length(place)?.0)
     }
@@ -96,7 +97,7 @@ impl Part {
         Ok((cluster, (HEAD + length) as u64))
     }
 
-    /// All records, in the order in which they stand, read in large pieces.
+    /// Calls `each` with all records and their offsets, in file order. Reads large blocks.
     pub(super) fn records(&self, mut each: impl FnMut(u64, Cluster) -> Result<()>) -> Result<()> {
         const PIECE: usize = 4 << 20;
         let mut at = START;
@@ -118,7 +119,7 @@ impl Part {
                 rest = behind;
             }
             if rest.len() == bytes.len() {
-                // One record that is larger than a piece.
+                // A record larger than a block.
                 let (cluster, length) = self.record_and_length(at)?;
                 each(at, cluster)?;
                 at += length;
@@ -127,7 +128,7 @@ impl Part {
         Ok(())
     }
 
-    /// Returns whether the lookup leads from every key to its record, and has no other entry.
+    /// Returns whether the lookup leads from every key to its record and has no other entries.
     pub(super) fn lookup_is_whole(&self) -> Result<bool> {
         let mut expected: Vec<Entry> = Vec::new();
         self.records(|place, cluster| {
@@ -142,28 +143,28 @@ impl Part {
         Ok(is_same && expected.next().is_none())
     }
 
-    /// Calls `each` with the value of every entry of a key, until it says that it has seen enough.
+    /// Calls `each` with the number of every entry with this key, until it returns true.
     pub(super) fn find(&self, sorted: &Sorted, key: u128, each: impl FnMut(u64) -> bool) -> Result<()> {
         sorted.find(key, &self.file, &self.path, each)
     }
 
-    /// Calls `each` with all messages from one key to another, both included, in their order.
+    /// Calls `each` with all messages whose keys are from `first` to `last`, both included, in order.
     pub(super) fn messages(&self, first: u128, last: u128, each: impl FnMut(Entry)) -> Result<()> {
         self.messages.range(first, last, &self.file, &self.path, each)
     }
 }
 
-/// Returns the keys under which a record is found: those of its segment ids and identifiers.
+/// Returns the keys by which a record is found: those of its segment ids and identifiers.
 pub(super) fn keys_of(cluster: &Cluster) -> impl Iterator<Item = u128> + '_ {
     let segments = cluster.segments.iter().map(|segment| segment_key(&segment.segment_id));
     segments.chain(cluster.identifiers.iter().map(|identifier| identifier.key))
 }
 
-/// Where the records begin.
+/// Offset at which the records begin.
 const START: u64 = START_BYTES as u64;
 const START_BYTES: usize = MAGIC.len() + 4;
 
-/// Whether a part was written by an earlier version of this program: it is no use, but nothing is wrong with it.
+/// Returns whether an earlier version of this program wrote the segment file: it cannot be used, but it is not damaged.
 pub(super) fn is_of_earlier_version(path: &Path, files: &Files) -> bool {
     let mut first = [0; START_BYTES];
     let read = files.open(path).is_ok_and(|file| file.read_exact_at(&mut first, 0).is_ok());
@@ -223,22 +224,22 @@ fn decode_index(
     })
 }
 
-/// Writes a part: records first, then what was said of them and of messages.
+/// A writer of a segment file.
 pub(super) struct Writer {
     out: OutFile,
     name: String,
-    /// Bytes that wait to go out.
+    /// Bytes that are not written yet.
     pending: Out,
-    /// Bytes that went out.
+    /// Number of bytes written.
     written: u64,
-    /// Where the record of each key is, before they are sorted.
+    /// The offset of the record of each key, before sorting.
     unsorted: Vec<(Key, u64)>,
     records_end: u64,
     places: Sorted,
     messages: Sorter,
 }
 
-/// Bytes go out in blocks of this many.
+/// Bytes are written in blocks of this size.
 const OUT_BYTES: usize = 1 << 20;
 
 impl Writer {
@@ -259,7 +260,7 @@ impl Writer {
         })
     }
 
-    /// Appends a record; `keys` lead to it.
+    /// Appends a record that can be found by `keys`.
     pub(super) fn record(
         &mut self,
         push: impl FnOnce(&mut Out),
@@ -271,7 +272,7 @@ impl Writer {
         self.relieve()
     }
 
-    /// No more records come: appends where they are.
+    /// Ends the records and appends their lookup.
     pub(super) fn places(&mut self) -> Result<()> {
         self.records_end = self.at();
         let mut unsorted = std::mem::take(&mut self.unsorted);
@@ -286,7 +287,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Appends messages, sorted by key, whose keys are behind those of all before.
+    /// Appends messages, sorted by key. Their keys must not be smaller than those of earlier calls.
     pub(super) fn messages(&mut self, sorted: &[Message]) -> Result<()> {
         for message in sorted {
             self.messages.add(as_entry(message), &mut self.pending.0);
@@ -295,7 +296,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Appends the index; brings all to the disk.
+    /// Appends the index and syncs the file.
     pub(super) fn finish(
         mut self,
         n_profiles: u32,

@@ -1,6 +1,6 @@
-//! A canonical profile with all that belongs to it, as bytes.
+//! Encodes a canonical profile with everything that belongs to it.
 //!
-//! Types and trait paths are numbers of the part that the record stands in. A record begins with its length (u32) and the
+//! Types and trait paths are stored as their numbers in the segment file. A record begins with its length (u32) and the
 //! checksum of what follows (u64).
 
 use xxhash_rust::xxh3::xxh3_64;
@@ -16,10 +16,10 @@ use crate::{
     time::timestamp::{Micros, Millis},
 };
 
-/// Bytes before a record: its length and its checksum.
+/// Size of a record's header: length and checksum.
 pub(super) const HEAD: usize = 12;
 
-/// Appends the record of a canonical profile that is in the graph.
+/// Appends the record of a canonical profile in the graph.
 pub(super) fn encode(graph: &Graph, profile: ProfileId, out: &mut Out) {
     let merged = graph.merged(profile);
     let segments = std::iter::once((profile, NO_CLOCK)).chain(merged.iter().copied());
@@ -33,7 +33,7 @@ pub(super) fn encode(graph: &Graph, profile: ProfileId, out: &mut Out) {
     );
 }
 
-/// Appends the record of one that was fetched.
+/// Appends the record of a profile that was read from a segment file.
 pub(super) fn encode_cluster(cluster: &Cluster, out: &mut Out) {
     let segments = cluster
         .segments
@@ -79,12 +79,13 @@ fn push<'a>(
     seal(out, start);
 }
 
-/// An event's `timestamp` is mostly near its `uuid_ts`.
+/// Converts microseconds to milliseconds. An event's `timestamp` is usually near its `uuid_ts`, so only the difference
+/// is stored.
 fn millis(uuid_ts: Micros) -> Millis {
     uuid_ts.div_euclid(1000)
 }
 
-/// Writes length and checksum of the record that began at a place.
+/// Fills in length and checksum of the record that begins at `start`.
 fn seal(out: &mut Out, start: usize) {
     let body = &out.0[start + HEAD..];
     let length = u32::try_from(body.len()).expect("a record is shorter than 4 GiB");
@@ -93,13 +94,14 @@ fn seal(out: &mut Out, start: usize) {
     out.0[start + 4..start + HEAD].copy_from_slice(&checksum.to_le_bytes());
 }
 
-/// Length and checksum of a record.
+/// Decodes the header of a record: length and checksum.
 pub(super) fn head(bytes: &[u8; HEAD]) -> (usize, u64) {
     let [a, b, c, d, checksum @ ..] = *bytes;
     (u32::from_le_bytes([a, b, c, d]) as usize, u64::from_le_bytes(checksum))
 }
 
-/// Decodes a record behind its head; `type_ids` and `paths` are today's numbers of the part's types and paths.
+/// Decodes a record without its header; returns `None` if it is malformed. `type_ids` and `paths` map the numbers of
+/// the segment file to current ones.
 pub(super) fn decode(bytes: &[u8], type_ids: &[TypeId], paths: &[PathId]) -> Option<Cluster> {
     let mut rest = In(bytes);
     let mut cluster = Cluster { last_seq: rest.u64()?, ..Cluster::default() };

@@ -1,6 +1,7 @@
-//! Messages of a run that has more than it keeps in memory, in a file without a name, sorted as in a part of the state.
+//! Spills the messages of a run that exceed its memory to an unnamed temporary file, as sorted runs in the format of a
+//! segment file.
 //!
-//! The file is gone when the run ends, however it ends; what is in it goes to the state when the run commits.
+//! The file disappears when the run ends, in whatever way. When the run commits, the messages are copied to the state.
 
 use std::{
     fs::File,
@@ -17,7 +18,7 @@ use crate::{
     time::timestamp::Millis,
 };
 
-/// Shelves on the disk.
+/// A spill store on disk.
 #[derive(Debug)]
 pub struct DiskShelves {
     folder: PathBuf,
@@ -26,11 +27,11 @@ pub struct DiskShelves {
     shelves: Vec<Sorted>,
 }
 
-/// Bytes go out in pieces of this many.
+/// Bytes are written in blocks of this size.
 const OUT_BYTES: usize = 1 << 20;
 
 impl DiskShelves {
-    /// In a file in this folder, made when the first messages come.
+    /// Returns an empty store. Its file is created in `folder` when the first messages arrive.
     #[must_use]
     pub fn new(folder: &Path) -> Self {
         Self { folder: folder.to_owned(), file: None, end: 0, shelves: Vec::new() }
@@ -38,7 +39,7 @@ impl DiskShelves {
 
     fn write(&mut self, bytes: &mut Vec<u8>) -> Result<()> {
         let error = |e: io::Error| {
-            Error::io("put messages away in", &self.folder, e)
+            Error::io("spill messages to", &self.folder, e)
                 .hint("make room on this disk, or allow more memory with `--memory SIZE`")
         };
         let file = match &self.file {
@@ -81,7 +82,7 @@ impl Remembered for DiskShelves {
     fn near(&self, message_key: u128, received_at: Millis, window: Millis) -> Result<bool> {
         let Some(file) = &self.file else { return Ok(false) };
         let mut near = false;
-        // What comes twice comes soon.
+        // A duplicate usually follows soon, so the newest sorted run is searched first.
         for shelf in self.shelves.iter().rev() {
             shelf.find(message_key, file, &self.folder, |value| {
                 near = as_time(value).abs_diff(received_at) <= window.unsigned_abs();
@@ -107,7 +108,7 @@ pub(super) fn as_time(value: u64) -> Millis {
     (value ^ SIGN).cast_signed()
 }
 
-/// Flipped, so that numbers are ordered as times are: an adopted table may have times before 1970.
+/// Flipping the sign bit makes the numbers sort like the times, which may be before 1970 in an adopted table.
 const SIGN: u64 = 1 << 63;
 
 #[cfg(test)]
@@ -122,13 +123,13 @@ mod tests {
             let mut plain = Accepted::default();
             let mut shelved = Accepted::default();
             shelved.shelve(Box::new(DiskShelves::new(folder.path())), 0, foretold);
-            // Every message comes several times, now inside the window and now outside.
+            // Every message occurs several times, inside and outside the window.
             for number in 0..20_000_u64 {
                 let key = key_of(&(number * number % 9973).to_le_bytes());
                 let received_at = Millis::try_from(number).expect("small");
-                let accepted = plain.accept(key, received_at, 3000).expect("nothing is read");
+                let accepted = plain.accept(key, received_at, 3000).expect("nothing is read from disk");
                 assert_eq!(
-                    shelved.accept(key, received_at, 3000).expect("it is there"),
+                    shelved.accept(key, received_at, 3000).expect("the spill is readable"),
                     accepted,
                     "{number}"
                 );
@@ -141,7 +142,7 @@ mod tests {
                     all.extend_from_slice(some);
                     Ok(())
                 };
-                accepted.sorted(each).expect("it is there");
+                accepted.sorted(each).expect("the spill is readable");
                 all
             };
             assert_eq!(all(&plain), all(&shelved));

@@ -1,9 +1,9 @@
-//! Sorted entries on the disk: pairs of a 128-bit key and a number, found by key with one short read.
+//! Sorted entries on disk: pairs of a 128-bit key and a number, found by key with one short read.
 //!
-//! Blocks of 4 KB, one behind the other; keys may repeat. Keys that stand together are alike, and so may numbers be: a
-//! block has its first key and its smallest number whole, and of each entry what is beyond these, in as many bits as the
-//! largest takes. All entries of a block are as wide as each other, so that one is found by halving. The index has the
-//! upper half of the first key and the checksum of each block: 16 bytes for 4 KB.
+//! The entries are in consecutive blocks of 4 KB; keys may repeat. Neighbouring keys are similar, and numbers may be,
+//! too. So a block stores its first key and its smallest number in full, and for each entry only the differences from
+//! these, in as many bits as the largest difference needs. All entries of a block have the same width, so a binary
+//! search finds one. The index has the upper half of the first key and the checksum of each block: 16 bytes per 4 KB.
 
 use std::{fs::File, os::unix::fs::FileExt, path::Path};
 
@@ -15,41 +15,43 @@ use super::{
 };
 use crate::error::{Error, Result};
 
-/// A key and what it leads to.
+/// A key and the number stored for it.
 pub(super) type Entry = (u128, u64);
 
-/// Bytes of a block; the last one may have less.
+/// Size of a block in bytes. The last one may be shorter.
 const BLOCK: usize = 4096;
-/// Bytes before its entries: the first key, the smallest number, the bits of a key and of a number, how many there are.
+/// Size of a block's header: the first key, the smallest number, the widths of key and number in bits, the number of
+/// entries.
 const HEAD: usize = 16 + 8 + 1 + 1 + 2;
 
-/// Where sorted entries are in a file.
+/// The index of sorted entries in a file.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Sorted {
     offset: u64,
     n_bytes: u64,
     n_entries: u64,
-    /// The upper half of the first key of each block, and the checksum of its bytes.
+    /// The upper half of each block's first key, and the checksum of the block.
     blocks: Vec<(u64, u64)>,
 }
 
-/// Sorted entries being written.
+/// A writer of sorted entries.
 #[derive(Debug, Default)]
 pub(super) struct Sorter {
     sorted: Sorted,
-    /// Those of the next block.
+    /// The entries of the next block.
     entries: Vec<Entry>,
-    /// The smallest and the largest number among them.
+    /// The smallest and the largest number of these.
     range: (u64, u64),
 }
 
 impl Sorter {
-    /// To be written from this place in a file on.
+    /// Starts at an offset in a file.
     pub(super) fn begin(offset: u64) -> Self {
         Self { sorted: Sorted { offset, ..Sorted::default() }, ..Self::default() }
     }
 
-    /// Takes the next entry, whose key is not before that of the last; appends the block behind which it stands.
+    /// Adds the next entry, whose key must not be smaller than the last. Appends the block before it to `out` if that
+    /// is full.
     pub(super) fn add(&mut self, (key, value): Entry, out: &mut Vec<u8>) {
         let mut range = (self.range.0.min(value), self.range.1.max(value));
         if let Some(&(first, _)) = self.entries.first() {
@@ -65,7 +67,7 @@ impl Sorter {
         self.entries.push((key, value));
     }
 
-    /// No more entries come: appends the last block.
+    /// Appends the last block. Returns the index.
     pub(super) fn finish(mut self, out: &mut Vec<u8>) -> Sorted {
         self.end_block(0, out);
         self.sorted
@@ -98,7 +100,7 @@ impl Sorter {
     }
 }
 
-/// More entries than this are not in a block, however short they are: those of one key and one number take no bits.
+/// Limit of the entries of a block, because equal entries take no bits at all.
 const MOST: usize = 1 << 12;
 
 /// A block that was read.
@@ -112,7 +114,7 @@ struct Block<'a> {
 }
 
 impl<'a> Block<'a> {
-    /// `None` where a block of these bytes cannot have been written.
+    /// Parses the header of a block; returns `None` if it cannot belong to a block of `n_bytes`.
     fn new(bytes: &'a [u8; BLOCK + SLACK], n_bytes: usize) -> Option<Self> {
         let mut head = In(bytes);
         let (first, smallest) = (head.u128()?, head.u64()?);
@@ -135,7 +137,7 @@ impl<'a> Block<'a> {
         self.first.wrapping_add(bits(self.bytes, at, self.of_key))
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "a number has no more than 64 bits")]
+    #[expect(clippy::cast_possible_truncation, reason = "a number has at most 64 bits")]
     fn value(&self, place: usize) -> u64 {
         let at = HEAD * 8 + place * (self.of_key + self.of_value) as usize + self.of_key as usize;
         self.smallest.wrapping_add(bits(self.bytes, at, self.of_value) as u64)
@@ -143,12 +145,12 @@ impl<'a> Block<'a> {
 }
 
 impl Sorted {
-    /// How many entries there are.
+    /// Returns the number of entries.
     pub(super) fn len(&self) -> u64 {
         self.n_entries
     }
 
-    /// Encodes where they are.
+    /// Encodes the index.
     pub(super) fn encode(&self, out: &mut Out) {
         out.u64(self.offset);
         out.u64(self.n_bytes);
@@ -159,7 +161,7 @@ impl Sorted {
         });
     }
 
-    /// Decodes where they are.
+    /// Decodes an index; returns `None` if it is malformed.
     pub(super) fn decode(rest: &mut In<'_>) -> Option<Self> {
         let (offset, n_bytes, n_entries) = (rest.u64()?, rest.u64()?, rest.u64()?);
         let n_blocks = usize::try_from(rest.count(16)?).ok()?;
@@ -172,7 +174,7 @@ impl Sorted {
         whole.then_some(Self { offset, n_bytes, n_entries, blocks })
     }
 
-    /// Calls `each` with the value of every entry of a key, until it says that it has seen enough.
+    /// Calls `each` with the number of every entry with this key, until it returns true.
     pub(super) fn find(
         &self,
         key: u128,
@@ -180,7 +182,7 @@ impl Sorted {
         path: &Path,
         mut each: impl FnMut(u64) -> bool,
     ) -> Result<()> {
-        // Entries of the key may begin in the block before the first one that begins with it.
+        // Entries with the key may begin in the block before the first one that begins with it.
         let first = self.blocks.partition_point(|&(first, _)| first < high(key)).saturating_sub(1);
         let mut bytes = [0; BLOCK + SLACK];
         for number in first..self.blocks.len() {
@@ -202,7 +204,7 @@ impl Sorted {
         Ok(())
     }
 
-    /// Calls `each` with all entries from one key to another, both included, in their order.
+    /// Calls `each` with all entries whose keys are from `first` to `last`, both included, in order.
     pub(super) fn range(
         &self,
         first: u128,
@@ -226,7 +228,7 @@ impl Sorted {
         Ok(())
     }
 
-    /// Reads a block.
+    /// Reads a block and verifies its checksum.
     fn read<'a>(
         &self,
         number: usize,
@@ -253,7 +255,7 @@ mod tests {
     use super::*;
     use crate::collections::key_of;
 
-    /// What goes in comes out, all of it and by key.
+    /// Checks that every entry is read back, both in order and by key. Returns the number of bytes written.
     fn check(mut entries: Vec<Entry>) -> u64 {
         entries.sort_unstable();
         let mut out = b"before".to_vec();
@@ -266,12 +268,12 @@ mod tests {
         assert_eq!(sorted.len(), entries.len() as u64);
         let mut encoded = Out::default();
         sorted.encode(&mut encoded);
-        let sorted = Sorted::decode(&mut In(&encoded.0)).expect("it was encoded just now");
+        let sorted = Sorted::decode(&mut In(&encoded.0)).expect("the index was just encoded");
         let mut file = tempfile::tempfile().expect("a temporary file");
-        file.write_all(&out).expect("room for it");
+        file.write_all(&out).expect("the disk has room");
         let path = Path::new("sorted");
         let mut all = Vec::new();
-        sorted.range(0, u128::MAX, &file, path, |entry| all.push(entry)).expect("it is there");
+        sorted.range(0, u128::MAX, &file, path, |entry| all.push(entry)).expect("the entries are readable");
         assert!(all == entries);
         for some in entries.chunk_by(|a, b| a.0 == b.0).step_by(entries.len() / 500 + 1) {
             let key = some[0].0;
@@ -280,15 +282,15 @@ mod tests {
                 found.push((key, value));
                 false
             };
-            sorted.find(key, &file, path, each).expect("it is there");
+            sorted.find(key, &file, path, each).expect("the entries are readable");
             assert!(found == some);
             let mut found = Vec::new();
-            sorted.range(key, key, &file, path, |entry| found.push(entry)).expect("it is there");
+            sorted.range(key, key, &file, path, |entry| found.push(entry)).expect("the entries are readable");
             assert!(found == some);
             for other in [key.wrapping_add(1), key.wrapping_sub(1)] {
                 if entries.binary_search_by_key(&other, |entry| entry.0).is_err() {
                     let nothing = |value| panic!("{other} leads to {value}");
-                    sorted.find(other, &file, path, nothing).expect("it is there");
+                    sorted.find(other, &file, path, nothing).expect("the entries are readable");
                 }
             }
         }
@@ -308,7 +310,7 @@ mod tests {
         check(
             hashed(300).flat_map(|(key, value)| [(key, value), (key, value + 9), (key, 1 << 60)]).collect(),
         );
-        // Keys share eight bits with their block, and numbers have sixteen.
+        // Keys share about eight bits with their block, and numbers need sixteen.
         assert!(check(hashed(60_000).collect()) < 60_000 * 18);
     }
 }
