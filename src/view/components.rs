@@ -1,6 +1,6 @@
-//! Segment ids that ever had to do with each other: parts of the raw tables that are folded one without the other.
+//! Connected components of segment ids. The rows of one component can be folded without those of another.
 //!
-//! Takes about 30 bytes a segment id, whatever else the tables hold.
+//! Takes about 30 bytes per segment id, however large the tables are.
 
 use super::keys::Keys;
 use crate::{
@@ -15,16 +15,16 @@ use crate::{
     },
 };
 
-/// Which segment ids the graph connects.
+/// The connected components of all segment ids.
 #[derive(Debug, Default)]
 pub struct Components {
     keys: Keys,
-    /// Of each number another one in its component; its own where it stands for all of them.
+    /// For each number, another one in its component; a root has its own.
     parents: Vec<u32>,
 }
 
 impl Components {
-    /// Reads all rows of `id_graph_updates`, whenever they came to be.
+    /// Reads all rows of `id_graph_updates`, whatever their time.
     pub fn read(sources: &[Source], block_bytes: u64, meter: &Meter<'_>) -> Result<Self> {
         let mut components = Self::default();
         let parse = |block: crate::table::blocks::Block<'_>| {
@@ -48,7 +48,8 @@ impl Components {
         Ok(components)
     }
 
-    /// Something that is the same for all segment ids of a component and only for them, as far as 128 bits tell.
+    /// Returns an id of the component of a segment id. Two components have different ids, barring a collision of
+    /// 128-bit hashes.
     #[must_use]
     pub fn of(&self, segment_id: &[u8]) -> u128 {
         let key = local_key_of(segment_id);
@@ -61,14 +62,14 @@ impl Components {
 
     fn connect(&mut self, one: u128, other: u128) {
         let (one, other) = (self.root(one), self.root(other));
-        // The one met first stands for both; that keeps the roads short, since a survivor is older.
+        // The smaller number becomes the root. This keeps paths short, because a survivor is older.
         self.parents[one.max(other) as usize] = one.min(other);
     }
 
     fn root(&mut self, key: u128) -> u32 {
         let (mut at, is_new) = self.keys.meet(key);
         if is_new {
-            debug_assert_eq!(at, small(self.parents.len()), "{TABLE}: numbers are given one by one");
+            debug_assert_eq!(at, small(self.parents.len()), "{TABLE}: numbers are assigned in order");
             self.parents.push(at);
         }
         while self.parents[at as usize] != at {

@@ -1,7 +1,7 @@
-//! `external_id_mapping`: which profile an identifier maps to now, and since when.
+//! `external_id_mapping`: the current profile of each identifier, and since when.
 //!
-//! Grain: an identifier that is mapped. Key and order: `external_id_hash`, `external_id_type`, `external_id_value`. The
-//! clocks are those of the later of two rows: the identifier's own, and the one that merged its profile away.
+//! Grain: one mapped identifier. Key and order: `external_id_hash`, `external_id_type`, `external_id_value`. The clocks
+//! are those of the later of two rows: the identifier's own, and the one that merged its profile away.
 
 use super::folds::Folds;
 use crate::{

@@ -1,6 +1,6 @@
-//! Raw tables read into what views are rendered from.
+//! Reads raw tables into the structures from which views are rendered.
 //!
-//! The graph comes first: the other tables are parsed with its segment ids at hand.
+//! The graph comes first, because its segment ids are needed to parse the other tables.
 
 use rayon::prelude::*;
 
@@ -30,36 +30,36 @@ use crate::{
 /// Everything that views are rendered from.
 #[derive(Debug)]
 pub struct Folds {
-    /// Who was merged into whom.
+    /// The identity graph.
     pub graph: Graph,
     /// All segment ids.
     pub segments: Segments,
-    /// All segment ids by their text.
+    /// All segment ids, sorted by text.
     pub sorted: Vec<Segment>,
-    /// The place of each segment id among these.
+    /// The rank of each segment id in `sorted`.
     pub ranks: Vec<u32>,
-    /// Where a view needs them.
+    /// The mapped identifiers, if a view needs them.
     pub identifiers: Option<Identifiers>,
-    /// Where a view needs them.
+    /// The rows of traits, if a view needs them.
     pub traits: Option<Traits>,
-    /// Bytes read, after decompression.
+    /// Number of bytes read, after decompression.
     pub n_bytes: u64,
     n_profiles: u32,
 }
 
-/// The raw tables that views need, opened.
+/// The opened raw tables that the views need.
 #[derive(Debug, Default)]
 pub struct Sources {
-    /// `id_graph_updates`, which all need.
+    /// `id_graph_updates`, which all views need.
     pub graph: Vec<Source>,
-    /// `external_id_mapping_updates`, where a view needs it.
+    /// `external_id_mapping_updates`, if a view needs it.
     pub identifiers: Option<Vec<Source>>,
-    /// `profile_traits_updates`, where a view needs it.
+    /// `profile_traits_updates`, if a view needs it.
     pub traits: Option<Vec<Source>>,
 }
 
 impl Sources {
-    /// Opens what the views need.
+    /// Opens the raw tables that the views need.
     pub fn open(
         tables: &[RawTable],
         views: &[View],
@@ -80,7 +80,7 @@ impl Sources {
         })
     }
 
-    /// Bytes, after decompression.
+    /// Returns the number of bytes, after decompression.
     #[must_use]
     pub fn n_bytes(&self) -> u64 {
         let all = self.graph.iter().chain(self.identifiers.iter().flatten());
@@ -89,7 +89,7 @@ impl Sources {
 }
 
 impl Folds {
-    /// Reads raw tables as they stood at a time.
+    /// Reads the raw tables as of a time; `None` includes all rows.
     pub fn read(sources: Sources, as_of: Option<Micros>, meter: &Meter<'_>) -> Result<Self> {
         let n_bytes = sources.n_bytes();
         let (graph, mut segments) = Graph::read(&sources.graph, BLOCK_BYTES, as_of, meter)?;
@@ -116,7 +116,8 @@ impl Folds {
         Ok(Self { graph, segments, sorted, ranks, identifiers, traits, n_bytes, n_profiles })
     }
 
-    /// Whether every row of identifiers maps another one: then rows of other profiles never decide over one.
+    /// Returns whether every row of identifiers maps another identifier. If so, rows of one profile never affect
+    /// identifiers of another.
     #[must_use]
     pub fn is_plain(&self) -> bool {
         self.identifiers.as_ref().is_none_or(|identifiers| identifiers.n_mapped() == identifiers.n_rows())
@@ -143,20 +144,21 @@ impl Folds {
         Ok([of_traits?, others?].concat())
     }
 
-    /// All profiles ever created, by the text of their `segment_id`. One that only identifiers know is none.
+    /// Returns all profiles ever created, sorted by the text of their `segment_id`. A `segment_id` that only
+    /// identifiers have is not a profile.
     #[must_use]
     pub fn profiles(&self) -> Vec<Segment> {
         self.sorted.iter().copied().filter(|&segment| segment < self.n_profiles).collect()
     }
 
-    /// Profiles that are not merged away.
+    /// Returns the number of profiles that are not merged away.
     #[must_use]
     pub fn n_survivors(&self) -> u64 {
         let known = 0..self.graph.n_segments();
         known.filter(|&segment| self.graph.canonical(segment) == segment).count() as u64
     }
 
-    /// Rows read, by raw table.
+    /// Returns the number of rows read, by raw table.
     #[must_use]
     pub fn rows_read(&self) -> Vec<(&'static str, u64)> {
         let mut rows = vec![(id_graph_updates::TABLE, self.graph.n_rows())];

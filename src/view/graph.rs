@@ -1,8 +1,8 @@
-//! The fold of `id_graph_updates`: which profile a `segment_id` is, now and at any time before.
+//! The fold of `id_graph_updates`: which profile a `segment_id` belongs to, now and at any time before.
 //!
-//! The newest row of a `segment_id` counts. Where it maps to a `segment_id` that is merged itself, as in tables without
-//! recursive entries, the chain is followed to its end; the clocks of the mapping are then those of the newest row on the
-//! way, without the creation row at its end. A segment id without rows is its own profile.
+//! The newest row of a `segment_id` counts. It may map to a `segment_id` that is merged itself, as in tables without
+//! recursive entries. The chain is then followed to its end, and the mapping gets the clocks of the newest row in the
+//! chain, except for the creation row at its end. A segment id without rows is its own profile.
 
 use super::{
     group::gather,
@@ -29,27 +29,27 @@ struct Mapping {
     clock: Clock,
 }
 
-/// Who was merged into whom.
+/// The identity graph: which segment ids were merged into which.
 #[derive(Debug)]
 pub struct Graph {
-    /// Rows of one segment id together, oldest first.
+    /// The rows, grouped by segment id, oldest first.
     mappings: Vec<Mapping>,
-    /// Where the rows of each begin; one entry more than there are segment ids in the table.
+    /// The index of each segment id's first row, and the end of the last group.
     starts: Vec<u32>,
     present: Vec<Present>,
     n_rows: u64,
 }
 
-/// What a `segment_id` is now.
+/// The current profile of a `segment_id`.
 #[derive(Debug, Clone, Copy)]
 struct Present {
     canonical: Segment,
-    /// The row that set it, an index into the mappings.
+    /// The row that set it, as an index into `mappings`.
     set_by: Option<u32>,
 }
 
 impl Graph {
-    /// Reads the table and gives numbers to its segment ids.
+    /// Reads the table and assigns numbers to its segment ids. Fails if it merges in a circle.
     pub fn read(
         sources: &[Source],
         block_bytes: u64,
@@ -85,38 +85,38 @@ impl Graph {
         Ok((graph, segments))
     }
 
-    /// Rows read.
+    /// Returns the number of rows read.
     #[must_use]
     pub fn n_rows(&self) -> u64 {
         self.n_rows
     }
 
-    /// How many segment ids the table names: those with a smaller number.
+    /// Returns the number of segment ids in the table. Their numbers are all smaller.
     #[must_use]
     pub fn n_segments(&self) -> u32 {
         small(self.present.len())
     }
 
-    /// The profile that a `segment_id` is now.
+    /// Returns the current profile of a `segment_id`.
     #[must_use]
     pub fn canonical(&self, segment: Segment) -> Segment {
         self.present.get(segment as usize).map_or(segment, |present| present.canonical)
     }
 
-    /// The clocks of the row that made it so; `None` for a segment id without rows.
+    /// Returns the clocks of the row that set the current profile; `None` for a segment id without rows.
     #[must_use]
     pub fn mapped_at(&self, segment: Segment) -> Option<&Clock> {
         let set_by = self.present.get(segment as usize)?.set_by?;
         Some(&self.mappings[set_by as usize].clock)
     }
 
-    /// The profile that a `segment_id` was when the row with these clocks came to be.
+    /// Returns the profile that a `segment_id` had when the row with these clocks was written.
     #[must_use]
     pub fn canonical_at(&self, segment: Segment, clock: &Clock) -> Segment {
         let mut met = vec![segment];
         let mut at = segment;
         while let Some(mapping) = self.rows_of(at).iter().rev().find(|row| row.clock.order() <= clock.order())
-            // A circle that a later row broke: any segment id in it will do, as long as it is the same for all.
+            // If a later row broke a circle, any segment id of it will do, as long as it is always the same one.
             && !met.contains(&mapping.canonical)
         {
             at = mapping.canonical;
@@ -132,7 +132,7 @@ impl Graph {
         }
     }
 
-    /// Follows every chain to its end; the segment ids of a circle where there is one.
+    /// Follows every chain to its end. If there is a circle, returns its segment ids as the error.
     fn resolve(&self) -> Result<Vec<Present>, Vec<Segment>> {
         let n_segments = self.starts.len() - 1;
         let mut present: Vec<Option<Present>> = vec![None; n_segments];
@@ -163,7 +163,7 @@ impl Graph {
                 at = next;
             };
             if end.canonical == at {
-                // The creation of the survivor did not merge anything.
+                // The creation row of the survivor did not merge anything.
                 end.set_by = None;
             }
             while let Some((segment, row)) = path.pop() {
@@ -178,7 +178,7 @@ impl Graph {
     }
 }
 
-/// Rows of a block; their texts stand one after the other, the canonical one only where it is another.
+/// The rows of a block. Their texts are concatenated; the canonical id is omitted if it equals the segment id.
 struct ParsedBlock {
     n_rows: u64,
     rows: Vec<ParsedRow>,
@@ -226,7 +226,7 @@ mod tests {
     use super::*;
     use crate::{files::Files, progress::Silent, table::find::Part};
 
-    /// Rows are `segment_id canonical_segment_id seq`.
+    /// Reads rows given as `segment_id canonical_segment_id seq`.
     fn read(rows: &[(&str, &str, u64)]) -> Result<(Segments, Graph)> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("id_graph_updates.ndjson");
@@ -242,7 +242,8 @@ mod tests {
         Ok((segments, graph))
     }
 
-    /// Expected are `segment_id canonical_segment_id seq`, in the order of meeting; no `seq` is no row.
+    /// Checks the `segment_id`, `canonical_segment_id` and `seq` of all segment ids in the order of first occurrence; a
+    /// segment id without rows has no `seq`.
     fn check(rows: &[(&str, &str, u64)], expected: &[(&str, &str, Option<u64>)]) {
         let (segments, graph) = read(rows).unwrap();
         assert_eq!(segments.len() as usize, expected.len());

@@ -1,7 +1,7 @@
-//! Rows put together by a small number, without moving them.
+//! Groups rows by a small number.
 
-/// For each of `n_groups` where its rows begin in the second list, and one entry more; and the places of all rows, those
-/// of a group together in their old order.
+/// Returns the start of each of `n_groups` groups in the second list, followed by its length; and the indices of all
+/// rows, grouped, in their old order within each group.
 pub(super) fn group(n_groups: u32, groups: impl Iterator<Item = u32> + Clone) -> (Vec<u32>, Vec<u32>) {
     let mut starts = vec![0_u32; n_groups as usize + 1];
     let mut n_rows = 0;
@@ -22,8 +22,8 @@ pub(super) fn group(n_groups: u32, groups: impl Iterator<Item = u32> + Clone) ->
     (starts, places)
 }
 
-/// Rows put together by their group: for each of `n_groups` where its rows begin, and one entry more; and the rows, those
-/// of a group sorted by `sort`, which is given them in the order in which they came.
+/// Returns the start of each of `n_groups` groups, followed by the number of rows; and the rows, grouped. `sort` gets
+/// the rows of each group in their old order.
 pub(super) fn gather<T: Copy + Send>(
     n_groups: u32,
     rows: impl Iterator<Item = (u32, T)> + Clone,
@@ -52,13 +52,13 @@ pub(super) fn gather<T: Copy + Send>(
     (starts, gathered)
 }
 
-/// Lets `sort` put the places of every group in order, on all cores.
+/// Sorts each group with `sort`, on all cores.
 pub(super) fn sort_groups<T: Send>(starts: &[u32], places: &mut [T], sort: &(impl Fn(&mut [T]) + Sync)) {
-    /// Fewer places than these are not worth a core of their own.
+    /// Fewer rows than this are not worth a second core.
     const FEW: usize = 1 << 13;
     if let (&[first, .., last], true) = (starts, FEW < places.len()) {
         let middle = starts.partition_point(|&start| (start - first) * 2 < last - first);
-        // One group may be nearly all of them.
+        // One group may contain nearly all rows.
         if 0 < middle && middle + 1 < starts.len() {
             let (left, right) = places.split_at_mut((starts[middle] - first) as usize);
             rayon::join(

@@ -1,14 +1,15 @@
-//! What all rows of a profile together say about its traits, where its newest row alone does not.
+//! Computes the traits of a profile from all its rows, for profiles whose newest row alone is not enough.
 //!
-//! Each segment id of the profile has a state, and its rows change it, oldest first. A row is a full snapshot: a value in
-//! it that was not there before was set by that row, one that is gone was removed by it; one that stays the same was not
-//! touched. Where the row has `__trait_seqs`, that says who set a value instead. A value that turns up on a segment id after
-//! others were merged into it, and that one of them had, was brought in by the merge and keeps the row that set it there.
+//! Each segment id of the profile has a state, which its rows update, oldest first. A row is a full snapshot: it sets
+//! the values that are new to the state, removes the values that it does not have, and leaves equal values alone. If
+//! the row has `__trait_seqs`, this column decides which row set a value. If a value appears on a segment id after
+//! others were merged into it, and one of these had the same value, then the merge brought it in: the value keeps the
+//! row that first set it.
 //!
-//! A state is absorbed where a newer row was written for a segment id that was the same profile by then: that snapshot
-//! holds what was worth keeping, and what it does not hold was removed by then; what a later row holds again was set by that.
-//! Usually one state remains. Where several do, a merge wrote no snapshot, and of each trait the newest of their values or removals counts:
-//! by `timestamp`, then by `seq`, then by `uuid_ts`.
+//! A state is absorbed if a newer row was written for a segment id that belonged to the same profile by then. That
+//! snapshot has everything worth keeping: what it lacks was removed by then, and what a later row has again was set by
+//! that row. Usually one state remains. If several do, a merge wrote no snapshot. Of each trait, the newest value or
+//! removal then counts: by `timestamp`, then by `seq`, then by `uuid_ts`.
 
 use std::cmp::Ordering;
 
@@ -21,7 +22,8 @@ use super::{
 };
 use crate::table::clock::NO_SEQ;
 
-/// The traits that a profile has now, by name. Its rows stand oldest first, each with its snapshot.
+/// Returns the current traits of a profile, sorted by name. `rows` are sorted oldest first; `snapshots` has one for
+/// each.
 #[must_use]
 pub fn present<'a>(rows: &[TraitsRow], snapshots: &'a [Snapshot], graph: &Graph) -> Vec<Present<'a>> {
     let mut states: Vec<State<'a>> = Vec::new();
@@ -51,7 +53,7 @@ pub fn present<'a>(rows: &[TraitsRow], snapshots: &'a [Snapshot], graph: &Graph)
     }
     let remaining = states.iter().filter(|state| {
         let newest = &rows[state.newest];
-        // Rows that say when each trait was set were written by a resolver that has dealt with removals.
+        // Rows that record when each trait was set were written by a resolver, which has already applied removals.
         let says_nothing = newest.with_seqs && state.entries.iter().all(|entry| entry.value.is_none());
         let absorbed = states.iter().any(|other| {
             state.newest < other.newest && is_absorbed(state.segment, &rows[other.newest], graph)
@@ -77,28 +79,28 @@ pub fn present<'a>(rows: &[TraitsRow], snapshots: &'a [Snapshot], graph: &Graph)
     live.collect()
 }
 
-/// Whether a `segment_id` had become the same profile as that of a row when the row was written.
+/// Returns whether a `segment_id` already belonged to the profile of a row when the row was written.
 #[must_use]
 pub fn is_absorbed(segment: Segment, row: &TraitsRow, graph: &Graph) -> bool {
     graph.canonical_at(segment, &row.clock) == graph.canonical_at(row.segment, &row.clock)
 }
 
-/// What the rows of one segment id so far amount to.
+/// The traits of one segment id after its rows so far.
 struct State<'a> {
     segment: Segment,
-    /// Its newest row.
+    /// Index of its newest row.
     newest: usize,
-    /// The first row by which it was absorbed.
+    /// Index of the first row that absorbed it.
     absorbed_by: Option<usize>,
-    /// By name.
+    /// The traits, sorted by name.
     entries: Vec<Entry<'a>>,
 }
 
 struct Entry<'a> {
     name: &'a [u8],
-    /// `None` where the trait was removed.
+    /// `None` if the trait was removed.
     value: Option<Value<'a>>,
-    /// The row that set or removed it.
+    /// Index of the row that set or removed it.
     set_by: usize,
 }
 
@@ -108,7 +110,7 @@ struct Value<'a> {
     is_plain: bool,
 }
 
-/// The entries after one more row.
+/// Returns the entries after one more row.
 fn step<'a>(
     before: Vec<Entry<'a>>,
     snapshot: &'a Snapshot,
@@ -145,7 +147,8 @@ fn step<'a>(
     }
 }
 
-/// What an absorbed state had and a snapshot has not was removed by then, or before.
+/// Adds a removal for each trait that an absorbed state has and the snapshot lacks: it was removed by this row or
+/// earlier.
 fn remove_absorbed<'a>(
     entries: &mut Vec<Entry<'a>>,
     absorbed: &[Entry<'a>],
@@ -166,8 +169,8 @@ fn remove_absorbed<'a>(
     }
 }
 
-/// The row that has the `seq` of a trait; where several have, one that says it set it, else one that has its value; the newest
-/// of them.
+/// Returns the row that has the `seq` of a trait. If several do, prefers one that records having set the trait, then
+/// one that has its value, then the newest.
 fn row_that_set(
     rows: &[TraitsRow],
     snapshots: &[Snapshot],
@@ -189,7 +192,7 @@ fn row_that_set(
     with_seq.max_by_key(|&place| (sets(place), rows[place].clock.recency(), place))
 }
 
-/// The row that set the same value on a profile merged in, the newest of them.
+/// Returns the newest row that set the same value on a profile that was merged in.
 fn brought_in(merged: &[&State<'_>], rows: &[TraitsRow], snapshot: &Snapshot, one: &Trait) -> Option<usize> {
     let (name, json) = (snapshot.name(one), snapshot.json(one));
     let same = merged.iter().filter_map(|state| {

@@ -1,7 +1,7 @@
-//! `id_graph`: which profile a `segment_id` is now.
+//! `id_graph`: the current profile of each `segment_id`.
 //!
-//! Grain: a `segment_id` that `id_graph_updates` knows. Key and order: `segment_id`. The clocks are those of the row that
-//! set the mapping.
+//! Grain: one `segment_id` of `id_graph_updates`. Key and order: `segment_id`. The clocks are those of the row that set
+//! the mapping.
 
 use super::folds::Folds;
 use crate::{

@@ -1,7 +1,7 @@
-//! The fold of `external_id_mapping_updates` that `external_id_mapping` and `user_identifiers` share.
+//! The fold of `external_id_mapping_updates`, which `external_id_mapping` and `user_identifiers` share.
 //!
-//! Two identifiers are the same when type and value are. Of the rows of one the newest counts; where it says
-//! `__operation` `REMOVED` the identifier is gone, until a newer row maps it again.
+//! Two identifiers are the same if type and value are. The newest row of an identifier counts. If its `__operation` is
+//! `REMOVED`, the identifier is not mapped until a newer row maps it again.
 
 use super::{
     graph::Graph,
@@ -27,14 +27,14 @@ use crate::{
 };
 use rayon::prelude::*;
 
-/// The newest row of each identifier that is mapped.
+/// The newest row of each mapped identifier.
 #[derive(Debug, Default)]
 pub struct Identifiers {
-    /// Of each the block and the row in it.
+    /// For each identifier, its block and the index of its row in the block.
     places: Vec<(u32, u32)>,
-    /// The types there are.
+    /// The identifier types.
     kinds: Vec<Vec<u8>>,
-    /// The same as JSON.
+    /// The identifier types as JSON.
     kinds_json: Vec<Vec<u8>>,
     /// All rows, by block.
     rows: Vec<Vec<Identifier>>,
@@ -43,26 +43,26 @@ pub struct Identifiers {
     n_rows: u64,
 }
 
-/// An identifier, as its newest row has it.
+/// An identifier as its newest row has it.
 #[derive(Debug, Clone, Copy)]
 pub struct Identifier {
-    /// The profile it was mapped to then.
+    /// The segment id in its row, whose profile may have been merged since.
     pub segment: Segment,
-    /// Its row's clocks.
+    /// Clocks of its row.
     pub clock: Clock,
     kind: u32,
     block: u32,
-    /// Where in the block's texts its value begins; its hash stands behind it.
+    /// Offset of its value in the texts of the block. Its hash follows the value.
     start: u32,
     value_length: u32,
     hash_length: u32,
     /// Whether value and hash have no character that JSON escapes.
     is_plain: bool,
-    /// Whether the row maps it, or takes it out.
+    /// Whether the row maps the identifier rather than removes it.
     is_mapped: bool,
 }
 
-/// The rows of the table as read; segment ids that the graph does not know have no numbers yet.
+/// The rows of the table as read. Segment ids that are not in the graph have no numbers yet.
 #[derive(Debug)]
 pub struct IdentifierRows {
     blocks: Vec<ParsedBlock>,
@@ -71,11 +71,11 @@ pub struct IdentifierRows {
 #[derive(Debug, Default)]
 struct ParsedBlock {
     n_rows: u64,
-    /// The key of the identifier of each row.
+    /// The key of each row's identifier.
     keys: Vec<u128>,
-    /// The rows; their types are those of the block yet.
+    /// The rows. Until the fold, their types are indices into `kinds` of this block.
     rows: Vec<Identifier>,
-    /// The `segment_id` of each row that maps an identifier. One that takes it out may have none.
+    /// The `segment_id` of each row that maps an identifier. A row that removes one need not have it.
     met: Vec<Met>,
     kinds: Vec<Vec<u8>>,
     texts: Vec<u8>,
@@ -84,14 +84,14 @@ struct ParsedBlock {
     numbers: Vec<Segment>,
 }
 
-/// More rows than these are sorted on all cores.
+/// More rows than this are sorted on all cores.
 const MANY: usize = 1 << 14;
 
 const COLUMNS: [&str; 5] =
     ["external_id_type", "external_id_value", "external_id_hash", "segment_id", "__operation"];
 
 impl IdentifierRows {
-    /// Reads the table.
+    /// Reads the table as of a time; `None` includes all rows.
     pub fn read(
         sources: &[Source],
         block_bytes: u64,
@@ -103,7 +103,7 @@ impl IdentifierRows {
         Ok(Self { blocks })
     }
 
-    /// Numbers the segment ids that the graph does not know.
+    /// Assigns numbers to the segment ids that are not in the graph.
     pub fn number(&mut self, segments: &mut Segments) {
         for block in &mut self.blocks {
             block.numbers = segments.intern_all(&block.new);
@@ -158,19 +158,19 @@ impl Identifier {
 }
 
 impl Identifiers {
-    /// Rows read.
+    /// Returns the number of rows read.
     #[must_use]
     pub fn n_rows(&self) -> u64 {
         self.n_rows
     }
 
-    /// Identifiers that are mapped.
+    /// Returns the number of mapped identifiers.
     #[must_use]
     pub fn n_mapped(&self) -> u64 {
         self.places.len() as u64
     }
 
-    /// Returns the segment id that each identifier is mapped to.
+    /// Returns the segment id to which each identifier is mapped.
     pub fn segments(&self) -> impl Iterator<Item = Segment> {
         self.all().map(|identifier| identifier.segment)
     }
@@ -184,9 +184,9 @@ impl Identifiers {
         self.places.iter().map(|&(block, place)| &self.rows[block as usize][place as usize])
     }
 
-    /// Touches all that the rows of some identifiers are made of. Ordered by hash they lie anywhere in memory; here the waits
-    /// for it overlap, while rendering would take them one after the other. So that they do, what one wait leads to is
-    /// touched only after all others of its kind.
+    /// Reads a byte of everything that the rows of some identifiers are rendered from. Sorted by hash, these are
+    /// scattered in memory: here the cache misses overlap, while rendering would wait for one after the other. For the
+    /// same reason, all lookups of one step come before those of the next.
     pub fn fetch(&self, some: &[&Identifier], graph: &Graph, segments: &Segments) {
         let first = |text: &[u8]| text.first().copied().unwrap_or_default();
         let rows: Vec<Segment> = some.iter().map(|identifier| identifier.segment).collect();
@@ -199,23 +199,23 @@ impl Identifiers {
         std::hint::black_box((texts, profiles));
     }
 
-    /// Its type and its value.
+    /// Returns the type and the value of an identifier.
     #[must_use]
     pub fn texts(&self, identifier: &Identifier) -> (&[u8], &[u8]) {
         (self.kind(identifier), self.value(identifier))
     }
 
-    /// Appends its type as JSON.
+    /// Appends the type of an identifier as JSON.
     pub fn push_kind(&self, out: &mut Vec<u8>, identifier: &Identifier) {
         out.extend_from_slice(&self.kinds_json[identifier.kind as usize]);
     }
 
-    /// Appends its value as JSON.
+    /// Appends the value of an identifier as JSON.
     pub fn push_value(&self, out: &mut Vec<u8>, identifier: &Identifier) {
         identifier.push(out, self.value(identifier));
     }
 
-    /// Appends its hash as JSON.
+    /// Appends the hash of an identifier as JSON.
     pub fn push_hash(&self, out: &mut Vec<u8>, identifier: &Identifier) {
         identifier.push(out, self.hash(identifier));
     }
@@ -234,7 +234,7 @@ impl Identifiers {
         &self.texts[identifier.block as usize][start..start + identifier.hash_length as usize]
     }
 
-    /// All identifiers by hash, type, value.
+    /// Returns all identifiers, sorted by hash, type, value.
     #[must_use]
     pub fn sorted_by_hash(&self) -> Vec<&Identifier> {
         let n_rows = small(self.places.len());
@@ -244,7 +244,7 @@ impl Identifiers {
         };
         let keyed = keyed_by(hex_prefix).or_else(|| keyed_by(text_prefix));
         let keyed = keyed.expect("every text has a prefix");
-        // Hashes are spread evenly: counted out by their first digits, few are left to compare.
+        // Hashes are evenly distributed: in buckets by their first digits, few are left to compare.
         let n_buckets = n_rows.next_power_of_two().max(4) / 2;
         let bucket = |key: u64| small(as_size(key >> (64 - n_buckets.trailing_zeros())));
         let compare = |a: &(u64, u32), b: &(u64, u32)| {
@@ -265,7 +265,7 @@ impl Identifiers {
         sorted.into_iter().map(|(_, row)| self.at(row)).collect()
     }
 
-    /// All identifiers by profile, type, value; `ranks` are the places of segment ids when sorted by text.
+    /// Returns all identifiers, sorted by profile, type, value. `ranks` are those of segment ids sorted by text.
     #[must_use]
     pub fn sorted_by_profile(&self, graph: &Graph, ranks: &[u32]) -> Vec<&Identifier> {
         let mut by_name: Vec<u32> = (0..).zip(&self.kinds).map(|(number, _)| number).collect();
@@ -353,7 +353,8 @@ fn json_of(kinds: &[Vec<u8>]) -> Vec<Vec<u8>> {
     kinds.iter().map(json).collect()
 }
 
-/// The first sixteen digits of a hash in lower case as a number that compares like them; `None` where it is no such thing.
+/// Returns the first sixteen digits of a lower-case hash as a number that compares like them; `None` if they are not
+/// hexadecimal.
 fn hex_prefix(hash: &[u8]) -> Option<u64> {
     let digits: &[u8; 16] = hash.first_chunk()?;
     let (mut number, mut is_hex) = (0, true);
@@ -366,8 +367,8 @@ fn hex_prefix(hash: &[u8]) -> Option<u64> {
     is_hex.then_some(number)
 }
 
-/// The first eight bytes of a text as a number that compares like them.
-#[expect(clippy::unnecessary_wraps, reason = "the other way to a number may fail")]
+/// Returns the first eight bytes of a text as a number that compares like them.
+#[expect(clippy::unnecessary_wraps, reason = "`hex_prefix` may fail and needs the same signature")]
 fn text_prefix(text: &[u8]) -> Option<u64> {
     let mut bytes = [0; 8];
     let n_bytes = text.len().min(8);
@@ -375,7 +376,7 @@ fn text_prefix(text: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(bytes))
 }
 
-/// The place of a type in a short list of them, where it is put if need be.
+/// Returns the index of an identifier type in a short list, appending it if it is new.
 fn place_of(kinds: &mut Vec<Vec<u8>>, kind: &[u8]) -> u32 {
     let place = kinds.iter().position(|known| known == kind).unwrap_or_else(|| {
         kinds.push(kind.to_vec());

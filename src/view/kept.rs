@@ -1,9 +1,9 @@
-//! Traits kept from the first reading of a row, so that it need not be read again.
+//! The row cache: traits from the first read of a row, so that the row need not be read again.
 //!
-//! The newest row of a profile says all about its traits in tables of ours, and which row that is becomes known only when
-//! all were read. Blocks are read from the end, so that the first row met of a profile is mostly its newest one: its traits
-//! are kept, those of rows that are known to be older are not. This saves reading; it decides nothing. A row of which nothing
-//! is kept is read again where its traits are needed.
+//! In rows that this program wrote, the newest row of a profile has everything about its traits. Which row that is
+//! becomes known only after all rows were read. Blocks are read from the end, so the first row read of a profile is
+//! usually its newest: its traits are cached, and those of rows known to be older are not. The cache only saves reads
+//! and never affects the result. If a row is not cached, it is read again when its traits are needed.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -16,38 +16,38 @@ use super::{
 };
 use crate::table::{clock::NO_SEQ, reread::Place, small};
 
-/// The newest row met of each profile, while blocks are read on all cores.
+/// The newest row of each profile so far, while all cores read blocks.
 #[derive(Debug)]
 pub(super) struct Newest {
     seqs: Vec<AtomicU64>,
-    /// How many more bytes may be kept.
+    /// How many more bytes may be cached.
     room: AtomicU64,
 }
 
-/// Of the bytes of the table this part is kept at the most.
+/// At most one byte is cached for this many bytes of the table.
 const LARGEST_SHARE: u64 = 5;
-/// However large the table, no more bytes than these are kept.
+/// At most this many bytes are cached, however large the table is.
 const MOST_BYTES: u64 = 1 << 28;
 
 impl Newest {
-    /// Of the profiles of a graph, and a table of so many bytes.
+    /// Prepares for the profiles of a graph and a table of `n_bytes`.
     pub(super) fn new(graph: &Graph, n_bytes: u64) -> Self {
         let seqs = (0..graph.n_segments()).map(|_| AtomicU64::new(NO_SEQ)).collect();
         Self { seqs, room: AtomicU64::new((n_bytes / LARGEST_SHARE).min(MOST_BYTES)) }
     }
 
-    /// Whether no newer row of the profile was met yet.
+    /// Records a row of a profile. Returns whether no newer row was read before it.
     fn may_be(&self, profile: Segment, seq: u64) -> bool {
         let Some(newest) = self.seqs.get(profile as usize) else { return false };
         seq != NO_SEQ && newest.fetch_max(seq, Relaxed) <= seq
     }
 }
 
-/// Of some rows of a block the traits.
+/// The cached traits of some rows of a block.
 #[derive(Debug, Default)]
 pub(super) struct KeptBlock {
     rows: Vec<KeptRow>,
-    /// `,"name":json` for each trait, by name.
+    /// `,"name":json` for each trait, sorted by name.
     texts: Vec<u8>,
     traits: Vec<KeptTrait>,
 }
@@ -56,20 +56,20 @@ pub(super) struct KeptBlock {
 struct KeptRow {
     segment: Segment,
     place: Place,
-    /// Where its texts and its traits end.
+    /// The ends of its texts and its traits.
     texts: u32,
     traits: u32,
 }
 
 #[derive(Debug)]
 struct KeptTrait {
-    /// Where its name and its value end.
+    /// The ends of its name and its value in the texts.
     name: u32,
     json: u32,
     seq: u64,
 }
 
-/// Keeps traits of rows of one block. They are met from the last to the first.
+/// Caches the traits of rows of one block, which come from the last to the first.
 pub(super) struct Keeper<'a> {
     newest: &'a Newest,
     graph: &'a Graph,
@@ -84,9 +84,9 @@ impl<'a> Keeper<'a> {
         Self { newest, graph, reader, snapshot, kept }
     }
 
-    /// Keeps what a row says, where it may be the newest of its profile.
+    /// Caches the traits of a row if it may be the newest of its profile.
     ///
-    /// Of a row of ours `tail` says where the value of `__trait_seqs` begins.
+    /// If this program wrote the row, `tail` is the offset of the value of `__trait_seqs`.
     pub(super) fn meet(&mut self, line: &[u8], tail: Option<usize>, segment: Segment, row: &TraitsRow) {
         let Self { newest, graph, reader, snapshot, kept } = self;
         if !row.with_seqs || !newest.may_be(graph.canonical(segment), row.clock.seq()) {
@@ -138,18 +138,18 @@ impl<'a> Keeper<'a> {
     }
 }
 
-/// What was kept, by profile.
+/// The cached rows, by profile.
 #[derive(Debug, Default)]
 pub(super) struct KeptRows {
     blocks: Vec<KeptBlock>,
-    /// Of each profile the block and the row in it; [`NOTHING`] where nothing was kept of its newest row.
+    /// For each profile, the block and the index in it of its newest row; [`NOTHING`] if that row is not cached.
     by_profile: Vec<(u32, u32)>,
 }
 
 const NOTHING: (u32, u32) = (u32::MAX, u32::MAX);
 
 impl KeptRows {
-    /// Finds what was kept of the newest row of each of so many profiles.
+    /// Finds the cached newest row of each profile.
     pub(super) fn new<'r>(
         blocks: Vec<KeptBlock>,
         graph: &Graph,
@@ -168,7 +168,7 @@ impl KeptRows {
         Self { blocks, by_profile }
     }
 
-    /// What was kept of the newest row of a profile.
+    /// Returns the cached traits of a profile's newest row.
     pub(super) fn of(&self, profile: Segment) -> Option<Kept<'_>> {
         let &(number, place) = self.by_profile.get(profile as usize)?;
         let block = self.blocks.get(number as usize)?;
@@ -182,7 +182,7 @@ impl KeptRows {
     }
 }
 
-/// What was kept of a row.
+/// The cached traits of a row.
 pub(super) struct Kept<'a> {
     block_texts: &'a [u8],
     start: usize,
@@ -190,9 +190,10 @@ pub(super) struct Kept<'a> {
 }
 
 impl<'a> Kept<'a> {
-    /// Touches all that is read of it later: the waits for several overlap.
+    /// Reads a byte of everything that is needed later, so that the cache misses of several rows overlap. The result
+    /// only keeps the compiler from removing the reads.
     pub(super) fn touch(&self) -> u64 {
-        /// Bytes that come from memory together.
+        /// Size of a CPU cache line in bytes.
         const LINE: usize = 64;
         let Some(last) = self.traits.last() else { return 0 };
         let traits = self.traits.iter().step_by(LINE / size_of::<KeptTrait>());
@@ -201,7 +202,7 @@ impl<'a> Kept<'a> {
             ^ texts.fold(0, |touched, &byte| touched ^ u64::from(byte))
     }
 
-    /// The traits, where this is the newest row of these; `None` where it is not known which row set one of them.
+    /// Returns the traits if this is the newest of `rows`; `None` if it is unknown which row set one of them.
     pub(super) fn present(&self, rows: &[TraitsRow], with_clocks: bool) -> Option<Vec<Present<'a>>> {
         let mut start = self.start;
         let present = self.traits.iter().map(|one| {

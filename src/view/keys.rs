@@ -1,13 +1,13 @@
-//! Keys of 128 bits as small numbers, in the order in which they are first met.
+//! Assigns small numbers to 128-bit keys, in the order of first occurrence.
 //!
-//! The keys are hashes already, so the table needs no hasher, and it holds numbers only: it stays in the caches where a
-//! map of whole keys would not.
+//! The keys are hashes already, so the table needs no hasher. It contains only numbers, so it fits into the CPU caches,
+//! which a map of whole keys would not.
 
 use hashbrown::HashTable;
 
 use crate::table::small;
 
-/// Numbers for keys.
+/// The numbers of keys.
 #[derive(Debug, Default)]
 pub(super) struct Keys {
     keys: Vec<u128>,
@@ -15,22 +15,22 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    /// Room for so many keys.
+    /// Reserves room for `n_keys`.
     pub(super) fn with_capacity(n_keys: usize) -> Self {
         Self { keys: Vec::with_capacity(n_keys), table: HashTable::with_capacity(n_keys) }
     }
 
-    /// The key of a number.
+    /// Returns the key of a number.
     pub(super) fn key(&self, number: u32) -> u128 {
         self.keys[number as usize]
     }
 
-    /// The number of a key, if it was met.
+    /// Returns the number of a key, if it has one.
     pub(super) fn find(&self, key: u128) -> Option<u32> {
         self.table.find(hash(key), |&number| self.keys[number as usize] == key).copied()
     }
 
-    /// The number of a key, and whether it is new.
+    /// Returns the number of a key, and whether it was assigned just now.
     pub(super) fn meet(&mut self, key: u128) -> (u32, bool) {
         let Self { keys, table } = self;
         if let Some(&number) = table.find(hash(key), |&number| keys[number as usize] == key) {
@@ -43,8 +43,8 @@ impl Keys {
     }
 }
 
-/// Half of a hash is one.
-#[expect(clippy::cast_possible_truncation, reason = "half of the key is meant")]
+/// Returns half of a key, which is a hash itself.
+#[expect(clippy::cast_possible_truncation, reason = "half of a 128-bit hash is a hash")]
 fn hash(key: u128) -> u64 {
     key as u64
 }

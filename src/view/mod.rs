@@ -1,9 +1,10 @@
-//! Views: the present state, folded from raw tables. Each is a pure function of them and sorted by its key, byte-wise.
+//! Views: the current profiles, folded from the raw tables. Each view is a pure function of these and sorted by its
+//! key, byte by byte.
 //!
-//! [`folds`] reads the raw tables that the views asked for need: [`graph`] says which profile a `segment_id` belongs to,
-//! [`identifiers`] which row of an identifier counts, [`traits`] which rows a profile has; [`present`] and [`history`] make
-//! its traits of them. The files named like views render their rows. A profile's rows depend on the raw rows of the
-//! segment ids merged into it and on nothing else.
+//! [`folds`] reads the raw tables that the requested views need. [`graph`] resolves each `segment_id` to its profile,
+//! [`identifiers`] finds the row that counts for each identifier, and [`traits`] finds the rows of each profile, from
+//! which [`present`] and [`history`] compute its traits. The modules named after views render their rows. The rows of a
+//! profile depend only on the raw rows of the segment ids merged into it.
 
 pub mod components;
 pub mod external_id_mapping;
@@ -32,24 +33,24 @@ use crate::{
     raw::{external_id_mapping_updates, id_graph_updates, profile_traits_updates},
 };
 
-/// The raw tables that views are made of.
+/// The raw tables from which views are built.
 pub const RAW_TABLES: [&str; 3] =
     [id_graph_updates::TABLE, external_id_mapping_updates::TABLE, profile_traits_updates::TABLE];
 
-/// A view.
+/// One of the views.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum View {
-    /// Which profile a `segment_id` is now.
+    /// The current profile of each `segment_id`.
     IdGraph,
-    /// Which profile an identifier maps to now, and since when.
+    /// The current profile of each identifier, and since when.
     ExternalIdMapping,
-    /// The traits of a profile as columns.
+    /// The traits of each profile as columns.
     ProfileTraits,
-    /// The traits of a profile as rows.
+    /// The traits of each profile as rows.
     UserTraits,
-    /// The identifiers of a profile.
+    /// The identifiers of each profile.
     UserIdentifiers,
-    /// The segment ids of a profile.
+    /// The segment ids of each profile.
     ProfileMerges,
 }
 
@@ -64,7 +65,7 @@ impl View {
         Self::ProfileMerges,
     ];
 
-    /// The name of its table.
+    /// Returns the name of the view's table.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -77,13 +78,13 @@ impl View {
         }
     }
 
-    /// The columns of its key: its rows stand in their order, byte-wise.
+    /// Returns the columns of the view's key. Rows are sorted by these, byte by byte.
     #[must_use]
     pub fn key(self) -> &'static [&'static str] {
         catalog::find(self.name()).map_or(&[], |table| table.key)
     }
 
-    /// The raw tables it is made of.
+    /// Returns the raw tables from which the view is built.
     #[must_use]
     pub fn tables(self) -> &'static [&'static str] {
         match self {

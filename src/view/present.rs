@@ -1,13 +1,12 @@
-//! The present traits of a profile, from its rows in `profile_traits_updates`.
+//! The current traits of a profile, from its rows in `profile_traits_updates`.
 //!
-//! Every row is a full snapshot, and a merge that brings traits in writes one for the survivor. So the newest row of a
-//! profile, over all segment ids merged into it, is its present state, and `__trait_seqs` in it says which row set each
-//! trait: the one of that profile or of one merged into it that has this `seq`. That is the road of nearly every profile
-//! in tables of ours: one row counts, whatever stands before it, and mostly its traits were kept when it was first read.
+//! Every row is a full snapshot, and a merge that brings in traits writes one for the survivor. So the newest row of a
+//! profile, over all segment ids merged into it, has its current traits. `__trait_seqs` in that row gives the `seq` of
+//! the row that set each trait, for the same profile or for one merged into it. For nearly every profile in tables that
+//! this program wrote, this row is enough, and usually its traits are cached from the first read.
 //!
-//! A warehouse's export may lack both. Where `__trait_seqs` is missing, or a merge wrote no snapshot, all rows of the
-//! profile are read and [`super::history`] says what became of them. Both roads give the same values where both can be
-//! taken.
+//! A warehouse's export may have neither snapshots after merges nor `__trait_seqs`. In that case, all rows of the
+//! profile are read and [`super::history`] computes its traits. If both ways are possible, they give the same values.
 
 use super::{
     graph::Graph,
@@ -23,10 +22,10 @@ use crate::{
     table::{clock::NO_SEQ, reread::RowTexts, write::push_plain},
 };
 
-/// A trait that a profile has now.
+/// A current trait of a profile.
 #[derive(Debug, Clone, Copy)]
 pub struct Present<'a> {
-    /// Its column.
+    /// Name of its column.
     pub name: &'a [u8],
     /// Its value as compact JSON.
     pub json: &'a [u8],
@@ -34,18 +33,18 @@ pub struct Present<'a> {
     pub is_text: bool,
     /// Whether the name has no character that JSON escapes.
     pub is_plain: bool,
-    /// The row that set it, as an index into those of the profile.
+    /// The row that set it, as an index into the profile's rows.
     pub set_by: usize,
 }
 
 impl Present<'_> {
-    /// Appends its name as JSON.
+    /// Appends the name as JSON.
     pub fn push_name(&self, out: &mut Vec<u8>) {
         if self.is_plain { push_plain(out, self.name) } else { push_string(out, self.name) }
     }
 }
 
-/// Folds profiles, a few hundred at a time. Reused.
+/// Computes the traits of profiles, a few hundred at a time. Keeps its buffers between calls.
 #[derive(Debug, Default)]
 pub struct Folder {
     texts: RowTexts,
@@ -54,9 +53,9 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Calls `each` for every profile with its rows and the traits it has now, by name.
+    /// Calls `each` for every profile with its rows and its current traits, sorted by name.
     ///
-    /// Which row set a trait is found out only `with_clocks`.
+    /// `set_by` is only valid if `with_clocks` is true.
     pub fn fold(
         &mut self,
         traits: &Traits,
@@ -98,7 +97,7 @@ impl Folder {
                 continue;
             }
             let read = &rows[rows.len() - n_needed..];
-            // A row that is alone set all it has.
+            // If there is only one row, it set everything that it has.
             let with_seqs = 1 < rows.len() && (with_clocks || 1 < n_needed);
             self.read(traits, read, slot, with_seqs)?;
             slot += n_needed;
@@ -107,7 +106,7 @@ impl Folder {
                     each(profile, rows, &present);
                     continue;
                 }
-                // A row that set a trait is not in the table; what the others say is the next best.
+                // A row that set a trait is not in the table, so the other rows have to do.
                 self.read_all(traits, rows)?;
             }
             each(profile, rows, &history::present(rows, &self.snapshots[..rows.len()], graph));
@@ -115,7 +114,7 @@ impl Folder {
         Ok(())
     }
 
-    /// Reads rows as the first snapshots; their texts begin at a slot.
+    /// Reads rows into the first snapshots. Their texts begin at `slot`.
     fn read(&mut self, traits: &Traits, rows: &[TraitsRow], slot: usize, with_seqs: bool) -> Result<()> {
         if self.snapshots.len() < rows.len() {
             self.snapshots.resize_with(rows.len(), Snapshot::default);
@@ -128,7 +127,7 @@ impl Folder {
         Ok(())
     }
 
-    /// Reads all rows of a profile where only the newest was wanted.
+    /// Reads all rows of a profile if only the newest was requested.
     fn read_all(&mut self, traits: &Traits, rows: &[TraitsRow]) -> Result<()> {
         let mut texts = RowTexts::default();
         for row in rows {
@@ -142,7 +141,7 @@ impl Folder {
     }
 }
 
-/// The traits that the newest row of a profile has; `None` where it is not known which row set one of them.
+/// Returns the traits of a profile's newest row; `None` if it is unknown which row set one of them.
 fn present_alone<'a>(
     newest: &'a Snapshot,
     rows: &[TraitsRow],
@@ -161,11 +160,11 @@ fn present_alone<'a>(
     present.collect()
 }
 
-/// Whether the newest row of a profile says everything that is asked.
+/// Returns whether the newest row of a profile is enough.
 pub(super) fn newest_is_all(rows: &[TraitsRow], graph: &Graph, with_clocks: bool) -> bool {
     let Some((newest, before)) = rows.split_last() else { return false };
     let mut other_segments = before.iter().filter(|row| row.segment != newest.segment);
-    // Two profiles may have a `seq` in common; which row set a trait is then not a matter of `seq` alone.
+    // If two profiles share a `seq`, it does not identify the row that set a trait.
     let shares_seq = |pair: &[TraitsRow]| pair[0].clock.seq() == pair[1].clock.seq();
     let clocks_known = !with_clocks
         || before.is_empty()
@@ -173,7 +172,7 @@ pub(super) fn newest_is_all(rows: &[TraitsRow], graph: &Graph, with_clocks: bool
     clocks_known && other_segments.all(|row| history::is_absorbed(row.segment, newest, graph))
 }
 
-/// The row with a `seq`. Where there is but one, it set all there is.
+/// Returns the index of the row with a `seq`. If there is only one row, it set everything.
 pub(super) fn row_of_seq(rows: &[TraitsRow], seq: u64) -> Option<usize> {
     match (rows.len(), seq) {
         (1, _) => Some(0),

@@ -1,7 +1,7 @@
-//! `profile_merges`: the segment ids of a profile, its own among them.
+//! `profile_merges`: the segment ids of each profile, including its own.
 //!
-//! Grain: a `segment_id` that `id_graph_updates` knows. Key and order: `canonical_segment_id`, `segment_id`. The clocks
-//! are those of the row that set the mapping.
+//! Grain: one `segment_id` of `id_graph_updates`. Key and order: `canonical_segment_id`, `segment_id`. The clocks are
+//! those of the row that set the mapping.
 
 use super::{folds::Folds, group::group, segments::Segment};
 use crate::{
@@ -29,12 +29,12 @@ pub fn write(folds: &Folds, staging: &Staging<'_>) -> Result<Written> {
     })
 }
 
-/// The segment ids in the order of the view.
+/// Returns the segment ids in the order of the view.
 fn sorted(folds: &Folds) -> Vec<Segment> {
     let Folds { graph, ranks, segments, .. } = folds;
     let known: Vec<Segment> =
         folds.sorted.iter().copied().filter(|&segment| segment < graph.n_segments()).collect();
-    // Those of a profile stay in the order of their texts.
+    // Within each profile, the segment ids stay sorted by text.
     let profiles = known.iter().map(|&segment| ranks[graph.canonical(segment) as usize]);
     let (_, places) = group(segments.len(), profiles);
     places.into_iter().map(|place| known[place as usize]).collect()

@@ -1,8 +1,9 @@
-//! `profile_traits`: the traits of a profile, each a column.
+//! `profile_traits`: the traits of each profile as columns.
 //!
-//! Grain: a profile ever created, merged away or not; a `segment_id` that only `profile_traits_updates` knows is one, too.
-//! Key and order: `canonical_segment_id`. A merged-away profile has no traits; `merged_to` names its survivor, and is null
-//! for the others. Trait columns stand in name order, those without a value are left out.
+//! Grain: one profile ever created, merged away or not. A `segment_id` that is only in `profile_traits_updates` is a
+//! profile, too. Key and order: `canonical_segment_id`. A merged-away profile has no traits, and its `merged_to` is the
+//! survivor; for other profiles, `merged_to` is null. Trait columns are sorted by name; those without a value are
+//! omitted.
 
 use super::{
     present::Present,

@@ -1,7 +1,7 @@
-//! Keys of rows of views, read back from the rows.
+//! Reads the keys of view rows from the rows themselves.
 //!
-//! An encoded key compares byte by byte as the key's texts do one after the other: each text ends with two zero bytes, and
-//! a zero byte in a text is followed by 255.
+//! Encoded keys compare byte by byte as the lists of their texts do: each text ends with two zero bytes, and a zero
+//! byte in a text is followed by 255.
 
 use std::borrow::Cow;
 
@@ -11,39 +11,39 @@ use crate::{
     table::scan::{Scanner, Value, value_from},
 };
 
-/// Most columns of a key.
+/// Limit of the columns in a key.
 const MOST: usize = 3;
 
-/// Reads the keys of one view's rows. Reused from row to row.
+/// Reads the keys of one view's rows. Keeps its buffers from row to row.
 #[derive(Debug)]
 pub struct KeyReader {
     columns: &'static [&'static str],
-    /// The place of the last column of the key in a row.
+    /// Index in the key of the column that comes last in a row.
     last: usize,
     scanner: Scanner<Option<usize>>,
     tape: Tape,
 }
 
-/// The texts of a key, in its order.
+/// The texts of a key, in key order.
 pub type Parts<'a> = [Cow<'a, [u8]>; MOST];
 
 impl KeyReader {
-    /// For the rows of a view.
+    /// Returns a reader of whole keys.
     #[must_use]
     pub fn new(view: View) -> Self {
         let columns = view.key();
-        // Rows have the columns of the key in its order, but for one view, where the hash stands last.
+        // Rows have the columns of the key in key order, except in one view, where the hash comes last.
         let last = if view == View::ExternalIdMapping { 0 } else { columns.len() - 1 };
         Self { columns, last, scanner: Scanner::default(), tape: Tape::default() }
     }
 
-    /// For the first column of the key only, where it stands first in a row.
+    /// Returns a reader of the key's first column only, which has to come first in a row.
     #[must_use]
     pub fn of_first(view: View) -> Self {
         Self { columns: &view.key()[..1], last: 0, scanner: Scanner::default(), tape: Tape::default() }
     }
 
-    /// The texts of a row's key; `None` where the line is no row of the view.
+    /// Returns the texts of a row's key; `None` if the line is not a row of the view.
     pub fn parts<'a>(&mut self, line: &'a [u8]) -> Option<Parts<'a>> {
         let Self { columns, last, scanner, tape } = self;
         let place_of = |name: &[u8]| columns.iter().position(|column| column.as_bytes() == name);
@@ -81,7 +81,7 @@ impl KeyReader {
         Some(parts)
     }
 
-    /// Encodes a row's key, over what `key` holds; `None` where the line is no row of the view.
+    /// Encodes a row's key into `key`, replacing its content; returns `None` if the line is not a row of the view.
     pub fn encode(&mut self, line: &[u8], key: &mut Vec<u8>) -> Option<()> {
         let n_columns = self.columns.len();
         let parts = self.parts(line)?;
@@ -93,7 +93,7 @@ impl KeyReader {
     }
 }
 
-/// Appends a text of a key, encoded.
+/// Appends the encoding of one text of a key.
 pub fn push_part(key: &mut Vec<u8>, text: &[u8]) {
     if memchr::memchr(0, text).is_none() {
         key.extend_from_slice(text);

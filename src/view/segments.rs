@@ -1,4 +1,4 @@
-//! Segment ids as small numbers, in the order in which they are first met.
+//! Assigns small numbers to segment ids, in the order of first occurrence.
 
 use std::borrow::Cow;
 
@@ -12,21 +12,21 @@ use crate::{
     table::{small, write::push_plain},
 };
 
-/// A `segment_id` as a number.
+/// The number of a `segment_id`.
 pub type Segment = u32;
 
-/// All segment ids met, by number.
+/// All segment ids read so far, by number.
 #[derive(Debug, Default)]
 pub struct Segments {
     keys: Keys,
     texts: Vec<u8>,
     ends: Vec<usize>,
-    /// Whether a text has a character that JSON escapes.
+    /// Whether any text has a character that JSON escapes.
     any_escaped: bool,
 }
 
-/// A `segment_id` in a block of rows that is parsed while other blocks are: its number where it had one before, else its
-/// place among the block's new ones.
+/// A `segment_id` in a block that is parsed in parallel with other blocks: its number if it already had one, otherwise
+/// its index among the block's new ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Met {
     /// A number of [`Segments`].
@@ -35,7 +35,7 @@ pub enum Met {
     New(u32),
 }
 
-/// The segment ids of a block that were not known when it was parsed.
+/// The segment ids of a block that had no numbers when it was parsed.
 #[derive(Debug, Default)]
 pub struct NewSegments {
     keys: Keys,
@@ -44,7 +44,7 @@ pub struct NewSegments {
 }
 
 impl Segments {
-    /// Room for so many.
+    /// Reserves room for `n_segments`.
     #[must_use]
     pub fn with_capacity(n_segments: usize) -> Self {
         Self {
@@ -55,12 +55,12 @@ impl Segments {
         }
     }
 
-    /// The number of a text, a new one where it is new.
+    /// Returns the number of a text, assigning one if it is new.
     pub fn intern(&mut self, text: &[u8]) -> Segment {
         self.intern_key(local_key_of(text), text)
     }
 
-    /// The same with the key of the text at hand.
+    /// Does the same as [`Segments::intern`] if the key of the text is known.
     pub(super) fn intern_key(&mut self, key: u128, text: &[u8]) -> Segment {
         let (number, is_new) = self.keys.meet(key);
         if is_new {
@@ -71,24 +71,24 @@ impl Segments {
         number
     }
 
-    /// Gives numbers to the new segment ids of a block, by their place in it.
+    /// Assigns numbers to the new segment ids of a block. Returns them by index in the block.
     pub fn intern_all(&mut self, new: &NewSegments) -> Vec<Segment> {
         (0..new.ends.len()).map(|place| self.intern(piece(&new.texts, &new.ends, place))).collect()
     }
 
-    /// How many there are; the numbers are those below.
+    /// Returns how many there are. All numbers are smaller.
     #[must_use]
     pub fn len(&self) -> u32 {
         small(self.ends.len())
     }
 
-    /// Whether there are none.
+    /// Returns whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
 
-    /// The text of a number.
+    /// Returns the text of a number.
     #[must_use]
     pub fn text(&self, segment: Segment) -> &[u8] {
         piece(&self.texts, &self.ends, segment as usize)
@@ -100,7 +100,7 @@ impl Segments {
         if self.any_escaped { push_string(out, text) } else { push_plain(out, text) }
     }
 
-    /// All numbers in the byte-wise order of their texts.
+    /// Returns all numbers, sorted by text, byte by byte.
     #[must_use]
     pub fn sorted(&self) -> Vec<Segment> {
         let mut keys: Vec<(u128, Segment)> =
@@ -111,13 +111,12 @@ impl Segments {
 }
 
 impl NewSegments {
-    /// The segment ids of the block's rows. All at once, since each has to be fetched from memory: this way the waits
-    /// overlap.
+    /// Looks up the segment ids of all rows in a block. Doing them together makes their cache misses overlap.
     #[must_use]
     pub fn meet_all(&mut self, known: &Segments, texts: &[Cow<'_, [u8]>]) -> Vec<Met> {
         let mut last: (&[u8], u128) = (b"", local_key_of(b""));
         let keys = texts.iter().map(|text| {
-            // Rows of one event are neighbours and mostly have it in common.
+            // Rows of one event are neighbours and usually have the same segment id.
             if !same(last.0, text) {
                 last = (text, local_key_of(text));
             }
@@ -142,7 +141,7 @@ impl NewSegments {
 }
 
 impl Met {
-    /// Its number, once those of the block are known.
+    /// Returns the number. `new` has those of the block's new segment ids.
     #[must_use]
     pub fn number(self, new: &[Segment]) -> Segment {
         match self {
@@ -152,7 +151,7 @@ impl Met {
     }
 }
 
-/// The place of each number in a list of them.
+/// Returns the rank of each number in a sorted list.
 #[must_use]
 pub fn ranks(sorted: &[Segment]) -> Vec<u32> {
     let mut ranks = vec![0; sorted.len()];
@@ -162,7 +161,8 @@ pub fn ranks(sorted: &[Segment]) -> Vec<u32> {
     ranks
 }
 
-/// The first 16 bytes of a text as a number that compares like them; texts equal in it need a second look.
+/// Returns the first 16 bytes of a text as a number that compares like them. If two are equal, the texts must be
+/// compared.
 #[must_use]
 pub fn prefix(text: &[u8]) -> u128 {
     let mut bytes = [0; 16];

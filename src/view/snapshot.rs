@@ -1,8 +1,8 @@
-//! One row of `profile_traits_updates`: its traits, by name.
+//! One row of `profile_traits_updates`: its traits, sorted by name.
 //!
-//! A column is a trait unless it is a fixed column of the table, one that `profile_traits` needs for itself, or a
-//! warehouse's bookkeeping. Rows with `__trait_seqs` were written by this program: in them even a column that is named like
-//! the bookkeeping of an SQL model is a trait. Names are compared in lower case; a null is no trait.
+//! A column is a trait unless it is a fixed column of the table, a column that `profile_traits` needs for itself, or a
+//! warehouse's bookkeeping. Rows with `__trait_seqs` were written by this program, so in them even a column with a name
+//! like the bookkeeping of an SQL model is a trait. Names are compared in lower case; a null is not a trait.
 
 use super::trait_seqs::{self, TRAIT_SEQS, TraitSeqs};
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-/// The traits of a row. Reused from row to row.
+/// The traits of a row. Keeps its buffers from row to row.
 #[derive(Debug, Default)]
 pub struct Snapshot {
     texts: Vec<u8>,
@@ -24,7 +24,7 @@ pub struct Snapshot {
     is_verbatim: bool,
 }
 
-/// A trait as a row has it.
+/// A trait in a row.
 #[derive(Debug, Clone, Copy)]
 pub struct Trait {
     name: (u32, u32),
@@ -32,20 +32,20 @@ pub struct Trait {
     kind: Kind,
     /// Whether its name has no character that JSON escapes.
     pub is_plain: bool,
-    /// When it was last set, as `__trait_seqs` says; [`NO_SEQ`] where it does not.
+    /// The `seq` of the row that last set it, according to `__trait_seqs`; [`NO_SEQ`] if it is unknown.
     pub seq: u64,
-    /// Whether it says so of a path with a dot.
+    /// Whether this `seq` belongs to a path with a dot.
     pub(super) is_nested: bool,
-    /// Whether its column is named like the bookkeeping of an SQL model.
+    /// Whether its column has a name like the bookkeeping of an SQL model.
     pub is_bookkeeping: bool,
 }
 
-/// Reads rows as snapshots. Reused.
+/// Reads rows as snapshots. Keeps its buffers from row to row.
 #[derive(Debug, Default)]
 pub struct SnapshotReader {
     scanner: Scanner<Column>,
     tape: Tape,
-    /// When the traits of the row at hand were set: where in the row a path stands, and its `seq`.
+    /// For each path in `__trait_seqs`, its start and end in the row, and its `seq`.
     seqs: Vec<(usize, usize, u64)>,
 }
 
@@ -58,7 +58,7 @@ enum Column {
 }
 
 impl SnapshotReader {
-    /// Reads a row that was found to be one before; of `__trait_seqs` only where `with_seqs`.
+    /// Reads a row that was parsed before, so that it is valid. Uses `__trait_seqs` only if `with_seqs` is true.
     pub fn read(&mut self, line: &[u8], with_seqs: bool, into: &mut Snapshot) -> Result<(), JsonError> {
         let seqs = self.read_columns(line, into)?;
         match seqs {
@@ -71,12 +71,12 @@ impl SnapshotReader {
         Ok(())
     }
 
-    /// Reads a row of `profile_traits`, which never says who wrote it: with the columns that may be bookkeeping.
+    /// Reads a row of `profile_traits`, which does not show who wrote it, including columns that may be bookkeeping.
     pub fn read_all(&mut self, line: &[u8], into: &mut Snapshot) -> Result<(), JsonError> {
         self.read_columns(line, into).map(|_| ())
     }
 
-    /// Reads the traits of a row; returns where `__trait_seqs` is, if it is not null.
+    /// Reads the traits of a row. Returns the value of `__trait_seqs` if it is not null.
     fn read_columns(&mut self, line: &[u8], into: &mut Snapshot) -> Result<Option<Value>, JsonError> {
         let Self { scanner, tape, .. } = self;
         let Snapshot { texts, traits, .. } = into;
@@ -123,8 +123,8 @@ impl SnapshotReader {
         Ok(seqs.filter(|value| value.kind != Kind::Null))
     }
 
-    /// The same for a row as this program writes it, of which all in front of `__trait_seqs` is known; the value of that
-    /// column begins at `start`. `None` where the row is not of this kind after all.
+    /// Reads a row in the form that this program writes. Everything before `__trait_seqs` is known already; the value
+    /// of this column begins at `start`. Returns `None` if the row has another form.
     pub(super) fn read_ours(&mut self, line: &[u8], start: usize, into: &mut Snapshot) -> Option<()> {
         let Self { scanner, seqs, .. } = self;
         let Snapshot { texts, traits, is_verbatim } = into;
@@ -138,7 +138,7 @@ impl SnapshotReader {
         let each = |label: &Label<Column>, value: Value| {
             let quote = usize::from(matches!(value.kind, Kind::Plain | Kind::Escaped));
             let json = (value.start - quote, value.end + quote);
-            // Between name and value stand a quote and a colon.
+            // A quote and a colon separate name and value.
             let name = (json.0 - 2 - label.name().len(), json.0 - 2);
             is_ours &= matches!(label.class, Column::Trait { is_lower: true, .. })
                 && line[before.0..before.1] < line[name.0..name.1];
@@ -188,7 +188,7 @@ impl Snapshot {
         let name = |one: &Trait| &texts[one.name.0 as usize..one.name.1 as usize];
         if !traits.is_sorted_by(|a, b| name(a) < name(b)) {
             traits.sort_by(|a, b| name(a).cmp(name(b)));
-            // Of a repeated name the last value counts.
+            // If a name is repeated, the last value counts.
             traits.dedup_by(|later, kept| {
                 let is_repeated = name(later) == name(kept);
                 if is_repeated {
@@ -197,44 +197,44 @@ impl Snapshot {
                 is_repeated
             });
         }
-        // A null is kept until here: it takes away what stood before it under the same name.
+        // Nulls are removed only now, because a null overrides an earlier value of the same name.
         traits.retain(|one| one.kind != Kind::Null);
     }
 
-    /// Its traits, by name.
+    /// Returns the traits, sorted by name.
     #[must_use]
     pub fn traits(&self) -> &[Trait] {
         &self.traits
     }
 
-    /// The same, to say when they were set.
+    /// Returns the traits, so that their `seq` can be set.
     pub(super) fn traits_mut(&mut self) -> &mut [Trait] {
         &mut self.traits
     }
 
-    /// The column of a trait.
+    /// Returns the column of a trait.
     #[must_use]
     pub fn name(&self, one: &Trait) -> &[u8] {
         &self.texts[one.name.0 as usize..one.name.1 as usize]
     }
 
-    /// The value of a trait as compact JSON.
+    /// Returns the value of a trait as compact JSON.
     #[must_use]
     pub fn json(&self, one: &Trait) -> &[u8] {
         &self.texts[one.json.0 as usize..one.json.1 as usize]
     }
 
-    /// `,"name":json` for each trait, where its texts are that and nothing else.
+    /// Returns `,"name":json` for each trait if the texts are that and nothing else.
     pub(super) fn verbatim(&self) -> Option<&[u8]> {
         self.is_verbatim.then_some(&self.texts)
     }
 
-    /// Where in that text a trait has the end of its name, quote and all, and that of its value.
+    /// Returns the ends of a trait's name, including the quote, and of its value in the verbatim text.
     pub(super) fn ends(one: &Trait) -> (u32, u32) {
         (one.name.1 + 1, one.json.1)
     }
 
-    /// The place of the trait of a name.
+    /// Returns the index of the trait with a name.
     #[must_use]
     pub fn find(&self, name: &[u8]) -> Option<usize> {
         self.traits.binary_search_by(|one| self.name(one).cmp(name)).ok()
@@ -242,7 +242,7 @@ impl Snapshot {
 }
 
 fn column_of_name(name: &[u8]) -> Column {
-    // A name that a trait cannot have is that of a fixed column.
+    // A column name that no trait can have is that of a fixed column.
     let is_lower = !name.iter().any(u8::is_ascii_uppercase);
     let name = name.to_ascii_lowercase();
     let is_of_loader = || OF_LOADERS.iter().any(|prefix| name.starts_with(prefix));
@@ -255,16 +255,17 @@ fn column_of_name(name: &[u8]) -> Column {
     }
 }
 
-/// Whether a column is no trait.
+/// Returns whether a column is not a trait.
 pub(super) fn is_no_trait(name: &[u8]) -> bool {
     !matches!(column_of_name(name), Column::Trait { .. })
 }
 
-/// Columns that loaders add to tables they copy. No trait has such a column: none but names that are taken begin with `_`.
+/// Prefixes of columns that loaders add to the tables they copy. No trait has such a column, because a trait's column
+/// begins with `_` only if its name is taken.
 const OF_LOADERS: [&[u8]; 4] = [b"_airbyte_", b"_dlt_", b"_fivetran_", b"_sdc_"];
 
 impl Trait {
-    /// A trait whose value was appended last.
+    /// Returns a trait whose value was just appended to `texts`.
     fn new(name: (u32, u32), is_plain: bool, texts: &[u8], kind: Kind) -> Self {
         Self {
             name,
@@ -277,7 +278,7 @@ impl Trait {
         }
     }
 
-    /// Whether it is a string.
+    /// Returns whether the value is a string.
     #[must_use]
     pub fn is_text(&self) -> bool {
         matches!(self.kind, Kind::Plain | Kind::Escaped)

@@ -1,8 +1,8 @@
-//! `__trait_seqs`: when each trait of a row was last set.
+//! `__trait_seqs`: the `seq` of the row that last set each trait.
 //!
-//! It is JSON text, `{path: seq}`; a path's column has `_` for its dots, and one in front where the name is taken. A path
-//! with a dot is that of a value that is there; one without may be that of a trait that was removed, and whose column
-//! another has taken since: then the former counts.
+//! It is JSON text, `{path: seq}`. The column of a path has `_` instead of dots, and a leading `_` if the name is
+//! taken. A path with a dot belongs to a value in the row. A path without a dot may belong to a removed trait whose
+//! column was later taken by such a path; the path with the dot then counts.
 
 use super::snapshot::Snapshot;
 use crate::{
@@ -15,23 +15,23 @@ use crate::{
     },
 };
 
-/// The column.
+/// The name of the column.
 pub(super) const TRAIT_SEQS: &str = "__trait_seqs";
 
-/// Says of a snapshot's traits when they were set.
+/// Sets the `seq` of a snapshot's traits.
 pub(super) struct TraitSeqs<'a> {
     snapshot: &'a mut Snapshot,
-    /// The trait that comes next, probably: both come by name.
+    /// Index of the trait that probably comes next, because both are sorted by name.
     next: usize,
 }
 
 impl<'a> TraitSeqs<'a> {
-    /// Of this snapshot.
+    /// Starts with the first trait of a snapshot.
     pub(super) fn new(snapshot: &'a mut Snapshot) -> Self {
         Self { snapshot, next: 0 }
     }
 
-    /// Reads the column's value, as it stands in the row: text, or the object itself. What is no such thing says nothing.
+    /// Reads the raw value of the column, either text or the object itself. Ignores a value that is neither.
     pub(super) fn read(mut self, raw: &[u8], kind: Kind, tape: &mut Tape) {
         if kind == Kind::Escaped && self.read_ours(raw).is_some() {
             return;
@@ -49,7 +49,8 @@ impl<'a> TraitSeqs<'a> {
         }
     }
 
-    /// The same for text as this program writes it, its quotes still escaped; `None` where it is not.
+    /// Reads text in the form that this program writes, with its quotes still escaped; returns `None` if it has another
+    /// form.
     fn read_ours(&mut self, raw: &[u8]) -> Option<()> {
         let mut rest = raw.strip_prefix(br#"{\""#)?;
         let mut last: (&[u8], u64) = (b"", NO_SEQ);
@@ -77,7 +78,7 @@ impl<'a> TraitSeqs<'a> {
             && !next.is_nested
             && next.seq < seq
         {
-            // No column has a dot in its name.
+            // The name of a column never has a dot.
             let next = *next;
             if same(snapshot.name(&next), path) {
                 snapshot.traits_mut()[self.next].seq = seq;
@@ -101,8 +102,8 @@ impl<'a> TraitSeqs<'a> {
     }
 }
 
-/// Finds paths and their `seq` in the value of the column that begins at a byte of a row, text as this program writes it;
-/// says where the value ends. `None` where it is not.
+/// Finds the paths and their `seq` in the value of the column, which begins at `start` in a row and is text in the form
+/// that this program writes. Returns the end of the value; `None` if it has another form.
 pub(super) fn find_ours(line: &[u8], start: usize, seqs: &mut Vec<(usize, usize, u64)>) -> Option<usize> {
     let behind = |at: usize, text: &[u8]| line.get(at..)?.starts_with(text).then_some(at + text.len());
     let mut at = behind(start, br#""{\""#)?;
@@ -124,7 +125,8 @@ pub(super) fn find_ours(line: &[u8], start: usize, seqs: &mut Vec<(usize, usize,
     }
 }
 
-/// Whether a trait's column is a path with `_` for its dots. No trait has a name that is taken.
+/// Returns whether a trait's column is a path with `_` instead of dots. A path whose name is taken never matches, because
+/// no trait has such a column.
 fn is_path_of(name: &[u8], path: &[u8]) -> bool {
     let same = |(&in_name, &in_path): (&u8, &u8)| in_name == if in_path == b'.' { b'_' } else { in_path };
     name.len() == path.len() && name.iter().zip(path).all(same)

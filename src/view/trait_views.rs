@@ -1,4 +1,4 @@
-//! `profile_traits` and `user_traits`, written in one pass over the profiles: each is folded once for both.
+//! Writes `profile_traits` and `user_traits` in one pass over the profiles, so that each profile is folded only once.
 
 use std::{
     ops::Range,
@@ -17,10 +17,10 @@ use crate::{
     table::write::{Page, Staging, Written},
 };
 
-/// Profiles folded at a time: together about a quarter of a megabyte of rows.
+/// Number of profiles folded at a time: together about a quarter of a megabyte of rows.
 const CHUNK_PROFILES: usize = 64;
 
-/// Writes those of the two views that are asked for.
+/// Writes those of the two views that are requested.
 pub fn write(views: &[View], folds: &Folds, staging: &Staging<'_>) -> Result<Vec<(View, Written)>> {
     let Folds { graph, segments, traits: Some(traits), .. } = folds else { return Ok(Vec::new()) };
     let both = [View::ProfileTraits, View::UserTraits];

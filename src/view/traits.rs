@@ -1,8 +1,8 @@
-//! The rows of `profile_traits_updates` by profile.
+//! The rows of `profile_traits_updates`, by profile.
 //!
-//! Rows stay in their files: of each only clocks and place are kept in memory, and of one that may be the newest of its
-//! profile its traits (see `kept.rs`). Any other row is read again where it matters; the traits in rows of ours, which
-//! stand behind all that is needed here, are looked at only then.
+//! Rows stay in their files. Only their clocks and offsets are kept in memory, and the traits of a row that may be the
+//! newest of its profile (see `kept.rs`). Other rows are read again if needed. In rows that this program wrote, the
+//! traits come after everything that is needed here, so they are parsed only then.
 
 use super::{
     graph::Graph,
@@ -27,20 +27,20 @@ use crate::{
     time::timestamp::Micros,
 };
 
-/// A row of the table: when it came to be, and where it is.
+/// A row of the table: its clocks and where to find it.
 #[derive(Debug, Clone, Copy)]
 pub struct TraitsRow {
-    /// The `segment_id` it was written for.
+    /// The `segment_id` for which it was written.
     pub segment: Segment,
-    /// Its clocks.
+    /// Clocks of the row.
     pub clock: Clock,
     /// Whether it has `__trait_seqs`.
     pub with_seqs: bool,
-    /// Where it is.
+    /// Where the row is.
     pub place: Place,
 }
 
-/// The rows of the table as read; segment ids that the graph does not know have no numbers yet.
+/// The rows of the table as read. Segment ids that are not in the graph have no numbers yet.
 #[derive(Debug)]
 pub struct TraitsRows {
     sources: Vec<Source>,
@@ -57,11 +57,11 @@ struct ParsedBlock {
     kept: KeptBlock,
 }
 
-/// The rows of the table by profile.
+/// The rows of the table, by profile.
 #[derive(Debug)]
 pub struct Traits {
     sources: Vec<Source>,
-    /// Rows of one profile together, oldest first.
+    /// The rows, grouped by profile, oldest first.
     rows: Vec<TraitsRow>,
     starts: Vec<u32>,
     kept: KeptRows,
@@ -69,7 +69,7 @@ pub struct Traits {
 }
 
 impl TraitsRows {
-    /// Reads the table.
+    /// Reads the table as of a time; `None` includes all rows.
     pub fn read(
         sources: Vec<Source>,
         block_bytes: u64,
@@ -84,7 +84,7 @@ impl TraitsRows {
         Ok(Self { sources, blocks })
     }
 
-    /// Numbers the segment ids that the graph does not know.
+    /// Assigns numbers to the segment ids that are not in the graph.
     pub fn number(&mut self, segments: &mut Segments) {
         for block in &mut self.blocks {
             let new = segments.intern_all(&block.new);
@@ -94,7 +94,7 @@ impl TraitsRows {
         }
     }
 
-    /// Puts the rows of each profile together.
+    /// Groups the rows by profile.
     #[must_use]
     pub fn fold(self, graph: &Graph, n_segments: u32) -> Traits {
         let rows = self.blocks.iter().flat_map(|block| &block.rows);
@@ -153,17 +153,17 @@ fn parse(
     Ok(parsed)
 }
 
-/// Profiles whose rows are read again where they lie, also in packed files.
+/// The rows of at most this many profiles are read again in place, even in compressed files.
 const FEW: usize = 64;
 
 impl Traits {
-    /// Rows read.
+    /// Returns the number of rows read.
     #[must_use]
     pub fn n_rows(&self) -> u64 {
         self.n_rows
     }
 
-    /// The rows of a profile, oldest first.
+    /// Returns the rows of a profile, oldest first.
     #[must_use]
     pub fn rows_of(&self, profile: Segment) -> &[TraitsRow] {
         match (self.starts.get(profile as usize), self.starts.get(profile as usize + 1)) {
@@ -172,12 +172,13 @@ impl Traits {
         }
     }
 
-    /// What was kept of the newest row of a profile.
+    /// Returns the cached traits of a profile's newest row.
     pub(super) fn kept(&self, profile: Segment) -> Option<Kept<'_>> {
         self.kept.of(profile)
     }
 
-    /// Unpacks packed files where many rows are to be read again, of which each would unpack a piece of its file.
+    /// Decompresses the compressed files if many rows must be read again, because each read would decompress a block of
+    /// its file.
     pub fn unpacked(mut self, graph: &Graph) -> Result<Self> {
         let is_read_again = |profile: &Segment| {
             let rows = self.rows_of(*profile);
@@ -190,12 +191,12 @@ impl Traits {
         Ok(self)
     }
 
-    /// Reads the texts of rows.
+    /// Reads the texts of the requested rows.
     pub fn load(&self, rows: &mut RowTexts) -> Result<()> {
         rows.load(&self.sources)
     }
 
-    /// An error for a row that cannot be read a second time.
+    /// Returns the error for a row that cannot be parsed when it is read again.
     #[must_use]
     pub fn unreadable(&self, row: &TraitsRow, error: JsonError) -> Error {
         line_error(&self.sources[row.place.source as usize], row.place.offset, &not_json(error))

@@ -1,7 +1,7 @@
-//! `user_identifiers`: the identifiers of a profile.
+//! `user_identifiers`: the identifiers of each profile.
 //!
-//! Grain: an identifier that is mapped. Key and order: `canonical_segment_id`, `type`, `value`. The clocks are those of
-//! the identifier's own row, whatever was merged since.
+//! Grain: one mapped identifier. Key and order: `canonical_segment_id`, `type`, `value`. The clocks are those of the
+//! identifier's own row, regardless of later merges.
 
 use super::folds::Folds;
 use crate::{

@@ -1,8 +1,8 @@
-//! `user_traits`: the traits of a profile, each a row.
+//! `user_traits`: the traits of each profile as rows.
 //!
-//! Grain: a trait that a profile has now. Key and order: `canonical_segment_id`, `name`. `value` is text: strings as they
-//! are, everything else its JSON text. The clocks are those of the row that last set the trait, also where it was written
-//! for a profile since merged away.
+//! Grain: one current trait of a profile. Key and order: `canonical_segment_id`, `name`. `value` is text: a string as
+//! it is, any other value as JSON. The clocks are those of the row that last set the trait, even if it was written for
+//! a profile that is merged away now.
 
 use super::{
     present::Present,
@@ -11,12 +11,12 @@ use super::{
 };
 use crate::{json::push_string, table::write::Page};
 
-/// What rows of one profile share. Reused.
+/// What the rows of one profile share. Keeps its buffers between profiles.
 #[derive(Debug, Default)]
 pub struct Shared {
     head: Vec<u8>,
     tails: Vec<u8>,
-    /// Where the tails of the profile's raw rows are, once rendered.
+    /// The tail of each raw row of the profile, once rendered, as a range in `tails`.
     places: Vec<Option<(usize, usize)>>,
 }
 
