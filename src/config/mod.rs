@@ -243,7 +243,7 @@ fn type_rules(name: &Spanned<String>, entry: &TypeEntry) -> std::result::Result<
     Ok((type_name, rules))
 }
 
-/// Returns the explicit order of types, in lower case. It may list types without an entry in the config, since events can
+/// Returns the explicit order of types, in lower case. It may list types without an entry in the config: events can
 /// bring any type in `externalIds`.
 fn order(entries: &[Spanned<String>]) -> std::result::Result<Vec<String>, Wrong> {
     let mut order: Vec<String> = Vec::new();

@@ -177,7 +177,7 @@ impl Accepted {
         Ok(())
     }
 
-    /// Reserves memory for messages to come.
+    /// Reserves memory for `additional` more messages.
     pub fn reserve(&mut self, additional: usize) {
         self.messages.reserve(additional, hash_of);
     }

@@ -40,7 +40,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// All reasons, in the order of their counts.
+    /// All reasons, in the order of declaration.
     pub const ALL: [Self; 15] = [
         Self::LineTooLong,
         Self::InvalidUtf8,
@@ -85,7 +85,7 @@ impl Reason {
 /// A line, or an item of a batch, that is not an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reject {
-    /// Why.
+    /// The reason.
     pub reason: Reason,
     /// A description for people.
     pub detail: String,

@@ -270,7 +270,7 @@ impl Graph {
         self.identifiers.iter().map(Mapped::identifier)
     }
 
-    /// Reserves memory for identifiers to come.
+    /// Reserves memory for `additional` more identifiers.
     pub fn reserve_identifiers(&mut self, additional: usize) {
         self.identifiers.reserve(additional);
         let identifiers = &self.identifiers;

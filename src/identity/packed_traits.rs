@@ -232,7 +232,7 @@ mod tests {
         let same: Vec<PathId> = (0..=100_000).collect();
         assert_eq!(PackedTraits::read(packed.bytes(), &same), Some(packed.clone()));
         let others: Vec<PathId> = (0..=100_000).map(|path| 2 * path + 7).collect();
-        let renamed = PackedTraits::read(packed.bytes(), &others).expect("it is whole");
+        let renamed = PackedTraits::read(packed.bytes(), &others).expect("the bytes are valid");
         assert!(renamed.values().eq(expected.iter().map(|one| PackedValue {
             name: 2 * one.name + 7,
             path: 2 * one.path + 7,

@@ -180,7 +180,7 @@ struct Size {
     n_identifiers: u64,
 }
 
-/// The state of a demotion: what remains of the event while identifiers are taken off it.
+/// The state of a demotion: what remains of the event while its identifiers are demoted.
 #[derive(Debug)]
 struct Demotion {
     timestamp: Millis,

@@ -471,7 +471,7 @@ mod tests {
         let mut leaves = Vec::new();
         let first = shapes.plan(doc, 0, payload, &mut leaves);
         let again = shapes.plan(doc, 0, payload, &mut leaves);
-        assert!(Arc::ptr_eq(&first, &again), "the plan is kept");
+        assert!(Arc::ptr_eq(&first, &again), "the plan is cached");
         let columns: Vec<(&str, u32)> =
             first.columns.iter().map(|c| (std::str::from_utf8(c.name()).unwrap(), c.leaf)).collect();
         assert_eq!(columns, expected, "{text}");
