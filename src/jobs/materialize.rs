@@ -1,7 +1,7 @@
-//! The job `materialize`: raw tables in, views out.
+//! The job `materialize`: builds the views from the raw tables.
 //!
-//! Views that are there and known to reflect an earlier state of the same raw tables are brought up to date; else all is
-//! folded anew, in memory or, where the raw tables are too large for it, in parts.
+//! Views that reflect an earlier state of the same raw tables are updated. Otherwise all views are built from scratch:
+//! in memory, or in partitions if the raw tables are too large for it.
 
 mod before;
 mod changes;
@@ -53,41 +53,41 @@ use crate::{
     },
 };
 
-/// Where the raw tables are, and which views to write where.
+/// Options of [`materialize`]: where the raw tables are, and which views to write where.
 #[derive(Debug, Clone)]
 pub struct MaterializeOptions {
-    /// A space, or with `raw` a folder of raw tables as a warehouse exports them.
+    /// A space, or a folder of raw tables as a warehouse exports them.
     pub raw: PathBuf,
-    /// Whether `raw` is a space of ours, whose manifest says how much of each table is committed.
+    /// Whether `raw` is a space. Its manifest then has the number of committed bytes of each table.
     pub space: bool,
-    /// Where the views go.
+    /// The folder to write the views to.
     pub out: PathBuf,
-    /// Only these views; where empty all that the config selects.
+    /// Only these views; empty means all that the config selects.
     pub views: Vec<String>,
     /// Only rows with a `uuid_ts` up to this time, in microseconds.
     pub as_of: Option<i64>,
-    /// Write the views that can be written when a raw table is missing.
+    /// Whether to write the other views if a raw table is missing.
     pub partial: bool,
-    /// The config file, for its selective sync; else that in the space, else the rules of the last run.
+    /// The config file, for its selective sync. The default is that in the space, else the rules of the last run.
     pub config: Option<PathBuf>,
-    /// Fold everything anew, whatever views are there.
+    /// Whether to build all views from scratch, even if they could be updated.
     pub full: bool,
-    /// About how many bytes of memory the fold may take; by default half of the machine's, at most 4 GiB.
+    /// Approximate memory for the job, in bytes. The default is half of the machine's memory, at most 4 GiB.
     pub memory: Option<u64>,
-    /// Write what changes in the views that are there to this file.
+    /// The file to write the changes in the existing views to.
     pub changes: Option<PathBuf>,
-    /// Wait so many seconds for another run that writes to the same space.
+    /// How many seconds to wait for another run that writes to the same space.
     pub wait: u64,
 }
 
 impl MaterializeOptions {
-    /// All views of a space, in the space.
+    /// Returns the options for all views of a space, written to the space.
     #[must_use]
     pub fn of_space(space: &Path) -> Self {
         Self { space: true, ..Self::of_export(space, space) }
     }
 
-    /// All views of a folder of raw tables, in another folder.
+    /// Returns the options for all views of a folder of raw tables, written to another folder.
     #[must_use]
     pub fn of_export(raw: &Path, out: &Path) -> Self {
         Self {
@@ -105,14 +105,14 @@ impl MaterializeOptions {
         }
     }
 
-    /// Whether the views go to the space that they are made of.
+    /// Returns whether the views go to the space that they are built from.
     fn is_in_place(&self) -> bool {
         let same = || Some(self.raw.canonicalize().ok()? == self.out.canonicalize().ok()?);
         self.space && (self.raw == self.out || same().unwrap_or(false))
     }
 }
 
-/// Folds the raw tables into views. Each view is replaced in one step. Runs on the present rayon pool.
+/// Builds the views from the raw tables. Replaces each view in one step. Runs on the current rayon pool.
 pub fn materialize(
     options: &MaterializeOptions,
     files: &Files,
@@ -127,7 +127,7 @@ pub fn materialize(
     }
 }
 
-/// The same, and writes what changes in the views that are there to `out`, before they are replaced.
+/// Like [`materialize`], but also writes the changes in the existing views to `out` before it replaces them.
 pub fn materialize_telling(
     options: &MaterializeOptions,
     files: &Files,
@@ -196,7 +196,7 @@ fn run(
     Ok(summary)
 }
 
-/// Changes must not go where a table, a view or anything else of a space stands, or would stand one day.
+/// Fails if the changes would go to a file that belongs to a space, or that a space may want to create.
 fn refuse_table(changes: &Path, options: &MaterializeOptions) -> Result<()> {
     if belongs_to_space(changes, &[&options.raw, &options.out]) || changes.ends_with(before::FOLDER) {
         return Err(Error::file(changes, "changes cannot go where the tables and views of a space are")
@@ -205,7 +205,7 @@ fn refuse_table(changes: &Path, options: &MaterializeOptions) -> Result<()> {
     Ok(())
 }
 
-/// The views of a space are its own: what is made of other tables, or as if it were no space, must not replace them.
+/// Fails if the views would replace those of a space, but are built from other tables or without its manifest.
 fn refuse_other_space(options: &MaterializeOptions, files: &Files) -> Result<()> {
     let (raw, out) = (options.raw.canonicalize(), options.out.canonicalize());
     let is_other = out.is_ok_and(|out| raw.is_ok_and(|raw| raw != out));
@@ -213,9 +213,9 @@ fn refuse_other_space(options: &MaterializeOptions, files: &Files) -> Result<()>
         let hint = if is_other {
             "give another folder with `--out DIR`".to_owned()
         } else {
-            format!("its views are made with `--space {}`", options.out.display())
+            format!("build its views with `--space {}`", options.out.display())
         };
-        return Err(Error::file(&options.out, "is a space, and has views of its own").hint(hint));
+        return Err(Error::file(&options.out, "is a space with views of its own").hint(hint));
     }
     Ok(())
 }
@@ -227,7 +227,7 @@ fn read_manifest(space: &Path, files: &Files) -> Result<Manifest> {
     })
 }
 
-/// The raw tables of a space: of each as much as is committed.
+/// Returns the raw tables of a space, as far as they are committed.
 fn space_tables(space: &Path, manifest: &Manifest) -> Vec<RawTable> {
     let parts = |name: &str| match manifest.tables.get(name) {
         Some(table) if 0 < table.bytes => {
@@ -238,20 +238,20 @@ fn space_tables(space: &Path, manifest: &Manifest) -> Vec<RawTable> {
     RAW_TABLES.iter().map(|&name| RawTable { name, parts: parts(name) }).collect()
 }
 
-/// What all ways of making views need.
+/// What every way of building the views needs.
 struct Job<'a> {
     options: &'a MaterializeOptions,
     tables: &'a [RawTable],
     views: &'a [View],
     columns: &'a Columns,
-    /// How views are stored: as the tables of the space that they are made of.
+    /// How the views are stored, which is how the tables of the space are stored.
     compress: Compression,
     files: &'a Files,
     progress: &'a dyn Progress,
 }
 
 impl Job<'_> {
-    /// Makes the views; nothing is staged where those that are there are up to date.
+    /// Builds the views. Stages nothing if the existing views are up to date.
     fn make(
         &self,
         record: Option<&Record>,
@@ -259,7 +259,7 @@ impl Job<'_> {
     ) -> Result<(Made, Option<Staged>)> {
         if let Some(base) = record.and_then(|record| record.base(self)) {
             match update::update(self, &base, summary) {
-                // A view that is damaged is made anew; a raw table is named by whoever reads all of it.
+                // A damaged view is rebuilt. A damaged raw table is reported by the full build, which reads all of it.
                 Err(error) if error.is_decompression() => {}
                 made => {
                     if let Some(made) = made? {
@@ -284,7 +284,7 @@ impl Job<'_> {
         Ok((made, Some(staged)))
     }
 
-    /// Folds everything in memory.
+    /// Builds all views in memory.
     fn fold(&self, recorded: bool, summary: &mut MaterializeSummary) -> Result<(Made, Staged)> {
         let meter = Meter::new(self.progress);
         let sources = Sources::open(self.tables, self.views, |part| Source::open(part, self.files))?;

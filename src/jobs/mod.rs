@@ -1,4 +1,4 @@
-//! The jobs on a space: each wires the modules above it together.
+//! The jobs on a space, each built from the other modules.
 
 pub mod backfill;
 pub mod ingest;

@@ -1,6 +1,6 @@
-//! The job `ingest --verify`: is a space still what its manifest says, and does it hold together?
+//! The job `ingest --verify`: checks that a space matches its manifest and is consistent.
 //!
-//! Reads only committed bytes and takes no lock, so it may run beside an ingest.
+//! Reads only committed bytes and takes no lock, so it can run during an ingest.
 
 mod cache;
 mod clock;
@@ -28,29 +28,29 @@ use crate::{
     table::blocks::Meter,
 };
 
-/// What was checked, and what was found wrong: a sentence each, the first ones only.
+/// What was checked, and the first differences found, one sentence each.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Verified {
-    /// Tables whose bytes were read.
+    /// The number of tables that were read.
     pub tables: u64,
-    /// Views whose bytes were read.
+    /// The number of views that were read.
     pub views: u64,
-    /// The bytes of both.
+    /// The number of bytes in both.
     pub bytes: u64,
-    /// Profiles that are not merged away.
+    /// The number of profiles that are not merged away.
     pub profiles: u64,
-    /// Identifiers mapped.
+    /// The number of mapped identifiers.
     pub identifiers: u64,
-    /// Messages remembered.
+    /// The number of remembered messages.
     pub messages: u64,
-    /// What is wrong.
+    /// The differences.
     pub differences: Vec<String>,
 }
 
-/// So many differences are named.
+/// At most this many differences are reported.
 const NAMED: usize = 20;
 
-/// Verifies a space.
+/// Verifies a space. Fails if it has no manifest.
 pub fn verify(space: &Path, files: &Files, progress: &dyn Progress) -> Result<Verified> {
     loop {
         let Some(manifest) = Manifest::read(space, files)? else {
@@ -62,7 +62,7 @@ pub fn verify(space: &Path, files: &Files, progress: &dyn Progress) -> Result<Ve
             Ok(verified) => verified.differences.is_empty(),
             Err(error) => error.interrupted(),
         };
-        // Where another run has committed meanwhile, what it replaced is not wrong.
+        // If another run has committed meanwhile, the files that it replaced are not differences.
         if is_answer || Manifest::read(space, files)?.as_ref() == Some(&manifest) {
             report_surplus(space, &manifest, files, progress)?;
             return verified;
@@ -70,7 +70,7 @@ pub fn verify(space: &Path, files: &Files, progress: &dyn Progress) -> Result<Ve
     }
 }
 
-/// Verifies a space by a manifest.
+/// Verifies a space against a manifest.
 fn verify_as(space: &Path, manifest: &Manifest, files: &Files, progress: &dyn Progress) -> Result<Verified> {
     let views: BTreeMap<&str, TableState> =
         manifest.views.iter().map(|(name, view)| (name.as_str(), as_written(view))).collect();
@@ -101,12 +101,12 @@ fn verify_as(space: &Path, manifest: &Manifest, files: &Files, progress: &dyn Pr
         let is_view = views.contains_key(name);
         tables_are_whole &= is_view;
         verified.differences.push(if is_view {
-            format!("the view `{}`: {wrong}; `materialize` makes it anew", path.display())
+            format!("the view `{}`: {wrong}; run `materialize` to rebuild it", path.display())
         } else {
             format!("`{}`: {wrong}; restore it from a backup", path.display())
         });
     }
-    // Damaged tables would only give more differences of the same cause.
+    // Damaged tables would only cause more differences.
     if tables_are_whole {
         check_content(space, manifest, files, progress, &mut verified)?;
     }
@@ -114,7 +114,7 @@ fn verify_as(space: &Path, manifest: &Manifest, files: &Files, progress: &dyn Pr
     Ok(verified)
 }
 
-/// Warns of bytes after the committed rows: any reader of the file would take them for rows.
+/// Warns about bytes after the committed rows, because other programs would read them as rows.
 fn report_surplus(space: &Path, manifest: &Manifest, files: &Files, progress: &dyn Progress) -> Result<()> {
     let surplus = manifest.tables.iter().filter_map(|(name, committed)| {
         let path = part_of(space, name, committed).path;
@@ -133,7 +133,7 @@ fn report_surplus(space: &Path, manifest: &Manifest, files: &Files, progress: &d
     Ok(())
 }
 
-/// Checks what the tables say: the rules, the identifiers of events, and the state cache.
+/// Checks the content of the tables: the clock, the rules, the identifiers of events, and the state cache.
 fn check_content(
     space: &Path,
     manifest: &Manifest,
@@ -154,7 +154,7 @@ fn check_content(
     Ok(())
 }
 
-/// A view as if it were a table that was committed.
+/// Returns the record of a view in the form of a table's.
 fn as_written(view: &ViewState) -> TableState {
     TableState {
         rows: view.rows,

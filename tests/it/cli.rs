@@ -299,7 +299,7 @@ fn changes_that_nobody_takes_leave_the_views_as_they_were() {
     let output = work.without_reader(&args);
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(said.contains("the views are as they were, and the next run tells the same changes"), "{said}");
+    assert!(said.contains("the views are unchanged; run it again to get the same changes"), "{said}");
     assert!(!work.path("space/id_graph.ndjson").exists());
     let told = work.program(&args).assert().success();
     assert!(told.get_output().stdout.starts_with(b"{\"view\":\"id_graph\",\"change\":\"upsert\""));

@@ -486,7 +486,7 @@ fn a_missing_table_costs_views_and_only_partial_runs_do_without() {
     let whole = options(folder.path(), &out);
     let error = run(&whole).unwrap_err();
     let expected =
-        "`profile_traits_updates` is missing, without which there is no `profile_traits`, `user_traits`";
+        "`profile_traits_updates` is missing, which these views need: `profile_traits`, `user_traits`";
     assert!(error.to_string().ends_with(expected), "{error}");
     assert_eq!(error.hint_text(), Some("pass `--partial` to write the other views"));
     let summary = run(&MaterializeOptions { partial: true, ..whole.clone() }).unwrap();

@@ -366,7 +366,8 @@ fn changes_of_a_file_that_is_no_view_cannot_be_told() {
     for (text, line) in [(row("b") + &row("a"), 2), (row("a") + "[]\n", 2), ("nonsense\n".to_owned(), 1)] {
         write(&path(&out, View::IdGraph), text.as_bytes());
         let error = materialize(&options, &Files::real(), &Silent).unwrap_err();
-        let expected = format!("id_graph.ndjson:{line}: no row of `id_graph` in the order of its key");
+        let expected =
+            format!("id_graph.ndjson:{line}: not a row of `id_graph`, or not in the order of its key");
         assert!(error.to_string().ends_with(&expected), "{error}");
         assert_eq!(fs::read_to_string(path(&out, View::IdGraph)).unwrap(), text);
         assert_eq!(views(&out).len(), 1);

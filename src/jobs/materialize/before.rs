@@ -1,8 +1,8 @@
-//! The views as they were, kept while they are replaced in a run that tells what changes in them.
+//! Backups of the views, kept while a run replaces views and reports their changes.
 //!
-//! Changes are told from the views that are there to the new ones. Whoever is killed between the first and the last view
-//! leaves some of each, and of what changed in the first ones nothing would be told any more. So they are put back first,
-//! and the next run tells the same changes again.
+//! Changes are the difference between the existing and the new views. A run that is killed between replacing the first
+//! and the last view leaves a mix of both, and the changes in the first ones would never be reported. The next run
+//! therefore restores the backups first, and reports the same changes again.
 
 use std::{
     fs,
@@ -20,16 +20,16 @@ use crate::{
     table::find::table_of,
 };
 
-/// Where they are kept: in the folder of the views, where nobody looks for tables.
+/// The folder of the backups, next to the views. It is not searched for tables.
 pub(super) const FOLDER: &str = ".views-before";
 
-/// The same until all of them are there.
+/// The name of that folder until it is complete.
 const UNFINISHED: &str = ".views-before.tmp";
 
-/// Stands behind the name of a view that was not there.
+/// The suffix that marks a view as absent before the run.
 const ABSENT: &str = ".absent";
 
-/// Keeps the views of these paths.
+/// Backs up the views with these paths.
 pub(super) fn keep(out: &Path, paths: &[PathBuf], files: &Files) -> Result<()> {
     let folder = out.join(UNFINISHED);
     files.remove_folder(&folder)?;
@@ -49,13 +49,13 @@ pub(super) fn keep(out: &Path, paths: &[PathBuf], files: &Files) -> Result<()> {
     files.sync_folder(out)
 }
 
-/// Once all views are in place they are not needed any more.
+/// Removes the backups after all views are in place.
 pub(super) fn forget(out: &Path, files: &Files) {
-    // Where they stay, the next run puts them back and tells the changes once more, which does no harm.
+    // If this fails, the next run restores the backups and reports the changes once more, which is harmless.
     let _ = files.remove_folder(&out.join(FOLDER));
 }
 
-/// Puts those back that a run has kept which did not end.
+/// Restores the backups of a run that did not finish.
 pub(super) fn restore(
     options: &MaterializeOptions,
     in_place: bool,
@@ -64,7 +64,7 @@ pub(super) fn restore(
 ) -> Result<()> {
     let folder = options.out.join(FOLDER);
     if folder.is_symlink() {
-        return Err(Error::file(&folder, "is a link, not the views that a run has kept").hint("remove it"));
+        return Err(Error::file(&folder, "is a link, not a backup of the views").hint("remove it"));
     }
     let kept = match fs::read_dir(&folder) {
         Ok(entries) => entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>(),
@@ -85,7 +85,7 @@ pub(super) fn restore(
     for path in kept {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let view = name.strip_suffix(ABSENT).unwrap_or(&name);
-        // Nothing else is ever kept: whatever it is, it goes with the folder.
+        // Only views are backed up. Anything else is removed with the folder.
         if !table_of(view).is_some_and(|(view, _)| catalog::is_view(view)) || !is_file(&path) {
             continue;
         }
@@ -98,7 +98,7 @@ pub(super) fn restore(
     files.remove_folder(&folder)
 }
 
-/// Whether there is a file, and no link to one.
+/// Returns whether the path is a file, and not a link to one.
 fn is_file(path: &Path) -> bool {
     path.symlink_metadata().is_ok_and(|there| there.is_file())
 }

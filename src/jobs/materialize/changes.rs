@@ -1,7 +1,7 @@
-//! What changes in views that are replaced: a line for each row that comes, changes or goes.
+//! The changes in views that are replaced: one line for each row that was added, changed or removed.
 //!
-//! Old and new rows are walked side by side in the order of their key. Where both go on the same, whole stretches are passed
-//! over by comparing bytes.
+//! Old and new rows are compared in the order of their key. Stretches that are the same on both sides are skipped by
+//! comparing bytes.
 
 use std::{
     fs::Metadata,
@@ -23,20 +23,20 @@ use crate::{
     view::{View, row_key::KeyReader},
 };
 
-/// Where changes go.
+/// Writes changes to a stream or a file.
 pub(super) struct Changes<'a> {
     sink: Sink<'a>,
     waiting: Vec<u8>,
 }
 
 enum Sink<'a> {
-    /// A stream, and what it is called.
+    /// A stream, and its name for errors.
     Stream(&'a mut dyn Write, &'a Path),
-    /// A file that gets its name once all changes are in it, which is before the views are replaced.
+    /// A file with a temporary name. It is renamed after all changes are written and before the views are replaced.
     File(OutFile, &'a Path),
 }
 
-/// The name under which changes are written before they get their own: none that somebody else would use.
+/// Returns the temporary name of a file of changes. No other program should use it.
 fn beside(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!(".{name}.profiles-sync.tmp"))
@@ -46,12 +46,13 @@ fn beside(path: &Path) -> PathBuf {
 const OUT_BYTES: usize = 1 << 18;
 
 impl<'a> Changes<'a> {
-    /// To a stream.
+    /// Writes changes to a stream.
     pub(super) fn to_stream(out: &'a mut dyn Write, name: &'a Path) -> Self {
         Self { sink: Sink::Stream(out, name), waiting: Vec::new() }
     }
 
-    /// To a file, while `work` goes on. It is replaced in one step, or stays as it was; a pipe or a device is written to.
+    /// Runs `work` with a file to write changes to. The file is replaced in one step, or left unchanged if `work`
+    /// fails. A pipe or a device is written to directly.
     pub(super) fn to_file<T>(
         path: &Path,
         files: &Files,
@@ -65,7 +66,7 @@ impl<'a> Changes<'a> {
             let mut out = files.open_to_write(path)?;
             return work(&mut Changes::to_stream(&mut out, path));
         }
-        // A link stays one: the file that it leads to is replaced.
+        // A link is kept: the file that it points to is replaced.
         let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let beside = beside(path);
         let out = files.create_anew(&beside)?;
@@ -74,13 +75,14 @@ impl<'a> Changes<'a> {
         }
         let result = work(&mut Changes { sink: Sink::File(out, path), waiting: Vec::new() });
         if result.is_err() && beside.exists() {
-            // The first error is the one to tell.
+            // The first error is the one to report.
             let _ = files.remove_file(&beside);
         }
         result
     }
 
-    /// Writes what changes in the views of a job; says how many lines. What is not staged stays as it is.
+    /// Writes the changes in the views of a job and returns the number of lines. A view that is not staged has no
+    /// changes.
     pub(super) fn write(&mut self, job: &Job<'_>, staged: Option<&Staged>) -> Result<u64> {
         let Job { files, progress, .. } = *job;
         let folder = &job.options.out;
@@ -89,7 +91,7 @@ impl<'a> Changes<'a> {
             let path = file_of(folder, view.name(), job.compress);
             let Some(replacement) = staged.and_then(|staged| staged.replacement_of(&path)) else { continue };
             let new = Source::open(&Part { path: replacement, committed: None }, files)?;
-            // Of a packed space somebody may have unpacked it.
+            // In a compressed space, the user may have decompressed the view.
             let there = file_there(folder, view.name()).filter(|_| !job.compress.is_none());
             let tell = || {
                 let old = match there.or_else(|| Some(path.clone()).filter(|path| path.exists())) {
@@ -110,7 +112,7 @@ impl<'a> Changes<'a> {
         Ok(n_changes)
     }
 
-    /// Tells the changes of one view.
+    /// Writes the changes in one view and returns their number.
     fn tell(&mut self, view: View, old: &Source, new: &Source, progress: &dyn Progress) -> Result<u64> {
         let (mut old, mut new) = (Rows::new(old), Rows::new(new));
         let mut keys = KeyReader::new(view);
@@ -158,7 +160,7 @@ impl<'a> Changes<'a> {
         out.extend_from_slice(b",\"change\":");
         push_plain(out, change.as_bytes());
         out.extend_from_slice(b",\"key\":{");
-        let parts = keys.parts(row).expect("its key was read before");
+        let parts = keys.parts(row).expect("the key of this row was read before");
         for (place, (column, part)) in view.key().iter().zip(&parts).enumerate() {
             if 0 < place {
                 out.push(b',');
@@ -178,9 +180,8 @@ impl<'a> Changes<'a> {
             Sink::Stream(out, name) => {
                 let written = out.write_all(&self.waiting).and_then(|()| out.flush());
                 written.map_err(|e: io::Error| {
-                    Error::io("write the changes to", *name, e).hint(
-                        "the views are as they were, and the next run tells the same changes; run it again",
-                    )
+                    Error::io("write the changes to", *name, e)
+                        .hint("the views are unchanged; run it again to get the same changes")
                 })?;
             }
         }
@@ -189,19 +190,19 @@ impl<'a> Changes<'a> {
     }
 }
 
-/// The advice where a file that is there is no view.
-const NO_VIEW_HINT: &str = "what changes cannot be told; remove the file, or run it without `--changes`";
+/// The hint if an existing file is not a view.
+const NO_VIEW_HINT: &str = "remove the file, or run it without `--changes`";
 
-/// The rows of a view, a block at a time.
+/// Reads the rows of a view, a block at a time.
 struct Rows<'a> {
     source: &'a Source,
-    /// What of the file is to come.
+    /// The offset of the first byte that has not been read.
     at: u64,
     block: Vec<u8>,
     start: usize,
-    /// The key of the present row, where it was read.
+    /// The key of the current row; empty if it has not been read.
     key: Vec<u8>,
-    /// The last row that was passed without reading its key.
+    /// The last row that was skipped without reading its key.
     passed: Vec<u8>,
     key_before: Vec<u8>,
 }
@@ -215,7 +216,7 @@ impl<'a> Rows<'a> {
         Self { source, at: 0, block, start: 0, key, passed, key_before }
     }
 
-    /// Whether there is a present row; it is in memory as a whole then.
+    /// Returns whether there is a current row, after reading all of it into memory.
     fn has_row(&mut self) -> Result<bool> {
         while memchr::memchr(b'\n', &self.block[self.start..]).is_none() && self.at < self.source.length() {
             self.block.drain(..self.start);
@@ -230,7 +231,7 @@ impl<'a> Rows<'a> {
         Ok(self.start < self.block.len())
     }
 
-    /// What of the block is to come.
+    /// Returns the unread part of the block.
     fn rest(&self) -> &[u8] {
         &self.block[self.start..]
     }
@@ -246,7 +247,7 @@ impl<'a> Rows<'a> {
         self.key.clear();
     }
 
-    /// Passes over so many bytes of whole rows.
+    /// Skips this many bytes of whole rows.
     fn pass(&mut self, n_bytes: usize) {
         let passed = &self.block[self.start..self.start + n_bytes - 1];
         let last = memchr::memrchr(b'\n', passed).map_or(0, |end| end + 1);
@@ -256,7 +257,7 @@ impl<'a> Rows<'a> {
         self.key.clear();
     }
 
-    /// Reads the key of the present row, which must be greater than that of the row before it.
+    /// Reads the key of the current row, which must be greater than that of the row before it.
     fn read_key(&mut self, view: View, keys: &mut KeyReader) -> Result<()> {
         if !self.key.is_empty() {
             return Ok(());
@@ -276,12 +277,12 @@ impl<'a> Rows<'a> {
             return Ok(());
         }
         let offset = self.at - self.rest().len() as u64;
-        let message = format!("no row of `{}` in the order of its key", view.name());
+        let message = format!("not a row of `{}`, or not in the order of its key", view.name());
         Err(Error::line(self.source.path(), self.source.line_number(offset)?, message).hint(NO_VIEW_HINT))
     }
 }
 
-/// Passes over rows that are the same on both sides.
+/// Skips rows that are the same on both sides.
 fn pass_over_same(old: &mut Rows<'_>, new: &mut Rows<'_>) -> Result<()> {
     while old.has_row()? && new.has_row()? {
         let same = common(old.rest(), new.rest());
@@ -292,7 +293,7 @@ fn pass_over_same(old: &mut Rows<'_>, new: &mut Rows<'_>) -> Result<()> {
     Ok(())
 }
 
-/// How many bytes at the start are the same.
+/// Returns the length of the common prefix in bytes.
 fn common(one: &[u8], other: &[u8]) -> usize {
     const STEP: usize = 256;
     let mut at = 0;

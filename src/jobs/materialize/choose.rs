@@ -1,4 +1,5 @@
-//! Which views are made: those that are asked for, or that the config selects, without those that lack a raw table.
+//! Chooses the views to build: those asked for, or those that the config selects. Views without their raw table are
+//! left out.
 
 use std::path::Path;
 
@@ -13,7 +14,7 @@ use crate::{
     view::View,
 };
 
-/// The rules in force: the config given, else that in the space, else that of the last run into it.
+/// Returns the rules: from the given config, else from the config in the space, else from the last run.
 pub(super) fn rules(
     options: &MaterializeOptions,
     manifest: Option<&Manifest>,
@@ -38,7 +39,7 @@ pub(super) fn rules(
     }
 }
 
-/// The views to write: those asked for, without those that lack a raw table.
+/// Returns the views to write. Fails if a raw table is missing, unless `--partial` is given.
 pub(super) fn views(
     options: &MaterializeOptions,
     tables: &[RawTable],
@@ -49,7 +50,7 @@ pub(super) fn views(
     for name in &options.views {
         if !View::ALL.iter().any(|view| view.name() == name) {
             return Err(
-                Error::Refused(format!("there is no view `{name}`")).hint(format!("views are `{names}`"))
+                Error::Refused(format!("there is no view `{name}`")).hint(format!("choose from `{names}`"))
             );
         }
     }
@@ -58,7 +59,7 @@ pub(super) fn views(
     for view in View::ALL {
         let is_asked = options.views.iter().any(|name| name == view.name());
         let selected = rules.tables.has(view.name());
-        // What is named is wanted, whatever the config says.
+        // A view that is asked for is written, whatever the config selects.
         if !is_asked && (!selected || !options.views.is_empty()) {
             if !selected && options.views.is_empty() {
                 summary.views_not_selected.push(view.name().to_owned());
@@ -78,7 +79,7 @@ pub(super) fn views(
     missing.dedup();
     if missing.is_empty() && views.is_empty() {
         return Err(Error::Refused("the config selects none of the views".into())
-            .hint("name views with `--views`, or change `tables` and `exclude_tables` under `[sync]`"));
+            .hint("select views with `--views`, or change `tables` and `exclude_tables` under `[sync]`"));
     }
     if missing.is_empty() || options.partial && !views.is_empty() {
         return Ok(views);
@@ -86,7 +87,7 @@ pub(super) fn views(
     let costs = missing.iter().map(|&table| {
         let views = summary.views_left_out.iter().filter(|(_, needed)| *needed == table);
         let views: Vec<_> = views.map(|(view, _)| view.as_str()).collect();
-        format!("`{table}` is missing, without which there is no `{}`", views.join("`, `"))
+        format!("`{table}` is missing, which these views need: `{}`", views.join("`, `"))
     });
     let error = Error::file(&options.raw, costs.collect::<Vec<_>>().join("; "));
     Err(if views.is_empty() {

@@ -1,4 +1,4 @@
-//! Columns of views that the config leaves out. Those of the key stay: without them rows could not be told apart.
+//! Columns of views that the config excludes. Key columns are always kept, because they identify the rows.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -9,13 +9,13 @@ use crate::{
     view::View,
 };
 
-/// What takes columns out of rows; see [`crate::table::write::Polish`].
+/// A function that removes columns from rows; see [`crate::table::write::Polish`].
 type OwnedPolish<'a> = Box<dyn Fn(&str, &mut Vec<u8>) + Sync + 'a>;
 
-/// What is left of the rows of views.
+/// Removes the excluded columns from the rows of views.
 pub(super) struct Columns {
     rules: Rules,
-    /// Filters at rest, by view: as many as threads were ever at work.
+    /// A pool of filters for each view, with as many as there were threads at work at once.
     filters: [Mutex<Vec<ColumnFilter>>; View::ALL.len()],
 }
 
@@ -24,7 +24,7 @@ impl Columns {
         Self { rules: rules.clone(), filters: Default::default() }
     }
 
-    /// The selection in a few letters: the same where the same columns are left.
+    /// Returns a digest of the column selection; empty if all columns are selected.
     pub(super) fn digest(&self) -> String {
         if self.rules.columns.all() {
             return String::new();
@@ -35,7 +35,7 @@ impl Columns {
         format!("{:032x}", key_of(text.as_bytes()))
     }
 
-    /// Takes out of rows what is not selected; `None` where everything is.
+    /// Returns a function that removes the excluded columns from rows; `None` if there are none.
     pub(super) fn polish(&self) -> Option<OwnedPolish<'_>> {
         if self.rules.columns.all() {
             return None;

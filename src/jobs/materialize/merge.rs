@@ -1,4 +1,4 @@
-//! Runs of rows merged into views, each sorted by its key.
+//! Merges sorted runs of rows into views, each sorted by its key.
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
@@ -11,10 +11,10 @@ use crate::{
     view::{View, row_key::KeyReader},
 };
 
-/// Bytes that go out at a time.
+/// Bytes written at a time.
 const OUT_BYTES: usize = 1 << 19;
 
-/// Merges the runs of each view. No two runs have a row of the same key.
+/// Merges the sorted runs of each view. No two of them may have a row with the same key.
 pub(super) fn merge(views: &[View], runs: Vec<Run>, staging: &Staging<'_>) -> Result<Vec<(View, Written)>> {
     let mut of_views: Vec<(View, Vec<Cursor>)> = views.iter().map(|&view| (view, Vec::new())).collect();
     for run in runs {
@@ -59,11 +59,11 @@ fn merge_one(view: View, mut cursors: Vec<Cursor>, staging: &Staging<'_>) -> Res
     staging.close(out, n_rows)
 }
 
-/// A run, line by line.
+/// Reads a sorted run line by line.
 struct Cursor {
     pieces: std::vec::IntoIter<Spilled>,
     bytes: Vec<u8>,
-    /// The present line.
+    /// The current line, as a range of `bytes`.
     line: std::ops::Range<usize>,
 }
 
@@ -76,7 +76,7 @@ impl Cursor {
         &self.bytes[self.line.clone()]
     }
 
-    /// Steps to the next line and reads its key; whether there is one.
+    /// Steps to the next line and reads its key. Returns `false` at the end.
     fn next(&mut self, keys: &mut KeyReader, key: &mut Vec<u8>) -> Result<bool> {
         let read_back = |e| Error::io("read back", "rows", e);
         if self.line.end == self.bytes.len() {
@@ -89,7 +89,7 @@ impl Cursor {
         let length = memchr::memchr(b'\n', rest).map_or(rest.len(), |end| end + 1);
         self.line = start..start + length;
         let line = self.line();
-        keys.encode(&line[..line.len() - 1], key).expect("rows of a run were written as rows of the view");
+        keys.encode(&line[..line.len() - 1], key).expect("a sorted run holds rows of its view");
         Ok(true)
     }
 }

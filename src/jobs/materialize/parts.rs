@@ -1,11 +1,11 @@
-//! Raw tables too large for the memory: cut into parts that have nothing to do with each other, folded one after the other.
+//! Raw tables that are too large for the memory are split into independent partitions, which are folded one after the
+//! other.
 //!
-//! A part is some components of the identity graph with all their rows, in the order in which they stand in the tables. Its
-//! views are put away as sorted runs, which are merged at the end. What stays in memory whichever way is about 30 bytes a
-//! segment id.
+//! A partition consists of components of the identity graph with all their rows, in the order of the tables. Its views
+//! are spilled as sorted runs, which are merged at the end. About 30 bytes per segment id always stay in memory.
 //!
-//! Of identifiers that rows of several profiles name only the newest row goes to a part, so that no part can be wrong
-//! about another one's.
+//! If rows of several profiles have the same identifier, only the newest of these rows goes to a partition. A partition
+//! can then not be wrong about an identifier that belongs to a profile of another one.
 
 use std::path::Path;
 
@@ -32,17 +32,17 @@ use crate::{
     },
 };
 
-/// More parts than these are not made: of each run a piece is in memory while they are merged.
+/// The maximum number of partitions. While sorted runs are merged, a block of each is in memory.
 const MOST_PARTS: u64 = 256;
 
-/// About the memory that folding a file takes.
+/// Returns about how many bytes of memory folding a file takes.
 pub(super) fn memory_needed(table: &str, part: &Part) -> u64 {
     let packed = part
         .path
         .extension()
         .is_some_and(|extension| ["gz", "zst"].iter().any(|known| extension.eq_ignore_ascii_case(known)));
-    // Of rows less than a third is kept. Of a space's packed tables only that of which rows may be read again is
-    // unpacked into memory, of foreign ones each.
+    // Less than a third of the rows' bytes is kept. Of a space's compressed tables, only the one whose rows may be read
+    // again is decompressed into memory. Compressed files of other programs always are.
     match part.committed {
         Some(length) if packed && table == profile_traits_updates::TABLE => length + length / 3,
         Some(length) => length / 3,
@@ -53,7 +53,7 @@ pub(super) fn memory_needed(table: &str, part: &Part) -> u64 {
     }
 }
 
-/// Folds part by part.
+/// Folds the raw tables, one partition after the other.
 pub(super) fn fold(
     job: &Job<'_>,
     memory: u64,
@@ -68,14 +68,14 @@ pub(super) fn fold(
     let sources = Sources::open(job.tables, job.views, |part| Source::open_large(part, files, folder))?;
     let n_bytes = sources.n_bytes();
     summary.bytes = n_bytes;
-    meter.start("cutting raw tables", Some(n_bytes));
-    // A part is in memory as it is, and once more a third of it as its fold.
+    meter.start("splitting raw tables", Some(n_bytes));
+    // A partition is in memory as it is, and its fold takes another third of that.
     let n_parts = (3 * n_bytes).div_ceil(memory).clamp(2, MOST_PARTS);
     let spill = Spill::new(folder);
     let parts = Parts::cut(&sources, n_parts, &spill, options.as_of, &meter, summary)?;
     let polish = job.columns.polish();
     let way = Way { files, meter: &meter, polish: polish.as_deref(), digests: false, compress: job.compress };
-    meter.start("folding parts", None);
+    meter.start("folding partitions", None);
     let mut made = Made { views: Vec::new(), profiles: 0, plain: parts.is_plain };
     let mut all_runs: Vec<Run> = Vec::new();
     for number in 0..parts.graph.len() {
@@ -92,10 +92,10 @@ pub(super) fn fold(
     Ok((made, staged))
 }
 
-/// Rows by part, as they stand in their table.
+/// The spilled rows of each partition, in the order of their table.
 type Pieces = Vec<Vec<Spilled>>;
 
-/// The raw tables, cut.
+/// The raw tables, split into partitions.
 struct Parts {
     graph: Pieces,
     identifiers: Option<Pieces>,
@@ -129,7 +129,7 @@ impl Parts {
             cutting.cut(sources, &[], |line, clean, reader| {
                 let row = reader.read(line, clean)?;
                 let part = (part_of(&row.name(0)?), row.clock.was_there(as_of));
-                // Later the row is read as a whole, where its place is no longer known.
+                // The whole row is parsed now, because its line number is no longer known later.
                 Tape::default().read(line).map_err(not_json)?;
                 Ok(part)
             })
@@ -164,7 +164,7 @@ impl Parts {
         Ok(Self { graph, identifiers, traits, is_plain })
     }
 
-    /// The rows of a part, taken back.
+    /// Reads back the rows of a partition.
     fn sources(&self, number: usize, of: &Sources, folder: &Path) -> Result<Sources> {
         let take = |pieces: &Pieces, of: &[Source]| -> Result<Vec<Source>> {
             let mut bytes = Vec::new();
@@ -187,12 +187,12 @@ impl Parts {
     }
 }
 
-/// The low bits of a key find it in tables, the high ones its part.
+/// Returns the partition of a key. The high bits choose it, because hash tables use the low ones.
 fn part_of(key: u128, n_parts: u64) -> usize {
-    usize::try_from((key >> 64) % u128::from(n_parts)).expect("parts are few")
+    usize::try_from((key >> 64) % u128::from(n_parts)).expect("there are few partitions")
 }
 
-/// What cutting the tables has in common.
+/// What splitting each of the tables needs.
 struct Cutting<'a> {
     n_parts: u64,
     spill: &'a Spill,
@@ -200,11 +200,12 @@ struct Cutting<'a> {
     meter: &'a Meter<'a>,
 }
 
-/// Rows of a part wait for so many bytes before they are put away.
+/// The rows of a partition are spilled when they reach this many bytes.
 const WAITING: usize = 1 << 16;
 
 impl Cutting<'_> {
-    /// Puts away every row that was there by its part, but for some by their number; says how many rows there are.
+    /// Spills each row that `part_of` reports as present to its partition, except those whose numbers are in `without`.
+    /// Returns the spilled rows and the number of all rows.
     fn cut(
         &self,
         sources: &[Source],
@@ -223,7 +224,7 @@ impl Cutting<'_> {
             }
             Ok((lines, texts))
         };
-        let mut waiting = vec![Vec::new(); usize::try_from(self.n_parts).expect("parts are few")];
+        let mut waiting = vec![Vec::new(); usize::try_from(self.n_parts).expect("there are few partitions")];
         let mut pieces: Pieces = waiting.iter().map(|_| Vec::new()).collect();
         let mut without = without.iter().peekable();
         let mut n_rows = 0;
@@ -249,7 +250,8 @@ impl Cutting<'_> {
         Ok((pieces, n_rows))
     }
 
-    /// The numbers of rows of identifiers for which there is a newer row. Found part by part, by the identifier.
+    /// Returns the numbers of identifier rows for which there is a newer row, sorted. Works on one partition of
+    /// identifiers at a time.
     fn superseded(&self, sources: &[Source]) -> Result<Vec<u64>> {
         let parse = |block: Block<'_>| {
             let mut reader = RowReader::new(["external_id_type", "external_id_value", "external_id_hash"]);
@@ -268,7 +270,7 @@ impl Cutting<'_> {
             }
             Ok(known)
         };
-        let mut waiting = vec![Vec::new(); usize::try_from(self.n_parts).expect("parts are few")];
+        let mut waiting = vec![Vec::new(); usize::try_from(self.n_parts).expect("there are few partitions")];
         let mut pieces: Pieces = waiting.iter().map(|_| Vec::new()).collect();
         let mut number: u64 = 0;
         each_block(sources, BLOCK_BYTES, self.meter, parse, |known| {

@@ -1,7 +1,8 @@
-//! What the manifest says of the views in a space: which raw tables each reflects, and which bytes it has.
+//! The record of the views in the manifest: which raw rows each view reflects, and which bytes it has.
 //!
-//! It never claims a view that is not there. Before views are replaced their old entries go, after it the new ones come;
-//! whoever is killed in between leaves views that are right and of which nothing is known, and the next run folds anew.
+//! The record never lists a view that is not there. Old entries are removed before views are replaced, and new ones are
+//! added afterwards. A run that is killed in between leaves correct views without entries, and the next run builds them
+//! from scratch.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -20,35 +21,36 @@ use crate::{
     view::{RAW_TABLES, View},
 };
 
-/// Written into the record: views of another program, or of another fold of this one, are not carried on.
+/// Recorded with each view. A view from another version of the program, or another version of the fold, is not updated
+/// but rebuilt.
 const MADE_BY: &str = concat!(env!("CARGO_PKG_VERSION"), "/1");
 
-/// Views that were made.
+/// The views that were built.
 pub(super) struct Made {
     pub(super) views: Vec<(View, Written)>,
-    /// Profiles that are not merged away.
+    /// The number of profiles that are not merged away.
     pub(super) profiles: u64,
-    /// Whether no identifier has more rows than one.
+    /// Whether each identifier has a single row.
     pub(super) plain: bool,
 }
 
-/// What the manifest says before the run, and what it is to say after it.
+/// The record before the run, and what the one after it needs.
 pub(super) struct Record {
-    /// Views as they were written, by name.
+    /// The recorded views, by name.
     known: BTreeMap<String, ViewState>,
-    /// The raw tables of this run, by name.
+    /// The state of the raw tables in this run, by name.
     raw: BTreeMap<String, RawState>,
     run: u64,
     columns: String,
 }
 
-/// Views that may be brought up to date: they reflect the beginning of the raw tables.
+/// Views that can be updated, because they reflect a prefix of the raw tables.
 pub(super) struct Base<'a> {
-    /// The views asked for.
+    /// The requested views.
     pub(super) views: Vec<(View, &'a ViewState)>,
-    /// Who was merged into whom.
+    /// The view of the merges.
     pub(super) merges: &'a ViewState,
-    /// The raw tables they reflect, by name.
+    /// The states of the raw tables that they reflect, by name.
     pub(super) raw: BTreeMap<&'a str, RawState>,
 }
 
@@ -62,7 +64,7 @@ impl Record {
         }
     }
 
-    /// Reports views that stay behind the raw tables, and views as of an earlier time.
+    /// Reports views that stay older than the raw tables, and views as of an earlier time that are replaced.
     pub(super) fn tell_age(&self, made: &[View], as_of: Option<Micros>, progress: &dyn Progress) {
         let Self { known, run, .. } = self;
         let old: Vec<_> = known.iter().filter(|(_, state)| self.is_old(state)).collect();
@@ -73,7 +75,7 @@ impl Record {
         }
         for (name, state) in old.into_iter().filter(|(name, _)| !is_made(name)) {
             progress.notice(&format!(
-                "`{name}` is not made and stays as of run {}; the raw tables are of run {run}",
+                "`{name}` is not rebuilt: it reflects run {}, the raw tables are at run {run}",
                 state.run
             ));
         }
@@ -83,7 +85,7 @@ impl Record {
         state.raw.iter().any(|(table, raw)| self.raw.get(table).is_some_and(|now| now.bytes != raw.bytes))
     }
 
-    /// The views asked for, where all that is said of them allows to carry on from them.
+    /// Returns the requested views, if their record allows an update.
     pub(super) fn base(&self, job: &Job<'_>) -> Option<Base<'_>> {
         if job.options.full || job.options.as_of.is_some() {
             return None;
@@ -96,7 +98,7 @@ impl Record {
         let merges = state_of(View::ProfileMerges)?;
         let views =
             job.views.iter().map(|&view| Some((view, state_of(view)?))).collect::<Option<Vec<_>>>()?;
-        // The two views of identifiers vouch for each other.
+        // The two views of identifiers confirm each other, so both are needed.
         let has = |wanted: View| views.iter().any(|(view, _)| *view == wanted);
         if has(View::ExternalIdMapping) != has(View::UserIdentifiers) {
             return None;
@@ -115,7 +117,7 @@ impl Record {
         Some(Base { views, merges, raw })
     }
 
-    /// Puts the views in place and says so in the manifest. Returns the run whose rows they show.
+    /// Puts the views in place and records them in the manifest. Returns the run that they reflect.
     pub(super) fn commit(
         self,
         made: &Made,
@@ -126,7 +128,7 @@ impl Record {
     ) -> Result<u64> {
         let space = &options.raw;
         let lock = Lock::take_briefly(&space.join(STATE), options.wait, progress)?;
-        // Another run may have added to the raw tables meanwhile; what it committed stays.
+        // Another run may have extended the raw tables meanwhile. What it committed is kept.
         let mut manifest = Manifest::read_locked(space, &lock, files)?.unwrap_or_default();
         let n_known = manifest.views.len();
         for (view, _) in &made.views {
@@ -168,28 +170,28 @@ fn raw_state(manifest: &Manifest, table: &str) -> RawState {
     RawState { bytes: state.bytes, digest: state.digest }
 }
 
-/// The views of a space that do not reflect all of its raw tables, by name, each with the run that it is of, and the last
-/// run. Nothing where the folder is no space, or nothing is known of its views.
+/// Returns the views of a space that do not reflect all of its raw rows, by name with the run that they reflect, and
+/// the number of the last run. Returns nothing if the folder is not a space or has no record of views.
 pub fn stale_views(space: &Path, files: &Files) -> Result<(Vec<(String, u64)>, u64)> {
     let Some(manifest) = Manifest::read(space, files)? else { return Ok((Vec::new(), 0)) };
     let old = manifest.views.iter().filter(|(_, state)| is_old(state, &manifest));
     Ok((old.map(|(name, state)| (name.clone(), state.run)).collect(), manifest.runs.len() as u64))
 }
 
-/// Says of what is to be read as tables which of its views do not stand as its raw tables do.
+/// Reports the views in a folder that are older than its raw tables, or as of an earlier time.
 pub fn tell_stale_views(folder: &Path, files: &Files, progress: &dyn Progress) {
-    // A manifest that cannot be read is told by whoever needs it.
+    // A manifest that cannot be read is reported by the code that needs it.
     let Ok(Some(manifest)) = Manifest::read(folder, files) else { return };
     for (view, state) in &manifest.views {
         let what = match state.as_of {
-            Some(as_of) => format!("stands as of {}", time(as_of)),
+            Some(as_of) => format!("is as of {}", time(as_of)),
             None if is_old(state, &manifest) => {
-                format!("is of run {}, the raw tables are of run {}", state.run, manifest.runs.len())
+                format!("reflects run {}, the raw tables are at run {}", state.run, manifest.runs.len())
             }
             None => continue,
         };
         progress.notice(&format!(
-            "`{view}` in `{}` {what}: `profiles-sync materialize` brings it up to date",
+            "`{view}` in `{}` {what}: run `profiles-sync materialize` to update it",
             folder.display()
         ));
     }
@@ -199,7 +201,7 @@ fn is_old(state: &ViewState, manifest: &Manifest) -> bool {
     state.raw.iter().any(|(table, raw)| raw_state(manifest, table).bytes != raw.bytes)
 }
 
-/// A time in our spelling.
+/// Formats a time as in tables.
 fn time(micros: Micros) -> String {
     let mut text = Vec::new();
     push_micros(&mut text, micros);

@@ -1,6 +1,6 @@
-//! A sorted view with some of its rows replaced: read once from front to end, and written anew.
+//! Replaces some rows of a sorted view. The view is read once from front to end and written anew.
 //!
-//! Rows are looked for inside a block by halving, so that a block in which nothing changes costs a copy and its digest.
+//! Rows are found by binary search within a block, so a block without changes costs only a copy and its digest.
 
 use crate::{
     error::Result,
@@ -9,31 +9,32 @@ use crate::{
     view::row_key::KeyReader,
 };
 
-/// Rows of a key, or of all keys that begin with it, that take the place of those that are there.
+/// New rows that replace all old rows with a key, or with keys that begin with it.
 pub(super) struct Edit {
-    /// Encoded.
+    /// The encoded key.
     pub(super) key: Vec<u8>,
-    /// Where its rows are, among all that are new.
+    /// Their range in the text of all new rows.
     pub(super) rows: std::ops::Range<usize>,
 }
 
-/// What became of a view.
+/// The result of patching a view.
 pub(super) struct Spliced {
-    /// Rows that went.
+    /// The number of rows removed.
     pub(super) n_removed: u64,
-    /// The digest of what was there.
+    /// The digest of the old view.
     pub(super) digest: String,
 }
 
 /// Bytes read at a time.
 const BLOCK_BYTES: usize = 1 << 20;
 
-/// Fewer bytes than these wait for others before they are written.
+/// Fewer bytes than this are buffered before they are written.
 const FEW_BYTES: usize = 1 << 15;
 
-/// Writes a view with edits, which stand in the order of their keys; `keys` reads as much of a row's key as they have.
+/// Writes a view with patches applied, which must be sorted by key. `keys` reads as much of a row's key as the patches
+/// have.
 ///
-/// `None` where a line is no row of the view.
+/// Returns `None` if a line is not a row of the view.
 pub(super) fn splice(
     old: &Source,
     new_rows: &[u8],
@@ -73,18 +74,18 @@ pub(super) fn splice(
 
 struct Splicing<'a, 'o> {
     new_rows: &'a [u8],
-    /// Those to come.
+    /// The patches that have not been applied.
     edits: &'a [Edit],
     keys: &'a mut KeyReader,
     out: &'a mut ViewOut<'o>,
-    /// Rows on their way out.
+    /// The buffer of rows to write.
     waiting: Vec<u8>,
     n_removed: u64,
     scratch: Vec<u8>,
 }
 
 impl<'a> Splicing<'a, '_> {
-    /// Takes whole lines of the old view. `None` where one is no row.
+    /// Patches whole lines of the old view. Returns `None` if one of them is not a row.
     fn take(&mut self, mut lines: &[u8]) -> Result<Option<()>> {
         while let Some(edit) = self.edits.first() {
             let Some(start) = self.first_not_below(lines, &edit.key) else { return Ok(None) };
@@ -94,7 +95,7 @@ impl<'a> Splicing<'a, '_> {
             self.n_removed += memchr::memchr_iter(b'\n', &lines[..end]).count() as u64;
             lines = &lines[end..];
             if lines.is_empty() {
-                // The next lines may be of the same key.
+                // The next lines may have the same key.
                 return Ok(Some(()));
             }
             self.insert(edit)?;
@@ -109,7 +110,7 @@ impl<'a> Splicing<'a, '_> {
     }
 
     fn write(&mut self, lines: &[u8]) -> Result<()> {
-        // What is not small is not worth a copy.
+        // Only small slices are worth a copy.
         let is_large = FEW_BYTES <= lines.len();
         if !self.waiting.is_empty() && (is_large || BLOCK_BYTES <= self.waiting.len() + lines.len()) {
             self.out.write(&self.waiting)?;
@@ -122,19 +123,20 @@ impl<'a> Splicing<'a, '_> {
         Ok(())
     }
 
-    /// Where the lines begin whose key is not below this one.
+    /// Returns the start of the first line whose key is not less than this one.
     fn first_not_below(&mut self, lines: &[u8], key: &[u8]) -> Option<usize> {
         self.halve(lines, |other| other < key)
     }
 
-    /// Where the lines begin whose key is above this one.
+    /// Returns the start of the first line whose key is greater than this one.
     fn first_above(&mut self, lines: &[u8], key: &[u8]) -> Option<usize> {
         self.halve(lines, |other| other <= key)
     }
 
     fn halve(&mut self, lines: &[u8], is_before: impl Fn(&[u8]) -> bool) -> Option<usize> {
         let mut scratch = std::mem::take(&mut self.scratch);
-        // The lines before `low` are before the place, those from `high` on behind it. Mostly the place is not far.
+        // Lines before `low` are before the target, those from `high` on are after it. The target is usually near, so
+        // the search starts with small steps.
         let (mut low, mut high) = (0, lines.len());
         let mut step = 1 << 10;
         while low < high {

@@ -1,8 +1,8 @@
-//! Which profiles new raw rows touch, and all raw rows of these.
+//! The profiles that new raw rows affect, and all raw rows of these profiles.
 //!
-//! A profile's rows in the views depend on the raw rows of the segment ids merged into it and on nothing else. So of the
-//! segment ids that new rows name, all that are one profile with them in the old views are taken, and all old raw rows of
-//! these are found in one pass that looks at nothing but the `segment_id` of each row.
+//! A profile's rows in the views depend only on the raw rows of the segment ids merged into it. For the segment ids in
+//! new rows, the old views give all other ids of the same profiles. All old raw rows of these ids are then found in one
+//! pass, which reads only the `segment_id` of each row.
 
 use crate::{
     collections::{Set, local_key_of},
@@ -16,22 +16,22 @@ use crate::{
     view::{View, row_key::KeyReader},
 };
 
-/// Segment ids, for looking up.
+/// The segment ids of affected profiles.
 pub(super) struct Touched {
     keys: Set<u128>,
-    /// Their texts, each once.
+    /// Their texts, without duplicates.
     texts: Vec<Vec<u8>>,
-    /// Old profiles among them that have rows in the graph.
+    /// The number of affected profiles in the old views.
     pub(super) n_profiles: u64,
 }
 
-/// More segment ids than these are not worth the trouble where they are a good part of all.
+/// If more segment ids are affected, and they are a good part of all, an update is not worth it.
 const FEW: usize = 1000;
 
 impl Touched {
-    /// The segment ids that rows name, and those of the profiles that these were in `merges`, a view `profile_merges`.
+    /// Finds the segment ids in new rows, and all ids of their profiles in `merges`, a view `profile_merges`.
     ///
-    /// `None` where the view is not what it should be, or so much is touched that all may be folded anew.
+    /// Returns `None` if the view is malformed, or if so much is affected that all views should be rebuilt.
     pub(super) fn find(
         new: &[&[Source]],
         merges: &Source,
@@ -54,7 +54,7 @@ impl Touched {
         let groups =
             map_blocks(std::slice::from_ref(merges), BLOCK_BYTES, meter, |block| Ok(touched.groups(block)))?;
         let Some(groups) = groups.into_iter().collect::<Option<Vec<_>>>() else { return Ok(None) };
-        // A profile that goes on in the next block is one all the same.
+        // A profile may continue in the next block.
         let mut last: Option<(Vec<u8>, bool)> = None;
         let mut members: Vec<Vec<u8>> = Vec::new();
         for group in groups.into_iter().flatten() {
@@ -86,8 +86,8 @@ impl Touched {
         }
     }
 
-    /// Profiles of a block of the view that may be touched: all those of which a row is, and the first and the last, which
-    /// may have rows in other blocks. `None` where a line is no row of the view.
+    /// Returns the profiles in a block of the view that may be affected: those with an affected row, and the first and
+    /// the last one, which may have rows in other blocks. Returns `None` if a line is not a row of the view.
     fn groups(&self, block: Block<'_>) -> Option<Vec<Group>> {
         let mut reader = KeyReader::new(View::ProfileMerges);
         let mut groups: Vec<Group> = Vec::new();
@@ -109,17 +109,17 @@ impl Touched {
         Some(groups)
     }
 
-    /// Whether a segment id is one of them.
+    /// Returns whether a segment id is affected.
     pub(super) fn has(&self, segment_id: &[u8]) -> bool {
         self.keys.contains(&local_key_of(segment_id))
     }
 
-    /// The segment ids, sorted.
+    /// Returns the affected segment ids, sorted.
     pub(super) fn texts(&self) -> &[Vec<u8>] {
         &self.texts
     }
 
-    /// The rows of a raw table that are of one of them, in their order.
+    /// Returns the rows of a raw table that have an affected segment id, in their order.
     pub(super) fn rows_of(&self, source: &Source, meter: &Meter<'_>) -> Result<Vec<u8>> {
         let kept = map_unseen_blocks(std::slice::from_ref(source), BLOCK_BYTES, meter, |block| {
             let mut finder = Finder::default();
@@ -136,7 +136,7 @@ impl Touched {
     }
 }
 
-/// Some rows of one profile in `profile_merges`.
+/// Consecutive rows of one profile in `profile_merges`.
 struct Group {
     canonical: Vec<u8>,
     members: Vec<Vec<u8>>,
@@ -168,8 +168,8 @@ fn column_of(name: &[u8]) -> Column {
 }
 
 impl Finder {
-    /// Calls `each` with the segment ids that a row names. A row that cannot be read names none here; whoever reads it
-    /// next says what is wrong with it.
+    /// Calls `each` with the segment ids in a row. A malformed row has none here; the code that reads it next reports
+    /// the error.
     fn names(&mut self, line: &[u8], each: &mut dyn FnMut(&[u8])) {
         let Self { tape, .. } = self;
         if tape.read(line).is_err() {
@@ -187,7 +187,7 @@ impl Finder {
         }
     }
 
-    /// Asks of a row's `segment_id`. What stands behind it is not looked at.
+    /// Returns whether a row's `segment_id` is wanted. Does not read what follows it.
     fn segment_of(&mut self, line: &[u8], is_wanted: impl Fn(&[u8]) -> bool) -> bool {
         let Self { scanner, tape } = self;
         let mut found: Option<Value> = None;
@@ -217,10 +217,10 @@ impl Finder {
     }
 }
 
-/// The bytes of a committed raw table behind those that the views reflect.
+/// Returns the rows of a committed raw table that the views do not reflect.
 pub(super) fn rows_behind(source: &Source, reflected: u64) -> Result<Vec<u8>> {
     let length = usize::try_from(source.length() - reflected)
-        .map_err(|_| Error::Refused("the new rows are more than memory can hold".into()))?;
+        .map_err(|_| Error::Refused("the new rows do not fit in memory".into()))?;
     let mut bytes = vec![0; length];
     source.read_at(&mut bytes, reflected)?;
     Ok(bytes)

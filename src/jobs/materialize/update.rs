@@ -1,8 +1,8 @@
-//! Views brought up to date with the rows that were added to the raw tables since.
+//! Updates views with the rows that were added to the raw tables.
 //!
-//! The profiles that new rows touch are folded from all their raw rows, old and new, by the same code that folds everything;
-//! their rows in the old views are replaced by what comes out. So the result is that of folding all anew, byte for byte.
-//! Wherever something is not as it should be, nothing is done here, and all is folded anew.
+//! The affected profiles are folded from all their raw rows, old and new, by the same code that folds everything, and
+//! the result replaces their rows in the old views. The views are then the same, byte for byte, as if they had been
+//! built from scratch. If anything is not as expected, nothing is done here, and all views are rebuilt.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -34,10 +34,10 @@ use crate::{
     },
 };
 
-/// More new bytes are not worth the trouble where they are a good part of all.
+/// If more bytes are new, and they are a good part of all, an update is not worth it.
 const FEW_BYTES: u64 = 4 << 20;
 
-/// Brings views up to date; `None` where that cannot be done for sure.
+/// Updates views. Returns `None` if the result could not be relied on.
 pub(super) fn update(
     job: &Job<'_>,
     base: &Base<'_>,
@@ -58,7 +58,7 @@ pub(super) fn update(
     if FEW_BYTES.max(raw.n_bytes() / 2).min(memory / 3) < raw.n_new_bytes() {
         return Ok(None);
     }
-    meter.start("looking for touched profiles", Some(old.merges.length() + raw.n_bytes()));
+    meter.start("finding affected profiles", Some(old.merges.length() + raw.n_bytes()));
     let behind = raw.behind()?;
     let new: Vec<&[Source]> = behind.values().map(std::slice::from_ref).collect();
     let Some(touched) = Touched::find(&new, &old.merges, base.merges.rows, &meter)? else { return Ok(None) };
@@ -67,7 +67,7 @@ pub(super) fn update(
         return Ok(None);
     }
     let mut n_known = 0;
-    // A table without a row is there all the same: views are made of it.
+    // A table without rows is still needed, because views are built from it.
     let mut tables: BTreeMap<&str, Vec<Source>> = base.raw.keys().map(|&table| (table, Vec::new())).collect();
     for (&table, (source, _)) in &raw.tables {
         let mut rows = Vec::new();
@@ -87,7 +87,7 @@ pub(super) fn update(
         identifiers: tables.remove(external_id_mapping_updates::TABLE),
         traits: tables.remove(profile_traits_updates::TABLE),
     };
-    // What is wrong with a row is told by the fold of everything, which knows its line.
+    // An error in a row is reported by the full build, which knows its line.
     let folds = match Folds::read(sources, None, &meter) {
         Err(error) if !error.interrupted() => return Ok(None),
         folds => folds?,
@@ -108,17 +108,17 @@ pub(super) fn update(
     Ok(Some((Made { views, profiles, plain: true }, Some(staged))))
 }
 
-/// The views as they are now, and those of them that were written.
+/// The current views, and the staged files of those that were written.
 type Updated = (Vec<(View, Written)>, Staged);
 
-/// The views that are there, opened.
+/// The existing views, opened.
 struct Old<'b> {
     views: Vec<(View, &'b ViewState, Source)>,
     merges: Source,
 }
 
 impl<'b> Old<'b> {
-    /// `None` where a file is missing or has another length than it had.
+    /// Returns `None` if a file is missing, or its length is not the recorded one.
     fn open(job: &Job<'_>, base: &Base<'b>) -> Result<Option<Self>> {
         let open = |view: View, state: &ViewState| -> Result<Option<Source>> {
             let path = file_of(&job.options.out, view.name(), job.compress);
@@ -130,7 +130,7 @@ impl<'b> Old<'b> {
         };
         let Some(merges) = open(View::ProfileMerges, base.merges)? else { return Ok(None) };
         let mut views = Vec::new();
-        // Who was one profile is read from a view that may be none of those that are made: then nobody else looks at it.
+        // The merges are read from a view that may not be built in this run, and then nothing else checks its digest.
         let is_made = base.views.iter().any(|(view, _)| *view == View::ProfileMerges);
         if !is_made && digest_of(&merges, &Meter::new(job.progress))? != base.merges.digest {
             return Ok(None);
@@ -142,7 +142,7 @@ impl<'b> Old<'b> {
         Ok(Some(Self { views, merges }))
     }
 
-    /// What was made before, where all files are as they were written.
+    /// Returns the recorded views if the digests of all files are the recorded ones.
     fn if_whole(&self, base: &Base<'_>, meter: &Meter<'_>) -> Result<Option<Made>> {
         let digests: Vec<Result<bool>> = self
             .views
@@ -156,7 +156,8 @@ impl<'b> Old<'b> {
         Ok(whole.into_iter().all(|whole| whole).then_some(made))
     }
 
-    /// Writes the views with the rows of touched profiles replaced. `None` where a file is not as it was written.
+    /// Writes the views with the rows of affected profiles replaced. Returns `None` if a file does not match its
+    /// record.
     fn splice(
         &self,
         job: &Job<'_>,
@@ -187,7 +188,7 @@ impl<'b> Old<'b> {
                     let mut out = staging.open(view.name())?;
                     let spliced = splice(source, &rows, &edits, &mut keys, &mut out)?;
                     let Some(Spliced { n_removed, digest }) = spliced else { return Ok(None) };
-                    // An identifier that is new to the profile must be new to all.
+                    // An identifier that is new to its profile must be new to all profiles.
                     let of_identifiers = matches!(view, View::ExternalIdMapping | View::UserIdentifiers);
                     if digest != state.digest || of_identifiers && n_removed != n_known {
                         return Ok(None);
@@ -203,7 +204,7 @@ impl<'b> Old<'b> {
     }
 }
 
-/// The raw tables that the views are made of, each with the bytes that the old views reflect.
+/// The raw tables that the views are built from, each with the number of bytes that the old views reflect.
 struct Raw {
     tables: BTreeMap<&'static str, (Source, u64)>,
     parts: BTreeMap<&'static str, Part>,
@@ -219,7 +220,7 @@ impl Raw {
                 [] if reflected == 0 => {}
                 [part] => {
                     let source = Source::open(part, job.files)?;
-                    // A table that is packed in another way than ours is none of ours.
+                    // This program does not compress its tables in this way.
                     if source.in_memory().is_some() || source.length() < reflected {
                         return Ok(None);
                     }
@@ -240,13 +241,13 @@ impl Raw {
         self.tables.values().map(|(source, reflected)| source.length() - reflected).sum()
     }
 
-    /// Whether there are new rows of which a view is made.
+    /// Returns whether a view has new raw rows to reflect.
     fn has_more_for(&self, view: View) -> bool {
         let tables = view.tables().iter().filter_map(|table| self.tables.get(table));
         tables.into_iter().any(|(source, reflected)| *reflected < source.length())
     }
 
-    /// The new rows, by table.
+    /// Returns the new rows, by table.
     fn behind(&self) -> Result<BTreeMap<&'static str, Source>> {
         let behind = self.tables.iter().map(|(&table, (source, reflected))| {
             Ok((table, Source::of_bytes(source.path(), rows_behind(source, *reflected)?)))
@@ -254,7 +255,7 @@ impl Raw {
         behind.collect()
     }
 
-    /// The rows that the old views reflect.
+    /// Opens the rows that the old views reflect; `None` if there are none.
     fn reflected(&self, table: &str) -> Result<Option<Source>> {
         let (Some(part), Some((_, reflected))) = (self.parts.get(table), self.tables.get(table)) else {
             return Ok(None);
@@ -266,7 +267,7 @@ impl Raw {
     }
 }
 
-/// The edits that bring a view up to date, and what reads the keys of its rows as far as they go.
+/// Returns the patches that update a view, and a reader for as much of a row's key as they have.
 fn edits(view: View, rows: &[u8], touched: &Touched) -> Option<(Vec<Edit>, KeyReader)> {
     let lines = memchr::memchr_iter(b'\n', rows).scan(0, |start, end| {
         let line = *start..end + 1;
@@ -283,7 +284,7 @@ fn edits(view: View, rows: &[u8], touched: &Touched) -> Option<(Vec<Edit>, KeyRe
         }
         return Some((edits, keys));
     }
-    // All other views have the profile, or the segment id, first in their key.
+    // The key of every other view begins with the profile or the segment id.
     let mut keys = KeyReader::of_first(view);
     for text in touched.texts() {
         let mut key = Vec::new();

@@ -1,4 +1,4 @@
-//! Compares the state cache with what the raw tables give.
+//! Compares the state cache with a replay of the raw tables.
 
 use std::{
     collections::BTreeMap,
@@ -26,8 +26,8 @@ use crate::{
     time::timestamp::Micros,
 };
 
-/// Adds a sentence for each difference. A cache that is not there or of an earlier version is none: the next run rebuilds
-/// it.
+/// Adds a sentence for each difference. A cache that is missing or from an earlier version is not a difference, because
+/// the next run rebuilds it.
 pub(super) fn check(
     state: &Path,
     manifest: &Manifest,
@@ -71,7 +71,7 @@ pub(super) fn check(
     Ok(())
 }
 
-/// Names where a state and a replay differ.
+/// Adds a sentence for each difference between the cache and a replay.
 fn compare(cached: &Replayed, replayed: &Replayed, differences: &mut Vec<String>) -> Result<()> {
     let profiles = |state: &Replayed| -> Vec<(String, (u32, Micros), u64, TraitsByName)> {
         let of = state.graph.profile_states().map(|p| {
@@ -89,14 +89,14 @@ fn compare(cached: &Replayed, replayed: &Replayed, differences: &mut Vec<String>
         ));
     }
     for (id, (cache, replay)) in (0..).zip(of_cache.iter().zip(&of_replay)) {
-        // What merged away keeps no seq of its own that would matter.
+        // A merged profile has no `seq` or traits that matter.
         let canonical = replay.1.0 == id;
         if cache.0 != replay.0
             || cache.1 != replay.1
             || canonical && (cache.2 != replay.2 || cache.3 != replay.3)
         {
             differences
-                .push(format!("profile \"{}\" in the state cache is not what the raw tables give", replay.0));
+                .push(format!("profile \"{}\" in the state cache differs from the raw tables", replay.0));
         }
     }
     let identifiers = |graph: &Graph| -> Vec<MappedIdentifier> {
@@ -105,7 +105,7 @@ fn compare(cached: &Replayed, replayed: &Replayed, differences: &mut Vec<String>
         all
     };
     if identifiers(&cached.graph) != identifiers(&replayed.graph) {
-        differences.push("the identifiers in the state cache are not those of the raw tables".to_owned());
+        differences.push("the identifiers in the state cache differ from those in the raw tables".to_owned());
     }
     let messages = |state: &Replayed| -> Result<Vec<Message>> {
         let mut all: Vec<Message> = Vec::with_capacity(state.accepted.count());
@@ -117,12 +117,12 @@ fn compare(cached: &Replayed, replayed: &Replayed, differences: &mut Vec<String>
     };
     let (of_cache, of_replay) = (messages(cached)?, messages(replayed)?);
     if of_cache != of_replay {
-        differences.push("the messages in the state cache are not those that the tables name".to_owned());
+        differences.push("the messages in the state cache differ from those in the tables".to_owned());
     }
     Ok(())
 }
 
-/// Traits by name: when each was set, and its values, spelled out.
+/// Traits by name: when each was set, and its values as text.
 type TraitsByName = BTreeMap<String, (SetAt, Vec<String>)>;
 
 fn traits_of(traits: &PackedTraits, names: &TraitNames) -> TraitsByName {

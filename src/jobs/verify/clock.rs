@@ -1,4 +1,5 @@
-//! Checks that the clock in the manifest is not behind the tables: the next run would give the same times again.
+//! Checks that the clock in the manifest is not behind the tables. If it were, the next run would use the same times
+//! again.
 
 use std::path::Path;
 
@@ -16,7 +17,7 @@ use crate::{
     time::timestamp::{Micros, parse_micros},
 };
 
-/// Returns what is wrong with the clock.
+/// Returns a sentence if the clock is behind.
 pub(super) fn check(space: &Path, manifest: &Manifest, files: &Files) -> Result<Option<String>> {
     let tables: Vec<_> = manifest.tables.iter().filter(|(_, state)| 0 < state.bytes).collect();
     let newest = tables
@@ -52,7 +53,7 @@ fn last_row(source: &Source) -> Result<Vec<u8>> {
     }
 }
 
-/// The clock of a row; `None` for a row of another kind.
+/// Returns the `uuid_ts` of a row; `None` if it has none.
 fn uuid_ts(row: &[u8]) -> Option<Micros> {
     let mut tape = Tape::default();
     std::str::from_utf8(row).ok()?;

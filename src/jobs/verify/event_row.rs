@@ -1,4 +1,4 @@
-//! Reads the message and the identifiers of a row of an event table of ours.
+//! Reads the message and the identifiers from rows of event tables that this program wrote.
 
 use std::borrow::Cow;
 
@@ -11,17 +11,17 @@ use crate::{
     },
 };
 
-/// Reads lines as rows of events. Reused from line to line.
+/// Reads lines as rows of events. Reuse it from line to line.
 #[derive(Debug, Default)]
 pub(super) struct EventRowReader {
     scanner: Scanner<Column>,
     tape: Tape,
 }
 
-/// What is read of a row.
+/// The columns read from a row.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct EventRow<'a> {
-    /// The event's `messageId`; `None` if selective sync left out `id` and `event_id`.
+    /// The event's `messageId`; `None` if selective sync excluded `id` and `event_id`.
     pub(super) message_id: Option<Cow<'a, [u8]>>,
     /// `user_id` and `anonymous_id`.
     pub(super) identifiers: [Option<Cow<'a, [u8]>>; 2],
@@ -29,9 +29,9 @@ pub(super) struct EventRow<'a> {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Column {
-    /// One that is read, by its number in [`NAMES`].
+    /// A column to read, by its index in [`NAMES`].
     Read(usize),
-    /// The last fixed column: no other that is read comes after it.
+    /// The last fixed column. No column to read comes after it.
     UuidTs,
     Other,
 }
@@ -47,7 +47,7 @@ fn column_of(name: &[u8]) -> Column {
 }
 
 impl EventRowReader {
-    /// Reads a line. `clean` says that it has no control characters.
+    /// Reads a line. `clean` promises that it has no control characters.
     pub(super) fn read<'a>(&mut self, line: &'a [u8], clean: bool) -> Result<EventRow<'a>, Problem> {
         let mut values = [None; NAMES.len()];
         let mut put = |column: Column, value: Value| {

@@ -1,8 +1,8 @@
 //! Checks that no identifier of an event was lost: each `user_id` and `anonymous_id` of an event row is mapped, or
-//! `identity_violations` has the rule that kept it from being used.
+//! `identity_violations` has the rule that excluded it.
 //!
-//! Rows whose identifiers cannot be judged are skipped: those that `backfill events` wrote, adopted ones, and those of runs
-//! whose rules are not known or wrote no violations.
+//! Rows are skipped if this cannot be decided: rows that `backfill events` wrote, adopted rows, and rows of runs whose
+//! rules are unknown or excluded violations.
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -36,21 +36,21 @@ use crate::{
     time::timestamp::Millis,
 };
 
-/// The identifier types that have a column of their own in event tables.
+/// The identifier types that have their own column in event tables.
 pub(super) const TYPES: [&str; 2] = ["user_id", "anonymous_id"];
 
-/// The columns of `identity_violations` that say which identifier of which event it was.
+/// The columns of `identity_violations` that identify the event and the identifier.
 pub(super) const VIOLATION_COLUMNS: [&str; 3] = ["message_id", "type", "value"];
 
-/// Lost identifiers that are reported one by one.
+/// At most this many lost identifiers are reported one by one.
 const REPORTED: usize = 10;
 
-/// Tables that are open at once.
+/// At most this many tables are open at once.
 const OPEN_TABLES: usize = 100;
 
-/// Returns a sentence for each lost identifier, for the first ones, and one with their number.
+/// Returns a sentence for each of the first lost identifiers, and one with the number of rows if there are more.
 ///
-/// `graph` holds the identifiers that are mapped.
+/// `graph` holds the mapped identifiers.
 pub(super) fn check(
     space: &Path,
     manifest: &Manifest,
@@ -83,7 +83,7 @@ struct EventTable<'a> {
     name: &'a str,
     bytes: u64,
     spans: Spans,
-    /// Bytes that `backfill events` wrote.
+    /// The byte ranges that `backfill events` wrote.
     skipped: Vec<(u64, u64)>,
 }
 
@@ -100,14 +100,14 @@ impl<'a> EventTable<'a> {
         manifest.tables.iter().filter_map(table).collect()
     }
 
-    /// The rules under which the row at an offset was written, if it is to be checked.
+    /// Returns the rules under which the row at an offset was written; `None` if the row is not checked.
     fn rules_at(&self, offset: u64) -> Option<RunRules> {
         let is_skipped = self.skipped.iter().any(|&(start, end)| start <= offset && offset < end);
         if is_skipped { None } else { self.spans.rules_at(offset) }
     }
 }
 
-/// The identifiers in `identity_violations` that are not mapped, each with its message: sorted keys.
+/// The keys of identifiers in `identity_violations` that are not mapped, each with its message; sorted.
 struct Violations(Vec<u128>);
 
 impl Violations {
@@ -135,7 +135,7 @@ impl Violations {
         for (at, line) in rows(block.text) {
             let row = reader.read(line, block.clean).map_err(|problem| (at, problem))?;
             let text = |column| row.text(column).map_err(|problem| (at, problem));
-            // Some runs may have left out a column: the rows of their events are not checked.
+            // Some runs may have excluded a column. The rows of their events are not checked.
             let (Some(message_id), Some(type_name), Some(value)) = (text(0)?, text(1)?, text(2)?) else {
                 continue;
             };
@@ -164,7 +164,7 @@ fn violation_key(scratch: &mut Vec<u8>, identifier: u128, message_id: &[u8]) -> 
 
 /// An identifier of an event that is neither mapped nor in a violation of that event.
 struct Lost {
-    /// Where the event's row begins in its table.
+    /// The offset of the event's row in its table.
     offset: u64,
     type_name: &'static str,
     value: Vec<u8>,
@@ -174,11 +174,11 @@ struct Lost {
 struct Found {
     source: u32,
     rows: u64,
-    /// The first ones, each once.
+    /// The first ones, without duplicates.
     first: Vec<Lost>,
 }
 
-/// Looks for lost identifiers in blocks of one table.
+/// Finds lost identifiers in blocks of one table.
 struct Search<'a> {
     table: &'a EventTable<'a>,
     graph: &'a Graph,
@@ -214,7 +214,8 @@ impl Search<'_> {
         Ok(found)
     }
 
-    /// Whether an identifier is mapped or in a violation of its event. Without a message nobody can say.
+    /// Returns whether an identifier is mapped or in a violation of its event. Without a message id it counts as known,
+    /// because this cannot be checked.
     fn is_known(
         &self,
         type_name: &str,
@@ -228,7 +229,7 @@ impl Search<'_> {
     }
 }
 
-/// What is reported in the end.
+/// The sentences to report.
 #[derive(Default)]
 struct Report {
     sentences: Vec<String>,

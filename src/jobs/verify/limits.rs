@@ -1,4 +1,4 @@
-//! Checks limits and caps in the graph that the raw tables give.
+//! Checks limits and caps in a replay of the raw tables.
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
@@ -15,7 +15,7 @@ use crate::{
     space::manifest::Manifest,
 };
 
-/// Limits and caps, where the rules never changed: a profile over a limit that was tightened later breaks none.
+/// Checks limits and caps if the rules never changed. Otherwise a profile may exceed a limit that was tightened later.
 pub(super) fn check(
     graph: &Graph,
     manifest: &Manifest,
@@ -56,7 +56,7 @@ pub(super) fn check(
     Ok(())
 }
 
-/// Limits that slide are checked by the moment, which is over.
+/// Returns whether a count exceeds its limit. Sliding limits depend on the time of each event and are not checked.
 fn over_limit(rules: &Rules, type_name: &str, n: u32) -> bool {
     let limit = rules.limit_of(type_name);
     limit.window == Window::Ever && limit.values < n

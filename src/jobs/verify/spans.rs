@@ -1,4 +1,4 @@
-//! Which bytes of a table were written under which rules.
+//! Records which bytes of a table were written under which rules.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -9,15 +9,15 @@ use crate::{
     space::manifest::{Job, Manifest, Run},
 };
 
-/// What the rules of a run say about identifiers.
+/// The rules of a run for identifiers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct RunRules {
-    /// Of each of [`TYPES`].
+    /// How to normalize each of [`TYPES`].
     pub(super) normalize: [Normalize; 2],
 }
 
 impl RunRules {
-    /// Returns `None` if violations or columns of them were left out.
+    /// Parses the rules. Returns `None` if they exclude violations or the needed columns of them.
     fn of(text: &str) -> Option<Self> {
         let rules = config::parse(text, Path::new("the config in the manifest")).ok()?;
         let table = identity_violations::TABLE;
@@ -27,7 +27,7 @@ impl RunRules {
     }
 }
 
-/// The bytes of a table by rules: each entry says where they end, and the rules if they are known.
+/// The byte ranges of a table by rules. Each entry has the end of a range, and its rules if they are known.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Spans(Vec<(u64, Option<RunRules>)>);
 
@@ -47,7 +47,7 @@ impl Spans {
                 runs.clear();
             }
         }
-        // An earlier version of the program recorded nothing.
+        // Earlier versions of the program did not record the state after each run.
         let rules = rules_of(&runs, manifest, &mut known);
         for (name, state) in &manifest.tables {
             spans.entry(name).or_default().add(state.bytes, rules);
@@ -61,19 +61,19 @@ impl Spans {
         }
     }
 
-    /// The rules under which the row at an offset was written.
+    /// Returns the rules under which the row at an offset was written.
     pub(super) fn rules_at(&self, offset: u64) -> Option<RunRules> {
         let number = self.0.partition_point(|span| span.0 <= offset);
         self.0.get(number)?.1
     }
 
-    /// Whether there are rules for any row.
+    /// Returns whether the rules of any row are known.
     pub(super) fn any(&self) -> bool {
         self.0.iter().any(|span| span.1.is_some())
     }
 }
 
-/// The rules of runs, if they are the same and known. Adopted rows were written under unknown ones.
+/// Returns the rules of runs if they are known and all the same. Adopted rows were written under unknown rules.
 fn rules_of<'a>(
     runs: &[&'a Run],
     manifest: &Manifest,

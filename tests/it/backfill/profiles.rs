@@ -408,5 +408,8 @@ fn views_that_are_older_than_their_space_are_told() {
     run(&work, &["ingest", "second.ndjson", "--space", "old"]);
     let assert = work.program(&["backfill", "profiles", "old", "--space", "new"]).assert().success();
     let said = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
-    assert!(said.contains("note: `id_graph` in `old` is of run 1, the raw tables are of run 2: "), "{said}");
+    assert!(
+        said.contains("note: `id_graph` in `old` reflects run 1, the raw tables are at run 2: "),
+        "{said}"
+    );
 }

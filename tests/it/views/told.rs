@@ -55,9 +55,9 @@ fn views_older_than_the_raw_tables_are_told() {
     let added = work.program(&["ingest", "second.ndjson", "--space", "out"]).assert().success();
     added.stderr(contains("these views are out of date: `external_id_mapping`, `id_graph`"));
     let compared = work.program(&["diff", "out", "out"]).assert().success();
-    compared.stderr(contains("`id_graph` in `out` is of run 1, the raw tables are of run 2"));
+    compared.stderr(contains("`id_graph` in `out` reflects run 1, the raw tables are at run 2"));
     let one = work.program(&["materialize", "--space", "out", "--views", "id_graph"]).assert().success();
-    one.stderr(contains("`user_traits` is not made and stays as of run 1; the raw tables are of run 2"));
+    one.stderr(contains("`user_traits` is not rebuilt: it reflects run 1, the raw tables are at run 2"));
     let all = work.program(&["materialize", "--space", "out", "--full"]).assert().success();
     all.stderr(contains("note: ").not());
     work.program(&["diff", "out", "out"]).assert().success().stderr(is_empty());
@@ -166,7 +166,7 @@ fn views_of_an_earlier_time_are_told() {
         String::from_utf8(assert.get_output().stderr.clone()).unwrap()
     };
     materialize(&["--as-of", "2026-01-01"]);
-    let note = "note: `id_graph` in `space` stands as of 2026-01-01T00:00:00.000000Z: ";
+    let note = "note: `id_graph` in `space` is as of 2026-01-01T00:00:00.000000Z: ";
     work.program(&["diff", "space", "space"]).assert().success().stderr(contains(note));
     let said = materialize(&[]);
     assert!(said.contains("note: the views were as of 2026-01-01T00:00:00.000000Z\n"), "{said}");
