@@ -434,8 +434,8 @@ fn refuse_foreign_tables(folder: &Path, compress: Compression) -> Result<()> {
                 format!("contains `{name}` but no `{MANIFEST}`, so it is not a space"),
             )
             .hint(
-                "give a new or empty folder with `--space DIR`; if this was a space and its manifest is lost, restore the \
-                 manifest from a backup, or adopt the tables with `backfill raw OLD --space NEW`",
+                "give a new or empty folder with `--space DIR`; if this was a space and its manifest is lost, restore \
+                 the manifest from a backup, or adopt the tables with `backfill raw OLD --space NEW`",
             ));
         }
     }

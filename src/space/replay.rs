@@ -258,8 +258,17 @@ fn replay_messages(
     let n_unknown = n_accepted.saturating_sub(messages.accepted.count() as u64);
     if 0 < n_unknown {
         let path = folder.join(MANIFEST);
-        return Err(Error::file(&path, format!("{n_unknown} accepted events are in no table with `id` and `received_at`, so their duplicates cannot be recognized")).hint(
-            "ingest all dumps again into a new space with `--space NEW`; if they are gone, adopt this space's tables with `backfill raw OLD --space NEW`: an event that is in no table is then accepted again if it arrives again",
+        return Err(Error::file(
+            &path,
+            format!(
+                "{n_unknown} accepted events are in no table with `id` and `received_at`, so their \
+                 duplicates cannot be recognized"
+            ),
+        )
+        .hint(
+            "ingest all dumps again into a new space with `--space NEW`; if they are gone, adopt this \
+             space's tables with `backfill raw OLD --space NEW`: an event that is in no table is then \
+             accepted again if it arrives again",
         ));
     }
     Ok(())

@@ -125,8 +125,8 @@ pub(super) fn find_ours(line: &[u8], start: usize, seqs: &mut Vec<(usize, usize,
     }
 }
 
-/// Returns whether a trait's column is a path with `_` instead of dots. A path whose name is taken never matches, because
-/// no trait has such a column.
+/// Returns whether a trait's column is a path with `_` instead of dots. A path whose name is taken never matches,
+/// because no trait has such a column.
 fn is_path_of(name: &[u8], path: &[u8]) -> bool {
     let same = |(&in_name, &in_path): (&u8, &u8)| in_name == if in_path == b'.' { b'_' } else { in_path };
     name.len() == path.len() && name.iter().zip(path).all(same)
