@@ -8,6 +8,8 @@ use crate::identity::account::Account;
 
 /// Name of the note that counts times in accepted events that were given in seconds.
 pub const TIMES_IN_SECONDS: &str = "times_in_seconds";
+/// The note that counts events without a table of their own, because the space has as many tables as it may.
+pub const OVER_MAX_TABLES: &str = "events_over_max_tables";
 
 /// Summary of an ingest. Every event read is counted as a duplicate, filtered or accepted. Every line holds an event
 /// (or several, in a batch), is blank, or is rejected.

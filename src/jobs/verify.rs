@@ -128,7 +128,9 @@ fn report_surplus(space: &Path, manifest: &Manifest, files: &Files, progress: &d
     let surplus: Vec<String> = surplus.collect();
     // A run appends only after it has replaced the manifest.
     if !surplus.is_empty() && Manifest::read(space, files)?.as_ref() == Some(manifest) {
-        surplus.iter().for_each(|warning| progress.warning(warning));
+        for warning in &surplus {
+            progress.warning(warning);
+        }
     }
     Ok(())
 }

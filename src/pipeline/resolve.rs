@@ -24,7 +24,7 @@ use crate::{
         trigger::Trigger,
     },
     space::state::Contents,
-    summary::{IngestSummary, TIMES_IN_SECONDS},
+    summary::{IngestSummary, OVER_MAX_TABLES, TIMES_IN_SECONDS},
     time::timestamp::Micros,
 };
 
@@ -413,7 +413,7 @@ impl Stage {
         summary.profiles_merged = self.n_merged;
         for (name, n) in [
             (TIMES_IN_SECONDS, self.n_times_in_seconds),
-            ("events_over_max_tables", self.event_names.n_refused()),
+            (OVER_MAX_TABLES, self.event_names.n_refused()),
             ("traits_over_max_traits", self.resolver.n_refused_traits()),
         ] {
             if 0 < n {

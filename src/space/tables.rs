@@ -118,16 +118,14 @@ impl<'a> SharedFile<'a> {
     }
 
     fn write(&mut self) -> Result<()> {
-        let mut out = match self.out.take() {
-            Some(out) => out,
-            None => {
-                self.files.create_folder(self.path.parent().unwrap_or(Path::new(".")))?;
-                self.files.create_anew(&self.path)?
-            }
-        };
-        out.write_all(&self.pending)?;
+        if self.out.is_none() {
+            self.files.create_folder(self.path.parent().unwrap_or(Path::new(".")))?;
+            self.out = Some(self.files.create_anew(&self.path)?);
+        }
+        if let Some(out) = &mut self.out {
+            out.write_all(&self.pending)?;
+        }
         self.pending.clear();
-        self.out = Some(out);
         Ok(())
     }
 

@@ -214,11 +214,11 @@ pub(crate) fn slices(folder: &Path, seed: u64, events: u64, n: usize) -> (PathBu
 
 /// Adds an event whose table no earlier event has, and one that is too large for the staged file that tables share.
 fn add_new_table_and_large_row(dump: &Path) {
-    let mut text = fs::read_to_string(dump).unwrap();
+    let text = fs::read_to_string(dump).unwrap();
     let shared = "\"userId\":\"u\",\"receivedAt\":\"2030-01-01\"";
     let large = "x".repeat(300_000);
-    text += &format!(
-        "\n{{\"type\":\"track\",\"event\":\"Only Now\",\"messageId\":\"only-now\",{shared}}}\n\
+    let text = format!(
+        "{text}\n{{\"type\":\"track\",\"event\":\"Only Now\",\"messageId\":\"only-now\",{shared}}}\n\
          {{\"type\":\"page\",\"messageId\":\"large\",{shared},\"properties\":{{\"text\":\"{large}\"}}}}\n"
     );
     write(dump, text.as_bytes());

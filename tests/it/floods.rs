@@ -308,4 +308,13 @@ fn event_names_beyond_the_bound_have_no_table_also_in_later_runs_and_replays() {
     assert!(work.rows("space/tracks.ndjson").iter().all(|row| row["event_text"].is_string()));
     assert!(!work.path("space/three.ndjson").exists() && !work.path("space/left_out.ndjson").exists());
     assert_eq!(work.rows("space/two.ndjson").len(), 2);
+    // A backfill counts them too.
+    work.write(
+        "third.ndjson",
+        [(8, "Five"), (9, "Six"), (10, "Two")].map(|(at, name)| track(at, name)).concat(),
+    );
+    let args = ["backfill", "events", "third.ndjson", "--space", "space", "--config", "rules.toml", "--json"];
+    let output = work.program(&args).output().unwrap();
+    let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&summary["written"], &summary["notes"]["events_over_max_tables"]), (&3.into(), &2.into()));
 }

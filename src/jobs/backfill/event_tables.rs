@@ -58,7 +58,7 @@ pub struct Missing {
     call: Option<u32>,
     own: Option<u32>,
     /// Whether the event may have a table of its own name, if it needs one.
-    has_table: bool,
+    pub has_table: bool,
     /// Whether none of the event's tables is selected.
     pub not_wanted: bool,
 }

@@ -47,7 +47,7 @@ use crate::{
         replay::Replayed,
         state::{Contents, DiskShelves, Reading},
     },
-    summary::{EventsSummary, IngestSummary, TIMES_IN_SECONDS},
+    summary::{EventsSummary, IngestSummary, OVER_MAX_TABLES, TIMES_IN_SECONDS},
     time::timestamp::{Micros, Millis, push_micros},
 };
 
@@ -185,6 +185,7 @@ pub fn events_into(
         tables,
         summary: EventsSummary::default(),
         n_times_in_seconds: 0,
+        n_over_max_tables: 0,
     };
     let mut rejects = options.rejects.is_some().then(|| Rejects::new(memory));
     let list = options.rejects.as_deref().map(|path| RejectList::new(path, files)).transpose()?;
@@ -324,6 +325,8 @@ struct Backfill<'a> {
     summary: EventsSummary,
     /// The number of times in written events that were given in seconds.
     n_times_in_seconds: u64,
+    /// Events written without a table of their own, because the space has as many as it may.
+    n_over_max_tables: u64,
 }
 
 impl<'a> Backfill<'a> {
@@ -419,6 +422,7 @@ impl<'a> Backfill<'a> {
             let segment_id = self.segment_id(block, event);
             self.summary.written += 1;
             self.n_times_in_seconds += u64::from(event.n_times_in_seconds);
+            self.n_over_max_tables += u64::from(!missing.has_table);
             self.summary.unresolved += u64::from(segment_id.is_empty());
             rows.push(missing, place, segment_id, self.uuid_ts);
         }
@@ -449,8 +453,12 @@ impl<'a> Backfill<'a> {
         summary.filtered = counted.filtered;
         summary.rejected = counted.rejected.clone();
         summary.notes = std::mem::take(&mut counted.notes);
-        if 0 < self.n_times_in_seconds {
-            summary.notes.insert(TIMES_IN_SECONDS.to_owned(), self.n_times_in_seconds);
+        for (name, n) in
+            [(TIMES_IN_SECONDS, self.n_times_in_seconds), (OVER_MAX_TABLES, self.n_over_max_tables)]
+        {
+            if 0 < n {
+                summary.notes.insert(name.to_owned(), n);
+            }
         }
         if looked.newest.is_some() {
             summary.since = told(self.window.since);

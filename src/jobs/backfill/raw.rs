@@ -24,6 +24,7 @@ use crate::{
     space::{
         adopted,
         commit::Space,
+        kept,
         manifest::{Job, Manifest, Run},
         place::staged_folder,
         replay::{Replayed, create_adopted, replay},
@@ -112,7 +113,14 @@ pub fn raw(options: &RawOptions, files: &Files, progress: &dyn Progress) -> Resu
     }
     let rows = space.rows_added();
     let mut run = Run { job: Job::BackfillRaw, inputs, ..Run::default() };
-    let (replayed, types) = carry_on(&mut space, &mut run, files, progress)?;
+    let (mut replayed, types) = carry_on(&mut space, &mut run, files, progress)?;
+    // Messages that no table of a space names lie beside its tables.
+    if let Some(manifest) = Manifest::read(&options.raw, files)? {
+        kept::read(&options.raw, manifest.kept_messages.as_ref(), files, |message_key, received_at| {
+            replayed.accepted.remember(message_key, received_at)?;
+            space.keep(message_key, received_at)
+        })?;
+    }
     summary.as_views = !run.written.is_empty();
     summary.profiles = replayed.graph.n_survivors() as u64;
     summary.identifiers = replayed.graph.n_identifiers() as u64;
