@@ -92,8 +92,8 @@ fn messages_are_known_without_the_state_and_without_event_tables() {
             // Whoever adopts the raw tables of the space knows them too.
             run(&work, &["backfill", "raw", "space", "--space", "adopted"]);
             for _ in 0..2 {
-                let args = ["ingest", "all.ndjson", "--space", "adopted", "--config", "rules.toml", "--json"];
-                let adopted = summary(&work, &args);
+                let adopted = ["ingest", "all.ndjson", "--space", "adopted", "--again"];
+                let adopted = summary(&work, &[&adopted[..], &["--config", "rules.toml", "--json"]].concat());
                 assert_eq!((&adopted["accepted"], &adopted["duplicates"]), (&0.into(), &5.into()), "{rules}");
                 fs::remove_dir_all(work.path("adopted/.state")).unwrap();
             }
