@@ -1,7 +1,7 @@
-//! The job `diff`: two sets of tables in, what changed out.
+//! The job `diff`: compares two sets of tables.
 //!
-//! Tables are found and paired, the rows of each pair compared by key, profiles compared by their identifiers; and where
-//! results differ, it is asked whether they differ in more than generated ids.
+//! Tables are found and paired by name, the rows of each pair are compared by key, and profiles are compared by their
+//! identifiers. If the results differ, a second comparison finds out whether they differ only in generated ids.
 
 pub mod across_formats;
 pub mod columns;
@@ -44,37 +44,37 @@ use self::{
     tables::{TableResult, compare_all, pair},
 };
 
-/// What to compare, and what to tell.
+/// What to compare, and what to report.
 #[derive(Debug, Clone)]
 pub struct DiffOptions {
     /// The old side: a table file, or a folder of tables.
     pub old: PathBuf,
-    /// The new side, of the same kind.
+    /// The new side: a file if the old side is one, else a folder.
     pub new: PathBuf,
-    /// The key of tables whose key is not known.
+    /// The key columns of tables whose key is not known.
     pub key: Vec<String>,
-    /// Only tables that match one of these globs; all where empty.
+    /// Only tables that match one of these globs; empty means all.
     pub tables: Vec<String>,
-    /// Columns that match one of these globs do not count.
+    /// Globs for columns to ignore.
     pub ignore_columns: Vec<String>,
-    /// Whether generated segment ids count.
+    /// How to compare generated segment ids.
     pub ids: IdMode,
-    /// Examples of each kind to keep.
+    /// The number of examples of each kind to keep.
     pub limit: usize,
-    /// Changes of each kind and table to write out; 0 where only the result is wanted.
+    /// The number of changes of each kind and table to write; 0 if only the result is wanted.
     pub every: u64,
-    /// About how many bytes of memory tables in no order may take; by default 256 MiB.
+    /// Approximate memory for tables that are not in order, in bytes. The default is 256 MiB.
     pub memory: Option<u64>,
-    /// How tables are cut for several threads.
+    /// How to split tables for several threads.
     pub sizes: Sizes,
 }
 
-/// How tables are cut for several threads. The result is the same with any sizes, which tests make use of.
+/// How to split tables for several threads. The result does not depend on it, so tests can use small sizes.
 #[derive(Debug, Clone, Copy)]
 pub struct Sizes {
-    /// Pairs of tables with more bytes are cut.
+    /// Pairs of tables with more bytes are split.
     pub large: u64,
-    /// About the bytes of a piece on one side.
+    /// The approximate size of a partition on one side, in bytes.
     pub piece: u64,
 }
 
@@ -90,41 +90,41 @@ impl DiffOptions {
     }
 }
 
-/// Whether generated segment ids count.
+/// How to compare generated segment ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IdMode {
-    /// They are values like others.
+    /// Like any other value.
     Exact,
-    /// Old ids are read as the new ids of the same profiles.
+    /// After mapping old ids to the new ids of the same profiles.
     Renamed,
 }
 
 /// Whether two sets of tables are the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sameness {
-    /// They are.
+    /// They are the same.
     Same,
-    /// They differ in so many generated segment ids and in nothing else.
+    /// They differ in this number of generated segment ids, and in nothing else.
     Renamed(u64),
     /// They differ.
     Different,
 }
 
-/// What a comparison found.
+/// The result of a comparison.
 #[derive(Debug)]
 pub struct Comparison {
-    /// The sides as they were given.
+    /// The paths of the sides, as given.
     pub sides: [String; 2],
-    /// Whether they are the same.
+    /// Whether the sides are the same.
     pub sameness: Sameness,
-    /// Each table, by name.
+    /// The results of all tables, by name.
     pub tables: Vec<TableResult>,
-    /// What happened to profiles, where both sides tell.
+    /// What happened to profiles; `None` if a side has no identity tables.
     pub identity: Option<IdentityResult>,
 }
 
-/// Compares two sides. Where all changes are asked for they go to `changes`, a JSON object a line. Runs on the present
-/// rayon pool.
+/// Compares two sides. If `options.every` is not 0, writes the changes to `changes`, one JSON object per line. Runs on
+/// the current rayon pool.
 pub fn diff(
     options: &DiffOptions,
     files: &Files,
@@ -161,7 +161,7 @@ pub fn diff(
     };
     if renaming.is_none() && may_be_renamed(&tables, identity.as_ref()) {
         let renaming = Renaming::infer(&sides, files)?;
-        if compare("comparing under other ids", Some(&renaming))?.iter().all(TableResult::same) {
+        if compare("comparing with renamed ids", Some(&renaming))?.iter().all(TableResult::same) {
             sameness = Sameness::Renamed(renaming.n_renamed());
         }
     }
@@ -178,8 +178,8 @@ pub fn diff(
     Ok(Comparison { sides, sameness, tables, identity })
 }
 
-/// Whether it is worth asking for other ids: all profiles have the same identifiers, some another id, and all tables
-/// have as many rows.
+/// Returns whether the sides may differ only in generated ids: all profiles have the same identifiers, some have
+/// another id, and each table has as many added as removed rows.
 fn may_be_renamed(tables: &[TableResult], identity: Option<&IdentityResult>) -> bool {
     let balanced = |table: &TableResult| {
         let outcome = &table.outcome;

@@ -1,8 +1,8 @@
-//! Rows whose keys read alike, of tables that are CSV on one side and JSON on the other.
+//! Compares rows whose keys read alike, if a table is CSV on one side and JSON on the other.
 //!
-//! There, being the same is not transitive: the CSV texts `1` and `1.0` differ, and each is the JSON number 1. So tables are
-//! joined by what values read like, which puts too many rows together, and this module finds out which rows of such a group
-//! have the same key and which are the same.
+//! Equality is then not transitive: the CSV texts `1` and `1.0` differ, but each equals the JSON number 1. So rows are
+//! first joined by how their keys read, which puts too many rows together. This module decides which rows of such a
+//! group have the same key, and which are equal.
 
 use crate::json::{Document, Kind, Tape, values::is_null};
 
@@ -17,7 +17,7 @@ use super::{
 #[derive(Clone, Copy)]
 struct Row<'a> {
     line: Line<'a>,
-    /// Its key: the same for rows of one side that have the same key, and for all texts that are the same.
+    /// The key. It is equal for rows of one side with the same key, and for keys of equal texts on both sides.
     key: &'a [u8],
 }
 
@@ -47,7 +47,7 @@ impl Judge<'_> {
             rows
         });
         if !all_texts {
-            // Keys of other types may be the same as several texts: all of them are one key then.
+            // A key of another type may equal several texts, so all rows are treated as one key.
             self.rows_of_key(key, &old, &new);
             return;
         }
@@ -60,7 +60,7 @@ impl Judge<'_> {
         }
     }
 
-    /// The key of a row, and whether it is made of texts and nulls alone.
+    /// Returns the key of a row, and whether it consists of texts and nulls only.
     fn own_key(&self, doc: Document<'_>) -> (Vec<u8>, bool) {
         let rules = self.rules;
         if rules.key.columns.is_empty() {
@@ -101,7 +101,7 @@ impl Judge<'_> {
         }
     }
 
-    /// Several rows of one key: as many as possible are paired with one that is the same, the others were removed and added.
+    /// Compares several rows of one key. Pairs as many equal rows as possible; the rest were removed and added.
     fn multisets_across_formats(&mut self, key: &[u8], old: &[Row<'_>], new: &[Row<'_>]) {
         let old = self.equal_rows(old);
         let new = self.equal_rows(new);
@@ -127,7 +127,7 @@ impl Judge<'_> {
         }
     }
 
-    /// The rows of a side, those that are the same together, sorted by what they read like.
+    /// Groups equal rows of one side, sorted by how they read.
     fn equal_rows<'l>(&self, rows: &[Row<'l>]) -> Vec<EqualRows<'l>> {
         let (typing, ignored) = (self.rules.typing, &self.rules.ignored);
         let mut tape = Tape::default();
@@ -148,7 +148,7 @@ impl Judge<'_> {
             .collect()
     }
 
-    /// Pairs rows that read alike; how many of each are left over.
+    /// Pairs equal rows among those that read alike. Returns how many rows of each group are left.
     fn pair_off(&mut self, old: &[EqualRows<'_>], new: &[EqualRows<'_>]) -> [Vec<usize>; 2] {
         let (typing, mut ignored) = (self.rules.typing, self.rules.ignored.clone());
         let mut tapes: [Tape; 2] = Default::default();
@@ -169,13 +169,14 @@ impl Judge<'_> {
     }
 }
 
-/// Rows of one side that are the same.
+/// Equal rows of one side.
 struct EqualRows<'a> {
     reads_like: Vec<u8>,
     lines: Vec<Line<'a>>,
 }
 
-/// Old and new rows by their index, how often each is there, and who is paired with whom.
+/// A matching of old and new rows, by their index: which ones are equal, how many pairs there are, and how many rows
+/// are left.
 struct Pairing {
     same: Vec<Vec<bool>>,
     pairs: Vec<Vec<usize>>,
@@ -202,7 +203,7 @@ impl Pairing {
         }
     }
 
-    /// Finds a partner for one more of an old row, if need be by giving another old row another partner.
+    /// Finds a partner for one more copy of an old row, if necessary by giving another old row a different partner.
     fn pair_one_more(&mut self, old: usize, tried: &mut [bool]) -> bool {
         for new in 0..tried.len() {
             if !self.same[old][new] || std::mem::replace(&mut tried[new], true) {
@@ -225,8 +226,8 @@ impl Pairing {
     }
 }
 
-/// Reads a line that was read before.
+/// Parses a line that was parsed before.
 fn reread<'a>(line: Line<'a>, tape: &'a mut Tape) -> Document<'a> {
-    read_row(tape, line.bytes).expect("it was read before");
+    read_row(tape, line.bytes).expect("this line was parsed before");
     Document { text: line.bytes, tokens: &tape.tokens }
 }

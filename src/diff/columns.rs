@@ -1,4 +1,4 @@
-//! The columns in which two rows differ, without those that are to be ignored.
+//! Finds the columns in which two rows differ, except ignored ones.
 
 use std::borrow::Cow;
 
@@ -11,10 +11,10 @@ use crate::{
     },
 };
 
-/// So many columns of two rows are looked through one by one.
+/// Up to this many columns, a linear search is faster than a map.
 const FEW_COLUMNS: usize = 48;
 
-/// Which columns of a table do not count. Remembers what it was asked.
+/// The ignored columns of a table. Caches its answers.
 #[derive(Debug, Clone)]
 pub struct Ignored {
     globs: Globs,
@@ -23,13 +23,13 @@ pub struct Ignored {
 }
 
 impl Ignored {
-    /// Columns that match a glob, and some by name.
+    /// Creates a set of columns that match a glob or have one of these names.
     #[must_use]
     pub fn new(globs: Globs, always: Vec<String>) -> Self {
         Self { globs, always, known: Map::default() }
     }
 
-    /// Whether a column does not count.
+    /// Returns whether a column is ignored.
     #[must_use]
     pub fn matches(&self, column: &[u8]) -> bool {
         let name = String::from_utf8_lossy(column);
@@ -49,18 +49,18 @@ impl Ignored {
     }
 }
 
-/// A column in which two rows differ, and where its values stand; null and absent are `None`.
+/// A column in which two rows differ. Its values are token indexes; null and absent are `None`.
 #[derive(Debug, Clone)]
 pub struct Changed<'a> {
-    /// Its name.
+    /// The name of the column.
     pub name: Cow<'a, [u8]>,
-    /// In the old row.
+    /// The value in the old row.
     pub old: Option<u32>,
-    /// In the new row.
+    /// The value in the new row.
     pub new: Option<u32>,
 }
 
-/// Compares two rows column by column.
+/// Compares two rows column by column. Returns the columns that differ, sorted by name.
 pub fn compare<'a>(
     old: Document<'a>,
     new: Document<'a>,
@@ -69,7 +69,7 @@ pub fn compare<'a>(
 ) -> Vec<Changed<'a>> {
     let mut changed: Vec<Changed<'a>> = Vec::new();
     let (mut old_members, mut new_members) = (old.members(0), new.members(0));
-    // Rows of one table mostly have the same columns in the same order.
+    // Rows of a table usually have the same columns in the same order.
     let (rest_old, rest_new) = loop {
         match (old_members.next(), new_members.next()) {
             (None, None) => break (Vec::new(), Vec::new()),
@@ -90,7 +90,7 @@ pub fn compare<'a>(
             }
         }
     };
-    // Few columns are found faster by looking through them than by a map.
+    // For few columns, a linear search is faster than a map.
     let few = rest_old.len().max(rest_new.len()) <= FEW_COLUMNS;
     let maps = (!few).then(|| (by_name(old, typing), by_name(new, typing)));
     for (name, a) in rest_old {
@@ -116,7 +116,8 @@ pub fn compare<'a>(
         }
     }
     changed.retain_mut(|column| {
-        // Of a repeated key the last value counts; and only here, where rows differ, is it worth a look.
+        // The last value of a repeated key counts. Repeated keys are so rare that only differing rows are checked for
+        // them.
         column.old = present(old, &column.name, typing);
         column.new = present(new, &column.name, typing);
         differs(old, column.old, new, column.new, typing)
@@ -135,7 +136,7 @@ fn differs(old: Document<'_>, a: Option<u32>, new: Document<'_>, b: Option<u32>,
     }
 }
 
-/// The columns that are not null.
+/// Returns the columns that are not null.
 fn by_name(doc: Document<'_>, typing: Typing) -> Map<Cow<'_, [u8]>, u32> {
     let mut by_name: Map<Cow<'_, [u8]>, u32> =
         doc.members(0).map(|(name, value)| (doc.string(name).unwrap_or_default(), value)).collect();
@@ -143,31 +144,31 @@ fn by_name(doc: Document<'_>, typing: Typing) -> Map<Cow<'_, [u8]>, u32> {
     by_name
 }
 
-/// A column's value, where it is not null.
+/// Returns the value of a column; `None` if it is null or absent.
 fn present(doc: Document<'_>, name: &[u8], typing: Typing) -> Option<u32> {
     doc.get(0, name).filter(|value| !is_null(doc, *value, typing))
 }
 
-/// Whether two rows have the same value in a column.
+/// Returns whether two rows have the same value in a column.
 #[must_use]
 pub fn same_column(old: Document<'_>, new: Document<'_>, name: &[u8], typing: Typing) -> bool {
     !differs(old, present(old, name, typing), new, present(new, name, typing), typing)
 }
 
-/// The text that all rows have that may be the same as this one, whatever their order of columns. With types, all that
-/// have it are the same.
+/// Returns a text that equal rows share, whatever the order of their columns. If values are typed, only equal rows
+/// share it.
 #[must_use]
 pub fn canonical(doc: Document<'_>, typing: Typing, ignored: &Ignored) -> Vec<u8> {
     spelled(doc, typing, ignored, typing)
 }
 
-/// The text that those rows of its own side have that are the same.
+/// Returns a text that is the same for equal rows of one side, and for no others.
 #[must_use]
 pub fn exact(doc: Document<'_>, typing: Typing, ignored: &Ignored) -> Vec<u8> {
     spelled(doc, typing, ignored, Typing::Json)
 }
 
-/// The columns that are not null by one typing, spelled by another.
+/// Returns the columns that are not null under one typing, written under another.
 fn spelled(doc: Document<'_>, nulls: Typing, ignored: &Ignored, values: Typing) -> Vec<u8> {
     let mut columns: Vec<(Cow<'_, [u8]>, u32)> =
         by_name(doc, nulls).into_iter().filter(|(name, _)| !ignored.matches(name)).collect();
@@ -185,7 +186,7 @@ fn spelled(doc: Document<'_>, nulls: Typing, ignored: &Ignored, values: Typing) 
     out
 }
 
-/// Adds the columns of a row that are not null.
+/// Adds the names of the columns that are not null.
 pub fn note_columns(doc: Document<'_>, typing: Typing, ignored: &mut Ignored, into: &mut Set<Box<[u8]>>) {
     for (name, value) in doc.members(0) {
         let name = doc.string(name).unwrap_or_default();

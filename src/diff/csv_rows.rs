@@ -1,4 +1,4 @@
-//! A comma-separated file as NDJSON: a text a cell, null where it is empty.
+//! Reads a comma-separated file as NDJSON: each cell is a text, or null if it is empty.
 
 use std::io::{self, Read};
 
@@ -6,19 +6,19 @@ use csv::{ByteRecord, ErrorKind};
 
 use crate::{collections::Set, json::push_string};
 
-/// Reads the one and gives the other.
+/// A reader that converts CSV rows to JSON lines.
 pub struct CsvRows<R> {
     reader: csv::Reader<R>,
     record: ByteRecord,
     names: ByteRecord,
-    /// The columns as they stand in a line: quoted, with the colon.
+    /// The columns as they appear in a line: the quoted name and a colon.
     columns: Vec<Vec<u8>>,
     line: Vec<u8>,
     n_given: usize,
 }
 
 impl<R: Read> CsvRows<R> {
-    /// Reads the names of the columns.
+    /// Reads the header.
     pub fn new(reader: R) -> io::Result<Self> {
         let mut reader = csv::Reader::from_reader(reader);
         let mut columns = Vec::new();
@@ -32,14 +32,14 @@ impl<R: Read> CsvRows<R> {
         Ok(Self { reader, record: ByteRecord::new(), names, columns, line: Vec::new(), n_given: 0 })
     }
 
-    /// A name that two columns have: nobody could say which of them is meant.
+    /// Returns a name that two columns have, which would be ambiguous.
     pub fn repeated_column(&self) -> Option<&[u8]> {
         let mut seen = Set::default();
         self.names.iter().find(|name| !seen.insert(*name))
     }
 
-    /// The line of the file in which the row stands that begins at a byte of what this gives. Counted from 1; a row may
-    /// take several lines.
+    /// Returns the line of the file, counted from 1, for the row that begins at an offset of the converted text. A row
+    /// may span several lines.
     pub fn line_number(mut self, offset: u64) -> io::Result<u64> {
         let mut n_bytes = 0;
         while self.next_row()? {
@@ -51,7 +51,7 @@ impl<R: Read> CsvRows<R> {
         Ok(self.record.position().map_or(1, csv::Position::line))
     }
 
-    /// Makes the next row the present line; false if there is none.
+    /// Converts the next row. Returns `false` at the end.
     fn next_row(&mut self) -> io::Result<bool> {
         if !self.reader.read_byte_record(&mut self.record)? {
             return Ok(false);
@@ -72,7 +72,7 @@ impl<R: Read> CsvRows<R> {
     }
 }
 
-/// The line of a row with more or fewer cells than the header, and what is wrong with it; `None` for any other error.
+/// Returns the line of a row with more or fewer cells than the header, and a message; `None` for any other error.
 pub fn wrong_cells(e: &io::Error) -> Option<(u64, String)> {
     match e.get_ref()?.downcast_ref::<csv::Error>()?.kind() {
         ErrorKind::UnequalLengths { pos, expected_len, len } => {

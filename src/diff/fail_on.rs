@@ -1,4 +1,4 @@
-//! Which differences count when the exit status is decided.
+//! Decides whether a comparison fails: which kinds of differences count for the exit code.
 
 use super::{Comparison, Sameness, outcome::RowKind};
 
@@ -24,7 +24,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// All of them with their words.
+    /// All kinds, with the words for them.
     pub const ALL: [(&'static str, Self); 8] = [
         ("added", Self::Added),
         ("removed", Self::Removed),
@@ -53,7 +53,7 @@ impl Kind {
     }
 }
 
-/// Whether a comparison found a difference that counts; any difference counts where no kinds are given.
+/// Returns whether a comparison found a difference of one of these kinds, or any difference if `kinds` is empty.
 #[must_use]
 pub fn fails(comparison: &Comparison, kinds: &[Kind]) -> bool {
     if kinds.is_empty() {

@@ -1,8 +1,8 @@
-//! The rows of one key on both sides: the same, changed, added or removed.
+//! Compares the rows of one key on both sides: the same, changed, added or removed.
 //!
-//! Equal rows are taken out first, as many as both sides have. Where one row of a key that stands once on each side is
-//! left, it changed. Where a key stands more than once, nobody can say which row became which: what is left was removed
-//! and added.
+//! Equal rows are taken out first, as many as both sides have. If the key occurs once on each side, the remaining row
+//! changed. If it occurs more than once, nothing shows which row became which, so the remaining rows were removed and
+//! added.
 
 use crate::json::{Document, Tape, push_string, values::Typing};
 
@@ -15,69 +15,70 @@ use super::{
     rows::Place,
 };
 
-/// What holds for a whole table.
+/// The rules for comparing a table.
 #[derive(Debug, Clone)]
 pub struct TableRules {
-    /// The table's name.
+    /// The name of the table.
     pub table: String,
-    /// How rows are found again.
+    /// The key of its rows.
     pub key: Key,
     /// Whether values have types.
     pub typing: Typing,
-    /// Columns that do not count.
+    /// The columns to ignore.
     pub ignored: Ignored,
-    /// Examples of each kind to keep.
+    /// The number of examples of each kind to keep.
     pub limit: usize,
-    /// All changes to be written, of each kind at most so many; 0 where none are asked for.
+    /// The number of changes of each kind to write; 0 for none.
     pub every: u64,
-    /// What to take down for the comparison of profiles.
+    /// What to collect for the comparison of profiles.
     pub watch: Option<Watch>,
 }
 
 impl TableRules {
-    /// Whether rows with the same key have the same bytes as key, and rows that are the same bytes need no look.
+    /// Returns whether equal keys are encoded as equal bytes, so that rows of equal bytes need not be compared.
     #[must_use]
     pub fn exact(&self) -> bool {
         self.typing == Typing::Json
     }
 }
 
-/// A line with its place.
+/// A line and its position.
 #[derive(Debug, Clone, Copy)]
 pub struct Line<'a> {
-    /// Its bytes.
+    /// The bytes of the line.
     pub bytes: &'a [u8],
-    /// Where it begins.
+    /// The position of the line.
     pub place: Place,
-    /// Whether its end is missing.
+    /// Whether the line end is missing.
     pub unfinished: bool,
 }
 
-/// Judges the rows of one key after the other.
+/// Compares the rows of one key after the other.
 pub struct Judge<'a> {
     pub(super) rules: &'a TableRules,
     ignored: Ignored,
     tapes: [Tape; 2],
-    /// What was found so far.
+    /// The result so far.
     pub outcome: Outcome,
 }
 
 impl<'a> Judge<'a> {
-    /// A judge that has seen nothing yet.
+    /// Creates a comparer without a result.
     #[must_use]
     pub fn new(rules: &'a TableRules) -> Self {
         let ignored = rules.ignored.clone();
         Self { rules, ignored, tapes: Default::default(), outcome: Outcome::default() }
     }
 
-    /// A line that is no row.
+    /// Records a malformed line.
     pub fn odd(&mut self, side: usize, line: Line<'_>, message: &'static str) {
         let Line { bytes, place, unfinished } = line;
         let hash = crate::collections::key_of(bytes);
         self.outcome.odd_lines.push(OddLine { side, hash, place, message, unfinished });
     }
 
-    /// All rows of a key that are not known to be the same. `twice` tells that the key stands more than once on a side.
+    /// Compares all rows of a key that are not known to be the same. `twice` tells whether the key occurs more than
+    /// once on a side.
     pub fn rows(&mut self, key: &[u8], old: &[Line<'_>], new: &[Line<'_>], twice: Twice) {
         if !self.rules.exact() {
             self.rows_across_formats(key, old, new);
@@ -192,7 +193,7 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Several rows of one key: equal ones cancel out, the others were removed and added.
+    /// Compares several rows of one key. Equal ones cancel out; the others were removed and added.
     fn multisets(&mut self, key: &[u8], old: &[Line<'_>], new: &[Line<'_>], tape: &mut Tape) {
         let mut sides: [Vec<(Vec<u8>, &[u8])>; 2] = Default::default();
         for (side, lines) in [(OLD, old), (NEW, new)] {
@@ -221,7 +222,7 @@ impl<'a> Judge<'a> {
         }
         for (kind, rows) in [(RowKind::Removed, removed), (RowKind::Added, added)] {
             for (_, line) in rows {
-                // It was read a moment ago.
+                // It was parsed before, so this does not fail.
                 if read_row(tape, line).is_ok() {
                     self.one_sided(key, kind, Document { text: line, tokens: &tape.tokens });
                 }
@@ -242,7 +243,7 @@ impl<'a> Judge<'a> {
         self.rules.key.columns.iter().map(|column| (column.clone(), value(column))).collect()
     }
 
-    /// Writes a change as a line; `rest` adds what it has beside table and key.
+    /// Writes a change as a line; `rest` appends the members after table and key.
     fn record(&mut self, key: &[u8], kind: RowKind, doc: Document<'_>, rest: impl FnOnce(&mut Vec<u8>)) {
         let rules = self.rules;
         push_record(&mut self.outcome.records, key, |out| {
@@ -266,7 +267,7 @@ impl<'a> Judge<'a> {
     }
 }
 
-/// Whether a key stands more than once on a side.
+/// Whether a key occurs more than once on a side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Twice {
     /// It does.

@@ -1,7 +1,7 @@
-//! Which keys stand more than once on a side, for tables that are in no order.
+//! Counts which keys occur more than once on a side, for tables that are not in order.
 //!
-//! Every key is remembered as its hash and a byte for where it was met. What does not fit into memory is sorted and
-//! written to a temporary file; in the end all is read in order once.
+//! A key is remembered as its hash and a byte for the side. Hashes that do not fit in memory are sorted and written to
+//! a temporary file, and all are merged at the end.
 
 use std::{
     cmp::Reverse,
@@ -20,7 +20,7 @@ use super::{
     records::temporary,
 };
 
-/// Where a key was met.
+/// Where a key was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Met {
     /// In a line that both sides have.
@@ -31,10 +31,11 @@ pub enum Met {
     New = 2,
 }
 
-/// A key by its hash. In halves, as a `u128` would take eight bytes more beside a byte.
+/// The hash of a key, and where it was found. The hash is in two halves, because a `u128` next to a byte would take
+/// eight more bytes.
 type Entry = (Key, Met);
 
-/// Bytes of an entry in a file.
+/// Bytes of an entry in the file.
 const ENTRY: usize = 17;
 
 /// Counts keys.
@@ -43,20 +44,20 @@ pub struct KeyTally {
     keys: Vec<Entry>,
     room: usize,
     aside: Option<File>,
-    /// How many keys each sorted part has that was set aside.
+    /// The number of keys in each sorted run of the file.
     parts: Vec<u64>,
 }
 
-/// The keys that stand more than once.
+/// The keys that occur more than once.
 #[derive(Debug, Default)]
 pub struct Twofold {
-    /// How many, on each side.
+    /// The number of these keys, on each side.
     pub counts: [u64; 2],
     keys: Vec<Key>,
 }
 
 impl Twofold {
-    /// Whether a key stands more than once on a side.
+    /// Returns whether a key occurs more than once on a side.
     #[must_use]
     pub fn contains(&self, key_hash: u128) -> bool {
         self.keys.binary_search(&Key::from(key_hash)).is_ok()
@@ -64,14 +65,14 @@ impl Twofold {
 }
 
 impl KeyTally {
-    /// A tally that may take about so much memory.
+    /// Creates a tally that uses about this many bytes of memory.
     #[must_use]
     pub fn new(memory: u64) -> Self {
         let room = usize::try_from(memory / size_of::<Entry>() as u64).unwrap_or(usize::MAX).max(1 << 10);
         Self { keys: Vec::new(), room, aside: None, parts: Vec::new() }
     }
 
-    /// Takes a key in.
+    /// Adds a key.
     pub fn push(&mut self, key_hash: u128, met: Met) -> Result<()> {
         if self.keys.len() == self.room {
             self.set_aside()?;
@@ -100,7 +101,7 @@ impl KeyTally {
         Ok(())
     }
 
-    /// The keys that stand more than once.
+    /// Returns the keys that occur more than once.
     pub fn finish(mut self) -> Result<Twofold> {
         let mut twofold = Twofold::default();
         let mut group = Group::default();
@@ -169,7 +170,7 @@ impl Read for Part<'_> {
     }
 }
 
-/// The occurrences of one key.
+/// The number of occurrences of a key.
 #[derive(Default)]
 struct Group {
     key: Option<Key>,

@@ -1,9 +1,8 @@
-//! Which columns find a row again, and the key of a row as bytes that sort as the columns do.
+//! The key columns of tables, and the key of a row as bytes that sort like the columns.
 //!
-//! In: a table's name, a line. Out: one byte string a row. Keys of lines that are the same on both sides are wanted too
-//! (they tell whether a table is in order and whether a key stands twice), and parsing those lines would cost more than
-//! everything else: their first members are walked by the shape of the line before, and only a line of another shape is
-//! parsed.
+//! Keys are also needed for lines that are the same on both sides, to check whether a table is in order and whether a
+//! key occurs twice. Parsing these lines would cost more than everything else. So their first members are found by the
+//! shape of the previous line, and a line is parsed only if its shape is different.
 
 use crate::{
     catalog,
@@ -15,52 +14,52 @@ use crate::{
 
 use super::columns::{Ignored, canonical};
 
-/// The key of a table that this project writes; `None` for any other.
+/// Returns the key columns of a table that this program writes; `None` for any other table.
 #[must_use]
 pub fn known(table: &str) -> Option<&'static [&'static str]> {
-    // A table of a folder in a folder is called by its path.
+    // The name of a table in a nested folder is its path.
     let name = table.rsplit('/').next().unwrap_or(table);
     catalog::find(name).map(|table| table.key).filter(|key| !key.is_empty())
 }
 
-/// What of a row is its key.
+/// The key of a table.
 #[derive(Debug, Clone)]
 pub struct Key {
-    /// The columns, in the order of the key; none where the whole row is its own key.
+    /// The key columns, in order; empty if the whole row is the key.
     pub columns: Vec<String>,
-    /// What of a whole row does not count.
+    /// The columns to ignore in a key that is the whole row.
     pub ignored: Ignored,
-    /// Whether a number and a text that reads like it are two keys. If not, keys are only sorted together: which are the
-    /// same, [`super::across_formats`] decides.
+    /// Whether a number and a text that reads like it are different keys. If not, such keys are only sorted together,
+    /// and [`super::across_formats`] decides which are equal.
     pub typing: Typing,
-    /// Whether a number is the text that it is written as.
+    /// Whether a number is equal to its text.
     pub numbers_are_text: bool,
 }
 
-/// A line that is no row: not JSON, not an object.
+/// Why a line is not a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoRow {
-    /// What is wrong with it.
+    /// The message.
     pub message: &'static str,
 }
 
-/// What is wrong with a line that is no JSON.
+/// The message for a line that is not JSON.
 pub const NOT_JSON: &str = "is not JSON";
 
-/// Checks that a line is a row and leaves its tokens on the tape.
+/// Parses a line as a row. Its tokens are then on the tape.
 pub fn read_row(tape: &mut Tape, line: &[u8]) -> Result<(), NoRow> {
     if std::str::from_utf8(line).is_err() {
         return Err(NoRow { message: "is not UTF-8" });
     }
     match tape.read(line) {
         Err(_) => Err(NoRow { message: NOT_JSON }),
-        Ok(()) if tape.tokens[0].kind != Kind::Object => Err(NoRow { message: "is no JSON object" }),
+        Ok(()) if tape.tokens[0].kind != Kind::Object => Err(NoRow { message: "is not a JSON object" }),
         Ok(()) => Ok(()),
     }
 }
 
 impl Key {
-    /// Appends the key of a row that was read.
+    /// Appends the key of a parsed row.
     pub fn push(&self, out: &mut Vec<u8>, doc: Document<'_>) {
         if self.columns.is_empty() {
             out.extend_from_slice(&canonical(doc, self.typing, &self.ignored));
@@ -72,7 +71,7 @@ impl Key {
                     out.push(6);
                     let start = out.len();
                     push_canonical_text(out, doc, value);
-                    // These keys need not tell texts apart, and 0 ends a column.
+                    // A 0 ends a column. Keys of this kind need not distinguish all texts, so it may be replaced.
                     out[start..].iter_mut().filter(|byte| **byte == 0).for_each(|byte| *byte = 1);
                     out.push(0);
                 }
@@ -81,8 +80,8 @@ impl Key {
         }
     }
 
-    /// Appends one column. The tag keeps types apart, the 0 at the end keeps columns apart; a 0 in a text is followed by
-    /// 255, which is no tag.
+    /// Appends one column. A tag distinguishes types, and a 0 ends the column. A 0 within a text is followed by 255,
+    /// which is not a tag.
     pub fn push_part(&self, out: &mut Vec<u8>, doc: Document<'_>, value: u32) {
         match doc.kind(value) {
             Kind::Null => out.push(1),
@@ -113,41 +112,40 @@ pub fn push_text(out: &mut Vec<u8>, text: &[u8]) {
     out.push(0);
 }
 
-/// A text without escapes, so without a 0.
+/// Appends a text without escapes, which has no 0.
 fn push_plain(out: &mut Vec<u8>, text: &[u8]) {
     out.push(5);
     out.extend_from_slice(text);
     out.push(0);
 }
 
-/// Finds the keys of lines one after the other.
+/// Finds the keys of lines, one after the other.
 #[derive(Debug)]
 pub struct KeyFinder<'a> {
     key: &'a Key,
     tape: Tape,
-    /// The first members of the last line that was parsed, up to the last one of the key.
+    /// The first members of the last parsed line, up to the last one of the key.
     shape: Vec<Member>,
-    /// The text of each column of the key in the present line.
+    /// The range of each key column in the current line.
     parts: Vec<(usize, usize)>,
 }
 
 #[derive(Debug)]
 struct Member {
-    /// The name with its quotes, the colon and the opening quote of a text.
+    /// The quoted name, the colon, and the opening quote of a text.
     start: Vec<u8>,
-    /// Which column of the key it is.
+    /// The index of the key column, if it is one.
     part: Option<usize>,
 }
 
 impl<'a> KeyFinder<'a> {
-    /// A finder that has seen no line yet.
+    /// Creates a finder that has seen no line.
     #[must_use]
     pub fn new(key: &'a Key) -> Self {
         Self { key, tape: Tape::default(), shape: Vec::new(), parts: vec![(0, 0); key.columns.len()] }
     }
 
-    /// Appends the key of a line that is the same on both sides: where it has the shape of the line before, what stands
-    /// behind the key is not looked at.
+    /// Appends the key of a line. If the line has the shape of the previous one, what follows the key is not checked.
     pub fn push_quick(&mut self, out: &mut Vec<u8>, line: &[u8]) -> Result<(), NoRow> {
         if !self.shape.is_empty() && self.walk(line).is_some() {
             for (start, end) in &self.parts {
@@ -162,7 +160,7 @@ impl<'a> KeyFinder<'a> {
         Ok(())
     }
 
-    /// Where each column of the key stands, by the shape of the line before.
+    /// Finds the key columns by the shape of the previous line.
     fn walk(&mut self, line: &[u8]) -> Option<()> {
         let mut at = 0;
         for member in &self.shape {
@@ -180,7 +178,7 @@ impl<'a> KeyFinder<'a> {
         Some(())
     }
 
-    /// Notes the shape of the line that was just parsed, where its first members are texts written without spaces.
+    /// Remembers the shape of the line that was just parsed, if its first members are texts written without spaces.
     fn learn(&mut self, line: &[u8]) {
         self.shape.clear();
         let doc = Document { text: line, tokens: &self.tape.tokens };

@@ -1,7 +1,7 @@
-//! Two tables that are in the order of their keys, or the same part of both, joined in one pass and constant memory.
+//! Joins two tables in the order of their keys, or the same partition of both, in one pass and constant memory.
 //!
-//! Lines that are the same bytes on both sides are one row; of them only the key is looked at, because the order has to
-//! be checked: where it does not hold, the join gives up and the table is compared in another way.
+//! Lines of equal bytes are the same row. Only their key is checked, to verify the order. If a table is not in order,
+//! the join gives up, and the table is compared in another way.
 
 use std::{cmp::Ordering, ops::Range};
 
@@ -17,10 +17,11 @@ use super::{
     rows::{Place, Rows},
 };
 
-/// So many bytes of changes are kept before they are put aside.
+/// Changes are flushed when they exceed this many bytes.
 const MANY_RECORDS: usize = 1 << 20;
 
-/// The keys of a part: from the first up to and without the second; an empty first key is the beginning of the table.
+/// The key range of a partition: from the first key up to but excluding the second. An empty first key is the beginning
+/// of the table.
 #[derive(Debug, Clone, Default)]
 pub struct Bounds {
     /// No key is smaller.
@@ -29,7 +30,8 @@ pub struct Bounds {
     pub to: Option<Vec<u8>>,
 }
 
-/// Joins two parts. `None` where one is not in order. Many changes go to `run` as they come, where there is one.
+/// Joins two partitions. Returns `None` if one is not in order. Changes are appended to `run`, if given, when there are
+/// many.
 pub fn merge(
     old: Rows<'_>,
     new: Rows<'_>,
@@ -84,14 +86,14 @@ struct Join<'a> {
     watcher: Option<Watcher<'a>>,
     sides: [Cursor<'a>; 2],
     last: Last,
-    /// The key being joined.
+    /// The key that is being joined.
     key: Vec<u8>,
 }
 
-/// A side: its lines, the key of the present one where it is known, and the gathered rows of one key.
+/// One side: its lines, the key of the current one if it is known, and the collected rows of one key.
 struct Cursor<'a> {
     rows: Rows<'a>,
-    /// Of its own, as the sides may be written in two ways.
+    /// One per side, because the sides may be written differently.
     finder: KeyFinder<'a>,
     key: Vec<u8>,
     known: bool,
@@ -99,7 +101,7 @@ struct Cursor<'a> {
     lines: Vec<(Range<usize>, Place, bool)>,
 }
 
-/// The greatest key so far, and how many rows each side has of it.
+/// The greatest key so far, and the number of its rows on each side.
 #[derive(Default)]
 struct Last {
     seen: Option<()>,
@@ -140,7 +142,7 @@ impl Join<'_> {
             }
         }
         let [old, new] = &self.sides;
-        // Which rows have the same key is found out later if keys are not exact.
+        // If keys are not exact, it is decided later which rows have the same key.
         let n_rows = [old, new].map(|side| if exact { side.lines.len() as u64 } else { 0 });
         if !self.last.see(&self.key, n_rows, &mut self.judge.outcome) {
             return Ok(Step::OutOfOrder);
@@ -164,7 +166,7 @@ impl Join<'_> {
         Ok(Step::On)
     }
 
-    /// The present lines of both sides are the same bytes.
+    /// Handles current lines that have the same bytes on both sides.
     fn same_line(&mut self) -> Step {
         let [old, new] = &mut self.sides;
         let found = if old.known {
@@ -199,7 +201,7 @@ impl Join<'_> {
     }
 }
 
-/// Whether the last line of a file breaks off in the middle of a row.
+/// Returns whether the last line of a file ends in the middle of a row.
 #[must_use]
 pub fn cut_short(rows: &Rows<'_>) -> bool {
     rows.unfinished() && read_row(&mut crate::json::Tape::default(), rows.line()).is_err()
@@ -211,7 +213,7 @@ impl<'a> Cursor<'a> {
         Self { rows, finder, key: Vec::new(), known: false, gathered: Vec::new(), lines: Vec::new() }
     }
 
-    /// Finds the key of the present row, if there is one; lines that are no rows are passed over.
+    /// Finds the key of the current row, if there is one. Skips malformed lines.
     fn find_key(&mut self, side: usize, judge: &mut Judge<'a>) -> Result<bool> {
         while !self.known && self.rows.fill()? {
             self.key.clear();
@@ -230,7 +232,7 @@ impl<'a> Cursor<'a> {
         Line { bytes: self.rows.line(), place: self.rows.place(), unfinished: self.rows.unfinished() }
     }
 
-    /// Sets the present line aside and passes it.
+    /// Collects the current line and moves to the next one.
     fn gather(&mut self) {
         let start = self.gathered.len();
         self.gathered.extend_from_slice(self.rows.line());
@@ -253,7 +255,7 @@ impl<'a> Cursor<'a> {
 }
 
 impl Last {
-    /// Takes rows of a key in; false where a greater key came before.
+    /// Counts rows of a key. Returns `false` if a greater key came before.
     fn see(&mut self, key: &[u8], n_rows: [u64; 2], outcome: &mut Outcome) -> bool {
         match self.seen {
             None => {

@@ -1,4 +1,4 @@
-//! What became of the rows of a table: numbers, examples, and where all changes are asked for, all changes.
+//! The result for the rows of a table: counts, examples, and all changes if they are wanted.
 
 use crate::{
     collections::{Map, Set},
@@ -10,19 +10,19 @@ use super::{identity::watch::Watched, rows::Place};
 /// What happened to a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RowKind {
-    /// It stands in the old table only.
+    /// It is only in the old table.
     Removed,
-    /// It stands in the new table only.
+    /// It is only in the new table.
     Added,
-    /// It stands in both, with other values.
+    /// It is in both, with different values.
     Changed,
 }
 
 impl RowKind {
-    /// All of them, in the order of reports.
+    /// All kinds, in the order of reports.
     pub const ALL: [Self; 3] = [Self::Added, Self::Removed, Self::Changed];
 
-    /// The word for it.
+    /// Returns the word for it.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -33,14 +33,14 @@ impl RowKind {
     }
 }
 
-/// A column with its old and its new value as JSON; `None` where it is null or absent.
+/// A column with its old and new value as JSON; `None` if it is null or absent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cell {
-    /// The column.
+    /// The name of the column.
     pub name: String,
-    /// Before.
+    /// The old value.
     pub old: Option<String>,
-    /// After.
+    /// The new value.
     pub new: Option<String>,
 }
 
@@ -49,68 +49,68 @@ pub struct Cell {
 pub struct RowChange {
     /// What happened.
     pub kind: RowKind,
-    /// Sorts as the key does.
+    /// The key as bytes to sort by.
     pub sort_key: Vec<u8>,
-    /// The columns of the key with their values as JSON.
+    /// The key columns with their values as JSON.
     pub key: Vec<(String, String)>,
-    /// What changed; of a row that was added or removed, all its columns.
+    /// The columns that changed; all columns of a row that was added or removed.
     pub cells: Vec<Cell>,
 }
 
-/// The two sides, as indices.
+/// The index of the old side.
 pub const OLD: usize = 0;
-/// The two sides, as indices.
+/// The index of the new side.
 pub const NEW: usize = 1;
 
-/// A line that is no row.
+/// A line that is not a row.
 #[derive(Debug, Clone)]
 pub struct OddLine {
-    /// On which side.
+    /// The side it is on.
     pub side: usize,
-    /// Of its bytes.
+    /// The hash of its bytes.
     pub hash: u128,
     /// Where it begins.
     pub place: Place,
     /// What is wrong with it.
     pub message: &'static str,
-    /// Whether its end is missing too.
+    /// Whether its line end is missing too.
     pub unfinished: bool,
 }
 
-/// More lines that are no rows than anyone would want to read about.
+/// With more malformed lines than this, the comparison fails.
 const MAX_ODD_LINES: usize = 10_000;
 
-/// What became of the rows of a table, or of a part of it.
+/// The result for the rows of a table or a partition.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// Rows that are the same on both sides.
+    /// The number of rows that are the same on both sides.
     pub same: u64,
-    /// Rows that are not, in the order of [`RowKind`].
+    /// The number of rows that differ, in the order of [`RowKind`].
     pub counts: [u64; 3],
-    /// In how many changed rows each column changed.
+    /// The number of changed rows in which each column changed.
     pub columns: Map<Box<[u8]>, u64>,
-    /// Columns of rows that differ, which are not null on one side.
+    /// For each side, columns of differing rows that are not null there.
     pub seen: [Set<Box<[u8]>>; 2],
     /// The first changes of each kind, by key.
     pub examples: Vec<RowChange>,
-    /// Keys that stand more than once, on each side.
+    /// The number of keys that occur more than once, on each side.
     pub duplicate_keys: [u64; 2],
-    /// Lines that are no rows.
+    /// The malformed lines.
     pub odd_lines: Vec<OddLine>,
-    /// All changes as records of key and line, where they are asked for.
+    /// All changes as records of key and line, if they are wanted.
     pub records: Vec<u8>,
-    /// What was taken down for the comparison of profiles.
+    /// What was collected for the comparison of profiles.
     pub watched: Option<Watched>,
 }
 
 impl Outcome {
-    /// How many rows had this happen to them.
+    /// Returns the number of rows of a kind.
     #[must_use]
     pub fn count(&self, kind: RowKind) -> u64 {
         self.counts[kind as usize]
     }
 
-    /// Adds what became of the part of the table that comes next; its records stay with the caller.
+    /// Adds the result of the next partition, except its records.
     pub fn add(&mut self, part: Self, limit: usize) -> Result<()> {
         self.same += part.same;
         for (sum, more) in self.counts.iter_mut().zip(part.counts) {
@@ -137,8 +137,9 @@ impl Outcome {
         }
         self.odd_lines.extend(part.odd_lines);
         if MAX_ODD_LINES < self.odd_lines.len() {
-            return Err(Error::Refused("more than 10000 lines are no JSON objects".to_owned())
-                .hint("give tables as NDJSON, one object a line, or as CSV with a name that ends in .csv"));
+            return Err(Error::Refused("more than 10000 lines are not JSON objects".to_owned()).hint(
+                "give tables as NDJSON, one object per line, or as CSV with a name that ends in .csv",
+            ));
         }
         Ok(())
     }

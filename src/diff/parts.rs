@@ -1,5 +1,5 @@
-//! A table read on all cores, where the order of its rows does not matter: plain files in ranges of whole lines, packed
-//! ones whole.
+//! Reads a table on all cores if the order of its rows does not matter: plain files in ranges of whole lines,
+//! compressed ones as a whole.
 
 use rayon::prelude::*;
 
@@ -10,10 +10,10 @@ use super::{
     sides::{Format, Table, TableFile},
 };
 
-/// About the bytes of a range.
+/// The approximate size of a range, in bytes.
 const RANGE: u64 = 4 << 20;
 
-/// Reads a table in parts; what each gives stands in the order of the parts.
+/// Reads a table in partitions. Returns the results in the order of the partitions.
 pub fn read_parts<T: Send>(
     table: &Table,
     files: &Files,
@@ -33,7 +33,7 @@ fn read_file<T: Send>(
         return Ok(vec![read(&mut Rows::of_table(&vec![file.clone()], files))?]);
     }
     let opened = file.open(files)?;
-    // A line belongs to the range in which it begins: where one begins is where the one before ends.
+    // A line belongs to the range in which it begins, so a range begins where the line across its start ends.
     let start_of = |n: u64| -> Result<u64> {
         let cut = n * RANGE;
         if cut <= file.start {

@@ -1,8 +1,8 @@
-//! Rows that wait for their like on the other side.
+//! Rows that have no partner on the other side yet.
 //!
-//! A line that comes on one side cancels the same bytes that came earlier on the other. What finds no partner is kept: in
-//! memory up to a budget, beyond it in temporary files, parted by the hash of the key so that the rows of one key meet
-//! again. In the end the rows of each key are judged.
+//! A line on one side cancels an earlier line of equal bytes on the other. Lines without a partner are kept: in memory
+//! up to a budget, then in temporary files, partitioned by the hash of the key, so that the rows of a key are together.
+//! At the end the rows of each key are compared.
 
 use rayon::prelude::*;
 
@@ -22,19 +22,19 @@ use super::{
     spill::{Spill, Spilled},
 };
 
-/// What a waiting row takes beside its bytes.
+/// Bytes that a row takes in addition to its line.
 const OVERHEAD: usize = 112;
 
-/// Rows that wait.
+/// Rows without a partner.
 pub struct Pending<'a> {
     rules: &'a TableRules,
-    /// Bytes of memory that may be taken.
+    /// The memory budget, in bytes.
     room: usize,
     bytes: Vec<u8>,
     rows: Vec<Waiting>,
-    /// By the hash of a line: how many of them wait, on the new side counted below 0.
+    /// The number of rows without a partner, by the hash of the line. It is negative if they are on the new side.
     balance: Map<u128, i32>,
-    /// Bytes and overhead of the rows that still wait.
+    /// The bytes of the rows without a partner, with their overhead.
     live: usize,
     spill: Option<Spill>,
 }
@@ -50,7 +50,7 @@ struct Waiting {
 }
 
 impl<'a> Pending<'a> {
-    /// Nothing waits yet.
+    /// Creates an empty set with a memory budget in bytes.
     #[must_use]
     pub fn new(rules: &'a TableRules, memory: u64) -> Self {
         Self {
@@ -64,7 +64,7 @@ impl<'a> Pending<'a> {
         }
     }
 
-    /// Whether the same line waits on the other side; if so, the two are one row and both are done with.
+    /// Returns whether an equal line on the other side has no partner yet. If so, the two are paired and both are done.
     pub fn cancels(&mut self, side: usize, hash: u128, length: usize) -> bool {
         let Some(balance) = self.balance.get_mut(&hash) else { return false };
         let waits = if side == OLD { *balance < 0 } else { 0 < *balance };
@@ -78,7 +78,7 @@ impl<'a> Pending<'a> {
         waits
     }
 
-    /// Lets a line wait.
+    /// Adds a line without a partner.
     pub fn push(&mut self, hash: u128, row: Spilled<'_>) -> Result<()> {
         if let Some(spill) = &mut self.spill {
             return spill.push(row);
@@ -98,7 +98,7 @@ impl<'a> Pending<'a> {
         Ok(())
     }
 
-    /// Forgets the rows that are done with; where that frees too little, the others go to temporary files.
+    /// Removes paired rows from memory. If that frees too little, spills the others to temporary files.
     fn make_room(&mut self) -> Result<()> {
         let rows = self.waiting();
         if self.live < self.room / 2 {
@@ -128,14 +128,14 @@ impl<'a> Pending<'a> {
         Ok(())
     }
 
-    /// The rows that still wait.
+    /// Returns the rows without a partner.
     fn waiting(&self) -> Vec<Waiting> {
         if !self.rules.exact() {
             return self.rows.clone();
         }
         let mut balance = self.balance.clone();
         let mut rows = Vec::new();
-        // Of several equal lines any may stay.
+        // Of several equal lines, any may be kept.
         for row in &self.rows {
             if let Some(left) = balance.get_mut(&row.hash) {
                 let waits = if row.side == 0 { 0 < *left } else { *left < 0 };
@@ -148,7 +148,7 @@ impl<'a> Pending<'a> {
         rows
     }
 
-    /// Judges what is left. Gives what was found, and all changes in runs in the order of keys.
+    /// Compares the remaining rows. Returns the result, and all changes as sorted runs.
     pub fn finish(self, twofold: &Twofold, meter: &Meter<'_>) -> Result<(Outcome, Vec<Run>)> {
         let rules = self.rules;
         let Some(spill) = self.spill else {
@@ -163,7 +163,7 @@ impl<'a> Pending<'a> {
     }
 }
 
-/// Judges spilled rows, one part after the other; a part that is still too large is parted again.
+/// Compares spilled rows, one partition after the other. A partition that is still too large is partitioned again.
 fn finish_spilled(
     spill: Spill,
     room: usize,
@@ -203,7 +203,7 @@ fn finish_spilled(
     Ok(())
 }
 
-/// Adds what was found; of the examples of all parts the smallest keys stay.
+/// Adds a result. Of all examples, those with the smallest keys are kept.
 fn merge_examples(whole: &mut Outcome, mut part: Outcome, limit: usize) -> Result<()> {
     let mut examples = std::mem::take(&mut whole.examples);
     examples.append(&mut part.examples);
@@ -212,7 +212,7 @@ fn merge_examples(whole: &mut Outcome, mut part: Outcome, limit: usize) -> Resul
     whole.add(Outcome { examples, ..Outcome::default() }, limit)
 }
 
-/// Judges rows that no other row cancels, in the order of their keys.
+/// Compares the rows without an equal partner, in the order of their keys.
 fn judge(rules: &TableRules, bytes: &[u8], rows: Vec<Waiting>, twofold: &Twofold) -> Outcome {
     let mut judge = Judge::new(rules);
     let mut finder = KeyFinder::new(&rules.key);

@@ -1,8 +1,8 @@
-//! A table that is in the order of its key, cut into pieces that are joined on all cores.
+//! Splits tables that are in the order of their key into partitions, which are joined on all cores.
 //!
-//! The old file is cut every few megabytes; the key of the line there is searched for in both files by halving. Whether
-//! the files are in order is not known at that time: each piece checks that its keys ascend and stay within its bounds,
-//! and the pieces together are then in order too.
+//! The longer file is split every few megabytes, and both files are searched for the key at that point. At this time it
+//! is not known whether the files are in order. Each partition checks that its keys ascend and stay within its bounds,
+//! so that all partitions together are in order too.
 
 use std::{fs::File, ops::Range, sync::Arc};
 
@@ -21,10 +21,10 @@ use super::{
     sides::TableFile,
 };
 
-/// Bytes read at a time where one line is wanted.
+/// Bytes to read at a time to find a single line.
 const PROBE: usize = 4 << 10;
 
-/// Pieces in work at a time, for each thread: what they found waits in memory for its turn.
+/// The number of partitions to join at a time, for each thread. Their results wait in memory for their turn.
 const PIECES_A_THREAD: usize = 4;
 
 struct Piece {
@@ -33,7 +33,7 @@ struct Piece {
     bounds: Bounds,
 }
 
-/// A file that is open for reading at any place.
+/// A file that can be read at any offset.
 struct Opened<'a> {
     table: &'a TableFile,
     file: Arc<File>,
@@ -41,7 +41,7 @@ struct Opened<'a> {
     files: &'a Files,
 }
 
-/// Joins two files. `None` where one is not in order.
+/// Joins two files. Returns `None` if one is not in order.
 pub fn merge_in_pieces(
     old: &TableFile,
     new: &TableFile,
@@ -74,11 +74,11 @@ pub fn merge_in_pieces(
     Ok(Some((whole, run)))
 }
 
-/// Cuts both files at the same keys. `None` where what is found shows that they are not in order.
+/// Splits both files at the same keys. Returns `None` if the keys found show that they are not in order.
 fn cut(old: &Opened<'_>, new: &Opened<'_>, size: u64) -> Result<Option<Vec<Piece>>> {
     let mut pieces = Vec::new();
     let mut piece = Piece { old: old.table.start..0, new: new.table.start..0, bounds: Bounds::default() };
-    // The longer file says where; a short one beside it would make for few large pieces.
+    // The longer file determines the splits, because a short one would give few large partitions.
     let longer = if old.table.bytes < new.table.bytes { new } else { old };
     let cuts: Vec<Option<(Vec<u8>, u64, u64)>> = (1..longer.table.bytes.div_ceil(size))
         .collect::<Vec<_>>()
@@ -119,9 +119,9 @@ impl<'a> Opened<'a> {
         Rows::of_range(&self.table.path, &self.file, range, block, self.files)
     }
 
-    /// Where the first row begins whose key is not smaller.
+    /// Returns the offset of the first row whose key is not smaller.
     fn lower_bound(&self, key: &[u8]) -> Result<u64> {
-        // All rows that begin before `low` are smaller; the first that begins at or behind `high` is not.
+        // All rows that begin before `low` are smaller. The first one that begins at or after `high` is not.
         let (mut low, mut high) = (self.table.start, self.table.bytes);
         while low < high {
             let middle = low + (high - low) / 2;
@@ -133,12 +133,12 @@ impl<'a> Opened<'a> {
         Ok(self.key_at(low)?.map_or(self.table.bytes, |(start, _)| start))
     }
 
-    /// The first row that begins at or behind a byte, and its key.
+    /// Returns the offset and the key of the first row that begins at or after an offset.
     fn key_at(&self, offset: u64) -> Result<Option<(u64, Vec<u8>)>> {
         let from = offset.saturating_sub(1).max(self.table.start);
         let mut rows = self.rows(from..self.table.bytes, PROBE);
         if from < offset {
-            // The byte before tells whether a line begins right here: then this passes that byte alone.
+            // The previous byte shows whether a line begins here. If so, only that byte is skipped.
             rows.pass_to_line_end()?;
         }
         let mut key = Vec::new();

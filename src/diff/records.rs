@@ -1,5 +1,5 @@
-//! Changes on their way out: records of a key and a line, kept in memory while they are few and in a temporary file when
-//! they are many, and put in the order of their keys where they come in several runs.
+//! Changes to be written: records of a key and a line. A few are kept in memory, many in a temporary file, and several
+//! sorted runs are merged by key.
 
 use std::{
     cmp::Reverse,
@@ -12,7 +12,7 @@ use tempfile::SpooledTempFile;
 
 use crate::error::{Error, Result};
 
-/// So many bytes of a run stay in memory.
+/// Up to this many bytes of a sorted run stay in memory.
 const IN_MEMORY: usize = 1 << 20;
 
 /// Appends a record; `line` writes the line with its end.
@@ -32,14 +32,14 @@ fn push_length(out: &mut Vec<u8>, length: usize) {
     out.extend_from_slice(&length.to_le_bytes());
 }
 
-/// An error of a temporary file.
+/// Creates an error about a temporary file.
 #[must_use]
 pub fn temporary(e: io::Error) -> Error {
     Error::io("keep temporary data in", std::env::temp_dir(), e)
         .hint("free some space there, or set TMPDIR to another folder")
 }
 
-/// Records in the order of their keys.
+/// A sorted run: records in the order of their keys.
 #[derive(Debug)]
 pub struct Run {
     file: SpooledTempFile,
@@ -53,13 +53,13 @@ impl Default for Run {
 }
 
 impl Run {
-    /// Adds records behind those it has.
+    /// Appends records, whose keys must not be smaller than the existing ones.
     pub fn append(&mut self, records: &[u8]) -> Result<()> {
         self.n_bytes += records.len() as u64;
         self.file.write_all(records).map_err(temporary)
     }
 
-    /// Writes the lines of some runs in the order of their keys.
+    /// Merges sorted runs and writes their lines in the order of their keys.
     pub fn write_merged(runs: Vec<Self>, out: &mut dyn Write) -> Result<()> {
         let mut readers = Vec::new();
         let mut heap = BinaryHeap::new();

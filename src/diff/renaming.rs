@@ -1,9 +1,9 @@
-//! Which new segment id stands for which old one, where two results differ in generated ids.
+//! Finds out which new segment id corresponds to which old one, if two results differ in generated ids.
 //!
-//! A segment id is the same profile on both sides where the same identifier was first mapped to it, or the same event
-//! created it; what merged away with nothing but the views to tell is paired by the merge that it was part of. An id gets
-//! one partner: itself where it may, else the first that is found. Whether the results are the same under these pairs,
-//! comparing the tables tells.
+//! Two segment ids are the same profile if the same identifier was first mapped to both, or if the same event created
+//! both. A merged profile that only the views show is paired by the merge that it was part of. Each id gets one
+//! partner: itself if possible, else the first one found. Comparing the tables then shows whether the results are the
+//! same under these pairs.
 
 use std::borrow::Cow;
 
@@ -22,17 +22,17 @@ use super::{
 /// The columns that hold segment ids, in all tables.
 pub const SEGMENT_ID_COLUMNS: [&str; 3] = ["segment_id", "canonical_segment_id", "merged_to"];
 
-/// Stands behind an old id without a new one, where a new profile that it is not has the same id.
+/// The suffix of an old id without a partner, if an unrelated new profile has the same id.
 const ONLY_OLD: &[u8] = b" (old)";
 
-/// Old segment ids with their new ones.
+/// A mapping between old and new segment ids.
 #[derive(Debug, Default)]
 pub struct Renaming {
     new_of: Map<Box<[u8]>, Box<[u8]>>,
     old_of: Map<Box<[u8]>, Box<[u8]>>,
 }
 
-/// A segment id, and what tells it from others.
+/// A segment id, and the key that identifies it.
 type IdWithParts = (Box<[u8]>, Box<[u8]>);
 
 impl Renaming {
@@ -48,7 +48,7 @@ impl Renaming {
             ("id_graph", ["uuid_ts", "seq"]),
             ("profile_merges", ["uuid_ts", "seq"]),
         ] {
-            // What is merged away is told apart by what it merged into.
+            // A merged profile is identified by the profile that it was merged into.
             for merged in [false, true] {
                 renaming.pair_graph_rows(sides, table, &columns, merged, files)?;
             }
@@ -56,13 +56,13 @@ impl Renaming {
         Ok(renaming)
     }
 
-    /// How many ids have another one.
+    /// Returns the number of ids whose partner is a different id.
     #[must_use]
     pub fn n_renamed(&self) -> u64 {
         self.new_of.iter().filter(|(old, new)| old != new).count() as u64
     }
 
-    /// A row under its new ids.
+    /// Returns a row with new ids.
     #[must_use]
     pub fn apply<'a>(&self, line: &'a [u8]) -> Cow<'a, [u8]> {
         let mut tape = Tape::default();
@@ -81,7 +81,7 @@ impl Renaming {
             let old = doc.raw(value);
             let new = match self.new_of.get(old) {
                 Some(new) => Cow::Borrowed(&**new),
-                // A new profile is called so, but it is another one.
+                // A new profile has this id, but it is another one.
                 None if self.old_of.contains_key(old) => Cow::Owned([old, ONLY_OLD].concat()),
                 None => continue,
             };
@@ -130,7 +130,7 @@ impl Renaming {
                 ids.entry(hash(&row)).or_insert_with(|| id.as_ref().into());
             }
         })?;
-        // Where profiles merged, the one whose id stayed is the one that goes on.
+        // If profiles merged, the one whose id stayed is the one that continues.
         for same_id in [true, false] {
             each_row(new, files, &mut |row| {
                 if let (Some(old), Some(new)) = (ids.get(&hash(&row)), row.text(id))
@@ -143,7 +143,7 @@ impl Renaming {
         Ok(())
     }
 
-    /// Pairs the ids that the same event created, or that it merged away into the same profile, in the order of the ids.
+    /// Pairs the ids that the same event created, or merged into the same profile, in the order of the ids.
     fn pair_graph_rows(
         &mut self,
         sides: &[Side; 2],
@@ -156,7 +156,7 @@ impl Renaming {
             return Ok(());
         };
         let key = key(columns);
-        // What happened to an id, behind it: nothing but these decides which ids are paired first.
+        // Sorted by id, because only the ids and what happened to them should decide which are paired first.
         let mut groups: [Vec<IdWithParts>; 2] = Default::default();
         for (side, table) in [old, new].into_iter().enumerate() {
             let mut parts = Vec::new();
@@ -171,7 +171,7 @@ impl Renaming {
                 }
                 parts.clear();
                 key.push(&mut parts, row.doc);
-                // What it merged into has a partner by now, or will have none.
+                // At this point, the profile that it was merged into has a partner or will not get one.
                 if let Some(partner) = partners.get(&*into).filter(|_| merged) {
                     parts.extend_from_slice(if side == 0 { partner } else { &into });
                 }

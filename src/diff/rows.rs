@@ -1,5 +1,5 @@
-//! The lines of a table, one after the other, through one buffer: unpacked, cut off behind the committed bytes, the files
-//! of a table in a row.
+//! Reads the lines of a table, one after the other, through one buffer: decompressed, up to the committed bytes, across
+//! all files of the table.
 
 use std::{
     fs::File,
@@ -25,18 +25,18 @@ use super::{
     sides::{Format, Table, TableFile},
 };
 
-/// Bytes read at a time: small enough to stay in the caches.
+/// Bytes read at a time, few enough to stay in the CPU caches.
 pub const BLOCK: usize = 256 << 10;
 
-/// No line may be longer.
+/// The maximum length of a line, in bytes.
 const MAX_LINE: usize = 256 << 20;
 
-/// Where a line begins.
+/// The position of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
-    /// Which file of the table.
+    /// The index of the file in its table.
     pub file: u32,
-    /// The byte after unpacking.
+    /// The offset in the decompressed file.
     pub offset: u64,
 }
 
@@ -48,9 +48,9 @@ pub struct Rows<'a> {
     packed: bool,
     reader: Option<Box<dyn Read + Send>>,
     buffer: Vec<u8>,
-    /// What of the buffer is read and not passed.
+    /// The range of the buffer that is read but not consumed.
     unread: Range<usize>,
-    /// The present line, without its end; the line behind it starts at `next`.
+    /// The current line without its end; the next line starts at `next`.
     line: Range<usize>,
     next: usize,
     filled: bool,
@@ -59,7 +59,7 @@ pub struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    /// All lines of a table.
+    /// Reads all lines of a table.
     #[must_use]
     pub fn of_table(table: &Table, files: &'a Files) -> Self {
         let mut rows = Self::empty(BLOCK, files);
@@ -67,7 +67,7 @@ impl<'a> Rows<'a> {
         rows
     }
 
-    /// Some bytes of a file that is not packed, read in blocks of a size.
+    /// Reads a range of an uncompressed file, in blocks of this size.
     #[must_use]
     pub fn of_range(
         path: &Path,
@@ -100,7 +100,7 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// Makes sure that a line is at hand, where there is one; blank lines are passed over.
+    /// Reads the next line if there is no current one. Skips blank lines. Returns `false` at the end.
     pub fn fill(&mut self) -> Result<bool> {
         while !self.filled {
             match memchr::memchr(b'\n', &self.buffer[self.unread.clone()]) {
@@ -120,7 +120,7 @@ impl<'a> Rows<'a> {
         Ok(true)
     }
 
-    /// Takes the present line's end for known, where the line of the other side told it.
+    /// Sets the end of the current line, which may be known from the other side's line.
     fn found(&mut self, end: usize, n_end: usize) {
         let start = self.unread.start;
         let cut = usize::from(start < end && self.buffer[end - 1] == b'\r');
@@ -129,7 +129,8 @@ impl<'a> Rows<'a> {
         self.filled = true;
     }
 
-    /// Whether the next line is `line`, told without looking for its end. Only where it is all in the buffer.
+    /// Returns whether the next line equals `line`, without searching for its end. Returns `false` if the line is not
+    /// in the buffer as a whole.
     pub fn starts_with_line(&mut self, line: &[u8]) -> bool {
         if self.filled {
             return self.line() == line;
@@ -142,25 +143,25 @@ impl<'a> Rows<'a> {
         same
     }
 
-    /// The present line.
+    /// Returns the current line.
     #[must_use]
     pub fn line(&self) -> &[u8] {
         &self.buffer[self.line.clone()]
     }
 
-    /// Whether the present line lacks its end: it may have been cut short.
+    /// Returns whether the current line has no line end, so it may be cut short.
     #[must_use]
     pub fn unfinished(&self) -> bool {
         self.filled && self.next == self.line.end
     }
 
-    /// Where the present line begins.
+    /// Returns the position of the current line.
     #[must_use]
     pub fn place(&self) -> Place {
         self.place
     }
 
-    /// Passes all bytes up to and with the next end of a line.
+    /// Skips all bytes up to and including the next line end.
     pub fn pass_to_line_end(&mut self) -> Result<()> {
         loop {
             if let Some(found) = memchr::memchr(b'\n', &self.buffer[self.unread.clone()]) {
@@ -176,7 +177,7 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// Passes the present line.
+    /// Moves past the current line.
     pub fn advance(&mut self) {
         let length = (self.next - self.unread.start) as u64;
         self.n_passed += length;
@@ -185,12 +186,12 @@ impl<'a> Rows<'a> {
         self.filled = false;
     }
 
-    /// Bytes passed since this was last asked.
+    /// Returns the number of bytes passed since the last call.
     pub fn take_passed(&mut self) -> u64 {
         std::mem::take(&mut self.n_passed)
     }
 
-    /// Reads another block behind what is unread; false at the end of the file.
+    /// Reads another block after the unread bytes. Returns `false` at the end of the file.
     fn read_more(&mut self) -> Result<bool> {
         let Some(reader) = &mut self.reader else { return Ok(false) };
         if 0 < self.unread.start {
@@ -222,7 +223,7 @@ impl<'a> Rows<'a> {
         let Some(file) = self.waiting.pop() else { return Ok(false) };
         let mut reader = open(&file, self.files)?;
         let packed = file.packing != Packing::Plain;
-        // A byte order mark is no part of the first line.
+        // A byte order mark is not part of the first line.
         let mut first = vec![0; 3];
         let mut n_first = 0;
         while n_first < first.len() {
@@ -247,14 +248,14 @@ impl<'a> Rows<'a> {
 
 fn unreadable(path: &Path, packed: bool, e: io::Error) -> Error {
     if let Some((line, message)) = wrong_cells(&e) {
-        return Error::line(path, line, message).hint("mend the line, or export the table again");
+        return Error::line(path, line, message).hint("fix the line, or export the table again");
     }
     let hint = decompression_hint(&e);
     let error = Error::io("read", path, e);
     if packed { error.hint(hint) } else { error }
 }
 
-/// Opens a file of a table: its committed bytes, unpacked, as NDJSON.
+/// Opens the committed bytes of a table file, decompressed, as NDJSON.
 fn open(file: &TableFile, files: &Files) -> Result<Box<dyn Read + Send>> {
     Ok(match file.format {
         Format::Json => open_content(file, files)?,
@@ -279,7 +280,7 @@ fn open_csv(file: &TableFile, files: &Files) -> Result<CsvRows<Box<dyn Read + Se
     }
 }
 
-/// Opens a file of a table: its committed bytes, unpacked.
+/// Opens the committed bytes of a table file, decompressed.
 fn open_content(file: &TableFile, files: &Files) -> Result<Box<dyn Read + Send>> {
     let io = |e| Error::io("read", &file.path, e);
     let mut bytes = Part { file: file.open(files)?, range: file.start..file.bytes };
@@ -290,7 +291,7 @@ fn open_content(file: &TableFile, files: &Files) -> Result<Box<dyn Read + Send>>
     unpack(first, bytes).map_err(io)
 }
 
-/// Some bytes of a file. Not through the file's own position: files are read at several places at a time.
+/// A range of a file. It does not use the file's own position, because several readers share the file.
 struct Part {
     file: Arc<File>,
     range: Range<u64>,
@@ -306,7 +307,7 @@ impl Read for Part {
     }
 }
 
-/// The number of the line that begins at a place, counted from 1.
+/// Returns the file and the number of the line at a position, counted from 1.
 pub fn line_number(table: &Table, place: Place, files: &Files) -> Result<(PathBuf, u64)> {
     let file = &table[place.file as usize];
     let io = |e| Error::io("read", &file.path, e);

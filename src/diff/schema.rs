@@ -1,7 +1,8 @@
-//! Columns that only one side has. Null and absent are the same, so a column counts where it is not null in some row.
+//! Finds columns that only one side has. Null and absent are the same, so a column exists if it is not null in some
+//! row.
 //!
-//! Rows that are the same have the same columns on both sides: only a column of a row that differs can be one-sided, and
-//! whether it is, the other side is searched for.
+//! Rows that are the same have the same columns on both sides. So only a column of a differing row can be one-sided,
+//! and the other side is searched for it.
 
 use memchr::memmem::Finder;
 
@@ -22,7 +23,7 @@ use super::{
     tables::Pair,
 };
 
-/// The columns of each side that the other lacks, by name.
+/// Returns the columns of each side that the other side does not have, sorted by name.
 pub fn one_sided_columns(
     outcome: &Outcome,
     pair: &Pair<'_>,
@@ -40,7 +41,7 @@ pub fn one_sided_columns(
     Ok([one_sided(OLD, new)?, one_sided(NEW, old)?])
 }
 
-/// Takes out the columns that some row of a table has.
+/// Removes the columns that are not null in some row of a table.
 fn take_out_found(columns: &mut Vec<Box<[u8]>>, table: &Table, typing: Typing, files: &Files) -> Result<()> {
     let mut rows = Rows::of_table(table, files);
     let mut tape = Tape::default();
@@ -49,7 +50,7 @@ fn take_out_found(columns: &mut Vec<Box<[u8]>>, table: &Table, typing: Typing, f
         push_string(&mut text, column);
         text
     };
-    // A line whose keys are spelled with escapes is not found; ours never are.
+    // A line whose keys have escapes is not found. This program never writes such lines.
     let mut finders: Vec<Finder<'static>> =
         columns.iter().map(|column| Finder::new(&quoted(column)).into_owned()).collect();
     while !columns.is_empty() && rows.fill()? {

@@ -1,8 +1,8 @@
-//! One side of a comparison: a table file, or a folder of tables, and what of each file counts.
+//! One side of a comparison: a table file or a folder of tables, and how many bytes of each file count.
 //!
-//! A folder may be a space, of which only committed bytes count, a folder of views, golden files or a warehouse's export.
-//! A table is a file `TABLE.ndjson`, `.jsonl`, `.json` or `.csv`, plain or with `.gz` or `.zst`, or a folder `TABLE/` of
-//! such files. A folder in a folder that holds tables of ours is more tables, called by their path.
+//! A folder may be a space, of which only committed bytes count, or hold views, golden files or a warehouse's export. A
+//! table is a file `TABLE.ndjson`, `.jsonl`, `.json` or `.csv`, plain or with `.gz` or `.zst`, or a folder `TABLE/` of
+//! such files. A nested folder with tables that this program knows holds more tables, named by their path.
 
 use std::{
     collections::BTreeMap,
@@ -31,32 +31,32 @@ use crate::{
 
 use super::keys;
 
-/// How the rows of a file are written.
+/// The format of a file's rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// A JSON object a line.
+    /// One JSON object per line.
     Json,
-    /// Comma-separated, the first line names the columns.
+    /// Comma-separated, with the column names in the first line.
     Csv,
 }
 
-/// A file of a table, as it was when the comparison began: whatever replaces it later is not read.
+/// A table file as it was when the comparison began. If it is replaced later, the new file is not read.
 #[derive(Debug, Clone)]
 pub struct TableFile {
-    /// Where it is.
+    /// The path of the file.
     pub path: PathBuf,
-    /// How its rows are written.
+    /// The format of its rows.
     pub format: Format,
-    /// How it is packed.
+    /// How it is compressed.
     pub packing: Packing,
-    /// Where its rows begin: behind a byte order mark, where it is not packed.
+    /// The offset of the first row: after a byte order mark, if the file is not compressed.
     pub start: u64,
-    /// Where what counts of its bytes ends.
+    /// The end of the bytes that count.
     pub bytes: u64,
     held: Held,
 }
 
-/// How a file is found again after the first look at it.
+/// How to open a file again.
 #[derive(Debug, Clone)]
 enum Held {
     /// It stays open.
@@ -65,7 +65,7 @@ enum Held {
     Closed(FileId),
 }
 
-/// Device and inode: a file that replaces another one has its path, but not these.
+/// Device and inode. A file that replaces another has its path, but not these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct FileId(u64, u64);
 
@@ -75,11 +75,12 @@ impl FileId {
     }
 }
 
-/// Files of a side that stay open. Systems allow a process 256 or more, and a space may have thousands of event tables.
+/// The number of files of a side that stay open. Systems allow a process 256 or more, and a space may have thousands of
+/// event tables.
 const MAX_OPEN: usize = 100;
 
 impl TableFile {
-    /// The file, to be read by offset: all who read it share its position.
+    /// Opens the file. Its position is shared, so it must be read by offset. Fails if the file was replaced.
     pub fn open(&self, files: &Files) -> Result<Arc<File>> {
         match &self.held {
             Held::Open(file) => Ok(Arc::clone(file)),
@@ -88,7 +89,7 @@ impl TableFile {
                 let metadata = file.metadata().map_err(|e| Error::io("read", &self.path, e))?;
                 if FileId::of(&metadata) != *id {
                     return Err(Error::file(&self.path, "was replaced while it was compared")
-                        .hint("compare again when nobody writes to the folder"));
+                        .hint("compare again when nothing writes to the folder"));
                 }
                 Ok(Arc::new(file))
             }
@@ -99,10 +100,10 @@ impl TableFile {
 /// The files of a table, in the order of their rows.
 pub type Table = Vec<TableFile>;
 
-/// One side.
+/// One side of a comparison.
 #[derive(Debug, Clone)]
 pub struct Side {
-    /// As it was given.
+    /// The path as given.
     pub path: PathBuf,
     /// Whether it is a folder.
     pub folder: bool,
@@ -111,16 +112,17 @@ pub struct Side {
 }
 
 impl Side {
-    /// Lets go of the tables that are not asked for; none are asked for by no globs.
+    /// Keeps the tables that match `wanted`; all of them if it has no globs.
     pub fn keep(&mut self, wanted: &Globs) {
         self.tables.retain(|name, _| wanted.is_empty() || wanted.is_match(name));
     }
 
-    /// Opens both sides. Two files are one table, whatever they are called: it gets the name that tells a key.
+    /// Opens both sides. Two files are one table, whatever their names are. It gets the name that has a known key, if
+    /// there is one.
     pub fn open_both(old: &Path, new: &Path, files: &Files) -> Result<[Self; 2]> {
         let id = |path: &Path| fs::metadata(path).ok().map(|metadata| FileId::of(&metadata));
         let side_old = Self::open(old, files)?;
-        // Opened once, one space is the same on both sides even if a run commits in between.
+        // A space that is on both sides is opened once, so that it is the same even if a run commits in between.
         let side_new = if id(old) == id(new) {
             Self { path: new.to_owned(), ..side_old.clone() }
         } else {
@@ -147,15 +149,14 @@ impl Side {
         Ok(sides)
     }
 
-    /// Opens what was given.
+    /// Opens a file or a folder.
     pub fn open(path: &Path, files: &Files) -> Result<Self> {
         let metadata = fs::metadata(path).map_err(|e| {
             let missing = e.kind() == io::ErrorKind::NotFound;
             let error = Error::io("read", path, e);
             match missing {
-                true if path == Path::new("-") => error.hint(
-                    "the standard input cannot be compared, as tables are read more than once: write it to a file first",
-                ),
+                true if path == Path::new("-") => error
+                    .hint("write the standard input to a file first, because tables are read more than once"),
                 true => error.hint("give two table files, or two folders of tables"),
                 false => error,
             }
@@ -165,8 +166,8 @@ impl Side {
         if side.folder {
             opener.add_folder(path, "", &mut side.tables)?;
             if side.tables.is_empty() && !path.join(MANIFEST).is_file() {
-                return Err(Error::file(path, "holds no tables").hint(
-                    "a table is a file such as pages.ndjson, .jsonl, .json or .csv, plain or with .gz or .zst behind it",
+                return Err(Error::file(path, "has no tables").hint(
+                    "a table is a file such as pages.ndjson, .jsonl, .json or .csv, also with .gz or .zst",
                 ));
             }
         } else {
@@ -178,13 +179,13 @@ impl Side {
     }
 }
 
-/// A folder that changes is listed again up to this often.
+/// A folder that changes is listed again up to this many times.
 const MAX_TRIES: usize = 100;
 
 /// Opens the files of a side.
 struct Opener<'a> {
     files: &'a Files,
-    /// Files that stay open.
+    /// The number of files that stay open.
     n_open: usize,
 }
 
@@ -209,8 +210,8 @@ impl Opener<'_> {
         Ok(())
     }
 
-    /// Opens what belongs to a manifest. Anew if another one was committed meanwhile: lengths of one run and files of
-    /// another do not fit together, nor do their errors say anything.
+    /// Opens what belongs to a manifest. Tries again if another manifest was committed meanwhile, because the lengths
+    /// of one run do not fit the files of another, and such errors would mean nothing.
     fn unchanged<T>(
         &mut self,
         folder: &Path,
@@ -228,10 +229,10 @@ impl Opener<'_> {
             self.n_open = n_open;
         }
         Err(Error::file(folder, "changes faster than it can be read")
-            .hint("compare again when nobody writes to it"))
+            .hint("compare again when nothing writes to it"))
     }
 
-    /// The tables that are files of a folder, or folders of files.
+    /// Returns the tables that are files in a folder, or folders of files.
     fn files_of(
         &mut self,
         folder: &Path,
@@ -259,7 +260,7 @@ impl Opener<'_> {
             let committed = match manifest.map(|manifest| committed_bytes(folder, manifest, table, &name)) {
                 None => None,
                 Some(Some(bytes)) => Some(bytes),
-                // Views are folded after the commit, and replaced whole.
+                // Views are written after the commit, and replaced as a whole.
                 Some(None) if catalog::is_view(table) => None,
                 Some(None) => continue,
             };
@@ -277,13 +278,13 @@ impl Opener<'_> {
         Ok(tables)
     }
 
-    /// A file that was given by its own path; of a table of a space, what is committed.
+    /// Opens a file given by its path. Of a table in a space, only committed bytes count.
     fn single(&mut self, path: &Path, table: &str, format: Format) -> Result<TableFile> {
         let folder = match path.parent() {
             Some(folder) if folder != Path::new("") => folder,
             _ => Path::new("."),
         };
-        // Any other file may be called so, too.
+        // The folder's `manifest.json` may be a file of another program.
         if Manifest::read(folder, self.files).is_err() {
             return self.file(path, format, None);
         }
@@ -294,7 +295,7 @@ impl Opener<'_> {
         })
     }
 
-    /// Opens a file, of which so many bytes count, or all.
+    /// Opens a file, of which `committed` bytes count, or all.
     fn file(&mut self, path: &Path, format: Format, committed: Option<u64>) -> Result<TableFile> {
         let io = |e| Error::io("read", path, e);
         refuse_pipe(path)?;
@@ -308,7 +309,8 @@ impl Opener<'_> {
                 .hint("restore the file from a backup"));
         }
         let start = if first.starts_with(BOM) { (BOM.len() as u64).min(bytes) } else { 0 };
-        // Files of which a manifest knows the length are appended to; the others are replaced, so they come first.
+        // Files whose length is in a manifest are only appended to. The others may be replaced, so they are kept open
+        // first.
         let most = if committed.is_none() { MAX_OPEN } else { MAX_OPEN / 2 };
         let held = if self.n_open < most {
             self.n_open += 1;
@@ -320,12 +322,12 @@ impl Opener<'_> {
     }
 }
 
-/// How many bytes of a table's file are committed; `None` if the manifest does not know the table, or if the table is
-/// stored in another file.
+/// Returns the number of committed bytes in a table's file; `None` if the manifest does not list the table, or if the
+/// table is stored in another file.
 fn committed_bytes(folder: &Path, manifest: &Manifest, table: &str, file_name: &str) -> Option<u64> {
     let state = manifest.tables.get(table)?;
     let stored = find::table_of(file_name).map(|(_, stored)| stored);
-    // Somebody may have put the decompressed table next to the table's file.
+    // The user may have put a decompressed copy next to the table's file.
     if stored.is_some_and(|stored| stored != stands(folder, table, state)) {
         return None;
     }
@@ -343,7 +345,8 @@ fn insert(tables: &mut BTreeMap<String, Table>, name: String, table: Table) -> R
     Ok(())
 }
 
-/// Whether the files of a folder are the parts of one table: unless they are called as tables of ours are.
+/// Returns whether the files of a folder are parts of one table. They are not if one is named like a table of this
+/// program.
 fn is_table_folder(folder: &Path, name: &str) -> Result<bool> {
     if keys::known(name).is_some() {
         return Ok(true);
@@ -363,7 +366,7 @@ fn is_table_folder(folder: &Path, name: &str) -> Result<bool> {
     Ok(0 < n_files)
 }
 
-/// What stands in a folder, by name; what is hidden or half written is left out.
+/// Returns the paths in a folder, sorted by name, except hidden and temporary ones.
 fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     let io = |e| Error::io("read the folder", folder, e);
     let mut paths = Vec::new();
@@ -377,7 +380,7 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// The table and the format that a file's name tells; `None` where it is no table.
+/// Returns the table and the format from a file's name; `None` if the file is not a table.
 fn table_of(name: &str) -> Option<(&str, Format)> {
     if name == MANIFEST {
         return None;

@@ -1,4 +1,4 @@
-//! Rows in temporary files, parted by the hash of their key: rows of one key are in one part.
+//! Spills rows to temporary files, partitioned by the hash of their key, so that the rows of a key are together.
 
 use std::{
     fs::File,
@@ -9,38 +9,39 @@ use crate::error::Result;
 
 use super::{records::temporary, rows::Place};
 
-/// Parts of a level.
+/// The number of partitions at each level.
 const N_PARTS: usize = 32;
 const BITS: u32 = N_PARTS.ilog2();
 
 /// Bytes before each line: side, file, offset, length, hash of the key.
 const HEAD: usize = 33;
 
-/// Rows being written.
+/// Writes rows to partitions.
 pub struct Spill {
     level: u32,
     parts: Vec<BufWriter<File>>,
     n_bytes: Vec<usize>,
 }
 
-/// A row on its way through.
+/// A row to spill.
 #[derive(Debug, Clone, Copy)]
 pub struct Spilled<'a> {
-    /// On which side it stands.
+    /// The side it is on.
     pub side: usize,
     /// Its bytes.
     pub line: &'a [u8],
-    /// Of its key.
+    /// The hash of its key.
     pub key_hash: u128,
-    /// Where it begins.
+    /// Its position.
     pub place: Place,
 }
 
 impl Spill {
-    /// Rows that are still too many after so many levels have one key; they are judged in memory whatever it takes.
+    /// The last level. Rows that are still too many after it have the same key, and are compared in memory whatever it
+    /// takes.
     pub const LAST_LEVEL: u32 = 3;
 
-    /// Parts by the bits of a level.
+    /// Creates partitions by the bits of the hash for a level.
     pub fn new(level: u32) -> Result<Self> {
         let part =
             || tempfile::tempfile().map(|file| BufWriter::with_capacity(1 << 15, file)).map_err(temporary);
@@ -48,7 +49,7 @@ impl Spill {
         Ok(Self { level, parts, n_bytes: vec![0; N_PARTS] })
     }
 
-    /// Which bits of the hash decide.
+    /// Returns the level, which selects the bits of the hash.
     #[must_use]
     pub fn level(&self) -> u32 {
         self.level
@@ -70,7 +71,7 @@ impl Spill {
         part.write_all(&head).and_then(|()| part.write_all(row.line)).map_err(temporary)
     }
 
-    /// The parts, to be read.
+    /// Returns the partitions for reading.
     pub fn finish(self) -> Result<Vec<SpilledPart>> {
         let parts = self.parts.into_iter().zip(self.n_bytes);
         parts
@@ -83,14 +84,14 @@ impl Spill {
     }
 }
 
-/// A part of the rows.
+/// A partition of the spilled rows.
 pub struct SpilledPart {
     file: File,
     n_bytes: usize,
 }
 
 impl SpilledPart {
-    /// About the memory its rows would take.
+    /// Returns about how many bytes of memory its rows would take.
     #[must_use]
     pub fn n_bytes(&self) -> usize {
         self.n_bytes

@@ -1,8 +1,8 @@
-//! The tables of both sides, paired by name, and how each pair is compared.
+//! Pairs the tables of both sides by name, and chooses how to compare each pair.
 //!
-//! A quick look at the first rows of a pair tells the key and whether the table seems to be in its order. Large plain
-//! tables in order are joined in pieces, one table after the other; all others are compared side by side, each on one
-//! thread.
+//! The first rows of a pair determine the key, and whether the table seems to be in its order. Large uncompressed
+//! tables in order are joined in partitions, one table after the other. All others are compared in parallel, each on
+//! one thread.
 
 use rayon::prelude::*;
 
@@ -36,59 +36,59 @@ use super::{
     walk::walk,
 };
 
-/// Rows looked at to tell whether a table is in order.
+/// The number of rows to read to find out whether a table is in order.
 const SAMPLE: usize = 256;
 
-/// A table of either side or both.
+/// A table that is on one side or both.
 #[derive(Debug)]
 pub struct Pair<'a> {
-    /// Its name.
+    /// The name of the table.
     pub name: String,
-    /// Whether two files were given, and not two folders.
+    /// Whether the sides are two files, and not two folders.
     pub alone: bool,
     /// Its files on each side.
     pub sides: [Option<&'a Table>; 2],
 }
 
 impl Pair<'_> {
-    /// Bytes to be read.
+    /// Returns the number of bytes to read.
     #[must_use]
     pub fn n_bytes(&self) -> u64 {
         self.sides.into_iter().flatten().flatten().map(|file| file.bytes).sum()
     }
 }
 
-/// What a comparison of a table found.
+/// The result of comparing a table.
 #[derive(Debug)]
 pub struct TableResult {
-    /// The table's name.
+    /// The name of the table.
     pub name: String,
-    /// Whether it stands on each side.
+    /// Whether it exists on each side.
     pub there: [bool; 2],
-    /// The columns of its key; none where the whole row is.
+    /// The key columns; empty if the whole row is the key.
     pub key: Vec<String>,
-    /// What became of its rows.
+    /// The result for its rows.
     pub outcome: Outcome,
-    /// All changes, where they are asked for.
+    /// All changes as sorted runs, if they are wanted.
     pub runs: Vec<Run>,
-    /// Columns that only one side has, which are not null somewhere.
+    /// For each side, the columns that are not null there but are on the other.
     pub columns: [Vec<String>; 2],
-    /// Lines of one side that are no rows: where, and what is wrong.
+    /// The malformed lines that only one side has.
     pub odd_lines: Vec<NamedLine>,
 }
 
 impl TableResult {
-    /// Whether all rows are the same.
+    /// Returns whether all rows are the same.
     #[must_use]
     pub fn same(&self) -> bool {
         self.outcome.counts == [0; 3] && self.odd_lines.is_empty()
     }
 }
 
-/// A line that is no row, as it is told.
+/// A malformed line in a report.
 #[derive(Debug, Clone)]
 pub struct NamedLine {
-    /// On which side.
+    /// The side it is on.
     pub side: usize,
     /// The file.
     pub file: String,
@@ -105,11 +105,8 @@ pub fn pair<'a>(sides: &'a [Side; 2], options: &DiffOptions) -> Result<Vec<Pair<
     names.sort();
     names.dedup();
     if names.is_empty() && !options.tables.is_empty() {
-        return Err(Error::Refused(format!(
-            "--tables: no table is called `{}`",
-            options.tables.join("`, `")
-        ))
-        .hint("names are those of the files without their ends, such as pages or order_*"));
+        return Err(Error::Refused(format!("--tables: there is no table `{}`", options.tables.join("`, `")))
+            .hint("give the names of the files without extensions, such as pages or order_*"));
     }
     Ok(names
         .into_iter()
@@ -120,7 +117,7 @@ pub fn pair<'a>(sides: &'a [Side; 2], options: &DiffOptions) -> Result<Vec<Pair<
         .collect())
 }
 
-/// How a table is to be compared.
+/// How to compare a table.
 struct Plan<'a> {
     pair: &'a Pair<'a>,
     rules: TableRules,
@@ -134,7 +131,7 @@ enum Way {
     Walk,
 }
 
-/// Compares all pairs. The results stand in the order of the pairs.
+/// Compares all pairs. Returns the results in the order of the pairs.
 pub fn compare_all(
     pairs: &[Pair<'_>],
     sides: &[Side; 2],
@@ -165,7 +162,7 @@ pub fn compare_all(
     Ok(pairs.iter().filter_map(|pair| results.remove(&*pair.name)).collect())
 }
 
-/// Looks at the first rows of both sides.
+/// Chooses how to compare a pair, from the first rows of both sides.
 fn plan<'a>(
     pair: &'a Pair<'a>,
     options: &DiffOptions,
@@ -180,7 +177,7 @@ fn plan<'a>(
     let samples = pair.sides.map(|table| table.map_or(Ok(Vec::new()), |table| sample(table, files)));
     let [old, new] = samples;
     let samples = [old?, new?];
-    // Ids of such rows come from segment ids, so under other ids they say nothing.
+    // The ids of such rows are derived from segment ids, so they mean nothing if segment ids are renamed.
     let name = pair.name.rsplit('/').next().unwrap_or(&pair.name);
     let derived_ids = renaming.is_some() && matches!(name, "id_graph_updates" | "profile_traits_updates");
     let always = if derived_ids { vec!["id".to_owned()] } else { Vec::new() };
@@ -219,7 +216,7 @@ fn plan<'a>(
     Ok(Plan { pair, rules, way })
 }
 
-/// What to take down of a table: of the view that both sides map identifiers by, and of the graph.
+/// Returns what to collect from a table: identifiers from the view that both sides have, profiles from the graph.
 fn watch(table: &str, sources: [Option<Source<'_>>; 2]) -> Option<Watch> {
     let [Some(Source::View(_, columns)), Some(Source::View(_, columns_new))] = sources else { return None };
     let of_view = if columns[1] == "type" { "user_identifiers" } else { "external_id_mapping" };
@@ -275,7 +272,7 @@ fn compare(
     })
 }
 
-/// The first lines of a table.
+/// Returns the first lines of a table.
 fn sample(table: &Table, files: &Files) -> Result<Vec<Vec<u8>>> {
     let mut rows = Rows::of_table(table, files);
     let mut lines = Vec::new();
@@ -301,7 +298,7 @@ fn in_order(lines: &[Vec<u8>], key: &Key) -> bool {
     true
 }
 
-/// Whether one of the first rows has a column.
+/// Returns whether one of the first rows has a column.
 fn has(lines: &[Vec<u8>], column: &str) -> bool {
     let mut tape = Tape::default();
     lines.iter().take(16).any(|line| {
@@ -310,7 +307,7 @@ fn has(lines: &[Vec<u8>], column: &str) -> bool {
     })
 }
 
-/// Says which column of the key only one side has, for no row is found again then.
+/// Warns about a key column that only one side has, because no row can be matched then.
 fn tell_missing_key(pair: &Pair<'_>, columns: &[String], samples: &[Vec<Vec<u8>>; 2], meter: &Meter<'_>) {
     for column in columns {
         let missing = match samples.each_ref().map(|lines| lines.is_empty() || has(lines, column)) {
@@ -320,19 +317,19 @@ fn tell_missing_key(pair: &Pair<'_>, columns: &[String], samples: &[Vec<Vec<u8>>
         };
         let capitals = column.to_ascii_uppercase();
         let written = if has(&samples[missing], &capitals) {
-            format!(" but `{capitals}`, and names of columns are compared as they are")
+            format!(" but `{capitals}`, and column names are case-sensitive")
         } else {
             String::new()
         };
         meter.notice(&format!(
-            "no row of `{}` is found again: the {} side has no column `{column}`{written}",
+            "no row of `{}` can be matched: the {} side has no column `{column}`{written}",
             pair.name,
             ["old", "new"][missing],
         ));
     }
 }
 
-/// The columns of the key: as typed, as known of the table, or `id`; none where the whole row is the key.
+/// Returns the key columns: those given, those of a known table, or `id`. They are empty if the whole row is the key.
 fn key_columns(pair: &Pair<'_>, samples: &[Vec<Vec<u8>>; 2], options: &DiffOptions) -> Result<Vec<String>> {
     let known = keys::known(&pair.name);
     if !options.key.is_empty() && (known.is_none() || pair.alone) {
@@ -344,13 +341,13 @@ fn key_columns(pair: &Pair<'_>, samples: &[Vec<Vec<u8>>; 2], options: &DiffOptio
             None => return Ok(options.key.clone()),
             Some(column) if pair.alone => {
                 return Err(Error::Refused(format!("--key: `{}` has no column `{column}`", pair.name))
-                    .hint("name columns of the table, separated by commas"));
+                    .hint("give columns of the table, separated by commas"));
             }
             Some(_) => {}
         }
     }
     if let Some(known) = known {
-        // A warehouse's export may lack the hash; type and value say the same.
+        // A warehouse's export may lack the hash; type and value identify the same row.
         let hash = "external_id_hash";
         let lacks_hash = samples.iter().any(|lines| !lines.is_empty() && !has(lines, hash));
         return Ok(known
@@ -363,7 +360,7 @@ fn key_columns(pair: &Pair<'_>, samples: &[Vec<Vec<u8>>; 2], options: &DiffOptio
     Ok(if id { vec!["id".to_owned()] } else { Vec::new() })
 }
 
-/// Takes out the lines that both sides have alike, and finds out where the others are.
+/// Removes malformed lines that both sides have, and finds the line numbers of the others.
 fn name_odd_lines(
     outcome: &mut Outcome,
     pair: &Pair<'_>,
@@ -377,7 +374,7 @@ fn name_odd_lines(
         let table = pair.sides[odd.side].expect("the line came from this table");
         let (path, line) = line_number(table, odd.place, files)?;
         let message = if odd.unfinished && odd.message == NOT_JSON {
-            format!("{} and has no end: it is half written", odd.message)
+            format!("{} and has no line end: it is incomplete", odd.message)
         } else {
             odd.message.to_owned()
         };

@@ -1,8 +1,9 @@
-//! Two tables in no order of their keys, walked side by side.
+//! Compares two tables that are not in the order of their keys, by walking through both.
 //!
-//! Raw tables stand in the order of processing, and two versions of one mostly agree for long stretches: lines that are
-//! the same bytes pass by. Where they differ, both wait for their like; and a line that finds its like on the other side
-//! lets its own side go ahead alone, so that behind rows that only one side has the two walk in step again.
+//! Raw tables are in the order of processing, and two versions of one mostly agree for long stretches, in which lines
+//! of equal bytes are skipped. If the current lines differ, both are kept until an equal line appears on the other
+//! side. A line whose partner was seen before lets its own side advance alone, so that the two sides are in step again
+//! after rows that only one of them has.
 
 use std::borrow::Cow;
 
@@ -22,7 +23,7 @@ use super::{
     spill::Spilled,
 };
 
-/// Compares two tables in any order. Old rows are renamed first, where a renaming is given.
+/// Compares two tables in any order. If `renaming` is given, it is applied to old rows first.
 pub fn walk(
     old: Rows<'_>,
     new: Rows<'_>,
@@ -61,18 +62,18 @@ struct Walk<'a> {
     sides: [Rows<'a>; 2],
     renaming: Option<&'a Renaming>,
     judge: Judge<'a>,
-    /// One a side, as these may be written in two ways.
+    /// One per side, because the sides may be written differently.
     finders: [KeyFinder<'a>; 2],
     tally: KeyTally,
     pending: Pending<'a>,
     key: Vec<u8>,
 }
 
-/// What became of the present line of a side.
+/// What happened to the current line of a side.
 enum Taken {
-    /// It met its like.
+    /// It was paired with an equal line.
     Met,
-    /// It waits, or was no row.
+    /// It has no partner yet, or is malformed.
     Waits,
 }
 
@@ -111,7 +112,7 @@ impl Walk<'_> {
         Ok(has_old || has_new)
     }
 
-    /// The present lines of both sides are the same bytes, the old one under its new ids.
+    /// Handles current lines that have the same bytes on both sides, after renaming.
     fn same_line(&mut self) -> Result<()> {
         self.key.clear();
         let [old, new] = &mut self.sides;
@@ -131,14 +132,14 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Passes the present line of a side if its like waits on the other side.
+    /// Moves past the current line of a side if an equal line of the other side has no partner yet.
     fn look_up(&mut self, side: usize) -> Result<Taken> {
         let line = renamed(&self.sides[side], side, self.renaming);
         if !self.pending.cancels(side, key_of(&line), line.len()) {
             return Ok(Taken::Waits);
         }
         self.key.clear();
-        // What waited has a key.
+        // The line's partner was parsed before, so it has a key.
         if self.finders[side].push_quick(&mut self.key, &line).is_ok() {
             self.tally.push(key_of(&self.key), if side == OLD { Met::Old } else { Met::New })?;
         }
@@ -148,7 +149,7 @@ impl Walk<'_> {
         Ok(Taken::Met)
     }
 
-    /// Lets the present line of a side wait.
+    /// Keeps the current line of a side until a partner appears.
     fn wait(&mut self, side: usize) -> Result<()> {
         let rows = &self.sides[side];
         let line = renamed(rows, side, self.renaming);
@@ -182,7 +183,7 @@ impl Walk<'_> {
     }
 }
 
-/// The present line, an old one under its new ids.
+/// Returns the current line, with new ids if it is on the old side.
 fn renamed<'r>(rows: &'r Rows<'_>, side: usize, renaming: Option<&Renaming>) -> Cow<'r, [u8]> {
     match renaming {
         Some(renaming) if side == OLD => renaming.apply(rows.line()),

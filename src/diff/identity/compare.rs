@@ -1,4 +1,4 @@
-//! The identity section: profiles of both sides compared, and what happened to them in words that can be printed.
+//! The identity section of a report: compares the profiles of both sides and describes what happened to them.
 
 use crate::{
     collections::{Map, Set, key_of},
@@ -17,52 +17,52 @@ use super::{
     watch::{self, Texts, Watched},
 };
 
-/// Profiles that get the events that explain them.
+/// The number of profiles for which events are looked up.
 const MOST_CHANGED: usize = 10;
 
-/// Identifiers of a profile to look for and to tell.
+/// The number of identifiers of a profile to look up and report.
 const IDENTIFIERS_TOLD: usize = 20;
 
 /// What happened to profiles.
 #[derive(Debug, Default)]
 pub struct IdentityResult {
-    /// Profiles on each side.
+    /// The number of profiles on each side.
     pub profiles: [u64; 2],
-    /// Profiles with the same identifiers on both sides.
+    /// The number of profiles with the same identifiers on both sides.
     pub unchanged: u64,
-    /// Of these, profiles with another id.
+    /// Of these, the number of profiles with another id.
     pub renamed: u64,
-    /// Profiles that went on and gained or lost identifiers.
+    /// The number of profiles that continued but gained or lost identifiers.
     pub changed: u64,
-    /// New profiles of which no identifier was known.
+    /// The number of new profiles without any old identifier.
     pub created: u64,
-    /// Old profiles of which no identifier is left.
+    /// The number of old profiles of which no identifier is left.
     pub vanished: u64,
-    /// New profiles that several old ones went into, and how many these are.
+    /// The number of new profiles that old ones merged into, and the number of these old ones.
     pub merged: [u64; 2],
-    /// Old profiles that became several, and how many these are.
+    /// The number of old profiles that split, and the number of new ones they became.
     pub split: [u64; 2],
-    /// Identifiers on each side.
+    /// The number of identifiers on each side.
     pub identifiers: [u64; 2],
-    /// Identifiers of both sides.
+    /// The number of identifiers on both sides.
     pub common: u64,
-    /// Identifiers that went from one profile to another, while both go on.
+    /// The number of identifiers that went from one profile to another while both profiles continued.
     pub moved: u64,
     /// Pairs of identifiers.
     pub pairwise: Pairwise,
-    /// Merged, split and changed profiles, as many of each as are to be told.
+    /// Merged, split and changed profiles, up to the limit of each.
     pub stories: Vec<Told>,
-    /// Ids of created profiles, as many as are to be told.
+    /// Ids of created profiles, up to the limit.
     pub created_ids: Vec<String>,
-    /// Ids of vanished profiles, as many as are to be told.
+    /// Ids of vanished profiles, up to the limit.
     pub vanished_ids: Vec<String>,
-    /// Identifiers that moved, as many as are to be told.
+    /// Identifiers that moved, up to the limit.
     pub moves: Vec<Moved>,
     /// The profiles that changed most.
     pub most_changed: Vec<MostChanged>,
 }
 
-/// What happened to some profiles, with their ids.
+/// A summary of what happened to some profiles, with their ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Told {
     /// What happened.
@@ -71,7 +71,7 @@ pub struct Told {
     pub old: Vec<String>,
     /// The new profiles.
     pub new: Vec<String>,
-    /// How many identifiers have other company than before.
+    /// The number of identifiers that share a profile with different identifiers than before.
     pub identifiers: u64,
 }
 
@@ -86,28 +86,28 @@ pub struct Moved {
     pub to: String,
 }
 
-/// A profile that changed much.
+/// A profile that changed much, with the likely causes.
 #[derive(Debug)]
 pub struct MostChanged {
     /// What happened.
     pub told: Told,
-    /// The first of the identifiers that have other company than before.
+    /// Some of the identifiers that share a profile with different identifiers than before.
     pub identifiers: Vec<Identifier>,
-    /// What each side's raw tables say and the other's do not; empty where there are none.
+    /// The events that had an effect in the raw tables of one side only, for each side.
     pub events: [Vec<Event>; 2],
 }
 
-/// What joining the tables has taken down.
+/// What was collected while the tables were joined.
 #[derive(Debug, Default)]
 pub struct Taken {
-    /// Of the view that maps identifiers.
+    /// From the view that maps identifiers.
     pub mapping: Option<Watched>,
-    /// Of the view `id_graph`.
+    /// From the view `id_graph`.
     pub graph: Option<Watched>,
 }
 
 impl Taken {
-    /// What the tables of views have; where a key stands more than once it is of no use.
+    /// Takes what was collected from the tables. It is of no use if a key occurs more than once.
     #[must_use]
     pub fn of(tables: &mut [TableResult]) -> Self {
         let mut taken = Self::default();
@@ -123,8 +123,8 @@ impl Taken {
     }
 }
 
-/// Compares the profiles of both sides; `None` where one side has no tables of identity. So many of each kind are told.
-/// What joining the tables has taken down is used where it is complete.
+/// Compares the profiles of both sides; `None` if a side has no identity tables. Reports up to `limit` profiles of each
+/// kind. Uses what was collected during the join if it is complete; otherwise reads the tables again.
 pub fn compare(
     sides: &[Side; 2],
     taken: Taken,
@@ -221,9 +221,9 @@ fn count(shares: &Shares, stories: &Stories) -> IdentityResult {
     }
 }
 
-/// The stories that are told.
+/// The profile changes to report.
 struct Chosen<'a> {
-    /// Of each kind the heaviest, in the order of segment ids.
+    /// The heaviest changes of each kind, in the order of segment ids.
     told: Vec<&'a Story>,
     most: Vec<&'a Story>,
 }
@@ -236,13 +236,13 @@ fn choose<'a>(shares: &Shares, stories: &'a Stories, limit: usize) -> Chosen<'a>
         .collect();
     told.sort_by_key(|story| (story.kind, shares.text(story.old[0]), shares.text(story.new[0])));
     let mut most: Vec<&Story> = stories.stories.iter().collect();
-    // Stable, so that merges stand before splits of the same weight.
+    // The sort is stable, so merges come before splits of the same weight.
     most.sort_by_key(|story| std::cmp::Reverse(story.weight));
     most.truncate(MOST_CHANGED);
     Chosen { told, most }
 }
 
-/// The ids of profiles, to be told.
+/// Looks up the ids of profiles for the report.
 struct Names<'a> {
     shares: &'a Shares,
 }
@@ -260,7 +260,7 @@ impl Names<'_> {
         numbers.iter().map(|number| self.of(*number)).collect()
     }
 
-    /// The first of a list, in the order of their ids.
+    /// Returns the ids of the first profiles of a list, sorted.
     fn first(&self, numbers: &[Number], limit: usize) -> Vec<String> {
         let mut names = self.list(&numbers[..limit.min(numbers.len())]);
         names.sort();
@@ -295,14 +295,14 @@ fn find_texts(
     Ok(())
 }
 
-/// What an identifier tells.
+/// Why an identifier is reported.
 #[derive(Clone)]
 struct Tells {
     moved: Option<(u128, u128)>,
     stories: Vec<usize>,
 }
 
-/// The identifiers that are to be told, and why.
+/// Returns the identifiers to report, and why.
 fn wanted_identifiers(
     differing: &[(u128, Belongs)],
     shares: &Shares,
@@ -331,7 +331,7 @@ fn wanted_identifiers(
         told.dedup();
         told.retain(|at| {
             let story = chosen.most[*at];
-            // Of a merge, what came to the first profile; of a split, what left it.
+            // Of a merge, report what joined the first profile; of a split, what left it.
             let (first_old, first_new) = (Some(id(story.old[0])), Some(id(story.new[0])));
             match story.kind {
                 StoryKind::Merged => new == first_new && old.is_some() && old != first_old,
@@ -356,7 +356,7 @@ fn named_identifiers(wanted: &Map<u128, Tells>, texts: &Texts) -> Vec<(Identifie
     named.into_iter().map(|(identifier, _, tells)| (identifier, tells.clone())).collect()
 }
 
-/// What to look for in the raw tables.
+/// Returns what to look for in the raw tables.
 fn interest(chosen: &Chosen<'_>, of_stories: &[Vec<Identifier>], names: &Names<'_>) -> Interest {
     let mut interest = Interest::default();
     for (at, (story, identifiers)) in chosen.most.iter().zip(of_stories).enumerate() {

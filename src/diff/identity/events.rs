@@ -1,4 +1,4 @@
-//! Which events made the difference: what the raw tables of one side say about some profiles and the other does not.
+//! Finds the events that caused a difference: those with an effect in the raw tables of one side only.
 
 use std::collections::BTreeMap;
 
@@ -12,22 +12,22 @@ use crate::diff::sides::Side;
 
 use super::load::{RawRow, each_row, key};
 
-/// An event that did something on one side only.
+/// An event that had an effect on one side only.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// Its message id.
+    /// The message id.
     pub id: String,
-    /// Its type, where the table tells it.
+    /// The event type, if the table has it.
     pub type_name: Option<String>,
-    /// Its source, where the table tells it.
+    /// The source, if the table has it.
     pub source: Option<String>,
-    /// When it happened.
+    /// When the event happened.
     pub timestamp: Option<String>,
-    /// What it did.
+    /// What the event did.
     pub effects: Vec<String>,
 }
 
-/// What to look for: profiles and identifiers, each with the places in the list of stories that are about it.
+/// Profiles and identifiers to look for, each with the indexes of the profile changes that it concerns.
 #[derive(Debug, Default)]
 pub struct Interest {
     /// By the hash of a segment id.
@@ -36,7 +36,7 @@ pub struct Interest {
     pub identifiers: Map<u128, Vec<usize>>,
 }
 
-/// What an event did, with what sorts it.
+/// An effect of an event. The order of the fields is the order of the report.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Effect {
     clock: String,
@@ -47,7 +47,7 @@ struct Effect {
     timestamp: Option<String>,
 }
 
-/// For each story, the events of each side that did something they did not do on the other.
+/// Returns, for each profile change, the events of each side that had an effect on that side only.
 pub fn explain(
     sides: &[Side; 2],
     n_stories: usize,
@@ -77,7 +77,7 @@ pub fn explain(
         .collect())
 }
 
-/// The effects that the other side does not have, by event.
+/// Groups the effects that the other side does not have by event.
 fn events(mut effects: Vec<Effect>, other: &Set<(String, String)>) -> Vec<Event> {
     effects.retain(|effect| !other.contains(&(effect.event.clone(), effect.text.clone())));
     effects.sort();
@@ -152,8 +152,8 @@ fn read_mappings(
     })
 }
 
-/// Why an identifier was left out may be the whole story, be it about an identifier of the story or not: the profile
-/// that it belongs to counts too.
+/// Reads violations. Why an identifier was not used may explain a change even if the identifier itself is not part of
+/// it, so the violations of the change's profiles are included.
 fn read_violations(
     side: &Side,
     interest: &Interest,

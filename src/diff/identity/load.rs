@@ -1,7 +1,7 @@
-//! The identifiers of a side with the profile each belongs to, from the views or else from the raw tables.
+//! Reads the identifiers of a side and the profile of each, from the views or else from the raw tables.
 //!
-//! Identifiers and profiles are known by 128 bits of the hash of their text; the texts of the few that are told are read
-//! in a second pass.
+//! Identifiers and profiles are represented by 128 bits of the hash of their text. The texts of the few that are
+//! reported are read in a second pass.
 
 use std::borrow::Cow;
 
@@ -23,25 +23,25 @@ use crate::diff::{
     sides::{Side, Table},
 };
 
-/// Identifiers and profiles of a side.
+/// The identifiers and profiles of a side.
 #[derive(Debug, Default)]
 pub struct Profiles {
-    /// The hash of each identifier with that of its profile, in order.
+    /// The hash of each identifier and that of its profile, sorted.
     pub identifiers: Vec<(u128, u128)>,
-    /// Profiles that are there, identifiers or not.
+    /// The profiles that exist, with or without identifiers.
     pub canonical: Vec<u128>,
 }
 
-/// Where the identifiers of a side stand.
+/// The tables that have the identifiers of a side.
 #[derive(Debug, Clone, Copy)]
 pub enum Source<'a> {
-    /// A view: its columns are the profile, the type and the value.
+    /// A view, with its columns for profile, type and value.
     View(&'a Table, [&'static str; 3]),
     /// The raw tables of mappings and of the graph.
     Raw(&'a Table, &'a Table),
 }
 
-/// Finds the identifiers of a side; `None` where no table has them.
+/// Returns the tables that have the identifiers of a side; `None` if there are none.
 #[must_use]
 pub fn source(side: &Side) -> Option<Source<'_>> {
     let table = |name: &str| side.tables.get(name);
@@ -82,7 +82,7 @@ pub fn load(side: &Side, source: Source<'_>, files: &Files) -> Result<Profiles> 
     Ok(profiles)
 }
 
-/// Passes the key of each row; lines that are no rows are told where the table is compared.
+/// Calls `take` with the key of each row. Malformed lines are skipped; the comparison of the table reports them.
 pub fn each_key(rows: &mut Rows<'_>, key: &Key, take: &mut dyn FnMut(&[u8])) -> Result<()> {
     let mut finder = KeyFinder::new(key);
     let mut found = Vec::new();
@@ -96,7 +96,7 @@ pub fn each_key(rows: &mut Rows<'_>, key: &Key, take: &mut dyn FnMut(&[u8])) -> 
     Ok(())
 }
 
-/// A key of texts, among them numbers as they are written: what an identifier is does not depend on its type in JSON.
+/// Returns a key of these columns in which numbers count as text, because an identifier's JSON type does not matter.
 #[must_use]
 pub fn key(columns: &[&str]) -> Key {
     let ignored = Ignored::new(Globs::default(), Vec::new());
@@ -115,7 +115,7 @@ pub fn split_part(key: &[u8]) -> (&[u8], &[u8]) {
         return key.split_at(1);
     }
     for at in memchr::memchr_iter(0, key) {
-        // A 0 that belongs to the text is followed by 255.
+        // A 0 within the text is followed by 255.
         if key.get(at + 1) != Some(&255) {
             return key.split_at(at + 1);
         }
@@ -123,7 +123,7 @@ pub fn split_part(key: &[u8]) -> (&[u8], &[u8]) {
     (key, &[])
 }
 
-/// Whether a part of a key is null or an empty text: CSV does not tell them apart, and no identifier is either.
+/// Returns whether a part of a key is null or empty. CSV does not distinguish the two, and neither is an identifier.
 #[must_use]
 pub fn has_null(mut key: &[u8]) -> bool {
     while !key.is_empty() {
@@ -136,13 +136,13 @@ pub fn has_null(mut key: &[u8]) -> bool {
     false
 }
 
-/// The segment id that a part of a key is; `None` if it is null or empty.
+/// Returns the segment id in a part of a key; `None` if it is null or empty.
 #[must_use]
 pub fn segment_id_of(part: &[u8]) -> Option<Cow<'_, [u8]>> {
     text_of(part).filter(|id| !id.is_empty())
 }
 
-/// The text of a part of a key; `None` where it is none.
+/// Returns the text in a part of a key; `None` if it has another type.
 #[must_use]
 pub fn text_of(part: &[u8]) -> Option<Cow<'_, [u8]>> {
     let text = part.strip_prefix(&[5])?.strip_suffix(&[0])?;
@@ -160,7 +160,7 @@ pub fn text_of(part: &[u8]) -> Option<Cow<'_, [u8]>> {
     Some(Cow::Owned(plain))
 }
 
-/// The texts of the parts of a key, for reading.
+/// Returns the parts of a key as texts for people.
 #[must_use]
 pub fn text_parts(mut key: &[u8]) -> Vec<String> {
     let mut texts = Vec::new();
@@ -178,7 +178,7 @@ pub fn text_parts(mut key: &[u8]) -> Vec<String> {
     texts
 }
 
-/// Segment ids that are their own canonical ones.
+/// Returns the segment ids that are their own canonical ones.
 fn canonical_ids(graph: &Table, files: &Files) -> Result<Vec<u128>> {
     let columns = key(&["segment_id", "canonical_segment_id"]);
     let parts = read_parts(graph, files, |rows| {
@@ -196,7 +196,7 @@ fn canonical_ids(graph: &Table, files: &Files) -> Result<Vec<u128>> {
     Ok(parts.concat())
 }
 
-/// Folds the raw tables: of several rows for one thing the newest counts, chains of merges are followed.
+/// Computes profiles from the raw tables: the newest row for a key counts, and chains of merges are followed.
 fn fold(mappings: &Table, graph: &Table, files: &Files) -> Result<Profiles> {
     let mut parents: Map<u128, (u128, Clock)> = Map::default();
     each_row(graph, files, &mut |row| {
@@ -229,8 +229,8 @@ fn fold(mappings: &Table, graph: &Table, files: &Files) -> Result<Profiles> {
             }
         }
         let path = graph.first().map(|file| file.path.clone()).unwrap_or_default();
-        Err(Error::file(path, "the merges of some profile lead in a circle")
-            .hint("export the table again, whole; each merge must lead to an older profile"))
+        Err(Error::file(path, "the merges of a profile form a cycle")
+            .hint("export the whole table again; each merge must lead to an older profile"))
     };
     let mut profiles = Profiles::default();
     for (identifier, (segment_id, _)) in &mapped {
@@ -243,10 +243,10 @@ fn fold(mappings: &Table, graph: &Table, files: &Files) -> Result<Profiles> {
     Ok(profiles)
 }
 
-/// Stands for the profile of an identifier that was taken away.
+/// The profile of an identifier that was removed.
 const REMOVED: u128 = 0;
 
-/// When a row came: its `seq` as a number, then its `uuid_ts`.
+/// The clock of a row: its `seq` as a number, then its `uuid_ts`.
 type Clock = (u64, Vec<u8>);
 
 fn keep_newest(map: &mut Map<u128, (u128, Clock)>, key: u128, value: u128, clock: Clock) {
@@ -262,12 +262,12 @@ fn keep_newest(map: &mut Map<u128, (u128, Clock)>, key: u128, value: u128, clock
 /// A row of a raw table.
 #[derive(Debug, Clone, Copy)]
 pub struct RawRow<'a> {
-    /// The row.
+    /// The parsed row.
     pub doc: Document<'a>,
 }
 
 impl<'a> RawRow<'a> {
-    /// The text in a column, numbers as written.
+    /// Returns the text in a column; numbers as written.
     #[must_use]
     pub fn text(&self, column: &str) -> Option<Cow<'a, [u8]>> {
         self.doc.scalar_text(self.doc.get(0, column.as_bytes())?)
@@ -279,7 +279,7 @@ impl<'a> RawRow<'a> {
     }
 }
 
-/// Passes each row of a table.
+/// Calls `take` with each row of a table. Malformed lines are skipped.
 pub fn each_row(table: &Table, files: &Files, take: &mut dyn FnMut(RawRow<'_>)) -> Result<()> {
     let mut rows = Rows::of_table(table, files);
     let mut tokens = Tape::default();

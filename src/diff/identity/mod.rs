@@ -1,8 +1,8 @@
-//! What happened to profiles: who belongs to whom on both sides.
+//! Finds out what happened to profiles, from the identifiers that belong to them on both sides.
 //!
-//! A profile is its set of identifiers. Both sides are read as pairs of identifier and canonical segment id; counting how
-//! many identifiers each old profile shares with each new one tells everything else: which profiles are the same, which
-//! merged, which split, which identifiers moved.
+//! A profile is its set of identifiers. Both sides are read as pairs of an identifier and a canonical segment id. The
+//! number of identifiers that each old profile shares with each new one is enough to tell which profiles are the same,
+//! which merged, which split, and which identifiers moved.
 
 pub mod compare;
 pub mod events;

@@ -1,4 +1,4 @@
-//! The second pass over identifiers: the texts of the few that are told.
+//! The second pass over identifiers, which reads the texts of the few that are reported.
 
 use rayon::prelude::*;
 
@@ -16,7 +16,7 @@ use crate::diff::{
 
 use super::load::{Profiles, Source, each_key, key, segment_id_of, text_parts};
 
-/// An identifier as it is told.
+/// An identifier in a report.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Identifier {
     /// Its type.
@@ -25,7 +25,7 @@ pub struct Identifier {
     pub value: String,
 }
 
-/// Finds the ids of some profiles by their hashes.
+/// Finds the ids of profiles by their hashes, and adds them to `known`.
 pub fn names(
     side: &Side,
     source: Source<'_>,
@@ -35,11 +35,11 @@ pub fn names(
 ) -> Result<()> {
     let graph = side.tables.get("id_graph");
     let places = match source {
-        // A profile without identifiers is in the graph alone.
+        // A profile without identifiers is only in the graph.
         Source::View(view, [profile, ..]) => {
             [Some((view, profile)), graph.map(|graph| (graph, "segment_id")), None]
         }
-        // The graph need not know the profile of a mapping, nor what another one was merged into.
+        // The profile of a mapping, or the one that another was merged into, may be missing in the graph.
         Source::Raw(mappings, graph) => [
             Some((graph, "segment_id")),
             Some((mappings, "segment_id")),
@@ -81,7 +81,7 @@ fn find_names(
     Ok(())
 }
 
-/// Leaves one profile for each identifier, the one with the smallest id: a damaged view may have several.
+/// Keeps one profile for each identifier, the one with the smallest id. A damaged view may have several.
 pub fn keep_one_profile(
     profiles: &mut Profiles,
     side: &Side,
@@ -103,7 +103,7 @@ pub fn keep_one_profile(
     Ok(())
 }
 
-/// The texts of some identifiers, by their hashes; in the order of the texts.
+/// Returns the texts of identifiers by their hashes, in the order of the texts.
 pub fn identifiers<T: Send + Sync + Clone>(
     sources: [Source<'_>; 2],
     wanted: &Map<u128, T>,
@@ -129,7 +129,7 @@ pub fn identifiers<T: Send + Sync + Clone>(
             Ok(told)
         })?;
         all.extend(parts.into_iter().flatten());
-        // Most stand on both sides, and a raw table may have several rows for one.
+        // Most of them are on both sides, and a raw table may have several rows for one.
         all.par_sort_by(|(a, parts_a, _), (b, parts_b, _)| (a, parts_a).cmp(&(b, parts_b)));
         all.dedup_by(|(_, a, _), (_, b, _)| a == b);
     }
@@ -137,7 +137,7 @@ pub fn identifiers<T: Send + Sync + Clone>(
 }
 
 impl Identifier {
-    /// The identifier that the two parts of a key are.
+    /// Creates an identifier from the two parts of a key.
     #[must_use]
     pub fn of_parts(parts: &[u8]) -> Self {
         let mut texts = text_parts(parts).into_iter();
@@ -145,7 +145,7 @@ impl Identifier {
         Self { type_name, value: texts.next().unwrap_or_default() }
     }
 
-    /// The hash by which it is known in all passes.
+    /// Returns the hash that represents it in all passes.
     #[must_use]
     pub fn hash(&self) -> u128 {
         let mut parts = Vec::new();

@@ -1,43 +1,44 @@
-//! How many identifiers each old profile shares with each new one.
+//! Counts how many identifiers each old profile shares with each new one.
 
 use rayon::prelude::*;
 
 use super::load::Profiles;
 
-/// A profile by its number, the same number on both sides for the same id.
+/// The number of a profile. Profiles with the same id on both sides have the same number.
 pub type Number = u32;
 
-/// Both sides together.
+/// The overlap of both sides.
 #[derive(Debug, Default)]
 pub struct Shares {
     /// The hash of each profile's id, by its number.
     pub ids: Vec<u128>,
-    /// The ids themselves, of the profiles in [`Shares::unsettled`]; empty for all others.
+    /// The ids of the profiles in [`Shares::unsettled`]; empty for all others.
     pub texts: Vec<Box<[u8]>>,
-    /// How many identifiers each profile has, on each side; `None` where it is not there.
+    /// The number of identifiers of each profile, on each side; `None` if the profile is not there.
     pub sizes: [Vec<Option<u32>>; 2],
-    /// Old profile, new profile, identifiers that both have; in the order of the profiles.
+    /// The overlaps of profiles, sorted by old and new profile.
     pub edges: Vec<Edge>,
-    /// Identifiers on each side.
+    /// The number of identifiers on each side.
     pub identifiers: [u64; 2],
-    /// Identifiers that both sides have.
+    /// The number of identifiers on both sides.
     pub common: u64,
 }
 
 impl Shares {
-    /// The segment id of a profile: what decides where two are equal, and what is reported.
+    /// Returns the segment id of a profile, which breaks ties and is reported.
     #[must_use]
     pub fn text(&self, number: Number) -> &[u8] {
         &self.texts[number as usize]
     }
 
-    /// The number of a profile.
+    /// Returns the number of a profile.
     #[must_use]
     pub fn number(&self, hash: u128) -> Number {
         as_number(self.ids.binary_search(&hash).expect("all profiles are among the ids"))
     }
 
-    /// Of each side, the profiles that are not known to be unchanged: their ids are needed. Edges alone show that most are.
+    /// Returns the profiles of each side whose ids are needed, because they may have changed. The overlaps alone show
+    /// that most have not.
     #[must_use]
     pub fn unsettled(&self) -> [Vec<Number>; 2] {
         let n_edges = self.n_edges();
@@ -61,7 +62,7 @@ impl Shares {
         })
     }
 
-    /// With how many profiles of the other side each profile shares identifiers, on each side.
+    /// Returns the number of profiles on the other side with which each profile shares identifiers, for each side.
     #[must_use]
     pub fn n_edges(&self) -> [Vec<u32>; 2] {
         let mut n_edges = [vec![0; self.ids.len()], vec![0; self.ids.len()]];
@@ -73,14 +74,14 @@ impl Shares {
     }
 }
 
-/// Identifiers that were in one old profile and are in one new one.
+/// The overlap of an old and a new profile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Edge {
     /// The old profile.
     pub old: Number,
     /// The new profile.
     pub new: Number,
-    /// How many.
+    /// The number of identifiers that both have.
     pub n: u32,
 }
 
@@ -96,13 +97,13 @@ pub struct Belongs {
 /// The identifiers and profiles of both sides.
 #[derive(Debug, Default)]
 pub struct Shared {
-    /// The profile of each identifier that is in the same one on both sides.
+    /// The profiles of identifiers whose profile is the same on both sides, one entry per identifier.
     pub same: Vec<u128>,
-    /// All other identifiers, in order, each once.
+    /// All other identifiers, sorted, without duplicates.
     pub differing: Vec<(u128, Belongs)>,
-    /// Profiles that are there on both sides, identifiers or not.
+    /// Profiles that exist on both sides, with or without identifiers.
     pub canonical: Vec<u128>,
-    /// Profiles that are there on one side, identifiers or not.
+    /// Profiles that exist on one side, with or without identifiers.
     pub canonical_on: [Vec<u128>; 2],
 }
 
@@ -130,7 +131,7 @@ impl Shared {
         }
     }
 
-    /// All profiles, in order, each once.
+    /// Returns all profiles, sorted, without duplicates.
     fn ids(&self) -> Vec<u128> {
         let mut ids = self.same.clone();
         ids.dedup();
@@ -143,13 +144,13 @@ impl Shared {
     }
 }
 
-/// Counts.
+/// Counts overlaps. Also returns the identifiers whose profiles differ.
 #[must_use]
 pub fn share(mut shared: Shared) -> (Shares, Vec<(u128, Belongs)>) {
     shared.same.par_sort_unstable();
     let ids = shared.ids();
     let mut sizes = [vec![None; ids.len()], vec![None; ids.len()]];
-    // The profiles of identifiers that stayed stand in the order of the ids, so they are found in passing.
+    // Profiles of unchanged identifiers are sorted like the ids, so a merge finds them.
     let mut edges: Vec<Edge> = Vec::new();
     let mut number = 0;
     for run in shared.same.chunk_by(|a, b| a == b) {
@@ -206,14 +207,15 @@ fn as_number(at: usize) -> Number {
     Number::try_from(at).expect("there are fewer than 2^32 profiles")
 }
 
-/// How well the new side keeps together what the old one does, over the identifiers that both have.
+/// How well the new side keeps identifiers together that are together on the old side. Counts only identifiers on both
+/// sides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Pairwise {
-    /// Pairs of identifiers that are of one profile on the old side.
+    /// Pairs of identifiers that share a profile on the old side.
     pub old: u64,
-    /// On the new side.
+    /// Pairs of identifiers that share a profile on the new side.
     pub new: u64,
-    /// On both.
+    /// Pairs of identifiers that share a profile on both sides.
     pub both: u64,
 }
 
@@ -233,19 +235,19 @@ impl Pairwise {
         Self { old, new, both }
     }
 
-    /// Of the pairs that the new side puts together, how many the old one does too.
+    /// Returns the share of the new side's pairs that are also pairs on the old side.
     #[must_use]
     pub fn precision(&self) -> f64 {
         ratio(self.both, self.new)
     }
 
-    /// Of the pairs that the old side puts together, how many the new one does too.
+    /// Returns the share of the old side's pairs that are also pairs on the new side.
     #[must_use]
     pub fn recall(&self) -> f64 {
         ratio(self.both, self.old)
     }
 
-    /// The harmonic mean of both.
+    /// Returns the harmonic mean of precision and recall.
     #[must_use]
     pub fn f1(&self) -> f64 {
         ratio(2 * self.both, self.old + self.new)
@@ -254,6 +256,6 @@ impl Pairwise {
 
 #[expect(clippy::cast_precision_loss, reason = "a ratio is shown with six digits")]
 fn ratio(part: u64, whole: u64) -> f64 {
-    // Where there is no pair, none is wrong.
+    // Without pairs, none is wrong.
     if whole == 0 { 1.0 } else { part as f64 / whole as f64 }
 }

@@ -1,9 +1,9 @@
-//! What happened to each profile, told from the identifiers that old and new profiles share.
+//! Classifies what happened to each profile, from the identifiers that old and new profiles share.
 //!
-//! An old profile goes on in the new one that has most of its identifiers; a new profile comes from the old one that gives
-//! it most. Several old ones that go on in one new one merged; several new ones that come from one old one are its split.
-//! Identifiers that are neither where their old profile goes on nor where their new profile comes from moved.
-//! Exchanging the sides exchanges merges and splits, and turns moves around.
+//! An old profile continues in the new one that has most of its identifiers. A new profile comes from the old one that
+//! gives it most. If several old profiles continue in a new one, they merged; if several new ones come from an old one,
+//! it split. Identifiers moved if they are neither in the profile that their old one continues in, nor from the profile
+//! that their new one comes from. Swapping the sides swaps merges and splits, and reverses moves.
 
 use std::cmp::Reverse;
 
@@ -11,53 +11,53 @@ use crate::collections::{Map, Set};
 
 use super::shares::{Edge, Number, Shares};
 
-/// What happened to some profiles.
+/// A kind of change to profiles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum StoryKind {
     /// Several became one.
     Merged,
     /// One became several.
     Split,
-    /// It went on, and identifiers came or went.
+    /// It continued, but identifiers were added or removed.
     Changed,
 }
 
-/// Some profiles with what happened to them.
+/// A change to some profiles.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Story {
-    /// What happened.
+    /// The kind of change.
     pub kind: StoryKind,
-    /// The old profiles; the one whose id stayed comes first, then those that give most.
+    /// The old profiles: first the one whose id stayed, then those that give most.
     pub old: Vec<Number>,
-    /// The new profiles; the one whose id stayed comes first, then those that take most.
+    /// The new profiles: first the one whose id stayed, then those that get most.
     pub new: Vec<Number>,
-    /// How many identifiers have other company than before.
+    /// The number of identifiers that share a profile with different identifiers than before.
     pub weight: u64,
 }
 
-/// All that happened.
+/// All changes to profiles.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Stories {
-    /// Profiles with the same identifiers on both sides.
+    /// The number of profiles with the same identifiers on both sides.
     pub unchanged: u64,
-    /// Of these, profiles with another id.
+    /// Of these, the number of profiles with another id.
     pub renamed: u64,
-    /// New profiles of which no identifier was known.
+    /// New profiles without any old identifier.
     pub created: Vec<Number>,
-    /// Old profiles of which no identifier is known any more.
+    /// Old profiles of which no identifier is left.
     pub vanished: Vec<Number>,
-    /// The others: merged, then split, then changed; within a kind the heaviest first.
+    /// The other changes: merged, then split, then changed; the heaviest of each kind first.
     pub stories: Vec<Story>,
-    /// Identifiers that went from one profile to another, while both go on.
+    /// Identifiers that went from one profile to another while both profiles continued.
     pub moves: Vec<Edge>,
 }
 
-/// Tells what happened.
+/// Classifies all changes.
 #[must_use]
 pub fn tell(shares: &Shares) -> Stories {
     let mut told = Stories::default();
     let n_edges = shares.n_edges();
-    // Nearly all profiles share identifiers with one profile of the other side, and that one with no other.
+    // Nearly all profiles share identifiers with only one profile of the other side, and vice versa.
     let (alone, tangled): (Vec<&Edge>, Vec<&Edge>) = shares
         .edges
         .iter()
@@ -75,11 +75,11 @@ pub fn tell(shares: &Shares) -> Stories {
     told
 }
 
-/// Profiles that share identifiers with several others.
+/// Classifies profiles that share identifiers with several others.
 fn untangle(shares: &Shares, tangled: &[&Edge], told: &mut Stories) {
     let goes_on = chosen(shares, tangled, |edge| [edge.old, edge.new], 1);
     let comes_from = chosen(shares, tangled, |edge| [edge.new, edge.old], 0);
-    // What of each new profile's identifiers comes from where, and of each old one's goes where.
+    // The sources of each new profile's identifiers, and the destinations of each old one's.
     let mut into: Vec<(Number, Reverse<u32>, Number)> = Vec::new();
     let mut out_of: Vec<(Number, Reverse<u32>, Number)> = Vec::new();
     for edge in tangled {
@@ -118,11 +118,12 @@ fn untangle(shares: &Shares, tangled: &[&Edge], told: &mut Stories) {
     }
 }
 
-/// How good a partner is: identifiers shared, the same id, how small it is, how small its id is; and its number.
+/// The rank of a partner: shared identifiers, whether the id is the same, how small the profile is, how small its id
+/// is; and its number.
 type Rank<'a> = (u32, bool, Reverse<u32>, Reverse<&'a [u8]>, Number);
 
-/// For each profile of one side, the one of the other side that shares most with it; of equals the one with the same id,
-/// else the smaller one, else the one whose id is smaller by bytes.
+/// Returns, for each profile of one side, the one of the other side that shares most identifiers with it. Ties go to
+/// the one with the same id, then the smaller one, then the one with the smaller id.
 fn chosen(
     shares: &Shares,
     tangled: &[&Edge],
@@ -139,7 +140,7 @@ fn chosen(
     best.into_iter().map(|(one, best)| (one, best.4)).collect()
 }
 
-/// An old profile and the new one that it is.
+/// Records an old profile and the new one that it continues in.
 fn goes_on_alone(shares: &Shares, edge: &Edge, told: &mut Stories) {
     let size_old = shares.sizes[0][edge.old as usize].unwrap_or(0);
     let size_new = shares.sizes[1][edge.new as usize].unwrap_or(0);
@@ -153,13 +154,13 @@ fn goes_on_alone(shares: &Shares, edge: &Edge, told: &mut Stories) {
     }
 }
 
-/// Profiles that share no identifier with the other side.
+/// Records profiles that share no identifier with the other side.
 fn came_and_gone(shares: &Shares, n_edges: &[Vec<u32>; 2], told: &mut Stories) {
     for (number, (n_old, n_new)) in n_edges[0].iter().zip(&n_edges[1]).enumerate() {
         let [size_old, size_new] = [0, 1].map(|side: usize| shares.sizes[side][number]);
-        let profile = Number::try_from(number).expect("numbers are profiles");
+        let profile = Number::try_from(number).expect("there are fewer than 2^32 profiles");
         match (size_old.filter(|_| *n_old == 0), size_new.filter(|_| *n_new == 0)) {
-            // It has no identifier on either side, or none that it had.
+            // It has no identifiers on either side, or none in common.
             (Some(0), Some(0)) => told.unchanged += 1,
             (Some(old), Some(new)) => told.stories.push(Story {
                 kind: StoryKind::Changed,
@@ -187,7 +188,7 @@ mod tests {
         },
     };
 
-    /// Profiles as `id: identifiers`, a character each.
+    /// Builds profiles from `id: identifiers`, one character each.
     fn side(text: &str) -> Profiles {
         let mut profiles = Profiles::default();
         for part in text.split_whitespace() {
@@ -239,11 +240,11 @@ mod tests {
             ("A:abc B:de", "A:ab B:dec", "=0 Changed(A>A) Changed(B>B) moved(1A>B)"),
             ("A:ab", "A:abc", "=0 Changed(A>A)"),
             ("A:abc B:def", "A:abcdef", "=0 Merged(AB>A)"),
-            // All of B, and a part of A, in one.
+            // All of B and a part of A become one.
             ("A:abcdefg B:h", "A:abcd B:efgh", "=0 Split(A>AB) Merged(BA>B)"),
             ("A: B:a", "A: B:a", "=2"),
             ("A: B:a", "B:a", "=1 -A"),
-            // Of equal partners the one with the smaller id is taken.
+            // Of equal partners, the one with the smaller id is chosen.
             ("A:ab", "X:a Y:b", "=0 Split(A>XY)"),
             ("P:a Q:b", "A:ab", "=0 Merged(PQ>A)"),
             ("A:abcd", "X:ab Y:cd", "=0 Split(A>XY)"),

@@ -1,8 +1,8 @@
-//! Identifiers and their profiles, taken down while the tables that hold them are joined: a second reading would cost as
-//! much as the first.
+//! Collects identifiers and their profiles while the tables that hold them are joined. Reading the tables again would
+//! cost as much as the first time.
 //!
-//! Of a row that is the same on both sides the profile alone is kept, for counting. Of any other the identifier and its
-//! profiles are kept, and as long as these are few, their texts.
+//! Of a row that is the same on both sides, only the profile is kept, for counting. Of any other row the identifier and
+//! its profiles are kept, and their texts as long as there are few.
 
 use crate::collections::{Map, key_of};
 
@@ -16,13 +16,13 @@ use super::{
     shares::{Belongs, Shared},
 };
 
-/// More rows that differ than this are kept without their texts.
+/// If more rows than this differ, their texts are not kept.
 const MAX_TEXTS: usize = 100_000;
 
-/// What to take down of a table.
+/// What to collect from a table.
 #[derive(Debug, Clone)]
 pub struct Watch {
-    /// The profile alone, for rows that are the same.
+    /// The profile alone, for rows that are the same on both sides.
     profile: Key,
     /// The profile and what belongs to it.
     whole: Key,
@@ -36,13 +36,13 @@ enum Kind {
 }
 
 impl Watch {
-    /// Of a view that maps identifiers: its columns of profile, type and value.
+    /// Collects from a view that maps identifiers; `columns` are those of profile, type and value.
     #[must_use]
     pub fn mapping(columns: [&str; 3]) -> Self {
         Self { profile: key(&columns[..1]), whole: key(&columns), kind: Kind::Mapping }
     }
 
-    /// Of the graph.
+    /// Collects from the graph.
     #[must_use]
     pub fn graph() -> Self {
         let whole = key(&["segment_id", "canonical_segment_id"]);
@@ -53,19 +53,19 @@ impl Watch {
 /// Texts as parts of a key, by their hashes.
 pub type Texts = Map<u128, Box<[u8]>>;
 
-/// What was taken down of a table or a part of it.
+/// What was collected from a table or a part of it.
 #[derive(Debug, Default)]
 pub struct Watched {
     /// The profiles of rows that are the same on both sides.
     pub same: Vec<u128>,
-    /// Identifiers, or profiles of the graph, of other rows.
+    /// The identifiers, or for the graph the profiles, of other rows.
     pub differing: Vec<(u128, Belongs)>,
-    /// Their texts; `None` where they are too many.
+    /// Their texts; `None` if there are too many.
     pub texts: Option<Texts>,
 }
 
 impl Watched {
-    /// Adds what was taken down of another part.
+    /// Adds what was collected from another part.
     pub fn add(&mut self, part: Self) {
         self.same.extend(part.same);
         self.differing.extend(part.differing);
@@ -79,19 +79,19 @@ impl Watched {
     }
 }
 
-/// Takes down rows.
+/// Collects from rows.
 pub struct Watcher<'a> {
     watch: &'a Watch,
     of_same: KeyFinder<'a>,
-    /// One a side, as these may be written in two ways.
+    /// One per side, because the sides may be written differently.
     of_other: [KeyFinder<'a>; 2],
     found: [Vec<u8>; 2],
-    /// What was taken down so far.
+    /// What was collected so far.
     pub watched: Watched,
 }
 
 impl<'a> Watcher<'a> {
-    /// A watcher that has seen nothing yet.
+    /// Creates a collector without rows.
     #[must_use]
     pub fn new(watch: &'a Watch) -> Self {
         Self {
@@ -103,7 +103,7 @@ impl<'a> Watcher<'a> {
         }
     }
 
-    /// A row that both sides have.
+    /// Collects from a row that both sides have.
     pub fn same(&mut self, line: &[u8]) {
         let found = &mut self.found[OLD];
         found.clear();
@@ -118,7 +118,7 @@ impl<'a> Watcher<'a> {
         }
     }
 
-    /// A row of each side with the same key.
+    /// Collects from a row of each side with the same key.
     pub fn pair(&mut self, old: &[u8], new: &[u8]) {
         let [old, new] = [self.read(OLD, old), self.read(NEW, new)];
         if let (Some((a, old)), Some((b, new))) = (old, new)
@@ -132,13 +132,14 @@ impl<'a> Watcher<'a> {
         self.differ(NEW, new);
     }
 
-    /// A row of one side.
+    /// Collects from a row that only one side has.
     pub fn one(&mut self, side: usize, line: &[u8]) {
         let read = self.read(side, line);
         self.differ(side, read);
     }
 
-    /// The hashes of the identifier and its profile; of the graph, of a profile that is its own canonical one, twice.
+    /// Returns the hashes of the identifier and its profile. For the graph, returns the hash of a profile that is its
+    /// own canonical one, twice.
     fn read(&mut self, side: usize, line: &[u8]) -> Option<(u128, u128)> {
         let found = &mut self.found[side];
         found.clear();
@@ -152,7 +153,7 @@ impl<'a> Watcher<'a> {
         }
     }
 
-    /// Takes down what was read of a row that is not the same on both sides.
+    /// Records a row that is not the same on both sides.
     fn differ(&mut self, side: usize, read: Option<(u128, u128)>) {
         let Some((identifier, profile)) = read else { return };
         let [old, new] = [OLD, NEW].map(|of| (of == side).then_some(profile));
@@ -168,11 +169,12 @@ impl<'a> Watcher<'a> {
     }
 }
 
-/// Puts together what was taken down of the mapping and of the graph. `None` if a side has an identifier in two profiles.
+/// Combines what was collected from the mapping and the graph. Returns `None` if an identifier has two profiles on one
+/// side.
 #[must_use]
 pub fn shared(mapping: Watched, graph: Option<Watched>) -> Option<(Shared, Option<Texts>)> {
     let mut differing = mapping.differing;
-    // Under a key with the profile in it, an identifier that moved was removed and added.
+    // If the profile is part of the key, an identifier that moved was removed and added.
     differing.sort_unstable_by_key(|(identifier, _)| *identifier);
     let mut contested = false;
     differing.dedup_by(|(b, later), (a, first)| {

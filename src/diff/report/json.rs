@@ -19,7 +19,7 @@ use super::{
     words::{columns_changed, side},
 };
 
-/// The summary, with examples where they are wanted.
+/// Returns the summary, with examples if they are wanted.
 #[must_use]
 pub fn summary(comparison: &Comparison, examples: bool) -> Value {
     let [old, new] = &comparison.sides;
@@ -100,7 +100,7 @@ fn of_row(row: &RowChange) -> Value {
     }
 }
 
-/// A value of a table as it stands there; a number that the parser cannot hold exactly stands as text.
+/// Returns a value of a table as JSON. A number that the parser cannot represent exactly becomes a text.
 fn json_of(text: Option<&str>) -> Value {
     let Some(text) = text else { return Value::Null };
     match serde_json::from_str::<Value>(text) {

@@ -15,10 +15,10 @@ use super::words::{
     arrow, columns_changed, count, event, headline, moved, remarks, side, some, story, thousands, value,
 };
 
-/// Events of a side shown for a profile.
+/// The number of events of a side to show for a profile.
 const EVENTS_SHOWN: usize = 3;
 
-/// Writes the report, with examples where they are wanted.
+/// Returns the report, with examples if they are wanted.
 #[must_use]
 pub fn write(comparison: &Comparison, examples: bool) -> String {
     let mut out = format!("### {}\n", cell(&headline(comparison)));
@@ -98,7 +98,7 @@ fn row(out: &mut String, change: &RowChange) {
     for of_row in &change.cells {
         let [old, new] = [&of_row.old, &of_row.new].map(|json| cell(&value(json.as_deref())));
         let _ = writeln!(out, "| {word} | {key} | {} | {old} | {new} |", code(&of_row.name));
-        // The other columns of the row stand below it.
+        // The row's other columns follow below it without key and kind.
         word = "";
         key.clear();
     }
@@ -172,17 +172,17 @@ fn what_happened(out: &mut String, identity: &IdentityResult) {
     out.push_str("\n</details>\n");
 }
 
-/// A name as code, or if it holds what ends code or a cell, as text.
+/// Returns a name as code, or as text if it contains characters that would end the code or the cell.
 fn code(name: &str) -> String {
     if name.contains(['`', '|']) { cell(name) } else { format!("`{}`", escaped(name)) }
 }
 
-/// A text between HTML tags.
+/// Escapes a text between HTML tags.
 fn html(text: &str) -> String {
     escaped(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-/// A text that may stand in a table: nothing in it is markup.
+/// Escapes a text for a table cell, so that nothing in it is markup.
 fn cell(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in escaped(text).chars() {

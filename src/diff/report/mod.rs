@@ -1,4 +1,4 @@
-//! What a comparison found, written down: for people, for machines, for a pull request.
+//! Reports of a comparison: for people, for programs, for a pull request.
 
 pub mod json;
 pub mod markdown;

@@ -1,7 +1,7 @@
-//! Everything that changed, a JSON object a line. `docs/diff.md` has the schema.
+//! All changes, one JSON object per line. `docs/diff.md` has the schema.
 //!
-//! The rows of a table come from its comparison; what is written here is what there is to say about the table beside
-//! that, and what happened to profiles.
+//! The changes of rows are written during the comparison. This module writes the other changes of a table, and what
+//! happened to profiles.
 
 use std::{io::Write, path::Path};
 
@@ -18,7 +18,7 @@ use crate::{
 
 use super::words::{side, story};
 
-/// Writes what there is to say about a table beside its rows.
+/// Writes the changes of a table other than those of its rows.
 pub fn write_table(table: &TableResult, out: &mut dyn Write) -> Result<()> {
     let name = &table.name;
     match table.there {
@@ -80,7 +80,7 @@ pub fn write_identity(identity: &IdentityResult, out: &mut dyn Write) -> Result<
     Ok(())
 }
 
-/// What happened to some profiles.
+/// Returns a profile change as a JSON object.
 #[must_use]
 pub fn told_as_json(told: &Told) -> Value {
     json!({

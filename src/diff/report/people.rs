@@ -1,4 +1,4 @@
-//! The report for people: a line a table, then what changed with examples, then what happened to profiles.
+//! The report for people: a line per table, then the changes with examples, then what happened to profiles.
 
 use std::fmt::Write;
 
@@ -15,12 +15,12 @@ use super::words::{
     arrow, columns_changed, count, event, headline, moved, remarks, side, some, story, thousands, value,
 };
 
-/// How to write.
+/// How to write the report.
 #[derive(Debug, Clone, Copy)]
 pub struct Style {
-    /// Whether colours are wanted.
+    /// Whether to use colour.
     pub colour: bool,
-    /// Whether examples are wanted.
+    /// Whether to include examples.
     pub examples: bool,
 }
 
@@ -29,10 +29,10 @@ const RED: &str = "31";
 const YELLOW: &str = "33";
 const BOLD: &str = "1";
 
-/// Columns named as changed.
+/// The number of changed columns to list.
 const COLUMNS_SHOWN: usize = 10;
 
-/// Events of a side shown for a profile.
+/// The number of events of a side to show for a profile.
 const EVENTS_SHOWN: usize = 5;
 
 impl Style {
@@ -40,7 +40,7 @@ impl Style {
         if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 
-    /// A word at the beginning of a line; what stands behind it begins below what stands behind the others.
+    /// Returns a word at the beginning of a line, padded so that the rest of the line is aligned.
     fn word(self, text: &str, code: &str) -> String {
         self.paint(&format!("{text:<9}"), code)
     }
@@ -51,7 +51,7 @@ impl Style {
     }
 }
 
-/// Writes the report.
+/// Returns the report.
 #[must_use]
 pub fn write(comparison: &Comparison, style: Style) -> String {
     let mut out = style.paint(&headline(comparison), BOLD);

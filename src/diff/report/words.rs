@@ -14,7 +14,7 @@ use crate::{
     json::Tape,
 };
 
-/// The word for what happened to profiles.
+/// Returns the word for a kind of profile change.
 #[must_use]
 pub fn story(kind: StoryKind) -> &'static str {
     match kind {
@@ -24,13 +24,13 @@ pub fn story(kind: StoryKind) -> &'static str {
     }
 }
 
-/// The word for a side.
+/// Returns the word for a side.
 #[must_use]
 pub fn side(side: usize) -> &'static str {
     if side == OLD { "old" } else { "new" }
 }
 
-/// The headline.
+/// Returns the headline.
 #[must_use]
 pub fn headline(comparison: &Comparison) -> String {
     let [old, new] = comparison.sides.each_ref().map(|side| escaped(side));
@@ -43,7 +43,7 @@ pub fn headline(comparison: &Comparison) -> String {
     }
 }
 
-/// Old profiles, an arrow, new profiles.
+/// Returns the old profiles, an arrow, and the new profiles.
 #[must_use]
 pub fn arrow(told: &Told) -> String {
     match told.kind {
@@ -52,7 +52,7 @@ pub fn arrow(told: &Told) -> String {
     }
 }
 
-/// A list, cut where it is long.
+/// Returns a list of names, shortened if it is long.
 #[must_use]
 pub fn some(names: &[String]) -> String {
     const SHOWN: usize = 8;
@@ -63,14 +63,14 @@ pub fn some(names: &[String]) -> String {
     }
 }
 
-/// An identifier with where it was and where it is.
+/// Returns an identifier with its old and new profile.
 #[must_use]
 pub fn moved(moved: &Moved) -> String {
     let Moved { identifier, from, to } = moved;
     escaped(&format!("{} {}: {from} -> {to}", identifier.type_name, identifier.value)).into_owned()
 }
 
-/// An event: its id, what and where it was, when.
+/// Returns an event: its id, type, source and time, and what it did.
 #[must_use]
 pub fn event(event: &Event) -> String {
     let mut text = event.id.clone();
@@ -85,19 +85,19 @@ pub fn event(event: &Event) -> String {
     escaped(&format!("{text}: {}", event.effects.join(", "))).into_owned()
 }
 
-/// So many lines of a table that cannot be read are named.
+/// At most this many malformed lines of a table are listed.
 const NAMED: usize = 3;
 
-/// What is to be said about a table beside its numbers.
+/// Returns remarks on a table, apart from its counts.
 #[must_use]
 pub fn remarks(table: &TableResult) -> Vec<String> {
     let mut remarks = Vec::new();
     match table.there {
-        [true, false] => remarks.push("only in the old side".to_owned()),
-        [false, true] => remarks.push("only in the new side".to_owned()),
+        [true, false] => remarks.push("only on the old side".to_owned()),
+        [false, true] => remarks.push("only on the new side".to_owned()),
         _ => {}
     }
-    for (side_at, what) in [(OLD, "column only in the old side"), (NEW, "column only in the new side")] {
+    for (side_at, what) in [(OLD, "column only on the old side"), (NEW, "column only on the new side")] {
         if !table.columns[side_at].is_empty() {
             remarks.push(format!("{what}: {}", some(&table.columns[side_at])));
         }
@@ -105,7 +105,7 @@ pub fn remarks(table: &TableResult) -> Vec<String> {
     for side_at in [OLD, NEW] {
         let n = table.outcome.duplicate_keys[side_at];
         if 0 < n {
-            remarks.push(format!("{} more than once in the {} side", stands(n), side(side_at)));
+            remarks.push(format!("{} more than once on the {} side", stands(n), side(side_at)));
         }
     }
     for odd in table.odd_lines.iter().take(NAMED) {
@@ -118,10 +118,10 @@ pub fn remarks(table: &TableResult) -> Vec<String> {
 }
 
 fn stands(n: u64) -> String {
-    if n == 1 { "1 key stands".to_owned() } else { format!("{} keys stand", thousands(n)) }
+    if n == 1 { "1 key occurs".to_owned() } else { format!("{} keys occur", thousands(n)) }
 }
 
-/// The columns most often changed, the most often first.
+/// Returns the columns by the number of changes, largest first.
 #[must_use]
 pub fn columns_changed(table: &TableResult) -> Vec<(String, u64)> {
     let columns = table.outcome.columns.iter();
@@ -131,13 +131,13 @@ pub fn columns_changed(table: &TableResult) -> Vec<(String, u64)> {
     columns
 }
 
-/// A number and what it counts.
+/// Returns a number and what it counts.
 #[must_use]
 pub fn count(number: u64, what: &str) -> String {
     format!("{} {what}{}", thousands(number), if number == 1 { "" } else { "s" })
 }
 
-/// A number that is easy to read.
+/// Returns a number with thousands separators.
 #[must_use]
 pub fn thousands(number: u64) -> String {
     let digits = number.to_string();
@@ -151,14 +151,14 @@ pub fn thousands(number: u64) -> String {
     text
 }
 
-/// A value of JSON for reading: a text without its quotes where nothing is lost by that, cut where it is long, without
-/// characters that would act on a terminal.
+/// Returns a JSON value for reading: a text without its quotes if that is unambiguous, shortened if it is long, and
+/// without control characters.
 #[must_use]
 pub fn value(json: Option<&str>) -> String {
     const SHOWN: usize = 72;
     let Some(json) = json else { return "null".to_owned() };
     let inside = json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-    // Without quotes, a text must not read as another value.
+    // Without quotes, a text must not look like another value.
     let plain = inside.filter(|text| {
         *text == text.trim()
             && !text.contains('\\')

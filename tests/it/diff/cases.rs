@@ -70,7 +70,7 @@ fn duplicate_keys_are_multisets_and_are_told() {
     work.write("old.ndjson", format!("{A}{A}{B}"));
     work.write("new.ndjson", format!("{A}{B}"));
     let (_, out, _) = run(&work, &["old.ndjson", "new.ndjson"]);
-    assert!(out.contains("1 key stands more than once in the old side"), "{out}");
+    assert!(out.contains("1 key occurs more than once on the old side"), "{out}");
 }
 
 #[test]
@@ -99,12 +99,12 @@ fn a_half_written_last_line_is_named() {
     work.write("new.ndjson", format!("{A}{{\"id\":\"b\",\"x\""));
     let (code, out, said) = run(&work, &["old.ndjson", "new.ndjson"]);
     assert_eq!(code, 2);
-    assert!(out.contains("new.ndjson:2 is not JSON and has no end: it is half written"), "{out}");
+    assert!(out.contains("new.ndjson:2 is not JSON and has no line end: it is incomplete"), "{out}");
     assert!(said.contains("error: new.ndjson:2: the line is not JSON"), "{said}");
     // Alike on both sides it is no difference, but worth a word.
     let (code, _, said) = run(&work, &["new.ndjson", "new.ndjson"]);
     assert_eq!(code, 0);
-    assert!(said.starts_with("note: new.ndjson:2 is not JSON and has no end"), "{said}");
+    assert!(said.starts_with("note: new.ndjson:2 is not JSON and has no line end"), "{said}");
 }
 
 #[test]
@@ -114,8 +114,8 @@ fn a_last_line_that_is_whole_but_no_row_is_not_called_half_written() {
     work.write("new.json", A);
     let (code, out, said) = run(&work, &["old.json", "new.json"]);
     assert_eq!(code, 2);
-    assert!(out.contains("old.json:1 is no JSON object\n"), "{out}");
-    assert!(!said.contains("half written"), "{said}");
+    assert!(out.contains("old.json:1 is not a JSON object\n"), "{out}");
+    assert!(!said.contains("it is incomplete"), "{said}");
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn the_standard_input_and_pipes_are_refused_with_a_way_out() {
 #[test]
 fn a_line_that_is_no_row_is_named_wherever_it_stands() {
     let work = Work::new();
-    for (line, message) in [("[1]", "is no JSON object"), ("{\"id\":", "is not JSON")] {
+    for (line, message) in [("[1]", "is not a JSON object"), ("{\"id\":", "is not JSON")] {
         work.write("old.ndjson", format!("{A}{B}"));
         work.write("new.ndjson", format!("{A}\n{line}\n{B}"));
         let (code, rows) = counts(&work, &["old.ndjson", "new.ndjson"]);
@@ -155,7 +155,7 @@ fn a_table_on_one_side_only_has_rows_there_only() {
     work.write("new/aliases.ndjson", "");
     let (code, out, _) = run(&work, &["old", "new"]);
     assert_eq!(code, 1);
-    assert!(out.contains("only in the new side"), "{out}");
+    assert!(out.contains("only on the new side"), "{out}");
     let (code, out, _) = run(&work, &["old", "new", "--format", "ndjson"]);
     assert_eq!(code, 1);
     let expected = r#"{"change":"table_added","table":"aliases"}
@@ -241,10 +241,10 @@ fn a_key_in_capitals_is_told() {
     work.write("old/id_graph.ndjson", "{\"segment_id\":\"s\",\"canonical_segment_id\":\"s\"}\n");
     work.write("new/id_graph.ndjson", "{\"SEGMENT_ID\":\"s\",\"CANONICAL_SEGMENT_ID\":\"s\"}\n");
     let (code, _, said) = run(&work, &["old", "new"]);
-    let note = "note: no row of `id_graph` is found again: the new side has no column `segment_id` but `SEGMENT_ID`, \
-        and names of columns are compared as they are\n";
+    let note = "note: no row of `id_graph` can be matched: the new side has no column `segment_id` but `SEGMENT_ID`, \
+        and column names are case-sensitive\n";
     assert_eq!((code, said.as_str()), (1, note));
-    assert!(!run(&work, &["old", "old"]).2.contains("found again"));
+    assert!(!run(&work, &["old", "old"]).2.contains("can be matched"));
 }
 
 #[test]
