@@ -159,7 +159,7 @@ fn what_happened(out: &mut String, identity: &IdentityResult) {
         return;
     }
     out.push_str(
-        "\n<details><summary>The profiles that changed most, and the events behind it</summary>\n\n",
+        "\n<details><summary>The profiles that changed most, and the events that changed them</summary>\n\n",
     );
     for changed in &identity.most_changed {
         let _ = writeln!(out, "- {} {}", story(changed.told.kind), cell(&arrow(&changed.told)));

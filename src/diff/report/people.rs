@@ -217,8 +217,11 @@ fn most_changed(out: &mut String, most: &[MostChanged], style: Style) {
     if most.iter().all(|changed| changed.events.iter().all(Vec::is_empty)) {
         return;
     }
-    let _ =
-        writeln!(out, "\n{}", style.paint("the profiles that changed most, and the events behind it", BOLD));
+    let _ = writeln!(
+        out,
+        "\n{}",
+        style.paint("the profiles that changed most, and the events that changed them", BOLD)
+    );
     for changed in most {
         let _ = writeln!(out, "  {} {}", style.paint(story(changed.told.kind), YELLOW), arrow(&changed.told));
         let identifiers: Vec<String> = changed

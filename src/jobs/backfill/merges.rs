@@ -63,7 +63,7 @@ impl Claims {
 /// Compares two claims to a segment id. The newer one is greater; of two equally old ones, the one with the greater
 /// profile.
 fn compare(segment: Segment, a: &Claim, b: &Claim, segments: &Segments) -> Ordering {
-    // A row of `profile_traits` has the clocks of traits. That it shows a profile is no evidence about a merge.
+    // A row of `profile_traits` has the clocks of traits. It says nothing about when a merge happened.
     let is_weak = |claim: &Claim| claim.is_weak(segment);
     let text = |claim: &Claim| segments.text(claim.canonical);
     is_weak(b).cmp(&is_weak(a)).then_with(|| newer(&a.clock, &b.clock)).then_with(|| text(a).cmp(text(b)))

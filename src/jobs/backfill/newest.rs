@@ -95,7 +95,7 @@ impl State {
             self.other_rows.add(&mut identifier.rows, claim.row);
         }
         let identifier = *identifier;
-        // A row that removes the identifier is no conflict if a newer row maps it again.
+        // A row that removes the identifier is not a conflict if a newer row maps it again.
         for claim in claims.iter().filter(|claim| !says_so(claim) && !claim.is_removed) {
             let told = format!(
                 "{} \"{}\"",

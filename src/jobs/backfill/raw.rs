@@ -114,7 +114,7 @@ pub fn raw(options: &RawOptions, files: &Files, progress: &dyn Progress) -> Resu
     let rows = space.rows_added();
     let mut run = Run { job: Job::BackfillRaw, inputs, ..Run::default() };
     let (mut replayed, types) = carry_on(&mut space, &mut run, files, progress)?;
-    // Messages that no table of a space names lie beside its tables.
+    // Messages that no table refers to are stored next to the tables.
     if let Some(manifest) = Manifest::read(&options.raw, files)? {
         kept::read(&options.raw, manifest.kept_messages.as_ref(), files, |message_key, received_at| {
             replayed.accepted.remember(message_key, received_at)?;

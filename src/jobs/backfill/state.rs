@@ -254,7 +254,7 @@ impl State {
         self.set_unusable_aside(met, range, row_of)
     }
 
-    /// Records unusable rows as conflicts. One bad row is no error, but a table of nothing else is probably not the
+    /// Records unusable rows as conflicts. One bad row is not an error, but a table of nothing else is probably not the
     /// table that its name says.
     fn set_unusable_aside(
         &mut self,

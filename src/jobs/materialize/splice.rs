@@ -1,4 +1,4 @@
-//! Replaces some rows of a sorted view. The view is read once from front to end and written anew.
+//! Replaces some rows of a sorted view. The view is read once from front to end and written again.
 //!
 //! Rows are found by binary search within a block, so a block without changes costs only a copy and its digest.
 
