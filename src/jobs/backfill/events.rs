@@ -325,7 +325,7 @@ struct Backfill<'a> {
     summary: EventsSummary,
     /// The number of times in written events that were given in seconds.
     n_times_in_seconds: u64,
-    /// Events written without a table of their own, because the space has as many as it may.
+    /// The number of written events that got no table of their own, because the space has `max_tables` of them.
     n_over_max_tables: u64,
 }
 
