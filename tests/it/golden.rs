@@ -1,6 +1,6 @@
-//! Golden cases: each a folder with what goes in, the steps, and every file that must come out, byte for byte.
+//! Golden cases. Each is a folder with the inputs, the steps to run, and every expected output file, byte for byte.
 //!
-//! `BLESS=1 cargo test golden` rewrites what is expected; the change is then read like any other.
+//! `BLESS=1 cargo test golden` rewrites the expected files; review that diff like any other.
 
 use std::{env, fs, path::Path};
 
@@ -98,21 +98,21 @@ fn every_case_is_run_and_explained() {
     }
 }
 
-/// `case.toml`.
+/// The content of `case.toml`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Case {
     step: Vec<Step>,
 }
 
-/// One run of the program in a folder that holds a copy of `in/`; its space is the folder `space`.
+/// One run of the program, in a work folder that holds a copy of `in/`; the space is its subfolder `space`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Step {
     args: Vec<String>,
     #[serde(default)]
     status: i32,
-    /// A file that is given as the standard input.
+    /// The file to pass as standard input.
     stdin: Option<String>,
 }
 
@@ -159,9 +159,9 @@ fn run(name: &str) {
     assert!(differences.is_empty(), "fixtures/cases/{name}/out/\n{differences}");
 }
 
-#[expect(clippy::disallowed_methods, reason = "a test's own files need no wrapper")]
+#[expect(clippy::disallowed_methods, reason = "tests may write files directly")]
 fn bless(folder: &Path, actual: &Tree) {
-    assert!(env::var_os("CI").is_none(), "BLESS is for people: CI compares");
+    assert!(env::var_os("CI").is_none(), "BLESS must not be set in CI");
     let out = folder.join("out");
     for stale in [out.clone(), folder.join("stdout"), folder.join("stderr")] {
         let _ = fs::remove_dir_all(&stale);

@@ -1,4 +1,4 @@
-//! Which files a run reads, and what it says of those that it does not read.
+//! Which files a run reads, and what it reports about the files that it skips.
 
 use std::io::Write;
 
@@ -19,14 +19,14 @@ fn gz(text: &str) -> Vec<u8> {
     packed.finish().unwrap()
 }
 
-/// Ingests from a folder of the work folder into a space there; what it said.
+/// Runs `ingest` in the subfolder `from` and returns what it printed to standard error.
 fn ingest(work: &Work, from: &str, args: &[&str]) -> String {
     let mut command = work.program(&[&["ingest"], args].concat());
     let assert = command.current_dir(work.path(from)).assert().success().stdout("");
     String::from_utf8(assert.get_output().stderr.clone()).unwrap()
 }
 
-/// A column of a table, a value for each row.
+/// Returns a column of a table: one value per row.
 fn column(work: &Work, table: &str, name: &str) -> Vec<Value> {
     work.rows(table).iter().map(|row| row[name].clone()).collect()
 }
@@ -51,9 +51,9 @@ fn an_archive_is_read_alike_from_whatever_folder() {
         let sources = column(&work, &format!("space{number}/pages.ndjson"), "event_source_id");
         assert_eq!(sources, [Value::Null, "A".into()], "{from} {input}");
         let rejected = column(&work, &format!("space{number}/rejected.ndjson"), "file");
-        assert_eq!(rejected, [file], "the path as given");
+        assert_eq!(rejected, [file], "the path must be reported as it was given");
     }
-    // Below the archive, where no part of what is given names it.
+    // Inputs below the archive: the given paths do not contain `segment-logs`.
     for (number, (from, input)) in
         [("q/segment-logs", "A"), ("q/segment-logs/A/2026", "."), ("q/segment-logs/A/2026", "b.gz")]
             .into_iter()
@@ -96,7 +96,7 @@ fn skipped_files_are_summed_up_in_a_note() {
             "note: skipped `twin.ndjson`: it is the same as another input of this run".to_owned(),
         ]
     );
-    // For machines each is named.
+    // The JSON summary lists every skipped file.
     let args = ["ingest", "night", "twin.ndjson", "--space", "space", "--json"];
     let assert = work.program(&args).assert().success();
     let summary: Value = serde_json::from_slice(&assert.get_output().stdout).unwrap();
@@ -115,7 +115,7 @@ fn inputs_are_read_again_when_asked_and_add_what_was_left_out() {
     let run = |args: &[&str]| ingest(&work, "", &[&["events.ndjson", "--space", "space"], args].concat());
     run(&["--config", "rules.toml"]);
     assert!(!work.path("space/screens.ndjson").exists());
-    // The rule was a mistake.
+    // The drop rule was a mistake: ingest again without it.
     let said = run(&[]);
     assert!(said.contains("note: skipped `events.ndjson`: "), "{said}");
     assert!(!work.path("space/screens.ndjson").exists());
@@ -185,7 +185,7 @@ fn times_that_cannot_be_read_are_counted() {
     assert_eq!(summary["notes"], serde_json::json!({"times_unreadable": 1}));
 }
 
-/// Ingests a text from a pipe.
+/// Ingests a text from a pipe and returns the JSON summary.
 fn ingest_stream(work: &Work, space: &str, text: &str) -> Value {
     let args = ["ingest", "-", "--space", space, "--json"];
     let assert = work.program(&args).write_stdin(text.to_owned()).assert().success();
@@ -195,7 +195,7 @@ fn ingest_stream(work: &Work, space: &str, text: &str) -> Value {
 #[test]
 fn a_pipe_is_read_once_also_where_the_first_look_is_fooled() {
     let work = Work::new();
-    // The look takes the property for the time of arrival, which is earlier.
+    // The scan mistakes the `receivedAt` property for the time of arrival, which is really earlier.
     let event = |name: &str, time: u32| {
         format!(
             "{{\"type\":\"track\",\"event\":\"Read\",\"messageId\":\"{name}\",\"userId\":\"u1\",\
@@ -211,7 +211,7 @@ fn a_pipe_is_read_once_also_where_the_first_look_is_fooled() {
     ingest(&work, "", &["events.ndjson", "--space", "file"]);
     assert_eq!(column(&work, "stream/read.ndjson", "id"), ["m1", "m2", "m3"]);
     assert_eq!(work.read("stream/tracks.ndjson"), work.read("file/tracks.ndjson"));
-    // Spilled, and as a pipe that has a name.
+    // The same with so little memory that the input is spilled.
     let args = ["ingest", "-", "--space", "spilled", "--memory", "1K", "-q"];
     work.program(&args).write_stdin(text).assert().success();
     assert_eq!(work.read("spilled/tracks.ndjson"), work.read("file/tracks.ndjson"));
@@ -273,18 +273,18 @@ fn a_walk_passes_over_what_is_no_dump_and_says_so() {
     for (number, name) in hidden.iter().enumerate() {
         work.write(&format!("night/{name}"), line(&format!("hidden{number}")));
     }
-    // A space of another run.
+    // A space of an earlier run, inside the input folder.
     ingest(&work, "", &["night/a.ndjson", "--space", "night/old", "-q"]);
     let said = ingest(&work, "", &["night", "--space", "space"]);
     assert_eq!(work.rows("space/pages.ndjson").len(), 5);
     assert_eq!(work.rows("space/rejected.ndjson").len(), 0);
     let notes: Vec<_> = said.lines().filter(|line| line.starts_with("note: ")).collect();
     assert_eq!(notes, ["note: skipped `night/old`: it is a space, and its tables are not events"]);
-    // What is given by name is read.
+    // Hidden files are read if they are given by name.
     let inputs = ["night/._a.ndjson", "night/.git", "night/.b.ndjson.part.json"];
     ingest(&work, "", &[&inputs[..], &["--space", "space", "-q"]].concat());
     assert_eq!(work.rows("space/pages.ndjson").len(), 8);
-    // Files of other names.
+    // Files whose names are not those of event files.
     work.write("other/x.csv", "a,b\n");
     work.write("other/.DS_Store", "");
     let said = ingest(&work, "", &["other", "night/a.ndjson", "--space", "space"]);

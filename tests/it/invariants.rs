@@ -1,4 +1,4 @@
-//! What must hold after any ingest, whatever went in: told from the tables alone, by replaying their rows.
+//! Invariants that hold after every ingest, whatever the input. They are checked by replaying the rows of the tables.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,22 +17,22 @@ use serde_json::Value;
 
 const CALLS: [&str; 6] = ["identifies", "tracks", "pages", "screens", "groups", "aliases"];
 
-/// An identifier on a profile, with the time it was mapped at; adopted ones have none.
+/// An identifier of a profile and the time at which it was mapped; adopted identifiers have no time.
 type Mapped = ((String, String), Option<Millis>);
 
-/// The tables that tell.
+/// The tables to replay.
 const TABLES: [&str; 4] =
     ["id_graph_updates", "external_id_mapping_updates", "profile_traits_updates", "identity_violations"];
 
-/// Watches a space from run to run: each has rules of its own, which hold for what it adds.
+/// Checks a space after each run. A run may have its own rules, which apply to the rows that it adds.
 #[derive(Default)]
 pub(crate) struct Watch {
-    /// The last `uuid_ts` before the run.
+    /// The latest `uuid_ts` before the run.
     since: String,
 }
 
 impl Watch {
-    /// Checks the space after a run. A run that failed may have left no space.
+    /// Checks the space after a run. A failed run may have left no space; then this does nothing.
     pub(crate) fn after_run(&mut self, space: &Path) {
         let Some(manifest) = Manifest::read(space, &Files::real()).unwrap() else { return };
         let rules = manifest.config.map_or_else(Rules::default, |used| {
@@ -55,19 +55,20 @@ pub(crate) struct Tables {
 }
 
 impl Tables {
-    /// Reads tables by name, as NDJSON.
+    /// Parses tables, given as NDJSON by table name.
     pub(crate) fn new(tables: &BTreeMap<String, String>) -> Self {
         let rows = |text: &String| text.lines().map(|row| serde_json::from_str(row).unwrap()).collect();
         Self { tables: tables.iter().map(|(table, text)| (table.clone(), rows(text))).collect() }
     }
 
-    /// The rows of a table.
+    /// Returns the rows of a table; empty if there is no such table.
     pub(crate) fn rows(&self, table: &str) -> &[Value] {
         self.tables.get(table).map_or(&[], Vec::as_slice)
     }
 
-    /// Replays the profile tables event by event. `rules` held for the rows whose `uuid_ts` is later than `since`: what
-    /// they added is within every limit and cap.
+    /// Replays the profile tables event by event and panics if they break an invariant.
+    ///
+    /// Rows whose `uuid_ts` is later than `since` were written under `rules`, so they must respect its limits and caps.
     pub(crate) fn check(&self, rules: &Rules, since: &str) {
         let mut space = Replayed::default();
         let mut steps: BTreeMap<&str, Step> = BTreeMap::new();
@@ -93,14 +94,14 @@ impl Tables {
         }
         let mut clocks = BTreeSet::new();
         for row in by_call() {
-            assert!(clocks.insert(text(row, "uuid_ts")), "a uuid_ts comes twice: {row}");
+            assert!(clocks.insert(text(row, "uuid_ts")), "duplicate uuid_ts: {row}");
             if let Some(segment_id) = row["segment_id"].as_str() {
-                assert!(space.canonical.contains_key(segment_id), "no such profile: {row}");
+                assert!(space.canonical.contains_key(segment_id), "unknown profile: {row}");
             }
         }
     }
 
-    /// Every identifier is accounted for, and a summary of all that ever was ingested says what the rows say.
+    /// Panics if `summary`, of a single run that filled the space, does not account for every identifier and row.
     pub(crate) fn check_summary(&self, summary: &IngestSummary) {
         for account in &summary.identifiers {
             assert!(account.balances(), "{account:?}");
@@ -117,7 +118,7 @@ impl Tables {
             .filter(|row| !is_own(row))
             .map(|row| text(row, "segment_id"))
             .collect();
-        assert_eq!(summary.profiles_merged, merged.len() as u64, "each profile merges away once");
+        assert_eq!(summary.profiles_merged, merged.len() as u64, "each profile is merged away at most once");
         let n_mapped = self.rows("external_id_mapping_updates").len();
         assert_eq!(sum(|account| account.mapped), n_mapped);
         assert_eq!(summary.identifiers_mapped.values().sum::<u64>(), n_mapped as u64);
@@ -137,7 +138,7 @@ impl Tables {
     }
 }
 
-/// The rows that one event wrote.
+/// The profile rows that one event wrote.
 #[derive(Default)]
 struct Step<'a> {
     graph: Vec<&'a Value>,
@@ -145,11 +146,11 @@ struct Step<'a> {
     traits: Vec<&'a Value>,
 }
 
-/// What the rows so far say.
+/// The state after the rows replayed so far.
 #[derive(Default)]
 struct Replayed {
     canonical: BTreeMap<String, String>,
-    /// By canonical profile.
+    /// The identifiers of each canonical profile.
     identifiers: BTreeMap<String, Vec<Mapped>>,
     mapped: BTreeSet<(String, String)>,
 }
@@ -161,7 +162,7 @@ impl Replayed {
         let mut told = BTreeSet::new();
         for row in &step.graph {
             let (segment_id, canonical) = (text(row, "segment_id"), text(row, "canonical_segment_id"));
-            assert!(told.insert(segment_id), "two rows of one event say what it is: {row}");
+            assert!(told.insert(segment_id), "an event wrote two graph rows for one segment id: {row}");
             if segment_id == canonical {
                 let old = self.canonical.insert(segment_id.to_owned(), canonical.to_owned());
                 assert_eq!(old, None, "created twice: {row}");
@@ -169,7 +170,7 @@ impl Replayed {
             }
             assert_eq!(self.canonical.get(canonical).map(String::as_str), Some(canonical), "{row}");
             let old = self.canonical.insert(segment_id.to_owned(), canonical.to_owned());
-            let old = old.unwrap_or_else(|| panic!("never created: {row}"));
+            let old = old.unwrap_or_else(|| panic!("merged before it was created: {row}"));
             if old == segment_id {
                 let own = self.identifiers.entry(canonical.to_owned()).or_default();
                 before.entry(canonical.to_owned()).or_insert_with(|| vec![own.clone()]);
@@ -188,7 +189,7 @@ impl Replayed {
                 (text(row, "external_id_type").to_owned(), text(row, "external_id_value").to_owned());
             assert!(self.mapped.insert(identifier.clone()), "mapped twice: {row}");
             let canonical = self.canonical.get(text(row, "segment_id"));
-            let canonical = canonical.unwrap_or_else(|| panic!("no such profile: {row}")).clone();
+            let canonical = canonical.unwrap_or_else(|| panic!("unknown profile: {row}")).clone();
             let of_profile = self.identifiers.entry(canonical.clone()).or_default();
             before.entry(canonical.clone()).or_insert_with(|| vec![of_profile.clone()]);
             of_profile.push((identifier, time(row)));
@@ -206,7 +207,7 @@ impl Replayed {
         }
     }
 
-    /// Whether a profile that has just grown from these parts is within the rules.
+    /// Panics if a profile that has just grown out of `parts` breaks a limit or a cap.
     fn check_rules(&self, profile: &str, parts: &[Vec<Mapped>], now: Millis, n_mapped: usize, rules: &Rules) {
         let all = &self.identifiers[profile];
         let types: BTreeSet<&String> = all.iter().map(|((name, _), _)| name).collect();
@@ -253,7 +254,7 @@ fn time(row: &Value) -> Option<Millis> {
 mod tests {
     use super::*;
 
-    /// Rows of one column set, an event a row.
+    /// Builds tables in which every row comes from an event of its own.
     fn tables(graph: &[(&str, &str)], mapping: &[(&str, &str, &str)]) -> Tables {
         let row = |table: &str, at: usize, members: String| {
             let clocks = format!(
@@ -310,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "no such profile")]
+    #[should_panic(expected = "unknown profile")]
     fn an_identifier_of_nobody_is_noticed() {
         tables(&[("p1", "p1")], &[("p9", "email", "e1")]).check(&Rules::default(), "");
     }

@@ -1,4 +1,4 @@
-//! Keys that nobody can forge, and messages that are known whatever becomes of the state cache.
+//! Keys resist forged collisions, and duplicates are found even if the state cache is lost.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::support::{Work, project_text};
 
-/// What a command wrote to the standard error.
+/// Runs a command that must succeed and returns what it wrote to standard error.
 fn run(work: &Work, args: &[&str]) -> String {
     let assert = work.program(args).assert().success();
     String::from_utf8(assert.get_output().stderr.clone()).unwrap()
@@ -34,7 +34,7 @@ fn eight_people_whose_ids_were_chosen_to_collide_stay_eight() {
     run(&work, &["ingest", "events.ndjson", "--space", "space"]);
     assert_eq!(work.rows("space/id_graph_updates.ndjson").len(), 8);
     run(&work, &["ingest", "--verify", "--space", "space"]);
-    // Nor are they one where the tables are read again.
+    // They also stay eight when the state is rebuilt from the tables.
     fs::remove_dir_all(work.path("space/.state")).unwrap();
     run(&work, &["materialize", "--space", "space"]);
     assert_eq!(work.rows("space/profile_traits.ndjson").len(), 8);
@@ -56,7 +56,7 @@ fn a_file_made_to_collide_with_one_that_was_ingested_is_read() {
     assert_eq!(skipped["files_skipped"], serde_json::json!(["a.ndjson"]));
 }
 
-/// Rules that leave out what names messages.
+/// Configs that exclude the tables or columns in which message ids are stored.
 const LEFT_OUT: [&str; 5] = [
     "[sync]\nexclude_tables = [\"pages\", \"tracks\", \"order\", \"identity_violations\"]\n",
     "[sync]\ntables = [\"identify*\"]\n",
@@ -89,7 +89,7 @@ fn messages_are_known_without_the_state_and_without_event_tables() {
             assert_eq!((&again["accepted"], &again["duplicates"]), (&0.into(), &5.into()), "{rules}");
             run(&work, &["ingest", "--verify", "--space", "space"]);
             assert_eq!(fs::read(work.path("space/.run/messages")).unwrap(), copied);
-            // Whoever adopts the raw tables of the space knows them too.
+            // A space that adopts these raw tables finds the duplicates too.
             run(&work, &["backfill", "raw", "space", "--space", "adopted"]);
             for _ in 0..2 {
                 let adopted = ["ingest", "all.ndjson", "--space", "adopted", "--again"];
@@ -127,8 +127,8 @@ fn a_space_whose_messages_are_lost_is_refused() {
         work.program(&["ingest", input, "--space", "space", "--config", "rules.toml"]).assert()
     };
     ingest("first.ndjson").success();
-    // As an earlier version of the program left it: it kept no messages, and its state is of no use. The first event has
-    // created a profile, so a row names it; the others are in no table.
+    // The space as an earlier version of the program left it: without `messages`, and with a state that cannot be used.
+    // The first event created a profile, so a row has its id; the other two are in no table.
     let mut manifest: Value = serde_json::from_str(&work.read("space/manifest.json")).unwrap();
     let keys = manifest.as_object_mut().unwrap();
     for key in ["kept_messages", "newest", "secret"] {
@@ -152,14 +152,14 @@ fn late_events_are_counted_and_reported() {
     work.write("day1.ndjson", [page("m1", 1), page("m2", 2), page("m4", 3), page("m0", 3)].concat());
     let ingest = |input: &str| summary(&work, &["ingest", input, "--space", "space", "--json"]);
     assert_eq!(ingest("day2.ndjson")["late"], 0);
-    // `m1` came a day before `m3`, and `m0` at the same time with a smaller id; `m2` is a duplicate.
+    // `m1` arrived a day before `m3`; `m0` arrived at the same time as `m3` and has a smaller id; `m2` is a duplicate.
     let late = ingest("day1.ndjson");
     assert_eq!((&late["accepted"], &late["late"]), (&3.into(), &2.into()));
     work.write("day1-again.ndjson", page("m7", 1));
     let said = run(&work, &["ingest", "day1-again.ndjson", "--space", "space", "--quiet"]);
     assert!(said.contains("warning: 1 event is late: "), "{said}");
     assert!(said.contains("a single run over all events may give another graph"), "{said}");
-    // A space of an earlier version knows when its newest event arrived.
+    // In a space of an earlier version, the arrival of the newest event is found without `newest`.
     let mut manifest: Value = serde_json::from_str(&work.read("space/manifest.json")).unwrap();
     manifest.as_object_mut().unwrap().remove("newest");
     work.write("space/manifest.json", manifest.to_string());

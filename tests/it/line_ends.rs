@@ -1,5 +1,5 @@
-//! What stands around a line makes the same tables however the line is read: from a file, a pipe or gzip, streamed or
-//! sorted on disk, with any number of threads.
+//! Line ends, blanks and byte order marks give the same tables however the input is read: from a file, a pipe or gzip,
+//! streamed or sorted on disk, with any number of threads.
 
 use std::io::Write;
 
@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// A line that is an event, a batch, or neither. Most have no `messageId`, so that their bytes name them.
+/// Returns a line that is an event, a batch, or neither. Most have no `messageId`, so their ids come from their bytes.
 fn text(random: &mut Random) -> String {
     let time = format!("2026-01-{:02}T10:00:00.000Z", random.from(1, 28));
     let id = random.pick(&["", "", "\"messageId\":\"m1\",", "\"messageId\":\"\","]);
@@ -52,7 +52,7 @@ fn dump(random: &mut Random) -> Vec<u8> {
     bytes
 }
 
-/// The tables; where a rejected line was read is not compared.
+/// Ingests an input and returns the tables, with `file` of rejected lines made equal for all inputs, and the exit code.
 fn ingest(work: &Work, space: &str, input: &str, flags: &[&str], stdin: &[u8]) -> Tree {
     let args =
         [&["ingest", input, "--space", space, "-q", "--materialize", "--segment-ids", "sequential"], flags]

@@ -1,4 +1,4 @@
-//! A run that may keep hardly anything in memory leaves the same, tables and state.
+//! A run with almost no memory writes the same tables and the same state.
 
 use std::{fs, path::Path};
 
@@ -40,7 +40,7 @@ fn messages_of_5000_events_that_do_not_fit_the_memory_are_remembered_all_the_sam
     let path = |name: &str| work.path().join(name);
     let (events, again) = (path("events.ndjson"), path("again.ndjson"));
     Files::real().create(&events).unwrap().write_all(&bytes).unwrap();
-    // Other bytes, so that the input is not skipped as a whole.
+    // Add a blank line: a file with the same content would be skipped.
     Files::real().create(&again).unwrap().write_all(&[b"\n", &bytes[..]].concat()).unwrap();
     let (much, little) = (path("much"), path("little"));
     let summaries = [run(&events, &much, 64 << 20), run(&events, &little, 1)];

@@ -1,4 +1,4 @@
-//! What machines read: the object of `--json`, and the run log.
+//! Output for machines: the object that `--json` prints, and the run log.
 
 use std::fs;
 
@@ -16,7 +16,7 @@ fn with_events() -> Work {
     work
 }
 
-/// The object of a run, and its exit code.
+/// Runs a command with `--json` and returns the object that it prints and the exit code.
 fn object(work: &Work, args: &[&str]) -> (Value, Option<i32>) {
     let output = work.program(&[args, &["--json"]].concat()).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
@@ -50,7 +50,7 @@ fn every_object_says_what_ran_where_and_what_was_committed() {
     for (args, command, run, count) in [
         (&["ingest", "events.ndjson", "--space", "space", "--dry-run"][..], "ingest", None, "accepted"),
         (&["ingest", "events.ndjson", "--space", "space"], "ingest", Some(1), "accepted"),
-        // The input is known: nothing to commit.
+        // The input was ingested before, so there is nothing to commit.
         (&["ingest", "events.ndjson", "--space", "space"], "ingest", None, "accepted"),
         (&["ingest", "--verify", "--space", "space"], "ingest", None, "tables"),
         (&["materialize", "--space", "space"], "materialize", Some(1), "profiles"),
@@ -89,7 +89,7 @@ fn a_run_that_fails_prints_its_object_too() {
         (&["backfill", "raw", "missing", "--space", "space"], "profiles"),
         (&["backfill", "events", "missing", "--space", "space"], "written"),
         (&["diff", "missing", "other"], ""),
-        // Arguments that cannot be used.
+        // Invalid arguments.
         (&["ingest"], "accepted"),
         (&["ingest", "x", "--space", "s", "--threads", "none"], "accepted"),
         (&["materialize"], "profiles"),
@@ -102,7 +102,7 @@ fn a_run_that_fails_prints_its_object_too() {
         assert!(!failed["error"].as_str().unwrap().is_empty(), "{args:?}");
         assert!(count.is_empty() || failed[count] == 0, "{args:?}: {failed}");
     }
-    // The events are committed, the views are not.
+    // The events may be committed although the views fail.
     work.write("space2/rules.toml", "");
     fs::create_dir_all(work.path("space2/id_graph.ndjson/x")).unwrap();
     let (half, code) = object(&work, &["ingest", "events.ndjson", "--space", "space2", "--materialize"]);
@@ -133,7 +133,7 @@ fn warnings_are_in_the_object_also_those_that_are_not_printed() {
 fn the_run_log_has_a_line_for_each_run_into_the_space() {
     let work = with_events();
     let run = |args: &[&str]| work.program(&[args, &["-q"]].concat()).output().unwrap().status.code();
-    // Nothing of these belongs in the log.
+    // Neither of these runs is logged.
     run(&["ingest", "events.ndjson", "--space", "space", "--dry-run"]);
     run(&["ingest", "missing", "--space", "space"]);
     assert!(!work.path("space").exists());
@@ -192,7 +192,7 @@ fn the_run_log_is_written_in_the_space_or_not_at_all() {
     let said = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
     assert!(said.contains("warning: the run succeeded, but could not be added to the run log: "), "{said}");
     assert_eq!(work.read("precious"), "as it was\n");
-    // A folder that is no space gets nothing.
+    // No log is written into a folder that is not a space.
     work.write("mine/notes.txt", "x");
     work.program(&["materialize", "--space", "mine"]).assert().code(2);
     assert_eq!(names_in(&work.path("mine")), ["notes.txt"]);

@@ -1,6 +1,6 @@
-//! All tests that run the program or the library as a whole, in one binary: a second one would link for a minute more.
+//! All integration tests, in one binary: a second binary would add a minute of linking.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a panic fails the test, as it should")]
 
 mod agreement;
 mod backfill;

@@ -1,5 +1,5 @@
-//! A long history and many small runs behind it: the state is looked up, put away in parts and put together again, and the
-//! tables are those of one run.
+//! A long history followed by many small runs. The state is read on demand, written to segment files and compacted, and
+//! the tables are those of a single run.
 
 use std::{
     fs,
@@ -22,7 +22,7 @@ use crate::{
     faults::{committed, folder},
 };
 
-/// A dump in the order of arrival: the longer part, then slices of a few events.
+/// Returns the lines of a dump in order of arrival: a long history, then slices of a few events each.
 fn slices(seed: u64) -> (Vec<String>, Vec<Vec<String>>) {
     let mut bytes = Vec::new();
     let knobs = Knobs { events: 600, seed, days: 40, malformed: 0.0, changes: 20.0 };
@@ -36,7 +36,7 @@ fn slices(seed: u64) -> (Vec<String>, Vec<Vec<String>>) {
     let mut nights: Vec<Vec<String>> = vec![Vec::new()];
     for line in lines.split_off(480) {
         let last = nights.len() - 1;
-        // A cut between equal times would be no cut between slices.
+        // Events with the same time of arrival stay in one slice: two runs could resolve them in another order.
         let full = 4 <= nights[last].len()
             && nights[last].last().is_some_and(|before| received(before) < received(&line));
         if full {
@@ -74,14 +74,14 @@ fn parts(space: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "a test's own files need no wrapper")]
+#[expect(clippy::disallowed_methods, reason = "tests may write files directly")]
 fn a_hundred_and_twenty_events_night_by_night_give_the_tables_of_one_run() {
     for seed in 400..404 {
         let work = folder();
         let (history, nights) = slices(seed);
         let (one, many) = (work.path().join("one"), work.path().join("many"));
         if seed % 2 == 0 {
-            // A frame a night in every table.
+            // Each night appends a frame to every table.
             fs::create_dir(&many).unwrap();
             fs::write(many.join("profiles-sync.toml"), "compress = \"zstd\"\n").unwrap();
         }
@@ -92,15 +92,15 @@ fn a_hundred_and_twenty_events_night_by_night_give_the_tables_of_one_run() {
             run(work.path(), &format!("night-{number}"), night, &many, &Silent);
             most = most.max(parts(&many).len());
         }
-        assert!(20 < nights.len() && 1 < most && most < 8, "{} nights, {most} parts", nights.len());
+        assert!(20 < nights.len() && 1 < most && most < 8, "{} nights, {most} segment files", nights.len());
         assert_eq!(committed(&one), committed(&many), "seed {seed}");
         assert_eq!(verify(&many, &Files::real(), &Silent).unwrap().differences, Vec::<String>::new());
         let files = fs::read_dir(many.join(".state")).unwrap().count();
-        assert!(files <= parts(&many).len() + 2, "what is not in force is swept away: {files} files");
+        assert!(files <= parts(&many).len() + 2, "unused files must be deleted: {files} files");
     }
 }
 
-/// Keeps what it is told.
+/// Collects the notices.
 #[derive(Default)]
 struct Listener(std::sync::Mutex<Vec<String>>);
 
@@ -116,7 +116,7 @@ impl Progress for Listener {
 }
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "a test's own files need no wrapper")]
+#[expect(clippy::disallowed_methods, reason = "tests may write files directly")]
 fn wherever_a_part_is_damaged_the_run_goes_on_from_the_raw_tables() {
     let work = folder();
     let (history, nights) = slices(410);
@@ -146,6 +146,6 @@ fn wherever_a_part_is_damaged_the_run_goes_on_from_the_raw_tables() {
         n_rebuilt += usize::from(told.iter().any(|text| text.contains("rebuilt from the raw tables")));
         assert_eq!(committed(&whole), committed(&copy), "byte {at}: {told:?}");
     }
-    // What is damaged and not looked at is nobody's loss.
+    // Damage outside the blocks that the run reads goes unnoticed and does no harm.
     assert!(10 < n_rebuilt && n_rebuilt < 61, "{n_rebuilt}");
 }

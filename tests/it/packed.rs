@@ -1,4 +1,4 @@
-//! Spaces whose tables are packed: the same content as plain ones, whatever is done with them, and any zstd reads it.
+//! Spaces with compressed tables: after every command they have the content of plain tables, and any zstd can read them.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-/// A dump of made-up events whose larger tables have several pieces, as three files cut between times of arrival.
+/// Writes a generated dump to `all.ndjson`, and the same lines to `0.ndjson` to `2.ndjson`, split by day of arrival.
 fn write_dump(work: &Work, events: u64, seed: u64) {
     let mut bytes = Vec::new();
     dump::write(Knobs { events, seed, days: 30, malformed: 1.0, changes: 0.0 }, &mut bytes).unwrap();
@@ -46,7 +46,7 @@ fn fails(work: &Work, args: &[&str], told: &[&str]) {
     assert!(told.iter().all(|told| said.contains(told)), "{args:?}: {said}");
 }
 
-/// The tables of a folder by their plain names, unpacked; no file may be plain.
+/// Reads the tables of a folder, decompressed and under their plain names. Panics if a file is not compressed.
 fn unpacked(folder: &Path) -> Tree {
     let tables = tree::read(folder).into_iter().map(|(path, bytes)| {
         assert_eq!(path.extension().unwrap(), "zst", "{}", path.display());
@@ -58,14 +58,14 @@ fn unpacked(folder: &Path) -> Tree {
 fn assert_same(plain: &Path, packed: &Path, what: &str) {
     let mut trees = [tree::read(plain), unpacked(packed)];
     for tree in &mut trees {
-        // Rejected lines name their files.
+        // Rejected rows contain the names of the inputs, which differ.
         tree.remove(Path::new("rejected.ndjson"));
     }
     let differences = tree::differences(&trees[0], &trees[1]);
     assert!(differences.is_empty(), "{what}\n{differences}");
 }
 
-/// What the manifest says of tables and views: bytes of content and digests.
+/// Returns what the manifest records for each table and view: the length of its content in bytes, and its digest.
 fn claimed(space: &Path) -> BTreeMap<String, (u64, String)> {
     let manifest: Value = serde_json::from_slice(&fs::read(space.join("manifest.json")).unwrap()).unwrap();
     let mut all = BTreeMap::new();
@@ -94,11 +94,11 @@ fn one_run_or_many_on_any_threads_hold_the_content_of_plain_tables() {
         assert_eq!(claimed(&work.path("plain")), claimed(&work.path(space)));
         packed.push(tree::read(&work.path(space)));
     }
-    assert!(packed.iter().all(|tree| *tree == packed[0]), "the frames hang on threads or memory");
+    assert!(packed.iter().all(|tree| *tree == packed[0]), "the frames must not depend on threads or memory");
     let bytes = |tree: &Tree| tree.values().map(Vec::len).sum::<usize>();
     assert!(5 * bytes(&packed[0]) < bytes(&tree::read(&work.path("plain"))));
 
-    // Behind the first run the space is as it was made, the state lost at times.
+    // Later runs keep the compression of the space, with the flag or without, also after the state was lost.
     for (part, flags) in [("0", &["--compress", "zstd"][..]), ("1", &[]), ("2", &["--compress", "zstd"])] {
         let file = format!("{part}.ndjson");
         ok(&work, &[&["ingest", &file, "--space", "many", "--materialize", "-q"], flags].concat());
@@ -144,7 +144,7 @@ fn views_are_the_same_whichever_way_they_are_made() {
         }
         assert_same(&work.path(&format!("{out}-plain")), &work.path(&format!("{out}-packed")), out);
     }
-    // A folder of packed tables without their manifest is an export like any other.
+    // Without its manifest, a folder of compressed tables is an ordinary export.
     fs::remove_file(work.path("packed/manifest.json")).unwrap();
     ok(&work, &["materialize", "--raw", "packed", "--out", "export", "-q"]);
     let differences =
@@ -157,7 +157,7 @@ fn rows_that_are_read_again_are_found_in_packed_tables() {
     let work = Work::new();
     write_dump(&work, 3000, 38);
     ok(&work, &["ingest", "all.ndjson", "--space", "space", "-q"]);
-    // Without it no row says all of its profile.
+    // Without `__trait_seqs` the fold has to read earlier rows again.
     let rows: Vec<String> = (work.rows("space/profile_traits_updates.ndjson").into_iter())
         .map(|mut row| {
             row.as_object_mut().unwrap().remove("__trait_seqs");
@@ -222,7 +222,7 @@ fn the_config_says_it_too_and_a_space_stays_as_it_was_made() {
     let told = ok(&work, &["ingest", "0.ndjson", "--space", "space"]);
     assert!(told.contains(" space/rejected.ndjson.zst"), "{told}");
     fs::remove_file(work.path("space/profiles-sync.toml")).unwrap();
-    // Nothing changed in the config: the space is what it was.
+    // Without `compress`, the space stays compressed, and this does not count as a change of the config.
     let told = ok(&work, &["ingest", "1.ndjson", "--space", "space"]);
     assert!(!told.contains("config changed"), "{told}");
     unpacked(&work.path("space"));
@@ -254,12 +254,12 @@ fn tables_that_somebody_unpacked_or_packed_anew() {
     let content = |table: &str| {
         zstd::decode_all(&fs::read(work.path(&format!("packed/{table}.ndjson.zst"))).unwrap()[..]).unwrap()
     };
-    // Unpacked beside: the run says that it is not looked at, and leaves it alone.
+    // A plain copy beside the compressed file: the run reports that it ignores the copy, and does not change it.
     work.write("packed/tracks.ndjson", content("tracks"));
-    // Unpacked in its place: it is the table, and stays plain.
+    // Decompressed in place: the plain file is the table from now on.
     work.write("packed/pages.ndjson", content("pages"));
     fs::remove_file(work.path("packed/pages.ndjson.zst")).unwrap();
-    // Not ours at all.
+    // A file that is not a table of the space.
     work.write("packed/notes.ndjson", "{}\n");
     let before = work.read("packed/tracks.ndjson");
     let told = ok(&work, &["ingest", "1.ndjson", "--space", "packed"]);
@@ -273,7 +273,7 @@ fn tables_that_somebody_unpacked_or_packed_anew() {
     ok(&work, &["diff", "plain", "packed"]);
     ok(&work, &["materialize", "--space", "packed", "-q"]);
 
-    // Packed anew the frames are others, so that nobody knows what of it is committed.
+    // Compressed again by another program, the file has other frames, and the committed length means nothing.
     let whole = fs::read(work.path("packed/identifies.ndjson.zst")).unwrap();
     let anew = |level| zstd::bulk::compress(&content("identifies"), level).unwrap();
     work.write("packed/identifies.ndjson.zst", anew(19));
@@ -281,14 +281,18 @@ fn tables_that_somebody_unpacked_or_packed_anew() {
     work.write("packed/identifies.ndjson.zst", anew(-50));
     assert!(whole.len() < anew(-50).len());
     fails(&work, &["ingest", "2.ndjson", "--space", "packed"], &["no frame ends at byte", "zstd -d --rm"]);
-    assert_eq!(fs::read(work.path("packed/identifies.ndjson.zst")).unwrap(), anew(-50), "nothing is lost");
+    assert_eq!(
+        fs::read(work.path("packed/identifies.ndjson.zst")).unwrap(),
+        anew(-50),
+        "the file must not change"
+    );
     work.write("packed/identifies.ndjson", content("identifies"));
     fs::remove_file(work.path("packed/identifies.ndjson.zst")).unwrap();
     ok(&work, &["ingest", "2.ndjson", "--space", "packed", "-q"]);
     ok(&work, &["ingest", "2.ndjson", "--space", "plain", "-q"]);
     assert_eq!(work.read("packed/identifies.ndjson"), work.read("plain/identifies.ndjson"));
 
-    // Without a manifest two files of one table are one too many.
+    // Without a manifest, two files for one table are an error.
     work.write("export/id_graph_updates.ndjson", "");
     work.write("export/id_graph_updates.ndjson.zst", zstd::encode_all(&b""[..], 1).unwrap());
     fails(
@@ -306,14 +310,14 @@ fn what_a_killed_run_left_is_cut_off_and_damage_is_named() {
     for space in ["space", "whole"] {
         ok(&work, &["ingest", "0.ndjson", "--space", space, "--compress", "zstd", "-q"]);
     }
-    // A run of an earlier version wrote to the tables before its commit.
+    // Earlier versions wrote to the tables before they committed.
     let manifest = work.read("space/manifest.json");
     work.write("space/manifest.json", manifest.replace("\"format\": 3", "\"format\": 2"));
     let path = work.path("space/tracks.ndjson.zst");
     let committed = fs::read(&path).unwrap();
     let whole = fs::read(work.path("whole/tracks.ndjson.zst")).unwrap();
     assert_eq!(committed, whole);
-    // A whole frame, one cut short, zeros of a power cut.
+    // A whole frame, two truncated ones, and zeros as after a power failure.
     for rest in [&whole[..], &whole[..whole.len() / 2], &whole[..3], &[0; 5000]] {
         work.write("space/tracks.ndjson.zst", [&committed, rest].concat());
         work.write("space/new_table.ndjson.zst", rest);
@@ -333,7 +337,7 @@ fn what_a_killed_run_left_is_cut_off_and_damage_is_named() {
         let told = String::from_utf8_lossy(&told.get_output().stderr).into_owned();
         assert!(told.contains("`space/tracks.ndjson.zst`: "), "{told}");
     }
-    // What is damaged is not appended to.
+    // A run does not append to a damaged table.
     work.write("space/tracks.ndjson.zst", &damaged);
     fails(
         &work,
@@ -361,7 +365,7 @@ fn packed_files_of_somebody_else_are_left_alone() {
         &["ingest", "0.ndjson", "--space", "space", "--compress", "zstd"],
         &["contains `0.ndjson.zst` but no `manifest.json`"],
     );
-    // A first run that fails, and one that does not: plain tables have nothing to do with it.
+    // With plain tables, neither a failed first run nor a successful one touches the file.
     let rejects = ["--max-rejects", "0"];
     work.write(
         "wrong.ndjson",
@@ -374,7 +378,7 @@ fn packed_files_of_somebody_else_are_left_alone() {
     ok(&work, &["ingest", "--verify", "--space", "space", "-q"]);
 }
 
-/// Compresses as `zstd --ultra --long=31` would: the frame wants a window of 256 MiB.
+/// Returns `content` in a zstd frame that needs a window of 256 MiB, as `zstd --ultra --long=31` may write it.
 fn with_large_window(content: &[u8]) -> Vec<u8> {
     const LAST_RAW_BLOCK: u32 = 1;
     let window_of_2_to_the_28 = [0x28, 0xb5, 0x2f, 0xfd, 0x00, (28 - 10) << 3];

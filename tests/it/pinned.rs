@@ -1,4 +1,4 @@
-//! The tables of one made-up dump, pinned: a change of speed must not be a change of bytes.
+//! Pins the tables of one generated dump: optimisations must not change a byte.
 
 use profiles_sync::files::Files;
 use xxhash_rust::xxh3::xxh3_128;
@@ -18,7 +18,7 @@ fn the_tables_of_3000_events_have_the_bytes_they_always_had() {
     Files::real().create(&events).unwrap().write_all(&bytes).unwrap();
     run(&events, &space, &Files::real()).unwrap();
     let mut all = Vec::new();
-    // `rejected` names the input, which is where this test happens to run.
+    // `rejected` contains the path of the input, which is in a temporary folder.
     for (table, rows) in committed(&space).into_iter().filter(|(table, _)| table != "rejected") {
         all.extend_from_slice(table.as_bytes());
         all.extend_from_slice(&rows);
@@ -26,7 +26,7 @@ fn the_tables_of_3000_events_have_the_bytes_they_always_had() {
     assert_eq!(
         format!("{:032x}", xxh3_128(&bytes)),
         "81130db1a12254d96e9f7727f587f1fd",
-        "the dump is another one"
+        "the generator has changed"
     );
     assert_eq!(format!("{:032x}", xxh3_128(&all)), "a1f5ba1c4112917cc117aedea3b55fed");
 }

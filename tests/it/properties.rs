@@ -1,4 +1,4 @@
-//! What must hold for any dump: made-up ones, a few hundred events each.
+//! Properties that hold for every dump, tested on generated dumps of a few hundred events.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,7 +21,7 @@ fn lines(seed: u64) -> Vec<String> {
     String::from_utf8(bytes).unwrap().lines().map(str::to_owned).collect()
 }
 
-/// Ingests files one run after the other; the tables and views after the last.
+/// Ingests the inputs of each run in turn, builds the views, and returns all tables and views.
 fn tables(work: &Work, space: &str, runs: &[&[&str]], flags: &[&str]) -> Tree {
     let mut watch = Watch::default();
     for inputs in runs {
@@ -45,7 +45,7 @@ fn shuffled_files_any_threads_and_little_memory_give_the_same_bytes() {
         let lines = lines(seed);
         work.write("all.ndjson", lines.join("\n"));
         let expected = tables(&work, "one", &[&["all.ndjson"]], &["--threads", "1"]);
-        // Every third line from behind, in three files of a folder, named against their order.
+        // Spread the lines over three files, in reverse order, and number the files in reverse order too.
         for part in 0..3 {
             let part_lines: Vec<_> = lines.iter().skip(part).step_by(3).rev().map(String::as_str).collect();
             work.write(&format!("parts/{}.ndjson", 9 - part), part_lines.join("\r\n"));
@@ -68,7 +68,7 @@ fn runs_over_consecutive_slices_give_the_bytes_of_one_run() {
         };
         lines.sort_by_cached_key(received);
         let (mut first, mut rest) = (lines.clone(), lines.split_off(150));
-        // A cut between equal times would be no cut between slices.
+        // Events with the same time of arrival stay in one slice: two runs could resolve them in another order.
         let cut = received(&rest[0]);
         first.retain(|line| received(line) < cut);
         let last = rest.split_off(100);
@@ -96,7 +96,7 @@ fn an_old_dump_again_adds_nothing() {
     lines.truncate(250);
     work.write("overlapping.ndjson", lines.join("\n"));
     let again = tables(&work, "space", &[&["overlapping.ndjson"]], &[]);
-    assert_same(&expected, &again, "a part of it in another order");
+    assert_same(&expected, &again, "a part of the file, in reverse order");
 }
 
 #[test]
@@ -113,7 +113,11 @@ fn every_table_holds_together() {
             .map(|row| (text(row, "segment_id"), text(row, "canonical_segment_id")))
             .collect();
         for canonical in graph.values() {
-            assert_eq!(graph.get(canonical), Some(canonical), "the canonical of a canonical is itself");
+            assert_eq!(
+                graph.get(canonical),
+                Some(canonical),
+                "a canonical profile is its own canonical profile"
+            );
         }
         for (view, key) in [
             ("id_graph", &["segment_id"][..]),
@@ -125,14 +129,17 @@ fn every_table_holds_together() {
         ] {
             let keys: Vec<Vec<_>> =
                 table(view).iter().map(|row| key.iter().map(|column| text(row, column)).collect()).collect();
-            assert!(!keys.is_empty() && keys.is_sorted_by(|a, b| a < b), "{view} is sorted by a unique key");
+            assert!(
+                !keys.is_empty() && keys.is_sorted_by(|a, b| a < b),
+                "{view} must be sorted by its unique key"
+            );
         }
         let mut ids = BTreeSet::new();
         for name in ["id_graph_updates", "external_id_mapping_updates", "profile_traits_updates"] {
             let mut last = BTreeMap::new();
             let mut clock = String::new();
             for row in table(name) {
-                assert!(ids.insert(text(&row, "id")), "{name}: an id comes twice");
+                assert!(ids.insert(text(&row, "id")), "{name}: duplicate id");
                 assert!(graph.contains_key(&text(&row, "segment_id")), "{name}: {row}");
                 assert!(clock <= text(&row, "uuid_ts"), "{name}: {row}");
                 clock = text(&row, "uuid_ts");
@@ -150,11 +157,14 @@ fn every_table_holds_together() {
                 users.entry(profile).or_insert_with(Vec::new).push(value);
                 users
             });
-        assert!(users.values().all(|values| values.len() == 1), "one user_id a profile: {users:?}");
+        assert!(
+            users.values().all(|values| values.len() == 1),
+            "a profile has at most one user_id: {users:?}"
+        );
         let mut clocks = BTreeSet::new();
         for name in ["identifies", "pages", "screens", "groups", "aliases", "tracks"] {
             for row in table(name) {
-                assert!(clocks.insert(text(&row, "uuid_ts")), "{name}: a uuid_ts comes twice");
+                assert!(clocks.insert(text(&row, "uuid_ts")), "{name}: duplicate uuid_ts");
                 assert!(row["segment_id"].is_null() || graph.contains_key(&text(&row, "segment_id")));
             }
         }

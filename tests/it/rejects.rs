@@ -1,4 +1,4 @@
-//! Lines that are no events: one fixture per reason.
+//! Lines that are not events: one fixture per reason.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use crate::support::{Work, names_in, project};
 
 const GOOD: &str = r#"{"type":"page","messageId":"good","userId":"u1","timestamp":"2026-01-05T10:00:00Z"}"#;
 
-/// Ingests two good lines with a line between them; the row that the line left in `rejected`.
+/// Ingests a line between two good ones and returns its row in `rejected`.
 fn rejected(line: &[u8]) -> Value {
     let work = Work::new();
     let mut bytes = format!("{GOOD}\n").into_bytes();
@@ -21,7 +21,7 @@ fn rejected(line: &[u8]) -> Value {
     let said = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
     let last = said.lines().last().unwrap();
     assert!(last.starts_with("warning: 1 of 3 events and lines rejected: events.ndjson:2: "), "{said}");
-    assert_eq!(work.rows("space/pages.ndjson").len(), 2, "one line must not stop the others");
+    assert_eq!(work.rows("space/pages.ndjson").len(), 2, "a rejected line must not affect the others");
     let mut rows = work.rows("space/rejected.ndjson");
     assert_eq!(rows.len(), 1);
     let row = rows.remove(0);
@@ -65,7 +65,7 @@ fn a_line_over_16_mib_is_set_aside_and_cut() {
     let row = rejected(&frame(LIMIT + 1));
     assert_eq!(row["reason"], "line_too_long");
     assert_eq!(row["text"].as_str().unwrap().len(), 64 << 10);
-    // A line of exactly the limit is an event.
+    // A line of exactly the limit is accepted.
     let work = Work::new();
     work.write("events.ndjson", frame(LIMIT));
     work.program(&["ingest", "events.ndjson", "--space", "space", "-q"]).assert().success().stderr("");
@@ -131,14 +131,14 @@ fn a_line_is_too_long_by_its_text_alone_however_it_is_read() {
 #[test]
 fn the_text_of_a_reject_is_cut_at_64_kib_between_characters() {
     let text = |line: &[u8]| rejected(line)["text"].as_str().unwrap().to_owned();
-    // Each such byte becomes a character of three.
+    // Each invalid byte becomes a character of three bytes.
     assert_eq!(text(&b"\xff".repeat(70_000)), "\u{fffd}".repeat((64 << 10) / 3));
-    // One byte less and one more than fit.
+    // The limit falls between two characters, inside one of two bytes, and inside one of four.
     assert_eq!(text("\u{e9}".repeat(40_000).as_bytes()), "\u{e9}".repeat(32 << 10));
     assert_eq!(text(format!("x{}", "\u{e9}".repeat(40_000)).as_bytes()).len(), (64 << 10) - 1);
     let four = format!("xx{}", "\u{1f600}".repeat(20_000));
     assert_eq!(text(four.as_bytes()), four[..(64 << 10) - 2]);
-    // Of a line that is too long the beginning is kept.
+    // The beginning of a line that is too long is kept.
     let mut long = "\u{e9}".repeat(8 << 20).into_bytes();
     long.push(b'x');
     assert_eq!(text(&long), "\u{e9}".repeat(32 << 10));
@@ -191,11 +191,11 @@ fn too_many_rejects_are_named_and_can_be_counted_first() {
         assert!(said.contains("hint: run with `--dry-run --max-rejects 100%`"), "{said}");
         assert!(!work.path("space/manifest.json").exists());
     }
-    // The hint, followed.
+    // Follow the hint.
     let counted = said(&["ingest", "--dry-run", "--max-rejects", "100%"], 0);
     assert!(counted.contains("\n    no_usable_time ") && counted.contains("\n    not_json "), "{counted}");
     assert!(!work.path("space/manifest.json").exists());
-    // In a run that only counts, too.
+    // A dry run applies the limit too.
     let dry = said(&["ingest", "--dry-run", "--max-rejects", "1"], 2);
     assert!(dry.contains("a.ndjson:2: no_usable_time"), "{dry}");
 }

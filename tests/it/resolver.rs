@@ -1,7 +1,7 @@
-//! The resolver against the plain twin, on random small worlds with random rules.
+//! Compares the resolver with the twin, the plain reference implementation, on small random cases with random rules.
 //!
-//! `PROFILES_SYNC_CASES=200000 cargo test resolver` tries so many worlds instead of the usual number. A failure tells the
-//! seed, the config, and the events that are left when no event, member or item can go without the failure going too.
+//! `PROFILES_SYNC_CASES=200000 cargo test resolver` runs 200,000 cases instead of the default number. A failure reports
+//! the seed, the config, and a minimal set of events: without any one of them, or of their members, the two would agree.
 
 use std::{
     collections::BTreeMap,
@@ -41,30 +41,30 @@ use crate::{
     twin::{self, Input, Violation},
 };
 
-/// A small world.
+/// A test case: a config, events, and how to ingest them.
 #[derive(Clone)]
 struct World {
     config: Config,
-    /// Each becomes a line.
+    /// The lines of the dump.
     events: Vec<Value>,
-    /// Throws the white space between tokens.
+    /// The source of random white space between tokens; `None` for compact lines.
     spaces: Option<Random>,
-    /// The lines before this one are a run of their own.
+    /// The index of the first event of the second run.
     cut: usize,
-    /// Whether the runs go through a space on disk, and what becomes of its cache between them.
+    /// What happens to the state cache between runs; `None` if the runs do not use a space on disk.
     on_disk: Option<State>,
-    /// Event tables that are not written to a space on disk.
+    /// Event tables that are excluded from a space on disk.
     left_out: Vec<&'static str>,
 }
 
-/// The state cache of a space.
+/// What happens to the state cache of a space between runs.
 #[derive(Clone, Copy, PartialEq)]
 enum State {
     Kept,
     Forgotten,
 }
 
-/// A folder in memory where there is one: every run syncs.
+/// Creates a temporary folder, in memory if possible, because every run syncs its files.
 fn folder() -> TempDir {
     let memory = Path::new("/dev/shm");
     if memory.is_dir() { tempfile::tempdir_in(memory).unwrap() } else { tempfile::tempdir().unwrap() }
@@ -76,7 +76,7 @@ fn tree(tables: &BTreeMap<String, String>) -> Tree {
 }
 
 impl World {
-    /// The dumps of the runs.
+    /// Returns the dump of each run.
     fn runs(&self) -> Vec<Vec<u8>> {
         let mut spaces = self.spaces.clone();
         let lines: Vec<String> = self
@@ -91,7 +91,7 @@ impl World {
         [first, second].map(|run| run.concat().into_bytes()).into()
     }
 
-    /// What the two disagree on, if anything.
+    /// Describes how the program and the twin differ; `None` if they agree.
     fn disagreement(&self) -> Option<String> {
         let told = |payload: Box<dyn std::any::Any + Send>| {
             let text = payload.downcast_ref::<String>().cloned();
@@ -103,7 +103,7 @@ impl World {
     fn compare(&self) -> Option<String> {
         let rules = match config::parse(&self.config.text, Path::new("profiles-sync.toml")) {
             Ok(rules) => rules,
-            Err(error) => return Some(format!("the config is refused: {error}")),
+            Err(error) => return Some(format!("the config is invalid: {error}")),
         };
         let work = self.on_disk.map(|_| folder());
         let mut twin = twin::Space::new();
@@ -115,7 +115,7 @@ impl World {
         let mut actual = if let Some(work) = &work {
             let (tables, late) = self.ingest_on_disk(work.path());
             if late != twin.late() {
-                return Some(format!("{late} events are late, not {}", twin.late()));
+                return Some(format!("{late} late events, expected {}", twin.late()));
             }
             tables
         } else {
@@ -145,8 +145,7 @@ impl World {
         (!report.is_empty()).then_some(report)
     }
 
-    /// The tables and views after the runs through a space in this folder, which is replayed or read back from its cache.
-    /// And how many events were late.
+    /// Ingests the runs into a space on disk and returns its tables and views, and the number of late events.
     fn ingest_on_disk(&self, work: &Path) -> (BTreeMap<String, String>, u64) {
         let space = work.join("space");
         let files = Files::real();
@@ -183,7 +182,7 @@ impl World {
                     let verified = verify(&space, &files, &Silent).unwrap();
                     assert!(verified.differences.is_empty(), "{:?}", verified.differences);
                 }
-                // A dump without an event is refused, by the twin as well.
+                // A dump without a single event is an error; the twin ignores it.
                 Err(error) if error.to_string().contains("not one event") => {}
                 Err(error) => panic!("{error}"),
             }
@@ -200,7 +199,7 @@ impl World {
         (tables, late)
     }
 
-    /// The same disagreement with as little as possible.
+    /// Shrinks the case for as long as the program and the twin still differ.
     fn minimised(mut self) -> Self {
         loop {
             let mut smaller: Vec<Self> = Vec::new();
@@ -234,11 +233,12 @@ impl World {
         for (number, run) in self.runs().iter().enumerate() {
             writeln!(told, "run {}\n{}", number + 1, String::from_utf8_lossy(run)).unwrap();
         }
-        told + "\ndisagreement (expected is the twin's):\n" + &self.disagreement().unwrap_or_default()
+        told + "\ndifferences (the twin gives the expected rows):\n"
+            + &self.disagreement().unwrap_or_default()
     }
 }
 
-/// Rejected rows without what is told to a person.
+/// Removes `detail`, which the twin does not fill, from rejected rows.
 fn without_detail(rows: &[u8]) -> Vec<u8> {
     let rows = std::str::from_utf8(rows).unwrap().lines().map(|row| {
         let mut row: serde_json::Map<String, serde_json::Value> = serde_json::from_str(row).unwrap();
@@ -248,7 +248,7 @@ fn without_detail(rows: &[u8]) -> Vec<u8> {
     rows.collect::<String>().into_bytes()
 }
 
-/// The violations as lines, those of an event in a fixed order.
+/// Formats the violations of the twin as lines; those of one event are sorted.
 fn violations_of_twin(violations: &[Violation], config: &Config) -> Vec<String> {
     let mut lines = Vec::new();
     for (place, one) in grouped(violations, |one| one.message_id.clone()) {
@@ -291,7 +291,7 @@ fn violations_of_program(rows: &str) -> Vec<String> {
     lines
 }
 
-/// Things with the number of the group of neighbours they belong to.
+/// Pairs each item with the number of its group. Consecutive items with the same key are a group.
 fn grouped<T>(things: &[T], key: impl Fn(&T) -> String) -> Vec<(usize, &T)> {
     let mut place = 0;
     let mut last = None;
@@ -316,16 +316,16 @@ fn differing_lines(expected: &[String], actual: &[String]) -> String {
     report
 }
 
-/// So many cases, or as many as the environment asks for.
+/// Returns the number of cases: `PROFILES_SYNC_CASES` if it is set, else `usual`.
 fn n_cases(usual: u64) -> u64 {
     env::var("PROFILES_SYNC_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
 }
 
-/// What an ingest counted, but for the time it took.
+/// Clears the fields of a summary that differ between a dry run and the real one.
 fn untimed(mut summary: IngestSummary) -> IngestSummary {
     summary.seconds = 0.0;
     summary.events_per_second = 0.0;
-    // A dry run commits nothing and so has no number.
+    // A dry run commits nothing, so it has no number.
     summary.run = None;
     summary
 }

@@ -1,4 +1,4 @@
-//! The shipped dump, and the generator that wrote it.
+//! The sample dump in `fixtures/sample`, and the generator that wrote it.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use crate::{
 
 const SHIPPED: Knobs = Knobs { events: 300, seed: 52, days: 3, malformed: 0.0, changes: 0.0 };
 
-/// A dump as text.
+/// Generates a dump as text.
 fn text(knobs: Knobs) -> String {
     let mut bytes = Vec::new();
     dump::write(knobs, &mut bytes).unwrap();

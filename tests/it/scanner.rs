@@ -1,11 +1,11 @@
-//! The scanner and `serde_json` call the same texts JSON, also where a byte of a real line has changed.
+//! The scanner accepts the same texts as `serde_json`, tested on lines of a dump with changed bytes.
 
 use profiles_sync::json::{Document, Tape};
 use serde_json::Value;
 
 use crate::dump::{self, Knobs};
 
-/// Whether `serde_json` reads it. Numbers too large for a float are JSON all the same.
+/// Returns whether `serde_json` accepts a text. Numbers too large for a float count as accepted: they are valid JSON.
 fn serde_reads(text: &str) -> bool {
     match serde_json::from_str::<Value>(text) {
         Ok(_) => true,

@@ -1,5 +1,5 @@
-//! Every shell block of the README and of `docs/` runs as printed: page by page, in order, each page in a fresh folder that
-//! holds only `fixtures/`. A `text` block after a shell block is what the shell block prints.
+//! Every shell block of the README runs as printed, in order, in a fresh folder that contains only `fixtures/`. A `text`
+//! block after a shell block is its expected output.
 
 use std::{
     io::Write,
@@ -10,7 +10,7 @@ use std::{
 
 use crate::support::{Work, project, project_text};
 
-/// A fenced block: its language, its lines, and the line of the page on which it begins.
+/// A fenced code block: its language, its text, and the line number of its opening fence.
 struct Block {
     language: String,
     text: String,
@@ -32,18 +32,18 @@ fn blocks(page: &str) -> Vec<Block> {
             block.text.push('\n');
         }
     }
-    assert!(!is_open, "a fence is not closed");
+    assert!(!is_open, "a code block is not closed");
     blocks
 }
 
-/// Runs the shell blocks of a page and returns how many there were.
+/// Runs the shell blocks of a page and returns their number.
 fn run_page(page: &str, path_variable: &str) -> usize {
     let work = Work::new();
     symlink(project("fixtures"), work.path("fixtures")).unwrap();
     let blocks = blocks(&project_text(page));
     let mut n_run = 0;
     for (index, block) in blocks.iter().enumerate() {
-        // Building and testing the project is what CI does before it comes here.
+        // CI builds and tests the project anyway.
         if block.language != "sh" || block.text.starts_with("cargo ") {
             continue;
         }
@@ -61,7 +61,7 @@ fn run_page(page: &str, path_variable: &str) -> usize {
         let place = format!("{page}:{}", block.line);
         assert!(output.status.success(), "{place} failed:\n{}\n{stdout}{stderr}", block.text);
         if let Some(shown) = blocks.get(index + 1).filter(|next| next.language == "text") {
-            assert_eq!(shown.text, stdout, "{place} prints something else");
+            assert_eq!(shown.text, stdout, "unexpected output of {place}");
         }
         n_run += 1;
     }
@@ -76,7 +76,7 @@ fn is_installed(program: &str) -> bool {
 fn every_shell_block_of_the_readme_runs() {
     if !is_installed("jq") {
         assert!(std::env::var_os("CI").is_none(), "jq is not installed");
-        // Past the capturing of what tests print.
+        // Written directly, because the test harness captures what macros print.
         std::io::stderr().write_all(b"SKIPPED: a test that needs jq\n").unwrap();
         return;
     }

@@ -1,4 +1,4 @@
-//! The stages of an ingest driven in memory, without a space on disk: thousands of small dumps a minute.
+//! Runs the stages of an ingest in memory, without a space on disk, so that tests can afford thousands of small dumps.
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
@@ -24,16 +24,16 @@ use profiles_sync::{
     summary::IngestSummary,
 };
 
-/// What came out.
+/// The result of one or more runs.
 pub(crate) struct Ingested {
-    /// Every table that has rows, as NDJSON.
+    /// Every table with rows, as NDJSON by name.
     pub(crate) tables: BTreeMap<String, String>,
-    /// What the last stage counted.
+    /// The counts of the last stage.
     pub(crate) summary: IngestSummary,
 }
 
-/// Ingests dumps, one run after the other, into a new space. Each line is a unit of its own, so that events of one run
-/// come from many blocks.
+/// Ingests each dump in its own run, all into one new space, and returns the tables. Each line is a chunk of its own, so
+/// the events of a run come from many blocks.
 pub(crate) fn ingest(rules: &Rules, runs: &[Vec<u8>]) -> Ingested {
     let rules = Arc::new(rules.clone());
     let types = Arc::new(Types::default());
@@ -72,7 +72,7 @@ pub(crate) fn ingest(rules: &Rules, runs: &[Vec<u8>]) -> Ingested {
             waiting.add(from_line.block);
         }
         if 0 < n_lines && n_events == 0 {
-            // That was no dump of events: the run fails and leaves nothing.
+            // Not one event: the run fails and writes nothing.
             continue;
         }
         rejects.sort();
@@ -80,7 +80,7 @@ pub(crate) fn ingest(rules: &Rules, runs: &[Vec<u8>]) -> Ingested {
             tables.entry("rejected".to_owned()).or_default().extend(row);
         }
         let (of_run, later) = stage.resolve(waiting.release(None), Resolved::default()).unwrap();
-        assert!(later.places.is_empty(), "a small dump is resolved at once");
+        assert!(later.places.is_empty(), "a small dump is resolved in one go");
         for (table, rows) in [
             ("id_graph_updates", &of_run.graph_rows),
             ("external_id_mapping_updates", &of_run.mapping_rows),

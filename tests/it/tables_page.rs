@@ -1,4 +1,4 @@
-//! `docs/tables.md` names every table and every fixed column that the program writes, in their order, and no other.
+//! `docs/tables.md` describes exactly the tables and the fixed columns that the program writes, in the same order.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,7 +16,7 @@ use crate::support::{
     tree::{self, Tree},
 };
 
-/// Nothing that has columns of its own but one trait, so that all others are fixed; and a row for every table.
+/// Events that give a row in every table and, except for one trait, nothing but fixed columns.
 const EVENTS: &str = r#"
 {"type":"page","messageId":"m1","userId":"u1","anonymousId":"null","name":"Home","category":"shop","timestamp":"2026-01-05T10:01:00Z"}
 {"type":"screen","messageId":"m2","userId":"u1","name":"Checkout","category":"shop","timestamp":"2026-01-05T10:02:00Z"}
@@ -30,20 +30,20 @@ no event
 "#;
 const TRAIT: &str = "one_trait";
 
-/// Headings of the page that stand for tables, as no table is called so.
+/// Headings that describe more than one table.
 const EVERY_EVENT_TABLE: &str = "Every event table";
 const OWN_TABLES: &str = "One table for each track event name";
 const EVENT_TABLES: [&str; 7] = ["identifies", "pages", "screens", "groups", "aliases", "tracks", OWN_TABLES];
 
-/// What the page says of a table.
+/// The description of a table.
 #[derive(Debug, Default)]
 struct Section {
     text: String,
-    /// Name, type, example.
+    /// Name, type and example of each column.
     columns: Vec<(String, String, String)>,
 }
 
-/// The sections of the page that describe a table, by its name.
+/// Parses the sections of the page that describe a table, by heading.
 fn sections() -> BTreeMap<String, Section> {
     let page = project_text("docs/tables.md");
     let (tables, _) = page.split_once("\n## Queries\n").unwrap();
@@ -66,12 +66,12 @@ fn sections() -> BTreeMap<String, Section> {
     sections
 }
 
-/// The space that the events give.
+/// Ingests `EVENTS` and returns the tables and views.
 fn space() -> Tree {
     let work = Work::new();
     work.write("in/events.ndjson", EVENTS);
     work.program(&["ingest", "in", "--space", "space", "--materialize"]).assert().success();
-    // Who is known as somebody else is set aside.
+    // The first row contradicts the space, so it goes to `backfill_conflicts`.
     let state = [("user_id", "u1"), ("email", "new@example.com")].map(|(kind, value)| {
         format!("{{\"canonical_segment_id\":\"use_other\",\"type\":\"{kind}\",\"value\":\"{value}\"}}\n")
     });
@@ -80,7 +80,7 @@ fn space() -> Tree {
     tree::read(&work.path("space"))
 }
 
-/// The columns of a row in their order.
+/// Returns the column names of a row, in order.
 fn columns(row: &str) -> Vec<String> {
     let mut tape = Tape::default();
     tape.read(row.as_bytes()).unwrap();
@@ -89,12 +89,12 @@ fn columns(row: &str) -> Vec<String> {
     document.members(0).map(|(key, _)| name(key)).collect()
 }
 
-/// The heading under which a table is described.
+/// Returns the heading under which a table is described.
 fn heading(table: &str) -> &str {
     if table == "order_completed" { OWN_TABLES } else { table }
 }
 
-/// The fixed columns that the page gives a table; those of traits and properties have a `*`.
+/// Returns the fixed columns that the page lists for a table. Columns of traits and properties contain a `*`.
 fn fixed(sections: &BTreeMap<String, Section>, heading: &str) -> Vec<String> {
     let common = EVENT_TABLES.contains(&heading).then_some(EVERY_EVENT_TABLE);
     let columns = common.into_iter().chain([heading]).flat_map(|heading| &sections[heading].columns);

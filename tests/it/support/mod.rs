@@ -1,4 +1,4 @@
-//! A folder for one test, the program in it, and small files.
+//! Test helpers: a temporary folder, the program to run in it, and the files of this project.
 
 pub(crate) mod tree;
 
@@ -11,7 +11,7 @@ use std::{
 use assert_cmd::Command;
 use tempfile::TempDir;
 
-/// A folder of its own, gone at the end of the test.
+/// A temporary folder for one test.
 pub(crate) struct Work {
     folder: TempDir,
 }
@@ -21,13 +21,13 @@ impl Work {
         Self { folder: TempDir::new().unwrap() }
     }
 
-    /// A path in the folder.
+    /// Returns a path in the folder.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    /// Makes a file, and the folders above it.
-    #[expect(clippy::disallowed_methods, reason = "a test's own files need no wrapper")]
+    /// Writes a file, creates the folders above it, and returns its path.
+    #[expect(clippy::disallowed_methods, reason = "tests may write files directly")]
     pub(crate) fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -35,26 +35,26 @@ impl Work {
         path
     }
 
-    /// The text of a file.
+    /// Reads a file as text.
     pub(crate) fn read(&self, name: &str) -> String {
         let path = self.path(name);
         fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
     }
 
-    /// The rows of a table; none where there is no such file.
+    /// Reads the rows of a table; empty if there is no such file.
     pub(crate) fn rows(&self, name: &str) -> Vec<serde_json::Value> {
         let text = fs::read_to_string(self.path(name)).unwrap_or_default();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    /// The program, with this folder as working directory and an empty environment, as cron would run it.
+    /// Returns a command that runs the program in this folder with an empty environment, as cron would.
     pub(crate) fn program(&self, args: &[&str]) -> Command {
         let mut command = program();
         command.current_dir(self.folder.path()).args(args);
         command
     }
 
-    /// The same, run with a standard output whose reader is gone.
+    /// Runs the program with standard output going to a pipe that nobody reads.
     pub(crate) fn without_reader(&self, args: &[&str]) -> Output {
         let (reader, writer) = io::pipe().unwrap();
         drop(reader);
@@ -71,25 +71,25 @@ impl Work {
     }
 }
 
-/// The program with an empty environment.
+/// Returns a command that runs the program with an empty environment.
 pub(crate) fn program() -> Command {
     let mut command = assert_cmd::cargo::cargo_bin_cmd!("profiles-sync");
     command.env_clear();
     command
 }
 
-/// A path in this project.
+/// Returns the path of a file or folder of this project.
 pub(crate) fn project(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
-/// The text of a file of this project.
+/// Reads a file of this project as text.
 pub(crate) fn project_text(name: &str) -> String {
     let path = project(name);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The names in a folder, sorted.
+/// Returns the names of the entries of a folder, sorted.
 pub(crate) fn names_in(folder: &Path) -> Vec<String> {
     let mut names: Vec<_> = fs::read_dir(folder)
         .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))

@@ -1,4 +1,4 @@
-//! Two folders of tables compared both ways: missing, extra and different files all count.
+//! Compares two folders of tables and reports missing, unexpected and different files.
 
 use std::{
     collections::BTreeMap,
@@ -9,10 +9,10 @@ use std::{
 
 use serde_json::{Map, Value};
 
-/// Every file below a folder by its path in it, with its bytes.
+/// The bytes of every file below a folder, by relative path.
 pub(crate) type Tree = BTreeMap<PathBuf, Vec<u8>>;
 
-/// Reads a folder; nothing where it is missing. What belongs to the space alone and not to its tables is left out.
+/// Reads the files below a folder, except hidden ones and `manifest.json`. A missing folder gives an empty tree.
 pub(crate) fn read(folder: &Path) -> Tree {
     let mut tree = Tree::new();
     if folder.is_dir() {
@@ -37,7 +37,7 @@ fn walk(folder: &Path, inside: &Path, tree: &mut Tree) {
     }
 }
 
-/// What differs, file by file, with the first differing row of each; empty where nothing does.
+/// Describes the differences file by file, with the first differing row of each file; empty if there are none.
 pub(crate) fn differences(expected: &Tree, actual: &Tree) -> String {
     let mut report = String::new();
     for (path, expected) in expected {
@@ -70,10 +70,10 @@ fn first_difference(expected: &[u8], actual: &[u8]) -> String {
             (None, Some(right)) => return format!("row {at} is not expected\n{}", indented(right)),
         }
     }
-    "the rows are the same, the line ends are not".to_owned()
+    "only the line ends differ".to_owned()
 }
 
-/// The columns in which two rows differ, and the row's own key for finding it again.
+/// Describes the columns in which two rows differ, after the key of the row.
 fn columns(left: &str, right: &str) -> String {
     let rows = || -> Option<_> {
         let left: Map<String, Value> = serde_json::from_str(left).ok()?;
