@@ -152,7 +152,7 @@ fn the_views_of_a_space_are_made_as_such() {
     unmade(&work);
     work.program(&["materialize", "--space", "space", "-q"]).assert().success();
     let args = ["materialize", "--raw", "space", "--out", "space", "--as-of", "2020-01-01"];
-    work.program(&args).assert().code(2).stderr(contains("its views are made with `--space space`"));
+    work.program(&args).assert().code(2).stderr(contains("build its views with `--space space`"));
     work.program(&["ingest", "--verify", "--space", "space", "-q"]).assert().success();
 }
 
