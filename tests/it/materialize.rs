@@ -1,4 +1,4 @@
-//! Raw tables in, views out: a warehouse's oddities one by one, then all of them at random against a plain twin.
+//! Folds raw tables into views: the quirks of warehouses one by one, then random exports compared with the twin.
 
 pub(crate) mod random;
 mod stripped;
@@ -22,12 +22,12 @@ use profiles_sync::{
     summary::MaterializeSummary,
 };
 
-#[expect(clippy::disallowed_methods, reason = "a test's own files need no wrapper")]
+#[expect(clippy::disallowed_methods, reason = "tests may write files directly")]
 fn write_file(path: &Path, bytes: impl AsRef<[u8]>) {
     fs::write(path, bytes).unwrap();
 }
 
-/// Raw tables or views by name.
+/// The text of raw tables or views, by name.
 type Tables = BTreeMap<String, String>;
 
 fn options(raw: &Path, out: &Path) -> MaterializeOptions {
@@ -48,7 +48,7 @@ fn read_views(out: &Path) -> Tables {
     views
 }
 
-/// A folder of raw tables; those not given are there without rows.
+/// Writes raw tables to `raw/` in a temporary folder; tables that are not given are empty.
 fn raw(files: &[(&str, &str)]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for table in ["id_graph_updates", "external_id_mapping_updates", "profile_traits_updates"] {
@@ -60,7 +60,7 @@ fn raw(files: &[(&str, &str)]) -> tempfile::TempDir {
     folder
 }
 
-/// The rows of a view of these raw tables.
+/// Folds raw tables and returns the rows of one view.
 fn view(files: &[(&str, &str)], view: &str) -> String {
     let folder = raw(files);
     let out = folder.path().join("out");
@@ -68,7 +68,7 @@ fn view(files: &[(&str, &str)], view: &str) -> String {
     read_views(&out).remove(view).unwrap()
 }
 
-/// Rows with these columns only.
+/// Returns the values of some columns of each row, joined by blanks.
 fn picked(rows: &str, columns: &[&str]) -> Vec<String> {
     let pick = |row: &str| {
         let row: BTreeMap<String, serde_json::Value> = serde_json::from_str(row).unwrap();
@@ -85,7 +85,7 @@ fn picked(rows: &str, columns: &[&str]) -> Vec<String> {
 fn error(files: &[(&str, &str)]) -> (String, String) {
     let folder = raw(files);
     let error = run(&options(&folder.path().join("raw"), &folder.path().join("out"))).unwrap_err();
-    assert!(!folder.path().join("out/id_graph.ndjson").exists(), "nothing may be written");
+    assert!(!folder.path().join("out/id_graph.ndjson").exists(), "no view may be written");
     let text = error.to_string().replace(&*folder.path().to_string_lossy(), "");
     (text, error.hint_text().unwrap_or_default().to_owned())
 }
@@ -219,8 +219,10 @@ fn rows_are_written_column_for_column_as_documented() {
     check("user_traits", &[row("age", "7.50"), row("ok", "false"), row("tags", "[1]"), row("zip", "01")]);
 }
 
-/// Traits rows `segment_id seq columns`, each with a time of as many seconds as its seq, and what `user_traits` says:
-/// `canonical_segment_id name value seq`.
+/// Folds traits rows and compares `user_traits`.
+///
+/// A row is given as `segment_id`, `seq` and trait columns; its `timestamp` is `seq` seconds. An expected row is given
+/// as `canonical_segment_id name value seq`.
 fn check_traits(graph: &str, rows: &[(&str, u32, &str)], expected: &[&str]) {
     let row = |(segment, seq, columns): &(&str, u32, &str)| {
         format!("{{\"segment_id\":\"{segment}\",\"seq\":{seq},\"timestamp\":{}{columns}}}\n", seq * 1000)
@@ -255,7 +257,7 @@ fn a_trait_that_comes_back_has_the_clocks_of_its_return() {
     check_traits("", &[("s", 1, r#","a":1"#), ("s", 2, ""), ("s", 3, r#","a":1"#)], &["s a 1 3"]);
 }
 
-/// `b` is merged into `a` at seq 5.
+/// Graph rows that merge `b` into `a` at seq 5.
 const MERGE: &str = "{\"segment_id\":\"a\",\"canonical_segment_id\":\"a\",\"seq\":1}\n\
                      {\"segment_id\":\"b\",\"canonical_segment_id\":\"b\",\"seq\":2}\n\
                      {\"segment_id\":\"b\",\"canonical_segment_id\":\"a\",\"seq\":5}\n";
@@ -327,7 +329,7 @@ fn a_value_that_the_merge_did_not_bring_in_was_set_by_the_row_that_has_it_again(
         &[("b", 3, r#","x":1,"y":1"#), ("a", 5, r#","x":1,"y":1"#), ("a", 6, ""), ("a", 7, r#","x":1"#)],
         &["a x 1 7"],
     );
-    // A snapshot of the survivor says the same whichever segment id it was written for.
+    // After the merge, a snapshot written for `b` is a snapshot of `a`.
     check_traits(
         MERGE,
         &[("a", 3, r#","x":1,"y":1"#), ("b", 6, r#","x":2,"y":1"#), ("a", 7, r#","x":1,"y":1"#)],
@@ -395,7 +397,7 @@ fn a_seq_that_two_profiles_share_goes_to_the_one_that_set_the_trait() {
     let files = [("id_graph_updates.ndjson", MERGE), ("profile_traits_updates.ndjson", rows)];
     let received = picked(&view(&files, "user_traits"), &["name", "received_at"]);
     assert_eq!(received, ["x 1970-01-01T00:00:01.000Z", "y 1970-01-01T00:00:02.000Z"]);
-    // Rows of a warehouse do not say so, but one of them has the value.
+    // Rows from a warehouse may lack `__trait_seqs`; then the row that has the value counts.
     let without = |columns: &str| format!(",\"__trait_seqs\":\"{{\\\"{columns}\\\":3}}\"");
     let rows = rows.replace(&without("x"), "").replace(&without("y"), "");
     assert_eq!(rows.matches("__trait_seqs").count(), 1, "{rows}");
@@ -572,7 +574,7 @@ fn random_exports_of_120_give_the_views_of_the_plain_twin_with_any_number_of_thr
         for n_threads in [1, 2, 7] {
             let out = folder.path().join(format!("out-{n_threads}"));
             let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
-            // The first run writes all views, the others some, which must not make a difference.
+            // The first run writes all views, the others a random selection; the rows must not depend on it.
             let views = expected.keys().filter(|_| 1 < n_threads && random.one_in(2)).cloned().collect();
             let options = MaterializeOptions { as_of, views, ..options(&raw, &out) };
             pool.install(|| run(&options)).unwrap();
@@ -584,7 +586,7 @@ fn random_exports_of_120_give_the_views_of_the_plain_twin_with_any_number_of_thr
     }
 }
 
-/// Fails one change to the file system, counted from 0.
+/// Fails the change to the file system that follows `left` others.
 struct FailAt {
     left: AtomicUsize,
 }
@@ -625,7 +627,7 @@ fn whatever_fails_each_view_is_old_or_new_and_nothing_is_left_beside_it() {
     assert!(20 < n_failures, "{n_failures}");
 }
 
-/// Asks for a stop after so many calls.
+/// Requests a stop after it was asked `left` times.
 struct StopAfter {
     left: AtomicUsize,
 }

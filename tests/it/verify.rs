@@ -1,4 +1,4 @@
-//! `ingest --verify`: a space that was tampered with is told from one that was not.
+//! `ingest --verify` reports the damage in a space, and nothing if there is none.
 
 mod damage;
 mod identifiers;
@@ -12,7 +12,7 @@ use crate::{
     support::Work,
 };
 
-/// The exit status of `ingest --verify`, and what it found.
+/// Runs `ingest --verify` and returns its exit code and the differences that it reports.
 fn verify(work: &Work) -> (i32, Vec<String>) {
     let output = work.program(&["ingest", "--verify", "--space", "space", "--json"]).output().unwrap();
     let told: serde_json::Value = serde_json::from_slice(&output.stdout)
@@ -21,7 +21,7 @@ fn verify(work: &Work) -> (i32, Vec<String>) {
     (output.status.code().unwrap(), differences.iter().map(|one| one.as_str().unwrap().to_owned()).collect())
 }
 
-/// Replaces a plain table, so that the manifest agrees with it, and removes the state cache.
+/// Replaces a plain table, makes the manifest agree with it, and drops the state cache.
 fn forge(work: &Work, table: &str, bytes: &[u8]) {
     work.write(&format!("space/{table}.ndjson"), bytes);
     let mut digest = Digest::default();
@@ -33,7 +33,7 @@ fn forge(work: &Work, table: &str, bytes: &[u8]) {
     state["bytes"] = bytes.len().into();
     state["digest"] = digest.hex().into();
     state["link"] = format!("{:032x}", digest.link()).into();
-    // What is recorded of earlier runs would not agree.
+    // The records of earlier runs do not match the new content.
     for run in manifest["runs"].as_array_mut().unwrap() {
         if let Some(tables) = run["after"]["tables"].as_object_mut() {
             tables.remove(table);
@@ -74,7 +74,7 @@ fn a_changed_byte_a_cut_table_and_a_damaged_cache_are_named() {
     let told = work.program(&["ingest", "--verify", "--space", "space"]).assert().code(1).stdout("");
     let told = String::from_utf8_lossy(&told.get_output().stderr).into_owned();
     assert!(told.contains("`space/pages.ndjson`: its bytes are not those that were committed"), "{told}");
-    // Quiet is for when all is well.
+    // `-q` does not hide differences.
     let quiet = work.program(&["ingest", "--verify", "--space", "space", "-q"]).assert().code(1).stdout("");
     assert_eq!(String::from_utf8_lossy(&quiet.get_output().stderr), told);
 
@@ -100,7 +100,7 @@ fn a_changed_byte_a_cut_table_and_a_damaged_cache_are_named() {
     damage("space/.state/resolver-1", &earlier);
     let told = work.program(&["ingest", "--verify", "--space", "space"]).assert().success();
     assert!(String::from_utf8_lossy(&told.get_output().stderr).contains("of an earlier version"));
-    // The next run says so, rebuilds it, and all is well again.
+    // The next run reports that it rebuilds the cache, and then the space is fine.
     work.write(
         "more.ndjson",
         "{\"type\":\"track\",\"event\":\"x\",\"userId\":\"u\",\"timestamp\":\"2030-01-01\"}",

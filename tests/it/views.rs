@@ -1,4 +1,4 @@
-//! Views made in a space again and again: brought up to date, folded anew, folded in parts, told as changes. All the same.
+//! All ways of building the views of a space give the same rows: incrementally, in full, partitioned, and from changes.
 
 mod crashes;
 mod runs_beside;
@@ -27,7 +27,7 @@ use crate::{
     random::{Random, config, events},
 };
 
-/// A folder in memory where there is one: every run syncs.
+/// Creates a temporary folder, in memory if possible, because every run syncs its files.
 fn folder() -> TempDir {
     let memory = Path::new("/dev/shm");
     if memory.is_dir() { tempfile::tempdir_in(memory).unwrap() } else { tempfile::tempdir().unwrap() }
@@ -41,7 +41,7 @@ fn add(space: &Path, lines: &[String], config: Option<&Path>) {
     add_as(None, space, lines, config);
 }
 
-/// The same into a space whose tables are stored in a way, where it is said.
+/// Ingests lines into a space. A new space is created with the given compression.
 fn add_as(compress: Option<Compression>, space: &Path, lines: &[String], config: Option<&Path>) {
     let input = space.with_extension("ndjson");
     write(&input, (lines.join("\n") + "\n").as_bytes());
@@ -69,7 +69,7 @@ fn run(options: &MaterializeOptions) -> MaterializeSummary {
     materialize(options, &Files::real(), &Silent).unwrap()
 }
 
-/// The views in a folder, by name, unpacked.
+/// Reads the views in a folder by name, decompressed.
 fn views(folder: &Path) -> BTreeMap<&'static str, String> {
     let read = |view: View| {
         let path = path(folder, view);
@@ -86,7 +86,7 @@ fn path(folder: &Path, view: View) -> std::path::PathBuf {
     file_there(folder, view.name()).unwrap_or_else(|| folder.join(view.name()).with_extension("ndjson"))
 }
 
-/// Views with changes applied to them, as whoever reads the changes would do.
+/// Applies changes to views, as a consumer of the changes would, and returns the new views.
 fn applied(old: &BTreeMap<&'static str, String>, changes: &str) -> BTreeMap<&'static str, String> {
     let mut rows: BTreeMap<&str, BTreeMap<Vec<String>, String>> = BTreeMap::new();
     let key = |view: View, columns: &Value| -> Vec<String> {
@@ -108,16 +108,19 @@ fn applied(old: &BTreeMap<&'static str, String>, changes: &str) -> BTreeMap<&'st
         let (of_view, key) = (rows.get_mut(view.name()).unwrap(), key(view, &change["key"]));
         match change["change"].as_str().unwrap() {
             "upsert" => {
-                // The row as it stands in the view: its text is what the test compares.
+                // Not parsed, because the test compares the text of the row with that in the view.
                 let row = line.split_once(",\"row\":").unwrap().1.strip_suffix('}').unwrap();
                 assert_ne!(
                     of_view.insert(key, row.to_owned()).as_deref(),
                     Some(row),
-                    "nothing changed: {line}"
+                    "the row has not changed: {line}"
                 );
             }
             "delete" => {
-                assert!(of_view.remove(&key).is_some() && change["row"].is_null(), "was not there: {line}");
+                assert!(
+                    of_view.remove(&key).is_some() && change["row"].is_null(),
+                    "the row does not exist: {line}"
+                );
             }
             other => panic!("{other}"),
         }
@@ -146,7 +149,9 @@ fn assert_same(
     }
 }
 
-/// Ingests parts of a dump one by one, and makes views now and then in all the ways there are.
+/// Ingests a dump in random slices, and after some of them builds the views in every way and compares them.
+///
+/// Returns how many updates of existing views were incremental, and how many updates there were.
 fn check_splits(random: &mut Random, lines: &[String], config: Option<&Path>, what: &str) -> [usize; 2] {
     let compress = if random.chance(50) { Compression::Zstd } else { Compression::None };
     let work = folder();
@@ -175,7 +180,7 @@ fn check_splits(random: &mut Random, lines: &[String], config: Option<&Path>, wh
         assert_same(&views(&full), &new, &format!("{what}: {:?}", summary.fold));
         assert_eq!((summary.rows, summary.profiles), (anew.rows, anew.profiles), "{what}");
         let in_parts = run(&MaterializeOptions { memory: Some(1), out: parts.clone(), ..in_space.clone() });
-        assert_same(&views(&full), &views(&parts), &format!("{what}: in parts"));
+        assert_same(&views(&full), &views(&parts), &format!("{what}: partitioned"));
         assert_eq!((in_parts.rows_read, in_parts.profiles), (anew.rows_read, anew.profiles), "{what}");
         let changes = fs::read_to_string(&changes_file).unwrap();
         assert_eq!(summary.changes, Some(changes.lines().count() as u64));
@@ -215,12 +220,12 @@ fn random_splits_of_made_up_dumps_give_the_views_of_one_full_fold_whichever_way(
     }
 }
 
-/// A space with views, and more events than they reflect.
+/// Creates a space whose views are older than its raw tables.
 fn outdated(work: &Path) -> std::path::PathBuf {
     outdated_as(Compression::None, work)
 }
 
-/// The same whose tables are stored in a way.
+/// Creates a space with the given compression whose views are older than its raw tables.
 fn outdated_as(compress: Compression, work: &Path) -> std::path::PathBuf {
     let space = work.join("space");
     let mut bytes = Vec::new();
@@ -289,7 +294,7 @@ fn views_that_are_not_as_they_were_written_are_folded_anew() {
         assert_eq!(summary.fold, fold, "{mishap}");
         run(&MaterializeOptions { full: true, out: expected.clone(), ..in_space.clone() });
         assert_same(&views(&expected), &views(&space), mishap);
-        // What is up to date and damaged is mended.
+        // A damaged view is rebuilt although it is up to date.
         write(&identifiers, b"{}\n");
         assert_eq!(run(&in_space).fold, Fold::Full, "{mishap}");
         assert_same(&views(&expected), &views(&space), mishap);
@@ -317,7 +322,7 @@ fn some_views_are_brought_up_to_date_and_the_age_of_the_others_is_known() {
         [("external_id_mapping", 1), ("id_graph", 1), ("profile_merges", 1), ("user_identifiers", 1)]
     );
     assert_eq!(last, 2);
-    // Views of different age are no base together.
+    // Views of different runs cannot be updated together.
     assert_eq!(run(&MaterializeOptions::of_space(&space)).fold, Fold::Full);
 }
 
@@ -348,7 +353,7 @@ fn changes_are_told_from_no_views_to_another_folder_at_another_time_and_of_some_
         assert_same(&views(&out), &applied(&old, &changes), &format!("{options:?}"));
     }
     let last = fs::read_to_string(&changes_file).unwrap();
-    assert_eq!(last, "", "the same views again");
+    assert_eq!(last, "", "building the same views again must give no changes");
 }
 
 #[test]

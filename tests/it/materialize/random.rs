@@ -1,4 +1,4 @@
-//! Raw tables at random, with few names so that everything meets, and spelled as warehouses spell them.
+//! Random raw tables with few distinct values, so that rows affect each other, written as warehouses export them.
 
 use std::{collections::BTreeMap, fs, io::Write, path::Path};
 
@@ -9,7 +9,7 @@ use sha1::{Digest, Sha1};
 
 use super::twin::{Clock, GraphRow, MappingRow, RawTables, TraitsRow};
 
-/// Numbers from a seed: splitmix64.
+/// A seeded random number generator (splitmix64).
 pub(crate) struct Random(u64);
 
 impl Random {
@@ -34,7 +34,7 @@ impl Random {
     }
 
     fn time(&mut self) -> Option<i64> {
-        // Whole milliseconds: that is what may also be written as a number.
+        // Whole milliseconds, because a time may also be written as an integer.
         (!self.one_in(8)).then(|| i64::try_from(self.below(40)).unwrap() * 1000)
     }
 
@@ -52,16 +52,17 @@ impl Random {
     }
 }
 
-/// Columns of traits. The last are traits in rows of this program only, that say when each was set.
+/// Trait columns. From index `BOOKKEEPING` on they are traits only in rows with `__trait_seqs`, which this program
+/// wrote; in other rows they are bookkeeping columns of the warehouse.
 const NAMES: [&str; 6] = ["_id", "address_city", "name", "plan", "dbt_updated_at", "etl_ts"];
 const BOOKKEEPING: usize = 4;
 
-/// Few rows of each table.
+/// Generates a few rows of each table.
 pub(crate) fn tables(random: &mut Random) -> RawTables {
     let mut tables = RawTables::default();
     for _ in 0..random.below(16) {
         let number = random.below(7);
-        // Only into smaller numbers, so that no chain is a circle.
+        // Profiles merge only into smaller numbers, so there are no cycles.
         let canonical = if random.one_in(3) { number } else { random.below(number + 1) };
         let [segment, canonical] = [number, canonical].map(|number| format!("profile-{number}"));
         tables.graph.push(GraphRow { segment, canonical, clock: random.clock() });
@@ -100,7 +101,7 @@ impl std::fmt::LowerHex for Hex<'_> {
     }
 }
 
-/// Writes the tables as a warehouse might.
+/// Writes the tables as a warehouse might export them.
 pub(crate) fn write(random: &mut Random, tables: &RawTables, folder: &Path) {
     let graph = tables.graph.iter().map(|row| {
         let columns = vec![

@@ -1,7 +1,8 @@
-//! What is left of a trait's clocks when `__trait_seqs` is taken out of the raw table.
+//! How well the clocks of traits can be inferred if the raw table has no `__trait_seqs`.
 //!
-//! Not all: an identify call that says again what is known sets a trait anew, and its snapshot does not show it. But a value
-//! that a snapshot shows to have changed, at an event that merged nothing, has the same clocks with the column and without.
+//! Not fully: an identify call that repeats a known value sets the trait again, and no snapshot shows that. But if a
+//! snapshot shows that a value changed, at an event that merged nothing, the clocks are the same with the column and
+//! without it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 use super::random::Random;
 use crate::support::Work;
 
-/// Few people with few values, who come late, merge, and say things again.
+/// Generates identify calls with few users and values, so that profiles merge and values repeat; some arrive late.
 fn events(random: &mut Random, n_events: u64) -> String {
     let event = |number: u64| {
         let mut traits = BTreeMap::new();
@@ -33,7 +34,7 @@ fn events(random: &mut Random, n_events: u64) -> String {
     (0..n_events).map(event).collect()
 }
 
-/// The rows of `user_traits` by profile and name.
+/// Indexes the rows of `user_traits` by profile and name.
 fn by_trait(rows: Vec<Value>) -> BTreeMap<(String, String), Value> {
     let key = |row: &Value| (text(row, "canonical_segment_id"), text(row, "name"));
     rows.into_iter().map(|row| (key(&row), row)).collect()

@@ -1,11 +1,11 @@
-//! The six views the obvious way: every row looked at for every question.
+//! A plain reference implementation of the six views: every question scans all rows.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::DateTime;
 use serde_json::{Value, json};
 
-/// When a row came to be; times in microseconds.
+/// The clocks of a row; times in microseconds since 1970.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Clock {
     pub(crate) seq: Option<u64>,
@@ -45,7 +45,7 @@ pub(crate) struct MappingRow {
 pub(crate) struct TraitsRow {
     pub(crate) segment: String,
     pub(crate) traits: BTreeMap<String, Value>,
-    /// By column.
+    /// `__trait_seqs`, by column.
     pub(crate) seqs: Option<BTreeMap<String, u64>>,
     pub(crate) clock: Clock,
 }
@@ -57,14 +57,14 @@ pub(crate) struct RawTables {
     pub(crate) traits: Vec<TraitsRow>,
 }
 
-/// The rows of each view.
+/// Returns the rows of each view, as of a time in microseconds or with all rows.
 pub(crate) fn views(tables: &RawTables, as_of: Option<i64>) -> BTreeMap<String, Vec<String>> {
     let there = |clock: &Clock| clock.uuid_ts.is_none() || as_of.is_none() || clock.uuid_ts <= as_of;
     let mut tables = tables.clone();
     tables.graph.retain(|row| there(&row.clock));
     tables.mappings.retain(|row| there(&row.clock));
     tables.traits.retain(|row| there(&row.clock));
-    // Sorting is stable: of rows equally old the later in the file is the later.
+    // The sort is stable: of two rows with equal clocks, the later one in the file is the newer one.
     tables.graph.sort_by_key(|row| row.clock.order());
     tables.mappings.sort_by_key(|row| row.clock.order());
     tables.traits.sort_by_key(|row| row.clock.order());
@@ -81,7 +81,8 @@ pub(crate) fn views(tables: &RawTables, as_of: Option<i64>) -> BTreeMap<String, 
 
 type View = BTreeMap<Vec<String>, String>;
 
-/// The profile of a segment id as of a row, and the newest row on the way.
+/// Returns the canonical profile of a segment id as of the clocks `until`, and the clocks of the newest graph row on
+/// the way to it.
 fn follow(tables: &RawTables, segment: &str, until: Option<Clock>) -> (String, Option<Clock>) {
     let is_there = |row: &&GraphRow| until.is_none_or(|until| row.clock.order() <= until.order());
     let newest = tables.graph.iter().filter(is_there).rfind(|row| row.segment == segment);
@@ -194,10 +195,10 @@ fn user_traits(tables: &RawTables) -> View {
     view
 }
 
-/// A value or a removal, and the row that made it so.
+/// Traits by name: the value, or `None` if it was removed, and the index of the row that set or removed it.
 type State = BTreeMap<String, (Option<Value>, usize)>;
 
-/// The traits of a profile and the clocks of the rows that set them.
+/// Returns the traits of a canonical profile and the clocks of the rows that set them.
 fn present(tables: &RawTables, profile: &str) -> BTreeMap<String, (Value, Clock)> {
     let rows: Vec<&TraitsRow> =
         tables.traits.iter().filter(|row| canonical(tables, &row.segment) == profile).collect();
@@ -207,7 +208,7 @@ fn present(tables: &RawTables, profile: &str) -> BTreeMap<String, (Value, Clock)
     let mut states: BTreeMap<&String, State> = BTreeMap::new();
     let mut newest: BTreeMap<&String, usize> = BTreeMap::new();
     for (place, row) in rows.iter().enumerate() {
-        // A snapshot of the same profile that came after the last row of a segment id has replaced what that row said.
+        // A later snapshot of the same profile replaces what the last row of a segment id said.
         let counts = |segment: &String| {
             let later = &rows[newest[segment] + 1..place];
             !later.iter().any(|other| other.segment != *segment && together(segment, other))

@@ -1,4 +1,4 @@
-//! Random configs: as the text that the program reads, and as the plain twin's rules.
+//! Random configs, both as text for the program and as rules for the twin.
 
 use std::fmt::Write;
 
@@ -12,7 +12,7 @@ pub(crate) struct Config {
     pub(crate) rules: Rules,
 }
 
-/// Types that events carry, as a config may spell them; and some that they never carry.
+/// Identifier types in spellings that a config may use; some never occur on events.
 const TYPES: [&str; 16] = [
     "user_id",
     "email",
@@ -48,7 +48,7 @@ const KNOWN: [&str; 12] = [
 const VALUES: [&str; 10] = ["x1", "X2", "U3", "u1", "1", "2", "1.0", "-1", "anonymous", "straSSe"];
 const PATTERNS: [&str; 6] = ["^x", "3$", "^[0-9]+$", "(?i)U1", "^$", " "];
 
-/// Makes a config.
+/// Generates a config.
 pub(crate) fn make(random: &mut Random) -> Config {
     let mut text = String::new();
     let mut rules = Rules::default();
@@ -89,11 +89,11 @@ pub(crate) fn make(random: &mut Random) -> Config {
 fn identity(random: &mut Random, text: &mut String, rules: &mut Rules) {
     text.push_str("[identity]\n");
     let mut keys: Vec<&str> = random.some(&TYPES, 40);
-    // Two spellings of one type are refused.
+    // Two spellings of one type are an error.
     keys.sort_by_key(|key| key.to_lowercase());
     keys.dedup_by_key(|key| key.to_lowercase());
     if random.chance(50) {
-        // `zzz` comes by `externalIds` only.
+        // `zzz` occurs only in `externalIds`.
         let others = KNOWN.iter().chain(&["zzz"]).map(|name| (*name).to_owned());
         let all: Vec<String> = keys.iter().map(|key| key.to_lowercase()).chain(others).collect();
         rules.order = random.some(&all, 30);
@@ -192,7 +192,7 @@ fn drop_rule(random: &mut Random, text: &mut String, rules: &mut Rules) {
     let mut event_type = globs(&["track", "pa*", "*e*"]);
     let event_name =
         globs(&["Order Completed", "Order*", "*", "* *", "[App] Tap", "[App]*", "*]*p", "{Tap,!}"]);
-    // A rule that asks other calls for the name of a track event is refused.
+    // A rule with an event name is an error unless one of its types matches `track`.
     if event_name.is_some()
         && let Some(types) = &mut event_type
         && !types.iter().any(|glob| glob == "track")
@@ -204,7 +204,7 @@ fn drop_rule(random: &mut Random, text: &mut String, rules: &mut Rules) {
         .into_iter()
         .filter_map(|(key, globs)| Some(format!("{key} = {}\n", list(globs.as_ref()?))))
         .collect();
-    // A rule without conditions is refused.
+    // A rule without conditions is an error.
     if !lines.is_empty() {
         writeln!(text, "[[drop]]\n{lines}").unwrap();
         rules.drop.push(rule);

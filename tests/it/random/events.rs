@@ -1,4 +1,4 @@
-//! Random dumps in which everything meets: a handful of identifiers of each type, and times on a coarse grid.
+//! Random dumps with few identifiers of each type and times on a coarse grid, so that events affect each other.
 
 use super::{
     Random,
@@ -8,7 +8,7 @@ use super::{
 /// 2024-02-28T23:00:00Z.
 const START: i64 = 1_709_161_200_000;
 
-/// The times of a dump.
+/// The grid of times of a dump.
 pub(crate) struct Clock {
     start: i64,
     step: i64,
@@ -20,18 +20,18 @@ impl Clock {
         const HOUR: i64 = 3_600_000;
         let steps =
             [1, 1000, 60_000, HOUR, 12 * HOUR, 24 * HOUR, 72 * HOUR, 168 * HOUR, 720 * HOUR, 2190 * HOUR];
-        // The first integer that is in milliseconds.
+        // The smallest integer that is read as milliseconds.
         let start = if random.chance(3) { 100_000_000_000 } else { START };
         Self { start, step: steps[random.below(steps.len())], n_steps: random.from(1, 24) }
     }
 
-    /// A time as an event has it.
+    /// Returns a random time, in milliseconds since 1970.
     pub(crate) fn time(&self, random: &mut Random) -> i64 {
         self.start + self.step * i64::try_from(random.below(self.n_steps)).unwrap()
     }
 }
 
-/// A dump: an event a line.
+/// Generates a dump with one event per line.
 pub(crate) fn make(random: &mut Random) -> Vec<Value> {
     let clock = Clock::new(random);
     let n_ids = random.from(2, 6);
@@ -99,7 +99,7 @@ fn times(random: &mut Random, clock: &Clock, members: &mut Vec<(&'static str, Va
     }
     match random.below(10) {
         0..=5 => members.push(("timestamp", millis(received_at))),
-        // Late, early, or from a clock that is wrong.
+        // Late, early, or from a wrong clock.
         6..=8 => members.push(("timestamp", millis(clock.time(random)))),
         _ => {
             let sent_at = clock.time(random);
@@ -109,7 +109,8 @@ fn times(random: &mut Random, clock: &Clock, members: &mut Vec<(&'static str, Va
     }
 }
 
-/// A value of a small space: mostly a text, now and then a number, in upper case, with blanks, blocked, or none at all.
+/// Returns one of a few identifier values: usually text, sometimes a number, in upper case, with blanks, blocked, or
+/// not usable at all.
 pub(crate) fn identifier(random: &mut Random, n_ids: usize, prefix: &str) -> Value {
     let number = random.from(1, n_ids);
     let plain = format!("{prefix}{number}");
@@ -136,7 +137,7 @@ pub(crate) fn identifier(random: &mut Random, n_ids: usize, prefix: &str) -> Val
             ])
             .to_owned(),
         6 => random.pick(&["null", "\"\"", "true", "{}", "[]", "{\"id\":1}", "\" \""]).to_owned(),
-        // The same value under another type is another identifier.
+        // A value that occurs under several types, which makes it several identifiers.
         7 => quoted(&format!("x{number}")),
         _ => quoted(&plain),
     };
@@ -147,7 +148,7 @@ fn with_quoted_keys(members: Vec<(String, Value)>) -> Value {
     Value::Object(members.into_iter().map(|(key, value)| (quoted(&key), value)).collect())
 }
 
-/// Keys under which identifiers may be found, with values.
+/// Returns members whose keys may be those of identifiers.
 fn named_identifiers(random: &mut Random, n_ids: usize, percent: usize) -> Vec<(String, Value)> {
     const KEYS: [(&str, &str); 21] = [
         ("email", "e"),
@@ -182,7 +183,7 @@ fn named_identifiers(random: &mut Random, n_ids: usize, percent: usize) -> Vec<(
     members
 }
 
-/// What an identify call may set: traits whose columns collide, objects, removals.
+/// Returns the traits of an identify call, with colliding columns, objects and removals.
 fn traits(random: &mut Random, n_ids: usize) -> Value {
     const NAMES: [&str; 10] = [
         "firstName",

@@ -1,5 +1,4 @@
-//! Random dumps that look like an accident: any JSON anywhere, keys that collide, texts in odd spellings, lines that are
-//! none, batches.
+//! Random messy dumps: any JSON anywhere, colliding keys, unusual escapes, malformed lines, and batches.
 
 use std::fmt::Write;
 
@@ -9,7 +8,7 @@ use super::{
     value::{Value, quoted},
 };
 
-/// A dump: an event, a batch or an accident a line.
+/// Generates a dump; each line is an event, a batch or malformed.
 pub(crate) fn make(random: &mut Random) -> Vec<Value> {
     let n_lines = random.from(1, 15);
     (0..n_lines)
@@ -256,7 +255,7 @@ const KEYS: [&str; 58] = [
     "quote\"d",
 ];
 
-/// An object of any members; a key may come twice.
+/// Returns a random object, possibly with duplicate keys.
 fn object(random: &mut Random, deeper: usize) -> Value {
     let n_members = random.below(7);
     let members = (0..n_members)
@@ -268,7 +267,7 @@ fn object(random: &mut Random, deeper: usize) -> Value {
     Value::Object(members)
 }
 
-/// Any value.
+/// Returns a random value, nested at most `deeper` levels.
 fn value(random: &mut Random, deeper: usize) -> Value {
     const NUMBERS: [&str; 12] = [
         "0",
@@ -324,13 +323,13 @@ fn key(random: &mut Random, name: &str) -> String {
     if random.chance(95) { escaped(random, name, 0) } else { escaped(random, name, 30) }
 }
 
-/// A text as JSON, in one of its many spellings.
+/// Returns a text as a JSON string, sometimes with needless escapes.
 fn written(random: &mut Random, text: &str) -> String {
     let percent = if random.chance(80) { 0 } else { 40 };
     escaped(random, text, percent)
 }
 
-/// So many per cent of the characters are written as escapes without need.
+/// Returns a text as a JSON string; `percent` of the characters that need no escape are escaped.
 fn escaped(random: &mut Random, text: &str, percent: usize) -> String {
     let mut out = String::from("\"");
     for character in text.chars() {

@@ -1,11 +1,11 @@
-//! Random configs and random dumps, from a seed.
+//! Generators of random configs and dumps, from a seed.
 
 pub(crate) mod config;
 pub(crate) mod events;
 pub(crate) mod messy;
 pub(crate) mod value;
 
-/// The dice: splitmix64. The same seed throws the same on every machine.
+/// A random number generator (splitmix64). The same seed gives the same numbers on every machine.
 #[derive(Clone)]
 pub(crate) struct Random(pub(crate) u64);
 
@@ -18,27 +18,27 @@ impl Random {
         bits ^ bits >> 31
     }
 
-    /// A number below `n`.
+    /// Returns a number below `n`.
     pub(crate) fn below(&mut self, n: usize) -> usize {
         usize::try_from(self.next() % n as u64).unwrap()
     }
 
-    /// A number from `least` to `most`.
+    /// Returns a number from `least` to `most`, both included.
     pub(crate) fn from(&mut self, least: usize, most: usize) -> usize {
         least + self.below(most - least + 1)
     }
 
-    /// Whether something of so many per cent happens.
+    /// Returns `true` with a probability of `percent`.
     pub(crate) fn chance(&mut self, percent: usize) -> bool {
         self.below(100) < percent
     }
 
-    /// One of several.
+    /// Returns one of several values.
     pub(crate) fn pick<'a, T: ?Sized>(&mut self, from: &[&'a T]) -> &'a T {
         from[self.below(from.len())]
     }
 
-    /// Some of several, in any order.
+    /// Returns each value with a probability of `percent`, in random order.
     pub(crate) fn some<T: Clone>(&mut self, from: &[T], percent: usize) -> Vec<T> {
         let mut some: Vec<T> = from.iter().filter(|_| self.chance(percent)).cloned().collect();
         for at in (1..some.len()).rev() {

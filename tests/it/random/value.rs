@@ -1,41 +1,41 @@
-//! JSON as text with a structure: everything that a parsed tree would lose stays as written.
+//! A JSON tree that keeps what a parser would lose: the spelling of scalars and keys, and duplicate keys.
 
 use super::Random;
 
-/// A value.
+/// A JSON value.
 #[derive(Clone)]
 pub(crate) enum Value {
-    /// A scalar as it is written, quotes and all.
+    /// A scalar as written, with its quotes.
     Scalar(String),
     Array(Vec<Value>),
-    /// Keys as they are written, quotes and all; a key may come twice.
+    /// Members with their keys as written, with their quotes; a key may occur twice.
     Object(Vec<(String, Value)>),
 }
 
-/// A JSON text that needs no escapes.
+/// Puts quotes around a text, which must not need escapes.
 pub(crate) fn quoted(text: &str) -> String {
     format!("\"{text}\"")
 }
 
-/// A text value that needs no escapes.
+/// Returns a string value; the text must not need escapes.
 pub(crate) fn text(text: &str) -> Value {
     Value::Scalar(quoted(text))
 }
 
-/// An object whose keys need no escapes.
+/// Returns an object; its keys must not need escapes.
 pub(crate) fn object(members: Vec<(&str, Value)>) -> Value {
     Value::Object(members.into_iter().map(|(key, value)| (quoted(key), value)).collect())
 }
 
 impl Value {
-    /// The text, compact.
+    /// Returns the value as compact JSON.
     pub(crate) fn to_text(&self) -> String {
         let mut out = String::new();
         self.write(&mut out, &mut || "");
         out
     }
 
-    /// The text with white space between the tokens here and there.
+    /// Returns the value as JSON with random white space between the tokens.
     pub(crate) fn to_spaced_text(&self, random: &mut Random) -> String {
         let mut out = String::new();
         self.write(&mut out, &mut || random.pick(&["", "", "", " ", "\t", "  ", "\r"]));
@@ -72,7 +72,7 @@ impl Value {
         }
     }
 
-    /// The same value with one member or item less, for each there is, at any depth.
+    /// Returns all variants of this value with one member or item less, at any depth.
     pub(crate) fn smaller(&self) -> Vec<Self> {
         let mut smaller = Vec::new();
         match self {

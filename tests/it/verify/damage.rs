@@ -1,4 +1,4 @@
-//! Whatever is changed in the files of a space is reported with its place; what is right is not.
+//! Every change to the files of a space is reported with its position; harmless differences are not.
 
 use std::fs;
 
@@ -55,7 +55,7 @@ fn a_changed_line_is_named_by_its_number() {
     work.write("space/pages.ndjson", pages.replace("\"n1\",\"event", "\"n1\":\"event"));
     let expected = "`space/pages.ndjson`: its bytes are not those that were committed; line 2 is not a row; restore it from a backup";
     assert_eq!(verify(&work), (1, vec![expected.to_owned()]));
-    // The lengths after each run narrow the place of a change.
+    // The recorded lengths after each run narrow down where the change is.
     let first = pages.find('\n').unwrap() + 1;
     for (start, end) in [(0, first), (first, pages.len())] {
         let (before, row, after) = (&pages[..start], &pages[start..end], &pages[end..]);
@@ -101,7 +101,7 @@ fn of_a_large_table_the_changed_part_is_named() {
     }
 }
 
-/// Changes the text of the manifest.
+/// Edits the manifest on disk.
 fn change_manifest(work: &Work, change: impl Fn(&mut serde_json::Value)) {
     let mut manifest = serde_json::from_str(&work.read("space/manifest.json")).unwrap();
     change(&mut manifest);

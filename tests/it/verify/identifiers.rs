@@ -1,4 +1,4 @@
-//! An identifier that an event row has and nothing else knows is reported, and nothing else is.
+//! Verification reports identifiers of event rows that are neither mapped nor in `identity_violations`.
 
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ normalize = \"both\"
 limit = 1
 ";
 
-/// Every fate of an identifier: mapped, known, blocked, demoted, emptied by its rules, none.
+/// Events with identifiers that are mapped, known, blocked, demoted or empty after normalisation, and one without any.
 const EVENTS: &str = r#"
 {"type":"page","messageId":"m1","userId":" U1 ","anonymousId":"a1","timestamp":"2026-01-05T10:01:00Z"}
 {"type":"track","messageId":"m2","event":"Sale","userId":"u1","anonymousId":"null","timestamp":"2026-01-05T10:02:00Z"}
@@ -36,7 +36,7 @@ fn space(config: &str, flags: &[&str]) -> Work {
     work
 }
 
-/// Deletes the rows of a table that a column tells, so that the manifest agrees.
+/// Deletes the rows of a table that have a value in a column, and makes the manifest agree.
 fn delete(work: &Work, table: &str, column: &str, value: &str) {
     let is_other = |line: &&str| serde_json::from_str::<Value>(line).unwrap()[column] != json!(value);
     let text = work.read(&format!("space/{table}.ndjson"));
@@ -70,7 +70,7 @@ fn an_identifier_whose_mapping_is_gone_is_reported_with_its_line() {
     let work = space(CONFIG, &[]);
     delete(&work, "external_id_mapping_updates", "external_id_value", "7");
     assert_eq!(verify(&work), (1, vec![lost("screens", 1, "anonymous_id \"7\"")]));
-    // A value that JSON escapes.
+    // A value that needs escapes in JSON.
     let work = space(CONFIG, &[]);
     delete(&work, "external_id_mapping_updates", "external_id_value", "u\"2");
     let (code, said) = verify(&work);
@@ -110,15 +110,15 @@ fn many_lost_identifiers_are_reported_by_the_first_and_their_number() {
 
 #[test]
 fn rows_whose_rules_are_not_known_are_skipped() {
-    // No violations were written.
+    // The violations were not written.
     let work = space("[sync]\nexclude_tables = [\"identity_violations\"]\n", &[]);
     assert_eq!(verify(&work), (0, vec![]));
     let work = space("[sync]\nexclude_columns = [\"identity_violations.value\"]\n", &[]);
     assert_eq!(verify(&work), (0, vec![]));
-    // Nothing says which violations are those of the event.
+    // Without message ids, violations cannot be matched with events.
     let work = space("[sync]\nexclude_columns = [\"*.id\", \"*.event_id\"]\n", &[]);
     assert_eq!(verify(&work), (0, vec![]));
-    // `backfill events` maps nobody.
+    // `backfill events` maps no identifiers.
     let work = space(CONFIG, &[]);
     work.write("old.ndjson", EVENTS.replace(":\"m", ":\"o").replace("U1", "x").replace("u1", "y"));
     let backfill = ["backfill", "events", "old.ndjson", "--config", "config.toml", "--space", "space", "-q"];

@@ -1,4 +1,4 @@
-//! Whatever fails while views are made, each is old or new, and the manifest claims nothing that is not there.
+//! If building views fails at any point, each view is either old or new, and the manifest agrees with the files.
 
 use std::{
     fs, io,
@@ -24,7 +24,7 @@ use profiles_sync::{
 
 use super::{folder, outdated_as, path, run, views, write};
 
-/// From the k-th change on the file system fails: once, or for good as after a power cut.
+/// Fails the `at`-th change to the file system, and with `for_good` also all later ones, as after a power failure.
 struct FailAt {
     at: usize,
     for_good: bool,
@@ -41,7 +41,7 @@ impl Fault for FailAt {
     }
 }
 
-/// Every view that the manifest claims is there, as it says.
+/// Panics if a view that the manifest lists is missing or differs from what the manifest records.
 fn assert_claims_hold(space: &Path, what: &str) {
     let manifest = Manifest::read(space, &Files::real()).unwrap().unwrap();
     let views = views(space);
@@ -112,7 +112,7 @@ fn every_change_fails(compress: Compression) {
                     break;
                 }
                 run(&options);
-                assert!(views(&space) == new, "{what}: the run after it");
+                assert!(views(&space) == new, "{what}: the next run");
                 if result.is_err() {
                     assert!(
                         !told().is_empty() && (changes.is_empty() || told() == changes),

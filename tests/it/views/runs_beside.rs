@@ -1,4 +1,4 @@
-//! Runs beside each other on one space.
+//! Several runs on one space at the same time.
 
 use std::{fs, path::Path, sync::mpsc, thread};
 
@@ -12,7 +12,7 @@ use profiles_sync::{
 
 use super::{add, folder, outdated, run, views};
 
-/// Stops at the first step until it is told to go on.
+/// Pauses a run before it writes views, until it receives on `go_on`.
 struct Held {
     arrived: mpsc::SyncSender<()>,
     go_on: std::sync::Mutex<mpsc::Receiver<()>>,
@@ -29,7 +29,7 @@ impl Progress for Held {
     fn notice(&self, _: &str) {}
 }
 
-/// Does something while a run that makes views is in the middle of it.
+/// Calls `work` while a run is about to write the views of a space, then lets the run finish.
 fn while_it_folds(space: &Path, work: impl FnOnce()) -> profiles_sync::summary::MaterializeSummary {
     let (arrived, has_arrived) = mpsc::sync_channel(1);
     let (go, go_on) = mpsc::channel();
@@ -60,7 +60,7 @@ fn an_ingest_may_run_while_views_are_made_and_both_stay_whole() {
     let before = work.path().join("before");
     run(&MaterializeOptions { out: before.clone(), ..MaterializeOptions::of_space(&space) });
     while_it_folds(&space, || add(&space, &[event("late")], None));
-    // The views are those of the raw tables at the beginning of the run, and known to be.
+    // The views reflect the raw tables at the start of the run, and are known to be out of date.
     assert!(views(&space) == views(&before));
     let (stale, last) = profiles_sync::jobs::materialize::stale_views(&space, &Files::real()).unwrap();
     assert_eq!((stale.len(), last), (6, 3));

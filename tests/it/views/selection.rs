@@ -1,4 +1,4 @@
-//! Views and columns that the config selects.
+//! Selection of views and columns by the config.
 
 use std::collections::BTreeSet;
 
@@ -59,7 +59,7 @@ fn columns_are_left_out_but_never_those_of_the_key() {
     write(&plain, b"");
     let options = MaterializeOptions::of_space(&space);
     run(&MaterializeOptions { config: Some(plain), out: all.clone(), ..options.clone() });
-    assert_eq!(run(&options).fold, Fold::Full, "made with other columns");
+    assert_eq!(run(&options).fold, Fold::Full, "the existing views have other columns");
     let (all, some) = (views(&all), views(&space));
     let expected = |view: View, left_out: &[&str]| -> BTreeSet<String> {
         let mut columns = columns(&all[view.name()]);
@@ -76,7 +76,7 @@ fn columns_are_left_out_but_never_those_of_the_key() {
         assert_eq!(columns(&some[view.name()]), expected(view, left_out), "{view:?}");
         assert_eq!(some[view.name()].lines().count(), all[view.name()].lines().count(), "{view:?}");
     }
-    // They are brought up to date, folded in parts and told as changes all the same.
+    // Incremental and partitioned folds and changes work with selected columns as well.
     let line = "{\"type\":\"identify\",\"messageId\":\"x\",\"userId\":\"x\",\"traits\":{\"email\":\"x@y.z\",\"plan\":\"x\"},\
                 \"receivedAt\":\"2030-01-01T00:00:00Z\"}";
     add(&space, &[line.to_owned()], None);
@@ -91,6 +91,6 @@ fn columns_are_left_out_but_never_those_of_the_key() {
     for memory in [None, Some(1)] {
         let out = work.path().join("out");
         run(&MaterializeOptions { memory, full: true, out: out.clone(), ..options.clone() });
-        assert_same(&views(&out), &new, "folded anew");
+        assert_same(&views(&out), &new, "full and partitioned folds");
     }
 }

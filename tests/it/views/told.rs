@@ -1,4 +1,4 @@
-//! What the program says and prints about views.
+//! What the program reports about views, and where changes are written.
 
 use predicates::{
     prelude::PredicateBooleanExt,
@@ -10,7 +10,7 @@ use crate::{
     support::Work,
 };
 
-/// A folder with a space that has no views yet, and a dump that was not ingested.
+/// Creates a folder with a space without views, `out`, and a dump that is not ingested yet, `second.ndjson`.
 fn work() -> Work {
     let mut bytes = Vec::new();
     dump::write(Knobs { events: 300, seed: 5, days: 5, malformed: 0.0, changes: 0.0 }, &mut bytes).unwrap();
@@ -97,7 +97,7 @@ fn packed_exports_are_folded_in_parts_as_well() {
     }
 }
 
-/// A space with one run, its views not made.
+/// Ingests one event into `space` without building the views.
 fn unmade(work: &Work) {
     work.write(
         "events.ndjson",
@@ -119,11 +119,11 @@ fn changes_go_where_they_are_sent_and_replace_nothing_else() {
     tell("plain");
     let expected = work.read("plain");
     assert_eq!(expected.lines().count(), 5);
-    // What stands beside it is somebody else's.
+    // A file that is named like a temporary file is not touched.
     work.write("file.tmp", "precious");
     tell("file");
     assert_eq!(work.read("file.tmp"), "precious");
-    // Who may read it stays, and so does a link.
+    // Permissions and symbolic links are kept.
     work.write("secret", "");
     std::fs::set_permissions(work.path("secret"), std::fs::Permissions::from_mode(0o600)).unwrap();
     symlink("secret", work.path("link")).unwrap();
@@ -131,7 +131,7 @@ fn changes_go_where_they_are_sent_and_replace_nothing_else() {
     assert!(work.path("link").is_symlink());
     assert_eq!(work.read("secret"), expected);
     assert_eq!(work.path("secret").metadata().unwrap().permissions().mode() & 0o777, 0o600);
-    // A pipe has a reader.
+    // The file may be a named pipe.
     let pipe = work.path("pipe");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let reader = std::thread::spawn(move || std::fs::read_to_string(pipe).unwrap());
