@@ -1,4 +1,4 @@
-//! The program and the plain twin make the same tables of the same dump.
+//! The program and the twin, a plain reference implementation, make the same tables from the same dump.
 
 use std::{collections::BTreeMap, fs};
 
@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// The tables of the twin as files. An empty table needs no file.
+/// Returns the twin's tables as files. An empty table has no file.
 fn files(tables: &BTreeMap<String, String>) -> Tree {
     tables
         .iter()
@@ -32,7 +32,7 @@ fn agree(name: &str, bytes: &[u8]) {
     assert_twin_agrees(name, &work, "space", bytes);
 }
 
-/// Compares the tables and views of a space with those that the twin makes of the same `events.ndjson`.
+/// Asserts that the tables and views of a space are those that the twin makes from the same `events.ndjson`.
 pub(crate) fn assert_twin_agrees(name: &str, work: &Work, space: &str, bytes: &[u8]) {
     let mut twin = Space::new();
     let rules = Rules { segment_ids: SegmentIds::Sequential, ..Rules::default() };
@@ -40,9 +40,9 @@ pub(crate) fn assert_twin_agrees(name: &str, work: &Work, space: &str, bytes: &[
     let mut expected = files(twin.tables());
     expected.extend(files(&twin.views(None)));
     let mut actual = tree::read(&work.path(space));
-    // The twin keeps its account of violations in another form.
+    // The twin records violations in another format.
     actual.retain(|path, rows| !rows.is_empty() && !path.starts_with("identity_violations.ndjson"));
-    // What is wrong with a line is told to a person, in words that are nobody's contract.
+    // The column `detail` is text for people, and its wording is not specified.
     for tree in [&mut expected, &mut actual] {
         if let Some(rows) = tree.get_mut("rejected.ndjson".as_ref() as &std::path::Path) {
             *rows = without_detail(rows);

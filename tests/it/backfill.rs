@@ -1,4 +1,4 @@
-//! `backfill`: what is taken in is what was there, nothing is doubled or overwritten, and runs go on from it.
+//! `backfill` adopts exactly what its inputs have, duplicates and overwrites nothing, and later runs continue from it.
 
 mod events;
 mod faults;
@@ -27,29 +27,30 @@ const VIEWS: [&str; 6] = [
 ];
 const RAW: [&str; 3] = ["id_graph_updates", "external_id_mapping_updates", "profile_traits_updates"];
 
-/// Runs the program; it goes well and says nothing.
+/// Runs the program, which must succeed and print nothing.
 fn run(work: &Work, args: &[&str]) {
     work.program(args).arg("-q").assert().success().stdout("").stderr("");
 }
 
-/// Runs the program; the summary as JSON.
+/// Runs the program, which must succeed, and returns its JSON summary.
 fn told(work: &Work, args: &[&str]) -> Value {
     let assert = work.program(args).args(["-q", "--json"]).assert().success().stderr("");
     serde_json::from_slice(&assert.get_output().stdout).unwrap()
 }
 
-/// Runs the program; what it says on failing.
+/// Runs the program, which must fail, and returns its error message.
 fn refused(work: &Work, args: &[&str]) -> String {
     let assert = work.program(args).assert().code(2).stdout("");
     String::from_utf8(assert.get_output().stderr.clone()).unwrap()
 }
 
-/// A space verifies, from its cache and from its tables alone.
+/// Asserts that a space verifies.
 fn assert_whole(work: &Work, space: &str) {
     run(work, &["ingest", "--verify", "--space", space]);
 }
 
-/// Made-up events in two slices, cut by the time of arrival; those of the second happened after all of the first.
+/// Writes generated events to `first.ndjson` and `second.ndjson`, split by arrival. All events in the second file
+/// happened after those in the first.
 fn slices(work: &Work, seed: u64) {
     let mut bytes = Vec::new();
     dump::write(Knobs { events: 400, seed, days: 40, malformed: 0.0, changes: 0.0 }, &mut bytes).unwrap();
@@ -74,7 +75,7 @@ fn slices(work: &Work, seed: u64) {
     work.write("second.ndjson", second.join("\n"));
 }
 
-/// The rows of a view without some columns, sorted.
+/// Returns the rows of a view without the given columns, sorted.
 fn view(work: &Work, folder: &str, view: &str, without: &[&str]) -> Vec<String> {
     let mut rows: Vec<String> = (work.rows(&format!("{folder}/{view}.ndjson")).into_iter())
         .map(|mut row| {
@@ -86,26 +87,26 @@ fn view(work: &Work, folder: &str, view: &str, without: &[&str]) -> Vec<String> 
     rows
 }
 
-/// The views as they come from a folder or a space.
+/// Returns the text of every view in a folder or space.
 fn views(work: &Work, folder: &str) -> Vec<String> {
     VIEWS.iter().map(|view| work.read(&format!("{folder}/{view}.ndjson"))).collect()
 }
 
-/// Copies tables out of a folder.
+/// Copies tables from one folder to another.
 fn export(work: &Work, from: &str, tables: &[&str], to: &str) {
     for table in tables {
         work.write(&format!("{to}/{table}.ndjson"), work.read(&format!("{from}/{table}.ndjson")));
     }
 }
 
-/// The committed tables of a space.
+/// Returns the tables of a space, by name.
 fn tables(work: &Work, space: &str) -> BTreeMap<String, String> {
     let manifest: Value = serde_json::from_str(&work.read(&format!("{space}/manifest.json"))).unwrap();
     let names = manifest["tables"].as_object().unwrap().keys();
     names.map(|name| (name.clone(), work.read(&format!("{space}/{name}.ndjson")))).collect()
 }
 
-/// Profiles as sets of identifiers, segment ids and traits.
+/// Builds the views of a space and returns its identifiers, merged segment ids, traits and `profile_traits` rows.
 fn meaning(work: &Work, space: &str) -> [BTreeSet<String>; 4] {
     run(work, &["materialize", "--space", space]);
     let rows = |name: &str, columns: &[&str]| -> BTreeSet<String> {

@@ -1,4 +1,4 @@
-//! `backfill events`: rows of event tables, and nothing else.
+//! `backfill events` writes rows of event tables and nothing else.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +9,10 @@ use crate::support::Work;
 
 const SEEDS: std::ops::Range<u64> = 400..403;
 
-/// Everything that has ever been, as far as these tests know.
+/// A date before all events of these tests.
 const ALWAYS: &str = "1970-01-02";
 
-/// The rows of the event tables by table, without what depends on when they were written.
+/// Returns the rows of each event table, without the columns that depend on when a row was written.
 fn event_rows(work: &Work, space: &str) -> BTreeMap<String, Vec<String>> {
     let event_tables = tables(work, space).into_keys().filter(|name| {
         !RAW.contains(&name.as_str())
@@ -40,10 +40,10 @@ fn a_table_switched_on_late_gets_the_rows_it_would_have_had() {
         assert!(0 < told["not_wanted"].as_u64().unwrap());
         let after = tables(&work, "late");
         for (name, text) in &before {
-            assert!(after[name] == *text, "{name} is as it was");
+            assert!(after[name] == *text, "{name} changed");
         }
         assert_whole(&work, "late");
-        // All tables at once: all rows are there.
+        // A backfill of all tables finds no missing rows.
         run(&work, &[&backfill[..], &["--since", ALWAYS]].concat());
         assert!(after == tables(&work, "late"));
     }
@@ -61,7 +61,7 @@ fn overlapping_windows_before_and_between_runs_double_nothing() {
         work.program(&args).arg("-q").assert().success();
         assert_whole(&work, "space");
     }
-    // Events whose rows are there are resolved like any other, and their rows stay.
+    // Events that already have rows are resolved as usual, and their rows stay.
     run(&work, &["ingest", "first.ndjson", "--space", "space"]);
     assert_whole(&work, "space");
     run(&work, &["backfill", "events", "second.ndjson", "--space", "space", "--since", ALWAYS]);
@@ -73,7 +73,7 @@ fn overlapping_windows_before_and_between_runs_double_nothing() {
     assert_eq!(event_rows(&work, "all"), event_rows(&work, "space"));
     assert_eq!(meaning(&work, "all"), meaning(&work, "space"));
 
-    // Now they are accepted messages: another cut of the dump adds nothing, with the cache or without.
+    // The messages are accepted by now, so another file with the same events adds nothing, even without the cache.
     let text = work.read("first.ndjson") + "\n" + &work.read("second.ndjson");
     work.write("again.ndjson", text.lines().rev().collect::<Vec<_>>().join("\n"));
     let before = tables(&work, "space");
@@ -189,7 +189,7 @@ fn a_message_that_is_known_as_another_call_is_a_duplicate_whichever_tables_are_w
     let day = "2026-01-01T00:00:00Z";
     let track = |name: &str| event("m1", day, &json!({"type": "track", "event": name, "userId": "u"}));
     let page = || event("m1", day, &json!({"userId": "u"}));
-    // What was ingested, what comes, whether it is another call.
+    // The ingested event, the event to backfill, and whether the two are different calls.
     let cases = [
         (page(), track("Order Completed"), true),
         (page(), page(), false),
@@ -200,7 +200,7 @@ fn a_message_that_is_known_as_another_call_is_a_duplicate_whichever_tables_are_w
         (track("!"), track("Order Completed"), true),
     ];
     let nothing = "exclude_tables = [\"pages\", \"tracks\", \"order_*\", \"groups\"]";
-    // Known by all tables; by the raw tables alone; by event tables without the columns that name it.
+    // The message is known from all tables; from raw tables only; from event tables without the event's name.
     for config in ["", nothing, "exclude_columns = [\"tracks.event*\"]"] {
         for (known, comes, is_other) in &cases {
             let work = Work::new();
@@ -218,7 +218,6 @@ fn a_message_that_is_known_as_another_call_is_a_duplicate_whichever_tables_are_w
                 let assert =
                     work.program(&[&args[..], &["--config", "off.toml", "--json", "-q"]].concat()).assert();
                 let summary: Value = serde_json::from_slice(&assert.success().get_output().stdout).unwrap();
-                // Own tables of the same message are not named where the columns are left out.
                 let is_other = *is_other;
                 assert_eq!(
                     summary["duplicates"] == 1,
@@ -241,12 +240,12 @@ fn a_message_known_as_another_call_is_a_duplicate_within_the_window_of_duplicate
     run(&work, &["ingest", "known.ndjson", "--space", "space"]);
     let screen =
         |day: &str| event("m1", &format!("{day}T00:00:00Z"), &json!({"userId": "u", "type": "screen"}));
-    // The duplicate is not remembered: what comes 20 days behind it is an event.
+    // A duplicate is not recorded as seen, so the event 20 days after it is accepted.
     work.write("dump.ndjson", screen("2026-01-25") + &screen("2026-02-14"));
     let args = ["backfill", "events", "dump.ndjson", "--space", "space", "--tables", "screens"];
     let summary = told(&work, &[&args[..], &["--since", "2026-02-01"]].concat());
     assert_eq!([&summary["written"], &summary["duplicates"], &summary["outside_window"]], [1, 1, 0]);
-    // Looked for before the window of times.
+    // Duplicates are recognized before the time window is applied.
     let summary = told(&work, &[&args[..], &["--since", "2026-03-01", "--until", "2026-04-01"]].concat());
     assert_eq!([&summary["written"], &summary["duplicates"], &summary["outside_window"]], [0, 1, 1]);
     assert_whole(&work, "space");

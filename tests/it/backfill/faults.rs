@@ -1,4 +1,4 @@
-//! Whatever happens to a backfill, the space is as before it or as after it, and running again gives the same bytes.
+//! Whatever fails during a backfill, the space is as before it or as after it, and a retry gives the same bytes.
 
 use std::{fs, path::Path, sync::atomic::Ordering};
 
@@ -22,7 +22,8 @@ use crate::faults::{
     Countdown, Mishap, assert_only_committed_rows, assert_whole, committed, copy, folder, run_as, slices,
 };
 
-/// Lets every change of a job to a copy of a space fail, one after the other; `before` may be missing.
+/// Runs a job on copies of the space `before`, which may be missing. In each run another change to the file system
+/// fails.
 fn every_change_fails(work: &Path, before: &Path, job: impl Fn(&Path, &Files) -> Result<(), Error>) {
     let start = |space: &Path| {
         fs::remove_dir_all(space).ok();
@@ -54,13 +55,13 @@ fn every_change_fails(work: &Path, before: &Path, job: impl Fn(&Path, &Files) ->
             assert!(found == old || found == new, "{mishap:?} at change {k}: neither old nor new");
             assert!(
                 result.is_err() || found == new,
-                "{mishap:?} at change {k}: told ok, nothing is committed"
+                "{mishap:?} at change {k}: reported success, but nothing is committed"
             );
             if !found.is_empty() {
                 assert_whole(&space, &format!("{mishap:?} at change {k}"));
             }
             job(&space, &Files::real()).unwrap();
-            assert_eq!(committed(&space), new, "{mishap:?} at change {k}: the run after it");
+            assert_eq!(committed(&space), new, "{mishap:?} at change {k}: after a retry");
             assert_whole(&space, &format!("after {mishap:?} at change {k}"));
         }
     }
@@ -80,7 +81,7 @@ fn the_kth_change_fails_for_every_k_of_each_kind_of_backfill_into_packed_tables(
 fn kth_change_fails(compress: Compression) {
     let work = folder();
     let (all, files) = slices(work.path(), 21, 300, 2);
-    let [first, second] = files.as_slice() else { panic!("two slices") };
+    let [first, second] = files.as_slice() else { panic!("expected two slices") };
     let old = work.path().join("old");
     run_as(compress, first, &old, &Files::real()).unwrap();
     let live = work.path().join("live");
@@ -89,7 +90,7 @@ fn kth_change_fails(compress: Compression) {
     let views = MaterializeOptions { out: state.clone(), ..MaterializeOptions::of_space(&old) };
     materialize(&views, &Files::real(), &Silent).unwrap();
 
-    // With conflicts: in the other space, who is known by both is somebody else.
+    // Identifiers known in both spaces belong to different profiles there, so this also records conflicts.
     every_change_fails(work.path(), &live, |space, files| {
         let options = ProfilesOptions {
             state: state.clone(),

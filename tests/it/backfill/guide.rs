@@ -1,11 +1,11 @@
-//! The steps of `docs/backfill.md`, as they stand there.
+//! The steps of `docs/backfill.md` run as written.
 
 use std::{path::Path, process::Command};
 
 use super::{RAW, VIEWS, export, run, slices};
 use crate::support::{Work, project_text};
 
-/// The commands of the page by section.
+/// Returns the shell commands of a page by section.
 fn sections(page: &str) -> Vec<(String, String)> {
     let mut sections: Vec<(String, String)> = Vec::new();
     let mut inside = false;
@@ -23,7 +23,7 @@ fn sections(page: &str) -> Vec<(String, String)> {
     sections
 }
 
-/// Rows as a warehouse spells them.
+/// Returns rows with column names in capitals, as some warehouses export them.
 fn in_capitals(text: &str) -> String {
     let rows = text.lines().map(|line| {
         let row: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line).unwrap();

@@ -1,5 +1,5 @@
-//! Traits and properties that are called as columns of this program, of warehouses or of SQL models: in every job each of
-//! them is a trait or a property like any other.
+//! Traits and properties may have the names of columns of this program, of warehouses or of SQL models. Every job treats
+//! them like any other trait or property.
 
 use std::{collections::BTreeMap, fs};
 
@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::{RAW, assert_whole, export, run, tables, told, view, views};
 use crate::support::Work;
 
-/// Every name that means something somewhere.
+/// Names that have a special meaning somewhere.
 const NAMES: &[&str] = &[
     // Columns of raw tables.
     "id",
@@ -31,7 +31,7 @@ const NAMES: &[&str] = &[
     "link",
     "via_type",
     "via_value",
-    // Of event tables.
+    // Columns of event tables.
     "event_id",
     "anonymous_id",
     "user_id",
@@ -47,11 +47,11 @@ const NAMES: &[&str] = &[
     "context",
     "context_page_url",
     "context_seq",
-    // Of views.
+    // Columns of views.
     "merged_to",
     "type",
     "value",
-    // Of tables about a run.
+    // Columns of tables about a run.
     "message_id",
     "rule",
     "limit",
@@ -70,7 +70,7 @@ const NAMES: &[&str] = &[
     "change",
     "key",
     "row",
-    // Of warehouses, loaders and SQL models.
+    // Columns that warehouses, loaders and SQL models add.
     "__operation",
     "__profile_version",
     "etl_ts",
@@ -83,7 +83,7 @@ const NAMES: &[&str] = &[
     "_sdc_batched_at",
     "_id",
     "_seq",
-    // Of events.
+    // Fields of events.
     "messageId",
     "userId",
     "traits",
@@ -101,7 +101,7 @@ const NAMES: &[&str] = &[
     "SEGMENT_ID",
 ];
 
-/// Of `profile_traits_updates` and `profile_traits`.
+/// Columns of `profile_traits_updates` and `profile_traits` that no trait can take.
 const TAKEN_BY_TRAITS: [&str; 14] = [
     "id",
     "segment_id",
@@ -119,7 +119,7 @@ const TAKEN_BY_TRAITS: [&str; 14] = [
     "merged_to",
 ];
 
-/// Of all event tables.
+/// Columns of all event tables that no property can take.
 const TAKEN_BY_EVENTS: [&str; 11] = [
     "segment_id",
     "id",
@@ -134,7 +134,7 @@ const TAKEN_BY_EVENTS: [&str; 11] = [
     "uuid_ts",
 ];
 
-/// The column of a name.
+/// Returns the column of a trait or property; `taken` lists the columns that it cannot take.
 fn column(name: &str, taken: &[&[&str]]) -> String {
     let words = match name {
         "messageId" => "message_id".to_owned(),
@@ -147,7 +147,7 @@ fn column(name: &str, taken: &[&[&str]]) -> String {
     if taken.iter().any(|taken| taken.contains(&words.as_str())) { format!("_{words}") } else { words }
 }
 
-/// Calls of every type with a payload of these names.
+/// Returns events of every type, numbered from `from` to `to`, whose payload has all of [`NAMES`].
 fn events(value: &Value, from: u64, to: u64) -> String {
     let payload: Map<String, Value> = NAMES.iter().map(|name| ((*name).to_owned(), value.clone())).collect();
     let mut lines = String::new();
@@ -173,14 +173,14 @@ fn events(value: &Value, from: u64, to: u64) -> String {
     lines
 }
 
-/// The rows of `user_traits` of one profile, by name.
+/// Returns the values in `user_traits` by trait name.
 fn traits(work: &Work, space: &str) -> BTreeMap<String, String> {
     let rows = work.rows(&format!("{space}/user_traits.ndjson"));
     let text = |row: &Value, column: &str| row[column].as_str().unwrap().to_owned();
     rows.iter().map(|row| (text(row, "name"), text(row, "value"))).collect()
 }
 
-/// A space of all events in two runs, with views; `all.ndjson` has them in one file.
+/// Ingests the events in two runs, with views. `all.ndjson` has them in one file.
 fn space(value: &Value) -> Work {
     let work = Work::new();
     work.write("first.ndjson", events(value, 0, 4));
@@ -236,7 +236,7 @@ fn any_name_is_a_trait_or_a_property_like_any_other_in_ingest_and_views() {
                 assert_eq!(row[column(name, &[&TAKEN_BY_TRAITS])], value, "{name} {value}");
             }
         }
-        // In one run, folded anew, with changes.
+        // One run gives the same tables; a full build and one that writes changes give the same views.
         run(&work, &["ingest", "all.ndjson", "--space", "one"]);
         assert!(event_tables(&work, "space") == event_tables(&work, "one"), "{value}");
         for (flags, out) in [(&["--full"][..], "full"), (&["--changes", "changes.ndjson"], "changed")] {
@@ -244,7 +244,7 @@ fn any_name_is_a_trait_or_a_property_like_any_other_in_ingest_and_views() {
             assert!(views(&work, "space") == views(&work, out), "{value}");
         }
         run(&work, &["materialize", "--space", "one"]);
-        // From the tables alone.
+        // The state is rebuilt from the tables.
         fs::remove_dir_all(work.path("space/.state")).unwrap();
         work.write("again.ndjson", work.read("all.ndjson") + "\n");
         let assert = work.program(&["ingest", "again.ndjson", "--space", "space"]).assert();
@@ -255,7 +255,7 @@ fn any_name_is_a_trait_or_a_property_like_any_other_in_ingest_and_views() {
     }
 }
 
-/// The tables of a space but those whose views may stand beside them.
+/// Returns the tables of a space except `rejected`, whose rows have the paths of inputs.
 fn event_tables(work: &Work, space: &str) -> BTreeMap<String, String> {
     tables(work, space).into_iter().filter(|(name, _)| name != "rejected").collect()
 }
@@ -264,7 +264,7 @@ fn event_tables(work: &Work, space: &str) -> BTreeMap<String, String> {
 fn any_name_is_a_trait_or_a_property_like_any_other_in_backfills() {
     for value in values() {
         let work = space(&value);
-        // Profiles: of the space, and of a copy of tables that has their names as texts.
+        // Profiles: from the space, and from tables that hold every trait as text.
         export(&work, "space", &["user_identifiers", "user_traits", "profile_merges"], "texts");
         for (state, new) in [("space", "of_space"), ("texts", "of_texts")] {
             run(&work, &["backfill", "profiles", state, "--space", new, "--strict"]);
@@ -278,14 +278,14 @@ fn any_name_is_a_trait_or_a_property_like_any_other_in_backfills() {
             view(&work, "space", "profile_traits", &[]),
             view(&work, "of_space", "profile_traits", &[])
         );
-        // Known things stay as they are.
+        // A backfill into the original space adds nothing.
         let before = tables(&work, "space");
         run(&work, &["backfill", "profiles", "space", "--space", "space", "--strict"]);
         let always = ["--since", "1970-01-02"];
         let events = ["backfill", "events", "all.ndjson", "--space", "space"];
         assert_eq!(told(&work, &[&events[..], &always].concat())["rows"], json!({}), "{value}");
         assert!(before == tables(&work, "space"), "{value}");
-        // Event rows, twice.
+        // Event rows, backfilled twice.
         for _ in 0..2 {
             let args = ["backfill", "events", "all.ndjson", "--space", "rows"];
             work.program(&[&args[..], &always].concat()).arg("-q").assert().success();
@@ -300,7 +300,7 @@ fn any_name_is_a_trait_or_a_property_like_any_other_in_backfills() {
         }
         run(&work, &["ingest", "all.ndjson", "--space", "rows"]);
         assert_whole(&work, "rows");
-        // The history.
+        // Raw tables.
         for (name, text) in &before {
             work.write(&format!("export/{name}.ndjson"), text);
         }

@@ -1,4 +1,4 @@
-//! `backfill profiles`: which rows of a state count, and which are set aside.
+//! `backfill profiles`: which rows of a snapshot count, and which are recorded as conflicts.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ fn lines(rows: &[Value]) -> String {
     rows.iter().flat_map(|row| [row.to_string(), "\n".to_owned()]).collect()
 }
 
-/// A row with the clocks of a number.
+/// Returns a row with the clocks of a day of January 2023.
 fn at(number: u64, mut row: Value) -> Value {
     let time = format!("2023-01-{number:02}T00:00:00Z");
     let clocks = json!({"seq": number.to_string(), "uuid_ts": time, "timestamp": time});
@@ -31,14 +31,14 @@ fn merge(segment: &str, id: &str) -> Value {
     json!({"canonical_segment_id": id, "segment_id": segment})
 }
 
-/// Writes a state.
+/// Writes tables of the snapshot.
 fn write(work: &Work, tables: &[(&str, &[Value])]) {
     for (table, rows) in tables {
         work.write(&format!("state/{table}.ndjson"), lines(rows));
     }
 }
 
-/// Adopts a state without an error; the reasons of what is set aside.
+/// Adopts the snapshot, which must succeed. Returns the table and reason of each row in `backfill_conflicts`.
 fn adopt(work: &Work, flags: &[&str]) -> Vec<String> {
     let backfill = ["backfill", "profiles", "state", "--space", "space"];
     let summary = told(work, &[&backfill[..], flags].concat());
@@ -52,7 +52,7 @@ fn adopt(work: &Work, flags: &[&str]) -> Vec<String> {
         .collect()
 }
 
-/// The traits of a space as `PROFILE NAME VALUE`.
+/// Returns the traits of the space, each as `PROFILE NAME VALUE`.
 fn traits(work: &Work) -> BTreeSet<String> {
     meaning(work, "space")[2].iter().map(|row| row.replace('"', "")).collect()
 }
@@ -65,15 +65,15 @@ fn the_newest_value_counts_under_whatever_segment_id_it_stands() {
     for (one, other, expected, n_older) in [
         (old(1, json!("old")), own(5, json!("new")), "new", 1),
         (old(5, json!("new")), own(1, json!("old")), "new", 1),
-        // As old, or without clocks: the greater one.
+        // If equally old or without clocks, the greater value counts.
         (old(3, json!("a")), own(3, json!("a!")), "a!", 1),
         (without(json!("zz")), of_trait("use_c", "plan", &json!("a")), "zz", 1),
         (without(json!("zz")), own(1, json!("a")), "a", 1),
-        // The same value.
+        // Equal values are no conflict.
         (old(1, json!("1.0")), own(5, json!("1")), "1", 0),
         (old(5, json!("1.0")), own(1, json!("1")), "1.0", 0),
         (old(5, json!("same")), own(1, json!("same")), "same", 0),
-        // In one profile, too.
+        // Both rows have the same segment id.
         (own(1, json!("old")), own(5, json!("new")), "new", 1),
     ] {
         for rows in [[&one, &other], [&other, &one]] {
@@ -143,7 +143,7 @@ fn the_newest_row_decides_over_identifiers_and_merges() {
                     at(1, merge("use_d", "use_d")),
                 ],
             ),
-            // Clocks of traits say nothing of merges.
+            // The clocks of traits do not matter for merges.
             ("profile_traits", &[at(9, json!({"canonical_segment_id": "use_d", "plan": "x"}))]),
         ],
     );
@@ -168,7 +168,7 @@ fn profiles_that_are_one_here_have_the_newest_value_of_both() {
     };
     work.write("events.ndjson", lines(&[identify("m1", "a"), identify("m2", "b")]));
     run(&work, &["ingest", "events.ndjson", "--space", "space", "--segment-ids", "sequential"]);
-    // Adopted: two profiles more, which an event makes one.
+    // Two more profiles are adopted, which an event then merges.
     write(
         &work,
         &[(
@@ -228,7 +228,7 @@ fn a_row_without_its_key_is_set_aside_and_all_others_are_adopted() {
             write(&work, &[(*table, &[bad.clone(), row.clone()])]);
             assert_eq!(adopt(&work, &[]), [format!("{table} {reason}")], "{bad}");
             assert_eq!(traits(&work), BTreeSet::from(["use_a plan pro".to_owned()]), "{bad}");
-            // A table of nothing else is an error that names the row, one without rows is fine.
+            // A table with only unusable rows is an error that points to a row; an empty table is fine.
             write(&work, &[(*table, &[bad.clone()])]);
             let said = refused(&work, &["backfill", "profiles", "state", "--space", "other"]);
             assert!(said.contains(&format!("state/{table}.ndjson:1: ")), "{said}");
@@ -256,12 +256,12 @@ fn bookkeeping_of_sql_models_is_no_trait() {
     );
     adopt(&work, &["--strict"]);
     assert_eq!(traits(&work), BTreeSet::from(["use_a email a@shop.example".to_owned()]));
-    // Where `user_traits` has a trait of such a name, it is one.
+    // If `user_traits` has such a name, it is a trait.
     write(&work, &[("user_traits", &[of_trait("use_a", "etl_ts", &json!("2023-06-01T00:00:00Z"))])]);
     run(&work, &["backfill", "profiles", "state", "--space", "other", "--strict"]);
     assert_eq!(meaning(&work, "other")[2].len(), 2);
 
-    // In raw tables, too, but for rows of ours.
+    // The same goes for raw tables, except for rows that this program wrote.
     for (seqs, expected) in [(None, 1), (Some(r#"{"email":"7","etl_ts":"7","dbt_scd_id":"7"}"#), 4)] {
         let work = Work::new();
         let mut row = row.clone();
@@ -283,7 +283,7 @@ fn bookkeeping_of_sql_models_is_no_trait() {
             work.rows("space/user_traits.ndjson").iter().map(|row| row["name"].to_string()).collect()
         };
         assert_eq!(names(&work), expected);
-        // What the resolver goes on from knows no other traits.
+        // The resolver's state has no other traits.
         let event = json!({
             "type": "identify", "messageId": "m9", "userId": "1", "traits": {"plan": "pro"},
             "timestamp": "2026-01-01T00:00:00Z",
@@ -339,7 +339,7 @@ fn a_profile_that_was_merged_away_and_lost_its_identifier_is_no_profile() {
         mapping("use_a", "a", 1, None),
         mapping("use_b", "b", 2, None),
         mapping("use_b", "b", 5, Some("REMOVED")),
-        // Nobody knows these but a row that counts no more.
+        // Only rows that no longer count have these profiles.
         mapping("use_x", "x", 1, None),
         mapping("use_a", "x", 2, None),
         mapping("use_y", "y", 1, Some("REMOVED")),

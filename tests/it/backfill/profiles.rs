@@ -1,4 +1,4 @@
-//! `backfill profiles`: a current state adopted.
+//! `backfill profiles` adopts a snapshot of current profiles.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ const SEEDS: std::ops::Range<u64> = 300..304;
 const OF_WAREHOUSE: [&str; 3] = ["user_identifiers", "user_traits", "profile_merges"];
 const OF_VIEWS: [&str; 3] = ["external_id_mapping", "profile_traits", "id_graph"];
 
-/// A space with the first slice, its views in the folder `state`.
+/// Makes a space from the first slice and copies some of its views to the folder `state`.
 fn state(seed: u64, views: &[&str]) -> Work {
     let work = Work::new();
     slices(&work, seed);
@@ -20,7 +20,7 @@ fn state(seed: u64, views: &[&str]) -> Work {
     work
 }
 
-/// The clocks that are documented to be lost.
+/// The clocks that an adoption loses, as documented.
 const LOST: [&str; 3] = ["seq", "uuid_ts", "timestamp"];
 
 #[test]
@@ -37,7 +37,7 @@ fn views_come_back_from_any_set_of_them_but_for_the_clocks_that_are_lost() {
                     if received { &["seq", "uuid_ts", "timestamp", "received_at"][..] } else { &LOST };
                 let (old, new) = (view(&work, "old", name, without), view(&work, "new", name, without));
                 if name == "profile_traits" && !views.contains(&name) {
-                    // Without it nobody knows which values are no text.
+                    // Only `profile_traits` has the types of values.
                     let text =
                         |rows: Vec<String>| -> Vec<Value> { rows.iter().map(|row| as_text(row)).collect() };
                     assert_eq!(text(old), text(new), "seed {seed}: {name} of {views:?}");
@@ -49,7 +49,7 @@ fn views_come_back_from_any_set_of_them_but_for_the_clocks_that_are_lost() {
     }
 }
 
-/// A row of `profile_traits` with every trait as text.
+/// Returns a row of `profile_traits` with every trait as text.
 fn as_text(row: &str) -> Value {
     let mut row: Value = serde_json::from_str(row).unwrap();
     for value in row.as_object_mut().unwrap().values_mut() {
@@ -96,7 +96,7 @@ fn runs_go_on_as_in_the_space_that_never_moved() {
             let work = state(seed, views);
             run(&work, &["backfill", "profiles", "state", "--space", "new"]);
             if seed % 2 == 0 {
-                // The cache is no more than a cache.
+                // Losing the state cache changes nothing.
                 std::fs::remove_dir_all(work.path("new/.state")).unwrap();
                 run_with_notice(&work, &["ingest", "second.ndjson", "--space", "new"]);
             } else {
@@ -131,21 +131,21 @@ fn doing_it_twice_changes_nothing_also_between_runs() {
     let before = tables(&work, "new");
     run(&work, &[&backfill[..], &["--strict"]].concat());
     assert!(before == tables(&work, "new"));
-    // Into the space it came from, too: all of it is known there.
+    // The original space knows everything in the snapshot.
     let before = tables(&work, "old");
     let told = told(&work, &["backfill", "profiles", "state", "--space", "old", "--strict"]);
     assert_eq!(told["rows"], json!({}));
     assert!(before == tables(&work, "old"));
 }
 
-/// The lines of a state's table.
+/// Returns rows as NDJSON.
 fn rows(rows: &[Value]) -> String {
     rows.iter().flat_map(|row| [row.to_string(), "\n".to_owned()]).collect()
 }
 
 const JANE: &str = r#"{"type":"identify","messageId":"m1","userId":"jane","traits":{"plan":"pro"},"timestamp":"2026-01-05T10:00:00Z"}"#;
 
-/// A space in which jane lives as `profile_1`.
+/// Makes a space in which jane is `profile_1`.
 fn with_jane() -> Work {
     let work = Work::new();
     work.write("jane.ndjson", JANE);
@@ -160,7 +160,8 @@ fn reasons(work: &Work) -> Vec<String> {
         .collect()
 }
 
-/// Adopts a state of these rows; the reasons of what is set aside.
+/// Adopts a snapshot of these rows and returns the table and reason of each conflict. Also checks that `--strict` fails
+/// and that a second adoption adds nothing.
 fn conflicts(work: &Work, identifiers: &[Value], others: &[(&str, &[Value])]) -> Vec<String> {
     work.write("state/user_identifiers.ndjson", rows(identifiers));
     for (table, of_table) in others {
@@ -170,14 +171,14 @@ fn conflicts(work: &Work, identifiers: &[Value], others: &[(&str, &[Value])]) ->
     let before = tables(work, "space");
     let said = refused(work, &[&backfill[..], &["--strict"]].concat());
     assert!(said.contains(" conflict") && said.contains("hint: "), "{said}");
-    assert!(before == tables(work, "space"), "nothing is committed");
+    assert!(before == tables(work, "space"), "`--strict` committed something");
     let summary = told(work, &backfill);
     assert_whole(work, "space");
     let before = tables(work, "space");
-    // Another digest, the same rows: only what is known and what was set aside is met.
+    // A file with another digest but the same rows: everything is known or already recorded as a conflict.
     work.write("state/user_identifiers.ndjson", format!("{}\n", rows(identifiers)));
     assert_eq!(told(work, &backfill)["rows"], json!({}));
-    assert!(before == tables(work, "space"), "nothing is set aside a second time");
+    assert!(before == tables(work, "space"), "a conflict was recorded twice");
     let reasons = reasons(work);
     assert_eq!(summary["rows"]["backfill_conflicts"].as_u64().unwrap(), reasons.len() as u64);
     reasons
@@ -255,7 +256,7 @@ fn traits_that_are_there_stay_and_new_ones_are_added() {
     let traits = &meaning(&work, "space")[2];
     let expected = [r#""profile_1" "city" "Osaka""#, r#""profile_1" "plan" "pro""#].map(str::to_owned);
     assert_eq!(*traits, BTreeSet::from(expected));
-    // An event sets one of them; the other one stays.
+    // An event changes one trait; the other stays.
     work.write("more.ndjson", JANE.replace("m1", "m2").replace("plan", "city").replace("pro", "Nara"));
     run(&work, &["ingest", "more.ndjson", "--space", "space", "--segment-ids", "sequential"]);
     assert_whole(&work, "space");
@@ -387,14 +388,14 @@ fn values_that_only_text_tells_are_known_as_they_read() {
     run(&work, &["ingest", "events.ndjson", "--space", "space", "--materialize"]);
     export(&work, "space", &OF_WAREHOUSE, "texts");
     run(&work, &["backfill", "profiles", "texts", "--space", "space", "--strict"]);
-    // The types of `profile_traits` count, however a warehouse spells a number.
+    // The types in `profile_traits` count, however a warehouse formats numbers.
     export(&work, "space", &VIEWS, "typed");
     let floats = work.read("typed/profile_traits.ndjson").replace("\"age\":5", "\"age\":5.0");
     work.write("typed/profile_traits.ndjson", floats.replace("12.50", "12.5"));
     run(&work, &["backfill", "profiles", "typed", "--space", "space", "--strict"]);
     let texts = work.read("typed/profile_traits.ndjson").replace("\"01\"", "1");
     work.write("typed/profile_traits.ndjson", texts);
-    // Beside `user_traits`, which has clocks, such a row would only be older.
+    // With `user_traits`, which has clocks, the changed row would only count as older.
     std::fs::remove_file(work.path("typed/user_traits.ndjson")).unwrap();
     let said = refused(&work, &["backfill", "profiles", "typed", "--space", "space", "--strict"]);
     assert!(said.contains("trait `zip`"), "{said}");

@@ -1,4 +1,4 @@
-//! `backfill raw`: the raw tables of an export become a space.
+//! `backfill raw` makes a space from the raw tables of an export.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use crate::{materialize::random, support::Work};
 
 const SEEDS: std::ops::Range<u64> = 500..503;
 
-/// The tables that an adoption copies.
+/// Returns the tables of a space that an adoption copies.
 fn adopted(work: &Work, space: &str) -> Vec<(String, String)> {
     let not_copied = ["rejected", "identity_violations"];
     tables(work, space).into_iter().filter(|(name, _)| !not_copied.contains(&name.as_str())).collect()
@@ -32,7 +32,7 @@ fn tables_of_ours_are_adopted_byte_for_byte_and_go_on_as_if_nothing_had_happened
         if seed % 2 == 0 {
             fs::remove_dir_all(work.path("new/.state")).unwrap();
         }
-        // The first slice is known, though the file is not.
+        // The file is new, but the messages of the first slice are known.
         let text = work.read("first.ndjson") + "\n" + &work.read("second.ndjson");
         work.write("again.ndjson", text);
         work.program(&["ingest", "again.ndjson", "--space", "new"]).assert().success();
@@ -78,7 +78,7 @@ fn profiles_adopted_in_the_export_stay_the_oldest() {
     assert_eq!(meaning(&work, "b"), meaning(&work, "c"));
 }
 
-/// Events that may know somebody of a random export.
+/// Returns identify events whose identifiers may occur in a random export.
 fn live(n: u64) -> String {
     let kinds =
         [("userId", "x"), ("userId", "12"), ("userId", "y"), ("anonymousId", "live"), ("userId", "bc")];
@@ -110,7 +110,7 @@ fn whatever_a_warehouse_exports_the_views_stay_the_same_and_runs_go_on() {
         let expected = views(&work, "expected");
         assert_eq!(expected, views(&work, "space"), "seed {seed}");
 
-        // An event finds whom the views name.
+        // Events resolve to the profiles in the views.
         work.write("live.ndjson", live(seed));
         let owner = |kind: &str, value: &str| -> Option<Value> {
             let rows = work.rows("expected/user_identifiers.ndjson");
@@ -270,7 +270,7 @@ fn values_of_a_trait_that_stand_apart_in_an_export_stay_one_trait() {
         let rows = work.read("new/profile_traits_updates.ndjson");
         let snapshots: Vec<Value> =
             rows.lines().skip(1).map(|line| serde_json::from_str(line).unwrap()).collect();
-        let [scalar, gone] = snapshots.as_slice() else { panic!("two snapshots: {rows}") };
+        let [scalar, gone] = snapshots.as_slice() else { panic!("expected two snapshots: {rows}") };
         assert_eq!(scalar["address"], "x", "{scalar}");
         for column in ["address_city", "address_zip"] {
             assert!(scalar[column].is_null(), "{scalar}");
