@@ -1,4 +1,4 @@
-//! What a run says when something is wrong with its events, also to the one who asked for silence.
+//! Warnings and errors about the events of a run, which also appear with `--quiet`.
 
 use crate::support::Work;
 
@@ -8,12 +8,12 @@ fn event(at: usize) -> String {
     )
 }
 
-/// A dump of so many events and lines that are none.
+/// Returns a dump of `n_events` events and then `n_rejects` lines that are not events.
 fn dump(n_events: usize, n_rejects: usize) -> String {
     (0..n_events).map(event).collect::<String>() + &"oops\n".repeat(n_rejects)
 }
 
-/// What a run prints on the standard error, and how it ends.
+/// Runs the program and returns its standard error and exit code.
 fn run(work: &Work, args: &[&str]) -> (String, Option<i32>) {
     let output = work.program(args).output().unwrap();
     (String::from_utf8(output.stderr).unwrap(), output.status.code())
@@ -22,7 +22,7 @@ fn run(work: &Work, args: &[&str]) -> (String, Option<i32>) {
 #[test]
 fn a_run_that_rejects_more_than_a_twentieth_fails_but_not_for_a_hundred() {
     let work = Work::new();
-    // At most 5 % of all, or 100: the last count that passes, and the first that fails.
+    // The limit is 5 % of all, but at least 100. These are counts just within it and just over it.
     for (n_events, n_rejects, code) in [
         (10, 100, 0),
         (10, 101, 2),
@@ -68,7 +68,7 @@ fn a_bound_that_is_given_has_no_floor() {
         assert_eq!(run(&work, &args).1, Some(code), "{bound} in the config");
         let args = [&args[..], &["--dry-run", "--max-rejects", "50%"]].concat();
         assert_eq!(run(&work, &args).1, Some(0), "the flag overrides {bound}");
-        // What is printed is read back.
+        // The printed config has the limit.
         let printed =
             work.program(&["ingest", "--print-config", "--config", "rules.toml"]).output().unwrap().stdout;
         assert!(
@@ -90,7 +90,7 @@ fn items_of_batches_count_like_lines() {
     let items: Vec<String> = (0..50).map(|at| event(at).trim().to_owned()).collect();
     work.write("events.ndjson", format!("{{\"batch\":[{},{{\"type\":\"x\"}}]}}\n", items.join(",")));
     let args = ["ingest", "events.ndjson", "--space", "space", "--dry-run", "--max-rejects"];
-    assert_eq!(run(&work, &[&args[..], &["1.9%"]].concat()).1, Some(2), "1 of 51 is more");
+    assert_eq!(run(&work, &[&args[..], &["1.9%"]].concat()).1, Some(2), "1 of 51 is over 1.9 %");
     assert_eq!(run(&work, &[&args[..], &["2%"]].concat()).1, Some(0));
 }
 
@@ -120,7 +120,7 @@ fn a_dump_that_was_cut_off_is_heard_however_large_it_is() {
     assert_eq!(run(&work, &["ingest", "events.ndjson", "--space", "a", "-q"]), (warning.to_owned(), Some(0)));
     let args = ["backfill", "events", "events.ndjson", "--space", "b", "-q"];
     assert_eq!(run(&work, &args), (warning.to_owned(), Some(0)));
-    // A bad line in the middle is none that was cut off, also if lines are sorted first.
+    // A bad first line is not reported as cut off, even if lines are sorted first.
     let backwards: String = (0..3000)
         .map(|at| event(at).replace("10:00:00", &format!("10:{:02}:{:02}", 59 - at / 60, 59 - at % 60)))
         .collect();
@@ -178,7 +178,7 @@ fn a_changed_config_is_heard_once_and_a_normal_night_is_silent() {
     assert_eq!(said.matches("warning: ").count(), 1, "{said}");
     assert!(said.contains("`identity.max_merges` was `100`, is `7`"), "{said}");
     assert_eq!(night(4, "[identity]\nmax_merges = 7\n").0, (String::new(), Some(0)));
-    // Without --quiet it says what it did, and nothing odd.
+    // Without `--quiet`, a normal run prints its summary but no notes or warnings.
     work.write("tonight.ndjson", event(5));
     let args = ["ingest", "tonight.ndjson", "--space", "space", "--materialize"];
     let (said, _) = run(&work, &[&args[..], &["--config", "rules.toml"]].concat());
@@ -206,7 +206,7 @@ fn rejects_are_listed_where_the_user_wants_them() {
     }
     assert_eq!(work.read("list"), work.read("a/rejected.ndjson"));
     assert!(!work.path("b").exists() && !work.path("d").exists());
-    // Not even an event in it.
+    // An input without any event also writes the list.
     work.write("none.ndjson", dump(0, 2));
     assert_eq!(run(&work, &["ingest", "none.ndjson", "--space", "a", "--rejects", "list"]).1, Some(2));
     assert_eq!(work.rows("list").len(), 2);

@@ -1,4 +1,4 @@
-//! The program as a user or cron meets it: streams, exit codes, help.
+//! The command line: help, streams, exit codes and signals.
 
 use std::{
     fs,
@@ -29,7 +29,7 @@ fn with_events() -> Work {
     work
 }
 
-/// The standard output of a run that goes well.
+/// Runs the program, which must succeed, and returns its standard output.
 fn stdout(args: &[&str]) -> String {
     let assert = program().args(args).assert().success().stderr("");
     String::from_utf8(assert.get_output().stdout.clone()).unwrap()
@@ -52,7 +52,7 @@ fn help_fits_80_columns() {
 fn short_help_has_one_line_a_flag() {
     for command in COMMANDS {
         let help = stdout(&[command, &["-h"]].concat());
-        // A description that does not fit goes on in a line of blanks and text.
+        // A description that does not fit would continue on an indented line.
         for line in help.lines() {
             assert!(!line.starts_with("             "), "{command:?}: {line}");
         }
@@ -64,7 +64,7 @@ fn long_help_is_a_manual() {
     for command in COMMANDS {
         let help = stdout(&[command, &["--help"]].concat());
         assert!(help.contains("Exit codes:\n  0 "), "{command:?}");
-        assert!(2 <= help.matches("  profiles-sync ").count(), "{command:?}: two examples");
+        assert!(2 <= help.matches("  profiles-sync ").count(), "{command:?}: fewer than two examples");
         if !command.is_empty() {
             for heading in ["Input:", "Output:", "Messages:", "Memory:", "Examples:"] {
                 assert!(help.contains(&format!("\n{heading}\n")), "{command:?} {heading}");
@@ -146,7 +146,7 @@ fn a_run_tells_what_it_did_on_stderr() {
     assert!(said.starts_with("materialized 1 profile from "), "{said}");
 }
 
-/// Whether a summary has this line.
+/// Returns whether a summary has a line with this name and number.
 fn counts(said: &str, name: &str, number: &str) -> bool {
     said.lines().any(|line| line.trim_start().strip_prefix(name).is_some_and(|rest| rest.trim() == number))
 }
@@ -166,7 +166,7 @@ fn the_headline_counts_what_was_accepted() {
     let said = headline("more.ndjson", &[]);
     assert!(said.starts_with("ingested 3 of 4 events ("), "{said}");
     assert!(!said.contains("files skipped"), "{said}");
-    // Other bytes, and no event that is new.
+    // A new file without new events.
     work.write("again.ndjson", format!("{LINE}\n\n"));
     let said = headline("again.ndjson", &[]);
     assert!(said.contains("\ningested none of 1 event ("), "{said}");
@@ -186,7 +186,7 @@ fn quiet_says_nothing_when_all_goes_well() {
     let work = with_events();
     let args = ["ingest", "events.ndjson", "--space", "space", "--materialize", "--quiet"];
     work.program(&args).assert().success().stdout("").stderr("");
-    // The second run skips the file, which is worth a notice otherwise; that nothing is left is a warning.
+    // Skipping a known file is only a notice, but ingesting nothing is a warning.
     let nothing = "warning: nothing was ingested: every input was ingested before\n";
     work.program(&args).assert().success().stdout("").stderr(nothing);
     let args = ["ingest", "events.ndjson", "--space", "space", "-q", "--no-quiet"];
@@ -285,7 +285,7 @@ fn a_reader_that_had_enough_is_no_failure() {
         assert_eq!(output.status.code(), Some(0), "{args:?}");
         assert!(output.stderr.is_empty(), "{args:?}");
     }
-    // What a verification found stays the answer.
+    // The exit code still reports what `--verify` found.
     work.write("space/pages.ndjson", "");
     let output = work.without_reader(&["ingest", "--verify", "--space", "space", "--json"]);
     assert_eq!(output.status.code(), Some(1));
@@ -307,13 +307,13 @@ fn changes_that_nobody_takes_leave_the_views_as_they_were() {
 
 #[test]
 fn an_interrupted_run_commits_nothing() {
-    // Behind `nohup` the program is right to go on, so there is nothing to see.
+    // Under `nohup` the program ignores SIGHUP, so there is nothing to test.
     let hangup = Some(("HUP", 129)).filter(|_| hangup_counts());
     for (signal, code) in [("INT", 130), ("TERM", 143)].into_iter().chain(hangup) {
         let work = Work::new();
         let mut child = spawn(&work, &["ingest", "-", "--space", "space"], Stdio::piped());
         let mut stdin = child.stdin.take().unwrap();
-        // Events without end, so that the run is never done by itself.
+        // The input is endless, so the run does not end by itself.
         let feeder = thread::spawn(move || while stdin.write_all(format!("{LINE}\n").as_bytes()).is_ok() {});
         thread::sleep(Duration::from_millis(300));
         kill(&child, signal);
@@ -352,7 +352,7 @@ fn behind_nohup_a_run_outlives_its_terminal() {
 
 #[test]
 fn a_run_that_waits_for_its_input_ends_at_the_first_signal() {
-    // Nothing yet, some lines, and the beginning of a packed dump; then a pipe that nobody writes to.
+    // The standard input with nothing, with a line and with the start of a gzip file; then a pipe without a writer.
     for (input, sent) in [("-", &b""[..]), ("-", LINE.as_bytes()), ("-", &[0x1f, 0x8b, 8, 0]), ("pipe", b"")]
     {
         for (signal, code) in [("INT", 130), ("TERM", 143)] {
@@ -381,7 +381,7 @@ fn what_an_interrupted_run_says_of_the_files_is_true() {
     work.write("sides/x.ndjson", "{\"id\":\"a\"}\n");
     let views = "interrupted; the views are unchanged";
     let both = "interrupted; the events are committed, the views are unchanged";
-    // Each waits for a pipe while the signal comes, and finds it empty afterwards.
+    // Each command is waiting for a pipe when the signal comes. Then the pipe turns out to be empty.
     for (args, pipe, said_expected) in [
         (&["diff", "sides", "sides"][..], "sides/manifest.json", "interrupted"),
         (&["materialize", "--space", "space", "--config", "rules"], "rules", views),
@@ -437,7 +437,7 @@ fn a_pipe_that_nobody_writes_to_is_no_table() {
 #[test]
 fn a_second_signal_ends_the_program_at_once() {
     let work = with_events();
-    // A config that nobody writes is waited for, whatever the first signal says.
+    // The run waits for a config that nobody writes, and the first signal does not end the wait.
     assert!(Command::new("mkfifo").arg(work.path("rules.toml")).status().unwrap().success());
     let args = ["ingest", "events.ndjson", "--space", "space", "--config", "rules.toml"];
     let mut child = spawn(&work, &args, Stdio::null());
@@ -448,14 +448,14 @@ fn a_second_signal_ends_the_program_at_once() {
     assert_eq!(ends(&mut child), Some(130));
 }
 
-/// Whether these tests, and so what they start, are ended by SIGHUP.
+/// Returns whether SIGHUP ends the tests, and so the programs that they start.
 fn hangup_counts() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:\t"));
     ignored.is_some_and(|signals| u64::from_str_radix(signals, 16).unwrap() % 2 == 0)
 }
 
-/// The exit code of a program that ends soon.
+/// Waits up to ten seconds for a program to end and returns its exit code.
 fn ends(child: &mut Child) -> Option<i32> {
     for _ in 0..200 {
         if let Some(status) = child.try_wait().unwrap() {
@@ -464,7 +464,7 @@ fn ends(child: &mut Child) -> Option<i32> {
         thread::sleep(Duration::from_millis(50));
     }
     child.kill().unwrap();
-    panic!("it goes on and on");
+    panic!("the program did not end within ten seconds");
 }
 
 fn spawn(work: &Work, args: &[&str], stdin: Stdio) -> Child {
@@ -480,6 +480,6 @@ fn spawn(work: &Work, args: &[&str], stdin: Stdio) -> Child {
 }
 
 fn kill(child: &Child, signal: &str) {
-    // The process may be gone by now, which is as good.
+    // The process may already be gone, which is fine.
     let _ = Command::new("kill").arg(format!("-{signal}")).arg(child.id().to_string()).status();
 }

@@ -1,4 +1,4 @@
-//! A giant cluster is no cliff: what ends up in one profile costs about as much an event as what ends up in many.
+//! Giant profiles are not slow: events of one giant profile cost about as much each as events of many profiles.
 
 use std::{
     fmt::Write,
@@ -30,10 +30,10 @@ use profiles_sync::{
 };
 
 const IDENTIFIERS: usize = 200_000;
-/// So many identifiers make a profile where they are spread.
+/// Identifiers per profile in a dump with many profiles.
 const SPREAD: usize = 4;
 
-/// Limits and caps as good as none.
+/// A config whose limits and caps are never reached.
 const NO_LIMITS: &str = "
 [identity]
 max_merges = 4294967295
@@ -43,7 +43,7 @@ limit = 4294967295
 window = \"monthly\"
 ";
 
-/// A dump of events, each with one or two identifiers by number.
+/// Returns a dump of events, each with one or two identifiers, given by number.
 fn dump(events: impl Iterator<Item = (usize, Option<usize>)>) -> String {
     let mut out = String::new();
     for (number, (one, other)) in events.enumerate() {
@@ -62,7 +62,7 @@ fn dump(events: impl Iterator<Item = (usize, Option<usize>)>) -> String {
     out
 }
 
-/// Events ready to be resolved, again and again.
+/// Parses a dump into events ready to be resolved.
 fn prepare(dump: &str, rules: &Arc<Rules>, types: &Arc<Types>) -> Released {
     let input = Input { path: PathBuf::new(), source: None };
     let unit = Unit {
@@ -84,7 +84,7 @@ fn prepare(dump: &str, rules: &Arc<Rules>, types: &Arc<Types>) -> Released {
     waiting.release(None)
 }
 
-/// How long the one stage takes that goes event by event; and how many profiles are left.
+/// Runs the resolve stage, the only sequential one. Returns how long it took and how many profiles are left.
 fn resolve(events: &Released, rules: &Arc<Rules>, types: &Arc<Types>) -> (Duration, u64) {
     let resolver = Resolver::new(rules, types, Graph::default(), TraitNames::default());
     let names = EventNames::of(&Manifest::default(), rules);
@@ -101,7 +101,8 @@ fn resolve(events: &Released, rules: &Arc<Rules>, types: &Arc<Types>) -> (Durati
     (took, summary.profiles_created - summary.profiles_merged)
 }
 
-/// One profile may cost twice what many cost, in the median of three attempts: others use the machine too.
+/// Asserts that one profile costs at most twice what many cost. The median of three attempts counts, because other
+/// programs use the machine too.
 fn check(what: &str, one: &str, many: &str) {
     let rules = Arc::new(config::parse(NO_LIMITS, Path::new("no-limits.toml")).unwrap());
     let types = Arc::new(Types::default());
@@ -145,7 +146,7 @@ fn profiles_that_merge_one_after_the_other() {
     check("merges, the youngest first", &links(false, backwards.clone()), &links(true, backwards));
 }
 
-/// An event with so many identifiers, of one type or each of its own.
+/// Returns an event with `n` identifiers of `types` identifier types.
 fn crowd(n: usize, types: usize) -> String {
     let ids = (0..n).map(|at| format!("{{\"type\":\"t{}\",\"id\":\"d{at}\"}}", at % types));
     let ids = ids.collect::<Vec<_>>().join(",");

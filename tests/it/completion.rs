@@ -1,10 +1,10 @@
-//! Completions, as a shell asks for them.
+//! Shell completions, requested as a shell requests them.
 
 use std::process::Command;
 
 use crate::support::{Work, program, project};
 
-/// What bash offers for the last of these words, asked in the way in which TAB asks.
+/// Returns what bash offers for the last of these words, by calling the completion function as TAB does.
 fn offered(work: &Work, words: &[&str]) -> Vec<String> {
     let script = r#"
         source ./completions
@@ -46,7 +46,7 @@ fn bash_completes_after_every_subcommand() {
         (&["profiles-sync", "backfill", "profiles", "--str"], &["--strict"]),
         (&["profiles-sync", "backfill", "events", "dumps", "--sin"], &["--since"]),
         (&["profiles-sync", "backfill", "raw", "raw", "--dry"], &["--dry-run"]),
-        // By the path of the program, too.
+        // The program may also be given by path.
         (&["./bin/profiles-sync", "ingest", "--max"], &["--max-rejects"]),
     ] {
         assert_eq!(offered(&work, words), expected, "{words:?}");

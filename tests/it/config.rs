@@ -1,4 +1,4 @@
-//! The config file: read, printed, refused; found by itself, remembered, and put to work.
+//! The config file: how it is read, printed, found and recorded, its errors, and its effect on the tables.
 
 use std::{fs, path::Path};
 
@@ -9,15 +9,15 @@ use crate::{
     support::{Work, names_in, project, project_text},
 };
 
-/// What is said of a config that makes no sense: the line, the message and the hint.
+/// Returns the error for an invalid config, with its hint.
 fn refusal(text: &str) -> String {
     let error = config::parse(text, Path::new("rules.toml")).expect_err(text);
-    format!("{error}\n{}", error.hint_text().expect("a way out"))
+    format!("{error}\n{}", error.hint_text().expect("the error has a hint"))
 }
 
 const SEE_PRINTED: &str = "run `profiles-sync ingest --print-config` to see every key and its default";
 
-/// Configs that make no sense; what is said, from the line on; and the hint.
+/// Invalid configs, each with the start of its error from the line number on, and its hint.
 const REFUSALS: [(&str, &str, &str); 36] = [
     (
         "[drop]\nevent = [\"x\"]",
@@ -172,7 +172,7 @@ fn a_config_that_is_not_utf_8_is_refused_with_its_line() {
     config::read(b"\xef\xbb\xbfdedupe_window_days = 3\r\n", Path::new("rules.toml")).unwrap();
 }
 
-/// The lines of the fenced blocks of a kind in the page on identity.
+/// Returns the fenced blocks of a language in the page on identity.
 fn shown(kind: &str) -> Vec<String> {
     let page = project_text("docs/identity.md");
     let mut blocks = Vec::new();
@@ -232,7 +232,7 @@ fn the_default_config_prints_and_reads_back_as_itself() {
     }
 }
 
-/// Everything that can be set, away from its default.
+/// A config that sets every key to something other than its default.
 const RICH: &str = r#"
 segment_ids = "sequential"
 dedupe_window_days = 0
@@ -289,7 +289,8 @@ event = ["Heartbeat \"x\"", "*"]
 source = ["s?", "[s]*"]
 "#;
 
-/// The printed rules name the types with places of their own too, at their defaults.
+/// Asserts that two configs mean the same. One may list types with their defaults that the other leaves out, as printed
+/// configs do.
 fn assert_same(again: &Rules, rules: &Rules, text: &str) {
     assert_eq!(config::print(again), config::print(rules), "{text}");
     for name in again.types.keys().chain(rules.types.keys()) {
@@ -338,7 +339,7 @@ fn refused(work: &Work, args: &[&str], said: &str) {
     let assert = work.program(args).assert().code(2).stdout("");
     let told = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
     assert!(told.starts_with(said), "{told}");
-    assert!(!work.path("space").exists(), "nothing was made");
+    assert!(!work.path("space").exists(), "the space was created");
 }
 
 #[test]
@@ -365,7 +366,7 @@ fn a_config_in_the_space_is_found_and_one_that_is_given_goes_before_it() {
     work.write("events.ndjson", EVENTS);
     work.write("space/profiles-sync.toml", "[identity.types.user_id]\nlimit = 0\n");
     ingest(&work, "events.ndjson", None);
-    assert!(work.rows("space/id_graph_updates.ndjson").is_empty(), "no user id may be mapped");
+    assert!(work.rows("space/id_graph_updates.ndjson").is_empty(), "a user id was mapped");
     let print = |args: &[&str]| {
         let args = [&["ingest", "--print-config"], args].concat();
         String::from_utf8(work.program(&args).assert().success().get_output().stdout.clone()).unwrap()
@@ -395,7 +396,7 @@ fn the_config_used_is_remembered_and_a_change_is_told() {
     assert!(!said.contains("the config"), "{said}");
     let (first, text) = used(&manifest());
     let sequential = config::parse("segment_ids = \"sequential\"", Path::new("")).unwrap();
-    assert_eq!(text, config::print(&sequential), "the rules in force, flags and all");
+    assert_eq!(text, config::print(&sequential), "the rules in force, including flags");
 
     work.write(
         "rules.toml",
@@ -410,7 +411,7 @@ fn the_config_used_is_remembered_and_a_change_is_told() {
         let sentence = format!("the config changed since the last run: {change} (for new events only)\n");
         assert!(said.contains(&sentence), "{sentence}{said}");
     }
-    assert!(!said.contains("`dedupe_window_days`"), "only what changed is told\n{said}");
+    assert!(!said.contains("`dedupe_window_days`"), "an unchanged key was reported\n{said}");
     let (second, text) = used(&manifest());
     assert_ne!(first, second);
     assert!(text.contains("max_merges = 7\n"), "{text}");
@@ -421,10 +422,10 @@ fn the_config_used_is_remembered_and_a_change_is_told() {
     let runs = manifest()["runs"].clone();
     let of_runs: Vec<_> =
         runs.as_array().unwrap().iter().map(|run| run["config"].as_str().unwrap()).collect();
-    assert_eq!(of_runs, [first.as_str(), &second, &second], "which run went by which config");
+    assert_eq!(of_runs, [first.as_str(), &second, &second], "the config of each run");
 }
 
-/// The tables of a space that have rows.
+/// Returns the tables of the space that have rows.
 fn tables(work: &Work) -> Vec<String> {
     let names = names_in(&work.path("space")).into_iter();
     let tables = names.filter_map(|name| name.strip_suffix(".ndjson").map(str::to_owned));
@@ -453,7 +454,7 @@ fn tables_and_columns_are_left_out_by_globs_but_never_the_truth() {
     assert_eq!(columns("tracks"), ["event", "id", "received_at"]);
     let of_order = columns("order_completed");
     assert!(of_order.contains(&"total".to_owned()) && !of_order.contains(&"note".to_owned()), "{of_order:?}");
-    assert_eq!(columns("id_graph_updates").len(), 13, "the truth is written whole");
+    assert_eq!(columns("id_graph_updates").len(), 13, "raw tables have all columns");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The program as cron starts it: no terminal, streams closed or full, folders and disks that take nothing.
+//! The program under cron: no terminal, closed or full streams, and folders and files that cannot be written.
 
 use std::{
     fs,
@@ -10,7 +10,7 @@ use crate::support::{Work, names_in};
 
 const LINE: &str = r#"{"type":"page","messageId":"m1","userId":"u1","timestamp":"2026-01-05T10:00:00Z"}"#;
 
-/// A space with an event, and what every subcommand needs.
+/// Makes a space with an event, and the inputs of every subcommand.
 fn prepared() -> Work {
     let work = Work::new();
     work.write("events.ndjson", format!("{LINE}\n"));
@@ -26,7 +26,7 @@ fn prepared() -> Work {
     work
 }
 
-/// Each subcommand once.
+/// Every subcommand, in each of its modes.
 const COMMANDS: [&[&str]; 9] = [
     &["ingest", "more.ndjson", "--space", "space"],
     &["ingest", "more.ndjson", "--space", "space", "--dry-run"],
@@ -39,7 +39,7 @@ const COMMANDS: [&[&str]; 9] = [
     &["diff", "space", "space"],
 ];
 
-/// Runs a line of shell with the program as `$0` and arguments as `$@`.
+/// Runs a line of shell with the program as `$0` and the arguments as `$@`.
 fn shell(work: &Work, line: &str, args: &[&str]) -> Output {
     Command::new("bash")
         .args(["-c", line])
@@ -59,7 +59,7 @@ fn closed_streams_and_an_empty_environment_change_nothing() {
             let work = prepared();
             let output = shell(&work, line, args);
             assert_eq!(output.status.code(), Some(0), "{line} {args:?}");
-            // No stream of the program became a file of the space, or the other way round.
+            // No output went to a file of the space that was opened under the number of a closed stream.
             let log = "space/.run/runs.ndjson";
             assert!(work.rows(log).iter().all(|line| line["program"] == "profiles-sync"), "{line} {args:?}");
             work.program(&["ingest", "--verify", "--space", "space", "-q"]).assert().success();
@@ -75,7 +75,7 @@ fn a_full_standard_output_is_an_error_that_says_the_run_is_done() {
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
         assert!(said.contains("error: ") && said.contains("No space left on device"), "{args:?}: {said}");
-        // What nobody can read is not printed on a full standard error, and is no reason to fail.
+        // A full standard error is no reason to fail.
         let work = prepared();
         let output = shell(&work, r#"env -i "$0" "$@" 2>/dev/full"#, args);
         assert_eq!(output.status.code(), Some(0), "{args:?}");
@@ -84,7 +84,7 @@ fn a_full_standard_output_is_an_error_that_says_the_run_is_done() {
 
 #[test]
 fn a_folder_that_cannot_be_written_to_is_named() {
-    // Root may write anywhere; give the folder to nobody's user only where that is possible.
+    // Root may write anywhere, so the test returns early for root.
     let work = prepared();
     let lock = |mode| {
         for folder in ["space", "space/.state", "space/.run"] {
@@ -109,7 +109,7 @@ fn a_file_size_limit_is_an_error_with_a_path_and_a_hint() {
     let work = Work::new();
     let lines: String = (0..5000).map(|at| LINE.replace("m1", &format!("m{at}")) + "\n").collect();
     work.write("many.ndjson", lines);
-    // Blocks of 1024 bytes.
+    // `ulimit -f` counts in blocks of 1024 bytes.
     for args in [
         &["ingest", "many.ndjson", "--space", "space"][..],
         &["backfill", "events", "many.ndjson", "--space", "space"],
@@ -119,12 +119,12 @@ fn a_file_size_limit_is_an_error_with_a_path_and_a_hint() {
         assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
         assert!(said.contains("error: could not write ") && said.contains("File too large"), "{said}");
         assert!(said.contains("hint: ") && said.contains("`ulimit -f`"), "{said}");
-        assert!(!work.path("space/manifest.json").exists(), "nothing was committed");
+        assert!(!work.path("space/manifest.json").exists(), "the failed run committed something");
     }
     work.program(&["ingest", "many.ndjson", "--space", "space", "-q"]).assert().success().stderr("");
     let output =
         shell(&work, r#"ulimit -f 16; exec "$0" "$@""#, &["materialize", "--space", "space", "--out", "v"]);
-    assert_eq!(output.status.code(), Some(0), "small views fit");
+    assert_eq!(output.status.code(), Some(0), "small views should fit");
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn a_dry_run_makes_no_folder_and_leaves_one_that_is_there() {
             assert!(!work.path("missing").exists(), "{args:?}");
             assert!(names_in(&work.path("empty")).is_empty(), "{args:?}");
         }
-        // A folder of somebody else is refused, as it would be in earnest.
+        // A folder that is not a space is refused, as in a real run.
         work.write("foreign/pages.ndjson", "{}\n");
         work.program(&[what, &["--space", "foreign", "--dry-run"]].concat()).assert().code(2);
         assert_eq!(names_in(&work.path("foreign")), ["pages.ndjson"], "{what:?}");

@@ -1,4 +1,4 @@
-//! The README and the docs say what the program does, and what is checked.
+//! The README and the docs match what the program prints and what CI runs.
 
 use std::{
     collections::BTreeSet,
@@ -8,7 +8,7 @@ use std::{
 
 use crate::support::{Work, program, project, project_text};
 
-/// The lines of the first fenced block after a line of a document.
+/// Returns the lines of the first fenced block after `start`.
 fn block_after<'a>(text: &'a str, start: &str) -> Vec<&'a str> {
     let (_, rest) = text.split_once(start).unwrap_or_else(|| panic!("no `{start}`"));
     rest.lines()
@@ -23,7 +23,7 @@ fn ci_runs_the_commands_of_the_readme() {
     let (readme, ci) = (project_text("README.md"), project_text(".ci/run"));
     for start in ["This builds the program", "This runs all tests"] {
         let block = block_after(&readme, start);
-        assert_eq!(block.len(), 1, "one line: {block:?}");
+        assert_eq!(block.len(), 1, "expected one line: {block:?}");
         assert!(ci.lines().any(|line| line.trim_start() == block[0]), "`{}` is not in .ci/run", block[0]);
     }
 }
@@ -37,7 +37,7 @@ fn the_summary_on_the_command_line_page_is_what_the_program_prints() {
     let assert = work.program(&args).assert().success();
     let said = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
     let shown = block_after(&page, "A run prints what it did");
-    // The headlines end in seconds, and name the folder.
+    // The headline ends with the folder and the time taken, which differ.
     assert_eq!(shown[0].split_once(" into ").unwrap().0, said.split_once(" into ").unwrap().0);
     let said: Vec<_> = said.lines().filter(|line| line.starts_with(' ')).collect();
     let shown: Vec<_> = shown.into_iter().filter(|line| line.starts_with(' ')).collect();

@@ -1,23 +1,24 @@
-//! What an input holds is shown, and never obeyed: by no message, summary or report.
+//! Messages, summaries and reports escape control characters from inputs, so that no input can act on the terminal.
 
 use crate::support::Work;
 
-/// Clears the screen, fakes an error on a line of its own, and turns the direction of writing.
+/// Clears the screen, fakes an error on its own line, and reverses the text direction.
 const HOSTILE: &str = "x\\u001b[2J\\u001b[31m\\nerror: fake\\u202e\\u009b";
 
-/// Text that acts on a terminal; line ends are those of the program.
+/// Returns whether a text would act on a terminal. Line ends are allowed, since the program prints them too.
 fn acts(text: &str) -> bool {
     text.chars().any(|c| c != '\n' && (c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c)))
 }
 
-/// Both streams of a run, with its exit code.
+/// Runs the program and returns both streams and the exit code.
 fn said(work: &Work, args: &[&str]) -> (String, Option<i32>) {
     let output = work.program(args).output().unwrap();
     let text = [output.stdout, output.stderr].concat();
     (String::from_utf8(text).unwrap(), output.status.code())
 }
 
-/// Checks that nothing acts and nothing is faked, and that the text was there to be escaped.
+/// Asserts that the output does not act on a terminal and has no fake error. If `shows`, the hostile text must be in it
+/// in escaped form.
 fn check(said: &str, shows: bool, what: &[&str]) {
     assert!(!acts(said), "{what:?}: {said:?}");
     assert!(!said.lines().any(|line| line.starts_with("error: fake")), "{what:?}: {said:?}");
@@ -44,7 +45,7 @@ fn types_and_rejects_of_an_input_are_escaped() {
         assert_eq!(code, Some(0), "{said}");
         check(&said, true, args);
     }
-    // The detail of a reject has the unknown type.
+    // The detail of a reject includes the unknown type.
     work.write("calls.ndjson", format!("{}{{\"type\":\"{HOSTILE}\"}}\n", event("n", "y")));
     for (space, flags) in [("other", &[][..]), ("another", &["--max-rejects", "0"])] {
         let args = [&["ingest", "calls.ndjson", "--space", space], flags].concat();

@@ -1,5 +1,5 @@
-//! Traits and properties may have the names of columns of this program, of warehouses or of SQL models. Every job treats
-//! them like any other trait or property.
+//! Traits and properties may have the names of columns of this program, of warehouses or of SQL models. Every job
+//! treats them like any other trait or property.
 
 use std::{collections::BTreeMap, fs};
 

@@ -1,4 +1,4 @@
-"""Presses TAB in an interactive bash and prints what the line has become.
+"""Presses TAB in an interactive bash and checks what the terminal shows.
 
 usage: press_tab.py LINE EXPECTED [LINE EXPECTED]...
 
@@ -17,7 +17,7 @@ if child == 0:
 
 
 def shown(expected):
-    """Reads until the terminal shows a text."""
+    """Reads until the terminal shows the expected text."""
     text, end = "", time.monotonic() + 20
     while expected not in text and time.monotonic() < end:
         if select.select([terminal], [], [], 0.1)[0]:
@@ -30,6 +30,6 @@ def shown(expected):
 os.write(terminal, b"source ./completions; echo re''ady\n")
 shown("ready")
 for line, expected in zip(sys.argv[1::2], sys.argv[2::2]):
-    # Ctrl-U clears what the line before has left.
+    # Ctrl-U clears the previous line.
     os.write(terminal, b"\x15" + line.encode() + b"\t")
     shown(expected)
