@@ -79,6 +79,16 @@ impl Label {
     }
 }
 
+/// Appends bytes in lower-case hexadecimal.
+pub fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let start = out.len();
+    out.resize(start + 2 * bytes.len(), 0);
+    for (place, byte) in out[start..].as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
+        *place = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

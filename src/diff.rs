@@ -13,13 +13,15 @@ pub mod key_tally;
 pub mod keys;
 pub mod merge;
 pub mod meter;
+pub mod ndjson;
+mod options;
 pub mod outcome;
+pub mod pair;
 pub mod parts;
 pub mod pending;
 pub mod pieces;
 pub mod records;
 pub mod renaming;
-pub mod report;
 pub mod rows;
 pub mod schema;
 pub mod sides;
@@ -27,77 +29,23 @@ pub mod spill;
 pub mod tables;
 pub mod walk;
 
-use std::{io::Write, path::PathBuf};
+use std::io::Write;
 
 use crate::{
-    error::Result, files::Files, glob::Globs, jobs::materialize::tell_stale_views, progress::Progress,
+    error::Result, files::Files, glob::Globs, progress::Progress, space::stale_views::tell_stale_views,
 };
 
+pub use self::options::{DiffOptions, IdMode, Sizes};
 use self::{
     identity::compare::{IdentityResult, Taken},
     meter::Meter,
     outcome::RowKind,
+    pair::Pair,
     records::Run,
     renaming::Renaming,
-    report::ndjson,
     sides::Side,
     tables::{TableResult, compare_all, pair},
 };
-
-/// What to compare, and what to report.
-#[derive(Debug, Clone)]
-pub struct DiffOptions {
-    /// The old side: a table file, or a folder of tables.
-    pub old: PathBuf,
-    /// The new side: a file if the old side is one, else a folder.
-    pub new: PathBuf,
-    /// The key columns of tables whose key is not known.
-    pub key: Vec<String>,
-    /// Only tables that match one of these globs; empty means all.
-    pub tables: Vec<String>,
-    /// Globs for columns to ignore.
-    pub ignore_columns: Vec<String>,
-    /// How to compare generated segment ids.
-    pub ids: IdMode,
-    /// The number of examples of each kind to keep.
-    pub limit: usize,
-    /// The number of changes of each kind and table to write; 0 if only the result is wanted.
-    pub every: u64,
-    /// Approximate memory for tables that are not in order, in bytes. The default is 256 MiB.
-    pub memory: Option<u64>,
-    /// How to split tables for several threads.
-    pub sizes: Sizes,
-}
-
-/// How to split tables for several threads. The result does not depend on it, so tests can use small sizes.
-#[derive(Debug, Clone, Copy)]
-pub struct Sizes {
-    /// Pairs of tables with more bytes are split.
-    pub large: u64,
-    /// The approximate size of a partition on one side, in bytes.
-    pub piece: u64,
-}
-
-impl Default for Sizes {
-    fn default() -> Self {
-        Self { large: 16 << 20, piece: 4 << 20 }
-    }
-}
-
-impl DiffOptions {
-    fn memory(&self) -> u64 {
-        self.memory.unwrap_or(256 << 20)
-    }
-}
-
-/// How to compare generated segment ids.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum IdMode {
-    /// Like any other value.
-    Exact,
-    /// After mapping old ids to the new ids of the same profiles.
-    Renamed,
-}
 
 /// Whether two sets of tables are the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,7 +90,7 @@ pub fn diff(
     let pairs = pair(&sides, options)?;
     let meter = Meter::new(progress);
     let compare = |step: &str, renaming: Option<&Renaming>| {
-        progress.start(step, Some(pairs.iter().map(tables::Pair::n_bytes).sum()));
+        progress.start(step, Some(pairs.iter().map(Pair::n_bytes).sum()));
         compare_all(&pairs, &sides, options, renaming, files, &meter)
     };
     let renaming = match options.ids {

@@ -3,30 +3,39 @@
 //! Events are read, parsed, put in order and resolved to profiles. Changes are appended to raw tables, which are folded
 //! into views. Existing tables of a team can be adopted, and two sets of tables can be compared.
 
+// Each module uses those above it and none below it.
+
 pub mod bytes;
-pub mod catalog;
 pub mod collections;
-pub mod error;
 pub mod escape;
-pub mod files;
+
+pub mod error;
 pub mod glob;
-pub mod names;
+pub mod memory;
 pub mod progress;
-pub mod summary;
+
+pub mod files;
+
+pub mod catalog;
+pub mod names;
 
 pub mod time;
 pub mod wall_clock;
 
 pub mod json;
 
-pub mod config;
-
+pub mod event;
 pub mod read;
 
-pub mod event;
+pub mod config;
+
+pub mod table;
+
 pub mod identity;
 pub mod raw;
-pub mod table;
+
+pub mod summary;
+
 pub mod view;
 
 pub mod space;

@@ -1,5 +1,6 @@
 //! Reads the config file: TOML in which every key has a default. Errors report the line and a hint.
 
+pub mod in_force;
 mod print;
 pub mod rules;
 pub mod select;
@@ -13,20 +14,16 @@ use toml::Spanned;
 pub use self::print::print;
 use crate::{
     config::rules::{
-        Blocked, Compression, DropRule, Limit, Normalize, Rules, SegmentIdStyle, Selection, Source,
-        TypeRules, Window,
+        Blocked, Compression, DAY, DropRule, KNOWN_TYPES, Limit, Normalize, Rules, SegmentIdStyle, Selection,
+        Source, TypeRules, Window,
     },
     error::{Error, Result},
     event::{Call, reject::MaxRejects},
     glob::{self, Globs},
-    identity::types::KNOWN_TYPES,
-    time::timestamp::Millis,
 };
 
 /// The name of the config file that is read from the space if no other is given.
 pub const CONFIG: &str = "profiles-sync.toml";
-
-const DAY: Millis = 86_400_000;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]

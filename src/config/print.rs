@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 
 use regex::Regex;
 
-use super::DAY;
+use super::rules::DAY;
 use crate::{
-    config::rules::{Compression, Normalize, Rules, TypeRules, suggested_blocks},
+    config::rules::{Compression, KNOWN_TYPES, Normalize, Rules, TypeRules, suggested_blocks},
     event::reject::MaxRejects,
-    identity::types::KNOWN_TYPES,
 };
 
 /// Returns rules as a config with comments. Parsing it gives the same rules.

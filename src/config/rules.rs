@@ -6,6 +6,25 @@ use regex::Regex;
 
 use crate::{event::reject::MaxRejects, glob::Globs, time::timestamp::Millis};
 
+/// The built-in types. Each index is the type's number in every run.
+pub const KNOWN_TYPES: [&str; 12] = [
+    "user_id",
+    "anonymous_id",
+    "email",
+    "android.id",
+    "ios.id",
+    "android.idfa",
+    "ios.idfa",
+    "android.push_token",
+    "ios.push_token",
+    "ga_client_id",
+    "cross_domain_id",
+    "braze_id",
+];
+
+/// The milliseconds of a day.
+pub(super) const DAY: Millis = 86_400_000;
+
 /// The period before an event over which a limit counts values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -33,7 +52,7 @@ impl Window {
             Self::Monthly => 30,
             Self::Annually => 365,
         };
-        Some(days * 86_400_000)
+        Some(days * DAY)
     }
 
     /// Returns its name in the config.

@@ -10,7 +10,8 @@ use super::{
     columns::{canonical, compare, exact, same_column},
     judge::{Judge, Line},
     keys::{push_text, read_row},
-    outcome::{NEW, OLD, RowKind},
+    outcome::RowKind,
+    sides::{NEW, OLD},
 };
 
 /// A row of a group.

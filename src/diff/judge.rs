@@ -10,9 +10,10 @@ use super::{
     columns::{Changed, Ignored, canonical, compare, note_columns},
     identity::watch::Watch,
     keys::{Key, read_row},
-    outcome::{Cell, NEW, OLD, OddLine, Outcome, RowChange, RowKind},
+    outcome::{Cell, OddLine, Outcome, RowChange, RowKind},
     records::push_record,
     rows::Place,
+    sides::{NEW, OLD},
 };
 
 /// The rules for comparing a table.

@@ -16,8 +16,8 @@ use rayon::prelude::*;
 use crate::{collections::Key, error::Result};
 
 use super::{
-    outcome::{NEW, OLD},
     records::temporary,
+    sides::{NEW, OLD},
 };
 
 /// Where a key was found.

@@ -12,9 +12,10 @@ use super::{
     judge::{Judge, Line, TableRules, Twice},
     keys::{Key, KeyFinder, NOT_JSON, read_row},
     meter::Meter,
-    outcome::{NEW, OLD, Outcome},
+    outcome::Outcome,
     records::Run,
     rows::{Place, Rows},
+    sides::{NEW, OLD},
 };
 
 /// Changes are flushed when they exceed this many bytes.

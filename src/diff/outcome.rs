@@ -57,11 +57,6 @@ pub struct RowChange {
     pub cells: Vec<Cell>,
 }
 
-/// The index of the old side.
-pub const OLD: usize = 0;
-/// The index of the new side.
-pub const NEW: usize = 1;
-
 /// A line that is not a row.
 #[derive(Debug, Clone)]
 pub struct OddLine {

@@ -16,9 +16,10 @@ use super::{
     key_tally::Twofold,
     keys::KeyFinder,
     meter::Meter,
-    outcome::{NEW, OLD, Outcome},
+    outcome::Outcome,
     records::Run,
     rows::Place,
+    sides::{NEW, OLD},
     spill::{Spill, Spilled},
 };
 

@@ -17,10 +17,10 @@ use crate::{
 
 use super::{
     keys::read_row,
-    outcome::{NEW, OLD, Outcome},
+    outcome::Outcome,
+    pair::Pair,
     rows::Rows,
-    sides::Table,
-    tables::Pair,
+    sides::{NEW, OLD, Table},
 };
 
 /// Returns the columns of each side that the other side does not have, sorted by name.

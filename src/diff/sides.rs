@@ -23,13 +23,19 @@ use crate::{
         lines::BOM,
     },
     space::{
-        manifest::{MANIFEST, Manifest},
+        layout::MANIFEST,
+        manifest::Manifest,
         tables::{bytes_of, stands},
     },
     table::find,
 };
 
 use super::keys;
+
+/// The index of the old side.
+pub const OLD: usize = 0;
+/// The index of the new side.
+pub const NEW: usize = 1;
 
 /// The format of a file's rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

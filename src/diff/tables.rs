@@ -16,7 +16,6 @@ use crate::{
 };
 
 use super::{
-    DiffOptions, IdMode, Sizes,
     columns::Ignored,
     identity::{
         load::{Source, source},
@@ -26,37 +25,20 @@ use super::{
     keys::{self, Key, KeyFinder, NOT_JSON, read_row},
     merge::{Bounds, merge},
     meter::Meter,
-    outcome::{NEW, OLD, OddLine, Outcome},
+    options::{DiffOptions, IdMode, Sizes},
+    outcome::{OddLine, Outcome},
+    pair::Pair,
     pieces::merge_in_pieces,
     records::Run,
     renaming::Renaming,
     rows::{Rows, line_number},
     schema,
-    sides::{Format, Side, Table},
+    sides::{Format, NEW, OLD, Side, Table},
     walk::walk,
 };
 
 /// The number of rows to read to find out whether a table is in order.
 const SAMPLE: usize = 256;
-
-/// A table that is on one side or both.
-#[derive(Debug)]
-pub struct Pair<'a> {
-    /// The name of the table.
-    pub name: String,
-    /// Whether the sides are two files, and not two folders.
-    pub alone: bool,
-    /// Its files on each side.
-    pub sides: [Option<&'a Table>; 2],
-}
-
-impl Pair<'_> {
-    /// Returns the number of bytes to read.
-    #[must_use]
-    pub fn n_bytes(&self) -> u64 {
-        self.sides.into_iter().flatten().flatten().map(|file| file.bytes).sum()
-    }
-}
 
 /// The result of comparing a table.
 #[derive(Debug)]

@@ -15,11 +15,12 @@ use super::{
     keys::{KeyFinder, NOT_JSON},
     merge::cut_short,
     meter::Meter,
-    outcome::{NEW, OLD, Outcome},
+    outcome::Outcome,
     pending::Pending,
     records::Run,
     renaming::Renaming,
     rows::Rows,
+    sides::{NEW, OLD},
     spill::Spilled,
 };
 

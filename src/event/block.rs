@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::Call;
-use crate::{identity::types::TypeId, raw::columns::Plan, time::timestamp::Millis};
+use super::{Call, columns::Plan};
+use crate::time::timestamp::Millis;
 
 /// A range of bytes in an arena.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -39,6 +39,9 @@ impl Span {
 pub fn position(at: usize) -> u32 {
     u32::try_from(at).expect("a block holds less than 4 GiB")
 }
+
+/// The number of an identifier type in this run.
+pub type TypeId = u32;
 
 /// An identifier of an event.
 #[derive(Debug, Clone, Copy)]

@@ -153,11 +153,15 @@ impl Accepted {
             for (first, last) in ranges(shelved.count) {
                 known.clear();
                 shelved.shelves.copy(first, last, &mut known)?;
-                shelved.filter.add_all(&known);
+                for message in &known {
+                    shelved.filter.add(message.key);
+                }
             }
         }
         // Adding them in key order touches the filter's memory sequentially.
-        shelved.filter.add_all(&messages);
+        for message in &messages {
+            shelved.filter.add(message.key);
+        }
         shelved.shelves.put(&messages)
     }
 

@@ -3,7 +3,6 @@
 //! A key sets eight bits within one line of 64 bytes, so a lookup touches a single cache line. With sixteen bits per
 //! key, about one in a thousand keys that were never added seems present.
 
-use super::duplicates::Message;
 use crate::collections::Key;
 
 const WORDS: usize = 8;
@@ -26,15 +25,8 @@ impl Filter {
         self.lines.len() * KEYS_A_LINE
     }
 
-    /// Adds the keys of messages.
-    pub(super) fn add_all(&mut self, messages: &[Message]) {
-        for message in messages {
-            self.add(message.key);
-        }
-    }
-
     /// Adds a key. Nearby keys have nearby lines.
-    fn add(&mut self, key: Key) {
+    pub(super) fn add(&mut self, key: Key) {
         let line = self.line_of(key);
         for (word, bits) in self.lines[line].iter_mut().zip(bits_of(key)) {
             *word |= bits;

@@ -1,6 +1,7 @@
 //! Turns a line into events, or into a reject.
 
 pub mod block;
+pub mod columns;
 pub mod duplicates;
 pub mod fields;
 mod filter;

@@ -10,9 +10,9 @@ use super::{
     reject::{Reason, Reject},
 };
 use crate::{
+    bytes::push_hex,
     collections::Set,
     json::{Document, Kind},
-    raw::trigger::push_hex,
     time::{
         reader::TimeReader,
         timestamp::{Millis, TOO_LATE},

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde::Serialize;
 
-use super::{resolver::Refusal, types::TypeId};
-use crate::collections::Map;
+use super::resolver::Refusal;
+use crate::{collections::Map, event::block::TypeId};
 
 /// The outcomes of the identifiers of one type from one source. Each identifier of an accepted event counts once.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]

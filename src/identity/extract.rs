@@ -6,14 +6,14 @@ use regex::Regex;
 
 use super::types::{
     ANDROID_ID, ANDROID_IDFA, ANDROID_PUSH_TOKEN, ANONYMOUS_ID, BRAZE_ID, CROSS_DOMAIN_ID, EMAIL,
-    GA_CLIENT_ID, KNOWN_TYPES, TypeId, Types, USER_ID,
+    GA_CLIENT_ID, Types, USER_ID,
 };
 use crate::{
     collections::{KeyCache, Map, key_of},
-    config::rules::{BLANKS, Blocked, Normalize, Rules, TypeRules, ZEROS},
+    config::rules::{BLANKS, Blocked, KNOWN_TYPES, Normalize, Rules, TypeRules, ZEROS},
     event::{
         Call,
-        block::{Block, Identifier, Span},
+        block::{Block, Identifier, Span, TypeId},
         parse::Parsed,
     },
     json::{Document, Kind},

@@ -10,10 +10,11 @@ use std::{fmt, hash::BuildHasher, sync::Arc};
 
 use hashbrown::HashTable;
 
-use super::{packed_traits::PackedTraits, types::TypeId};
+use super::packed_traits::PackedTraits;
 use crate::{
     collections::{Hasher, Key, key_of},
     error::{Error, Result},
+    event::block::TypeId,
     time::timestamp::{Micros, Millis},
 };
 

@@ -4,8 +4,21 @@
 //! is its length, its trait, its path if it differs from the trait, and its JSON; a removed trait has length 0. All
 //! numbers are of variable length. The state cache stores the same bytes, so they are checked when they are loaded.
 
-use super::traits::{PathId, SetAt};
-use crate::time::timestamp::Millis;
+use crate::time::timestamp::{Micros, Millis};
+
+/// A path's number: of `address.postal_code`, or of a trait's bare name.
+pub type PathId = u32;
+
+/// When a trait was set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SetAt {
+    /// The `timestamp` of the event. The newest value wins.
+    pub timestamp: Millis,
+    /// The `uuid_ts` of the event. For equal timestamps, the event processed later wins.
+    pub uuid_ts: Micros,
+    /// The `seq` of the event's raw rows.
+    pub seq: u64,
+}
 
 /// The encoded traits of one profile.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -7,16 +7,18 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     graph::{Graph, MappedIdentifier, ProfileId},
-    packed_traits::PackedTraits,
+    packed_traits::{PackedTraits, SetAt},
     segment_id::ksuid,
-    traits::{ProfileTraits, SetAt, TraitNames},
-    types::{Ranks, TypeId, Types},
+    traits::{ProfileTraits, TraitNames},
+    types::{Ranks, Types},
 };
 use crate::{
     collections::Set,
     config::rules::{Limit, Rules, SegmentIdStyle},
-    event::block::{Block, Event, Identifier},
-    raw::columns::Plan,
+    event::{
+        block::{Block, Event, Identifier, TypeId},
+        columns::Plan,
+    },
     time::timestamp::{Micros, Millis},
 };
 

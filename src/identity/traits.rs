@@ -6,26 +6,12 @@
 
 use std::{cmp::Reverse, collections::BTreeMap, ops::Range};
 
-use super::packed_traits::{PackedTraits, PackedValue, Packer};
+use super::packed_traits::{PackedTraits, PackedValue, Packer, PathId, SetAt};
 use crate::{
     collections::{Map, Set},
-    raw::columns::{Plan, TraitKey, TraitLeaf},
+    event::columns::{Plan, TraitKey, TraitLeaf},
     time::timestamp::{Micros, Millis},
 };
-
-/// A path's number: of `address.postal_code`, or of a trait's bare name.
-pub type PathId = u32;
-
-/// When a trait was set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct SetAt {
-    /// The `timestamp` of the event. The newest value wins.
-    pub timestamp: Millis,
-    /// The `uuid_ts` of the event. For equal timestamps, the event processed later wins.
-    pub uuid_ts: Micros,
-    /// The `seq` of the event's raw rows.
-    pub seq: u64,
-}
 
 /// One value of a trait, or a removed trait.
 #[derive(Debug, Clone, Copy)]

@@ -8,26 +8,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use crate::collections::Map;
-
-/// A type's number in this run.
-pub type TypeId = u32;
-
-/// The built-in types. Each index is the type's number in every run.
-pub const KNOWN_TYPES: [&str; 12] = [
-    "user_id",
-    "anonymous_id",
-    "email",
-    "android.id",
-    "ios.id",
-    "android.idfa",
-    "ios.idfa",
-    "android.push_token",
-    "ios.push_token",
-    "ga_client_id",
-    "cross_domain_id",
-    "braze_id",
-];
+use crate::{collections::Map, config::rules::KNOWN_TYPES, event::block::TypeId};
 
 /// `user_id`
 pub const USER_ID: TypeId = 0;

@@ -14,6 +14,7 @@ pub mod merges;
 pub mod newest;
 pub mod raw;
 pub mod raw_rows;
+mod read_state;
 pub mod reorder;
 pub mod rows_of;
 pub mod state;
@@ -24,15 +25,15 @@ use std::{path::PathBuf, time::Instant};
 
 use self::{adopt::Adopter, conflicts::Conflict, inferred::Clocks, reorder::adopted_first, state::State};
 use crate::{
-    config::rules::Compression,
+    config::{in_force::compression_of, rules::Compression},
     error::Result,
     files::Files,
     identity::types::Types,
-    jobs::{ingest::compression_of, materialize::tell_stale_views},
     progress::Progress,
     space::{
         commit::Space,
         manifest::{Job, Manifest, Run, RunInput},
+        stale_views::tell_stale_views,
         state::{Contents, Reading},
     },
     summary::ProfilesSummary,

@@ -16,11 +16,12 @@ use rayon::prelude::*;
 
 use crate::{
     collections::Set,
-    config::{self, rules::Rules},
+    config::{in_force, rules::Rules},
     error::{Error, Result},
     event::order::EventKey,
     files::Files,
     identity::{resolver::Resolver, types::Types},
+    memory::default_memory,
     pipeline::{
         event_names::EventNames,
         refusal::{self, check_lines, warn_of_rejects},
@@ -34,13 +35,14 @@ use crate::{
         digest::Hashing,
         inputs::{self, Input},
         plan::plan,
-        scan::{Look, Scanned, Scanner, look_again},
+        scan::{KEPT, Look, Scanned, Scanner, look_again},
         spill::Spill,
         unit::{Seen, Unit},
     },
     space::{
-        commit::{STATE, Space},
+        commit::Space,
         event_rows::{Backfilled, newest_arrival},
+        layout::STATE,
         manifest::{ConfigUsed, Job, Manifest, Run, RunInput},
         state::{DiskShelves, Reading},
     },
@@ -149,6 +151,18 @@ pub fn ingest_into(
     Ok(())
 }
 
+/// Returns the rules in force, with what the options override.
+pub fn load_rules(options: &IngestOptions, files: &Files) -> Result<Rules> {
+    let mut rules = in_force::load(&options.space, options.config.as_deref(), files)?;
+    if let Some(style) = options.segment_ids {
+        rules.segment_ids = style;
+    }
+    if options.compress.is_some() {
+        rules.compress = options.compress;
+    }
+    Ok(rules)
+}
+
 /// Fails if the space has segment ids of another style. With mixed styles the ids would depend on the order of the
 /// runs. Adopted profiles may have ids of any form.
 fn refuse_other_segment_ids(space: &Path, manifest: &Manifest, rules: &Rules) -> Result<()> {
@@ -174,60 +188,6 @@ fn warn_of_late(summary: &IngestSummary, progress: &dyn Progress) {
     };
     let message = format!("{message}; a single run over all events may give another graph");
     if summary.late * MANY < summary.events { progress.notice(&message) } else { progress.warning(&message) }
-}
-
-/// Loads the rules from the given config, else from the config in the space, else the defaults. The options override
-/// them.
-pub fn load_rules(options: &IngestOptions, files: &Files) -> Result<Rules> {
-    let found = options.space.join(config::CONFIG);
-    let (path, text) = match &options.config {
-        Some(path) => {
-            let bytes = files.read_if_there(path)?;
-            let missing = || Error::file(path, "no such config file").hint("give one with `--config FILE`");
-            (path, Some(bytes.ok_or_else(missing)?))
-        }
-        None => (&found, files.read_if_there(&found)?),
-    };
-    let mut rules = match text {
-        None => Rules::default(),
-        Some(bytes) => config::read(&bytes, path)?,
-    };
-    if let Some(style) = options.segment_ids {
-        rules.segment_ids = style;
-    }
-    if options.compress.is_some() {
-        rules.compress = options.compress;
-    }
-    Ok(rules)
-}
-
-/// Returns how a space stores its tables, from the option, else from its config. For jobs that need no other rule.
-pub fn compression_of(
-    space: &Path,
-    given: Option<Compression>,
-    files: &Files,
-) -> Result<Option<Compression>> {
-    let path = space.join(config::CONFIG);
-    match (given, files.read_if_there(&path)?) {
-        (None, Some(bytes)) => Ok(config::read(&bytes, &path)?.compress),
-        (given, _) => Ok(given),
-    }
-}
-
-/// Small inputs are cached between the scan and the read, up to this many bytes.
-pub(crate) const KEPT: u64 = 32 << 20;
-
-/// Returns half of the memory of the machine or of the process's control group, at most 4 GiB.
-#[must_use]
-pub fn default_memory() -> u64 {
-    const MOST: u64 = 4 << 30;
-    let number = |text: &str| -> Option<u64> { text.trim().parse().ok() };
-    let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
-        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-        Some(number(line.trim().strip_suffix("kB")?)? * 1024)
-    });
-    let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| number(&text));
-    [machine, group].into_iter().flatten().min().map_or(MOST / 2, |most| (most / 2).min(MOST))
 }
 
 /// The inputs to read, and the result of scanning them.

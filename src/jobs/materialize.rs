@@ -7,37 +7,36 @@ mod before;
 mod changes;
 mod choose;
 mod columns;
+mod job;
 mod merge;
+mod options;
 mod parts;
 mod record;
 mod splice;
 mod touched;
 mod update;
 
-use std::{
-    io::Write,
-    path::{Path, PathBuf},
-    time::Instant,
-};
+use std::{io::Write, path::Path, time::Instant};
 
-pub use self::record::{stale_views, tell_stale_views};
+pub use self::options::MaterializeOptions;
 use self::{
     changes::Changes,
     columns::Columns,
+    job::Job,
     record::{Made, Record},
 };
 use crate::{
     config::rules::Compression,
     error::{Error, Result},
     files::Files,
-    jobs::ingest::default_memory,
+    memory::default_memory,
     progress::Progress,
     space::{
-        commit::STATE,
         cut::tell_twin,
         guard::belongs_to_space,
+        layout::{MANIFEST, STATE},
         lock::Lock,
-        manifest::{MANIFEST, Manifest},
+        manifest::Manifest,
         tables::part_of,
     },
     summary::{Fold, MaterializeSummary},
@@ -48,69 +47,11 @@ use crate::{
         write::{Staged, Way, stage},
     },
     view::{
-        RAW_TABLES, View,
+        RAW_TABLES,
         folds::{Folds, Sources},
+        render,
     },
 };
-
-/// Options of [`materialize`]: where the raw tables are, and which views to write where.
-#[derive(Debug, Clone)]
-pub struct MaterializeOptions {
-    /// A space, or a folder of raw tables as a warehouse exports them.
-    pub raw: PathBuf,
-    /// Whether `raw` is a space. Its manifest then has the number of committed bytes of each table.
-    pub space: bool,
-    /// The folder to write the views to.
-    pub out: PathBuf,
-    /// Only these views; empty means all that the config selects.
-    pub views: Vec<String>,
-    /// Only rows with a `uuid_ts` up to this time, in microseconds.
-    pub as_of: Option<i64>,
-    /// Whether to write the other views if a raw table is missing.
-    pub partial: bool,
-    /// The config file, for its selective sync. The default is that in the space, else the rules of the last run.
-    pub config: Option<PathBuf>,
-    /// Whether to build all views from scratch, even if they could be updated.
-    pub full: bool,
-    /// Approximate memory for the job, in bytes. The default is half of the machine's memory, at most 4 GiB.
-    pub memory: Option<u64>,
-    /// The file to write the changes in the existing views to.
-    pub changes: Option<PathBuf>,
-    /// How many seconds to wait for another run that writes to the same space.
-    pub wait: u64,
-}
-
-impl MaterializeOptions {
-    /// Returns the options for all views of a space, written to the space.
-    #[must_use]
-    pub fn of_space(space: &Path) -> Self {
-        Self { space: true, ..Self::of_export(space, space) }
-    }
-
-    /// Returns the options for all views of a folder of raw tables, written to another folder.
-    #[must_use]
-    pub fn of_export(raw: &Path, out: &Path) -> Self {
-        Self {
-            raw: raw.to_owned(),
-            space: false,
-            out: out.to_owned(),
-            views: Vec::new(),
-            as_of: None,
-            partial: false,
-            config: None,
-            full: false,
-            memory: None,
-            changes: None,
-            wait: 0,
-        }
-    }
-
-    /// Returns whether the views go to the space that they are built from.
-    fn is_in_place(&self) -> bool {
-        let same = || Some(self.raw.canonicalize().ok()? == self.out.canonicalize().ok()?);
-        self.space && (self.raw == self.out || same().unwrap_or(false))
-    }
-}
 
 /// Builds the views from the raw tables. Replaces each view in one step. Runs on the current rayon pool.
 pub fn materialize(
@@ -238,18 +179,6 @@ fn space_tables(space: &Path, manifest: &Manifest) -> Vec<RawTable> {
     RAW_TABLES.iter().map(|&name| RawTable { name, parts: parts(name) }).collect()
 }
 
-/// What every way of building the views needs.
-struct Job<'a> {
-    options: &'a MaterializeOptions,
-    tables: &'a [RawTable],
-    views: &'a [View],
-    columns: &'a Columns,
-    /// How the views are stored, which is how the tables of the space are stored.
-    compress: Compression,
-    files: &'a Files,
-    progress: &'a dyn Progress,
-}
-
 impl Job<'_> {
     /// Builds the views. Stages nothing if the existing views are up to date.
     fn make(
@@ -299,7 +228,8 @@ impl Job<'_> {
             digests: recorded,
             compress: self.compress,
         };
-        let (views, staged) = stage(way, &self.options.out, |staging| folds.write(self.views, staging))?;
+        let (views, staged) =
+            stage(way, &self.options.out, |staging| render::write(&folds, self.views, staging))?;
         summary.rows_read =
             folds.rows_read().into_iter().map(|(table, n_rows)| (table.to_owned(), n_rows)).collect();
         summary.bytes = folds.n_bytes;

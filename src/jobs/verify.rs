@@ -19,10 +19,11 @@ use crate::{
     identity::types::Types,
     progress::Progress,
     space::{
-        commit::STATE,
         damage::{damage, earlier_states},
-        manifest::{Manifest, Stored, TableState, ViewState},
+        layout::STATE,
+        manifest::{Manifest, ViewState},
         replay::replay,
+        table_state::{Stored, TableState},
         tables::{bytes_of, part_of, stands},
     },
     table::blocks::Meter,

@@ -25,8 +25,9 @@ use crate::{
     },
     read::{
         inputs::Input,
+        line_records::LineAt,
         lines::{BOM, MAX_LINE, blank, lines},
-        unit::{LineAt, Unit},
+        unit::Unit,
     },
     time::{reader::TimeReader, timestamp::Millis},
 };

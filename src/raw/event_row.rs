@@ -7,12 +7,12 @@
 
 use std::sync::Arc;
 
-use super::columns::{Clash, Column, FIXED_COLUMNS, Payload, Plan, Shapes};
 use crate::{
     collections::Map,
     event::{
         Call,
         block::{Block, NO_TABLE, Row, Span, position},
+        columns::{Clash, Column, FIXED_COLUMNS, Payload, Plan, Shapes},
         parse::{Parsed, text},
     },
     json::{Document, Kind, push_string, unescape},

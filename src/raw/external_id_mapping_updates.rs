@@ -5,8 +5,8 @@
 
 use sha1::{Digest, Sha1};
 
-use super::trigger::{Trigger, push_hex};
-use crate::json::push_string;
+use super::trigger::Trigger;
+use crate::{bytes::push_hex, json::push_string};
 
 /// The table's name.
 pub const TABLE: &str = crate::catalog::EXTERNAL_ID_MAPPING_UPDATES;

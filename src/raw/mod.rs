@@ -1,6 +1,5 @@
 //! The raw tables: the content and spelling of their rows.
 
-pub mod columns;
 pub mod event_row;
 pub mod external_id_mapping_updates;
 pub mod id_graph_updates;

@@ -6,10 +6,11 @@
 //! written once more as `null`. `__trait_seqs` records when each value was last set: a JSON text of seqs by path, in
 //! which a removed trait is listed by its name.
 
-use super::trigger::{SEQ_DIGITS, Trigger, seq_digits};
+use super::trigger::Trigger;
 use crate::{
     identity::traits::{ProfileTraits, TraitNames},
     json::{push_escaped, push_string},
+    time::seq::{SEQ_DIGITS, seq_digits},
 };
 
 /// The table's name.

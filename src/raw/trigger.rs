@@ -3,10 +3,14 @@
 use sha1::{Digest, Sha1};
 
 use crate::{
+    bytes::push_hex,
     config::rules::Source,
     event::block::{Block, Event},
     json::push_string,
-    time::timestamp::{Micros, push_micros, push_millis},
+    time::{
+        seq::push_seq,
+        timestamp::{Micros, push_micros, push_millis},
+    },
 };
 
 /// The event that triggers the rows being written.
@@ -101,34 +105,4 @@ impl Trigger<'_> {
             }
         }
     }
-}
-
-/// Appends bytes in lower-case hexadecimal.
-pub fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    let start = out.len();
-    out.resize(start + 2 * bytes.len(), 0);
-    for (place, byte) in out[start..].as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
-        *place = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
-    }
-}
-
-/// Digits of a written seq. The number is fixed, so that text order is numeric order.
-pub const SEQ_DIGITS: usize = 19;
-
-/// Appends a seq, padded with zeros.
-pub fn push_seq(out: &mut Vec<u8>, seq: u64) {
-    out.extend_from_slice(&seq_digits(seq));
-}
-
-/// Returns the digits of a seq, padded with zeros.
-#[must_use]
-pub fn seq_digits(seq: u64) -> [u8; SEQ_DIGITS] {
-    let mut digits = [b'0'; SEQ_DIGITS];
-    let mut rest = seq;
-    for digit in digits.iter_mut().rev() {
-        *digit += u8::try_from(rest % 10).expect("one decimal digit");
-        rest /= 10;
-    }
-    digits
 }

@@ -3,6 +3,7 @@
 pub mod digest;
 pub mod gzip;
 pub mod inputs;
+pub mod line_records;
 pub mod lines;
 mod patient;
 pub mod plan;

@@ -51,6 +51,9 @@ use crate::{
 /// Bytes that may surround the longest line: a byte order mark and CRLF.
 const AROUND: usize = BOM.len() + 2;
 
+/// Small inputs are cached between the scan and the read, up to this many bytes.
+pub(crate) const KEPT: u64 = 32 << 20;
+
 /// How chunks are scanned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Look {

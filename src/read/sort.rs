@@ -13,10 +13,11 @@ use sha1::{Digest, Sha1};
 
 use super::{
     inputs::Input,
+    line_records::{KeyOf, Line, LineAt, Reader, records_at},
     lines::{BOM, lines, push_line},
     scan::each_event,
     spill::{Spill, Spilled},
-    unit::{LineAt, Place, Unit, spill_error},
+    unit::{Place, Unit, spill_error},
 };
 use crate::{
     error::{Error, Result},
@@ -47,32 +48,6 @@ pub(super) struct Sorter<'a> {
     pub spill: &'a Spill,
     pub files: &'a Files,
     pub progress: &'a dyn Progress,
-}
-
-/// The clocks of an event, and its `messageId` as a range in a buffer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct KeyOf {
-    received_at: Millis,
-    timestamp: Millis,
-    message_id: Range<usize>,
-}
-
-impl KeyOf {
-    fn key(&self, bytes: &[u8]) -> Key {
-        let message_id = bytes[self.message_id.clone()].into();
-        Key { received_at: self.received_at, timestamp: self.timestamp, message_id }
-    }
-}
-
-/// A line to sort.
-#[derive(Debug, Clone)]
-struct Line {
-    /// Keys of its first and last event.
-    first: KeyOf,
-    last: KeyOf,
-    at: LineAt,
-    /// Range of its text.
-    text: Range<usize>,
 }
 
 /// Some lines, and the buffer that their ranges point into.
@@ -349,63 +324,5 @@ impl Piece {
             lines.push(line);
         }
         Ok(Self { bytes, lines })
-    }
-}
-
-/// Truncates a spilled block to its lines, and returns where each line came from.
-pub(super) fn take_lines_at(bytes: &mut Vec<u8>) -> Vec<LineAt> {
-    let at = records_at(bytes);
-    let mut reader = Reader { bytes, at };
-    let mut lines_at = Vec::new();
-    while let Some(line) = reader.line(0) {
-        lines_at.push(line.at);
-    }
-    bytes.truncate(at);
-    lines_at
-}
-
-/// Returns the offset of the records in a block.
-fn records_at(bytes: &[u8]) -> usize {
-    let length = bytes.last_chunk().map_or(0, |length| u64::from_le_bytes(*length));
-    usize::try_from(length).unwrap_or(usize::MAX).min(bytes.len())
-}
-
-/// Reads the records of a block.
-struct Reader<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-impl Reader<'_> {
-    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let now = self.bytes.get(self.at..)?.first_chunk::<N>()?;
-        self.at += N;
-        Some(*now)
-    }
-
-    fn length(&mut self) -> Option<usize> {
-        usize::try_from(u64::from_le_bytes(self.take()?)).ok()
-    }
-
-    fn key(&mut self) -> Option<KeyOf> {
-        let received_at = Millis::from_le_bytes(self.take()?);
-        let timestamp = Millis::from_le_bytes(self.take()?);
-        let length = self.length()?;
-        let message_id = self.at..self.at + length;
-        self.at += length;
-        Some(KeyOf { received_at, timestamp, message_id })
-    }
-
-    /// Returns the next record, for a line whose text begins at `start`, or `None` after the last one.
-    fn line(&mut self, start: usize) -> Option<Line> {
-        // Only the offset of the records is left.
-        if self.bytes.len() <= self.at + size_of::<u64>() {
-            return None;
-        }
-        let input = u32::from_le_bytes(self.take()?);
-        let number = u64::from_le_bytes(self.take()?);
-        let offset = u64::from_le_bytes(self.take()?);
-        let text = start..start + self.length()?;
-        Some(Line { first: self.key()?, last: self.key()?, at: LineAt { input, number, offset }, text })
     }
 }

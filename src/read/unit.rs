@@ -9,7 +9,11 @@ use std::{
     time::SystemTime,
 };
 
-use super::{digest::Hashing, sort, spill::Spilled};
+use super::{
+    digest::Hashing,
+    line_records::{self, LineAt},
+    spill::Spilled,
+};
 use crate::{
     error::{Error, Result},
     event::order::Key,
@@ -37,17 +41,6 @@ pub enum Place {
     Spilled(Spilled),
     /// On disk, sorted, with the origin of each line.
     Sorted(Spilled),
-}
-
-/// Where a sorted line came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct LineAt {
-    /// Index of the input, in reading order.
-    pub input: u32,
-    /// Line number, counted from 1, including blank lines.
-    pub number: u64,
-    /// Offset of the first byte after decompression.
-    pub offset: u64,
 }
 
 /// A file as the scan found it.
@@ -146,7 +139,7 @@ impl Unit {
             Place::Spilled(spilled) => spilled.take(bytes).map_err(spill_error)?,
             Place::Sorted(spilled) => {
                 spilled.take(bytes).map_err(spill_error)?;
-                return Ok(sort::take_lines_at(bytes));
+                return Ok(line_records::take_lines_at(bytes));
             }
             Place::File(seen) => {
                 let path = &seen.path;

@@ -7,7 +7,7 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use super::{manifest::Manifest, replay::Replayed, tables::part_of};
+use super::{manifest::Manifest, replayed::Replayed, tables::part_of};
 use crate::{
     collections::{Map, local_key_of},
     error::Result,
@@ -15,8 +15,8 @@ use crate::{
     identity::{
         extract::identifier_key,
         graph::{MappedIdentifier, NO_CLOCK, NO_TIME, ProfileId},
-        packed_traits::PackedValue,
-        traits::{ProfileTraits, SetAt, column_of},
+        packed_traits::{PackedValue, SetAt},
+        traits::{ProfileTraits, column_of},
         types::Types,
     },
     table::{
@@ -31,8 +31,8 @@ use crate::{
         RAW_TABLES, View,
         folds::{Folds, Sources},
         identifiers::Identifiers,
-        present::Folder,
         segments::Segment,
+        trait_fold::Folder,
     },
 };
 

@@ -13,11 +13,14 @@ use super::{
     cut::{cut_back, tell_twin},
     damage::damage,
     kept::{self, Keeper},
+    layout::{MANIFEST, STATE, staged_folder},
     lock::Lock,
-    manifest::{MANIFEST, Manifest, TableState},
+    manifest::Manifest,
     place,
-    replay::{Replayed, replay},
+    replay::replay,
+    replayed::Replayed,
     state::{self, Contents, Reading},
+    table_state::TableState,
     tables::{SharedFile, Table, bytes_of, part_of, stands},
 };
 use crate::{
@@ -34,9 +37,6 @@ use crate::{
     },
     time::timestamp::Millis,
 };
-
-/// The folder in a space for the state cache and the locks.
-pub const STATE: &str = ".state";
 
 /// A space opened for writing.
 #[derive(Debug)]
@@ -424,7 +424,7 @@ impl Drop for Space {
 /// in other formats may stay. If there is a state but no staged file of a first run, the manifest was lost, so any
 /// table is an error.
 fn refuse_foreign_tables(folder: &Path, compress: Compression) -> Result<()> {
-    let is_lost = !place::staged_folder(folder).exists() && state::is_there(&folder.join(STATE));
+    let is_lost = !staged_folder(folder).exists() && state::is_there(&folder.join(STATE));
     let entries = std::fs::read_dir(folder).map_err(|e| Error::io("read the folder", folder, e))?;
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();

@@ -3,8 +3,9 @@
 use std::{os::unix::fs::FileExt, path::Path};
 
 use super::{
-    commit::STATE,
-    manifest::{EARLIER_FORMATS, Manifest, Stored, TableState},
+    layout::STATE,
+    manifest::{EARLIER_FORMATS, Manifest},
+    table_state::{Stored, TableState},
     tables::{bytes_of, stands},
 };
 use crate::{

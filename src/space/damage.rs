@@ -6,7 +6,8 @@ use rayon::prelude::*;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::{
-    manifest::{Manifest, Stored, TableState},
+    manifest::Manifest,
+    table_state::{Stored, TableState},
     tables::{bytes_of, part_of, stands},
 };
 use crate::{
@@ -17,9 +18,10 @@ use crate::{
     progress::Silent,
     read::digest::{PIECE, chain},
     table::{
+        as_size,
         blocks::{BLOCK_BYTES, Block, Meter, map_unseen_blocks, rows},
         frame_check::FrameLayout,
-        source::{Source, as_size},
+        source::Source,
     },
 };
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{commit::STATE, manifest::MANIFEST, place::RUN};
+use super::layout::{MANIFEST, RUN, STATE};
 use crate::{config::CONFIG, table::find::table_of};
 
 /// Returns whether a path is, or would be, a file of a space: a table, the manifest, the config, or anything in its

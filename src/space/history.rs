@@ -4,56 +4,34 @@
 //! oldest record lists every table. Old records are dropped except for one per month, and what only the dropped record
 //! contained moves to the next one.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, Datelike};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use super::{
-    kept::KeptMessages,
-    manifest::{Manifest, Run, Stored, TableState},
+    after::After,
+    manifest::{Manifest, Run},
+    table_state::TableState,
 };
-use crate::{event::order::EventKey, time::timestamp::Micros};
 
-/// The space after a run.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct After {
-    /// The newest `uuid_ts` assigned, in microseconds.
-    pub uuid_ts: Micros,
-    /// Digest of the rules of the last run that had rules.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rules: Option<String>,
-    /// The greatest order key of the events accepted so far.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub newest: Option<EventKey>,
-    /// The messages kept so far.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kept_messages: Option<KeptMessages>,
-    /// The tables that the run changed, by name, one per line.
-    #[serde(serialize_with = "write_tables", deserialize_with = "read_tables")]
-    pub tables: BTreeMap<String, TableState>,
-}
-
-impl After {
-    /// Returns the record of a whole manifest.
-    fn of(manifest: &Manifest) -> Self {
-        Self {
-            uuid_ts: manifest.uuid_ts,
-            rules: manifest.config.as_ref().map(|config| config.digest.clone()),
-            newest: manifest.newest.clone(),
-            kept_messages: manifest.kept_messages.clone(),
-            tables: manifest.tables.clone(),
-        }
+/// The whole of a manifest.
+fn after(manifest: &Manifest) -> After {
+    After {
+        uuid_ts: manifest.uuid_ts,
+        rules: manifest.config.as_ref().map(|config| config.digest.clone()),
+        newest: manifest.newest.clone(),
+        kept_messages: manifest.kept_messages.clone(),
+        tables: manifest.tables.clone(),
     }
 }
 
 impl Manifest {
     /// Records what the last run committed. `before` is the manifest that the run started with.
     pub(super) fn record_run(&mut self, before: &Self) {
-        let mut after = After::of(self);
+        let mut after = self::after(self);
         if let Some(last) = self.runs.iter_mut().rev().nth(1) {
             // Runs of earlier versions of the program recorded nothing.
-            last.after.get_or_insert_with(|| After::of(before));
+            last.after.get_or_insert_with(|| self::after(before));
             after.tables.retain(|name, state| before.tables.get(name) != Some(state));
         }
         if let Some(run) = self.runs.last_mut() {
@@ -115,49 +93,10 @@ fn month(run: &Run) -> Option<(i32, u32)> {
     Some((time.year(), time.month()))
 }
 
-/// Writes each table as `ROWS BYTES DIGEST LINK`, followed by `STORED TAIL` if it is compressed.
-fn write_tables<S: Serializer>(tables: &BTreeMap<String, TableState>, out: S) -> Result<S::Ok, S::Error> {
-    out.collect_map(tables.iter().map(|(name, state)| {
-        let TableState { rows, bytes, digest, link, stored } = state;
-        let mut text = format!("{rows} {bytes} {digest} {link}");
-        if let Some(Stored { bytes, tail }) = stored {
-            let _ = write!(text, " {bytes} {tail}");
-        }
-        (name, text)
-    }))
-}
-
-fn read_tables<'a, D: Deserializer<'a>>(input: D) -> Result<BTreeMap<String, TableState>, D::Error> {
-    let texts: BTreeMap<String, String> = BTreeMap::deserialize(input)?;
-    let tables = texts.into_iter().map(|(name, text)| {
-        let state = read_table(&text).ok_or_else(|| D::Error::custom(format!("`{text}` is not a table")))?;
-        Ok((name, state))
-    });
-    tables.collect()
-}
-
-fn read_table(text: &str) -> Option<TableState> {
-    let words: Vec<&str> = text.split(' ').collect();
-    let (rows, bytes, digest, link, stored) = match words[..] {
-        [rows, bytes, digest, link] => (rows, bytes, digest, link, None),
-        [rows, bytes, digest, link, stored, tail] => {
-            let stored = Stored { bytes: stored.parse().ok()?, tail: tail.parse().ok()? };
-            (rows, bytes, digest, link, Some(stored))
-        }
-        _ => return None,
-    };
-    Some(TableState {
-        rows: rows.parse().ok()?,
-        bytes: bytes.parse().ok()?,
-        digest: digest.to_owned(),
-        link: link.to_owned(),
-        stored,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{space::table_state::Stored, time::timestamp::Micros};
 
     const DAY: Micros = 86_400_000_000;
 

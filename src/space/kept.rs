@@ -15,7 +15,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::place::RUN;
+use super::layout::RUN;
 use crate::{
     error::{Error, Result},
     files::{Files, OutFile},

@@ -9,7 +9,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::{history::After, kept::KeptMessages, lock::Lock, place};
+use super::{after::After, kept::KeptMessages, layout::MANIFEST, table_state::TableState};
 use crate::{
     collections::Set,
     config::{
@@ -22,9 +22,6 @@ use crate::{
     read::digest::Hashing,
     time::timestamp::{Micros, Millis},
 };
-
-/// The file's name in the space.
-pub const MANIFEST: &str = "manifest.json";
 
 /// The format that this version writes. Earlier versions of the program refuse it.
 pub const FORMAT: u32 = 3;
@@ -73,31 +70,6 @@ pub struct Manifest {
     pub kept_messages: Option<KeptMessages>,
     /// The committed runs, oldest first.
     pub runs: Vec<Run>,
-}
-
-/// What is committed of one table.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TableState {
-    /// Number of rows.
-    pub rows: u64,
-    /// Number of bytes, before compression.
-    pub bytes: u64,
-    /// Digest of these bytes, as defined in [`crate::read::digest`].
-    pub digest: String,
-    /// Digest of the whole pieces only, from which the digest is resumed.
-    pub link: String,
-    /// The committed extent of the file if the table is compressed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stored: Option<Stored>,
-}
-
-/// The committed extent of a compressed table file.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stored {
-    /// Number of bytes of the file.
-    pub bytes: u64,
-    /// Offset of the frames after the last whole piece of the digest.
-    pub tail: u64,
 }
 
 /// Committed rows that wait in a staged file: the table's own, or the one that small additions share.
@@ -347,21 +319,6 @@ impl Manifest {
     #[must_use]
     pub fn of(compress: Compression) -> Self {
         Self { compress, ..Self::default() }
-    }
-
-    /// Reads the manifest of a space; returns `None` if it has none yet. First puts in place what a killed run
-    /// committed but did not put in place, so that all committed rows are in the tables. If you hold the lock, call
-    /// [`Manifest::read_locked`] instead.
-    pub fn read(space: &Path, files: &Files) -> Result<Option<Self>> {
-        match Self::load(space, files)? {
-            Some(manifest) if !manifest.placing.is_empty() => place::complete(space, files),
-            manifest => Ok(manifest),
-        }
-    }
-
-    /// Does the same as [`Manifest::read`] for a caller that holds the lock.
-    pub fn read_locked(space: &Path, lock: &Lock, files: &Files) -> Result<Option<Self>> {
-        place::complete_locked(space, lock, files)
     }
 
     /// Reads the manifest as it is, without putting rows in place.

@@ -13,15 +13,13 @@
 use std::{
     collections::BTreeMap,
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     sync::atomic::{AtomicUsize, Ordering},
     thread,
-    time::{Duration, Instant},
 };
 
 use super::{
-    commit::STATE,
-    lock::Lock,
+    layout::{RUN, shared_file, staged_folder},
     manifest::{Manifest, Placement},
 };
 use crate::{
@@ -29,9 +27,6 @@ use crate::{
     files::{CAN_SYNC_FILE_SYSTEMS, Files, OutFile},
     read::digest::digest_of_range,
 };
-
-/// The folder in a space for files that runs need besides the tables. It is not a cache.
-pub const RUN: &str = ".run";
 
 /// Staged rows by the file name of their table.
 pub(super) type Placing = BTreeMap<String, Placement>;
@@ -41,18 +36,6 @@ impl Placement {
     fn end(&self) -> u64 {
         self.from.unwrap_or_default() + self.bytes
     }
-}
-
-/// Returns the folder of the staged files.
-#[must_use]
-pub fn staged_folder(space: &Path) -> PathBuf {
-    space.join(RUN).join("staged")
-}
-
-/// Returns the staged file that small additions share. It has no extension, so it cannot have the name of a table's
-/// file.
-pub(super) fn shared_file(space: &Path) -> PathBuf {
-    staged_folder(space).join("shared")
 }
 
 /// Deletes all staged files. Call this only if the manifest lists none of them.
@@ -209,51 +192,6 @@ pub(super) fn close(space: &Path, manifest: &mut Manifest, files: &Files) -> Res
     // The next run deletes what is left.
     let _ = discard(space, files);
     Ok(())
-}
-
-/// Waits until the rows of a commit are in place, or puts them there if no other process does. Returns the manifest
-/// after that, or `None` if there is none.
-pub(super) fn complete(space: &Path, files: &Files) -> Result<Option<Manifest>> {
-    let state = space.join(STATE);
-    let since = Instant::now();
-    while since.elapsed() < PATIENCE {
-        files.create_folder(&state).map_err(not_in_place)?;
-        if let Some(_lock) = Lock::try_take(&state).map_err(not_in_place)? {
-            let Some(mut manifest) = load_and_place(space, files)? else { return Ok(None) };
-            // Reading the tables requires only that the rows are in them.
-            if close(space, &mut manifest, files).is_err() {
-                manifest.placing.clear();
-            }
-            return Ok(Some(manifest));
-        }
-        thread::sleep(Duration::from_millis(50));
-        match Manifest::load(space, files)? {
-            Some(manifest) if !manifest.placing.is_empty() => {}
-            manifest => return Ok(manifest),
-        }
-    }
-    Err(Error::Refused(format!("the space `{}` is being written by another run", space.display()))
-        .hint("try again after the other run has ended"))
-}
-
-/// How long to wait for another process to put its rows in place.
-const PATIENCE: Duration = Duration::from_mins(10);
-
-/// Puts the rows of a commit in place if necessary. Returns the manifest after that, or `None` if there is none.
-pub(super) fn complete_locked(space: &Path, _lock: &Lock, files: &Files) -> Result<Option<Manifest>> {
-    let Some(mut manifest) = load_and_place(space, files)? else { return Ok(None) };
-    if !manifest.placing.is_empty() {
-        close(space, &mut manifest, files).map_err(not_in_place)?;
-    }
-    Ok(Some(manifest))
-}
-
-fn load_and_place(space: &Path, files: &Files) -> Result<Option<Manifest>> {
-    let Some(manifest) = Manifest::load(space, files)? else { return Ok(None) };
-    if !manifest.placing.is_empty() {
-        place(space, &manifest.placing, false, files).map_err(not_in_place)?;
-    }
-    Ok(Some(manifest))
 }
 
 /// Wraps an error that occurred after the commit.

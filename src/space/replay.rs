@@ -14,7 +14,9 @@ use super::{
     adopted,
     event_rows::{self, RESOLVED},
     kept,
-    manifest::{Job, MANIFEST, Manifest, Run},
+    layout::MANIFEST,
+    manifest::{Job, Manifest, Run},
+    replayed::Replayed,
     tables::part_of,
 };
 use crate::{
@@ -26,8 +28,8 @@ use crate::{
     identity::{
         extract::identifier_key,
         graph::{Graph, MappedIdentifier, NO_CLOCK, NO_TIME, ProfileId},
-        packed_traits::PackedValue,
-        traits::{ProfileTraits, SetAt, TraitNames, column_of},
+        packed_traits::{PackedValue, SetAt},
+        traits::{ProfileTraits, column_of},
         types::Types,
     },
     json::{Document, Kind, Tape},
@@ -40,17 +42,6 @@ use crate::{
     },
     time::timestamp::{Micros, Millis, parse_micros, parse_millis},
 };
-
-/// The state of the resolver and the accepted messages at the last commit.
-#[derive(Debug, Default)]
-pub struct Replayed {
-    /// Profiles, identifiers and traits.
-    pub graph: Graph,
-    /// The paths of all traits.
-    pub trait_names: TraitNames,
-    /// All messages ever accepted.
-    pub accepted: Accepted,
-}
 
 /// Rebuilds the state of a space from its raw tables.
 pub fn replay(

@@ -3,7 +3,7 @@
 
 use std::{fs, path::Path};
 
-use super::{commit::STATE, manifest::MANIFEST, place::RUN};
+use super::layout::{MANIFEST, RUN, STATE};
 use crate::{
     error::{Error, Result},
     files::Files,

@@ -10,8 +10,10 @@ use std::{
 };
 
 use super::{
-    manifest::{Placement, Stored, TableState},
-    place::{refuse_foreign, shared_file, staged_folder},
+    layout::{shared_file, staged_folder},
+    manifest::Placement,
+    place::refuse_foreign,
+    table_state::{Stored, TableState},
 };
 use crate::{
     config::rules::Compression,
@@ -19,9 +21,9 @@ use crate::{
     files::{Files, OutFile},
     read::digest::{Digest, PIECE},
     table::{
+        as_size,
         find::{Part, file_of},
         frames,
-        source::as_size,
     },
 };
 

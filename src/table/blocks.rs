@@ -14,10 +14,7 @@ use std::{
 
 use rayon::prelude::*;
 
-use super::{
-    small,
-    source::{Source, as_size},
-};
+use super::{as_size, small, source::Source};
 use crate::{
     error::{Error, Result},
     progress::Progress,

@@ -4,10 +4,10 @@
 use super::blocks::Problem;
 use crate::{
     json::{Kind, unescape},
-    raw::trigger::push_seq,
     time::{
         clock_text,
         reader::TimeReader,
+        seq::{SEQ_DIGITS, push_seq},
         timestamp::{Micros, parse_micros, push_micros, push_millis},
     },
 };
@@ -23,7 +23,6 @@ pub struct Clock {
 
 /// A missing `seq`. Any other `seq` is stored as its value plus one, so that it compares as newer.
 pub const NO_SEQ: u64 = 0;
-const SEQ_DIGITS: usize = 19;
 const NO_TIME: Micros = Micros::MIN;
 
 const SEQ_HINT: &str = "write `seq` as a whole number of at most 19 digits, or as a string of such digits";

@@ -2,7 +2,7 @@
 
 use std::{fs::File, io, os::unix::fs::FileExt};
 
-use super::{extent::Extent, frames::unpack, source::as_size};
+use super::{as_size, extent::Extent, frames::unpack};
 
 /// The frames in the first bytes of a file.
 #[derive(Debug)]

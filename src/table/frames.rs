@@ -20,7 +20,7 @@ use zstd::{
     zstd_safe::CParameter,
 };
 
-use super::{extent::Extent, source::as_size};
+use super::{as_size, extent::Extent};
 use crate::read::digest::PIECE;
 
 /// On tables of synthetic events in frames of 1 MiB, level 1 is faster than 2 and 3, and neither of them compresses

@@ -21,3 +21,8 @@ pub mod write;
 pub(crate) fn small(number: usize) -> u32 {
     u32::try_from(number).expect("counts of blocks, rows and files fit in 32 bits")
 }
+
+/// Converts a length or offset in a file whose content is in memory.
+pub(crate) fn as_size(bytes: u64) -> usize {
+    usize::try_from(bytes).expect("content in memory has a length that fits in `usize`")
+}

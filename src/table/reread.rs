@@ -2,10 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{
-    small,
-    source::{Source, as_size},
-};
+use super::{as_size, small, source::Source};
 use crate::error::Result;
 
 /// The position of a row.

@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{find::Part, frames::Frames};
+use super::{as_size, find::Part, frames::Frames};
 use crate::{
     error::{Error, Result},
     files::{Files, refuse_pipe},
@@ -176,9 +176,4 @@ fn unpack_all(all: &mut impl Read, folder: Option<&Path>) -> io::Result<(u64, Co
     let mut file = tempfile::tempfile_in(folder)?;
     let length = io::copy(all, &mut file)?;
     Ok((length, Content::Plain(file)))
-}
-
-/// Converts a length or offset in a file whose content is in memory.
-pub(crate) fn as_size(bytes: u64) -> usize {
-    usize::try_from(bytes).expect("content in memory has a length that fits in `usize`")
 }

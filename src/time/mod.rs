@@ -2,4 +2,5 @@
 
 pub mod clock_text;
 pub mod reader;
+pub mod seq;
 pub mod timestamp;

@@ -5,15 +5,11 @@
 use rayon::prelude::*;
 
 use super::{
-    View, external_id_mapping,
+    View,
     graph::Graph,
-    id_graph,
     identifiers::{IdentifierRows, Identifiers},
-    profile_merges,
     segments::{Segment, Segments, ranks},
-    trait_views,
     traits::{Traits, TraitsRows},
-    user_identifiers,
 };
 use crate::{
     error::Result,
@@ -22,7 +18,6 @@ use crate::{
         blocks::{BLOCK_BYTES, Meter},
         find::{Part, RawTable},
         source::Source,
-        write::{Staging, Written},
     },
     time::timestamp::Micros,
 };
@@ -121,27 +116,6 @@ impl Folds {
     #[must_use]
     pub fn is_plain(&self) -> bool {
         self.identifiers.as_ref().is_none_or(|identifiers| identifiers.n_mapped() == identifiers.n_rows())
-    }
-
-    /// Writes views.
-    pub fn write(&self, views: &[View], staging: &Staging<'_>) -> Result<Vec<(View, Written)>> {
-        let (of_traits, others) = rayon::join(
-            || trait_views::write(views, self, staging),
-            || -> Result<Vec<(View, Written)>> {
-                let mut written = Vec::new();
-                for &view in views {
-                    written.extend(match view {
-                        View::ProfileTraits | View::UserTraits => None,
-                        View::IdGraph => Some((view, id_graph::write(self, staging)?)),
-                        View::ProfileMerges => Some((view, profile_merges::write(self, staging)?)),
-                        View::ExternalIdMapping => Some((view, external_id_mapping::write(self, staging)?)),
-                        View::UserIdentifiers => Some((view, user_identifiers::write(self, staging)?)),
-                    });
-                }
-                Ok(written)
-            },
-        );
-        Ok([of_traits?, others?].concat())
     }
 
     /// Returns all profiles ever created, sorted by the text of their `segment_id`. A `segment_id` that only

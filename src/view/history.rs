@@ -18,7 +18,7 @@ use super::{
     present::Present,
     segments::Segment,
     snapshot::{Snapshot, Trait},
-    traits::TraitsRow,
+    traits_row::{TraitsRow, is_absorbed},
 };
 use crate::table::clock::NO_SEQ;
 
@@ -77,12 +77,6 @@ pub fn present<'a>(rows: &[TraitsRow], snapshots: &'a [Snapshot], graph: &Graph)
         })
     });
     live.collect()
-}
-
-/// Returns whether a `segment_id` already belonged to the profile of a row when the row was written.
-#[must_use]
-pub fn is_absorbed(segment: Segment, row: &TraitsRow, graph: &Graph) -> bool {
-    graph.canonical_at(segment, &row.clock) == graph.canonical_at(row.segment, &row.clock)
 }
 
 /// The traits of one segment id after its rows so far.

@@ -16,11 +16,12 @@ use crate::{
     json::push_string,
     raw::external_id_mapping_updates::push_external_id_hash,
     table::{
+        as_size,
         blocks::{Block, Meter, Problem, map_blocks, rows},
         clock::Clock,
         row::RowReader,
         small,
-        source::{Source, as_size},
+        source::Source,
         write::push_plain,
     },
     time::timestamp::Micros,

@@ -9,10 +9,11 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::{
     graph::Graph,
-    present::{Present, row_of_seq},
+    present::Present,
     segments::Segment,
-    snapshot::{Snapshot, SnapshotReader},
-    traits::TraitsRow,
+    snapshot::Snapshot,
+    snapshot_reader::SnapshotReader,
+    traits_row::{TraitsRow, row_of_seq},
 };
 use crate::table::{clock::NO_SEQ, reread::Place, small};
 

@@ -19,12 +19,16 @@ mod keys;
 pub mod present;
 pub mod profile_merges;
 pub mod profile_traits;
+pub mod render;
 pub mod row_key;
 pub mod segments;
 pub mod snapshot;
+pub mod snapshot_reader;
+pub mod trait_fold;
 mod trait_seqs;
 pub mod trait_views;
 pub mod traits;
+pub mod traits_row;
 pub mod user_identifiers;
 pub mod user_traits;
 

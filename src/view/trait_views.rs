@@ -8,8 +8,8 @@ use std::{
 use super::{
     View,
     folds::Folds,
-    present::Folder,
     profile_traits,
+    trait_fold::Folder,
     user_traits::{self, Shared},
 };
 use crate::{

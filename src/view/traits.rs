@@ -8,37 +8,24 @@ use super::{
     graph::Graph,
     group::gather,
     kept::{Keeper, Kept, KeptBlock, KeptRows, Newest},
-    present::newest_is_all,
     segments::{Met, NewSegments, Segment, Segments},
-    snapshot::is_no_trait,
+    snapshot_reader::is_no_trait,
     trait_seqs::TRAIT_SEQS,
+    traits_row::{TraitsRow, newest_is_all},
 };
 use crate::{
     error::{Error, Result},
     json::JsonError,
     table::{
+        as_size,
         blocks::{Block, Meter, Problem, line_error, map_blocks_backwards, rows},
-        clock::Clock,
         reread::{Place, RowTexts},
         row::{RowReader, not_json},
         small,
-        source::{Source, as_size},
+        source::Source,
     },
     time::timestamp::Micros,
 };
-
-/// A row of the table: its clocks and where to find it.
-#[derive(Debug, Clone, Copy)]
-pub struct TraitsRow {
-    /// The `segment_id` for which it was written.
-    pub segment: Segment,
-    /// Clocks of the row.
-    pub clock: Clock,
-    /// Whether it has `__trait_seqs`.
-    pub with_seqs: bool,
-    /// Where the row is.
-    pub place: Place,
-}
 
 /// The rows of the table as read. Segment ids that are not in the graph have no numbers yet.
 #[derive(Debug)]

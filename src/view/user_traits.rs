@@ -7,7 +7,7 @@
 use super::{
     present::Present,
     segments::{Segment, Segments},
-    traits::TraitsRow,
+    traits_row::TraitsRow,
 };
 use crate::{json::push_string, table::write::Page};
 

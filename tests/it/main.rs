@@ -21,6 +21,7 @@ mod golden;
 mod inputs;
 mod invariants;
 mod keys;
+mod layout;
 mod line_ends;
 mod little_memory;
 mod machines;

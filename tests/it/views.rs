@@ -315,7 +315,7 @@ fn some_views_are_brought_up_to_date_and_the_age_of_the_others_is_known() {
     for (view, rows) in views(&expected) {
         assert!(rows == new[view], "{view}");
     }
-    let (stale, last) = profiles_sync::jobs::materialize::stale_views(&space, &Files::real()).unwrap();
+    let (stale, last) = profiles_sync::space::stale_views::stale_views(&space, &Files::real()).unwrap();
     let names: Vec<_> = stale.iter().map(|(name, run)| (name.as_str(), *run)).collect();
     assert_eq!(
         names,

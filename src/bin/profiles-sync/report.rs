@@ -1,6 +1,7 @@
 //! Summaries of runs, as text for people and as JSON for programs.
 
 pub(crate) mod backfill;
+pub(crate) mod diff;
 
 use std::{
     collections::BTreeMap,

@@ -4,11 +4,12 @@
 //! Of a row that is the same on both sides, only the profile is kept, for counting. Of any other row the identifier and
 //! its profiles are kept, and their texts as long as there are few.
 
-use crate::collections::{Map, key_of};
-
-use crate::diff::{
-    keys::{Key, KeyFinder},
-    outcome::{NEW, OLD},
+use crate::{
+    collections::{Map, key_of},
+    diff::{
+        keys::{Key, KeyFinder},
+        sides::{NEW, OLD},
+    },
 };
 
 use super::{

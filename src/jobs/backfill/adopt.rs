@@ -15,19 +15,20 @@ use super::{
 use crate::{
     collections::Set,
     error::{Error, Result},
+    event::block::TypeId,
     files::Files,
     identity::{
         graph::{MappedIdentifier, NO_TIME, ProfileId},
-        packed_traits::PackedValue,
-        traits::{ProfileTraits, SetAt},
-        types::{TypeId, Types},
+        packed_traits::{PackedValue, SetAt},
+        traits::ProfileTraits,
+        types::Types,
     },
     progress::Progress,
     raw::{
         external_id_mapping_updates, id_graph_updates,
         profile_traits_updates::{self, TraitRows},
     },
-    space::{commit::Space, replay::Replayed},
+    space::{commit::Space, replayed::Replayed},
     time::timestamp::Micros,
     view::segments::Segment,
 };

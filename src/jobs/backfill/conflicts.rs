@@ -12,10 +12,7 @@ use crate::{
     json::push_string,
     read::lines::lines,
     space::{manifest::Manifest, tables::part_of},
-    table::{
-        reread::Place,
-        source::{Source, as_size},
-    },
+    table::{as_size, reread::Place, source::Source},
 };
 
 /// The name of the table.

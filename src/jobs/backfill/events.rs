@@ -12,19 +12,23 @@ use rayon::prelude::*;
 
 use super::event_tables::EventTables;
 use crate::{
-    config::rules::{Compression, Rules},
+    config::{
+        in_force,
+        rules::{Compression, Rules},
+    },
     error::{Error, Result},
     event::{
         block::{Block, Event},
         duplicates::Accepted,
         order::{Released, Waiting},
+        reject::MaxRejects,
     },
     files::Files,
     identity::{
         graph::Graph,
         types::{Ranks, Types},
     },
-    jobs::ingest::{IngestOptions, KEPT, MaxRejects, default_memory, load_rules},
+    memory::default_memory,
     pipeline::{
         prepare::{Prepared, Preparer},
         refusal::{FirstRejects, check_lines, warn_of_rejects},
@@ -37,14 +41,15 @@ use crate::{
         digest::Hashing,
         inputs::{self, Input},
         plan::plan,
-        scan::{Look, Scanned, Scanner},
+        scan::{KEPT, Look, Scanned, Scanner},
         spill::Spill,
         unit::{Seen, Unit},
     },
     space::{
-        commit::{STATE, Space},
+        commit::Space,
+        layout::STATE,
         manifest::{ConfigUsed, Job, Run, RunInput},
-        replay::Replayed,
+        replayed::Replayed,
         state::{Contents, DiskShelves, Reading},
     },
     summary::{EventsSummary, IngestSummary, OVER_MAX_TABLES, TIMES_IN_SECONDS},
@@ -139,7 +144,10 @@ pub fn events_into(
     if let Some(path) = &options.rejects {
         refuse_list(path, &options.space, &inputs)?;
     }
-    let mut rules = load_rules(&for_rules(options), files)?;
+    let mut rules = in_force::load(&options.space, options.config.as_deref(), files)?;
+    if options.compress.is_some() {
+        rules.compress = options.compress;
+    }
     let open = if options.dry_run { Space::open_dry } else { Space::open };
     let mut space = open(&options.space, rules.compress, options.wait, files, progress)?;
     space.settle(&mut rules);
@@ -213,23 +221,6 @@ pub fn events_into(
     }
     summary.seconds = started.elapsed().as_secs_f64();
     Ok(())
-}
-
-/// Returns ingest options that load the same rules.
-fn for_rules(options: &EventsOptions) -> IngestOptions {
-    IngestOptions {
-        inputs: Vec::new(),
-        space: options.space.clone(),
-        config: options.config.clone(),
-        segment_ids: None,
-        compress: options.compress,
-        max_rejects: None,
-        rejects: None,
-        memory: None,
-        dry_run: true,
-        again: true,
-        wait: 0,
-    }
 }
 
 fn commit(

@@ -6,15 +6,18 @@
 use sha1::{Digest, Sha1};
 
 use crate::{
+    bytes::push_hex,
     identity::traits::{ProfileTraits, TraitNames},
     json::push_string,
     raw::{
         external_id_mapping_updates::{self, push_external_id_hash},
         id_graph_updates,
         profile_traits_updates::{self, TraitRows},
-        trigger::{push_hex, push_seq},
     },
-    time::timestamp::{Micros, push_micros, push_millis},
+    time::{
+        seq::push_seq,
+        timestamp::{Micros, push_micros, push_millis},
+    },
 };
 
 /// The clocks of an inferred row.

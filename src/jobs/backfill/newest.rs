@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     collections::Map,
-    identity::traits::PathId,
+    identity::packed_traits::PathId,
     json::{unescape, values::Typing},
     table::clock::Clock,
     time::timestamp::Micros,

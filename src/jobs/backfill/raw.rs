@@ -14,26 +14,27 @@ use super::{
     tables_of::{Export, input, take_in},
 };
 use crate::{
-    config::rules::Compression,
+    config::{in_force::compression_of, rules::Compression},
     error::{Error, Result},
     files::Files,
     identity::{graph::Graph, packed_traits::PackedTraits, types::Types},
-    jobs::ingest::compression_of,
     progress::Progress,
     read::lines::{BOM, MAX_LINE, blank, lines},
     space::{
         adopted,
         commit::Space,
         kept,
+        layout::staged_folder,
         manifest::{Job, Manifest, Run},
-        place::staged_folder,
-        replay::{Replayed, create_adopted, replay},
+        replay::{create_adopted, replay},
+        replayed::Replayed,
         state::Contents,
     },
     summary::RawSummary,
     table::{
+        as_size,
         blocks::{Meter, line_error},
-        source::{Source, as_size},
+        source::Source,
     },
     time::timestamp::{Micros, Millis},
     view::{

@@ -5,13 +5,15 @@ use std::borrow::Cow;
 
 use crate::{
     json::{Document, Kind, Tape, push_string},
-    raw::trigger::push_seq,
     table::{
         blocks::Problem,
         clock::{Clock, NO_SEQ, seq_of},
         row::{RowReader, not_json},
     },
-    time::timestamp::{Micros, push_micros, push_millis},
+    time::{
+        seq::push_seq,
+        timestamp::{Micros, push_micros, push_millis},
+    },
 };
 
 /// Rewrites rows. Each thread has its own.

@@ -13,7 +13,7 @@ use crate::{
         small,
         source::Source,
     },
-    view::snapshot::{Snapshot, SnapshotReader},
+    view::{snapshot::Snapshot, snapshot_reader::SnapshotReader},
 };
 
 /// What a column must hold.

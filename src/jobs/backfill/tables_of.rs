@@ -15,10 +15,11 @@ use crate::{
         tables::part_of,
     },
     table::{
+        as_size,
         blocks::{Meter, rows},
         find::{Part, RawTable, parts_of, table_names, unread_files},
         row::RowReader,
-        source::{Source, as_size},
+        source::Source,
     },
     view::RAW_TABLES,
 };

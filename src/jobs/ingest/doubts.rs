@@ -4,11 +4,10 @@ use crate::{
     catalog,
     config::{
         nearest,
-        rules::{Rules, Selection},
+        rules::{KNOWN_TYPES, Rules, Selection},
     },
     event::Call,
     glob::Globs,
-    identity::types::KNOWN_TYPES,
     names::snake_case,
     raw::identity_violations,
     view::RAW_TABLES,

@@ -10,13 +10,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::MaterializeOptions;
+use super::options::MaterializeOptions;
 use crate::{
     catalog,
     error::{Error, Result},
     files::Files,
     progress::Progress,
-    space::{commit::STATE, lock::Lock, manifest::Manifest},
+    space::{layout::STATE, lock::Lock, manifest::Manifest},
     table::find::table_of,
 };
 

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::Job;
+use super::job::Job;
 use crate::{
     error::{Error, Result},
     files::{Files, OutFile},

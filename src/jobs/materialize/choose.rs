@@ -3,12 +3,12 @@
 
 use std::path::Path;
 
-use super::MaterializeOptions;
+use super::options::MaterializeOptions;
 use crate::{
     config::{self, CONFIG, rules::Rules},
     error::{Error, Result},
     files::Files,
-    space::manifest::{MANIFEST, Manifest},
+    space::{layout::MANIFEST, manifest::Manifest},
     summary::MaterializeSummary,
     table::find::RawTable,
     view::View,

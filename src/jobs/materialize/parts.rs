@@ -9,7 +9,7 @@
 
 use std::path::Path;
 
-use super::{Job, merge::merge, record::Made};
+use super::{job::Job, merge::merge, record::Made};
 use crate::{
     collections::local_key_of,
     error::{Error, Result},
@@ -17,7 +17,7 @@ use crate::{
     json::Tape,
     raw::{external_id_mapping_updates, id_graph_updates, profile_traits_updates},
     read::spill::{Spill, Spilled},
-    space::commit::STATE,
+    space::layout::STATE,
     summary::MaterializeSummary,
     table::{
         blocks::{BLOCK_BYTES, Block, Meter, Problem, each_block, rows},
@@ -29,6 +29,7 @@ use crate::{
     view::{
         components::Components,
         folds::{Folds, Sources},
+        render,
     },
 };
 
@@ -82,7 +83,7 @@ pub(super) fn fold(
         let sources = parts.sources(number, &sources, &options.out)?;
         let folds = Folds::read(sources, options.as_of, &meter)?;
         made.profiles += folds.n_survivors();
-        let (_, of_part) = runs(way, &spill, |staging| folds.write(job.views, staging))?;
+        let (_, of_part) = runs(way, &spill, |staging| render::write(&folds, job.views, staging))?;
         all_runs.extend(of_part);
     }
     meter.start("writing views", None);

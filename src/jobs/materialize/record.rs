@@ -4,20 +4,21 @@
 //! added afterwards. A run that is killed in between leaves correct views without entries, and the next run builds them
 //! from scratch.
 
-use std::{collections::BTreeMap, path::Path};
+use std::collections::BTreeMap;
 
-use super::{Job, MaterializeOptions};
+use super::{job::Job, options::MaterializeOptions};
 use crate::{
     error::Result,
     files::Files,
     progress::Progress,
     space::{
-        commit::STATE,
+        layout::STATE,
         lock::Lock,
         manifest::{Manifest, RawState, ViewState},
+        stale_views::{raw_state, time},
     },
     table::write::{Staged, Written},
-    time::timestamp::{Micros, push_micros},
+    time::timestamp::Micros,
     view::{RAW_TABLES, View},
 };
 
@@ -163,47 +164,4 @@ impl Record {
         files.sync_folder(space)?;
         Ok(self.run)
     }
-}
-
-fn raw_state(manifest: &Manifest, table: &str) -> RawState {
-    let state = manifest.tables.get(table).cloned().unwrap_or_default();
-    RawState { bytes: state.bytes, digest: state.digest }
-}
-
-/// Returns the views of a space that do not reflect all of its raw rows, by name with the run that they reflect, and
-/// the number of the last run. Returns nothing if the folder is not a space or has no record of views.
-pub fn stale_views(space: &Path, files: &Files) -> Result<(Vec<(String, u64)>, u64)> {
-    let Some(manifest) = Manifest::read(space, files)? else { return Ok((Vec::new(), 0)) };
-    let old = manifest.views.iter().filter(|(_, state)| is_old(state, &manifest));
-    Ok((old.map(|(name, state)| (name.clone(), state.run)).collect(), manifest.runs.len() as u64))
-}
-
-/// Reports the views in a folder that are older than its raw tables, or as of an earlier time.
-pub fn tell_stale_views(folder: &Path, files: &Files, progress: &dyn Progress) {
-    // A manifest that cannot be read is reported by the code that needs it.
-    let Ok(Some(manifest)) = Manifest::read(folder, files) else { return };
-    for (view, state) in &manifest.views {
-        let what = match state.as_of {
-            Some(as_of) => format!("is as of {}", time(as_of)),
-            None if is_old(state, &manifest) => {
-                format!("reflects run {}, the raw tables are at run {}", state.run, manifest.runs.len())
-            }
-            None => continue,
-        };
-        progress.notice(&format!(
-            "`{view}` in `{}` {what}: run `profiles-sync materialize` to update it",
-            folder.display()
-        ));
-    }
-}
-
-fn is_old(state: &ViewState, manifest: &Manifest) -> bool {
-    state.raw.iter().any(|(table, raw)| raw_state(manifest, table).bytes != raw.bytes)
-}
-
-/// Formats a time as in tables.
-fn time(micros: Micros) -> String {
-    let mut text = Vec::new();
-    push_micros(&mut text, micros);
-    String::from_utf8_lossy(&text).into_owned()
 }

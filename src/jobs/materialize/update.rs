@@ -9,17 +9,17 @@ use std::{collections::BTreeMap, path::Path};
 use rayon::prelude::*;
 
 use super::{
-    Job,
+    job::Job,
     record::{Base, Made},
     splice::{Edit, Spliced, splice},
     touched::{Touched, rows_behind},
 };
 use crate::{
     error::{Error, Result},
-    jobs::ingest::default_memory,
+    memory::default_memory,
     raw::{external_id_mapping_updates, id_graph_updates, profile_traits_updates},
     read::{digest::Digest, spill::Spill},
-    space::{commit::STATE, manifest::ViewState},
+    space::{layout::STATE, manifest::ViewState},
     summary::{Fold, MaterializeSummary},
     table::{
         blocks::Meter,
@@ -30,6 +30,7 @@ use crate::{
     view::{
         View,
         folds::{Folds, Sources},
+        render,
         row_key::{KeyReader, push_part},
     },
 };
@@ -170,7 +171,7 @@ impl<'b> Old<'b> {
         let way =
             Way { files: job.files, meter, polish: polish.as_deref(), digests: true, compress: job.compress };
         let spill = Spill::new(&job.options.raw.join(STATE));
-        let (n_rows, runs) = runs(way, &spill, |staging| folds.write(job.views, staging))?;
+        let (n_rows, runs) = runs(way, &spill, |staging| render::write(folds, job.views, staging))?;
         let (views, staged) = stage(way, &job.options.out, |staging| {
             let spliced: Vec<Result<Option<(View, Written)>>> = self
                 .views

@@ -13,14 +13,14 @@ use crate::{
     files::Files,
     identity::{
         graph::{Graph, MappedIdentifier},
-        packed_traits::PackedTraits,
-        traits::{SetAt, TraitNames},
+        packed_traits::{PackedTraits, SetAt},
+        traits::TraitNames,
         types::Types,
     },
     progress::Progress,
     space::{
         manifest::Manifest,
-        replay::Replayed,
+        replayed::Replayed,
         state::{self, Reading},
     },
     time::timestamp::Micros,

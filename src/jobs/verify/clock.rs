@@ -9,11 +9,8 @@ use crate::{
     error::Result,
     files::Files,
     json::{Document, Tape},
-    space::{
-        manifest::{MANIFEST, Manifest},
-        tables::part_of,
-    },
-    table::source::{Source, as_size},
+    space::{layout::MANIFEST, manifest::Manifest, tables::part_of},
+    table::{as_size, source::Source},
     time::timestamp::{Micros, parse_micros},
 };
 

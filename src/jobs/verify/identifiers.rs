@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::{
     event_row::EventRowReader,
-    spans::{RunRules, Spans},
+    spans::{RunRules, Spans, TYPES, VIOLATION_COLUMNS},
 };
 use crate::{
     catalog,
@@ -23,11 +23,7 @@ use crate::{
         graph::Graph,
     },
     raw::identity_violations,
-    space::{
-        event_rows::backfilled,
-        manifest::{Manifest, TableState},
-        tables::part_of,
-    },
+    space::{event_rows::backfilled, manifest::Manifest, table_state::TableState, tables::part_of},
     table::{
         blocks::{BLOCK_BYTES, Block, Meter, Problem, map_blocks, rows},
         row::RowReader,
@@ -35,12 +31,6 @@ use crate::{
     },
     time::timestamp::Millis,
 };
-
-/// The identifier types that have their own column in event tables.
-pub(super) const TYPES: [&str; 2] = ["user_id", "anonymous_id"];
-
-/// The columns of `identity_violations` that identify the event and the identifier.
-pub(super) const VIOLATION_COLUMNS: [&str; 3] = ["message_id", "type", "value"];
 
 /// At most this many lost identifiers are reported one by one.
 const REPORTED: usize = 10;

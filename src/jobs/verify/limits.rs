@@ -8,10 +8,8 @@ use crate::{
         rules::{Rules, Window},
     },
     error::Result,
-    identity::{
-        graph::Graph,
-        types::{TypeId, Types},
-    },
+    event::block::TypeId,
+    identity::{graph::Graph, types::Types},
     space::manifest::Manifest,
 };
 

@@ -2,12 +2,17 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use super::identifiers::{TYPES, VIOLATION_COLUMNS};
 use crate::{
     config::{self, rules::Normalize},
     raw::identity_violations,
     space::manifest::{Job, Manifest, Run},
 };
+
+/// The identifier types that have their own column in event tables.
+pub(super) const TYPES: [&str; 2] = ["user_id", "anonymous_id"];
+
+/// The columns of `identity_violations` that identify the event and the identifier.
+pub(super) const VIOLATION_COLUMNS: [&str; 3] = ["message_id", "type", "value"];
 
 /// The rules of a run for identifiers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,10 +97,7 @@ mod tests {
     use super::*;
     use crate::{
         config::rules::Rules,
-        space::{
-            history::After,
-            manifest::{ConfigUsed, TableState},
-        },
+        space::{after::After, manifest::ConfigUsed, table_state::TableState},
     };
 
     fn rules(normalize: &str) -> ConfigUsed {

@@ -22,7 +22,7 @@ use self::{
     cold::Parts,
     part::{Part, Writer, keys_of},
 };
-use super::{manifest::StateFile, replay::Replayed};
+use super::{manifest::StateFile, replayed::Replayed};
 use crate::{
     collections::Set,
     error::Result,

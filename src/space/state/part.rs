@@ -24,12 +24,13 @@ use super::{
 use crate::{
     collections::Key,
     error::{Error, Result},
-    event::duplicates::Message,
+    event::{block::TypeId, duplicates::Message},
     files::{Files, OutFile},
     identity::{
         graph::{Cluster, segment_key},
-        traits::{PathId, TraitNames},
-        types::{TypeId, Types},
+        packed_traits::PathId,
+        traits::TraitNames,
+        types::Types,
     },
     space::manifest::StateFile,
 };

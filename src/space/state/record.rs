@@ -7,11 +7,10 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::encode::{In, Out};
 use crate::{
+    event::block::TypeId,
     identity::{
         graph::{Cluster, Graph, MappedIdentifier, NO_CLOCK, ProfileId, SegmentRecord},
-        packed_traits::PackedTraits,
-        traits::PathId,
-        types::TypeId,
+        packed_traits::{PackedTraits, PathId},
     },
     time::timestamp::{Micros, Millis},
 };

@@ -62,7 +62,7 @@ fn an_ingest_may_run_while_views_are_made_and_both_stay_whole() {
     while_it_folds(&space, || add(&space, &[event("late")], None));
     // The views reflect the raw tables at the start of the run, and are known to be out of date.
     assert!(views(&space) == views(&before));
-    let (stale, last) = profiles_sync::jobs::materialize::stale_views(&space, &Files::real()).unwrap();
+    let (stale, last) = profiles_sync::space::stale_views::stale_views(&space, &Files::real()).unwrap();
     assert_eq!((stale.len(), last), (6, 3));
     assert_eq!(run(&MaterializeOptions::of_space(&space)).fold, Fold::Incremental);
     assert!(fs::read_to_string(space.join("user_identifiers.ndjson")).unwrap().contains("\"late\""));

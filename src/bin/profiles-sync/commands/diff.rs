@@ -4,11 +4,7 @@ use std::io::{self, Write};
 
 use anyhow::Result;
 use profiles_sync::{
-    diff::{
-        DiffOptions, Sizes, diff,
-        fail_on::fails,
-        report::{json, markdown, people},
-    },
+    diff::{DiffOptions, Sizes, diff, fail_on::fails},
     error::Error,
     files::Files,
 };
@@ -18,7 +14,10 @@ use crate::{
     commands::{interruptible, on_threads},
     console::Console,
     exit::Exit,
-    report,
+    report::{
+        self,
+        diff::{json, markdown, people},
+    },
 };
 
 /// At most this many unreadable lines are reported in full.

@@ -6,10 +6,11 @@ use profiles_sync::{
     files::Files,
     jobs::{
         ingest::{IngestOptions, ingest_into, load_rules},
-        materialize::{MaterializeOptions, materialize, stale_views},
+        materialize::{MaterializeOptions, materialize},
         verify::verify,
     },
     progress::Progress,
+    space::stale_views::stale_views,
     summary::{IngestSummary, MaterializeSummary},
 };
 

@@ -7,16 +7,31 @@ use std::{io::Write, path::Path};
 
 use serde_json::{Value, json};
 
-use crate::{
-    diff::{
-        TableResult,
-        identity::compare::{IdentityResult, Told},
-        outcome::{NEW, OLD},
+use super::{
+    identity::{
+        compare::{IdentityResult, Told},
+        stories::StoryKind,
     },
-    error::{Error, Result},
+    sides::{NEW, OLD},
+    tables::TableResult,
 };
+use crate::error::{Error, Result};
 
-use super::words::{side, story};
+/// Returns the word for a kind of profile change.
+#[must_use]
+pub fn story(kind: StoryKind) -> &'static str {
+    match kind {
+        StoryKind::Merged => "merged",
+        StoryKind::Split => "split",
+        StoryKind::Changed => "changed",
+    }
+}
+
+/// Returns the word for a side.
+#[must_use]
+pub fn side(side: usize) -> &'static str {
+    if side == OLD { "old" } else { "new" }
+}
 
 /// Writes the changes of a table other than those of its rows.
 pub fn write_table(table: &TableResult, out: &mut dyn Write) -> Result<()> {

@@ -4,24 +4,24 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::diff::{
-    Comparison, Sameness, TableResult,
+use profiles_sync::diff::{
+    Comparison, Sameness,
     identity::{
         compare::{IdentityResult, MostChanged},
         events::Event,
         names::Identifier,
     },
-    outcome::{Cell, NEW, OLD, RowChange, RowKind},
+    ndjson::{side, told_as_json},
+    outcome::{Cell, RowChange, RowKind},
+    sides::{NEW, OLD},
+    tables::TableResult,
 };
 
-use super::{
-    ndjson::told_as_json,
-    words::{columns_changed, side},
-};
+use super::words::columns_changed;
 
 /// Returns the summary, with examples if they are wanted.
 #[must_use]
-pub fn summary(comparison: &Comparison, examples: bool) -> Value {
+pub(crate) fn summary(comparison: &Comparison, examples: bool) -> Value {
     let [old, new] = &comparison.sides;
     let result = match comparison.sameness {
         Sameness::Same => "same",

@@ -2,25 +2,26 @@
 
 use std::fmt::Write;
 
-use crate::{
+use profiles_sync::{
     diff::{
-        Comparison, Sameness, TableResult,
+        Comparison, Sameness,
         identity::compare::IdentityResult,
-        outcome::{NEW, OLD, RowChange, RowKind},
+        ndjson::{side, story},
+        outcome::{RowChange, RowKind},
+        sides::{NEW, OLD},
+        tables::TableResult,
     },
     escape::escaped,
 };
 
-use super::words::{
-    arrow, columns_changed, count, event, headline, moved, remarks, side, some, story, thousands, value,
-};
+use super::words::{arrow, columns_changed, count, event, headline, moved, remarks, some, thousands, value};
 
 /// The number of events of a side to show for a profile.
 const EVENTS_SHOWN: usize = 3;
 
 /// Returns the report, with examples if they are wanted.
 #[must_use]
-pub fn write(comparison: &Comparison, examples: bool) -> String {
+pub(crate) fn write(comparison: &Comparison, examples: bool) -> String {
     let mut out = format!("### {}\n", cell(&headline(comparison)));
     let (same, others): (Vec<_>, Vec<_>) =
         comparison.tables.iter().partition(|table| table.same() && remarks(table).is_empty());

@@ -1,38 +1,24 @@
 //! Words and numbers that several reports share.
 
-use crate::{
+use profiles_sync::{
     diff::{
-        Comparison, Sameness, TableResult,
+        Comparison, Sameness,
         identity::{
             compare::{Moved, Told},
             events::Event,
             stories::StoryKind,
         },
-        outcome::{NEW, OLD},
+        ndjson::side,
+        sides::{NEW, OLD},
+        tables::TableResult,
     },
     escape::escaped,
     json::Tape,
 };
 
-/// Returns the word for a kind of profile change.
-#[must_use]
-pub fn story(kind: StoryKind) -> &'static str {
-    match kind {
-        StoryKind::Merged => "merged",
-        StoryKind::Split => "split",
-        StoryKind::Changed => "changed",
-    }
-}
-
-/// Returns the word for a side.
-#[must_use]
-pub fn side(side: usize) -> &'static str {
-    if side == OLD { "old" } else { "new" }
-}
-
 /// Returns the headline.
 #[must_use]
-pub fn headline(comparison: &Comparison) -> String {
+pub(crate) fn headline(comparison: &Comparison) -> String {
     let [old, new] = comparison.sides.each_ref().map(|side| escaped(side));
     match comparison.sameness {
         Sameness::Same => format!("{old} and {new} are the same"),
@@ -45,7 +31,7 @@ pub fn headline(comparison: &Comparison) -> String {
 
 /// Returns the old profiles, an arrow, and the new profiles.
 #[must_use]
-pub fn arrow(told: &Told) -> String {
+pub(crate) fn arrow(told: &Told) -> String {
     match told.kind {
         StoryKind::Changed if told.old == told.new => some(&told.old),
         _ => format!("{} -> {}", some(&told.old), some(&told.new)),
@@ -54,7 +40,7 @@ pub fn arrow(told: &Told) -> String {
 
 /// Returns a list of names, shortened if it is long.
 #[must_use]
-pub fn some(names: &[String]) -> String {
+pub(crate) fn some(names: &[String]) -> String {
     const SHOWN: usize = 8;
     let shown = escaped(&names[..SHOWN.min(names.len())].join(", ")).into_owned();
     match names.len().checked_sub(SHOWN) {
@@ -65,14 +51,14 @@ pub fn some(names: &[String]) -> String {
 
 /// Returns an identifier with its old and new profile.
 #[must_use]
-pub fn moved(moved: &Moved) -> String {
+pub(crate) fn moved(moved: &Moved) -> String {
     let Moved { identifier, from, to } = moved;
     escaped(&format!("{} {}: {from} -> {to}", identifier.type_name, identifier.value)).into_owned()
 }
 
 /// Returns an event: its id, type, source and time, and what it did.
 #[must_use]
-pub fn event(event: &Event) -> String {
+pub(crate) fn event(event: &Event) -> String {
     let mut text = event.id.clone();
     let about: Vec<&str> = [&event.type_name, &event.source, &event.timestamp]
         .into_iter()
@@ -90,7 +76,7 @@ const NAMED: usize = 3;
 
 /// Returns remarks on a table, apart from its counts.
 #[must_use]
-pub fn remarks(table: &TableResult) -> Vec<String> {
+pub(crate) fn remarks(table: &TableResult) -> Vec<String> {
     let mut remarks = Vec::new();
     match table.there {
         [true, false] => remarks.push("only on the old side".to_owned()),
@@ -123,7 +109,7 @@ fn stands(n: u64) -> String {
 
 /// Returns the columns by the number of changes, largest first.
 #[must_use]
-pub fn columns_changed(table: &TableResult) -> Vec<(String, u64)> {
+pub(crate) fn columns_changed(table: &TableResult) -> Vec<(String, u64)> {
     let columns = table.outcome.columns.iter();
     let mut columns: Vec<(String, u64)> =
         columns.map(|(column, n)| (String::from_utf8_lossy(column).into_owned(), *n)).collect();
@@ -133,13 +119,13 @@ pub fn columns_changed(table: &TableResult) -> Vec<(String, u64)> {
 
 /// Returns a number and what it counts.
 #[must_use]
-pub fn count(number: u64, what: &str) -> String {
+pub(crate) fn count(number: u64, what: &str) -> String {
     format!("{} {what}{}", thousands(number), if number == 1 { "" } else { "s" })
 }
 
 /// Returns a number with thousands separators.
 #[must_use]
-pub fn thousands(number: u64) -> String {
+pub(crate) fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.chars().enumerate() {
@@ -154,7 +140,7 @@ pub fn thousands(number: u64) -> String {
 /// Returns a JSON value for reading: a text without its quotes if that is unambiguous, shortened if it is long, and
 /// without control characters.
 #[must_use]
-pub fn value(json: Option<&str>) -> String {
+pub(crate) fn value(json: Option<&str>) -> String {
     const SHOWN: usize = 72;
     let Some(json) = json else { return "null".to_owned() };
     let inside = json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));

@@ -2,26 +2,27 @@
 
 use std::fmt::Write;
 
-use crate::{
+use profiles_sync::{
     diff::{
-        Comparison, TableResult,
+        Comparison,
         identity::compare::{IdentityResult, MostChanged},
-        outcome::{NEW, OLD, RowChange, RowKind},
+        ndjson::{side, story},
+        outcome::{RowChange, RowKind},
+        sides::{NEW, OLD},
+        tables::TableResult,
     },
     escape::escaped,
 };
 
-use super::words::{
-    arrow, columns_changed, count, event, headline, moved, remarks, side, some, story, thousands, value,
-};
+use super::words::{arrow, columns_changed, count, event, headline, moved, remarks, some, thousands, value};
 
 /// How to write the report.
 #[derive(Debug, Clone, Copy)]
-pub struct Style {
+pub(crate) struct Style {
     /// Whether to use colour.
-    pub colour: bool,
+    pub(crate) colour: bool,
     /// Whether to include examples.
-    pub examples: bool,
+    pub(crate) examples: bool,
 }
 
 const GREEN: &str = "32";
@@ -53,7 +54,7 @@ impl Style {
 
 /// Returns the report.
 #[must_use]
-pub fn write(comparison: &Comparison, style: Style) -> String {
+pub(crate) fn write(comparison: &Comparison, style: Style) -> String {
     let mut out = style.paint(&headline(comparison), BOLD);
     out.push('\n');
     tables(&mut out, comparison, style);
