@@ -1,4 +1,4 @@
-//! `diff`: what it finds, what it is not confused by, and how it tells.
+//! `diff`: what it finds, what it ignores, and how it reports.
 
 mod across_formats;
 mod beside_a_writer;
@@ -16,7 +16,7 @@ use profiles_sync::{
 };
 use serde_json::Value;
 
-/// Compares as the program does by default, keeping all changes.
+/// Returns the default options of the program, but with all changes kept.
 fn options(old: &Path, new: &Path) -> DiffOptions {
     DiffOptions {
         old: old.to_owned(),
@@ -32,7 +32,7 @@ fn options(old: &Path, new: &Path) -> DiffOptions {
     }
 }
 
-/// What was found, and all changes.
+/// Compares and returns the comparison with all changes.
 fn compare(options: &DiffOptions) -> (Comparison, Vec<Value>) {
     let mut changes = Vec::new();
     let comparison = diff(options, &Files::real(), &Silent, &mut changes).unwrap();
@@ -40,7 +40,7 @@ fn compare(options: &DiffOptions) -> (Comparison, Vec<Value>) {
     (comparison, changes.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
 }
 
-/// Numbers that look random and are the same in every run.
+/// A random number generator that gives the same numbers in every run.
 struct Random(u64);
 
 impl Random {
@@ -52,7 +52,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// A number below `n`.
+    /// Returns a number below `n`.
     fn below(&mut self, n: usize) -> usize {
         usize::try_from(self.next() % n as u64).unwrap()
     }

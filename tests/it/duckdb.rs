@@ -1,7 +1,7 @@
-//! A second opinion: DuckDB reads the tables that the program wrote.
+//! DuckDB reads the tables of the program, as an independent check.
 //!
-//! It comes from PyPI into an environment of its own below `target/`, made once. Where that is not possible these tests say
-//! so and do nothing; in CI they fail.
+//! It is installed once, from PyPI, into a virtual environment below `target/`. If that fails, these tests print the
+//! reason and do nothing; in CI they fail.
 
 mod parity;
 mod queries;
@@ -16,23 +16,23 @@ use std::{
 
 use crate::support::project;
 
-/// The version from PyPI.
+/// The version to install from PyPI.
 const VERSION: &str = "2.0.0";
 
-/// A Python that has DuckDB.
+/// A Python interpreter that has DuckDB.
 struct DuckDb {
     python: &'static Path,
 }
 
 impl DuckDb {
-    /// Finds or makes it; `None` where that is not possible, which must not happen in CI.
+    /// Finds or installs DuckDB. If that fails, panics in CI and otherwise returns `None`.
     fn find() -> Option<Self> {
         static PYTHON: OnceLock<Result<PathBuf, String>> = OnceLock::new();
         match PYTHON.get_or_init(find_or_make) {
             Ok(python) => Some(Self { python }),
             Err(error) => {
                 assert!(env::var_os("CI").is_none(), "DuckDB is needed in CI: {error}");
-                // Past the capturing of what tests print.
+                // The test harness captures what the print macros write, but not this.
                 let message = format!("SKIPPED: a test that needs DuckDB from PyPI: {error}\n");
                 io::stderr().write_all(message.as_bytes()).unwrap();
                 None
@@ -40,7 +40,7 @@ impl DuckDb {
         }
     }
 
-    /// Runs queries over the tables in a folder, each into `OUT/NAME.ndjson`.
+    /// Runs queries over the tables in a folder and writes each result to `OUT/NAME.ndjson`.
     fn run(&self, folder: &Path, out: &Path, flags: &[&str], queries: &[PathBuf]) {
         let mut command = Command::new(self.python);
         command.current_dir(folder).arg(project("tests/it/duckdb/run.py")).arg(out).args(queries).args(flags);
@@ -56,7 +56,7 @@ fn find_or_make() -> Result<PathBuf, String> {
     if is_usable(&python) {
         return Ok(python);
     }
-    // Made beside and renamed, so that what was interrupted is not taken for whole.
+    // Installed in a temporary folder and then renamed, so an interrupted installation is never used.
     let beside = tempfile::Builder::new().prefix("duckdb-").tempdir_in(target).unwrap();
     run(Command::new("python3").args(["-m", "venv"]).arg(beside.path()))?;
     let package = format!("duckdb=={VERSION}");
@@ -66,7 +66,7 @@ fn find_or_make() -> Result<PathBuf, String> {
     #[expect(clippy::disallowed_methods, reason = "a test's own files need no wrapper")]
     let renamed = fs::rename(beside.path(), &environment);
     // Another process may have been faster.
-    if is_usable(&python) { Ok(python) } else { Err(format!("it does not run: {renamed:?}")) }
+    if is_usable(&python) { Ok(python) } else { Err(format!("the interpreter does not run: {renamed:?}")) }
 }
 
 fn is_usable(python: &Path) -> bool {

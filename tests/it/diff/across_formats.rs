@@ -1,18 +1,20 @@
-//! NDJSON against CSV, value by value, and random tables of both against the rules in plain words.
+//! NDJSON is compared with CSV value by value, and random tables of both are checked against a plain implementation of
+//! the rules.
 
 use serde_json::{Value, json};
 
 use super::{Random, compare, options};
 use crate::support::Work;
 
-/// A cell: a JSON value, or in CSV a text, of which the empty one is null.
+/// A cell: a JSON value, or a text in CSV, where an empty text is null.
 #[derive(Debug, Clone, PartialEq)]
 enum Cell {
     Json(&'static str),
     Csv(&'static str),
 }
 
-/// A number by its digits and its power of ten: numbers are the same if these are.
+/// Returns whether a number is negative, its digits and its power of ten, which are the same for equal numbers. Returns
+/// `None` if the text is not a number in JSON.
 fn number(text: &str) -> Option<(bool, String, i64)> {
     let unsigned = text.strip_prefix('-').unwrap_or(text);
     let (mantissa, exponent) = unsigned.split_once(['e', 'E']).unwrap_or((unsigned, "0"));
@@ -40,7 +42,7 @@ fn number(text: &str) -> Option<(bool, String, i64)> {
     }
 }
 
-/// Whether two cells are the same, by the rules in plain words.
+/// Returns whether two cells are equal, by a plain implementation of the rules.
 fn same(a: &Cell, b: &Cell) -> bool {
     match (a, b) {
         (Cell::Csv(a), Cell::Csv(b)) => a == b,
@@ -52,7 +54,7 @@ fn same(a: &Cell, b: &Cell) -> bool {
                 Value::String(value) => value == *text,
                 Value::Number(_) => number(json) == number(text) && number(text).is_some(),
                 Value::Bool(_) => json == text,
-                // Of these the test has each in one spelling but for spaces.
+                // Arrays and objects in this test differ only by spaces in their spelling.
                 value => serde_json::from_str::<Value>(text).is_ok_and(|other| other == value),
             }
         }
@@ -125,7 +127,7 @@ fn all_cells() -> Vec<Cell> {
     JSON.iter().map(|text| Cell::Json(text)).chain(CSV.iter().map(|text| Cell::Csv(text))).collect()
 }
 
-/// Writes a table of the columns `k` and `v` and gives its path.
+/// Writes a table with the columns `k` and `v` and returns its path.
 fn write(work: &Work, name: &str, rows: &[(Cell, Cell)]) -> std::path::PathBuf {
     let quoted = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
     let is_csv =
@@ -148,7 +150,7 @@ fn every_pair_of_values_is_the_same_by_the_rules_or_not() {
     let mut wrong = Vec::new();
     let cells = all_cells();
     for a in &cells {
-        // One table a row of all others: the key says which.
+        // One table pairs this value with all others, a row each; the key gives the index of the other.
         let partners: Vec<&Cell> = cells.iter().collect();
         for csv in [true, false] {
             let partners: Vec<&Cell> =
@@ -164,7 +166,7 @@ fn every_pair_of_values_is_the_same_by_the_rules_or_not() {
             let (_, changes) = compare(&options);
             for (n, b) in partners.iter().enumerate() {
                 let differs = changes.iter().any(|change| change["key"]["k"] == json!(format!("k{n}")));
-                // Against CSV, an empty text is null.
+                // Only for the failure message: the rule for empty texts depends on it.
                 let mixed = matches!((a, b), (Cell::Csv(_), Cell::Json(_)) | (Cell::Json(_), Cell::Csv(_)));
                 if differs == same(a, b) {
                     wrong.push(format!("{a:?} {b:?} differ: {differs} (of two formats: {mixed})"));
@@ -175,7 +177,7 @@ fn every_pair_of_values_is_the_same_by_the_rules_or_not() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// The most rows that can be paired with an equal one, by trying all ways.
+/// Returns how many rows can be paired with an equal one at most. Tries all pairings.
 fn most_pairs(old: &[&(Cell, Cell)], new: &[&(Cell, Cell)]) -> usize {
     let Some((first, rest)) = old.split_first() else { return 0 };
     let mut most = most_pairs(rest, new);
@@ -191,7 +193,7 @@ fn most_pairs(old: &[&(Cell, Cell)], new: &[&(Cell, Cell)]) -> usize {
 
 #[test]
 fn random_tables_of_two_formats_are_compared_by_the_rules() {
-    // Those that come close to each other.
+    // Values that are easily confused.
     const JSON: &[&str] = &["null", "1", "1.0", "\"1\"", "\"1.0\"", "\"a\"", "2"];
     const CSV: &[&str] = &["", "1", "1.0", "a", "2"];
     for seed in 0..400 {
@@ -222,7 +224,7 @@ fn random_tables_of_two_formats_are_compared_by_the_rules() {
         if options.key.is_empty() {
             continue;
         }
-        // A row changed if no other row of either side has its key.
+        // A row can only count as changed if no other row of either side has its key.
         let alone =
             |rows: &[&(Cell, Cell)], key: &Cell| rows.iter().filter(|row| same(&row.0, key)).count() == 1;
         let n_changed = old.iter().filter(|row| {
@@ -236,7 +238,7 @@ fn random_tables_of_two_formats_are_compared_by_the_rules() {
             })
         });
         let n_changed = n_changed.count() as u64;
-        // Keys of other types than text put more texts into one key than this counts.
+        // A JSON key that is not a text equals several texts in CSV, which this count ignores.
         assert!(changed <= n_changed, "{told}");
         if tables.iter().flatten().all(|(key, _)| !matches!(key, Cell::Json(text) if !text.starts_with('"')))
         {

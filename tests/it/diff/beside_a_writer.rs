@@ -1,4 +1,4 @@
-//! Comparisons while somebody else writes: they see each file as it was when they began, and no half of a commit.
+//! Comparisons while another process writes: they read each file as it was at the start, and never half of a commit.
 
 use std::{
     path::{Path, PathBuf},
@@ -34,7 +34,7 @@ fn ingest(work: &Work, space: &str, numbers: std::ops::Range<usize>, compression
     work.program(&[&args[..], &["--compress", compression]].concat()).assert().success();
 }
 
-/// Each view of a space with its bytes now, and with the same rows in other bytes.
+/// Returns each view of a space with its current bytes, and with other bytes for the same rows.
 fn spellings(space: &Path) -> Vec<(PathBuf, [Vec<u8>; 2])> {
     let views = ["id_graph.", "external_id_mapping.", "profile_traits.", "user_traits.", "user_identifiers."];
     let names = names_in(space).into_iter().filter(|name| views.iter().any(|view| name.starts_with(view)));
@@ -53,7 +53,7 @@ fn spellings(space: &Path) -> Vec<(PathBuf, [Vec<u8>; 2])> {
         .collect()
 }
 
-/// Compares often, while `write` is called again and again.
+/// Compares again and again while another thread calls `write`. Asserts that the sides never differ.
 fn compare_often(old: &Path, new: &Path, mut write: impl FnMut() + Send) {
     let done = AtomicBool::new(false);
     thread::scope(|scope| {

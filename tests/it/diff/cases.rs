@@ -1,10 +1,10 @@
-//! What a comparison must not be confused by, and what each ending leaves for the shell.
+//! Cases that a comparison must get right, each with its exit code.
 
 use serde_json::Value;
 
 use crate::support::{Work, project_text};
 
-/// Runs `diff old new` on two files and gives exit code, standard output, standard error.
+/// Runs `diff` with arguments and returns its exit code, standard output and standard error.
 fn run(work: &Work, args: &[&str]) -> (i32, String, String) {
     let args = [&["diff"], args].concat();
     let output = work.program(&args).output().unwrap();
@@ -12,7 +12,7 @@ fn run(work: &Work, args: &[&str]) -> (i32, String, String) {
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
 
-/// Same, added, removed, changed rows of one table.
+/// Returns the exit code, and the numbers of same, added, removed and changed rows of the first table.
 fn counts(work: &Work, args: &[&str]) -> (i32, [u64; 4]) {
     let (code, out, said) = run(work, &[args, &["--format", "json"]].concat());
     let summary: Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{out}{said}"));
@@ -101,7 +101,7 @@ fn a_half_written_last_line_is_named() {
     assert_eq!(code, 2);
     assert!(out.contains("new.ndjson:2 is not JSON and has no line end: it is incomplete"), "{out}");
     assert!(said.contains("error: new.ndjson:2: the line is not JSON"), "{said}");
-    // Alike on both sides it is no difference, but worth a word.
+    // The same bad line on both sides is not a difference, but worth a notice.
     let (code, _, said) = run(&work, &["new.ndjson", "new.ndjson"]);
     assert_eq!(code, 0);
     assert!(said.starts_with("note: new.ndjson:2 is not JSON and has no line end"), "{said}");
@@ -163,7 +163,7 @@ fn a_table_on_one_side_only_has_rows_there_only() {
 {"change":"table_added","table":"screens"}
 "#;
     assert_eq!(out, expected);
-    // A table without rows is no difference.
+    // An empty table is not a difference.
     assert_eq!(run(&work, &["old", "new", "--tables", "pages,aliases"]).0, 0);
 }
 

@@ -1,4 +1,4 @@
-//! How a comparison is told: four formats, colours, limits; and the recipe for CI.
+//! The output of a comparison: four formats, colours and limits; and the recipe for CI.
 
 use std::{
     env, fs,
@@ -13,7 +13,7 @@ use crate::support::{Work, project, project_text};
 
 const FIXTURE: &str = "fixtures/diff/limit";
 
-/// The events of the fixture under the default rules in `now`, and under another limit in `limit-1`.
+/// Ingests the events of the fixture twice: with the default rules into `now`, and with another limit into `limit-1`.
 fn two_spaces() -> Work {
     let work = Work::new();
     for name in ["events.ndjson", "limit.toml"] {
@@ -53,7 +53,7 @@ fn formats_are_as_written_down() {
         }
         let path = project(FIXTURE).join(name);
         if env::var_os("BLESS").is_some() {
-            assert!(env::var_os("CI").is_none(), "BLESS is for people: CI compares");
+            assert!(env::var_os("CI").is_none(), "BLESS is not allowed in CI");
             fs::write(path, told).unwrap();
         } else {
             assert_eq!(told, fs::read_to_string(&path).unwrap_or_default(), "{}", path.display());
@@ -153,7 +153,7 @@ fn an_output_that_cannot_be_written_is_trouble_in_every_format() {
     }
 }
 
-/// The shell scripts of a page.
+/// Returns the shell scripts of a page.
 fn scripts(page: &str) -> Vec<String> {
     let text = project_text(page);
     let blocks = text.split("```sh\n").skip(1);

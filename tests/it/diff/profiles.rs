@@ -1,4 +1,4 @@
-//! What happened to profiles: planted merges, splits and moves are found, and nothing else is.
+//! Changes of profiles: planted merges, splits and moves are found, and nothing else.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,7 +15,7 @@ use crate::support::Work;
 /// Profiles by id, with the values of their identifiers.
 type Side = BTreeMap<String, BTreeSet<String>>;
 
-/// Writes a side as views; the rows of the mapping stand in any order, to be found by hash all the same.
+/// Writes a side as views and returns its path. The rows of the mapping are sorted by identifier.
 fn write_views(work: &Work, name: &str, side: &Side) -> PathBuf {
     let (mut mapping, mut graph) = (Vec::new(), Vec::new());
     for (id, identifiers) in side {
@@ -38,7 +38,7 @@ fn write_views(work: &Work, name: &str, side: &Side) -> PathBuf {
     work.path(name)
 }
 
-/// Writes the same side as raw tables: each profile grew by merges, in a chain or in a star.
+/// Writes a side as raw tables and returns its path. Each profile has grown by merges, in a chain or in a star.
 fn write_raw(work: &Work, name: &str, side: &Side, random: &mut Random) -> PathBuf {
     let (mut mapping, mut graph) = (String::new(), String::new());
     let mut seq = 0;
@@ -72,7 +72,7 @@ fn write_raw(work: &Work, name: &str, side: &Side, random: &mut Random) -> PathB
     work.path(name)
 }
 
-/// What is told, in words that sort.
+/// Returns the reported changes as texts that can be compared.
 fn told(identity: &IdentityResult) -> BTreeSet<String> {
     let set = |ids: &[String]| ids.iter().cloned().collect::<BTreeSet<_>>();
     let mut words = BTreeSet::new();
@@ -87,7 +87,8 @@ fn told(identity: &IdentityResult) -> BTreeSet<String> {
     words
 }
 
-/// A side, what was done to it, and what of that must be told.
+/// Returns a random side, the same side with planted changes, the texts that [`told`] must give, and the number of
+/// unchanged profiles.
 fn plant(random: &mut Random) -> (Side, Side, BTreeSet<String>, u64) {
     let mut old = Side::new();
     for profile in 0..30 + random.below(40) {
@@ -151,7 +152,7 @@ fn plant(random: &mut Random) -> (Side, Side, BTreeSet<String>, u64) {
     (old, new, expected, n_unchanged)
 }
 
-/// Pairs of common identifiers of one profile: on the old side, on the new side, on both. Counted one by one.
+/// Counts the pairs of common identifiers in one profile: on the old side, on the new side, on both. Tries every pair.
 fn plain_pairs(old: &Side, new: &Side) -> [u64; 3] {
     let profiles = |side: &Side| -> BTreeMap<String, String> {
         side.iter().flat_map(|(id, values)| values.iter().map(|value| (value.clone(), id.clone()))).collect()
@@ -230,7 +231,7 @@ const EVENTS: [(&str, &str); 7] = [
     ("m7", r#""type":"identify","anonymousId":"a5","userId":"u5","traits":{"plan":"free"}"#),
 ];
 
-/// Ingests some events into a space with views.
+/// Ingests events into a space, with views, and returns its path.
 fn space(work: &Work, name: &str, events: &[(&str, &str)], flags: &[&str]) -> PathBuf {
     let mut lines = String::new();
     for (id, rest) in events {
@@ -295,7 +296,7 @@ fn under_other_ids_a_real_difference_stays_one() {
     }
 }
 
-/// Rewrites segment ids of all tables of a folder.
+/// Copies tables into another folder, with other segment ids.
 fn renamed(work: &Work, from: &str, into: &str, tables: &[&str]) {
     for table in tables {
         let text = work.read(&format!("{from}/{table}.ndjson")).replace("\"profile_", "\"other_");
@@ -361,7 +362,7 @@ fn a_merge_is_a_difference_under_any_ids() {
 fn the_events_that_made_the_difference_are_told() {
     let work = Work::new();
     let old = space(&work, "old", &EVENTS, &[]);
-    // Without the event that names the second device.
+    // The event that identifies the second device is missing.
     let mut events = EVENTS.to_vec();
     events.remove(3);
     let new = space(&work, "new", &events, &[]);
@@ -391,7 +392,7 @@ fn why_an_identifier_of_the_profile_was_left_out_is_told() {
     let new = space(&work, "new", &events, &["--segment-ids", "sequential", "--config", "limit.toml"]);
     let (comparison, _) = compare(&options(&old, &new));
     let most = &comparison.identity.unwrap().most_changed[0];
-    // What moved is the second address; what was left out is the browser, which stayed.
+    // The second address moved. The browser was left out, so it stayed.
     assert_eq!(most.identifiers.len(), 1);
     assert_eq!(most.identifiers[0].value, "kim@example.com");
     let [of_old, of_new] = &most.events;

@@ -1,6 +1,6 @@
-//! Random tables: the comparison agrees with a plain one over maps, its changes turn the old table into the new one, and
-//! exchanging the sides turns the changes around. Whatever the order of rows and columns, the spelling of values, the
-//! packing, the memory and the number of threads.
+//! Random tables: the comparison agrees with a plain one over maps, its changes turn the old table into the new one,
+//! and swapping the sides reverses the changes. The order of rows and columns, the spelling of values, the compression,
+//! the memory and the number of threads do not matter.
 
 use std::collections::BTreeMap;
 
@@ -11,12 +11,12 @@ use serde_json::{Map, Value};
 use super::{Random, compare, options};
 use crate::support::Work;
 
-/// A row in its one spelling: columns by name, nulls left out.
+/// A row in canonical form: values in canonical spelling by column, without nulls.
 type Row = BTreeMap<String, String>;
 /// The rows of each key, sorted.
 type Table = BTreeMap<String, Vec<Row>>;
 
-/// Texts of values; those in a group are the same value.
+/// Spellings of values in JSON. Those in a group are equal, and the first is canonical.
 const VALUES: &[&[&str]] = &[
     &["1", "1.0", "1e0", "10E-1"],
     &["-2.50", "-2.5", "-25e-1"],
@@ -32,11 +32,11 @@ const VALUES: &[&[&str]] = &[
     &["{}"],
 ];
 
-/// A value by its group.
+/// A value, as an index in [`VALUES`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Pick(usize);
 
-/// A row before it is spelled: key, columns.
+/// A row before it is rendered: its key and its columns, where `None` is null.
 type Plan = (String, BTreeMap<&'static str, Option<Pick>>);
 
 const COLUMNS: [&str; 5] = ["a", "b", "long_column", "d", "e"];
@@ -88,7 +88,7 @@ fn random_tables(random: &mut Random, n_rows: usize) -> [Vec<Plan>; 2] {
     [old, new]
 }
 
-/// Spells a row in one of many ways.
+/// Renders a row as JSON, in one of many spellings unless `plainly`.
 fn spell(random: &mut Random, (key, row): &Plan, plainly: bool) -> String {
     let mut members = vec![format!("\"id\":\"{key}\"")];
     for (column, pick) in row {
@@ -125,7 +125,7 @@ fn table_of(plans: &[Plan]) -> Table {
     table
 }
 
-/// The one spelling of a value that came out.
+/// Returns the canonical spelling of a value; `None` for null.
 fn canonical(value: &Value) -> Option<String> {
     let same = |text: &&&str| serde_json::from_str::<Value>(text).unwrap() == *value;
     if value.is_null() {
@@ -140,7 +140,7 @@ fn row_of(value: &Value) -> Row {
     row.iter().filter_map(|(name, value)| Some((name.clone(), canonical(value)?))).collect()
 }
 
-/// Same, added, removed, changed: over maps.
+/// Returns the numbers of same, added, removed and changed rows, computed with maps.
 fn plain_comparison(old: &Table, new: &Table) -> [u64; 4] {
     let mut counts = [0; 4];
     let nothing = Vec::new();
@@ -181,7 +181,7 @@ fn apply(changes: &[Value], table: &mut Table) {
             }
             "row_changed" => {
                 let rows = table.get_mut(&key()).unwrap();
-                assert_eq!(rows.len(), 1, "a row changed whose key stands more than once");
+                assert_eq!(rows.len(), 1, "a row with a duplicate key counts as changed");
                 for (column, values) in change["columns"].as_object().unwrap() {
                     assert_eq!(rows[0].get(column).cloned(), canonical(&values["old"]), "{change}");
                     match canonical(&values["new"]) {
@@ -202,7 +202,7 @@ fn apply(changes: &[Value], table: &mut Table) {
 const SIDE_OLD: &str = "\"side\":\"old\"";
 const SIDE_NEW: &str = "\"side\":\"new\"";
 
-/// The change that exchanging the sides makes of a change.
+/// Returns a change as it is reported if the sides are swapped.
 fn mirrored(change: &Value) -> Value {
     let mut text = change.to_string();
     for (a, b) in [
@@ -216,7 +216,7 @@ fn mirrored(change: &Value) -> Value {
     serde_json::from_str(&text).unwrap()
 }
 
-/// A change without the spelling of its values.
+/// Returns a change with its values in canonical spelling.
 fn respelled(change: &Value) -> String {
     fn walk(value: &Value) -> Value {
         match value {
@@ -259,7 +259,7 @@ fn agrees_with_a_plain_comparison_on_200_pairs_of_up_to_200_rows() {
         let random = &mut Random(seed);
         let n_rows = 1 + random.below(200);
         let mut plans = random_tables(random, n_rows);
-        // As it comes, sorted by key, or in no order; spelled plainly, or not.
+        // The rows are sorted by key, shuffled, or left as generated; their spelling is plain or varied.
         let order = random.below(3);
         let plainly = random.one_in(2);
         for plans in &mut plans {
@@ -320,7 +320,7 @@ fn agrees_with_a_plain_comparison_on_200_pairs_of_up_to_200_rows() {
         std::mem::swap(&mut options.old, &mut options.new);
         let (_, back) = pool.install(|| compare(&options));
         let (forth, back) = (sorted(changes.iter().map(mirrored)), sorted(back.into_iter()));
-        assert_eq!(forth, back, "seed {seed}: the mirror");
+        assert_eq!(forth, back, "seed {seed}: swapped sides");
 
         options.new = options.old.clone();
         let (itself, changes) = pool.install(|| compare(&options));
@@ -328,7 +328,7 @@ fn agrees_with_a_plain_comparison_on_200_pairs_of_up_to_200_rows() {
     }
 }
 
-/// Segment ids of either side: a third of them is the same on both.
+/// Returns the segment id of a profile on a side. A third of the ids are the same on both sides.
 fn segment_id(side: &str, number: usize) -> String {
     if number.is_multiple_of(3) { format!("profile_{number}") } else { format!("{side}_{number}") }
 }
@@ -340,7 +340,7 @@ fn under_other_ids_agrees_with_a_plain_comparison_on_200_pairs_of_up_to_200_rows
         let random = &mut Random(1000 + seed);
         let n_rows = 1 + random.below(200);
         let mut plans = random_tables(random, n_rows);
-        // As it comes, or in no order; spelled plainly, or not.
+        // The rows are shuffled or left as generated; their spelling is plain or varied.
         if random.one_in(3) {
             for plans in &mut plans {
                 random.shuffle(plans);
@@ -357,7 +357,7 @@ fn under_other_ids_agrees_with_a_plain_comparison_on_200_pairs_of_up_to_200_rows
             });
             work.write(&format!("{side}/user_identifiers.ndjson"), mapping.collect::<String>());
             let rows = plans.iter().map(|plan| {
-                // Whose a row is, its columns say: equal rows are of one profile.
+                // The columns determine the profile of a row, so equal rows belong to one profile.
                 let number = plan.1.values().flatten().map(|pick| pick.0).sum::<usize>() % PROFILES;
                 let id = segment_id(side, number);
                 spell(random, plan, plainly).replacen('{', &format!("{{\"segment_id\":\"{id}\","), 1) + "\n"

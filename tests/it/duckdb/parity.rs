@@ -1,4 +1,4 @@
-//! The six views are what plain SQL makes of the same raw tables, row for row: now, and at a moment of the past.
+//! Plain SQL over the raw tables gives the same six views, row for row: the current ones, and those of an earlier time.
 
 use std::{
     fs,
@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-/// In an order in which each finds those it is made of.
+/// The views, each after those that its SQL reads.
 const VIEWS: [&str; 6] = [
     "id_graph",
     "external_id_mapping",
@@ -28,7 +28,7 @@ const VIEWS: [&str; 6] = [
 
 const KNOBS: Knobs = Knobs { events: 100_000, seed: 7, days: 120, malformed: 0.0, changes: 5.0 };
 
-/// So often each situation must come up, or the test says little.
+/// Each situation must occur more often than this, or the test proves little.
 const OFTEN: u64 = 50;
 
 #[test]
@@ -48,7 +48,7 @@ fn the_views_of_100_000_events_are_those_of_plain_sql() {
         assert!(OFTEN < count.as_u64().unwrap(), "{what}: {count}");
     }
 
-    // A clock that stands in the middle of the tables.
+    // A clock from the middle of the tables.
     let updates = work.read("space/profile_traits_updates.ndjson");
     let row = updates.lines().nth(updates.lines().count() / 2).unwrap();
     let row: Value = serde_json::from_str(row).unwrap();
@@ -59,7 +59,7 @@ fn the_views_of_100_000_events_are_those_of_plain_sql() {
     assert!(work.read("past/id_graph.ndjson").len() < work.read("space/id_graph.ndjson").len());
 }
 
-/// Compares the views in a folder with those that DuckDB makes of the raw tables in the space.
+/// Compares the views in a folder with those that DuckDB makes from the raw tables of the space.
 fn check(duckdb: &DuckDb, work: &Work, folder: &str, flags: &[&str]) {
     let sql = project("tests/it/duckdb");
     let setup = sql.join("raw.sql");
@@ -69,10 +69,10 @@ fn check(duckdb: &DuckDb, work: &Work, folder: &str, flags: &[&str]) {
     let out = work.path(&format!("sql-{folder}"));
     duckdb.run(&work.path("space"), &out, &flags, &queries);
     let differences = tree::differences(&views_in(&out), &views_in(&work.path(folder)));
-    assert!(differences.is_empty(), "{folder}, expected of SQL\n{differences}");
+    assert!(differences.is_empty(), "{folder}, where SQL gives the expected views\n{differences}");
 }
 
-/// The views as rows in one spelling: columns by name, those that are null left out.
+/// Reads the views in a canonical spelling: columns sorted by name, without nulls.
 fn views_in(folder: &Path) -> Tree {
     let view = |name: &str| {
         let name = PathBuf::from(format!("{name}.ndjson"));

@@ -1,6 +1,6 @@
-//! The queries in `docs/tables.md` run, and give what `fixtures/queries` holds.
+//! The queries in `docs/tables.md` return the rows in `fixtures/queries`.
 //!
-//! `BLESS=1 cargo test queries` rewrites what is expected; the change is then read like any other.
+//! `BLESS=1 cargo test queries` rewrites the expected rows. Review the change like any other.
 
 use std::{collections::BTreeSet, env, fmt::Write, fs};
 
@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::DuckDb;
 use crate::support::{Work, project, project_text, tree};
 
-/// The heading of each query as the name of a file, and its SQL.
+/// Returns the heading of each query, as a file name, and its SQL.
 fn queries(page: &str) -> Vec<(String, &str)> {
     let (_, section) = page.split_once("\n## Queries\n").unwrap();
     let mut queries = Vec::new();
@@ -24,7 +24,7 @@ fn queries(page: &str) -> Vec<(String, &str)> {
     queries
 }
 
-/// The arguments of the command with which the page makes its space.
+/// Returns the arguments of the command that makes the space of the page.
 fn arguments(page: &str) -> Vec<&str> {
     let (_, command) = page.split_once("```sh\ncargo run --release -- ").unwrap();
     command.lines().next().unwrap().split(' ').collect()
@@ -47,13 +47,13 @@ fn the_queries_of_the_docs_run_and_give_what_is_expected() {
 
     let actual = tree::read(&work.path("out"));
     for (path, rows) in &actual {
-        assert!(!rows.is_empty(), "{}: a query that finds nothing shows nothing", path.display());
+        assert!(!rows.is_empty(), "{}: the query finds nothing", path.display());
     }
     let folder = project("fixtures/queries");
     let mut expected = tree::read(&folder);
     expected.retain(|path, _| path.extension().is_some_and(|extension| extension == "ndjson"));
     if env::var_os("BLESS").is_some() {
-        assert!(env::var_os("CI").is_none(), "BLESS is for people: CI compares");
+        assert!(env::var_os("CI").is_none(), "BLESS is not allowed in CI");
         for path in expected.keys() {
             fs::remove_file(folder.join(path)).unwrap();
         }
@@ -81,7 +81,7 @@ fn the_queries_read_packed_tables_of_several_runs() {
         .into_iter()
         .map(|(name, sql)| work.write(&format!("sql/{name}.sql"), sql.replace(".ndjson'", ".ndjson.zst'")))
         .collect();
-    // The same events in two runs, so that tables have more frames than one; the views reflect both.
+    // Two runs give tables of several frames, and the views reflect both.
     let args = arguments(&page);
     let flags = ["--space", "target/queries", "--compress", "zstd"];
     work.program(&[&["ingest", "first.ndjson"][..], &flags].concat()).assert().success();
@@ -102,11 +102,11 @@ fn the_queries_read_packed_tables_of_several_runs() {
     assert!(!tree::read(&work.path("packed")).is_empty());
 }
 
-/// DuckDB looks at this many rows of a table unless told otherwise.
+/// The number of rows that DuckDB samples by default.
 const SAMPLE: usize = 20_480;
 
-/// Adopted profiles, whose rows have no `timestamp`; then pages and identify calls with 400 sparse columns, and with an
-/// identifier that is blocked. All of that comes before the events of the page's space.
+/// Adopts profiles, whose rows have no `timestamp`, and then ingests pages and identify calls with 400 sparse columns
+/// and a blocked identifier. All their rows come before those of the page's events.
 fn fill_with_sparse_rows(work: &Work) {
     let (mut state, mut events) = (String::new(), String::new());
     for number in 0..SAMPLE + 20 {
@@ -132,7 +132,7 @@ fn fill_with_sparse_rows(work: &Work) {
     work.program(&[&["ingest", "sparse.ndjson"][..], &space].concat()).assert().success();
 }
 
-/// The rows of a query in one spelling, without columns that are null.
+/// Returns the rows of a query in a canonical spelling, without nulls.
 fn spelled(rows: &str) -> BTreeSet<String> {
     let row = |line: &str| {
         let row: Map<String, Value> = serde_json::from_str(line).unwrap();

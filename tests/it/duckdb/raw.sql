@@ -1,7 +1,7 @@
--- The three raw tables of the space in the current folder, as they stood at `as_of`.
+-- The three raw tables of the space in the current folder, as of the time `as_of`.
 --
--- Times of a space have one spelling each, so they stay text: text order is time order. Traits are read as JSON, since
--- what is a number in one row may be a text in another.
+-- Times stay text: a space spells each time in one way, so text order is time order. Traits are read as JSON, because a
+-- trait may be a number in one row and a text in another.
 
 CREATE TEMP TABLE id_graph_updates AS
 SELECT *

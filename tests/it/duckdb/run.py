@@ -2,8 +2,8 @@
 
 usage: run.py OUT [--setup FILE] [--as-of T] QUERY.sql...
 
-Works in the current folder, so that a query names tables as files. Every query becomes a table named like its file, which
-later ones may use, and is written to OUT/NAME.ndjson in the order of its rows.
+Runs in the current folder, so queries refer to tables by file name. The result of each query becomes a table with the
+name of the query's file, which later queries may use, and is written to OUT/NAME.ndjson in the order of its rows.
 """
 
 import argparse

@@ -1,4 +1,4 @@
--- How often the dump holds what views are easily wrong about.
+-- Counts the situations in the dump in which views easily go wrong.
 SELECT
     -- Profiles merged away.
     (
@@ -9,12 +9,12 @@ SELECT
         SELECT count(*) FROM id_graph
         WHERE segment_id <> canonical_segment_id AND segment_id IN (SELECT segment_id FROM profile_traits_updates)
     ) AS merged_with_traits,
-    -- Profiles whose survivor was merged away in its turn.
+    -- Profiles whose survivor was later merged away too.
     (
         SELECT count(*)
         FROM (SELECT segment_id FROM id_graph_updates GROUP BY ALL HAVING count(DISTINCT canonical_segment_id) > 2)
     ) AS merged_twice,
-    -- Identify calls older than the traits that are known.
+    -- Identify calls older than the traits already known.
     (
         SELECT count(*)
         FROM (
@@ -23,7 +23,7 @@ SELECT
         )
         WHERE late
     ) AS late_identifies,
-    -- Traits that were removed and are gone.
+    -- Removed traits.
     (
         SELECT count(*)
         FROM (
@@ -33,7 +33,7 @@ SELECT
         ANTI JOIN user_traits USING (canonical_segment_id, name)
         WHERE name NOT LIKE '%.%'
     ) AS removed_traits,
-    -- Rows of two profiles that merged and had a `seq` in common.
+    -- Rows with the same `seq` in two profiles that later merged.
     (
         SELECT count(*)
         FROM (
@@ -44,7 +44,7 @@ SELECT
             HAVING count(*) > 1
         )
     ) AS shared_seqs,
-    -- Traits that want one column.
+    -- Traits that compete for one column.
     (
         SELECT count(*)
         FROM (

@@ -1,4 +1,5 @@
--- Which profile an identifier maps to now, and since when: its own row or the merge of its profile, whichever is later.
+-- The profile that each identifier maps to. The clocks are those of its own row or of the merge of its profile,
+-- whichever is later.
 SELECT
     graph.canonical_segment_id,
     own.external_id_type,

@@ -1,5 +1,5 @@
 -- The traits of every profile ever created. A row of `profile_traits_updates` is a full snapshot of its profile, and a
--- merge that brings traits in writes one for the survivor: so the newest row of a survivor is all there is to know.
+-- merge that adds traits writes one for the survivor. The newest row of a survivor therefore has all its traits.
 WITH newest AS (
     FROM profile_traits_updates
     QUALIFY row_number() OVER (PARTITION BY segment_id ORDER BY seq DESC, uuid_ts DESC) = 1

@@ -1,4 +1,4 @@
--- The identifiers of a profile, each with the clocks of its own row.
+-- The identifiers of each profile, each with the clocks of its own row.
 SELECT
     graph.canonical_segment_id,
     own.external_id_type AS type,

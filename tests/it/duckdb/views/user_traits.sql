@@ -1,7 +1,7 @@
--- The traits of every profile, a row each. `__trait_seqs` of its newest row says which `seq` set a trait; the clocks are
--- those of the row with this `seq`, of the profile or of one merged into it.
+-- The traits of each profile, one row per trait. `__trait_seqs` in the newest row has the `seq` that set each trait.
+-- The clocks are those of the row with this `seq`, which belongs to the profile or to one merged into it.
 --
--- DuckDB spells a number anew (`539.4` for `539.40`), where ours stands as it was sent.
+-- DuckDB respells numbers (`539.4` for `539.40`); the program keeps them as sent.
 WITH present AS (
     SELECT canonical_segment_id AS profile, name, value ->> '$' AS value
     FROM (
@@ -15,8 +15,8 @@ newest AS (
     QUALIFY row_number() OVER (PARTITION BY segment_id ORDER BY seq DESC, uuid_ts DESC) = 1
 ),
 set_at AS (
-    -- The column of `address.city` is `address_city`. A removed trait has no value to be joined with, unless its name is
-    -- that of another trait's column: then the path with a dot counts.
+    -- The column of `address.city` is `address_city`. A removed trait has no value to join with, unless its name is the
+    -- column of another trait: then the path with a dot counts.
     SELECT
         profile,
         replace(path, '.', '_') AS name,
@@ -51,7 +51,7 @@ FROM (
     FROM traits JOIN setters USING (profile, seq)
     WHERE n_with_seq = 1
     UNION ALL
-    -- Two profiles may have had rows of one `seq` before they merged: the newest of those that set the trait counts.
+    -- Two profiles may have had rows with the same `seq` before they merged. The newest row that sets the trait counts.
     FROM traits JOIN setters USING (profile, seq)
     WHERE n_with_seq > 1
     QUALIFY row_number() OVER (
