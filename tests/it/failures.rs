@@ -1,5 +1,4 @@
-//! What cannot be done: exit code 2, nothing on the standard output, nothing committed, and a message that names the
-//! place and says what to do.
+//! Runs that fail: exit code 2, nothing on the standard output, nothing committed, and an error with a path and a hint.
 
 use std::{
     fs,
@@ -15,7 +14,7 @@ use crate::support::{Work, names_in};
 
 const LINE: &str = r#"{"type":"page","messageId":"m1","userId":"u1","timestamp":"2026-01-05T10:00:00Z"}"#;
 
-/// Runs and fails; what it said, checked for its form.
+/// Runs the program, which must fail, checks the form of its error message and returns it.
 fn fails(work: &Work, args: &[&str]) -> String {
     let assert = work.program(args).assert().code(2).stdout("");
     let stderr = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
@@ -118,7 +117,7 @@ fn lines_without_one_event_are_named_with_what_to_do() {
     let xz = b"\xfd7zXZ\0\0\x04\xe6\xd6\xb4F".to_vec();
     check("dump.xz", xz, "dump.xz:1: invalid_utf8 (", "xz -d");
     check("twice.gz", gz(&gz(LINE.as_bytes())), "twice.gz:1: ", "gzip -d");
-    // What stands in a line cannot move the cursor.
+    // Text from a line cannot move the cursor.
     let escape = LINE.replace("\"page\"", "\"\\u001b[2J\\n\"").into_bytes();
     check("escape.ndjson", escape, "escape.ndjson:1: unknown_type (\"type\" is \"", "give a dump of events");
     let empty = b"{\"batch\":[]}\n".to_vec();
@@ -165,24 +164,24 @@ fn a_folder_without_events_is_a_run_of_no_events_and_is_told() {
     assert!(said.starts_with("warning: no event files in `folder`: "), "{said}");
     assert!(said.contains("note: skipped 1 file that is not an event file: `folder/notes.txt`\n"), "{said}");
     assert!(said.contains("0 events (0 bytes) from 0 files"), "{said}");
-    // As an empty file does.
+    // An empty file gives the same result.
     run("empty.ndjson", "other", &["--materialize", "-q"]);
     assert_eq!(names_in(&work.path("space")), names_in(&work.path("other")));
     assert_eq!(work.read("space/profile_traits.ndjson"), "");
     work.program(&["ingest", "--verify", "--space", "space", "-q"]).assert().success().stderr("");
-    // Quiet is for runs that go well.
+    // `--quiet` does not hide the warning.
     let said = run("folder", "space", &["--materialize", "-q"]);
     assert!(said.starts_with("warning: no event files in `folder`: ") && said.lines().count() == 1, "{said}");
-    // A space that is there stays as it is.
+    // An existing space does not change.
     run("events.ndjson", "space", &["--materialize", "-q"]);
     let before = work.read("space/manifest.json");
     run("folder", "space", &["--materialize", "-q"]);
     assert_eq!(work.read("space/manifest.json"), before);
     assert_eq!(work.rows("space/pages.ndjson").len(), 1);
-    // Beside events it is a note.
+    // If another input has events, it is only a note.
     let args = ["ingest", "folder", "events.ndjson", "--space", "third", "-q"];
     work.program(&args).assert().success().stderr("");
-    // A dry run makes nothing.
+    // A dry run creates nothing.
     run("folder", "dry", &["--dry-run", "-q"]);
     assert!(!work.path("dry/manifest.json").exists());
 }
@@ -203,7 +202,7 @@ fn a_space_that_is_not_there_cannot_be_materialized() {
 fn views_that_cannot_follow_leave_the_events_ingested() {
     let work = with_events();
     work.program(&["ingest", "events.ndjson", "--space", "space", "-q"]).assert().success();
-    // A folder stands where a view has to go.
+    // A folder occupies the path of a view.
     work.write("space/id_graph.ndjson/in-the-way", "");
     work.write("more.ndjson", LINE.replace("m1", "m2"));
     let said = fails(&work, &["ingest", "more.ndjson", "--space", "space", "--materialize", "-q"]);
@@ -277,13 +276,13 @@ fn files_that_somebody_put_into_a_space_stay_there() {
             work.program(&["ingest", input, "--space", "space", "--compress", compress, "--quiet"])
         };
         ingest("events.ndjson").assert().success();
-        // Notes, a dump for the next night, and both packed.
+        // Notes, a file that looks like a compressed table, and a dump for the next run.
         let dump = LINE.replace("m1", "m2");
         for name in ["notes.ndjson", "notes.ndjson.zst", "night.ndjson"] {
             work.write(&format!("space/{name}"), format!("{dump}\n"));
         }
         ingest("space/night.ndjson").assert().success();
-        // A run that fails, one that only tries, and one that makes a new table.
+        // A run that fails, a dry run, and a run that creates a table.
         fails(&work, &["ingest", "missing.ndjson", "--space", "space"]);
         let track = LINE.replace("page", "track").replace("m1", "m3");
         work.write("track.ndjson", track.replace("\"userId\"", "\"event\":\"Bought\",\"userId\""));
@@ -295,7 +294,7 @@ fn files_that_somebody_put_into_a_space_stay_there() {
         let made = if compress == "zstd" { "space/bought.ndjson.zst" } else { "space/bought.ndjson" };
         assert!(work.path(made).exists());
         assert!(!work.path("space/.run/staged").exists());
-        // Where such a file stands in the place of a table, it is not written over.
+        // A file at the path of a new table is not overwritten.
         let other = LINE.replace("page", "track").replace("m1", "m4");
         work.write("other.ndjson", other.replace("\"userId\"", "\"event\":\"Notes\",\"userId\""));
         let said = fails(&work, &["ingest", "other.ndjson", "--space", "space"]);
@@ -333,7 +332,7 @@ fn names_of_the_program_are_not_followed_through_links() {
         assert!(said.contains(name) && said.contains("hint: "), "{said}");
         fs::remove_file(&file).unwrap();
     }
-    // Messages are kept if selective sync leaves their tables out.
+    // Messages are kept in `.run/messages` if selective sync excludes their tables.
     work.write("few.toml", "[sync]\ntables = [\"identity_violations\"]\n");
     fs::create_dir_all(work.path("few/.run")).unwrap();
     link("few/.run/messages", "victim");
@@ -341,7 +340,7 @@ fn names_of_the_program_are_not_followed_through_links() {
     assert!(said.contains("few/.run/messages") && said.contains("hint: it is a link"), "{said}");
     assert_eq!(work.read("victim"), "precious\n");
     assert_eq!(fs::read_dir(work.path("elsewhere")).unwrap().count(), 0);
-    // Only views are put back.
+    // Only views are restored from the backup.
     let before = work.read("space/pages.ndjson");
     work.write("space/.views-before/pages.ndjson", "{}\n");
     work.write("space/.views-before/rejected.ndjson.absent", "");
@@ -352,7 +351,7 @@ fn names_of_the_program_are_not_followed_through_links() {
     assert!(!work.path("space/.views-before").exists());
 }
 
-/// The names of all files in a folder, but for what is hidden.
+/// Returns the sorted names of all files in a folder that are not hidden.
 fn names(work: &Work, folder: &str) -> Vec<String> {
     let entries = fs::read_dir(work.path(folder)).unwrap().flatten();
     let mut names: Vec<String> = entries.map(|entry| entry.file_name().into_string().unwrap()).collect();
@@ -422,7 +421,7 @@ fn nothing_is_appended_behind_bytes_that_were_changed() {
         ingest("events.ndjson").assert().success();
         let plain = format!("{space}/pages.ndjson");
         if compress == "zstd" {
-            // Somebody unpacked it and made a change.
+            // Somebody decompressed the table and changed it.
             let packed = fs::read(work.path(&format!("{plain}.zst"))).unwrap();
             work.write(&plain, zstd::decode_all(&packed[..]).unwrap());
             fs::remove_file(work.path(&format!("{plain}.zst"))).unwrap();

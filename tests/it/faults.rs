@@ -1,9 +1,8 @@
-//! Whatever happens to a run, the space is as before it or as after it, and running again gives the same bytes. Whoever reads
-//! the files of the tables meanwhile finds rows that are committed or will be.
+//! Whatever fails during a run, the space is as before it or as after it, and a retry gives the same bytes. Until the
+//! retry, readers of the table files find only rows that are committed.
 //!
-//! Faults are injected below the library: the k-th change to the file system fails, or it and all that come after it, which
-//! is what a power cut is. The real program is killed at random moments. `PROFILES_SYNC_FAULTS=N` multiplies the random
-//! part.
+//! Faults are injected below the library: the k-th change to the file system fails, alone or with all later ones, as in
+//! a power cut. The program is also killed at random moments. `PROFILES_SYNC_FAULTS=N` multiplies the random part.
 
 use std::{
     collections::BTreeMap,
@@ -33,13 +32,13 @@ use tempfile::TempDir;
 
 use crate::dump::{self, Knobs};
 
-/// A folder in memory where there is one: thousands of syncs are to be waited for.
+/// Creates a temporary folder, in memory if possible, because these tests wait for thousands of syncs.
 pub(crate) fn folder() -> TempDir {
     let memory = Path::new("/dev/shm");
     if memory.is_dir() { tempfile::tempdir_in(memory).unwrap() } else { tempfile::tempdir().unwrap() }
 }
 
-/// How much longer the random part is to be.
+/// Returns the factor by which to lengthen the random part.
 fn times() -> u64 {
     let asked = std::env::vars().find(|(name, _)| name == "PROFILES_SYNC_FAULTS");
     asked.and_then(|(_, n)| n.parse().ok()).unwrap_or(1)
@@ -57,9 +56,9 @@ impl Random {
 /// What happens at the k-th change.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Mishap {
-    /// The disk is full just then.
+    /// The disk is full, for this change only.
     Full,
-    /// The process is gone: nothing it would still do happens.
+    /// The process is gone: this change and all later ones fail.
     Gone,
 }
 
@@ -105,12 +104,12 @@ pub(crate) fn run(input: &Path, space: &Path, files: &Files) -> Result<(), Error
     ingest(&options(input, space, None), files, &Silent).map(drop)
 }
 
-/// The same into a space whose tables are stored in a way; such that are there already need not be told.
+/// Like [`run`], but sets the compression of the tables, which only a new space needs.
 pub(crate) fn run_as(compress: Compression, input: &Path, space: &Path, files: &Files) -> Result<(), Error> {
     ingest(&options(input, space, Some(compress)), files, &Silent).map(drop)
 }
 
-/// The committed content of all tables; none where nothing is committed.
+/// Returns the committed content of all tables, decompressed; empty if nothing is committed.
 pub(crate) fn committed(space: &Path) -> BTreeMap<String, Vec<u8>> {
     let Some(manifest) = Manifest::read(space, &Files::real()).unwrap() else { return BTreeMap::new() };
     let tables = manifest.tables.into_iter().map(|(name, state)| {
@@ -127,20 +126,20 @@ pub(crate) fn committed(space: &Path) -> BTreeMap<String, Vec<u8>> {
     tables.collect()
 }
 
-/// The files of the tables as any reader finds them, by name.
+/// Returns the table files as a reader finds them, by name.
 pub(crate) fn visible(space: &Path) -> BTreeMap<String, Vec<u8>> {
     let entries = fs::read_dir(space).into_iter().flatten().flatten();
     let files = entries.filter(|entry| entry.file_name().to_string_lossy().contains(".ndjson"));
     files.map(|e| (e.file_name().to_string_lossy().into_owned(), fs::read(e.path()).unwrap())).collect()
 }
 
-/// How many runs the manifest on the disk has, whether their rows are in place or not.
+/// Returns the number of runs in the manifest, whether or not their rows are in the tables yet.
 pub(crate) fn n_runs(space: &Path) -> usize {
     let Ok(bytes) = fs::read(space.join("manifest.json")) else { return 0 };
     serde_json::from_slice::<serde_json::Value>(&bytes).unwrap()["runs"].as_array().unwrap().len()
 }
 
-/// A reader of the files finds what was there before a run, and more of what is there after it only if that is committed.
+/// Asserts that a reader finds all rows from before a run, and rows of the run only after its commit.
 pub(crate) fn assert_only_committed_rows(space: &Path, before: &Path, after: &Path, what: &str) {
     let (old, new, found) = (visible(before), visible(after), visible(space));
     let is_committed = n_runs(space) == n_runs(after);
@@ -175,7 +174,7 @@ pub(crate) fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Consecutive slices of a dump, cut by the time of arrival.
+/// Writes a dump and `n` slices of it, split by arrival. Returns the path of the dump and those of slices with events.
 pub(crate) fn slices(folder: &Path, seed: u64, events: u64, n: usize) -> (PathBuf, Vec<PathBuf>) {
     let mut bytes = Vec::new();
     dump::write(Knobs { events, seed, days: 20, malformed: 0.01, changes: 0.0 }, &mut bytes).unwrap();
@@ -197,7 +196,7 @@ pub(crate) fn slices(folder: &Path, seed: u64, events: u64, n: usize) -> (PathBu
         } else {
             usize::try_from(random.below(rest.len() as u64 + 1)).unwrap()
         };
-        // Equal times belong into one slice.
+        // Events that arrived at the same time belong in one slice.
         while 0 < length && length < rest.len() && received(rest[length]) == received(rest[length - 1]) {
             length += 1;
         }
@@ -212,7 +211,7 @@ pub(crate) fn slices(folder: &Path, seed: u64, events: u64, n: usize) -> (PathBu
     (all, files)
 }
 
-/// Adds an event whose table no earlier event has, and one that is too large for the staged file that tables share.
+/// Adds an event that needs a new table, and one that is too large for the staged file that tables share.
 fn add_new_table_and_large_row(dump: &Path) {
     let text = fs::read_to_string(dump).unwrap();
     let shared = "\"userId\":\"u\",\"receivedAt\":\"2030-01-01\"";
@@ -237,7 +236,7 @@ fn the_kth_change_fails_for_every_k_of_a_small_run_into_packed_tables() {
 fn kth_change_fails(compress: Compression) {
     let work = folder();
     let (_, files) = slices(work.path(), 13, 600, 2);
-    let [first, second] = files.as_slice() else { panic!("two slices") };
+    let [first, second] = files.as_slice() else { panic!("expected two slices") };
     add_new_table_and_large_row(second);
     let before = work.path().join("before");
     run_as(compress, first, &before, &Files::real()).unwrap();
@@ -268,18 +267,18 @@ fn kth_change_fails(compress: Compression) {
             let told = if result.is_ok() { "ok" } else { "an error" };
             assert!(
                 found == old || found == new,
-                "{mishap:?} at change {k}: neither old nor new, told {told}"
+                "{mishap:?} at change {k}: neither old nor new, and the run returned {told}"
             );
             assert!(
                 result.is_err() || found == new,
-                "{mishap:?} at change {k}: told ok, but nothing is committed"
+                "{mishap:?} at change {k}: the run returned ok, but committed nothing"
             );
             if !is_without_cache {
                 assert_whole(&space, &format!("{mishap:?} at change {k}"));
             }
             run(second, &space, &Files::real()).unwrap();
-            assert_eq!(committed(&space), new, "{mishap:?} at change {k}: the run after it");
-            assert_eq!(visible(&space), visible(&after), "{mishap:?} at change {k}: the files after it");
+            assert_eq!(committed(&space), new, "{mishap:?} at change {k}: after a retry");
+            assert_eq!(visible(&space), visible(&after), "{mishap:?} at change {k}: files after a retry");
             assert!(!space.join(".run/staged").exists());
         }
     }
@@ -308,13 +307,17 @@ fn a_first_run_that_fails_leaves_nothing_that_looks_whole() {
                 let left: Vec<String> = visible(&space).into_keys().collect();
                 assert!(left.is_empty(), "{mishap:?} at change {k} left {left:?}");
             }
-            // Where nothing is committed, the way of storing is still open.
+            // If nothing is committed, the next run may use another compression.
             let other = if committed(&space).is_empty() { ways[usize::from(k % 2 == 0)] } else { compress };
             run_as(other, &all, &space, &Files::real()).unwrap();
             assert_eq!(committed(&space), committed(&expected), "{mishap:?} at change {k}");
             let packed = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().ends_with(".zst");
             let tables = fs::read_dir(&space).unwrap().flatten().filter(packed).count();
-            assert_eq!(0 < tables, other == Compression::Zstd, "{mishap:?} at change {k} left tables behind");
+            assert_eq!(
+                0 < tables,
+                other == Compression::Zstd,
+                "{mishap:?} at change {k}: tables have the wrong compression"
+            );
         }
     }
 }
@@ -342,14 +345,14 @@ fn random_splits_with_crashes_between_give_the_tables_of_one_run() {
             run_as(compress, file, &many, &Files::real()).unwrap();
         }
         let (mut one, mut many) = (committed(&one), committed(&many));
-        // Rejected lines name their files.
+        // Rows of `rejected` have the paths of the inputs, which differ.
         one.remove("rejected");
         many.remove("rejected");
         assert!(one == many, "seed {seed}: {} runs differ from one", files.len());
     }
 }
 
-/// The process is gone right after its commit.
+/// The process is gone right after its commit: every later change fails.
 struct GoneAfterCommit {
     is_gone: AtomicBool,
 }
@@ -359,16 +362,16 @@ impl Fault for GoneAfterCommit {
         if self.is_gone.load(Ordering::Relaxed) {
             return Err(io::Error::from_raw_os_error(5));
         }
-        // The folder is synced next.
+        // The next change is the sync of the folder.
         self.is_gone.store(change == Change::Rename && path.ends_with("manifest.json"), Ordering::Relaxed);
         Ok(())
     }
 }
 
-/// A space before a run, one whose run was gone right after its commit, and one after it.
+/// Makes three spaces: before a run, after a run that was gone right after its commit, and after a complete run.
 fn committed_but_not_in_place(work: &Path, compress: Compression) -> [PathBuf; 3] {
     let (_, files) = slices(work, 17, 600, 2);
-    let [first, second] = files.as_slice() else { panic!("two slices") };
+    let [first, second] = files.as_slice() else { panic!("expected two slices") };
     add_new_table_and_large_row(second);
     let [before, space, after] = ["before", "half", "after"].map(|name| work.join(name));
     run_as(compress, first, &before, &Files::real()).unwrap();
@@ -383,7 +386,7 @@ fn committed_but_not_in_place(work: &Path, compress: Compression) -> [PathBuf; 3
     [before, space, after]
 }
 
-/// The staged files of a space that its manifest lists, each with the bytes of its table before.
+/// Returns the rows that the manifest of a space lists under `placing`.
 fn placing(space: &Path) -> Vec<Placing> {
     let manifest: serde_json::Value =
         serde_json::from_slice(&fs::read(space.join("manifest.json")).unwrap()).unwrap();
@@ -401,13 +404,14 @@ fn placing(space: &Path) -> Vec<Placing> {
     placing.collect()
 }
 
-/// Rows that are committed and not in their table yet.
+/// Staged rows of a table, which are committed but not in the table yet.
 struct Placing {
     table: String,
-    /// Bytes of the table before; none if it is new.
+    /// The length of the table without the rows, in bytes; `None` if the table is new.
     from: Option<usize>,
-    /// The staged file, and the offset of the rows in it.
+    /// The staged file.
     staged: PathBuf,
+    /// The offset of the rows in the staged file, in bytes.
     offset: usize,
     n_bytes: usize,
 }
@@ -431,7 +435,7 @@ fn rows_that_are_half_in_place_are_put_in_place_by_whoever_comes_next() {
                 let file = space.join(staged);
                 let bytes = fs::read(&file).unwrap()[*offset..offset + n_bytes].to_vec();
                 match from {
-                    // After a power cut the last bytes may be others.
+                    // After a power cut the last bytes may be wrong.
                     Some(from) => {
                         let mut table = fs::read(space.join(name)).unwrap();
                         assert_eq!(table.len(), *from);
@@ -464,7 +468,7 @@ fn rows_that_are_half_in_place_are_put_in_place_by_whoever_comes_next() {
                     .unwrap(),
                 ),
             }
-            assert_eq!(visible(&space), visible(&after), "{part} per cent of the rows were in place");
+            assert_eq!(visible(&space), visible(&after), "{part} % of the rows were in place");
             assert!(!space.join(".run/staged").exists());
             assert_eq!(committed(&space), committed(&after));
         }
@@ -503,7 +507,7 @@ fn a_staged_file_that_is_missing_or_damaged_is_named() {
 fn a_space_of_an_earlier_version_is_read_on() {
     let work = folder();
     let (_, files) = slices(work.path(), 19, 300, 3);
-    let [first, second, third] = files.as_slice() else { panic!("three slices") };
+    let [first, second, third] = files.as_slice() else { panic!("expected three slices") };
     let [space, expected] = ["space", "expected"].map(|name| work.path().join(name));
     for folder in [&space, &expected] {
         run(first, folder, &Files::real()).unwrap();
@@ -516,12 +520,12 @@ fn a_space_of_an_earlier_version_is_read_on() {
         run.as_object_mut().unwrap().remove("after");
     }
     write(&path, manifest.to_string().as_bytes());
-    // What a killed run of that version left.
+    // Leftovers of a killed run of that version.
     let tracks = fs::OpenOptions::new().append(true).open(space.join("tracks.ndjson"));
     std::io::Write::write_all(&mut tracks.unwrap(), b"{\"id\":\"not committed").unwrap();
     write(&space.join("bought.ndjson"), b"{}\n");
     write(&space.join(".state/new-tables"), b"bought.ndjson\n");
-    assert_whole(&space, "of an earlier version");
+    assert_whole(&space, "a space of an earlier version");
     for folder in [&space, &expected] {
         run(third, folder, &Files::real()).unwrap();
     }
@@ -536,7 +540,7 @@ fn a_space_of_an_earlier_version_is_read_on() {
 
 #[test]
 fn a_manifest_that_cannot_be_written_again_after_the_commit_is_no_error() {
-    /// Lets the second manifest fail.
+    /// Every manifest after the first fails.
     struct OneManifest(AtomicU64);
     impl Fault for OneManifest {
         fn before(&self, change: Change, path: &Path) -> io::Result<()> {
@@ -563,7 +567,7 @@ fn a_manifest_that_cannot_be_written_again_after_the_commit_is_no_error() {
 fn the_program_killed_at_random_moments_loses_and_doubles_nothing() {
     let work = folder();
     let (_, files) = slices(work.path(), 9, 3000, 2);
-    let [first, second] = files.as_slice() else { panic!("two slices") };
+    let [first, second] = files.as_slice() else { panic!("expected two slices") };
     let ways = [Compression::None, Compression::Zstd].map(|compress| {
         let expected = work.path().join(format!("{compress:?}"));
         run_as(compress, first, &expected, &Files::real()).unwrap();
@@ -577,7 +581,7 @@ fn the_program_killed_at_random_moments_loses_and_doubles_nothing() {
     let mut most = 80;
     while n_killed < 100 * times() {
         let input = if committed(&space).is_empty() { first } else { second };
-        // Every other space is a packed one.
+        // Every other space is compressed.
         let compress = if n_spaces % 2 == 0 { "none" } else { "zstd" };
         let mut child = Command::new(env!("CARGO_BIN_EXE_profiles-sync"))
             .args(["ingest", "--quiet", "--compress", compress, "--space"])
@@ -594,7 +598,7 @@ fn the_program_killed_at_random_moments_loses_and_doubles_nothing() {
         child.wait().unwrap();
         match over {
             None => n_killed += 1,
-            // On a fast machine the moments have to come sooner.
+            // The run ended before it was killed, so the next one is killed sooner.
             Some(_) => most = (most * 3 / 4).max(4),
         }
         let whole = visible(&ways[n_spaces % 2]);
@@ -608,7 +612,7 @@ fn the_program_killed_at_random_moments_loses_and_doubles_nothing() {
         if !committed(&space).is_empty() && !is_without_cache {
             assert_whole(&space, &format!("after kill {n_killed}"));
         }
-        // A kill may come before there is a folder.
+        // The run may be killed before the folder exists.
         if space.exists() && (committed(&space) == expected || n_killed % 10 == 9) {
             fs::remove_dir_all(&space).unwrap();
             n_spaces += 1;
@@ -620,7 +624,7 @@ fn the_program_killed_at_random_moments_loses_and_doubles_nothing() {
     assert!(committed(&space) == expected);
 }
 
-/// A file system of two megabytes, gone with the value.
+/// A file system of 2 MiB, unmounted when dropped.
 struct SmallDisk(PathBuf);
 
 impl SmallDisk {
@@ -641,7 +645,7 @@ impl Drop for SmallDisk {
 fn a_full_disk_leaves_the_space_as_it_was() {
     let work = folder();
     let (all, _) = slices(work.path(), 12, 4000, 1);
-    // Where mounting is not allowed, the injected faults above stand for the full disk.
+    // If mounting is not allowed, only the injected faults above cover a full disk.
     let Some(disk) = SmallDisk::mount(work.path().join("disk")) else { return };
     let space = disk.0.join("space");
     let small = work.path().join("small.ndjson");

@@ -1,4 +1,4 @@
-//! Input that is made to blow up memory or time: what it costs is about what it is large.
+//! Inputs crafted to exhaust memory or time: their cost stays in proportion to their size.
 
 use std::{
     fmt::Write,
@@ -10,17 +10,17 @@ use std::{
 
 use crate::support::Work;
 
-/// What a run took.
+/// The cost of a run.
 #[derive(Debug)]
 struct Cost {
-    /// MiB that were resident at the most.
+    /// The peak resident memory, in MiB.
     peak: u64,
-    /// Seconds of processor time.
+    /// The processor time, in seconds.
     seconds: u64,
     error: String,
 }
 
-/// Runs the program to its end and looks at it every few milliseconds.
+/// Runs the program, which must succeed, and measures it every few milliseconds.
 fn run(work: &Work, args: &[&str]) -> Cost {
     let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin!("profiles-sync"))
         .env_clear()
@@ -47,7 +47,7 @@ fn look(child: &Child, cost: &mut Cost) {
     const TICKS_A_SECOND: u64 = 100;
     let read = |name: &str| fs::read_to_string(format!("/proc/{}/{name}", child.id())).unwrap_or_default();
     let status = read("status");
-    // Until the program is loaded, the child still shows the memory of the process that started it: this one.
+    // Until the program is loaded, the child shows the memory of the process that started it, which is this one.
     if !status.starts_with("Name:\tprofiles-sync\n") {
         return;
     }
@@ -79,7 +79,7 @@ fn the_context_of_a_batch_is_shared_and_a_batch_that_makes_too_much_of_it_is_rej
     assert!(cost.peak < 150 && cost.seconds < 10, "{cost:?}");
     assert_eq!(work.rows("large/rejected.ndjson")[0]["reason"], "batch_too_large");
     assert_eq!(work.rows("large/pages.ndjson").len(), 1);
-    // As much as a batch may make, and no more than its line in memory.
+    // A batch within the limit makes 200 MB of rows, but only its line is in memory.
     work.write("shared.ndjson", batch(200, 1_000_000));
     let cost = run(&work, &["ingest", "shared.ndjson", "--space", "shared"]);
     assert!(cost.peak < 250, "{cost:?}");
@@ -118,7 +118,7 @@ fn a_batch_of_bad_items_takes_no_copy_of_its_line_for_each() {
     assert!(cost.peak < 200 && cost.seconds < 10, "{cost:?}");
 }
 
-/// Events that arrived and happened at the same time, in no order of their ids.
+/// Returns `n` events that arrived and happened at the same time, not in the order of their ids.
 fn ties(n: u64) -> String {
     let mut out = String::new();
     for number in 0..n {
@@ -154,7 +154,7 @@ fn sorted_lines_keep_their_places_and_ties_their_order() {
     let work = Work::new();
     let mut lines: Vec<String> = ties(9_000).lines().map(str::to_owned).collect();
     for at in (0..lines.len()).step_by(7) {
-        // Bad lines, lines of one message that differ, and batches whose items are far apart.
+        // Bad lines, different lines with one message id, and batches whose items are far apart in time.
         lines[at] = match at % 5 {
             0 => "{\"type\":\"page\"".to_owned(),
             1 => format!("{{\"type\":\"page\",\"messageId\":\"same\",\"userId\":\"{at}\",{TIMES}}}"),
