@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// Options of [`materialize`]: where the raw tables are, and which views to write where.
+/// Options of [`super::materialize`]: where the raw tables are, and which views to write where.
 #[derive(Debug, Clone)]
 pub struct MaterializeOptions {
     /// A space, or a folder of raw tables as a warehouse exports them.
