@@ -1,4 +1,4 @@
-//! From the bytes of inputs to events in their order, and to the lines that are none.
+//! Parses inputs into events and rejected lines.
 
 use sha1::{Digest, Sha1};
 
@@ -10,14 +10,14 @@ use super::time;
 const LONGEST_LINE: usize = 16 * 1024 * 1024;
 const LONGEST_REJECTED_TEXT: usize = 64 * 1024;
 
-/// One call.
+/// An event, that is one call.
 #[derive(Clone, Debug)]
 pub(crate) struct Event {
     /// `identify`, `track` and so on.
     pub(crate) call: String,
     pub(crate) message_id: String,
     pub(crate) source: Option<String>,
-    /// The four times, in milliseconds.
+    /// This and the next three times are in milliseconds since 1970.
     pub(crate) timestamp: i128,
     pub(crate) received_at: i128,
     pub(crate) original_timestamp: Option<i128>,
@@ -27,31 +27,31 @@ pub(crate) struct Event {
     pub(crate) context: Json,
     pub(crate) traits: Json,
     pub(crate) properties: Json,
-    /// The properties that have columns of their own.
+    /// The properties that become columns: without `name` and `category` if the event takes them from there.
     pub(crate) property_columns: Json,
-    /// A track call's event.
+    /// The `event` member, which names a track event.
     pub(crate) track_name: Option<String>,
     pub(crate) name: Option<String>,
     pub(crate) category: Option<String>,
     pub(crate) group_id: Option<String>,
     pub(crate) previous_id: Option<String>,
-    /// Where it stood: these only break ties.
+    /// The line and the index in its batch; they only break ties in the order.
     line: Vec<u8>,
     index: usize,
 }
 
 impl Event {
-    /// Events are resolved in the order of this key.
+    /// Returns the sort key: events are resolved in this order.
     pub(crate) fn order(&self) -> (i128, i128, &[u8], &[u8], usize, Option<&str>) {
         let message_id = self.message_id.as_bytes();
         (self.received_at, self.timestamp, message_id, &self.line, self.index, self.source.as_deref())
     }
 }
 
-/// What the lines of one input gave.
+/// The events and rejected lines of one input.
 #[derive(Default)]
 pub(crate) struct Lines {
-    /// Whether there was any line but blank ones.
+    /// Whether there is any non-blank line.
     pub(crate) any: bool,
     pub(crate) events: Vec<Event>,
     /// Rows of the `rejected` table.
@@ -92,7 +92,7 @@ pub(crate) fn read(input: &Input, rules: &Rules) -> Lines {
     lines
 }
 
-/// A line as it stands in `rejected`: at most 64 KiB of whole characters.
+/// Returns a line as `rejected` shows it: at most 64 KiB, cut between characters.
 fn cut(line: &[u8]) -> String {
     let mut text = String::new();
     for character in String::from_utf8_lossy(line).chars() {
@@ -104,7 +104,7 @@ fn cut(line: &[u8]) -> String {
     text
 }
 
-/// The events of one line, or the words for what is wrong with them.
+/// Parses the events of one line; an error is the reason for `rejected`.
 fn read_line(line: &[u8], path_source: Option<&str>, rules: &Rules) -> Vec<Result<Event, &'static str>> {
     if LONGEST_LINE < line.len() {
         return vec![Err("line_too_long")];
@@ -137,7 +137,7 @@ fn read_line(line: &[u8], path_source: Option<&str>, rules: &Rules) -> Vec<Resul
     vec![read_event(&json, line, 0, line, path_source)]
 }
 
-/// How many bytes the items of an envelope make, each with what it takes from the envelope, all as written.
+/// Returns the size of a batch in bytes: its items as written, each with the members that it takes from the envelope.
 fn batch_bytes(envelope: &str) -> usize {
     let given = |key: &str| -> usize {
         let value = json::raw_member(envelope, key).unwrap_or("null");
@@ -161,7 +161,7 @@ fn batch_bytes(envelope: &str) -> usize {
     bytes
 }
 
-/// An item with what its envelope gives.
+/// Returns an item with its missing members filled from the envelope.
 fn fill(item: &Json, envelope: &Json) -> Json {
     let mut members = item.members().to_vec();
     for key in ["sentAt", "receivedAt", "context"] {
@@ -173,7 +173,7 @@ fn fill(item: &Json, envelope: &Json) -> Json {
     Json::Object(members)
 }
 
-/// Reads one call. The order of the checks is the order in which reasons apply.
+/// Parses one event. If several reasons apply, the first check wins.
 fn read_event(
     json: &Json,
     line: &[u8],
@@ -210,7 +210,7 @@ fn read_event(
         }
     }
 
-    // Everything finer than a millisecond is cut off on reading.
+    // Fractions of a millisecond are cut off.
     let time_of = |key: &str| time::read(json.get(key)).map(|micros| micros.div_euclid(1000));
     let original_timestamp = time_of("originalTimestamp");
     let sent_at = time_of("sentAt");
@@ -226,7 +226,7 @@ fn read_event(
         .or(received_as_sent)
         .ok_or("no_usable_time")?;
     let received_at = received_as_sent.or(sent_at).unwrap_or(timestamp);
-    let first_of_2286 = time::read_text("2286-01-01").expect("it is a date") / 1000;
+    let first_of_2286 = time::read_text("2286-01-01").expect("the text is a date") / 1000;
     if timestamp < 0 || received_at < 0 {
         return Err("time_before_1970");
     }
@@ -281,7 +281,7 @@ fn read_event(
     })
 }
 
-/// Lower-case hex.
+/// Formats bytes as lower-case hex.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     let digits: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     digits.concat()

@@ -7,10 +7,10 @@ use super::json::Json;
 use super::names;
 use super::rules::Rules;
 
-/// Type and value; nothing else makes two identifiers the same.
+/// Type and value. Two identifiers are the same if both are equal.
 pub(crate) type Identifier = (String, String);
 
-/// All identifiers of an event, in no particular order, as the rules want them but before blocking.
+/// Returns the identifiers of an event, normalised, including those that are blocked.
 pub(crate) fn of(event: &Event, rules: &Rules) -> BTreeSet<Identifier> {
     let mut found: Vec<(String, Option<String>)> = Vec::new();
     let mut add =
@@ -21,7 +21,7 @@ pub(crate) fn of(event: &Event, rules: &Rules) -> BTreeSet<Identifier> {
     add("user_id", event.user_id.clone());
     add("anonymous_id", event.anonymous_id.clone());
 
-    // The first of its places that holds a text, once the text is normalised.
+    // The e-mail address comes from the first place with a text that is not empty after normalisation.
     let mut email = None;
     if event.call == "identify" {
         email = usable(event.traits.get("email"), "email", rules);
@@ -81,7 +81,7 @@ pub(crate) fn of(event: &Event, rules: &Rules) -> BTreeSet<Identifier> {
     let mut identifiers = BTreeSet::new();
     for (identifier_type, value) in found {
         let Some(value) = value.map(|value| normalised(value, &identifier_type, rules)) else { continue };
-        // An account is not a user, wherever its id stands.
+        // A group id identifies an account, not a person, wherever it occurs.
         if !value.is_empty() && identifier_type != "group_id" {
             identifiers.insert((identifier_type, value));
         }
@@ -106,7 +106,7 @@ fn normalised(mut value: String, identifier_type: &str, rules: &Rules) -> String
     value
 }
 
-/// The keys under which a type is found.
+/// Returns the keys under which a type is looked for.
 fn spellings(key: &str) -> Vec<String> {
     let spellings = [key.to_owned(), names::snake_case(key), names::camel_case(key)];
     spellings.into_iter().filter(|spelling| !spelling.is_empty()).collect()

@@ -1,6 +1,6 @@
-//! A JSON tree that keeps what the tables must show: numbers as written and keys in their order.
+//! A JSON tree that keeps numbers as written and keys in order, because the tables show both.
 
-/// One JSON value.
+/// A JSON value.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Json {
     /// `null`.
@@ -13,20 +13,20 @@ pub(crate) enum Json {
     String(String),
     /// An array.
     Array(Vec<Json>),
-    /// An object. A key given twice has its last value at the place of the first.
+    /// An object. A duplicate key has its last value at the position of the first.
     Object(Vec<(String, Json)>),
 }
 
-/// Objects and arrays nested deeper than this are not accepted.
+/// The maximum nesting of objects and arrays.
 const DEEPEST: usize = 128;
 
 impl Json {
-    /// A string, or null where there is none.
+    /// Returns a string, or null for `None`.
     pub(crate) fn text_or_null(text: Option<&str>) -> Self {
         text.map_or(Self::Null, |text| Self::String(text.to_owned()))
     }
 
-    /// The value under a key; null stands for a missing one, and for anything asked of a non-object.
+    /// Returns the value under a key; null if there is none or this is not an object.
     pub(crate) fn get(&self, key: &str) -> &Self {
         match self {
             Self::Object(members) => {
@@ -36,7 +36,7 @@ impl Json {
         }
     }
 
-    /// The members of an object; none for anything else.
+    /// Returns the members of an object; empty for other values.
     pub(crate) fn members(&self) -> &[(String, Self)] {
         match self {
             Self::Object(members) => members,
@@ -44,7 +44,7 @@ impl Json {
         }
     }
 
-    /// What can stand as a text: a string that is not empty, or a number as written.
+    /// Returns the value as a text: a non-empty string, or a number as written; else `None`.
     pub(crate) fn usable_text(&self) -> Option<String> {
         match self {
             Self::String(text) | Self::Number(text) if !text.is_empty() => Some(text.clone()),
@@ -52,7 +52,7 @@ impl Json {
         }
     }
 
-    /// Compact JSON.
+    /// Formats the value as compact JSON.
     pub(crate) fn to_text(&self) -> String {
         match self {
             Self::Null => "null".to_owned(),
@@ -74,7 +74,7 @@ impl Json {
     }
 }
 
-/// A JSON string literal with as few escapes as JSON allows.
+/// Formats a JSON string literal with as few escapes as possible.
 fn quoted(text: &str) -> String {
     let mut out = String::from("\"");
     for character in text.chars() {
@@ -97,7 +97,7 @@ fn quoted(text: &str) -> String {
     out
 }
 
-/// Reads one JSON text; `None` where it is not JSON.
+/// Parses a JSON text; `None` if it is not JSON.
 pub(crate) fn parse(text: &str) -> Option<Json> {
     let mut reader = Reader { bytes: text.as_bytes(), at: 0 };
     let value = reader.value(0)?;
@@ -105,7 +105,7 @@ pub(crate) fn parse(text: &str) -> Option<Json> {
     (reader.at == reader.bytes.len()).then_some(value)
 }
 
-/// The items of an array as written; the text is JSON.
+/// Returns the items of an array as written. The text must be valid JSON.
 pub(crate) fn raw_items(text: &str) -> Vec<&str> {
     let mut reader = Reader { bytes: text.as_bytes(), at: 0 };
     reader.space();
@@ -119,7 +119,7 @@ pub(crate) fn raw_items(text: &str) -> Vec<&str> {
     items
 }
 
-/// The value under a key of an object as written, the last one; the text is JSON.
+/// Returns the last value under a key of an object, as written. The text must be valid JSON.
 pub(crate) fn raw_member<'a>(text: &'a str, key: &str) -> Option<&'a str> {
     let mut reader = Reader { bytes: text.as_bytes(), at: 0 };
     reader.space();
@@ -145,7 +145,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// The next value as it stands in the text; `None` at the end of an array.
+    /// Returns the next value as written; `None` at the end of an array.
     fn raw_value<'a>(&mut self, text: &'a str) -> Option<&'a str> {
         self.space();
         let start = self.at;
@@ -169,7 +169,7 @@ impl Reader<'_> {
         found.then_some(())
     }
 
-    /// `depth` is the number of objects and arrays around this value.
+    /// Parses a value that is nested in `depth` objects and arrays.
     fn value(&mut self, depth: usize) -> Option<Json> {
         self.space();
         match self.peek()? {
@@ -287,7 +287,7 @@ impl Reader<'_> {
         }
     }
 
-    /// What follows a backslash.
+    /// Parses the part of an escape after the backslash.
     fn escape(&mut self) -> Option<char> {
         let byte = self.peek()?;
         self.at += 1;
@@ -303,7 +303,7 @@ impl Reader<'_> {
             b'u' => {
                 let high = self.four_hex()?;
                 if !(0xd800..0xdc00).contains(&high) {
-                    // A low surrogate by itself fails here too.
+                    // A lone low surrogate is an error here.
                     return char::from_u32(high);
                 }
                 self.take("\\u")?;
@@ -337,12 +337,15 @@ mod tests {
             " { \"b\" : [ 1.50 , -0 , 1E5 , null ] , \"a\" : \"\\u00e9\\/\\u001F\\ud83d\\ude00\\n\" } ",
         );
         let expected = "{\"b\":[1.50,-0,1E5,null],\"a\":\"\u{e9}/\\u001f\u{1f600}\\n\"}";
-        assert_eq!(json.expect("it is JSON").to_text(), expected);
+        assert_eq!(json.expect("the text is JSON").to_text(), expected);
     }
 
     #[test]
     fn the_last_of_two_equal_keys_counts_at_the_place_of_the_first() {
-        assert_eq!(parse("{\"a\":1,\"b\":2,\"a\":3}").expect("it is JSON").to_text(), "{\"a\":3,\"b\":2}");
+        assert_eq!(
+            parse("{\"a\":1,\"b\":2,\"a\":3}").expect("the text is JSON").to_text(),
+            "{\"a\":3,\"b\":2}"
+        );
     }
 
     #[test]

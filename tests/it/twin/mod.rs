@@ -1,7 +1,7 @@
-//! The plain twin: what the tables say, computed in the most obvious way.
+//! The twin: a plain reference implementation of the program.
 //!
-//! It shares no code with the library and was written from the meaning of the tables alone, so that where the two
-//! agree on random dumps, both are likely right. It is slow on purpose: events in, rows out, one after the other.
+//! It shares no code with the library and was written from the documentation of the tables alone. If the two agree on
+//! random dumps, both are probably right. It is deliberately simple and slow: it processes one event after the other.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,15 +28,15 @@ use traits::{Trait, Traits};
 
 /// One input file.
 pub(crate) struct Input<'a> {
-    /// As given; it stands in rejected rows.
+    /// The path as given, for rejected rows.
     pub(crate) name: &'a str,
-    /// The source that an archive path names.
+    /// The source id from an archive path.
     pub(crate) source: Option<&'a str>,
-    /// Decompressed.
+    /// The content, decompressed.
     pub(crate) bytes: &'a [u8],
 }
 
-/// An identifier that did not do what it could have done.
+/// An identifier of an event that was blocked, demoted or not mapped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Violation {
     pub(crate) message_id: String,
@@ -44,42 +44,42 @@ pub(crate) struct Violation {
     pub(crate) value: String,
     /// `limit`, `merge_cap`, `mapping_cap` or `blocked`.
     pub(crate) rule: &'static str,
-    /// For a limit: the type of the highest rank that has too many values.
+    /// For a limit: the highest-ranked type with too many values.
     pub(crate) limit_type: Option<String>,
-    /// The profile it belongs to after the event; for one that belongs to nobody and is not blocked, the event's.
+    /// The canonical profile of the identifier after the event. If it has none and is not blocked, that of the event.
     pub(crate) segment_id: Option<String>,
-    /// `blocking`, `taken off`, `no room`, `second chance` (failed) or `mapped by second chance`.
+    /// `blocking`, `demoted`, `profile full`, `second chance` (failed) or `mapped by second chance`.
     pub(crate) step: &'static str,
 }
 
-/// The tables of a space and all that is remembered between runs.
+/// The tables of a space and the state that is kept between runs.
 #[derive(Default)]
 pub(crate) struct Space {
     tables: BTreeMap<String, String>,
     violations: Vec<Violation>,
     graph: Graph,
-    /// Per canonical profile.
+    /// The traits of each canonical profile.
     traits: BTreeMap<usize, Traits>,
-    /// Per profile, the columns with a value in its last snapshot.
+    /// For each profile, the columns with a value in its last snapshot.
     columns_before: BTreeMap<usize, BTreeSet<String>>,
-    /// Per profile, the seq of the last raw row with its segment id.
+    /// For each profile, the `seq` of the last raw row with its segment id.
     last_seq: BTreeMap<usize, i128>,
-    /// The event names, as tables, that have a table.
+    /// The tables of event names so far.
     named: BTreeSet<String>,
-    /// The processing clock, in microseconds.
+    /// The last `uuid_ts`, in microseconds since 1970.
     last_uuid_ts: i128,
-    /// Per message id, when its accepted events were received.
+    /// For each message id, the arrival times of its accepted events in milliseconds since 1970.
     accepted: BTreeMap<String, Vec<i128>>,
-    /// The greatest key of the events accepted in earlier runs: when received, when it happened, message id.
+    /// The greatest key of the events accepted in earlier runs: time of arrival, time of the event, message id.
     newest: Option<(i128, i128, String)>,
-    /// How many accepted events of all runs came before the newest event of an earlier run.
+    /// The number of accepted events in all runs that precede the newest event of an earlier run.
     late: u64,
-    /// Content and source of the files that were ingested.
+    /// The content and source of every ingested file.
     ingested: Vec<(Vec<u8>, Option<String>)>,
 }
 
 impl Space {
-    /// A space without data.
+    /// Returns an empty space.
     pub(crate) fn new() -> Self {
         let mut space = Self { last_uuid_ts: i128::MIN, ..Self::default() };
         for table in ["id_graph_updates", "external_id_mapping_updates", "profile_traits_updates"] {
@@ -88,7 +88,7 @@ impl Space {
         space
     }
 
-    /// One run.
+    /// Runs `ingest` over the inputs.
     pub(crate) fn ingest(&mut self, inputs: &[Input], rules: &Rules) {
         let mut any = false;
         let mut events: Vec<Event> = Vec::new();
@@ -106,7 +106,7 @@ impl Space {
             ingested.push(file);
         }
         if any && events.is_empty() {
-            // That was no event dump: the run fails and leaves nothing.
+            // Not one event: the run fails and writes nothing.
             return;
         }
 
@@ -129,22 +129,22 @@ impl Space {
         self.newest = newest;
     }
 
-    /// Every table that has rows, and the three raw profile tables always.
+    /// Returns every table with rows, and always the three raw profile tables, as NDJSON by name.
     pub(crate) fn tables(&self) -> &BTreeMap<String, String> {
         &self.tables
     }
 
-    /// The six views as they stood at a time, or as they stand.
+    /// Returns the six views, as of a time or with all rows.
     pub(crate) fn views(&self, as_of: Option<&str>) -> BTreeMap<String, String> {
         views::fold(&self.tables, as_of)
     }
 
-    /// How many accepted events of all runs were late.
+    /// Returns the number of late events in all runs.
     pub(crate) fn late(&self) -> u64 {
         self.late
     }
 
-    /// Every identifier blocked, taken off or refused, in processing order.
+    /// Returns the violations, in order of processing.
     pub(crate) fn violations(&self) -> &[Violation] {
         &self.violations
     }
@@ -155,7 +155,7 @@ impl Space {
         text.push('\n');
     }
 
-    /// Whether the event was accepted before; if not, it is from now on.
+    /// Returns whether the event is a duplicate; if it is not, records it as accepted.
     fn is_duplicate(&mut self, event: &Event, rules: &Rules) -> bool {
         let window = rules.dedupe_days * 86_400_000;
         let times = self.accepted.entry(event.message_id.clone()).or_default();
@@ -179,7 +179,7 @@ impl Space {
             return;
         };
 
-        // After the merge, all that the event touched is one profile.
+        // After the merge, every profile affected by the event has this canonical profile.
         let segment_id_of = |graph: &Graph, index: usize| graph.profiles[index].segment_id.clone();
         let last_seqs = self
             .last_seq
@@ -222,7 +222,7 @@ impl Space {
         }
     }
 
-    /// The table of a track event's name, if there is room for it.
+    /// Returns the table for the name of a track event; `None` if it has none or there are too many tables.
     fn own_table(&mut self, event: &Event, rules: &Rules) -> Option<String> {
         let name = event.track_name.as_deref().filter(|_| event.call == "track")?;
         let table = names::event_table(name)?;
@@ -233,7 +233,9 @@ impl Space {
         Some(table)
     }
 
-    /// Merges traits, then sets those of the event, as far as there is room; whether that makes a row.
+    /// Merges the traits of the profiles found, then sets those of the event, up to `most` traits.
+    ///
+    /// Returns whether a snapshot row is due.
     fn change_traits(
         &mut self,
         event: &Event,

@@ -1,10 +1,10 @@
-//! Names: the `snake_case` rule of tables and columns, the names that are taken, and flattening.
+//! Names of tables and columns: the `snake_case` rule, reserved names, and flattening.
 
 use std::collections::BTreeMap;
 
 use super::json::Json;
 
-/// Every table and view that is not named by a track event.
+/// Every table and view that is not named after a track event.
 pub(crate) const BUILT_IN_TABLES: [&str; 18] = [
     "id_graph_updates",
     "external_id_mapping_updates",
@@ -26,7 +26,7 @@ pub(crate) const BUILT_IN_TABLES: [&str; 18] = [
     "backfill_conflicts",
 ];
 
-/// The words of a name: ASCII letters and digits only, each word `[A-Z0-9]*[a-z0-9]*`, lower-cased.
+/// Splits a name into words that match `[A-Z0-9]*[a-z0-9]*`, in lower case; all other characters separate words.
 fn words(name: &str) -> Vec<String> {
     let bytes = name.as_bytes();
     let mut words = Vec::new();
@@ -48,12 +48,12 @@ fn words(name: &str) -> Vec<String> {
     words
 }
 
-/// `Order Completed` -> `order_completed`; empty where no letter or digit survives.
+/// Converts `Order Completed` to `order_completed`; empty if the name has no ASCII letter or digit.
 pub(crate) fn snake_case(name: &str) -> String {
     words(name).join("_")
 }
 
-/// `loyalty_id` -> `loyaltyId`.
+/// Converts `loyalty_id` to `loyaltyId`.
 pub(crate) fn camel_case(name: &str) -> String {
     let mut out = String::new();
     for word in words(name) {
@@ -67,7 +67,7 @@ pub(crate) fn camel_case(name: &str) -> String {
     out
 }
 
-/// The table of a track event of this name, if it has one.
+/// Returns the table for a track event of this name; `None` if it has none.
 pub(crate) fn event_table(name: &str) -> Option<String> {
     let table = snake_case(name);
     if table.is_empty() || 200 < table.len() {
@@ -79,9 +79,9 @@ pub(crate) fn event_table(name: &str) -> Option<String> {
     }
 }
 
-/// The scalars of a payload in payload order, each under its keys as `snake_case`.
+/// Returns the scalars of a payload in order, each with the path of its keys in `snake_case`.
 ///
-/// Arrays become strings of their JSON text; nulls, empty objects and keys without letters or digits give nothing.
+/// Arrays become strings with their JSON text. Nulls, empty objects and keys without letters or digits are left out.
 pub(crate) fn flatten(parts: &[String], value: &Json) -> Vec<(Vec<String>, Json)> {
     match value {
         Json::Null => Vec::new(),
@@ -102,7 +102,7 @@ pub(crate) fn flatten(parts: &[String], value: &Json) -> Vec<(Vec<String>, Json)
     }
 }
 
-/// The columns of a payload: of two keys that give one column, the last in the payload wins.
+/// Returns the columns of a payload; if two keys give the same column, the last one wins.
 pub(crate) fn columns(parts: &[String], value: &Json) -> BTreeMap<String, Json> {
     flatten(parts, value).into_iter().map(|(path, scalar)| (path.join("_"), scalar)).collect()
 }
@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn objects_flatten_and_the_last_value_of_a_column_wins() {
         let payload = "{\"a\":{\"bC\":1.0,\"\":2,\"e\":{}},\"a_b_c\":null,\"l\":[1, {\"x\":null}],\"A\":{\"b_c\":\"s\"}}";
-        let columns = columns(&[], &json::parse(payload).expect("it is JSON"));
+        let columns = columns(&[], &json::parse(payload).expect("the text is JSON"));
         let text: Vec<String> =
             columns.iter().map(|(name, value)| format!("{name}={}", value.to_text())).collect();
         assert_eq!(text, ["a_b_c=\"s\"", "l=\"[1,{\\\"x\\\":null}]\""]);

@@ -1,4 +1,4 @@
-//! Identity resolution, the slow way: every question walks everything.
+//! Identity resolution without any index: every lookup scans everything.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,40 +12,40 @@ use super::rules::{Rules, SegmentIds};
 /// All profiles and identifiers of a space.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Graph {
-    /// Every profile ever created, in that order.
+    /// Every profile ever created, in order of creation.
     pub(crate) profiles: Vec<Profile>,
-    /// Which profile an identifier was first seen on, and the time of that event.
+    /// The profile to which each identifier was mapped, and the time of that event.
     pub(crate) mappings: BTreeMap<Identifier, (usize, i128)>,
 }
 
-/// A profile as first observed.
+/// A profile as created.
 #[derive(Clone, Debug)]
 pub(crate) struct Profile {
     pub(crate) segment_id: String,
-    /// The index of what it is now.
+    /// The index of its canonical profile.
     pub(crate) canonical: usize,
 }
 
-/// A rule by its word, and for a limit the type that has too many values.
+/// The name of a broken rule, and for a limit the type with too many values.
 type Rule = (&'static str, Option<String>);
 
-/// What an event did to the graph. Profiles are indices.
+/// The changes that an event makes to the graph. Profiles are indices.
 #[derive(Clone, Debug)]
 pub(crate) struct Resolution {
-    /// The profile the event came through.
+    /// The profile on the rows of the event: the newest one found, or the one created.
     pub(crate) came_through: usize,
-    /// What that profile is after the event.
+    /// Its canonical profile after the event.
     pub(crate) canonical: usize,
-    /// The canonical profiles found.
+    /// The canonical profiles found by the identifiers of the event.
     pub(crate) found: BTreeSet<usize>,
-    /// Rows of the graph: a profile and its new canonical profile.
+    /// The new graph rows: a profile and its new canonical profile.
     pub(crate) graph_changes: Vec<(usize, usize)>,
-    /// Identifiers first seen.
+    /// The identifiers that this event maps.
     pub(crate) mapped: Vec<Identifier>,
 }
 
 impl Graph {
-    /// Resolves one event and changes the graph; `None` where it belongs to nobody.
+    /// Resolves an event and updates the graph; `None` if the event matches no profile and creates none.
     pub(crate) fn resolve(
         &mut self,
         event: &Event,
@@ -82,7 +82,7 @@ impl Graph {
             refused.push((identifier.clone(), rule.clone(), step));
         };
 
-        // From the highest rank to the lowest, then by value.
+        // Sorted from the highest rank to the lowest, then by value.
         let mut on_event: Vec<Identifier> = Vec::new();
         for identifier in identifiers::of(event, rules) {
             if rules.blocks(&identifier.0, &identifier.1) {
@@ -97,13 +97,13 @@ impl Graph {
         let mut taken_off: Vec<(Identifier, Rule)> = Vec::new();
         let mut found = self.find(&on_event);
         while let Some(rule) = self.broken(&found, &on_event, event.timestamp, rules) {
-            let lowest = on_event.pop().expect("only an event with identifiers breaks a rule");
+            let lowest = on_event.pop().expect("without identifiers no rule is broken");
             taken_off.push((lowest, rule));
             found = self.find(&on_event);
         }
         if on_event.is_empty() {
             for (identifier, rule) in &taken_off {
-                report(identifier, rule, "taken off");
+                report(identifier, rule, "demoted");
             }
             return None;
         }
@@ -136,14 +136,14 @@ impl Graph {
                 self.mappings.insert(identifier.clone(), (came_through, event.timestamp));
                 mapped.push(identifier);
             } else {
-                report(&identifier, &("mapping_cap", None), "no room");
+                report(&identifier, &("mapping_cap", None), "profile full");
             }
         }
 
-        // The second chance, from the highest rank down: the reverse of the order they came off in.
+        // The second chance, from the highest rank down: the reverse of the order of demotion.
         for (identifier, rule) in taken_off.into_iter().rev() {
             if self.mappings.contains_key(&identifier) {
-                report(&identifier, &rule, "taken off");
+                report(&identifier, &rule, "demoted");
                 continue;
             }
             let alone = std::slice::from_ref(&identifier);
@@ -162,20 +162,20 @@ impl Graph {
         Some(Resolution { came_through, canonical, found, graph_changes, mapped })
     }
 
-    /// The canonical profiles that identifiers belong to, oldest first.
+    /// Returns the canonical profiles of identifiers, oldest first.
     fn find(&self, identifiers: &[Identifier]) -> BTreeSet<usize> {
         let known = identifiers.iter().filter_map(|identifier| self.mappings.get(identifier));
         known.map(|(profile, _)| self.profiles[*profile].canonical).collect()
     }
 
-    /// The identifiers of a canonical profile.
+    /// Returns the identifiers of a canonical profile.
     fn identifiers_of(&self, canonical: usize) -> BTreeSet<Identifier> {
         let of_it =
             self.mappings.iter().filter(|(_, (profile, _))| self.profiles[*profile].canonical == canonical);
         of_it.map(|(identifier, _)| identifier.clone()).collect()
     }
 
-    /// The rule that the profiles found together with an event's identifiers would break.
+    /// Returns the rule that merging the profiles found and adding the identifiers of the event would break, if any.
     fn broken(
         &self,
         found: &BTreeSet<usize>,
@@ -210,7 +210,7 @@ impl Graph {
         }
 
         if 1 < found.len() {
-            // All but the survivor's own segment id, whether merged away by this event or long ago.
+            // Counts every segment id except the survivor's own, whether merged by this event or earlier.
             let segment_ids =
                 self.profiles.iter().filter(|profile| found.contains(&profile.canonical)).count();
             if rules.merge_cap < segment_ids - 1 {
@@ -244,7 +244,7 @@ impl Graph {
     }
 }
 
-/// 4 bytes of seconds since 2014-05-13T16:53:20Z and 16 bytes of hash, as text.
+/// Returns a KSUID: 4 bytes of seconds since 2014-05-13T16:53:20Z and 16 bytes of hash, as text.
 fn ksuid(unix_seconds: i128, named_by: &[u8]) -> String {
     let seconds = u32::try_from((unix_seconds - 1_400_000_000).max(0)).unwrap_or(u32::MAX);
     let mut bytes = seconds.to_be_bytes().to_vec();
@@ -252,7 +252,7 @@ fn ksuid(unix_seconds: i128, named_by: &[u8]) -> String {
     base_62(bytes)
 }
 
-/// 27 digits, by long division: one digit a round, the last one first.
+/// Formats a number as 27 base-62 digits. Long division gives the last digit first.
 fn base_62(mut bytes: Vec<u8>) -> String {
     const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     let mut text = Vec::new();
@@ -276,8 +276,9 @@ mod tests {
     #[test]
     fn ksuid_text_is_the_published_one() {
         let hex = "0669f7efb5a1cd34b5f99d1154fb6853345c9735";
-        let bytes =
-            (0..20).map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).expect("it is hex")).collect();
+        let bytes = (0..20)
+            .map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).expect("the text is hex"))
+            .collect();
         assert_eq!(base_62(bytes), "0ujtsYcgvSTl8PAuAdqWYSMnLOv");
         assert_eq!(base_62(vec![255; 20]), "aWgEPTl1tmebfsQzFP4bxwgy80V");
     }

@@ -12,10 +12,10 @@ use super::rules::Rules;
 use super::time;
 use super::traits::{self, Traits};
 
-/// A row is an object; its table stands beside it.
+/// The name of a table, and a row for it.
 pub(crate) type Row = (String, Json);
 
-/// The clocks of one event's rows, as written.
+/// The clocks of the rows of one event, as written.
 #[derive(Clone, Debug)]
 pub(crate) struct Clocks {
     pub(crate) received_at: Json,
@@ -25,7 +25,7 @@ pub(crate) struct Clocks {
 }
 
 impl Clocks {
-    /// `uuid_ts` is in microseconds.
+    /// Formats the clocks; `uuid_ts` is in microseconds since 1970.
     pub(crate) fn new(event: &Event, seq: i128, uuid_ts: i128) -> Self {
         Self {
             received_at: millis(Some(event.received_at)),
@@ -53,7 +53,7 @@ fn row_id(table: &str, event: &Event, key: &str) -> Json {
     Json::String(hex(&Sha1::digest(named_by)[..16]))
 }
 
-/// The six columns that name an event as the cause of a row, without their common beginning.
+/// The six `triggering_event_` columns.
 struct Trigger {
     event_type: Json,
     event_id: Json,
@@ -82,7 +82,7 @@ impl Trigger {
     }
 }
 
-/// A profile's creation, or its new canonical profile.
+/// Returns the row for a new profile, or for a profile's new canonical profile.
 pub(crate) fn id_graph_update(
     event: &Event,
     rules: &Rules,
@@ -110,12 +110,12 @@ pub(crate) fn id_graph_update(
     (table.to_owned(), Json::Object(row))
 }
 
-/// The hash of an identifier.
+/// Returns the hash of an identifier.
 pub(crate) fn external_id_hash(identifier_type: &str, value: &str) -> String {
     hex(&Sha1::digest(format!("{identifier_type}{value}")))
 }
 
-/// An identifier's first sighting.
+/// Returns the row that maps an identifier to a profile.
 pub(crate) fn external_id_mapping_update(
     event: &Event,
     rules: &Rules,
@@ -146,7 +146,7 @@ pub(crate) fn external_id_mapping_update(
     (table.to_owned(), Json::Object(row))
 }
 
-/// A snapshot of a profile's traits, with a null for each column of the last one that is gone.
+/// Returns a snapshot of a profile's traits, with a null in each column that only the previous snapshot had.
 pub(crate) fn profile_traits_update(
     event: &Event,
     rules: &Rules,
@@ -180,7 +180,7 @@ pub(crate) fn profile_traits_update(
     (table.to_owned(), Json::Object(row))
 }
 
-/// The rows of an event in the event tables.
+/// Returns the rows of an event in the event tables.
 pub(crate) fn event_rows(
     event: &Event,
     segment_id: Option<&str>,

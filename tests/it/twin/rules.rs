@@ -1,44 +1,44 @@
-//! What a config may say, as plain data.
+//! The settings of a config, as plain data.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use regex::Regex;
 
-/// Everything that the tables leave to the config.
+/// The settings of a config that affect the tables.
 #[derive(Clone, Debug)]
 pub(crate) struct Rules {
-    /// Per type: how many values, added within which window.
+    /// For each type, the maximum number of values, and the window that counts.
     pub(crate) limits: BTreeMap<String, (usize, Window)>,
-    /// Types of the highest rank, best first.
+    /// The types of the highest ranks, highest first.
     pub(crate) order: Vec<String>,
-    /// Values that are never promoted.
+    /// The values that do not count as identifiers.
     pub(crate) blocked: Vec<Blocked>,
-    /// Whether the values blocked out of the box are blocked.
+    /// Whether the suggested values are blocked.
     pub(crate) suggested_blocks: bool,
-    /// Per type: how its values are changed before anything else looks at them.
+    /// For each type, how its values are normalised before anything else happens to them.
     pub(crate) normalize: BTreeMap<String, Normalize>,
-    /// Keys of custom identifiers, as the config spells them.
+    /// The keys of custom identifiers, as the config spells them.
     pub(crate) custom: Vec<String>,
-    /// Keys of types that are looked for in `properties` too, as the config spells them; custom ones are anyway.
+    /// The keys of built-in types that are also looked for in `properties`, as the config spells them.
     pub(crate) in_properties: BTreeSet<String>,
-    /// How many profiles may be merged into one.
+    /// The maximum number of profiles merged into one.
     pub(crate) merge_cap: usize,
-    /// How many identifiers one profile may have.
+    /// The maximum number of identifiers of a profile.
     pub(crate) mapping_cap: usize,
-    /// How many bytes the items of a batch may make, each with what it takes from the envelope.
+    /// The maximum size of a batch in bytes: its items, each with the members that it takes from the envelope.
     pub(crate) max_batch_bytes: usize,
-    /// How many tables there may be of event names.
+    /// The maximum number of tables for event names.
     pub(crate) max_tables: usize,
-    /// How many traits a profile may have, removed ones too.
+    /// The maximum number of traits of a profile, including removed ones.
     pub(crate) max_traits: usize,
-    /// How far apart, in days, two events of one message id are still duplicates.
+    /// Events with the same message id are duplicates if they arrive at most this many days apart.
     pub(crate) dedupe_days: i128,
-    /// Events that never reach resolution.
+    /// The rules for events to drop.
     pub(crate) drop: Vec<DropRule>,
-    /// Source id to its name and slug.
+    /// The name and slug of each source id.
     pub(crate) sources: BTreeMap<String, (String, String)>,
-    /// How new profiles are named.
+    /// The form of new segment ids.
     pub(crate) segment_ids: SegmentIds,
 }
 
@@ -53,12 +53,12 @@ pub(crate) enum Window {
     Monthly,
     /// 365 days.
     Annually,
-    /// All of time.
+    /// No window: all values count.
     Ever,
 }
 
 impl Window {
-    /// The window in milliseconds; `None` for all of time.
+    /// Returns the length of the window in milliseconds; `None` for `Ever`.
     pub(crate) fn millis(self) -> Option<i128> {
         let days = match self {
             Self::Daily => 1,
@@ -74,42 +74,42 @@ impl Window {
 /// One blocking rule.
 #[derive(Clone, Debug)]
 pub(crate) struct Blocked {
-    /// The type it holds for; `None` for all.
+    /// The type to which the rule applies; `None` for all types.
     pub(crate) identifier_type: Option<String>,
-    /// Which values.
+    /// The blocked values.
     pub(crate) values: BlockedValues,
 }
 
-/// The values that a blocking rule names.
+/// The values of a blocking rule.
 #[derive(Clone, Debug)]
 pub(crate) enum BlockedValues {
-    /// This one, whatever its case.
+    /// One value, compared without case.
     Exact(String),
-    /// Those in which the pattern is found.
+    /// All values that contain a match of the pattern.
     Pattern(String),
 }
 
-/// How values of a type are changed before use.
+/// How the values of a type are normalised.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Normalize {
-    /// To lower case.
+    /// Whether values are converted to lower case.
     pub(crate) lowercase: bool,
-    /// White space off both ends.
+    /// Whether white space is removed from both ends.
     pub(crate) trim: bool,
 }
 
-/// A drop rule: every part that is given must match, by one of its globs.
+/// A drop rule. Every condition given must match, by at least one of its globs.
 #[derive(Clone, Debug)]
 pub(crate) struct DropRule {
-    /// The event's `type`.
+    /// Globs for the `type` of the event.
     pub(crate) event_type: Option<Vec<String>>,
-    /// A track event's name.
+    /// Globs for the name of a track event.
     pub(crate) event_name: Option<Vec<String>>,
-    /// The source id.
+    /// Globs for the source id.
     pub(crate) source: Option<Vec<String>>,
 }
 
-/// Whether a text fits a glob, in which `*` stands for any text and everything else for itself.
+/// Returns whether a text matches a glob. `*` matches any text; every other character matches itself.
 pub(crate) fn glob_fits(glob: &str, text: &str) -> bool {
     match glob.split_once('*') {
         None => glob == text,
@@ -121,10 +121,10 @@ pub(crate) fn glob_fits(glob: &str, text: &str) -> bool {
     }
 }
 
-/// How new profiles are named.
+/// The form of new segment ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SegmentIds {
-    /// From the founding event.
+    /// A KSUID made from the event that creates the profile.
     Ksuid,
     /// `profile_1`, `profile_2` and so on.
     Sequential,
@@ -154,7 +154,7 @@ impl Default for Rules {
 }
 
 impl Rules {
-    /// The limit of a type.
+    /// Returns the limit of a type.
     pub(crate) fn limit(&self, identifier_type: &str) -> (usize, Window) {
         match self.limits.get(identifier_type) {
             Some(limit) => *limit,
@@ -163,7 +163,7 @@ impl Rules {
         }
     }
 
-    /// Sorts types from the highest rank to the lowest.
+    /// Returns a key that sorts types from the highest rank to the lowest.
     pub(crate) fn rank(&self, identifier_type: &str) -> (usize, String) {
         let mut order = self.order.clone();
         for usual in ["user_id", "email"] {
@@ -175,7 +175,7 @@ impl Rules {
         (place, identifier_type.to_owned())
     }
 
-    /// Whether a value is not to be promoted.
+    /// Returns whether a value is blocked.
     pub(crate) fn blocks(&self, identifier_type: &str, value: &str) -> bool {
         let mut all = self.blocked.clone();
         if self.suggested_blocks {
@@ -197,13 +197,13 @@ impl Rules {
     }
 }
 
-/// Whether a pattern is found in a value. Compiling is dear, so each thread remembers what it compiled.
+/// Returns whether a pattern matches somewhere in a value. Each thread caches compiled patterns: compiling is slow.
 fn is_match(pattern: &str, value: &str) -> bool {
     thread_local! {
         static COMPILED: RefCell<BTreeMap<String, Regex>> = const { RefCell::new(BTreeMap::new()) };
     }
     COMPILED.with_borrow_mut(|compiled| {
-        let compile = || Regex::new(pattern).expect("the test wrote a good pattern");
+        let compile = || Regex::new(pattern).expect("the tests use valid patterns");
         compiled.entry(pattern.to_owned()).or_insert_with(compile).is_match(value)
     })
 }

@@ -1,4 +1,4 @@
-//! The worked examples of the tables reference, each as a small dump, and what must hold for any dump.
+//! The worked examples of the documentation, each as a small dump, and properties that hold for every dump.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ fn sequential() -> Rules {
     Rules { segment_ids: SegmentIds::Sequential, ..Rules::default() }
 }
 
-/// A space after one run over some lines.
+/// Ingests lines in one run and returns the space.
 fn space_of(lines: &[&str], rules: &Rules) -> Space {
     let mut space = Space::new();
     run(&mut space, lines, rules);
@@ -22,7 +22,7 @@ fn run(space: &mut Space, lines: &[&str], rules: &Rules) {
     space.ingest(&[Input { name: "events.ndjson", source: None, bytes: text.as_bytes() }], rules);
 }
 
-/// An event a second after the one before it, with these further members.
+/// Returns an event that happened at second `number`, with further members.
 fn event(number: usize, event_type: &str, members: &str) -> String {
     format!(
         "{{\"type\":\"{event_type}\",\"messageId\":\"m{number:04}\",\
@@ -33,7 +33,7 @@ fn event(number: usize, event_type: &str, members: &str) -> String {
     )
 }
 
-/// A table as its rows' values of some columns, one text a row.
+/// Returns the values of some columns of each row, joined by blanks.
 fn picked(tables: &BTreeMap<String, String>, table: &str, columns: &[&str]) -> Vec<String> {
     let text = tables.get(table).map_or("", String::as_str);
     let pick = |row: &Json| columns.iter().map(|column| plain(row.get(column))).collect::<Vec<_>>().join(" ");
@@ -258,7 +258,7 @@ fn a_late_identify_and_a_removal_keep_their_times() {
         ]
     );
     let third =
-        space.tables()["profile_traits_updates"].lines().nth(2).expect("there are four rows").to_owned();
+        space.tables()["profile_traits_updates"].lines().nth(2).expect("the table has four rows").to_owned();
     assert!(third.contains("\"address_city\":null,\"address_postal_code\":null,\"age\":4"), "{third}");
     let views = space.views(None);
     assert_eq!(
@@ -424,7 +424,7 @@ fn rules_of_the_config_are_kept() {
         space.violations().iter().map(|one| (one.value.as_str(), one.rule, one.step)).collect();
     assert_eq!(
         violations,
-        [("x@y", "blocked", "blocking"), ("tester", "blocked", "blocking"), ("u", "limit", "taken off")]
+        [("x@y", "blocked", "blocking"), ("tester", "blocked", "blocking"), ("u", "limit", "demoted")]
     );
     assert_eq!(
         picked(
@@ -492,14 +492,14 @@ fn caps_refuse_merges_and_mappings() {
     let space = space_of(&lines, &rules);
     let violations: Vec<_> =
         space.violations().iter().map(|one| (one.value.as_str(), one.rule, one.step)).collect();
-    assert_eq!(violations, [("a3", "merge_cap", "taken off"), ("b", "mapping_cap", "no room")]);
+    assert_eq!(violations, [("a3", "merge_cap", "demoted"), ("b", "mapping_cap", "profile full")]);
     assert_eq!(identifiers(&space)[3..], ["profile_1 user_id u", "profile_1 email e"]);
 
     let rules = Rules { mapping_cap: 1, ..sequential() };
     let space = space_of(&lines[..5], &rules);
     let violations: Vec<_> =
         space.violations().iter().map(|one| (one.value.as_str(), one.rule, one.step)).collect();
-    assert_eq!(violations, [("a2", "mapping_cap", "taken off"), ("a3", "mapping_cap", "taken off")]);
+    assert_eq!(violations, [("a2", "mapping_cap", "demoted"), ("a3", "mapping_cap", "demoted")]);
     assert_eq!(picked(space.tables(), "pages", &["segment_id"])[3..], ["profile_1", "profile_1"]);
 }
 
@@ -514,7 +514,7 @@ fn payload_columns_step_aside_for_those_of_the_row() {
     assert!(row.ends_with(tail), "{row}");
 }
 
-/// Random events over few identifiers and traits, so that everything happens; no crate is needed for this.
+/// Generates random events with few identifiers and traits, so that they affect each other.
 fn random_events(seed: u64, count: usize) -> Vec<String> {
     let mut state = seed * 2 + 1;
     let mut below = move |limit: u64| {
@@ -542,10 +542,10 @@ fn random_events(seed: u64, count: usize) -> Vec<String> {
         members.push(format!("\"traits\":{{{}}}", traits.join(",")));
         members.push("\"event\":\"Thing Done\"".to_owned());
         let event_type = ["identify", "identify", "track", "page", "alias"]
-            [usize::try_from(below(5)).expect("it is below five")];
+            [usize::try_from(below(5)).expect("the number is below five")];
         members.push(format!("\"receivedAt\":\"2024-01-01T{:02}:{:02}:00Z\"", number / 60, number % 60));
         events.push(event(
-            usize::try_from(below(4000)).expect("it is small"),
+            usize::try_from(below(4000)).expect("the number is below 4000"),
             event_type,
             &members.join(","),
         ));
@@ -586,7 +586,7 @@ fn views_agree_with_each_other_and_with_the_memory_of_the_resolver() {
             run(&mut space, slice, &sequential());
             let views = space.views(None);
             as_they_stood.push((
-                super::time::write_micros(space.last_uuid_ts).expect("it is in range"),
+                super::time::write_micros(space.last_uuid_ts).expect("the time is in range"),
                 views.clone(),
             ));
             let mut remembered: Vec<String> = Vec::new();
@@ -602,7 +602,7 @@ fn views_agree_with_each_other_and_with_the_memory_of_the_resolver() {
                 for one in of_profile.values() {
                     for leaf in &one.leaves {
                         let segment_id = &space.graph.profiles[*index].segment_id;
-                        let seconds = super::time::write_millis(one.when.0).expect("it is in range");
+                        let seconds = super::time::write_millis(one.when.0).expect("the time is in range");
                         let value = plain(&leaf.value);
                         traits.push(format!("{segment_id} {} {value} {} {seconds}", leaf.column, one.seq));
                     }

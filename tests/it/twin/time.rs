@@ -1,12 +1,12 @@
-//! Times, by hand: reading the spellings that are accepted and writing the one that is ours.
+//! Times: parses the accepted formats and writes the format of the tables.
 
 use super::json::Json;
 
 const DAY: i128 = 86_400;
 
-/// The microseconds since 1970 of a JSON time; `None` where it cannot be read.
+/// Parses a JSON time into microseconds since 1970; `None` if it cannot be read.
 ///
-/// Integers are seconds below 100,000,000,000, and milliseconds from there on; anything else must be a string.
+/// Integers are seconds below 100,000,000,000 in size, else milliseconds. All other times must be strings.
 pub(crate) fn read(json: &Json) -> Option<i128> {
     match json {
         Json::String(text) => read_text(text),
@@ -15,7 +15,7 @@ pub(crate) fn read(json: &Json) -> Option<i128> {
             if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
                 return None;
             }
-            // However long the number is, beyond this it is out of every range anyway.
+            // Longer numbers are out of range anyway.
             let limit = 1_000_000_000_000_000_000_000;
             let size = digits.parse::<i128>().unwrap_or(limit).min(limit);
             let micros = if size < 100_000_000_000 { size * 1_000_000 } else { size * 1000 };
@@ -25,7 +25,7 @@ pub(crate) fn read(json: &Json) -> Option<i128> {
     }
 }
 
-/// The microseconds since 1970 of a written time.
+/// Parses a written time into microseconds since 1970.
 pub(crate) fn read_text(text: &str) -> Option<i128> {
     let mut rest = text;
     let year = number(&mut rest, 4, 4)?;
@@ -64,7 +64,7 @@ pub(crate) fn read_text(text: &str) -> Option<i128> {
     Some(midnight + (hour * 3600 + minute * 60 + second - offset) * 1_000_000 + micros)
 }
 
-/// `Z`, `UTC`, `+02`, `+0200`, `+02:00`, each also after a space; nothing means UTC.
+/// Parses an offset into seconds: `Z`, `UTC`, `+02`, `+0200` or `+02:00`, optionally after a space. Empty means UTC.
 fn offset_seconds(text: &str) -> Option<i128> {
     if text.is_empty() {
         return Some(0);
@@ -91,7 +91,7 @@ fn offset_seconds(text: &str) -> Option<i128> {
     Some(sign * (hours * 3600 + minutes * 60))
 }
 
-/// Takes a number of `least` to `most` digits off the front.
+/// Parses a number of `least` to `most` digits and removes it from `rest`.
 fn number(rest: &mut &str, least: usize, most: usize) -> Option<i128> {
     let digits = rest.bytes().take(most).take_while(u8::is_ascii_digit).count();
     if digits < least {
@@ -115,7 +115,7 @@ fn days_in_month(year: i128, month: i128) -> i128 {
     }
 }
 
-/// Days from 1970-01-01 to a date, counted the slow way within the year.
+/// Returns the days from 1970-01-01 to a date.
 fn days_before(year: i128, month: i128, day: i128) -> i128 {
     let earlier_months: i128 = (1..month).map(|month| days_in_month(year, month)).sum();
     days_before_year(year) + earlier_months + day - 1
@@ -127,12 +127,12 @@ fn days_before_year(year: i128) -> i128 {
     since_year_one - 719_162
 }
 
-/// Our spelling with milliseconds; `None` outside the years that RFC 3339 can write.
+/// Formats milliseconds since 1970 as RFC 3339 with three decimals; `None` outside the years 0 to 9999.
 pub(crate) fn write_millis(millis: i128) -> Option<String> {
     write(millis.checked_mul(1000)?, 3)
 }
 
-/// Our spelling with microseconds.
+/// Formats microseconds since 1970 as RFC 3339 with six decimals; `None` outside the years 0 to 9999.
 pub(crate) fn write_micros(micros: i128) -> Option<String> {
     write(micros, 6)
 }
@@ -140,7 +140,7 @@ pub(crate) fn write_micros(micros: i128) -> Option<String> {
 fn write(micros: i128, digits: usize) -> Option<String> {
     let seconds = micros.div_euclid(1_000_000);
     let days = seconds.div_euclid(DAY);
-    // A first guess, put right below.
+    // A first guess, corrected below.
     let mut year = 1970 + days.div_euclid(366);
     if !(-400..=20_000).contains(&year) {
         return None;

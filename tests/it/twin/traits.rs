@@ -1,23 +1,23 @@
-//! The traits of one profile: what an identify call sets, and what is left after a merge.
+//! The traits of a profile: how identify calls set them, and how a merge combines them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::json::Json;
 use super::names;
 
-/// One trait as last set. Without leaves it is one that was removed.
+/// A trait as last set. A removed trait has no leaves.
 #[derive(Clone, Debug)]
 pub(crate) struct Trait {
-    /// The event's time and its place in processing: the newer of two values is the greater pair.
+    /// The time of the event and its `uuid_ts`; the value with the greater pair is newer.
     pub(crate) when: (i128, i128),
     pub(crate) seq: String,
     pub(crate) leaves: Vec<Leaf>,
 }
 
-/// One value of a trait: a scalar is one leaf, an object has several.
+/// One value of a trait: a scalar trait has one leaf, an object has one per scalar in it.
 #[derive(Clone, Debug)]
 pub(crate) struct Leaf {
-    /// The keys as `snake_case`, joined by dots.
+    /// The keys in `snake_case`, joined by dots.
     pub(crate) path: String,
     pub(crate) column: String,
     pub(crate) value: Json,
@@ -26,7 +26,7 @@ pub(crate) struct Leaf {
 /// Traits by name.
 pub(crate) type Traits = BTreeMap<String, Trait>;
 
-/// Names that a trait's column cannot have, because the tables of traits use them.
+/// Fixed columns of the trait tables, which the column of a trait cannot be called.
 const TAKEN: [&str; 14] = [
     "id",
     "segment_id",
@@ -44,13 +44,13 @@ const TAKEN: [&str; 14] = [
     "triggering_event_source_slug",
 ];
 
-/// The column of a path.
+/// Returns the column of a path.
 pub(crate) fn column(path: &str) -> String {
     let column = path.replace('.', "_");
     if TAKEN.contains(&column.as_str()) { format!("_{column}") } else { column }
 }
 
-/// The traits that a payload sets, in payload order; no leaves means removed.
+/// Returns the traits that a payload sets, in order. A removed trait has no leaves.
 pub(crate) fn of_payload(payload: &Json) -> Vec<(String, Vec<Leaf>)> {
     let mut given: Vec<(String, Vec<Leaf>)> = Vec::new();
     for (key, value) in payload.members() {
@@ -65,7 +65,7 @@ pub(crate) fn of_payload(payload: &Json) -> Vec<(String, Vec<Leaf>)> {
             leaves.retain(|earlier| earlier.column != leaf.column);
             leaves.push(leaf);
         }
-        // Of several keys that are one trait, the last that has a value counts.
+        // If several keys name the same trait, the last one with a value counts.
         let earlier_has_value = given.iter().any(|(other, leaves)| *other == name && !leaves.is_empty());
         if !(leaves.is_empty() && earlier_has_value) {
             given.retain(|(other, _)| *other != name);
@@ -75,7 +75,7 @@ pub(crate) fn of_payload(payload: &Json) -> Vec<(String, Vec<Leaf>)> {
     given
 }
 
-/// Sets one trait, unless a newer value is there already.
+/// Sets a trait, unless it already has a newer value.
 pub(crate) fn set(traits: &mut Traits, name: &str, mut new: Trait) {
     if traits.get(name).is_some_and(|old| new.when < old.when) {
         return;
@@ -97,7 +97,7 @@ fn has_column(one: &Trait, column: &str) -> bool {
     one.leaves.iter().any(|leaf| leaf.column == column)
 }
 
-/// The traits of several profiles as one: per trait the newest, then per column the newest.
+/// Merges the traits of several profiles: the newest value of each trait, then of each column.
 pub(crate) fn merge(all: &[Traits]) -> Traits {
     let mut newest = Traits::new();
     for (name, one) in all.iter().flatten() {
@@ -112,18 +112,18 @@ pub(crate) fn merge(all: &[Traits]) -> Traits {
     merged
 }
 
-/// The columns and values of a snapshot.
+/// Returns the columns of a snapshot.
 pub(crate) fn columns(traits: &Traits) -> BTreeMap<String, Json> {
     let leaves = traits.values().flat_map(|one| &one.leaves);
     leaves.map(|leaf| (leaf.column.clone(), leaf.value.clone())).collect()
 }
 
-/// The names of a snapshot's columns.
+/// Returns the names of the columns of a snapshot.
 pub(crate) fn column_names(traits: &Traits) -> BTreeSet<String> {
     columns(traits).into_keys().collect()
 }
 
-/// The text of `__trait_seqs`.
+/// Returns the content of `__trait_seqs`.
 pub(crate) fn seqs(traits: &Traits) -> String {
     let mut seqs: BTreeMap<String, Json> = BTreeMap::new();
     for (name, one) in traits {

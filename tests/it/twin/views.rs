@@ -1,4 +1,4 @@
-//! The six views, folded from the text of the raw tables alone.
+//! Folds the raw tables, given as text, into the six views.
 
 use std::collections::BTreeMap;
 
@@ -6,11 +6,11 @@ use super::json::{self, Json};
 use super::time;
 use super::traits;
 
-/// Folds raw tables in our own spelling into the views, each as text.
+/// Folds raw tables, as this program writes them, into the views, each as NDJSON.
 ///
-/// With `as_of`, rows with a later `uuid_ts` are as if they were not there.
+/// With `as_of`, rows with a later `uuid_ts` are ignored.
 pub(crate) fn fold(tables: &BTreeMap<String, String>, as_of: Option<&str>) -> BTreeMap<String, String> {
-    let until = as_of.map(|text| time::read_text(text).expect("the test gave a time"));
+    let until = as_of.map(|text| time::read_text(text).expect("the test gives a valid time"));
     let mapping_rows = rows(tables, "external_id_mapping_updates", until);
     let raw = Raw {
         graph: newest_by(&rows(tables, "id_graph_updates", until), |row| text(row, "segment_id")),
@@ -30,7 +30,7 @@ pub(crate) fn fold(tables: &BTreeMap<String, String>, as_of: Option<&str>) -> BT
     views.into_iter().map(|(name, view)| (name.to_owned(), sorted(view))).collect()
 }
 
-/// Rows with what they are sorted by.
+/// Rows with their sort keys.
 type View = Vec<(Vec<String>, Json)>;
 
 fn sorted(mut view: View) -> String {
@@ -69,7 +69,7 @@ impl Raw {
         let mut view = View::new();
         for ((identifier_type, value), row) in &self.mappings {
             let segment_id = text(row, "segment_id");
-            // It came to its present profile with its own row or with the merge of that row's profile.
+            // The clocks are those of the merge that moved the identifier to its profile, else those of its own row.
             let moved = match self.graph.get(&segment_id) {
                 Some(graph_row) if age(row) < age(graph_row) => graph_row,
                 _ => row,
@@ -160,37 +160,37 @@ impl Raw {
         view
     }
 
-    /// The last snapshot with each segment id.
+    /// Returns the last snapshot of each segment id.
     fn snapshots(&self) -> BTreeMap<String, Json> {
         newest_by(&self.trait_rows, |row| text(row, "segment_id"))
     }
 }
 
-/// The trait columns of a snapshot: all after the fixed ones.
+/// Returns the trait columns of a snapshot: those after the fixed ones that are not null.
 fn trait_columns(snapshot: &Json) -> Vec<(String, Json)> {
     let after = snapshot.members().iter().skip_while(|(name, _)| name != "__trait_seqs").skip(1);
     after.filter(|(_, value)| *value != Json::Null).cloned().collect()
 }
 
-/// The row that set the value of a column, among the rows of a profile and of all that was merged into it.
+/// Returns the row that set the value of a column, among the rows of a profile and of those merged into it.
 fn set_by<'a>(column: &str, snapshot: &Json, of_profile: &[&'a Json]) -> &'a Json {
     let seqs = trait_seqs(snapshot);
     let mut paths: Vec<&(String, Json)> =
         seqs.members().iter().filter(|(path, _)| traits::column(path) == column).collect();
-    // A removed trait, which has no dot, can have the name of a column that another trait has since taken.
+    // The name of a removed trait, which has no dot, may equal a column that another trait has taken since.
     paths.sort_by_key(|(path, _)| !path.contains('.'));
-    let (path, seq) = paths.first().expect("every column has a path");
+    let (path, seq) = paths.first().expect("every column has a path in `__trait_seqs`");
     let candidates =
         of_profile.iter().filter(|row| row.get("seq") == seq && trait_seqs(row).get(path) == seq);
-    // Profiles merged since may have used the same seq; the newest value is the one that won.
+    // Profiles merged since may have used the same `seq`; the newest value won.
     candidates.max_by_key(|row| (text(row, "timestamp"), text(row, "uuid_ts"))).expect("a row set it")
 }
 
 fn trait_seqs(row: &Json) -> Json {
-    json::parse(&text(row, "__trait_seqs")).expect("it was written as JSON")
+    json::parse(&text(row, "__trait_seqs")).expect("`__trait_seqs` is JSON")
 }
 
-/// A string as it is, everything else as its JSON text.
+/// Returns a string as it is, and any other value as JSON.
 fn value_text(value: &Json) -> String {
     match value {
         Json::String(text) => text.clone(),
@@ -198,7 +198,7 @@ fn value_text(value: &Json) -> String {
     }
 }
 
-/// The rows of a table that were there at a time.
+/// Returns the rows of a table that existed at a time.
 fn rows(tables: &BTreeMap<String, String>, table: &str, until: Option<i128>) -> Vec<Json> {
     let lines = tables.get(table).map_or("", String::as_str).lines();
     lines
@@ -210,7 +210,7 @@ fn rows(tables: &BTreeMap<String, String>, table: &str, until: Option<i128>) -> 
         .collect()
 }
 
-/// For each key, the newest of its rows.
+/// Returns the newest row of each key.
 fn newest_by<K: Ord>(rows: &[Json], key: impl Fn(&Json) -> K) -> BTreeMap<K, Json> {
     let mut newest: BTreeMap<K, Json> = BTreeMap::new();
     for row in rows {
@@ -222,7 +222,7 @@ fn newest_by<K: Ord>(rows: &[Json], key: impl Fn(&Json) -> K) -> BTreeMap<K, Jso
     newest
 }
 
-/// What is later everywhere: `seq`, then `uuid_ts`.
+/// Returns a key that orders rows by age: `seq`, then `uuid_ts`.
 fn age(row: &Json) -> (String, String) {
     (text(row, "seq"), text(row, "uuid_ts"))
 }
