@@ -1,4 +1,4 @@
-"""The same comparison in DuckDB: a keyed full outer join of each view, all six in one run.
+"""Compares two folders of views in DuckDB, as `diff` does: a keyed full outer join of each of the six views.
 
 usage: diff.py OLD NEW
 """
@@ -15,7 +15,7 @@ VIEWS = {
     ),
     "id_graph": (["segment_id"], ["canonical_segment_id", *CLOCKS]),
     "profile_merges": (["canonical_segment_id", "segment_id"], ["received_at", *CLOCKS]),
-    # Its columns are the traits: DuckDB has to find them.
+    # The columns are the traits, so DuckDB has to detect them.
     "profile_traits": (["canonical_segment_id"], None),
     "user_identifiers": (["canonical_segment_id", "type", "value"], ["received_at", *CLOCKS]),
     "user_traits": (["canonical_segment_id", "name"], ["value", "received_at", *CLOCKS]),
@@ -23,7 +23,7 @@ VIEWS = {
 
 
 def source(path, columns):
-    """The rows of a view; told columns are faster than found ones."""
+    """Returns SQL that reads a view; declared columns are faster than detected ones."""
     if columns is None:
         return f"read_ndjson('{path}', sample_size = -1)"
     types = ", ".join(f"'{column}': 'VARCHAR'" for column in columns)
@@ -31,7 +31,7 @@ def source(path, columns):
 
 
 def compare(connection, old, new, view):
-    """How many rows are the same, added, removed and changed."""
+    """Returns the numbers of rows that are the same, added, removed and changed."""
     key, columns = VIEWS[view]
     files = [f"{folder}/{view}.ndjson" for folder in (old, new)]
     if columns is None:
@@ -54,7 +54,7 @@ def compare(connection, old, new, view):
 
 
 def main():
-    """Prints the numbers of each view."""
+    """Prints the counts of each view."""
     old, new = sys.argv[1:]
     connection = duckdb.connect()
     for view in VIEWS:

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Two view folders of a million rows each, compared by `profiles-sync diff` and by DuckDB in one run each, alternately.
-# Prints the median times, their ratio, and the most memory that each took.
+# Compares two view folders of a million rows each, alternately with `profiles-sync diff` and with DuckDB.
+# Prints the median times, their ratio, and the peak memory of each.
 #
 # usage: tests/bench/diff.sh [RUNS]
 #
-# Needs python3 with venv and pip, and /usr/bin/time of GNU. DuckDB comes from PyPI into an environment that is thrown
-# away; DUCKDB=WHEEL installs that file instead.
+# Needs python3 with venv and pip, and GNU time as /usr/bin/time. Installs DuckDB from PyPI in a temporary environment;
+# set DUCKDB=WHEEL to install that file instead.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 runs=${1:-5}
@@ -22,8 +22,8 @@ generate=${CARGO_TARGET_DIR:-target}/release/examples/generate
 python3 -m venv "$work/python"
 "$work/python/bin/pip" install --quiet --disable-pip-version-check "${DUCKDB:-duckdb}"
 
-# The question of an identity admin: what would other limits do?
-say "making two view folders"
+# A typical question for `diff`: what would other limits change?
+say "building two view folders"
 "$generate" --events 1000000 >"$work/events.ndjson"
 cat >"$work/tight.toml" <<'RULES'
 [identity.types.email]
@@ -39,7 +39,7 @@ for side in old new; do
 done
 rm -r "$work/events.ndjson" "$work/space-old" "$work/space-new"
 
-# Seconds and kilobytes go to a file; that the sides differ is no failure.
+# Appends seconds and kilobytes to a file. Ignores the exit code, which is 1 because the sides differ.
 measure() {
     local name=$1
     shift
@@ -54,7 +54,7 @@ for _ in $(seq "$runs"); do
     measure duckdb "$work/python/bin/python" tests/bench/diff.py "$work/old" "$work/new"
 done
 
-# Both must have found the same numbers: same, added, removed, changed.
+# Both must report the same numbers of rows that are the same, added, removed and changed.
 awk '$1 ~ /^(external_id_mapping|id_graph|profile_merges|profile_traits|user_identifiers|user_traits)$/ && NF >= 5 \
     { gsub(",", ""); print $1, $2, $3, $4, $5 }' "$work/profiles-sync.out" | sort >"$work/profiles-sync.rows"
 sort "$work/duckdb.out" | diff "$work/profiles-sync.rows" - >&2

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Times `ingest` into a new space, and resolving alone (`--dry-run`: no rows), against the anchor: a typed pass over the
-# same dump with the fastest parser at hand.
+# Compares the time of `ingest` into a new space, and of resolving alone (`--dry-run`, which writes no rows), with the
+# anchor: a typed pass over the same dump with the fastest parser we know.
 #
 # usage: tests/bench/ingest.sh EVENTS [ROUNDS]
 #
-# Both read the dump from the page cache; the space is in memory (/dev/shm), so that the disk has no part in it. In turn,
-# so many rounds; the medians of user and system seconds together and of wall seconds count, on one thread and on two.
+# The dump is in the page cache and the space in memory (/dev/shm), so the disk plays no role. The commands run in turn,
+# ROUNDS times (5 by default), with one thread and with two. Prints the medians of CPU time (user plus system) and of
+# wall time.
 #
 # Needs cargo and GNU time (Debian: `apt-get install time`).
 set -euo pipefail
@@ -22,7 +23,7 @@ space=$(mktemp -d /dev/shm/profiles-sync-bench.XXXXXX)
 trap 'rm -rf "$space"' EXIT
 cat "$events" >/dev/null
 
-# Prints CPU seconds, wall seconds and peak kilobytes of a command.
+# Runs a command and prints its CPU seconds, wall seconds and peak kilobytes.
 measure() {
     local log=$bench/time.log
     /usr/bin/time -f '%U %S %e %M' -o "$log" "$@" >/dev/null
@@ -37,7 +38,7 @@ for threads in 1 2; do
     for _ in $(seq "$rounds"); do
         measure "$bench/anchor/release/anchor" "$events" "$threads" >>"$bench/anchor.$threads"
         measure "$program" ingest "$events" --space "$space/dry" --quiet --threads "$threads" --dry-run >>"$bench/resolve.$threads"
-        # Not earlier: a virtual machine gives memory that lies free for a while back to its host, and gets it page by page.
+        # Delete as late as possible: a virtual machine returns idle memory to its host, and getting it back is slow.
         rm -rf "$space/s"
         measure "$program" ingest "$events" --space "$space/s" --quiet --threads "$threads" >>"$bench/ingest.$threads"
     done

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Counts the instructions that `ingest` takes for an event, and fails where they are more than the budget.
+# Counts the instructions per event of `ingest`, and fails if they exceed the budget.
 #
 # usage: tests/bench/instructions.sh
 #
-# Seconds vary with the machine and the hour; instructions do not. Two made-up dumps are ingested, one twice the other: what
-# the second takes more, by event, leaves the start of the program out. The budget is what was counted last with a seventh on
-# top; whoever makes the program quicker lowers it.
+# Times vary with the machine and its load; instruction counts do not. The script ingests two generated dumps, one twice
+# as large as the other, and divides the difference by the number of additional events, so that the start of the program
+# does not count. The budget is the last count plus one seventh; lower it if you make the program faster.
 #
 # Needs cargo and valgrind (Debian: `apt-get install valgrind`).
 set -euo pipefail
@@ -15,7 +15,7 @@ cargo build --release --quiet
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
-# Prints the instructions of an ingest of so many made-up events.
+# Prints the instructions of an ingest of $1 generated events.
 count() {
     cargo run --quiet --example generate -- --events "$1" >"$scratch/$1.ndjson"
     valgrind --tool=callgrind --callgrind-out-file=/dev/null \
@@ -25,5 +25,5 @@ count() {
 few=$(count 5000)
 many=$(count 10000)
 each=$(((many - few) / 5000))
-echo "$each instructions an event; the budget is $budget"
+echo "$each instructions per event; the budget is $budget"
 [[ $each -le $budget ]]

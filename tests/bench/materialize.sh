@@ -1,19 +1,18 @@
 #!/usr/bin/env bash
-# Times `materialize` against plain DuckDB SQL that makes the same views of the same raw tables.
+# Compares the time of `materialize` with DuckDB SQL that builds the same views from the same raw tables.
 #
 # usage: tests/bench/materialize.sh [SPACE | EVENTS]
 #
-# SPACE is a space, EVENTS a dump that is ingested first; with neither, a dump of 1,000,000 events is made up.
+# SPACE is a space; EVENTS is a dump to ingest first. Without an argument, a dump of 1,000,000 events is generated.
 #
-# Both read the raw tables as NDJSON files and write the views as NDJSON files, whole commands from start to end, one after
-# the other in turn, five times; the median counts. Before each round the files are read once, so that neither waits for
-# the disk. Nothing is taken away from the SQL: it is that of tests/it/duckdb, which the tests hold to the same rows, on all
-# cores and with all the memory DuckDB asks for.
+# Both read the raw tables from NDJSON files and write the views to NDJSON files. The whole commands are timed, in turn,
+# five times, and the medians count. The files are read once before each round, so that neither waits for the disk.
+# The SQL is that of tests/it/duckdb, where the tests check that it gives the same rows; DuckDB may use all cores and as
+# much memory as it wants.
 #
-# To be fair to the other side: more than half of DuckDB's time goes into reading and writing NDJSON. A warehouse that
-# has the raw tables loaded and keeps the views as tables of its own skips that, and comes closer than these figures say.
-# The time to load and to export is part of what a user with files has to pay, and no part of what a user with a warehouse
-# has to pay again.
+# In fairness to DuckDB: it spends more than half of its time on reading and writing NDJSON. A warehouse that has loaded
+# the raw tables already, and that keeps the views as tables, saves that time and comes closer than these numbers
+# suggest. Users with files pay for loading and exporting; users with a warehouse do not pay for it again.
 #
 # Needs cargo, python3 with venv, and GNU time (Debian: `apt-get install time python3-venv`).
 set -euo pipefail
@@ -23,7 +22,7 @@ bench=$project/target/bench
 rounds=5
 duckdb=$(sed -n 's/^const VERSION: &str = "\(.*\)";$/\1/p' tests/it/duckdb.rs)
 mkdir -p "$bench"
-# The views go to memory: we bring ours to the disk before we call them made, DuckDB does not.
+# The views are written to memory, because `materialize` syncs its files before it finishes and DuckDB does not.
 made=$(mktemp -d /dev/shm/profiles-sync-bench.XXXXXX)
 trap 'rm -rf "$made"' EXIT
 
@@ -49,20 +48,20 @@ if ! "$environment/bin/python" -c 'import duckdb' 2>"$bench/python.log"; then
     "$environment/bin/python" -m pip install --quiet --disable-pip-version-check "duckdb==$duckdb"
 fi
 
-# Views are made anew, where the program could also bring older ones up to date.
+# Build the views in full: the program could also update existing ones.
 full=()
 if "$program" materialize --help | grep -q -- '--full'; then
     full=(--full)
 fi
 
-# Runs a command; appends its seconds and peak kilobytes to a file.
+# Runs a command and appends its seconds and peak kilobytes to a file.
 timed() {
     local figures=$1
     shift
     /usr/bin/time --output="$figures" --append --format='%e %M' "$@" 2>"$bench/said.log"
 }
 
-# The median of a column of a file.
+# Prints the median of a column of a file.
 median() { awk -v column="$2" '{ print $column }' "$1" | sort -g | sed -n "$((rounds / 2 + 1))p"; }
 
 compare() {

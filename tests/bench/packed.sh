@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Times `ingest` and `materialize` with plain and with packed tables, on a disk that takes 300 MB a second.
+# Times `ingest` and `materialize` with plain and with compressed tables, on a disk that writes 300 MB/s.
 #
 # usage: sudo tests/bench/packed.sh EVENTS [ROUNDS]
 #
-# The disk is a file in memory (/dev/shm), with a file system of its own, and what is written to it is held to 300 MB/s by
-# the kernel (blkio throttling of its loop device, which nothing else is on). The time of a run is up to the end of its
-# commit, when all is on the disk. Views are folded with tables in the page cache, in full and nothing before them.
+# The disk is a file in memory (/dev/shm) with its own file system and loop device; the kernel limits writes to it to
+# 300 MB/s (blkio throttling). A run is timed until its commit is complete and everything is on the disk. The views are
+# folded in full, without older views, from tables in the page cache.
 #
-# Needs root, cgroup v1 blkio or an io controller at the root, cargo or a program named by PROGRAM, and GNU time.
+# Needs root, cgroup v1 blkio or an io controller at the root, GNU time, and cargo or the path of the program in PROGRAM.
 set -euo pipefail
 events=$(realpath "$1")
 rounds=${2:-3}
@@ -38,7 +38,7 @@ cat "$events" >/dev/null
 dd if=/dev/zero of="$disk/x" bs=1M count=512 conv=fsync 2>&1 | tail -n 1
 rm "$disk/x"
 
-# Runs a command; its wall and CPU seconds and peak kilobytes.
+# Runs a command and prints its wall and CPU seconds and peak kilobytes.
 measure() {
     local what=$1
     shift

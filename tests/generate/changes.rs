@@ -1,8 +1,11 @@
-//! People who change their minds: what of a profile's traits is hard.
+//! People who change their traits: the hard cases of folding traits.
 //!
-//! Forms that are filled in before anybody has logged in, so that profiles with traits merge later, one after the other;
-//! traits that are removed, whole objects among them; traits told late, when newer ones are known; devices that tell in the
-//! same millisecond; traits that are a number here and a text there; two traits that want one column.
+//! - Forms that are filled in before the login, so that profiles with traits merge later, one after the other.
+//! - Removed traits, including whole objects.
+//! - Traits that arrive late, after newer values.
+//! - Devices that send traits in the same millisecond.
+//! - Traits that are sometimes a number and sometimes a text.
+//! - Two traits with the same column.
 
 use super::{
     CITIES, Device, FIRST_NAMES, PLANS, Shop, Visit, context,
@@ -10,7 +13,7 @@ use super::{
 };
 
 impl Shop {
-    /// An identify call, or a batch of two.
+    /// Returns an identify call, or a batch of several.
     pub(super) fn change_of_mind(&mut self, visit: &Visit) -> String {
         if self.random.per_mille(30.0) {
             return self.guest();
@@ -30,7 +33,7 @@ impl Shop {
         self.told(visit, visit.device, &traits, late)
     }
 
-    /// An identify call of a device, which says who it is only when it is logged in, and not always then.
+    /// Returns an identify call from a device. It has a `userId` only if the device is logged in, and not always then.
     fn told(&mut self, visit: &Visit, device: usize, traits: &str, late: u64) -> String {
         let person = &self.people[visit.person];
         let (number, numbered) = (person.number, person.numbered);
@@ -48,8 +51,8 @@ impl Shop {
         event.end()
     }
 
-    /// Someone with three devices who gives an address on each in the end: the second profile takes the third in, and the
-    /// first takes both.
+    /// Returns a batch from a guest who finally gives an e-mail address on each of three devices: the third profile is
+    /// merged into the second, and then both into the first.
     fn guest(&mut self) -> String {
         let guest = self.random.next();
         let email = format!(r#"{{"email":"guest-{guest}@post.example"}}"#);
@@ -87,7 +90,7 @@ impl Shop {
             traits.raw("address", format_args!(r#"{{"city":"{city}","country":"{country}"}}"#));
         }
         if self.random.per_mille(100.0) {
-            // Another trait that wants the column of the address.
+            // A trait with the same column as the city of `address`.
             traits.text("address_city", CITIES[self.random.index(CITIES.len())].0);
         }
         let height = self.random.below(200);

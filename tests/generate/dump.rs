@@ -1,8 +1,8 @@
-//! A made-up shop and its visitors, told as a dump of events.
+//! Generates the events of a fictitious shop and its visitors.
 //!
 //! People browse on several devices, log in now and then, share a family browser, go offline and come back; servers
-//! send batches. So a dump holds what real ones hold: merges, late events, exact duplicates, blocked values, missing
-//! message ids, numbers where text was meant.
+//! send batches. So a dump contains what real dumps contain: merges, late events, exact duplicates, blocked values,
+//! missing message ids, and numbers in place of text.
 
 mod changes;
 mod text;
@@ -14,22 +14,22 @@ use std::{
 
 use text::{DAY, Email, Object, Random, Time, Uuid};
 
-/// What to vary.
+/// The parameters of a dump.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Knobs {
-    /// About so many events.
+    /// The approximate number of events.
     pub(crate) events: u64,
-    /// Another seed, another dump.
+    /// The seed of the random numbers.
     pub(crate) seed: u64,
-    /// Spread over so many days.
+    /// The number of days that the dump covers.
     pub(crate) days: u64,
-    /// Per cent of lines that are no usable event.
+    /// The percentage of lines that are not usable events.
     pub(crate) malformed: f64,
-    /// Per cent of events in which people change what they said of themselves.
+    /// The percentage of events in which people change their traits.
     pub(crate) changes: f64,
 }
 
-/// Writes the dump.
+/// Writes a dump. The same parameters give the same bytes on every machine.
 pub(crate) fn write(knobs: Knobs, out: &mut dyn Write) -> io::Result<()> {
     let step = (knobs.days.max(1) * DAY / knobs.events.max(1)).max(1);
     let mut shop = Shop {
@@ -55,10 +55,10 @@ pub(crate) fn write(knobs: Knobs, out: &mut dyn Write) -> io::Result<()> {
         let line = shop.line();
         let due = written + 5 + shop.random.below(40);
         if shop.random.per_mille(25.0) {
-            // A retry: the same bytes again, further down.
+            // A retry: the same line again, further down.
             held.push_back((due, line.clone()));
         } else if shop.random.per_mille(20.0) {
-            // Another file, or another shard: the line comes out of order.
+            // A line out of order, as if from another file or shard.
             held.push_back((due, line));
             continue;
         }
@@ -116,11 +116,11 @@ enum Device {
 struct Person {
     number: u64,
     devices: Vec<Device>,
-    /// On which devices they are logged in.
+    /// For each device, whether they are logged in.
     known: Vec<bool>,
-    /// Numbered by an old system, which sends bare numbers where the web sends text.
+    /// Whether their user id is a number, which servers send as a number and the other devices as text.
     numbered: bool,
-    /// Known by an e-mail address before they have an account.
+    /// Whether their first login gives only an e-mail address.
     newsletter: bool,
 }
 
@@ -140,10 +140,10 @@ struct Shop {
 }
 
 impl Shop {
-    /// The next line: most often one event, now and then a batch of a server.
+    /// Returns the next line: usually one event, sometimes a batch from a server.
     fn line(&mut self) -> String {
         let visit = self.visit();
-        // Without the knob no die is cast, so that older dumps stay what they are.
+        // At 0, no random number is drawn, so that dumps from before this parameter existed stay the same.
         if 0.0 < self.changes && self.random.per_mille(10.0 * self.changes) {
             return self.change_of_mind(&visit);
         }
@@ -160,7 +160,7 @@ impl Shop {
         self.event(&visit, false)
     }
 
-    /// Someone who is here: goes on with a visit, or begins one.
+    /// Continues one of the current visits or starts a new one.
     fn visit(&mut self) -> Visit {
         if self.visits.len() < 6 {
             let person = if self.people.is_empty() || self.random.per_mille(270.0) {
@@ -202,7 +202,7 @@ impl Shop {
         self.people[visit.person].devices[visit.device]
     }
 
-    /// One event; inside an envelope without what the envelope holds for all.
+    /// Returns one event. In a batch, it lacks the members that the envelope has.
     fn event(&mut self, visit: &Visit, in_batch: bool) -> String {
         let device = self.device(visit);
         let was_known = self.people[visit.person].known[visit.device];
@@ -269,7 +269,7 @@ impl Shop {
         }
     }
 
-    /// What is particular to the kind of call.
+    /// Appends the members that only this type of call has.
     fn call(&mut self, event: &mut Object, kind: &str, number: u64) {
         let (path, title) = PAGES[self.random.index(PAGES.len())];
         match kind {
@@ -340,7 +340,7 @@ impl Shop {
 
     fn times(&mut self, event: &mut Object, device: Device, in_batch: bool) {
         let lag = 40 + self.random.below(2000);
-        // A phone that was offline sends hours later; a clock that is wrong is wrong in both of its times.
+        // A phone that was offline sends hours later. A wrong clock affects both times that the device sets.
         let mobile = matches!(device, Device::Ios | Device::Android);
         let offline = if mobile && self.random.per_mille(100.0) { self.random.below(DAY / 2) } else { 0 };
         let wrong = if mobile && self.random.per_mille(100.0) { 3 * DAY } else { 0 };

@@ -1,6 +1,6 @@
-//! Writes a made-up dump of events to the standard output; the same flags give the same bytes on every machine.
+//! Writes a generated dump of events to standard output. The same flags give the same bytes on every machine.
 
-// By path, so that its own modules are found from here as from the tests.
+// Declared by path, because the tests include the same module.
 #[path = "dump.rs"]
 mod dump;
 
@@ -15,11 +15,11 @@ use dump::Knobs;
 const USAGE: &str = "\
 usage: generate [--events N] [--seed N] [--days N] [--malformed PERCENT] [--changes PERCENT]
 
-  --events N           about so many events (300)
-  --seed N             another seed, another dump (1)
-  --days N             spread over so many days (60)
-  --malformed PERCENT  so many lines that are no usable event (0)
-  --changes PERCENT    so many events in which people change their traits (0)";
+  --events N           approximate number of events (300)
+  --seed N             seed of the random numbers (1)
+  --days N             number of days that the dump covers (60)
+  --malformed PERCENT  share of lines that are not usable events (0)
+  --changes PERCENT    share of events in which people change their traits (0)";
 
 fn main() -> ExitCode {
     let Some(knobs) = knobs() else {

@@ -1,11 +1,11 @@
-//! What a made-up dump is written with: JSON, ids, times, and the dice.
+//! Building blocks of generated dumps: JSON, ids, times and random numbers.
 
 use std::fmt::{self, Write};
 
 /// Milliseconds in a day.
 pub(crate) const DAY: u64 = 86_400_000;
 
-/// A JSON object being written.
+/// A JSON object under construction.
 pub(crate) struct Object(String);
 
 impl Object {
@@ -13,15 +13,15 @@ impl Object {
         Self(String::from("{"))
     }
 
-    /// A text that needs no escapes, or has them.
+    /// Appends a string member; the text must be escaped already.
     pub(crate) fn text(&mut self, key: &str, value: impl fmt::Display) -> &mut Self {
         self.raw(key, format_args!("\"{value}\""))
     }
 
-    /// Any other JSON value.
+    /// Appends a member whose value is JSON.
     pub(crate) fn raw(&mut self, key: &str, value: impl fmt::Display) -> &mut Self {
         let comma = if self.0.len() == 1 { "" } else { "," };
-        write!(self.0, "{comma}\"{key}\":{value}").expect("a String takes everything");
+        write!(self.0, "{comma}\"{key}\":{value}").expect("writing to a string cannot fail");
         self
     }
 
@@ -86,7 +86,7 @@ impl fmt::Display for Time {
     }
 }
 
-/// splitmix64: small, and good enough for made-up people.
+/// A small random number generator (splitmix64).
 pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
@@ -103,12 +103,13 @@ impl Random {
     }
 
     pub(crate) fn index(&mut self, length: usize) -> usize {
-        usize::try_from(self.below(length as u64)).expect("an index is below a length")
+        usize::try_from(self.below(length as u64)).expect("the number is below a `usize`")
     }
 
     pub(crate) fn per_mille(&mut self, chance: f64) -> bool {
-        // Exact in an f64, so the same on every machine.
-        let thousandths = f64::from(u32::try_from(self.below(1_000_000)).expect("a million fits"));
+        // Exact in an `f64`, so the result is the same on every machine.
+        let thousandths =
+            f64::from(u32::try_from(self.below(1_000_000)).expect("the number is below a million"));
         thousandths < chance * 1000.0
     }
 }

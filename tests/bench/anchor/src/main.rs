@@ -1,8 +1,9 @@
-//! A typed pass over a dump with sonic-rs: the fields that identify somebody, other fields kept raw.
+//! A typed pass over a dump with sonic-rs: parses the fields that identify people and keeps the other fields raw.
 //!
-//! `anchor DUMP THREADS`
+//! Usage: `anchor DUMP THREADS`
 //!
-//! Threads take blocks of 1 MiB of whole lines in turn. What comes out is a count, so that nothing is left out.
+//! Each thread takes the next 1 MiB of lines. The program prints totals over all fields, so that the compiler cannot
+//! remove any work.
 
 use std::{
     fs::File,
@@ -126,14 +127,14 @@ impl Event<'_> {
 fn main() -> io::Result<()> {
     let mut arguments = std::env::args().skip(1);
     let (Some(path), Some(threads)) = (arguments.next(), arguments.next()) else {
-        return Err(io::Error::other("give a dump and a number of threads"));
+        return Err(io::Error::other("usage: anchor DUMP THREADS"));
     };
     let file = File::open(path)?;
     let length = file.metadata()?.len();
     let next = AtomicU64::new(0);
     let work = || -> io::Result<(u64, u64)> {
         let (mut n_events, mut weight) = (0, 0);
-        // Two blocks: the last line of one ends in the next.
+        // Two blocks, because the last line of a block may end in the next.
         let mut buffer = vec![0; 2 * BLOCK as usize];
         loop {
             let start = next.fetch_add(BLOCK, Ordering::Relaxed);
@@ -164,7 +165,7 @@ fn main() -> io::Result<()> {
         let workers: Vec<_> = (0..n_threads).map(|_| scope.spawn(work)).collect();
         workers
             .into_iter()
-            .map(|worker| worker.join().map_err(|_| io::Error::other("a thread failed"))?)
+            .map(|worker| worker.join().map_err(|_| io::Error::other("a thread panicked"))?)
             .collect::<io::Result<Vec<_>>>()
     })?;
     let (n_events, weight) =
