@@ -7,7 +7,7 @@
 # 300 MB/s (blkio throttling). A run is timed until its commit is complete and everything is on the disk. The views are
 # folded in full, without older views, from tables in the page cache.
 #
-# Needs root, cgroup v1 blkio or an io controller at the root, GNU time, and cargo or the path of the program in PROGRAM.
+# Needs root, cgroup v1 blkio or an io controller at the root, GNU time, and cargo or a built program given as PROGRAM.
 set -euo pipefail
 events=$(realpath "$1")
 rounds=${2:-3}
