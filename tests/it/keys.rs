@@ -127,8 +127,8 @@ fn a_space_whose_messages_are_lost_is_refused() {
         work.program(&["ingest", input, "--space", "space", "--config", "rules.toml"]).assert()
     };
     ingest("first.ndjson").success();
-    // The space as an earlier version of the program left it: without `messages`, and with a state that cannot be used.
-    // The first event created a profile, so a row has its id; the other two are in no table.
+    // The space as an earlier version of the program left it: without kept messages and without a usable state. The
+    // first event created a profile, so a row has its id; the other two are in no table.
     let mut manifest: Value = serde_json::from_str(&work.read("space/manifest.json")).unwrap();
     let keys = manifest.as_object_mut().unwrap();
     for key in ["kept_messages", "newest", "secret"] {

@@ -1,7 +1,7 @@
-//! The direction of the code, read from the paths that each file of the library names.
+//! Checks the dependencies between the files of the library.
 //!
-//! A module uses those above it in `src/lib.rs` and never those below it, no two files use each other in a circle, and
-//! the first figure in `docs/architecture.md` shows the modules as they are.
+//! A module uses only modules above it in `src/lib.rs`, files have no cyclic dependencies, and the first figure in
+//! `docs/architecture.md` shows the dependencies between modules. Each file uses the files that its paths lead to.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,7 +16,7 @@ use crate::support::{project, project_text};
 type ModulePath = Vec<String>;
 type Arrows = BTreeMap<ModulePath, BTreeSet<ModulePath>>;
 
-/// Returns the texts of the library's files by module path, without `lib.rs`, the program and files of unit tests.
+/// Returns the text of each file of the library by module path, without `lib.rs`, the program and unit test files.
 fn modules() -> BTreeMap<ModulePath, String> {
     fn walk(folder: &Path, path: &mut ModulePath, modules: &mut BTreeMap<ModulePath, String>) {
         for entry in fs::read_dir(folder).unwrap() {
@@ -75,8 +75,8 @@ fn expand(tree: &str) -> Vec<String> {
     paths
 }
 
-/// Returns the paths of a file that lead to other files: in `use` lines, and in its code from `crate`, `super` or a
-/// module that it declares.
+/// Returns the paths in a file: those of `use` lines, and those in the code. A path into a child module gets the prefix
+/// `self::`.
 fn paths_of(text: &str) -> Vec<String> {
     let uses = Regex::new(r"\buse ([^;]*);").unwrap();
     let declared = Regex::new(r"\bmod (\w+);").unwrap();
@@ -92,7 +92,7 @@ fn paths_of(text: &str) -> Vec<String> {
     paths.into_iter().map(as_child).collect()
 }
 
-/// Returns the file that a path leads to from a module, or `None` if that is no file of the library.
+/// Returns the file that a path in `module` refers to; `None` if it is not another file of the library.
 fn target(path: &str, module: &ModulePath, modules: &BTreeMap<ModulePath, String>) -> Option<ModulePath> {
     let mut segments = path.split("::").map(str::trim).peekable();
     let mut target = match *segments.peek()? {
@@ -122,14 +122,14 @@ fn arrows() -> Arrows {
     modules.iter().map(|(module, text)| (module.clone(), used(module, text))).collect()
 }
 
-/// Returns the modules in the order of `src/lib.rs`, each after all that it may use.
+/// Returns the modules in the order of `src/lib.rs`: each comes after all modules that it may use.
 fn order() -> Vec<String> {
     let declared = Regex::new(r"(?m)^(?:pub(?:\(crate\))? )?mod (\w+);").unwrap();
     let modules = project_text("src/lib.rs");
     declared.captures_iter(&modules).map(|found| found[1].to_owned()).collect()
 }
 
-/// Returns what is left after all files are removed that are in no circle and between no two circles.
+/// Removes all files that are neither in a cycle nor on a path between two cycles, and returns the rest.
 fn circles(mut arrows: Arrows) -> Arrows {
     loop {
         let before = arrows.len();
@@ -147,7 +147,7 @@ fn circles(mut arrows: Arrows) -> Arrows {
     }
 }
 
-/// Returns the arrows between modules, without those that a longer way implies.
+/// Returns the dependencies between modules, without those that follow from others.
 fn shortest_arrows() -> BTreeSet<(String, String)> {
     let mut direct: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for (module, used) in arrows() {
@@ -187,7 +187,7 @@ fn a_module_uses_only_those_above_it() {
             }
         }
     }
-    assert!(wrong.is_empty(), "against the order:\n{}", wrong.join("\n"));
+    assert!(wrong.is_empty(), "these files use modules further down:\n{}", wrong.join("\n"));
 }
 
 #[test]
@@ -200,7 +200,7 @@ fn no_files_use_each_other_in_a_circle() {
             format!("{} uses {}", module.join("::"), used.join(", "))
         })
         .collect();
-    assert!(lines.is_empty(), "in circles:\n{}", lines.join("\n"));
+    assert!(lines.is_empty(), "cyclic dependencies:\n{}", lines.join("\n"));
 }
 
 #[test]
@@ -227,8 +227,8 @@ fn paths_are_found_in_use_lines_and_in_code() {
 #[test]
 fn the_figure_of_the_architecture_page_shows_the_modules() {
     let page = project_text("docs/architecture.md");
-    let (_, figure) = page.split_once("```mermaid\n").expect("no figure");
-    let (figure, _) = figure.split_once("```").expect("the figure has no end");
+    let (_, figure) = page.split_once("```mermaid\n").expect("the page has a figure");
+    let (figure, _) = figure.split_once("```").expect("the figure ends");
     let shown: BTreeSet<(String, String)> = figure
         .lines()
         .filter_map(|line| line.trim().split_once(" --> "))
@@ -236,5 +236,5 @@ fn the_figure_of_the_architecture_page_shows_the_modules() {
         .collect();
     let there = shortest_arrows();
     let lines: Vec<_> = there.iter().map(|(from, to)| format!("    {from} --> {to}")).collect();
-    assert_eq!(shown, there, "the figure is to have these lines:\n{}", lines.join("\n"));
+    assert_eq!(shown, there, "the figure must have these lines:\n{}", lines.join("\n"));
 }

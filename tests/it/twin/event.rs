@@ -17,7 +17,7 @@ pub(crate) struct Event {
     pub(crate) call: String,
     pub(crate) message_id: String,
     pub(crate) source: Option<String>,
-    /// This and the next three times are in milliseconds since 1970.
+    /// The times are in milliseconds since 1970.
     pub(crate) timestamp: i128,
     pub(crate) received_at: i128,
     pub(crate) original_timestamp: Option<i128>,

@@ -20,7 +20,7 @@ pub(crate) struct Rules {
     pub(crate) normalize: BTreeMap<String, Normalize>,
     /// The keys of custom identifiers, as the config spells them.
     pub(crate) custom: Vec<String>,
-    /// The keys of built-in types that are also looked for in `properties`, as the config spells them.
+    /// The keys of types that are also looked for in `properties`, as the config spells them; custom types always are.
     pub(crate) in_properties: BTreeSet<String>,
     /// The maximum number of profiles merged into one.
     pub(crate) merge_cap: usize,
