@@ -48,13 +48,15 @@ pub const PROFILE_TRAITS_UPDATES: &str = "profile_traits_updates";
 pub const REJECTED: &str = "rejected";
 /// `identity_violations`.
 pub const IDENTITY_VIOLATIONS: &str = "identity_violations";
+/// `identity_links`.
+pub const IDENTITY_LINKS: &str = "identity_links";
 /// `backfill_conflicts`.
 pub const BACKFILL_CONFLICTS: &str = "backfill_conflicts";
 /// `_backfill_resolved`.
 pub const BACKFILL_RESOLVED: &str = "_backfill_resolved";
 
 /// All tables with built-in names: raw tables, event tables, reports, views.
-pub const TABLES: [TableInfo; 19] = [
+pub const TABLES: [TableInfo; 20] = [
     table(
         ID_GRAPH_UPDATES,
         TableKind::Raw,
@@ -80,6 +82,12 @@ pub const TABLES: [TableInfo; 19] = [
         TableKind::Report,
         &["message_id", "type", "value"],
         "one identifier that was not used to resolve its event",
+    ),
+    table(
+        IDENTITY_LINKS,
+        TableKind::Report,
+        &["link", "external_id_type", "external_id_value", "segment_id"],
+        "one identifier that was mapped, or one profile that was merged away, and what led to its profile",
     ),
     table(BACKFILL_CONFLICTS, TableKind::Report, &[], "one row that a backfill did not use"),
     table(BACKFILL_RESOLVED, TableKind::Report, &["id"], "one backfilled event that was resolved later"),
@@ -132,6 +140,12 @@ pub fn is_built_in(name: &str) -> bool {
 #[must_use]
 pub fn is_view(name: &str) -> bool {
     find(name).is_some_and(|table| table.kind == TableKind::View)
+}
+
+/// Returns whether this is the name of a table in which a run reports.
+#[must_use]
+pub fn is_report(name: &str) -> bool {
+    find(name).is_some_and(|table| table.kind == TableKind::Report)
 }
 
 /// Returns whether a table of a space holds events, either of one call or of one track event name.

@@ -69,8 +69,8 @@ impl Judge<'_> {
         }
         let mut key = Vec::new();
         let mut all_texts = true;
-        for column in &rules.key.columns {
-            match doc.get(0, column.as_bytes()).filter(|value| !is_null(doc, *value, rules.typing)) {
+        for (place, column) in rules.key.columns.iter().enumerate() {
+            match rules.key.value(doc, place, column).filter(|value| !is_null(doc, *value, rules.typing)) {
                 None => key.push(1),
                 Some(value) if matches!(doc.kind(value), Kind::Plain | Kind::Escaped) => {
                     push_text(&mut key, &doc.string(value).unwrap_or_default());
@@ -90,8 +90,11 @@ impl Judge<'_> {
             ([old], [new]) => {
                 let [tape_old, tape_new] = &mut tapes;
                 let (old, new) = (reread(old.line, tape_old), reread(new.line, tape_new));
-                let columns = &self.rules.key.columns;
-                if columns.iter().all(|column| same_column(old, new, column.as_bytes(), self.rules.typing)) {
+                let (key_rules, typing) = (&self.rules.key, self.rules.typing);
+                let is_same = |(place, column): (usize, &String)| {
+                    !key_rules.counts(new, place) || same_column(old, new, column.as_bytes(), typing)
+                };
+                if key_rules.columns.iter().enumerate().all(is_same) {
                     self.pair(key, old, new);
                 } else {
                     self.one_sided(key, RowKind::Removed, old);

@@ -237,11 +237,13 @@ impl<'a> Judge<'a> {
     }
 
     fn key_cells(&self, doc: Document<'_>) -> Vec<(String, String)> {
-        let value = |column: &str| match doc.get(0, column.as_bytes()) {
-            Some(value) => compact(doc, value),
-            None => "null".to_owned(),
+        let key = &self.rules.key;
+        let cell = |(place, column): (usize, &String)| {
+            let value = key.value(doc, place, column);
+            (column.clone(), value.map_or_else(|| "null".to_owned(), |value| compact(doc, value)))
         };
-        self.rules.key.columns.iter().map(|column| (column.clone(), value(column))).collect()
+        let columns = key.columns.iter().enumerate();
+        columns.filter(|(place, _)| key.counts(doc, *place)).map(cell).collect()
     }
 
     /// Writes a change as a line; `rest` appends the members after table and key.
@@ -253,13 +255,16 @@ impl<'a> Judge<'a> {
             out.extend_from_slice(b"\",\"table\":");
             push_string(out, rules.table.as_bytes());
             out.extend_from_slice(b",\"key\":{");
-            for (place, column) in rules.key.columns.iter().enumerate() {
-                if 0 < place {
+            let columns = rules.key.columns.iter().enumerate();
+            for (number, (place, column)) in
+                columns.filter(|(place, _)| rules.key.counts(doc, *place)).enumerate()
+            {
+                if 0 < number {
                     out.push(b',');
                 }
                 push_string(out, column.as_bytes());
                 out.push(b':');
-                push_value(out, doc, doc.get(0, column.as_bytes()));
+                push_value(out, doc, rules.key.value(doc, place, column));
             }
             out.push(b'}');
             rest(out);

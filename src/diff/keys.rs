@@ -13,6 +13,7 @@ use crate::{
 };
 
 use super::columns::{Ignored, canonical};
+use crate::raw::identity_links::{self, Link};
 
 /// Returns the key columns of a table that this program writes; `None` for any other table.
 #[must_use]
@@ -20,6 +21,29 @@ pub fn known(table: &str) -> Option<&'static [&'static str]> {
     // The name of a table in a nested folder is its path.
     let name = table.rsplit('/').next().unwrap_or(table);
     catalog::find(name).map(|table| table.key).filter(|key| !key.is_empty())
+}
+
+/// A column of a key that counts only in rows with a certain text in another column of the key. In other rows it is null.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Condition {
+    /// Which column of the key.
+    pub column: usize,
+    /// The other column of the key.
+    pub other: usize,
+    /// The text there.
+    pub text: &'static str,
+}
+
+impl Condition {
+    /// Returns the condition of a key of a table. An identifier of `identity_links` may find several profiles that are merged
+    /// away, but is mapped once, to whichever profile.
+    #[must_use]
+    pub fn of(table: &str, columns: &[String]) -> Option<Self> {
+        let is_links = table.rsplit('/').next() == Some(identity_links::TABLE);
+        let place = |wanted: &str| columns.iter().position(|column| column == wanted);
+        let (column, other) = (place("segment_id")?, place("link")?);
+        is_links.then_some(Self { column, other, text: Link::Merged.word() })
+    }
 }
 
 /// The key of a table.
@@ -34,6 +58,8 @@ pub struct Key {
     pub typing: Typing,
     /// Whether a number is equal to its text.
     pub numbers_are_text: bool,
+    /// Of a column that counts in some rows only.
+    pub condition: Option<Condition>,
 }
 
 /// Why a line is not a row.
@@ -64,8 +90,8 @@ impl Key {
         if self.columns.is_empty() {
             out.extend_from_slice(&canonical(doc, self.typing, &self.ignored));
         }
-        for column in &self.columns {
-            match doc.get(0, column.as_bytes()).filter(|value| !is_null(doc, *value, self.typing)) {
+        for (place, column) in self.columns.iter().enumerate() {
+            match self.value(doc, place, column).filter(|value| !is_null(doc, *value, self.typing)) {
                 None => out.push(1),
                 Some(value) if self.typing == Typing::Csv => {
                     out.push(6);
@@ -78,6 +104,21 @@ impl Key {
                 Some(value) => self.push_part(out, doc, value),
             }
         }
+    }
+
+    /// Whether a column of the key counts in a row.
+    #[must_use]
+    pub fn counts(&self, doc: Document<'_>, place: usize) -> bool {
+        self.condition.filter(|condition| condition.column == place).is_none_or(|condition| {
+            let other = doc.get(0, self.columns[condition.other].as_bytes());
+            other.and_then(|value| doc.string(value)).is_some_and(|text| *text == *condition.text.as_bytes())
+        })
+    }
+
+    /// Returns the value of a column of the key, unless it does not count.
+    #[must_use]
+    pub fn value(&self, doc: Document<'_>, place: usize, column: &str) -> Option<u32> {
+        if self.counts(doc, place) { doc.get(0, column.as_bytes()) } else { None }
     }
 
     /// Appends one column. A tag distinguishes types, and a 0 ends the column. A 0 within a text is followed by 255,
@@ -148,8 +189,13 @@ impl<'a> KeyFinder<'a> {
     /// Appends the key of a line. If the line has the shape of the previous one, what follows the key is not checked.
     pub fn push_quick(&mut self, out: &mut Vec<u8>, line: &[u8]) -> Result<(), NoRow> {
         if !self.shape.is_empty() && self.walk(line).is_some() {
-            for (start, end) in &self.parts {
-                push_plain(out, &line[*start..*end]);
+            for (place, (start, end)) in self.parts.iter().enumerate() {
+                let condition = self.key.condition.filter(|condition| condition.column == place);
+                let counts = condition.is_none_or(|condition| {
+                    let (start, end) = self.parts[condition.other];
+                    line[start..end] == *condition.text.as_bytes()
+                });
+                if counts { push_plain(out, &line[*start..*end]) } else { out.push(1) }
             }
             return Ok(());
         }
@@ -219,7 +265,8 @@ mod tests {
 
     fn key(columns: &[&str], line: &str) -> Vec<u8> {
         let columns = columns.iter().map(|column| (*column).to_owned()).collect();
-        let key = Key { columns, ignored: none_ignored(), typing: Typing::Json, numbers_are_text: false };
+        let (ignored, typing) = (none_ignored(), Typing::Json);
+        let key = Key { columns, ignored, typing, numbers_are_text: false, condition: None };
         let mut tape = Tape::default();
         read_row(&mut tape, line.as_bytes()).unwrap();
         let mut out = Vec::new();
@@ -255,6 +302,7 @@ mod tests {
             ignored: none_ignored(),
             typing: Typing::Json,
             numbers_are_text: false,
+            condition: None,
         };
         let mut finder = KeyFinder::new(&columns);
         for line in [
@@ -276,5 +324,33 @@ mod tests {
         }
         assert!(finder.push_quick(&mut Vec::new(), b"[1]").is_err());
         assert!(finder.push_quick(&mut Vec::new(), b"{\"a\":\"1\"").is_err());
+    }
+
+    #[test]
+    fn a_profile_tells_merges_apart_and_no_other_links() {
+        let columns = known("identity_links").unwrap().iter().map(|column| (*column).to_owned());
+        let columns: Vec<String> = columns.collect();
+        let condition = Condition::of("old/identity_links", &columns);
+        let (ignored, typing) = (none_ignored(), Typing::Json);
+        let key = Key { columns, ignored, typing, numbers_are_text: false, condition };
+        let row = |segment_id: &str, link: &str| {
+            format!(
+                r#"{{"segment_id":"{segment_id}","link":"{link}","external_id_type":"t","external_id_value":"v"}}"#
+            )
+        };
+        let mut finder = KeyFinder::new(&key);
+        let mut key_of = |line: String| {
+            let (mut quick, mut parsed) = (Vec::new(), Vec::new());
+            finder.push_quick(&mut quick, line.as_bytes()).unwrap();
+            let mut tape = Tape::default();
+            read_row(&mut tape, line.as_bytes()).unwrap();
+            key.push(&mut parsed, Document { text: line.as_bytes(), tokens: &tape.tokens });
+            assert_eq!(quick, parsed, "{line}");
+            parsed
+        };
+        for link in ["mapped", "created"] {
+            assert_eq!(key_of(row("p1", link)), key_of(row("p2", link)));
+        }
+        assert_ne!(key_of(row("p1", "merged")), key_of(row("p2", "merged")));
     }
 }

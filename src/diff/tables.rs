@@ -12,6 +12,7 @@ use crate::{
     files::Files,
     glob::Globs,
     json::{Document, Tape, values::Typing},
+    raw::identity_links,
     read::inputs::Packing,
 };
 
@@ -22,7 +23,7 @@ use super::{
         watch::Watch,
     },
     judge::TableRules,
-    keys::{self, Key, KeyFinder, NOT_JSON, read_row},
+    keys::{self, Condition, Key, KeyFinder, NOT_JSON, read_row},
     merge::{Bounds, merge},
     meter::Meter,
     options::{DiffOptions, IdMode, Sizes},
@@ -162,7 +163,8 @@ fn plan<'a>(
     // The ids of such rows are derived from segment ids, so they mean nothing if segment ids are renamed.
     let name = pair.name.rsplit('/').next().unwrap_or(&pair.name);
     let derived_ids = renaming.is_some() && matches!(name, "id_graph_updates" | "profile_traits_updates");
-    let always = if derived_ids { vec!["id".to_owned()] } else { Vec::new() };
+    let has_such = derived_ids || renaming.is_some() && name == identity_links::TABLE;
+    let always = if has_such { vec!["id".to_owned()] } else { Vec::new() };
     let ignored = Ignored::new(Globs::new(options.ignore_columns.clone()), always);
     let columns = if derived_ids {
         ["triggering_event_id", "segment_id"].map(str::to_owned).to_vec()
@@ -172,7 +174,8 @@ fn plan<'a>(
     if renaming.is_none() || options.ids == IdMode::Renamed {
         tell_missing_key(pair, &columns, &samples, meter);
     }
-    let key = Key { columns, ignored: ignored.clone(), typing, numbers_are_text: false };
+    let condition = Condition::of(name, &columns);
+    let key = Key { columns, ignored: ignored.clone(), typing, numbers_are_text: false, condition };
     let rules = TableRules {
         table: pair.name.clone(),
         key,

@@ -62,6 +62,8 @@ pub struct Merge {
     pub segments: Vec<ProfileId>,
     /// The profile they map to now.
     pub into: ProfileId,
+    /// The identifier of the event through which it was found: index in the block's identifiers.
+    pub found_by: u32,
 }
 
 /// The effects of one event.
@@ -75,6 +77,9 @@ pub struct Changes {
     pub created: bool,
     /// The profiles merged away, oldest first.
     pub merges: Vec<Merge>,
+    /// The identifier through which the canonical profile was found; `None` if it was created. Index into
+    /// [`Block::identifiers`].
+    pub found_by: Option<u32>,
     /// Identifiers mapped for the first time, by rank, then value. Indices into [`Block::identifiers`].
     pub mapped: Vec<u32>,
     /// All identifiers of the event without repetitions. Indices into [`Block::identifiers`].
@@ -97,6 +102,7 @@ impl Changes {
         self.canonical = None;
         self.created = false;
         self.merges.clear();
+        self.found_by = None;
         self.mapped.clear();
         self.known.clear();
         self.seen.clear();
@@ -312,6 +318,8 @@ pub struct Resolver {
     limits: Vec<Limit>,
     candidates: Vec<Candidate>,
     found: Vec<ProfileId>,
+    /// Of each profile found, the highest-ranked identifier of the event that belongs to it.
+    found_by: Vec<u32>,
     tallies: Tallies,
     n_refused_traits: u64,
 }
@@ -330,6 +338,7 @@ impl Resolver {
             limits: Vec::new(),
             candidates: Vec::new(),
             found: Vec::new(),
+            found_by: Vec::new(),
             tallies: Tallies::default(),
             n_refused_traits: 0,
         }
@@ -355,6 +364,7 @@ impl Resolver {
         if n_left == 0 {
             return;
         }
+        self.set_found_by(n_left);
         let touched = self.found.iter().map(|&p| self.graph.last_seq(p) + 1).max().unwrap_or(0);
         changes.seq = nanos(event.timestamp).max(touched);
         let canonical = self.settle(block, event, uuid_ts, changes);
@@ -550,6 +560,20 @@ impl Resolver {
         self.found.iter().map(|&p| u64::from(self.graph.count_after(p, type_id, after))).sum()
     }
 
+    /// Sets [`Self::found_by`]. The candidates are sorted by rank and value, so the first one of a profile counts.
+    fn set_found_by(&mut self, n_left: usize) {
+        self.found_by.clear();
+        self.found_by.resize(self.found.len(), u32::MAX);
+        for candidate in &self.candidates[..n_left] {
+            if let Some(profile) = candidate.profile {
+                let first = &mut self.found_by[place_of(&self.found, profile)];
+                if *first == u32::MAX {
+                    *first = candidate.index;
+                }
+            }
+        }
+    }
+
     /// Chooses the profile: creates one, takes the one found, or records merges into the oldest. Returns the canonical
     /// profile.
     fn settle(&mut self, block: &Block, event: &Event, uuid_ts: Micros, changes: &mut Changes) -> ProfileId {
@@ -563,11 +587,12 @@ impl Resolver {
         // The event is stamped with the youngest profile found.
         changes.segment = Some(others.last().copied().unwrap_or(survivor));
         changes.canonical = Some(survivor);
-        for &profile in others {
+        changes.found_by = Some(self.found_by[0]);
+        for (&profile, &found_by) in others.iter().zip(&self.found_by[1..]) {
             let mut segments = vec![profile];
             segments.extend(self.graph.merged(profile).iter().map(|&(merged, _)| merged));
             segments.sort_unstable();
-            changes.merges.push(Merge { from: profile, segments, into: survivor });
+            changes.merges.push(Merge { from: profile, segments, into: survivor, found_by });
         }
         survivor
     }

@@ -5,6 +5,7 @@
 //! events are written to their tables on all cores.
 
 mod doubts;
+mod taken_name;
 
 use std::{
     path::{Path, PathBuf},
@@ -105,6 +106,7 @@ pub fn ingest_into(
     let open = if options.dry_run { Space::open_dry } else { Space::open };
     let mut space = open(&options.space, rules.compress, options.wait, files, progress)?;
     refuse_other_segment_ids(&options.space, &space.manifest, &rules)?;
+    taken_name::refuse_taken_name(&space, &rules, files)?;
     space.settle(&mut rules);
     let rules = Arc::new(rules);
     let config = ConfigUsed::of(&rules);

@@ -13,8 +13,8 @@ use crate::{
     },
     files::Files,
     raw::{
-        self, event_row::RowOf, external_id_mapping_updates, id_graph_updates, identity_violations,
-        profile_traits_updates,
+        self, event_row::RowOf, external_id_mapping_updates, id_graph_updates, identity_links,
+        identity_violations, profile_traits_updates,
     },
     space::{
         commit::Space,
@@ -53,6 +53,7 @@ pub fn assemble(
         (external_id_mapping_updates::TABLE, &resolved.mapping_rows),
         (profile_traits_updates::TABLE, &resolved.trait_rows),
         (identity_violations::TABLE, &resolved.violation_rows),
+        (identity_links::TABLE, &resolved.link_rows),
     ]
     .into_iter()
     .chain((0 < resolved_since.n_rows).then_some((RESOLVED, &resolved_since)));

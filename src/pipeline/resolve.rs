@@ -19,6 +19,7 @@ use crate::{
     },
     raw::{
         Rows, external_id_mapping_updates, id_graph_updates,
+        identity_links::{self, Link, LinkRow},
         identity_violations::{self, Violation},
         profile_traits_updates,
         trigger::Trigger,
@@ -65,12 +66,15 @@ pub struct Resolved {
     pub trait_rows: RawRows,
     /// Rows of `identity_violations`.
     pub violation_rows: RawRows,
+    /// `identity_links`
+    pub link_rows: RawRows,
 }
 
 impl Resolved {
     /// Returns the length of its raw rows in bytes.
     fn n_bytes(&self) -> usize {
-        let rows = [&self.graph_rows, &self.mapping_rows, &self.trait_rows, &self.violation_rows];
+        let rows =
+            [&self.graph_rows, &self.mapping_rows, &self.trait_rows, &self.violation_rows, &self.link_rows];
         rows.map(|rows| rows.bytes.len()).iter().sum()
     }
 
@@ -79,9 +83,13 @@ impl Resolved {
         self.released = Released::default();
         self.outcomes.clear();
         self.segment_ids.clear();
-        for rows in
-            [&mut self.graph_rows, &mut self.mapping_rows, &mut self.trait_rows, &mut self.violation_rows]
-        {
+        for rows in [
+            &mut self.graph_rows,
+            &mut self.mapping_rows,
+            &mut self.trait_rows,
+            &mut self.violation_rows,
+            &mut self.link_rows,
+        ] {
             rows.bytes.clear();
             rows.n_rows = 0;
         }
@@ -114,6 +122,9 @@ pub struct Stage {
     rules: Arc<Rules>,
     types: Arc<Types>,
     rows: Rows,
+    /// Whether `identity_links` is written.
+    has_links: bool,
+    link_tail: Vec<u8>,
     type_names: Vec<Arc<str>>,
     trait_rows: profile_traits_updates::TraitRows,
     changes: Changes,
@@ -150,6 +161,8 @@ impl Stage {
             rules: Arc::clone(rules),
             types: Arc::clone(types),
             rows,
+            has_links: rules.tables.has(identity_links::TABLE),
+            link_tail: Vec::new(),
             type_names: Vec::new(),
             trait_rows: profile_traits_updates::TraitRows::default(),
             changes: Changes::default(),
@@ -301,6 +314,9 @@ impl Stage {
         resolved.mapping_rows.n_rows += changes.mapped.len() as u64;
         resolved.trait_rows.n_rows += u64::from(changes.traits);
         resolved.violation_rows.n_rows += changes.refused.len() as u64;
+        if self.has_links {
+            resolved.link_rows.n_rows += (changes.merges.len() + changes.mapped.len()) as u64;
+        }
     }
 
     fn push_rows(&mut self, block: &Block, event: &Event, source: Option<&Source>, resolved: &mut Resolved) {
@@ -321,14 +337,37 @@ impl Stage {
                 out.n_rows += 1;
             }
         }
-        let out = &mut resolved.mapping_rows;
-        for &index in &changes.mapped {
+        let identifier_at = |index: u32| {
             let identifier = &block.identifiers[index as usize];
-            let type_name = &self.type_names[identifier.type_id as usize];
-            let value = identifier.value.of(&block.arena);
-            let segment_id = graph.segment_id(segment);
-            external_id_mapping_updates::push_row(&mut out.bytes, &trigger, type_name, value, segment_id);
+            (&*self.type_names[identifier.type_id as usize], identifier.value.of(&block.arena))
+        };
+        let (segment_id, canonical_segment_id) = (graph.segment_id(segment), graph.segment_id(canonical));
+        self.link_tail.clear();
+        let tail = &mut self.link_tail;
+        let mut push_link = |link, key: &[u8], segment_id, index: u32, via: Option<u32>| {
+            let (identifier, via) = (identifier_at(index), via.map(identifier_at));
+            let row = LinkRow { link, key, segment_id, canonical_segment_id, identifier, via };
+            identity_links::push_row(&mut resolved.link_rows.bytes, &trigger, &row, tail);
+            resolved.link_rows.n_rows += 1;
+        };
+        for merge in changes.merges.iter().filter(|_| self.has_links) {
+            let from = graph.segment_id(merge.from);
+            push_link(Link::Merged, from.as_bytes(), from, merge.found_by, changes.found_by);
+        }
+        let link = if changes.created { Link::Created } else { Link::Mapped };
+        let out = &mut resolved.mapping_rows;
+        let mut hash = Vec::with_capacity(40);
+        for (place, &index) in changes.mapped.iter().enumerate() {
+            let (type_name, value) = identifier_at(index);
+            hash.clear();
+            external_id_mapping_updates::push_external_id_hash(&mut hash, type_name.as_bytes(), value);
+            let identifier = (type_name, value);
+            external_id_mapping_updates::push_row(&mut out.bytes, &trigger, identifier, &hash, segment_id);
             out.n_rows += 1;
+            if self.has_links {
+                let first = (0 < place).then_some(changes.mapped[0]);
+                push_link(link, &hash, segment_id, index, changes.found_by.or(first));
+            }
         }
         if changes.traits {
             let out = &mut resolved.trait_rows;

@@ -11,18 +11,22 @@ use crate::{bytes::push_hex, json::push_string};
 /// The table's name.
 pub const TABLE: &str = crate::catalog::EXTERNAL_ID_MAPPING_UPDATES;
 
-/// Appends a row.
-pub fn push_row(out: &mut Vec<u8>, trigger: &Trigger<'_>, type_name: &str, value: &[u8], segment_id: &str) {
-    let mut hash = Vec::with_capacity(40);
-    push_external_id_hash(&mut hash, type_name.as_bytes(), value);
+/// Appends a row. `hash` is the identifier's, as [`push_external_id_hash`] gives it.
+pub fn push_row(
+    out: &mut Vec<u8>,
+    trigger: &Trigger<'_>,
+    (type_name, value): (&str, &[u8]),
+    hash: &[u8],
+    segment_id: &str,
+) {
     out.extend_from_slice(b"{\"external_id_hash\":\"");
-    out.extend_from_slice(&hash);
+    out.extend_from_slice(hash);
     out.extend_from_slice(b"\",\"external_id_type\":");
     push_string(out, type_name.as_bytes());
     out.extend_from_slice(b",\"external_id_value\":");
     push_string(out, value);
     out.push(b',');
-    trigger.push_id(out, TABLE, &hash);
+    trigger.push_id(out, TABLE, hash);
     trigger.push_received_at(out);
     out.extend_from_slice(b",\"segment_id\":");
     push_string(out, segment_id.as_bytes());

@@ -3,6 +3,7 @@
 pub mod event_row;
 pub mod external_id_mapping_updates;
 pub mod id_graph_updates;
+pub mod identity_links;
 pub mod identity_violations;
 pub mod profile_traits_updates;
 pub mod trigger;

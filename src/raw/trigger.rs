@@ -90,12 +90,21 @@ impl Trigger<'_> {
         out.extend_from_slice(self.event.name.of(&self.block.arena));
     }
 
+    /// Appends `triggering_event_source_id`.
+    pub fn push_source_id(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b",\"triggering_event_source_id\":");
+        match self.block.sources[self.event.source as usize].as_deref() {
+            Some(id) => push_string(out, id),
+            None => out.extend_from_slice(b"null"),
+        }
+    }
+
     /// Appends `triggering_event_source_id`, `_name` and `_slug`.
     pub fn push_source(&self, out: &mut Vec<u8>) {
-        let id = self.block.sources[self.event.source as usize].as_deref();
+        self.push_source_id(out);
         let name = self.source.and_then(|s| s.name.as_deref()).map(str::as_bytes);
         let slug = self.source.and_then(|s| s.slug.as_deref()).map(str::as_bytes);
-        for (column, value) in [("id", id), ("name", name), ("slug", slug)] {
+        for (column, value) in [("name", name), ("slug", slug)] {
             out.extend_from_slice(b",\"triggering_event_source_");
             out.extend_from_slice(column.as_bytes());
             out.extend_from_slice(b"\":");

@@ -34,7 +34,10 @@ use crate::{
     },
     json::{Document, Kind, Tape},
     progress::Progress,
-    raw::{external_id_mapping_updates, id_graph_updates, identity_violations, profile_traits_updates},
+    raw::{
+        external_id_mapping_updates, id_graph_updates, identity_links, identity_violations,
+        profile_traits_updates,
+    },
     table::{
         blocks::Meter,
         find::Part,
@@ -318,7 +321,7 @@ fn message_column(table: &str) -> Option<&'static str> {
         id_graph_updates::TABLE
         | external_id_mapping_updates::TABLE
         | profile_traits_updates::TABLE
-        | "identity_links" => Some("triggering_event_id"),
+        | identity_links::TABLE => Some("triggering_event_id"),
         identity_violations::TABLE => Some("message_id"),
         _ if table == RESOLVED || catalog::is_event_table(table) => Some("id"),
         _ => None,

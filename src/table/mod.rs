@@ -10,6 +10,7 @@ pub mod extent;
 pub mod find;
 pub mod frame_check;
 pub mod frames;
+pub mod head;
 pub mod reread;
 pub mod row;
 pub mod scan;

@@ -445,12 +445,13 @@ fn tables_and_columns_are_left_out_by_globs_but_never_the_truth() {
     ingest(&work, "events.ndjson", Some("rules.toml"));
     assert_eq!(
         tables(&work),
-        ["external_id_mapping_updates", "id_graph_updates", "order_completed", "tracks"]
+        ["external_id_mapping_updates", "id_graph_updates", "identity_links", "order_completed", "tracks"]
     );
     let columns = |table: &str| -> Vec<String> {
         let rows = work.rows(&format!("space/{table}.ndjson"));
         rows[0].as_object().unwrap().keys().cloned().collect()
     };
+    assert_eq!(columns("identity_links"), ["received_at"]);
     assert_eq!(columns("tracks"), ["event", "id", "received_at"]);
     let of_order = columns("order_completed");
     assert!(of_order.contains(&"total".to_owned()) && !of_order.contains(&"note".to_owned()), "{of_order:?}");
@@ -469,7 +470,7 @@ fn dropped_events_are_counted_and_leave_nothing_behind() {
     let assert = work.program(&args).assert().success().stderr("");
     let summary: serde_json::Value = serde_json::from_slice(&assert.get_output().stdout).unwrap();
     assert_eq!((&summary["events"], &summary["filtered"]), (&3.into(), &2.into()));
-    assert_eq!(tables(&work), ["external_id_mapping_updates", "id_graph_updates", "pages"]);
+    assert_eq!(tables(&work), ["external_id_mapping_updates", "id_graph_updates", "identity_links", "pages"]);
 }
 
 #[test]

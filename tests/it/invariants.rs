@@ -1,5 +1,7 @@
 //! Invariants that hold after every ingest, whatever the input. They are checked by replaying the rows of the tables.
 
+mod links;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -15,14 +17,21 @@ use profiles_sync::{
 };
 use serde_json::Value;
 
+use links::{Expected, Links};
+
 const CALLS: [&str; 6] = ["identifies", "tracks", "pages", "screens", "groups", "aliases"];
 
 /// An identifier of a profile and the time at which it was mapped; adopted identifiers have no time.
 type Mapped = ((String, String), Option<Millis>);
 
 /// The tables to replay.
-const TABLES: [&str; 4] =
-    ["id_graph_updates", "external_id_mapping_updates", "profile_traits_updates", "identity_violations"];
+const TABLES: [&str; 5] = [
+    "id_graph_updates",
+    "external_id_mapping_updates",
+    "profile_traits_updates",
+    "identity_violations",
+    "identity_links",
+];
 
 /// Checks a space after each run. A run may have its own rules, which apply to the rows that it adds.
 #[derive(Default)]
@@ -81,8 +90,23 @@ impl Tables {
         for row in self.rows("profile_traits_updates") {
             steps.entry(text(row, "uuid_ts")).or_default().traits.push(row);
         }
+        for row in self.rows("identity_links") {
+            steps.entry(text(row, "uuid_ts")).or_default().links.push(row);
+        }
+        let has_links = rules.tables.has("identity_links") && rules.columns.all();
+        let mut links = Links::default();
         for (uuid_ts, step) in &steps {
-            space.apply(step, (since < *uuid_ts).then_some(rules));
+            let merged = space.apply(step, (since < *uuid_ts).then_some(rules));
+            // Adopted rows come without an event, and have no links.
+            let of_events: Vec<_> =
+                step.mapping.iter().filter(|row| !row["triggering_event_id"].is_null()).copied().collect();
+            let is_created = step.graph.iter().any(|row| row["segment_id"] == row["canonical_segment_id"]);
+            let expected =
+                Expected { mapping: &of_events, merged: &merged, is_created, canonical: &space.canonical };
+            links.add(&step.links, (has_links && since < *uuid_ts).then_some(&expected));
+        }
+        for (profile, identifiers) in &space.identifiers {
+            links.check_profile(profile, identifiers.iter().map(|(identifier, _)| identifier));
         }
         let by_call = || CALLS.iter().flat_map(|table| self.rows(table));
         let segment_ids: BTreeMap<&str, &Value> =
@@ -144,6 +168,7 @@ struct Step<'a> {
     graph: Vec<&'a Value>,
     mapping: Vec<&'a Value>,
     traits: Vec<&'a Value>,
+    links: Vec<&'a Value>,
 }
 
 /// The state after the rows replayed so far.
@@ -156,7 +181,9 @@ struct Replayed {
 }
 
 impl Replayed {
-    fn apply(&mut self, step: &Step, rules: Option<&Rules>) {
+    /// Applies the rows of an event. Returns the profiles that it merged away; those of adopted rows do not count.
+    fn apply(&mut self, step: &Step, rules: Option<&Rules>) -> BTreeSet<String> {
+        let mut merged = BTreeSet::new();
         let mut touched = BTreeSet::new();
         let mut before: BTreeMap<String, Vec<Vec<Mapped>>> = BTreeMap::new();
         let mut told = BTreeSet::new();
@@ -172,6 +199,9 @@ impl Replayed {
             let old = self.canonical.insert(segment_id.to_owned(), canonical.to_owned());
             let old = old.unwrap_or_else(|| panic!("merged before it was created: {row}"));
             if old == segment_id {
+                if !row["triggering_event_id"].is_null() {
+                    merged.insert(segment_id.to_owned());
+                }
                 let own = self.identifiers.entry(canonical.to_owned()).or_default();
                 before.entry(canonical.to_owned()).or_insert_with(|| vec![own.clone()]);
                 let moved = self.identifiers.remove(segment_id).unwrap_or_default();
@@ -200,11 +230,12 @@ impl Replayed {
             let segment_id = text(row, "segment_id");
             assert_eq!(self.canonical.get(segment_id).map(String::as_str), Some(segment_id), "{row}");
         }
-        let Some(rules) = rules else { return };
+        let Some(rules) = rules else { return merged };
         for profile in touched {
             let (Some(parts), Some(now)) = (before.get(&profile), step.time()) else { continue };
             self.check_rules(&profile, parts, now, n_mapped, rules);
         }
+        merged
     }
 
     /// Panics if a profile that has just grown out of `parts` breaks a limit or a cap.
@@ -308,6 +339,37 @@ mod tests {
     fn a_recursive_entry_that_is_missing_is_noticed() {
         tables(&[("p1", "p1"), ("p2", "p2"), ("p3", "p3"), ("p3", "p2"), ("p2", "p1")], &[])
             .check(&Rules::default(), "");
+    }
+
+    #[test]
+    #[should_panic(expected = "a row for each identifier mapped")]
+    fn a_link_that_is_missing_is_noticed() {
+        let mut tables = tables(&[("p1", "p1")], &[("p1", "user_id", "u1")]);
+        let mapping = tables.tables.get_mut("external_id_mapping_updates").unwrap();
+        mapping[0]["triggering_event_id"] = "m1".into();
+        tables.check(&Rules::default(), "");
+    }
+
+    #[test]
+    #[should_panic(expected = "a way round")]
+    fn a_circle_of_links_is_noticed() {
+        let row = |value: &str, via: &str, link: &str| {
+            serde_json::json!({"link": link, "external_id_type": "t", "external_id_value": value,
+                "via_type": "t", "via_value": via})
+        };
+        let rows = [row("a", "b", "mapped"), row("c", "b", "mapped"), row("a", "c", "merged")];
+        Links::default().add(&rows.iter().collect::<Vec<_>>(), None);
+    }
+
+    #[test]
+    #[should_panic(expected = "p1 falls apart")]
+    fn a_profile_without_a_way_from_one_identifier_to_another_is_noticed() {
+        let row = |value: &str| serde_json::json!({"link": "created", "external_id_type": "t", "external_id_value": value});
+        let rows = [row("a"), row("b")];
+        let mut links = Links::default();
+        links.add(&rows.iter().collect::<Vec<_>>(), None);
+        let identifiers = ["a", "b"].map(|value| ("t".to_owned(), value.to_owned()));
+        links.check_profile("p1", identifiers.iter());
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod invariants;
 mod keys;
 mod layout;
 mod line_ends;
+mod links;
 mod little_memory;
 mod machines;
 mod materialize;

@@ -86,6 +86,7 @@ pub(crate) fn ingest(rules: &Rules, runs: &[Vec<u8>]) -> Ingested {
             ("external_id_mapping_updates", &of_run.mapping_rows),
             ("profile_traits_updates", &of_run.trait_rows),
             ("identity_violations", &of_run.violation_rows),
+            ("identity_links", &of_run.link_rows),
         ] {
             let n_rows = rows.bytes.split_inclusive(|byte| *byte == b'\n').count();
             assert_eq!(rows.n_rows, n_rows as u64, "{table}");

@@ -105,6 +105,7 @@ pub fn key(columns: &[&str]) -> Key {
         ignored,
         typing: Typing::Json,
         numbers_are_text: true,
+        condition: None,
     }
 }
 

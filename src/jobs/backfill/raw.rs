@@ -14,6 +14,7 @@ use super::{
     tables_of::{Export, input, take_in},
 };
 use crate::{
+    catalog,
     config::{in_force::compression_of, rules::Compression},
     error::{Error, Result},
     files::Files,
@@ -104,7 +105,7 @@ pub fn raw(options: &RawOptions, files: &Files, progress: &dyn Progress) -> Resu
     progress.start("adopting", Some(inputs.iter().map(|input| input.bytes).sum()));
     let mut newest = None;
     for (name, parts) in &export.tables {
-        let of_events = !RAW_TABLES.contains(&name.as_str());
+        let of_events = !RAW_TABLES.contains(&name.as_str()) && !catalog::is_report(name);
         let table = space.table(name);
         for part in parts {
             let source = Source::open(part, files)?;

@@ -1,5 +1,5 @@
-//! The tables of an export that are adopted: the three raw profile tables, and tables that are recognized as event
-//! tables.
+//! The tables of an export that are adopted: the three raw profile tables, the reports about identifiers, and tables that
+//! are recognized as event tables.
 
 use std::{borrow::Cow, collections::BTreeMap, path::Path};
 
@@ -8,16 +8,20 @@ use crate::{
     error::{Error, Result},
     event::Call,
     files::Files,
-    raw::{external_id_mapping_updates, id_graph_updates, profile_traits_updates},
-    read::{digest::PIECE, lines::BOM},
+    raw::{
+        external_id_mapping_updates, id_graph_updates, identity_links, identity_violations,
+        profile_traits_updates,
+    },
+    read::digest::PIECE,
     space::{
         manifest::{Manifest, RunInput},
         tables::part_of,
     },
     table::{
         as_size,
-        blocks::{Meter, rows},
+        blocks::Meter,
         find::{Part, RawTable, parts_of, table_names, unread_files},
+        head::{first_row, holds_events},
         row::RowReader,
         source::Source,
     },
@@ -77,7 +81,7 @@ impl Export {
         };
         for name in names.into_iter().filter(|name| !RAW_TABLES.contains(&name.as_str())) {
             let parts = found(&name)?.unwrap_or_default();
-            if is_of_events(&name, &parts, files)? {
+            if is_report(&name, &parts, files)? || is_of_events(&name, &parts, files)? {
                 export.tables.push((name, parts));
             } else {
                 export.passed_over.push(name);
@@ -85,6 +89,14 @@ impl Export {
         }
         Ok(export)
     }
+}
+
+/// The tables in which an ingest reports its decisions about identifiers.
+const REPORTS: [&str; 2] = [identity_violations::TABLE, identity_links::TABLE];
+
+/// Whether a table is one of [`REPORTS`], and not that of an event with the same name.
+fn is_report(name: &str, parts: &[Part], files: &Files) -> Result<bool> {
+    Ok(REPORTS.contains(&name) && !holds_events(parts, files)?)
 }
 
 /// Returns whether a table holds events. The table of a call is known by its name, that of a track event by its column
@@ -97,21 +109,11 @@ fn is_of_events(name: &str, parts: &[Part], files: &Files) -> Result<bool> {
         return Ok(false);
     }
     let mut reader = RowReader::of_events(["event", "event_text"]);
-    for part in parts {
-        let source = Source::open(part, files)?;
-        let mut head = vec![0; as_size(source.length().min(HEAD))];
-        source.read_at(&mut head, 0)?;
-        if let Some((_, line)) = rows(&head).next() {
-            let row = reader.read(line.strip_prefix(BOM).unwrap_or(line), false);
-            let event = row.ok().and_then(|row| row.text(0).ok().flatten().map(Cow::into_owned));
-            return Ok(event.is_some_and(|event| event.eq_ignore_ascii_case(name.as_bytes())));
-        }
-    }
-    Ok(false)
+    let Some(line) = first_row(parts, files)? else { return Ok(false) };
+    let row = reader.read(&line, false);
+    let event = row.ok().and_then(|row| row.text(0).ok().flatten().map(Cow::into_owned));
+    Ok(event.is_some_and(|event| event.eq_ignore_ascii_case(name.as_bytes())))
 }
-
-/// At most this many bytes of a table are read to recognize it.
-const HEAD: u64 = 1 << 20;
 
 fn cost_of(table: &str) -> &'static str {
     match table {

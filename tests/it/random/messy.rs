@@ -123,6 +123,7 @@ fn text_or_value(random: &mut Random) -> Value {
         "Pages",
         "tracks",
         "identity_violations",
+        "identity_links",
         "Caf\u{e9} Visited",
         "\u{65e5}\u{672c}",
         "2FA",

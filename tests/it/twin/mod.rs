@@ -206,6 +206,13 @@ impl Space {
             self.last_seq.insert(resolution.came_through, seq);
         }
 
+        for link in &resolution.links {
+            let segment_id = segment_id_of(&self.graph, link.profile);
+            let canonical = segment_id_of(&self.graph, resolution.canonical);
+            let (table, row) = rows::identity_link(event, rules, &clocks, (&segment_id, &canonical), link);
+            self.append(&table, &row);
+        }
+
         if self.change_traits(event, &resolution, &clocks, rules.max_traits) {
             let traits = &self.traits[&resolution.canonical];
             let columns_before = self.columns_before.get(&resolution.canonical).cloned().unwrap_or_default();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::json::Json;
 
 /// Every table and view that is not named after a track event.
-pub(crate) const BUILT_IN_TABLES: [&str; 18] = [
+pub(crate) const BUILT_IN_TABLES: [&str; 19] = [
     "id_graph_updates",
     "external_id_mapping_updates",
     "profile_traits_updates",
@@ -23,6 +23,7 @@ pub(crate) const BUILT_IN_TABLES: [&str; 18] = [
     "profile_merges",
     "rejected",
     "identity_violations",
+    "identity_links",
     "backfill_conflicts",
 ];
 

@@ -42,6 +42,19 @@ pub(crate) struct Resolution {
     pub(crate) graph_changes: Vec<(usize, usize)>,
     /// The identifiers that this event maps.
     pub(crate) mapped: Vec<Identifier>,
+    /// What led to what.
+    pub(crate) links: Vec<Link>,
+}
+
+/// Why a profile merged away, or why an identifier belongs to the profile.
+#[derive(Clone, Debug)]
+pub(crate) struct Link {
+    /// `merged`, `created` or `mapped`.
+    pub(crate) word: &'static str,
+    /// The profile merged away, or the one the identifier was mapped to.
+    pub(crate) profile: usize,
+    pub(crate) identifier: Identifier,
+    pub(crate) via: Option<Identifier>,
 }
 
 impl Graph {
@@ -108,6 +121,17 @@ impl Graph {
             return None;
         }
 
+        // The identifiers are in the order of rank and value, so the first one counts.
+        let first_of = |profile: &usize| {
+            let belongs = |identifier: &&Identifier| {
+                let mapping = self.mappings.get(*identifier);
+                mapping.is_some_and(|(owner, _)| self.profiles[*owner].canonical == *profile)
+            };
+            on_event.iter().find(belongs).cloned().expect("a profile is found by an identifier")
+        };
+        let found_by: Vec<(usize, Identifier)> =
+            found.iter().map(|profile| (*profile, first_of(profile))).collect();
+
         let mut graph_changes = Vec::new();
         let youngest = found.last().copied();
         let came_through = youngest.unwrap_or_else(|| {
@@ -159,7 +183,24 @@ impl Graph {
         }
         mapped.sort_by_key(rank);
 
-        Some(Resolution { came_through, canonical, found, graph_changes, mapped })
+        let survivor_by = found_by.first().map(|(_, identifier)| identifier.clone());
+        let merged = found_by.iter().skip(1).map(|(profile, identifier)| Link {
+            word: "merged",
+            profile: *profile,
+            identifier: identifier.clone(),
+            via: survivor_by.clone(),
+        });
+        let of_mapped = mapped.iter().map(|identifier| {
+            let founder = mapped.first().filter(|first| *first != identifier);
+            Link {
+                word: if found_by.is_empty() { "created" } else { "mapped" },
+                profile: came_through,
+                identifier: identifier.clone(),
+                via: survivor_by.as_ref().or(founder).cloned(),
+            }
+        });
+        let links = merged.chain(of_mapped).collect();
+        Some(Resolution { came_through, canonical, found, graph_changes, mapped, links })
     }
 
     /// Returns the canonical profiles of identifiers, oldest first.

@@ -8,6 +8,7 @@ use super::event::{Event, hex};
 use super::identifiers::Identifier;
 use super::json::Json;
 use super::names;
+use super::resolver::Link;
 use super::rules::Rules;
 use super::time;
 use super::traits::{self, Traits};
@@ -141,6 +142,45 @@ pub(crate) fn external_id_mapping_update(
         ("triggering_event_source_name", trigger.source_name),
         ("triggering_event_source_slug", trigger.source_slug),
         ("triggering_event_type", trigger.event_type),
+        ("uuid_ts", clocks.uuid_ts.clone()),
+    ]);
+    (table.to_owned(), Json::Object(row))
+}
+
+/// What led an identifier to its profile, or a profile to the one it merged into.
+pub(crate) fn identity_link(
+    event: &Event,
+    rules: &Rules,
+    clocks: &Clocks,
+    (segment_id, canonical_segment_id): (&str, &str),
+    link: &Link,
+) -> Row {
+    let table = "identity_links";
+    let (identifier_type, value) = &link.identifier;
+    let key = match link.word {
+        "merged" => segment_id.to_owned(),
+        _ => external_id_hash(identifier_type, value),
+    };
+    let trigger = Trigger::new(event, rules);
+    let via = |part: fn(&Identifier) -> &String| {
+        Json::text_or_null(link.via.as_ref().map(|via| part(via).as_str()))
+    };
+    let row = object(vec![
+        ("id", row_id(table, event, &key)),
+        ("segment_id", Json::String(segment_id.to_owned())),
+        ("canonical_segment_id", Json::String(canonical_segment_id.to_owned())),
+        ("link", Json::String(link.word.to_owned())),
+        ("external_id_type", Json::String(identifier_type.clone())),
+        ("external_id_value", Json::String(value.clone())),
+        ("via_type", via(|via| &via.0)),
+        ("via_value", via(|via| &via.1)),
+        ("triggering_event_type", trigger.event_type),
+        ("triggering_event_id", trigger.event_id),
+        ("triggering_event_name", trigger.name),
+        ("triggering_event_source_id", trigger.source_id),
+        ("received_at", clocks.received_at.clone()),
+        ("timestamp", clocks.timestamp.clone()),
+        ("seq", clocks.seq()),
         ("uuid_ts", clocks.uuid_ts.clone()),
     ]);
     (table.to_owned(), Json::Object(row))
