@@ -47,13 +47,13 @@ pub fn same(a: &[u8], b: &[u8]) -> bool {
 
 /// A text that is appended many times.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Label {
+pub struct PaddedText {
     /// The text, padded with zeros to a whole number of chunks.
     padded: Box<[u8]>,
     length: usize,
 }
 
-impl Label {
+impl PaddedText {
     /// Creates a label from a text.
     #[must_use]
     pub fn new(text: &[u8]) -> Self {
@@ -102,7 +102,7 @@ mod tests {
                 push_piece(&mut out, &text, start, end);
                 assert_eq!(out, [&[1, 2], &text[start..end]].concat());
                 let mut out = vec![1, 2];
-                Label::new(&text[start..end]).push(&mut out);
+                PaddedText::new(&text[start..end]).push(&mut out);
                 assert_eq!(out, [&[1, 2], &text[start..end]].concat());
             }
         }

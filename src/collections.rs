@@ -101,16 +101,16 @@ fn key_from(hash: &blake3::Hash) -> u128 {
 /// A 128-bit key as two halves, the upper one first. It sorts like a `u128`, but has a smaller alignment, so that
 /// structs need less padding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Key([u64; 2]);
+pub struct SplitKey([u64; 2]);
 
-impl From<u128> for Key {
+impl From<u128> for SplitKey {
     #[expect(clippy::cast_possible_truncation, reason = "the key is split into two halves")]
     fn from(key: u128) -> Self {
         Self([(key >> 64) as u64, key as u64])
     }
 }
 
-impl Key {
+impl SplitKey {
     /// Returns the key as one number.
     #[must_use]
     pub fn whole(self) -> u128 {

@@ -37,13 +37,13 @@ use crate::{
 
 pub use self::options::{DiffOptions, IdMode, Sizes};
 use self::{
-    identity::compare::{IdentityResult, Taken},
-    meter::Meter,
+    identity::compare::{CollectedViews, IdentityResult},
+    meter::DiffMeter,
     outcome::RowKind,
-    pair::Pair,
-    records::Run,
+    pair::TablePair,
+    records::ChangesRun,
     renaming::Renaming,
-    sides::Side,
+    sides::DiffSide,
     tables::{TableResult, compare_all, pair},
 };
 
@@ -82,15 +82,15 @@ pub fn diff(
     for folder in [&options.old, &options.new] {
         tell_stale_views(folder, files, progress);
     }
-    let mut sides = Side::open_both(&options.old, &options.new, files)?;
+    let mut sides = DiffSide::open_both(&options.old, &options.new, files)?;
     let wanted = Globs::new(options.tables.clone());
     for side in &mut sides {
         side.keep(&wanted);
     }
     let pairs = pair(&sides, options)?;
-    let meter = Meter::new(progress);
+    let meter = DiffMeter::new(progress);
     let compare = |step: &str, renaming: Option<&Renaming>| {
-        progress.start(step, Some(pairs.iter().map(Pair::n_bytes).sum()));
+        progress.start(step, Some(pairs.iter().map(TablePair::n_bytes).sum()));
         compare_all(&pairs, &sides, options, renaming, files, &meter)
     };
     let renaming = match options.ids {
@@ -100,7 +100,7 @@ pub fn diff(
     let mut tables = compare("comparing", renaming.as_ref())?;
     progress.start("comparing profiles", None);
     let told = options.limit.max(usize::try_from(options.every).unwrap_or(usize::MAX));
-    let taken = Taken::of(&mut tables);
+    let taken = CollectedViews::of(&mut tables);
     let identity = identity::compare::compare(&sides, taken, told, files)?;
     let mut sameness = match (tables.iter().all(TableResult::same), &renaming) {
         (false, _) => Sameness::Different,
@@ -114,7 +114,7 @@ pub fn diff(
         }
     }
     for table in &mut tables {
-        Run::write_merged(std::mem::take(&mut table.runs), changes)?;
+        ChangesRun::write_merged(std::mem::take(&mut table.runs), changes)?;
         if 0 < options.every {
             ndjson::write_table(table, changes)?;
         }

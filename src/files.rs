@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 
 /// A change to the file system, passed to a [`Fault`] before it happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
+pub enum FileChange {
     /// Creates a file, or truncates it to a length.
     Create,
     /// Writes bytes.
@@ -30,7 +30,7 @@ pub enum Change {
 pub trait Fault: Send + Sync {
     /// Called before each change. An error is reported as if it came from the operating system, and the change does not
     /// happen.
-    fn before(&self, change: Change, path: &Path) -> io::Result<()>;
+    fn before(&self, change: FileChange, path: &Path) -> io::Result<()>;
 }
 
 /// A handle to the file system. Cheap to clone.
@@ -58,7 +58,7 @@ impl Files {
         Self { fault: Some(fault) }
     }
 
-    fn check(&self, change: Change, intent: &'static str, path: &Path) -> Result<()> {
+    fn check(&self, change: FileChange, intent: &'static str, path: &Path) -> Result<()> {
         match &self.fault {
             Some(fault) => fault.before(change, path).map_err(|e| Error::io(intent, path, e)),
             None => Ok(()),
@@ -93,14 +93,14 @@ impl Files {
     /// Creates a file, or truncates an existing one to no bytes.
     #[expect(clippy::disallowed_methods, reason = "this is the wrapper")]
     pub fn create(&self, path: &Path) -> Result<OutFile> {
-        self.check(Change::Create, "create", path)?;
+        self.check(FileChange::Create, "create", path)?;
         let file = File::create(path).map_err(|e| Error::io("create", path, e))?;
         Ok(OutFile { file, path: path.to_owned(), files: self.clone() })
     }
 
     /// Opens an existing pipe or device for writing.
     pub fn open_to_write(&self, path: &Path) -> Result<OutFile> {
-        self.check(Change::Create, "open for writing", path)?;
+        self.check(FileChange::Create, "open for writing", path)?;
         let file =
             OpenOptions::new().write(true).open(path).map_err(|e| Error::io("open for writing", path, e))?;
         Ok(OutFile { file, path: path.to_owned(), files: self.clone() })
@@ -109,7 +109,7 @@ impl Files {
     /// Creates a file under a name that belongs to this program. Replaces whatever has that name, and never follows a
     /// link.
     pub fn create_anew(&self, path: &Path) -> Result<OutFile> {
-        self.check(Change::Create, "create", path)?;
+        self.check(FileChange::Create, "create", path)?;
         let create = || OpenOptions::new().write(true).create_new(true).open(path);
         let file = create().or_else(|e| {
             if e.kind() != io::ErrorKind::AlreadyExists {
@@ -124,7 +124,7 @@ impl Files {
 
     /// Opens a table file for writing at byte `offset`. Creates the file if it is missing and `offset` is 0.
     pub fn write_from(&self, path: &Path, offset: u64) -> Result<OutFile> {
-        self.check(Change::Create, "open for writing", path)?;
+        self.check(FileChange::Create, "open for writing", path)?;
         let open = || -> io::Result<File> {
             let mut file = OpenOptions::new().write(true).create(offset == 0).truncate(false).open(path)?;
             file.seek(SeekFrom::Start(offset))?;
@@ -137,7 +137,7 @@ impl Files {
     /// Opens a file that belongs to this program for appending after its first `length` bytes, and truncates the rest.
     /// Creates the file if it is missing and `length` is 0. A link is an error: it is not followed.
     pub fn append_after(&self, path: &Path, length: u64) -> Result<OutFile> {
-        self.check(Change::Create, "open for writing", path)?;
+        self.check(FileChange::Create, "open for writing", path)?;
         let open = || -> io::Result<File> {
             let mut options = OpenOptions::new();
             options.write(true).create(length == 0).truncate(false);
@@ -159,7 +159,7 @@ impl Files {
     /// Appends a line to a log with a single write, so that lines of several processes do not mix. Creates the file if
     /// it is missing. If the last line is incomplete, ends it first.
     pub fn append_line(&self, path: &Path, line: &[u8]) -> Result<()> {
-        self.check(Change::Write, "write to", path)?;
+        self.check(FileChange::Write, "write to", path)?;
         let append = || -> io::Result<()> {
             let mut options = OpenOptions::new();
             options.read(true).append(true).create(true);
@@ -179,21 +179,21 @@ impl Files {
         if path.is_dir() {
             return Ok(());
         }
-        self.check(Change::Create, "create the folder", path)?;
+        self.check(FileChange::Create, "create the folder", path)?;
         fs::create_dir_all(path).map_err(|e| Error::io("create the folder", path, e))
     }
 
     /// Renames a file or folder to its final name, atomically.
     #[expect(clippy::disallowed_methods, reason = "this is the wrapper")]
     pub fn rename(&self, from: &Path, to: &Path) -> Result<()> {
-        self.check(Change::Rename, "rename to", to)?;
+        self.check(FileChange::Rename, "rename to", to)?;
         fs::rename(from, to).map_err(|e| Error::io("rename to", to, e))
     }
 
     /// Gives a file a second name with a hard link, or makes a copy if the file system does not support links.
     pub fn link(&self, from: &Path, to: &Path) -> Result<()> {
         self.remove_file(to)?;
-        self.check(Change::Create, "create", to)?;
+        self.check(FileChange::Create, "create", to)?;
         if fs::hard_link(from, to).is_err() {
             fs::copy(from, to).map_err(|e| Error::io("create", to, e))?;
             self.open(to)?.sync_all().map_err(|e| Error::io("sync", to, e))?;
@@ -203,7 +203,7 @@ impl Files {
 
     /// Syncs a folder, so that the names in it survive a power cut.
     pub fn sync_folder(&self, path: &Path) -> Result<()> {
-        self.check(Change::Sync, "sync the folder", path)?;
+        self.check(FileChange::Sync, "sync the folder", path)?;
         match self.open(path)?.sync_all() {
             // Some network file systems do not support this.
             Err(e) if !matches!(e.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {
@@ -216,7 +216,7 @@ impl Files {
     /// Syncs all files of the file system that contains `folder`, in one call. Has an effect only if
     /// [`CAN_SYNC_FILE_SYSTEMS`] is true.
     pub fn sync_file_system(&self, folder: &Path) -> Result<()> {
-        self.check(Change::Sync, "sync the file system of", folder)?;
+        self.check(FileChange::Sync, "sync the file system of", folder)?;
         let folder_file = self.open(folder)?;
         #[cfg(target_os = "linux")]
         rustix::fs::syncfs(folder_file)
@@ -228,7 +228,7 @@ impl Files {
 
     /// Removes a file if it exists.
     pub fn remove_file(&self, path: &Path) -> Result<()> {
-        self.check(Change::Remove, "remove", path)?;
+        self.check(FileChange::Remove, "remove", path)?;
         match fs::remove_file(path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path, e)),
             _ => Ok(()),
@@ -237,7 +237,7 @@ impl Files {
 
     /// Removes a folder and everything in it, if it exists.
     pub fn remove_folder(&self, path: &Path) -> Result<()> {
-        self.check(Change::Remove, "remove", path)?;
+        self.check(FileChange::Remove, "remove", path)?;
         match fs::remove_dir_all(path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path, e)),
             _ => Ok(()),
@@ -321,7 +321,7 @@ pub struct OutFile {
 impl OutFile {
     /// Writes all the bytes.
     pub fn write_all(&mut self, bytes: &[u8]) -> Result<()> {
-        self.files.check(Change::Write, "write to", &self.path)?;
+        self.files.check(FileChange::Write, "write to", &self.path)?;
         self.file.write_all(bytes).map_err(|e| Error::io("write to", &self.path, e))
     }
 
@@ -333,7 +333,7 @@ impl OutFile {
         from.seek(SeekFrom::Start(offset)).map_err(error)?;
         let mut n_left = n_bytes;
         while 0 < n_left {
-            self.files.check(Change::Write, "copy rows to", &self.path)?;
+            self.files.check(FileChange::Write, "copy rows to", &self.path)?;
             let n_copied = io::copy(&mut from.take(n_left.min(COPIED)), &mut self.file).map_err(error)?;
             if n_copied == 0 {
                 return Err(error(io::ErrorKind::UnexpectedEof.into()));
@@ -346,25 +346,25 @@ impl OutFile {
     /// Reserves space from byte `offset` on, so that a later write cannot fail because the disk is full. Does not
     /// change the file's length. Does nothing if the file system cannot reserve space.
     pub fn reserve(&self, offset: u64, n_bytes: u64) -> Result<()> {
-        self.files.check(Change::Write, "reserve space for", &self.path)?;
+        self.files.check(FileChange::Write, "reserve space for", &self.path)?;
         reserve(&self.file, offset, n_bytes).map_err(|e| Error::io("reserve space for", &self.path, e))
     }
 
     /// Truncates the file to `length` bytes, which also releases space reserved after its end.
     pub fn cut(&self, length: u64) -> Result<()> {
-        self.files.check(Change::Create, "truncate", &self.path)?;
+        self.files.check(FileChange::Create, "truncate", &self.path)?;
         self.file.set_len(length).map_err(|e| Error::io("truncate", &self.path, e))
     }
 
     /// Sets the permissions of the file.
     pub fn set_permissions(&self, permissions: Permissions) -> Result<()> {
-        self.files.check(Change::Write, "set the permissions of", &self.path)?;
+        self.files.check(FileChange::Write, "set the permissions of", &self.path)?;
         self.file.set_permissions(permissions).map_err(|e| Error::io("set the permissions of", &self.path, e))
     }
 
     /// Syncs the content to disk.
     pub fn sync(&self) -> Result<()> {
-        self.files.check(Change::Sync, "sync", &self.path)?;
+        self.files.check(FileChange::Sync, "sync", &self.path)?;
         self.file.sync_data().map_err(|e| Error::io("sync", &self.path, e))
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::identity::account::Account;
+use crate::identity::account::IdentifierAccount;
 
 /// Name of the note that counts times in accepted events that were given in seconds.
 pub const TIMES_IN_SECONDS: &str = "times_in_seconds";
@@ -54,7 +54,7 @@ pub struct IngestSummary {
     /// Identifiers not used because their profile has as many as it may have, by type.
     pub identifiers_capped: BTreeMap<String, u64>,
     /// What happened to every identifier, by type and source.
-    pub identifiers: Vec<Account>,
+    pub identifiers: Vec<IdentifierAccount>,
     /// Things left out of tables or stored under another name, by kind. `docs/tables.md` explains each.
     pub notes: BTreeMap<String, u64>,
     /// Rows added, by table.

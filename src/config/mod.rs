@@ -15,7 +15,7 @@ pub use self::print::print;
 use crate::{
     config::rules::{
         Blocked, Compression, DAY, DropRule, KNOWN_TYPES, Limit, Normalize, Rules, SegmentIdStyle, Selection,
-        Source, TypeRules, Window,
+        SourceNames, TypeRules, Window,
     },
     error::{Error, Result},
     event::{Call, reject::MaxRejects},
@@ -27,7 +27,7 @@ pub const CONFIG: &str = "profiles-sync.toml";
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct File {
+struct ConfigFile {
     segment_ids: Option<SegmentIdStyle>,
     compress: Option<Compression>,
     dedupe_window_days: Option<Spanned<i64>>,
@@ -36,15 +36,15 @@ struct File {
     max_tables: Option<Spanned<i64>>,
     max_traits: Option<Spanned<i64>>,
     max_rejects: Option<Spanned<toml::Value>>,
-    identity: Identity,
-    drop: Vec<Spanned<Drop>>,
+    identity: IdentitySection,
+    drop: Vec<Spanned<DropEntry>>,
     sources: BTreeMap<String, SourceEntry>,
-    sync: Sync,
+    sync: SyncSection,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct Identity {
+struct IdentitySection {
     order: Vec<Spanned<String>>,
     suggested_blocks: Option<bool>,
     blocked: Vec<Spanned<String>>,
@@ -77,7 +77,7 @@ enum NormalizeEntry {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct Drop {
+struct DropEntry {
     r#type: Option<Vec<Spanned<String>>>,
     event: Option<Vec<Spanned<String>>>,
     source: Option<Vec<Spanned<String>>>,
@@ -92,7 +92,7 @@ struct SourceEntry {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct Sync {
+struct SyncSection {
     tables: Option<Vec<Spanned<String>>>,
     exclude_tables: Option<Vec<Spanned<String>>>,
     columns: Option<Vec<Spanned<String>>>,
@@ -100,14 +100,14 @@ struct Sync {
 }
 
 /// An error in the config, with its byte range in the file.
-struct Wrong {
+struct ConfigError {
     place: Option<Range<usize>>,
     message: String,
     hint: String,
 }
 
-fn wrong(place: Range<usize>, message: impl Into<String>, hint: impl Into<String>) -> Wrong {
-    Wrong { place: Some(place), message: message.into(), hint: hint.into() }
+fn wrong(place: Range<usize>, message: impl Into<String>, hint: impl Into<String>) -> ConfigError {
+    ConfigError { place: Some(place), message: message.into(), hint: hint.into() }
 }
 
 /// Parses the bytes of a config file. `path` is used in errors.
@@ -121,7 +121,7 @@ pub fn read(bytes: &[u8], path: &Path) -> Result<Rules> {
 
 /// Parses a config. `path` is used in errors.
 pub fn parse(text: &str, path: &Path) -> Result<Rules> {
-    let file: std::result::Result<File, Wrong> = toml::from_str(text).map_err(|e| Wrong {
+    let file: std::result::Result<ConfigFile, ConfigError> = toml::from_str(text).map_err(|e| ConfigError {
         place: e.span(),
         message: e.message().replace('\n', " "),
         hint: hint_for(e.message(), e.span().and_then(|span| text.get(span)).unwrap_or_default()),
@@ -133,7 +133,7 @@ pub fn parse(text: &str, path: &Path) -> Result<Rules> {
     })
 }
 
-fn compile(file: File) -> std::result::Result<Rules, Wrong> {
+fn compile(file: ConfigFile) -> std::result::Result<Rules, ConfigError> {
     let mut rules = Rules::default();
     if let Some(style) = file.segment_ids {
         rules.segment_ids = style;
@@ -185,7 +185,7 @@ fn compile(file: File) -> std::result::Result<Rules, Wrong> {
     rules.sources = file
         .sources
         .into_iter()
-        .map(|(id, entry)| (id, Source { name: entry.name, slug: entry.slug }))
+        .map(|(id, entry)| (id, SourceNames { name: entry.name, slug: entry.slug }))
         .collect();
     let selection = |include, exclude| {
         let (include, exclude) = (globs(include), globs(exclude));
@@ -201,7 +201,10 @@ fn compile(file: File) -> std::result::Result<Rules, Wrong> {
     Ok(rules)
 }
 
-fn type_rules(name: &Spanned<String>, entry: &TypeEntry) -> std::result::Result<(String, TypeRules), Wrong> {
+fn type_rules(
+    name: &Spanned<String>,
+    entry: &TypeEntry,
+) -> std::result::Result<(String, TypeRules), ConfigError> {
     let key = name.get_ref();
     let type_name = key.to_lowercase();
     if type_name.is_empty() || type_name == "group_id" {
@@ -242,7 +245,7 @@ fn type_rules(name: &Spanned<String>, entry: &TypeEntry) -> std::result::Result<
 
 /// Returns the explicit order of types, in lower case. It may list types without an entry in the config: events can
 /// bring any type in `externalIds`.
-fn order(entries: &[Spanned<String>]) -> std::result::Result<Vec<String>, Wrong> {
+fn order(entries: &[Spanned<String>]) -> std::result::Result<Vec<String>, ConfigError> {
     let mut order: Vec<String> = Vec::new();
     for entry in entries {
         let written = entry.get_ref();
@@ -266,7 +269,7 @@ fn order(entries: &[Spanned<String>]) -> std::result::Result<Vec<String>, Wrong>
     Ok(order)
 }
 
-fn drop_rule(entry: Spanned<Drop>) -> std::result::Result<DropRule, Wrong> {
+fn drop_rule(entry: Spanned<DropEntry>) -> std::result::Result<DropRule, ConfigError> {
     let place = entry.span();
     let entry = entry.into_inner();
     for (key, list) in [("type", &entry.r#type), ("event", &entry.event), ("source", &entry.source)] {
@@ -315,7 +318,10 @@ fn drop_rule(entry: Spanned<Drop>) -> std::result::Result<DropRule, Wrong> {
     Ok(rule)
 }
 
-fn blocked(exact: &[Spanned<String>], patterns: &[Spanned<String>]) -> std::result::Result<Blocked, Wrong> {
+fn blocked(
+    exact: &[Spanned<String>],
+    patterns: &[Spanned<String>],
+) -> std::result::Result<Blocked, ConfigError> {
     let patterns = patterns.iter().map(|pattern| {
         Regex::new(pattern.get_ref()).map_err(|e| {
             let reason = e.to_string();
@@ -337,7 +343,7 @@ fn globs(list: Option<Vec<Spanned<String>>>) -> Option<Globs> {
     list.map(|list| Globs::new(list.into_iter().map(Spanned::into_inner).collect()))
 }
 
-fn number(value: &Spanned<i64>, least: i64, most: i64, what: &str) -> std::result::Result<i64, Wrong> {
+fn number(value: &Spanned<i64>, least: i64, most: i64, what: &str) -> std::result::Result<i64, ConfigError> {
     let number = *value.get_ref();
     if (least..=most).contains(&number) {
         return Ok(number);
@@ -350,7 +356,7 @@ fn number(value: &Spanned<i64>, least: i64, most: i64, what: &str) -> std::resul
 }
 
 /// Parses an integer as a number of rejects, or a string as a percentage.
-fn max_rejects(value: &Spanned<toml::Value>) -> std::result::Result<MaxRejects, Wrong> {
+fn max_rejects(value: &Spanned<toml::Value>) -> std::result::Result<MaxRejects, ConfigError> {
     let most = match value.get_ref() {
         toml::Value::Integer(most) => most.to_string().parse(),
         toml::Value::String(most) => most.parse(),
@@ -361,7 +367,7 @@ fn max_rejects(value: &Spanned<toml::Value>) -> std::result::Result<MaxRejects, 
     })
 }
 
-fn cap(value: &Spanned<i64>, least: i64, what: &str) -> std::result::Result<u32, Wrong> {
+fn cap(value: &Spanned<i64>, least: i64, what: &str) -> std::result::Result<u32, ConfigError> {
     let number = number(value, least, i64::from(u32::MAX), what)?;
     Ok(u32::try_from(number).unwrap_or(u32::MAX))
 }

@@ -141,7 +141,7 @@ pub struct DropRule {
 
 /// The config's entry for a source.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Source {
+pub struct SourceNames {
     /// `triggering_event_source_name`
     pub name: Option<String>,
     /// `triggering_event_source_slug`
@@ -245,7 +245,7 @@ pub struct Rules {
     /// Rules for dropping events before they are resolved.
     pub drop: Vec<DropRule>,
     /// Names of sources, by id.
-    pub sources: BTreeMap<String, Source>,
+    pub sources: BTreeMap<String, SourceNames>,
     /// Which event tables and views are written.
     pub tables: Selection,
     /// Which of their columns are written, as `TABLE.COLUMN`.

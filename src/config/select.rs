@@ -96,7 +96,7 @@ impl ColumnFilter {
 
 /// Returns the byte range of a member of a compact object, from the quote of its key to the end of its value.
 fn member(doc: Document<'_>, key: u32, value: u32) -> Range<usize> {
-    use crate::json::Kind::{Escaped, Plain};
+    use crate::json::JsonKind::{Escaped, Plain};
     let quote = usize::from(matches!(doc.kind(value), Plain | Escaped));
     doc.tokens[key as usize].start as usize - 1..doc.tokens[value as usize].end as usize + quote
 }

@@ -4,11 +4,11 @@
 //! first joined by how their keys read, which puts too many rows together. This module decides which rows of such a
 //! group have the same key, and which are equal.
 
-use crate::json::{Document, Kind, Tape, values::is_null};
+use crate::json::{Document, JsonKind, Tape, values::is_null};
 
 use super::{
     columns::{canonical, compare, exact, same_column},
-    judge::{Judge, Line},
+    judge::{RowComparer, TableLine},
     keys::{push_text, read_row},
     outcome::RowKind,
     sides::{NEW, OLD},
@@ -16,17 +16,17 @@ use super::{
 
 /// A row of a group.
 #[derive(Clone, Copy)]
-struct Row<'a> {
-    line: Line<'a>,
+struct GroupRow<'a> {
+    line: TableLine<'a>,
     /// The key. It is equal for rows of one side with the same key, and for keys of equal texts on both sides.
     key: &'a [u8],
 }
 
-impl Judge<'_> {
+impl RowComparer<'_> {
     /// Compares the rows of a group.
-    pub(super) fn rows_across_formats(&mut self, key: &[u8], old: &[Line<'_>], new: &[Line<'_>]) {
+    pub(super) fn rows_across_formats(&mut self, key: &[u8], old: &[TableLine<'_>], new: &[TableLine<'_>]) {
         let mut keys: [Vec<Vec<u8>>; 2] = Default::default();
-        let mut lines: [Vec<Line<'_>>; 2] = Default::default();
+        let mut lines: [Vec<TableLine<'_>>; 2] = Default::default();
         let mut all_texts = true;
         let mut tape = Tape::default();
         for (side, all) in [(OLD, old), (NEW, new)] {
@@ -41,7 +41,7 @@ impl Judge<'_> {
         }
         let [old, new] = [OLD, NEW].map(|side| {
             let rows = lines[side].iter().zip(&keys[side]);
-            let mut rows: Vec<Row<'_>> = rows.map(|(line, key)| Row { line: *line, key }).collect();
+            let mut rows: Vec<GroupRow<'_>> = rows.map(|(line, key)| GroupRow { line: *line, key }).collect();
             rows.sort_by_key(|row| row.key);
             let n_twice = rows.chunk_by(|a, b| a.key == b.key).filter(|rows| 1 < rows.len()).count();
             self.outcome.duplicate_keys[side] += n_twice as u64;
@@ -72,7 +72,7 @@ impl Judge<'_> {
         for (place, column) in rules.key.columns.iter().enumerate() {
             match rules.key.value(doc, place, column).filter(|value| !is_null(doc, *value, rules.typing)) {
                 None => key.push(1),
-                Some(value) if matches!(doc.kind(value), Kind::Plain | Kind::Escaped) => {
+                Some(value) if matches!(doc.kind(value), JsonKind::Plain | JsonKind::Escaped) => {
                     push_text(&mut key, &doc.string(value).unwrap_or_default());
                 }
                 Some(value) => {
@@ -84,7 +84,7 @@ impl Judge<'_> {
         (key, all_texts)
     }
 
-    fn rows_of_key(&mut self, key: &[u8], old: &[Row<'_>], new: &[Row<'_>]) {
+    fn rows_of_key(&mut self, key: &[u8], old: &[GroupRow<'_>], new: &[GroupRow<'_>]) {
         let mut tapes: [Tape; 2] = Default::default();
         match (old, new) {
             ([old], [new]) => {
@@ -106,7 +106,7 @@ impl Judge<'_> {
     }
 
     /// Compares several rows of one key. Pairs as many equal rows as possible; the rest were removed and added.
-    fn multisets_across_formats(&mut self, key: &[u8], old: &[Row<'_>], new: &[Row<'_>]) {
+    fn multisets_across_formats(&mut self, key: &[u8], old: &[GroupRow<'_>], new: &[GroupRow<'_>]) {
         let old = self.equal_rows(old);
         let new = self.equal_rows(new);
         let mut left = [Vec::new(), Vec::new()];
@@ -132,7 +132,7 @@ impl Judge<'_> {
     }
 
     /// Groups equal rows of one side, sorted by how they read.
-    fn equal_rows<'l>(&self, rows: &[Row<'l>]) -> Vec<EqualRows<'l>> {
+    fn equal_rows<'l>(&self, rows: &[GroupRow<'l>]) -> Vec<EqualRows<'l>> {
         let (typing, ignored) = (self.rules.typing, &self.rules.ignored);
         let mut tape = Tape::default();
         let mut spelled: Vec<_> = rows
@@ -176,7 +176,7 @@ impl Judge<'_> {
 /// Equal rows of one side.
 struct EqualRows<'a> {
     reads_like: Vec<u8>,
-    lines: Vec<Line<'a>>,
+    lines: Vec<TableLine<'a>>,
 }
 
 /// A matching of old and new rows, by their index: which ones are equal, how many pairs there are, and how many rows
@@ -231,7 +231,7 @@ impl Pairing {
 }
 
 /// Parses a line that was parsed before.
-fn reread<'a>(line: Line<'a>, tape: &'a mut Tape) -> Document<'a> {
+fn reread<'a>(line: TableLine<'a>, tape: &'a mut Tape) -> Document<'a> {
     read_row(tape, line.bytes).expect("this line was parsed before");
     Document { text: line.bytes, tokens: &tape.tokens }
 }

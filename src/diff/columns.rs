@@ -16,13 +16,13 @@ const FEW_COLUMNS: usize = 48;
 
 /// The ignored columns of a table. Caches its answers.
 #[derive(Debug, Clone)]
-pub struct Ignored {
+pub struct IgnoredColumns {
     globs: Globs,
     always: Vec<String>,
     known: Map<Box<[u8]>, bool>,
 }
 
-impl Ignored {
+impl IgnoredColumns {
     /// Creates a set of columns that match a glob or have one of these names.
     #[must_use]
     pub fn new(globs: Globs, always: Vec<String>) -> Self {
@@ -51,7 +51,7 @@ impl Ignored {
 
 /// A column in which two rows differ. Its values are token indexes; null and absent are `None`.
 #[derive(Debug, Clone)]
-pub struct Changed<'a> {
+pub struct ChangedColumn<'a> {
     /// The name of the column.
     pub name: Cow<'a, [u8]>,
     /// The value in the old row.
@@ -65,9 +65,9 @@ pub fn compare<'a>(
     old: Document<'a>,
     new: Document<'a>,
     typing: Typing,
-    ignored: &mut Ignored,
-) -> Vec<Changed<'a>> {
-    let mut changed: Vec<Changed<'a>> = Vec::new();
+    ignored: &mut IgnoredColumns,
+) -> Vec<ChangedColumn<'a>> {
+    let mut changed: Vec<ChangedColumn<'a>> = Vec::new();
     let (mut old_members, mut new_members) = (old.members(0), new.members(0));
     // Rows of a table usually have the same columns in the same order.
     let (rest_old, rest_new) = loop {
@@ -75,7 +75,7 @@ pub fn compare<'a>(
             (None, None) => break (Vec::new(), Vec::new()),
             (Some((name, a)), Some((name_new, b))) if old.raw(name) == new.raw(name_new) => {
                 if !same(old, a, new, b, typing) {
-                    changed.push(Changed {
+                    changed.push(ChangedColumn {
                         name: old.string(name).unwrap_or_default(),
                         old: Some(a),
                         new: Some(b),
@@ -101,7 +101,7 @@ pub fn compare<'a>(
             None => present(new, &name, typing),
         };
         if differs(old, a, new, b, typing) {
-            changed.push(Changed { name, old: a, new: b });
+            changed.push(ChangedColumn { name, old: a, new: b });
         }
     }
     for (name, b) in rest_new {
@@ -112,7 +112,7 @@ pub fn compare<'a>(
         };
         let b = Some(b).filter(|b| !is_null(new, *b, typing));
         if differs(old, a, new, b, typing) {
-            changed.push(Changed { name, old: a, new: b });
+            changed.push(ChangedColumn { name, old: a, new: b });
         }
     }
     changed.retain_mut(|column| {
@@ -158,18 +158,18 @@ pub fn same_column(old: Document<'_>, new: Document<'_>, name: &[u8], typing: Ty
 /// Returns a text that equal rows share, whatever the order of their columns. If values are typed, only equal rows
 /// share it.
 #[must_use]
-pub fn canonical(doc: Document<'_>, typing: Typing, ignored: &Ignored) -> Vec<u8> {
+pub fn canonical(doc: Document<'_>, typing: Typing, ignored: &IgnoredColumns) -> Vec<u8> {
     spelled(doc, typing, ignored, typing)
 }
 
 /// Returns a text that is the same for equal rows of one side, and for no others.
 #[must_use]
-pub fn exact(doc: Document<'_>, typing: Typing, ignored: &Ignored) -> Vec<u8> {
+pub fn exact(doc: Document<'_>, typing: Typing, ignored: &IgnoredColumns) -> Vec<u8> {
     spelled(doc, typing, ignored, Typing::Json)
 }
 
 /// Returns the columns that are not null under one typing, written under another.
-fn spelled(doc: Document<'_>, nulls: Typing, ignored: &Ignored, values: Typing) -> Vec<u8> {
+fn spelled(doc: Document<'_>, nulls: Typing, ignored: &IgnoredColumns, values: Typing) -> Vec<u8> {
     let mut columns: Vec<(Cow<'_, [u8]>, u32)> =
         by_name(doc, nulls).into_iter().filter(|(name, _)| !ignored.matches(name)).collect();
     columns.sort_unstable();
@@ -187,7 +187,12 @@ fn spelled(doc: Document<'_>, nulls: Typing, ignored: &Ignored, values: Typing) 
 }
 
 /// Adds the names of the columns that are not null.
-pub fn note_columns(doc: Document<'_>, typing: Typing, ignored: &mut Ignored, into: &mut Set<Box<[u8]>>) {
+pub fn note_columns(
+    doc: Document<'_>,
+    typing: Typing,
+    ignored: &mut IgnoredColumns,
+    into: &mut Set<Box<[u8]>>,
+) {
     for (name, value) in doc.members(0) {
         let name = doc.string(name).unwrap_or_default();
         if !is_null(doc, value, typing) && !into.contains(&*name) && !ignored.contains(&name) {
@@ -207,7 +212,7 @@ mod tests {
         tape_new.read(new.as_bytes()).unwrap();
         let old = Document { text: old.as_bytes(), tokens: &tape_old.tokens };
         let new = Document { text: new.as_bytes(), tokens: &tape_new.tokens };
-        let mut ignored = Ignored::new(Globs::new(vec!["skip_*".to_owned()]), Vec::new());
+        let mut ignored = IgnoredColumns::new(Globs::new(vec!["skip_*".to_owned()]), Vec::new());
         for (old, new) in [(old, new), (new, old)] {
             let names: Vec<String> = compare(old, new, Typing::Json, &mut ignored)
                 .into_iter()

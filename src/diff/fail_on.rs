@@ -4,7 +4,7 @@ use super::{Comparison, Sameness, outcome::RowKind};
 
 /// A kind of difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum DifferenceKind {
     /// A row that only the new side has.
     Added,
     /// A row that only the old side has.
@@ -23,7 +23,7 @@ pub enum Kind {
     Moved,
 }
 
-impl Kind {
+impl DifferenceKind {
     /// All kinds, with the words for them.
     pub const ALL: [(&'static str, Self); 8] = [
         ("added", Self::Added),
@@ -55,7 +55,7 @@ impl Kind {
 
 /// Returns whether a comparison found a difference of one of these kinds, or any difference if `kinds` is empty.
 #[must_use]
-pub fn fails(comparison: &Comparison, kinds: &[Kind]) -> bool {
+pub fn fails(comparison: &Comparison, kinds: &[DifferenceKind]) -> bool {
     if kinds.is_empty() {
         return !comparison.tables.iter().all(super::TableResult::same);
     }

@@ -7,12 +7,12 @@
 use crate::json::{Document, Tape, push_string, values::Typing};
 
 use super::{
-    columns::{Changed, Ignored, canonical, compare, note_columns},
-    identity::watch::Watch,
-    keys::{Key, read_row},
-    outcome::{Cell, OddLine, Outcome, RowChange, RowKind},
+    columns::{ChangedColumn, IgnoredColumns, canonical, compare, note_columns},
+    identity::watch::CollectorColumns,
+    keys::{RowKey, read_row},
+    outcome::{Cell, MalformedLine, RowChange, RowKind, RowsOutcome},
     records::push_record,
-    rows::Place,
+    rows::TablePosition,
     sides::{NEW, OLD},
 };
 
@@ -22,17 +22,17 @@ pub struct TableRules {
     /// The name of the table.
     pub table: String,
     /// The key of its rows.
-    pub key: Key,
+    pub key: RowKey,
     /// Whether values have types.
     pub typing: Typing,
     /// The columns to ignore.
-    pub ignored: Ignored,
+    pub ignored: IgnoredColumns,
     /// The number of examples of each kind to keep.
     pub limit: usize,
     /// The number of changes of each kind to write; 0 for none.
     pub every: u64,
     /// What to collect for the comparison of profiles.
-    pub watch: Option<Watch>,
+    pub watch: Option<CollectorColumns>,
 }
 
 impl TableRules {
@@ -45,49 +45,49 @@ impl TableRules {
 
 /// A line and its position.
 #[derive(Debug, Clone, Copy)]
-pub struct Line<'a> {
+pub struct TableLine<'a> {
     /// The bytes of the line.
     pub bytes: &'a [u8],
     /// The position of the line.
-    pub place: Place,
+    pub place: TablePosition,
     /// Whether the line end is missing.
     pub unfinished: bool,
 }
 
 /// Compares the rows of one key after the other.
-pub struct Judge<'a> {
+pub struct RowComparer<'a> {
     pub(super) rules: &'a TableRules,
-    ignored: Ignored,
+    ignored: IgnoredColumns,
     tapes: [Tape; 2],
     /// The result so far.
-    pub outcome: Outcome,
+    pub outcome: RowsOutcome,
 }
 
-impl<'a> Judge<'a> {
+impl<'a> RowComparer<'a> {
     /// Creates a comparer without a result.
     #[must_use]
     pub fn new(rules: &'a TableRules) -> Self {
         let ignored = rules.ignored.clone();
-        Self { rules, ignored, tapes: Default::default(), outcome: Outcome::default() }
+        Self { rules, ignored, tapes: Default::default(), outcome: RowsOutcome::default() }
     }
 
     /// Records a malformed line.
-    pub fn odd(&mut self, side: usize, line: Line<'_>, message: &'static str) {
-        let Line { bytes, place, unfinished } = line;
+    pub fn odd(&mut self, side: usize, line: TableLine<'_>, message: &'static str) {
+        let TableLine { bytes, place, unfinished } = line;
         let hash = crate::collections::key_of(bytes);
-        self.outcome.odd_lines.push(OddLine { side, hash, place, message, unfinished });
+        self.outcome.odd_lines.push(MalformedLine { side, hash, place, message, unfinished });
     }
 
     /// Compares all rows of a key that are not known to be the same. `twice` tells whether the key occurs more than
     /// once on a side.
-    pub fn rows(&mut self, key: &[u8], old: &[Line<'_>], new: &[Line<'_>], twice: Twice) {
+    pub fn rows(&mut self, key: &[u8], old: &[TableLine<'_>], new: &[TableLine<'_>], twice: KeyRepeats) {
         if !self.rules.exact() {
             self.rows_across_formats(key, old, new);
             return;
         }
         let mut tapes = std::mem::take(&mut self.tapes);
         match (old, new, twice) {
-            ([old], [new], Twice::No) => {
+            ([old], [new], KeyRepeats::No) => {
                 let [tape_old, tape_new] = &mut tapes;
                 match (self.read(OLD, *old, tape_old), self.read(NEW, *new, tape_new)) {
                     (Some(old), Some(new)) => self.pair(key, old, new),
@@ -114,7 +114,7 @@ impl<'a> Judge<'a> {
     pub(super) fn read<'t>(
         &mut self,
         side: usize,
-        line: Line<'t>,
+        line: TableLine<'t>,
         tape: &'t mut Tape,
     ) -> Option<Document<'t>> {
         match read_row(tape, line.bytes) {
@@ -195,7 +195,7 @@ impl<'a> Judge<'a> {
     }
 
     /// Compares several rows of one key. Equal ones cancel out; the others were removed and added.
-    fn multisets(&mut self, key: &[u8], old: &[Line<'_>], new: &[Line<'_>], tape: &mut Tape) {
+    fn multisets(&mut self, key: &[u8], old: &[TableLine<'_>], new: &[TableLine<'_>], tape: &mut Tape) {
         let mut sides: [Vec<(Vec<u8>, &[u8])>; 2] = Default::default();
         for (side, lines) in [(OLD, old), (NEW, new)] {
             for line in lines {
@@ -275,14 +275,14 @@ impl<'a> Judge<'a> {
 
 /// Whether a key occurs more than once on a side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Twice {
+pub enum KeyRepeats {
     /// It does.
     Yes,
     /// It does not.
     No,
 }
 
-fn push_changed(out: &mut Vec<u8>, old: Document<'_>, new: Document<'_>, changed: &[Changed<'_>]) {
+fn push_changed(out: &mut Vec<u8>, old: Document<'_>, new: Document<'_>, changed: &[ChangedColumn<'_>]) {
     out.extend_from_slice(b",\"columns\":{");
     for (place, column) in changed.iter().enumerate() {
         if 0 < place {

@@ -13,7 +13,7 @@ use std::{
 
 use rayon::prelude::*;
 
-use crate::{collections::Key, error::Result};
+use crate::{collections::SplitKey, error::Result};
 
 use super::{
     records::temporary,
@@ -22,7 +22,7 @@ use super::{
 
 /// Where a key was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Met {
+pub enum FoundOn {
     /// In a line that both sides have.
     Both = 0,
     /// On the old side.
@@ -33,7 +33,7 @@ pub enum Met {
 
 /// The hash of a key, and where it was found. The hash is in two halves, because a `u128` next to a byte would take
 /// eight more bytes.
-type Entry = (Key, Met);
+type TallyEntry = (SplitKey, FoundOn);
 
 /// Bytes of an entry in the file.
 const ENTRY: usize = 17;
@@ -41,7 +41,7 @@ const ENTRY: usize = 17;
 /// Counts keys.
 #[derive(Debug)]
 pub struct KeyTally {
-    keys: Vec<Entry>,
+    keys: Vec<TallyEntry>,
     room: usize,
     aside: Option<File>,
     /// The number of keys in each sorted run of the file.
@@ -50,17 +50,17 @@ pub struct KeyTally {
 
 /// The keys that occur more than once.
 #[derive(Debug, Default)]
-pub struct Twofold {
+pub struct DuplicateKeys {
     /// The number of these keys, on each side.
     pub counts: [u64; 2],
-    keys: Vec<Key>,
+    keys: Vec<SplitKey>,
 }
 
-impl Twofold {
+impl DuplicateKeys {
     /// Returns whether a key occurs more than once on a side.
     #[must_use]
     pub fn contains(&self, key_hash: u128) -> bool {
-        self.keys.binary_search(&Key::from(key_hash)).is_ok()
+        self.keys.binary_search(&SplitKey::from(key_hash)).is_ok()
     }
 }
 
@@ -68,16 +68,17 @@ impl KeyTally {
     /// Creates a tally that uses about this many bytes of memory.
     #[must_use]
     pub fn new(memory: u64) -> Self {
-        let room = usize::try_from(memory / size_of::<Entry>() as u64).unwrap_or(usize::MAX).max(1 << 10);
+        let room =
+            usize::try_from(memory / size_of::<TallyEntry>() as u64).unwrap_or(usize::MAX).max(1 << 10);
         Self { keys: Vec::new(), room, aside: None, parts: Vec::new() }
     }
 
     /// Adds a key.
-    pub fn push(&mut self, key_hash: u128, met: Met) -> Result<()> {
+    pub fn push(&mut self, key_hash: u128, met: FoundOn) -> Result<()> {
         if self.keys.len() == self.room {
             self.set_aside()?;
         }
-        self.keys.push((Key::from(key_hash), met));
+        self.keys.push((SplitKey::from(key_hash), met));
         Ok(())
     }
 
@@ -102,9 +103,9 @@ impl KeyTally {
     }
 
     /// Returns the keys that occur more than once.
-    pub fn finish(mut self) -> Result<Twofold> {
-        let mut twofold = Twofold::default();
-        let mut group = Group::default();
+    pub fn finish(mut self) -> Result<DuplicateKeys> {
+        let mut twofold = DuplicateKeys::default();
+        let mut group = KeyCounts::default();
         if self.aside.is_some() && !self.keys.is_empty() {
             self.set_aside()?;
         }
@@ -123,7 +124,7 @@ impl KeyTally {
         for n_keys in self.parts {
             let mut part = BufReader::with_capacity(
                 1 << 16,
-                Part { file: &file, from, to: from + n_keys * ENTRY as u64 },
+                TallyRun { file: &file, from, to: from + n_keys * ENTRY as u64 },
             );
             from += n_keys * ENTRY as u64;
             if let Some(key) = next(&mut part)? {
@@ -142,26 +143,26 @@ impl KeyTally {
     }
 }
 
-fn next(part: &mut impl Read) -> Result<Option<Entry>> {
+fn next(part: &mut impl Read) -> Result<Option<TallyEntry>> {
     let mut entry = [0; ENTRY];
     match part.read_exact(&mut entry) {
         Ok(()) => {
             let (key, met) = entry.split_first_chunk().expect("an entry begins with a hash");
-            let met = [Met::Both, Met::Old, Met::New][usize::from(met[0])];
-            Ok(Some((Key::from(u128::from_le_bytes(*key)), met)))
+            let met = [FoundOn::Both, FoundOn::Old, FoundOn::New][usize::from(met[0])];
+            Ok(Some((SplitKey::from(u128::from_le_bytes(*key)), met)))
         }
         Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => Ok(None),
         Err(e) => Err(temporary(e)),
     }
 }
 
-struct Part<'a> {
+struct TallyRun<'a> {
     file: &'a File,
     from: u64,
     to: u64,
 }
 
-impl Read for Part<'_> {
+impl Read for TallyRun<'_> {
     fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
         let wanted = bytes.len().min(usize::try_from(self.to - self.from).unwrap_or(usize::MAX));
         let n_read = self.file.read_at(&mut bytes[..wanted], self.from)?;
@@ -172,13 +173,13 @@ impl Read for Part<'_> {
 
 /// The number of occurrences of a key.
 #[derive(Default)]
-struct Group {
-    key: Option<Key>,
+struct KeyCounts {
+    key: Option<SplitKey>,
     counts: [u64; 3],
 }
 
-impl Group {
-    fn take(&mut self, (key, met): Entry, twofold: &mut Twofold) {
+impl KeyCounts {
+    fn take(&mut self, (key, met): TallyEntry, twofold: &mut DuplicateKeys) {
         if self.key != Some(key) {
             self.end(twofold);
             self.key = Some(key);
@@ -186,7 +187,7 @@ impl Group {
         self.counts[met as usize] += 1;
     }
 
-    fn end(&mut self, twofold: &mut Twofold) {
+    fn end(&mut self, twofold: &mut DuplicateKeys) {
         let [both, old, new] = std::mem::take(&mut self.counts);
         let twice = [1 < both + old, 1 < both + new];
         twofold.counts[OLD] += u64::from(twice[OLD]);
@@ -208,13 +209,13 @@ mod tests {
         for memory in [1, 1 << 20] {
             let mut tally = KeyTally::new(memory);
             for n in 0..5000 {
-                tally.push(key(n), Met::Both).unwrap();
+                tally.push(key(n), FoundOn::Both).unwrap();
             }
             for n in [7, 4000, 9000, 9000] {
-                tally.push(key(n), Met::New).unwrap();
+                tally.push(key(n), FoundOn::New).unwrap();
             }
-            tally.push(key(8000), Met::Old).unwrap();
-            tally.push(key(8000), Met::New).unwrap();
+            tally.push(key(8000), FoundOn::Old).unwrap();
+            tally.push(key(8000), FoundOn::New).unwrap();
             let twofold = tally.finish().unwrap();
             assert_eq!(twofold.counts, [0, 3]);
             for n in [7, 4000, 9000] {

@@ -7,12 +7,12 @@
 use crate::{
     catalog,
     json::{
-        Document, Kind, Tape,
+        Document, JsonKind, Tape,
         values::{Decimal, Typing, is_null, push_canonical, push_canonical_text},
     },
 };
 
-use super::columns::{Ignored, canonical};
+use super::columns::{IgnoredColumns, canonical};
 use crate::raw::identity_links::{self, Link};
 
 /// Returns the key columns of a table that this program writes; `None` for any other table.
@@ -48,11 +48,11 @@ impl Condition {
 
 /// The key of a table.
 #[derive(Debug, Clone)]
-pub struct Key {
+pub struct RowKey {
     /// The key columns, in order; empty if the whole row is the key.
     pub columns: Vec<String>,
     /// The columns to ignore in a key that is the whole row.
-    pub ignored: Ignored,
+    pub ignored: IgnoredColumns,
     /// Whether a number and a text that reads like it are different keys. If not, such keys are only sorted together,
     /// and [`super::across_formats`] decides which are equal.
     pub typing: Typing,
@@ -64,7 +64,7 @@ pub struct Key {
 
 /// Why a line is not a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NoRow {
+pub struct NotARow {
     /// The message.
     pub message: &'static str,
 }
@@ -73,18 +73,18 @@ pub struct NoRow {
 pub const NOT_JSON: &str = "is not JSON";
 
 /// Parses a line as a row. Its tokens are then on the tape.
-pub fn read_row(tape: &mut Tape, line: &[u8]) -> Result<(), NoRow> {
+pub fn read_row(tape: &mut Tape, line: &[u8]) -> Result<(), NotARow> {
     if std::str::from_utf8(line).is_err() {
-        return Err(NoRow { message: "is not UTF-8" });
+        return Err(NotARow { message: "is not UTF-8" });
     }
     match tape.read(line) {
-        Err(_) => Err(NoRow { message: NOT_JSON }),
-        Ok(()) if tape.tokens[0].kind != Kind::Object => Err(NoRow { message: "is not a JSON object" }),
+        Err(_) => Err(NotARow { message: NOT_JSON }),
+        Ok(()) if tape.tokens[0].kind != JsonKind::Object => Err(NotARow { message: "is not a JSON object" }),
         Ok(()) => Ok(()),
     }
 }
 
-impl Key {
+impl RowKey {
     /// Appends the key of a parsed row.
     pub fn push(&self, out: &mut Vec<u8>, doc: Document<'_>) {
         if self.columns.is_empty() {
@@ -125,17 +125,17 @@ impl Key {
     /// which is not a tag.
     pub fn push_part(&self, out: &mut Vec<u8>, doc: Document<'_>, value: u32) {
         match doc.kind(value) {
-            Kind::Null => out.push(1),
-            Kind::False => out.push(2),
-            Kind::True => out.push(3),
-            Kind::Integer | Kind::Number if self.numbers_are_text => push_plain(out, doc.raw(value)),
-            Kind::Integer | Kind::Number => {
+            JsonKind::Null => out.push(1),
+            JsonKind::False => out.push(2),
+            JsonKind::True => out.push(3),
+            JsonKind::Integer | JsonKind::Number if self.numbers_are_text => push_plain(out, doc.raw(value)),
+            JsonKind::Integer | JsonKind::Number => {
                 out.push(4);
                 Decimal::read(doc.raw(value)).push_sortable(out);
             }
-            Kind::Plain => push_plain(out, doc.raw(value)),
-            Kind::Escaped => push_text(out, &doc.string(value).unwrap_or_default()),
-            Kind::Array | Kind::Object => {
+            JsonKind::Plain => push_plain(out, doc.raw(value)),
+            JsonKind::Escaped => push_text(out, &doc.string(value).unwrap_or_default()),
+            JsonKind::Array | JsonKind::Object => {
                 out.push(6);
                 push_canonical(out, doc, value);
                 out.push(0);
@@ -163,16 +163,16 @@ fn push_plain(out: &mut Vec<u8>, text: &[u8]) {
 /// Finds the keys of lines, one after the other.
 #[derive(Debug)]
 pub struct KeyFinder<'a> {
-    key: &'a Key,
+    key: &'a RowKey,
     tape: Tape,
     /// The first members of the last parsed line, up to the last one of the key.
-    shape: Vec<Member>,
+    shape: Vec<KeyMember>,
     /// The range of each key column in the current line.
     parts: Vec<(usize, usize)>,
 }
 
 #[derive(Debug)]
-struct Member {
+struct KeyMember {
     /// The quoted name, the colon, and the opening quote of a text.
     start: Vec<u8>,
     /// The index of the key column, if it is one.
@@ -182,12 +182,12 @@ struct Member {
 impl<'a> KeyFinder<'a> {
     /// Creates a finder that has seen no line.
     #[must_use]
-    pub fn new(key: &'a Key) -> Self {
+    pub fn new(key: &'a RowKey) -> Self {
         Self { key, tape: Tape::default(), shape: Vec::new(), parts: vec![(0, 0); key.columns.len()] }
     }
 
     /// Appends the key of a line. If the line has the shape of the previous one, what follows the key is not checked.
-    pub fn push_quick(&mut self, out: &mut Vec<u8>, line: &[u8]) -> Result<(), NoRow> {
+    pub fn push_quick(&mut self, out: &mut Vec<u8>, line: &[u8]) -> Result<(), NotARow> {
         if !self.shape.is_empty() && self.walk(line).is_some() {
             for (place, (start, end)) in self.parts.iter().enumerate() {
                 let condition = self.key.condition.filter(|condition| condition.column == place);
@@ -238,7 +238,7 @@ impl<'a> KeyFinder<'a> {
                 break;
             }
             let token = doc.tokens[value as usize];
-            if token.kind != Kind::Plain || doc.kind(name) != Kind::Plain {
+            if token.kind != JsonKind::Plain || doc.kind(name) != JsonKind::Plain {
                 break;
             }
             let part = self.key.columns.iter().position(|column| column.as_bytes() == doc.raw(name));
@@ -246,7 +246,7 @@ impl<'a> KeyFinder<'a> {
                 break;
             }
             n_missing -= usize::from(part.is_some());
-            self.shape.push(Member { start: line[at..token.start as usize].to_vec(), part });
+            self.shape.push(KeyMember { start: line[at..token.start as usize].to_vec(), part });
             at = token.end as usize + 1;
         }
         if n_missing != 0 {
@@ -259,14 +259,14 @@ impl<'a> KeyFinder<'a> {
 mod tests {
     use super::*;
 
-    fn none_ignored() -> Ignored {
-        Ignored::new(crate::glob::Globs::default(), Vec::new())
+    fn none_ignored() -> IgnoredColumns {
+        IgnoredColumns::new(crate::glob::Globs::default(), Vec::new())
     }
 
     fn key(columns: &[&str], line: &str) -> Vec<u8> {
         let columns = columns.iter().map(|column| (*column).to_owned()).collect();
         let (ignored, typing) = (none_ignored(), Typing::Json);
-        let key = Key { columns, ignored, typing, numbers_are_text: false, condition: None };
+        let key = RowKey { columns, ignored, typing, numbers_are_text: false, condition: None };
         let mut tape = Tape::default();
         read_row(&mut tape, line.as_bytes()).unwrap();
         let mut out = Vec::new();
@@ -297,7 +297,7 @@ mod tests {
 
     #[test]
     fn the_quick_way_finds_what_parsing_finds() {
-        let columns = Key {
+        let columns = RowKey {
             columns: vec!["c".to_owned(), "a".to_owned()],
             ignored: none_ignored(),
             typing: Typing::Json,
@@ -332,7 +332,7 @@ mod tests {
         let columns: Vec<String> = columns.collect();
         let condition = Condition::of("old/identity_links", &columns);
         let (ignored, typing) = (none_ignored(), Typing::Json);
-        let key = Key { columns, ignored, typing, numbers_are_text: false, condition };
+        let key = RowKey { columns, ignored, typing, numbers_are_text: false, condition };
         let row = |segment_id: &str, link: &str| {
             format!(
                 r#"{{"segment_id":"{segment_id}","link":"{link}","external_id_type":"t","external_id_value":"v"}}"#

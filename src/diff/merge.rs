@@ -8,13 +8,13 @@ use std::{cmp::Ordering, ops::Range};
 use crate::error::Result;
 
 use super::{
-    identity::watch::Watcher,
-    judge::{Judge, Line, TableRules, Twice},
-    keys::{Key, KeyFinder, NOT_JSON, read_row},
-    meter::Meter,
-    outcome::Outcome,
-    records::Run,
-    rows::{Place, Rows},
+    identity::watch::Collector,
+    judge::{KeyRepeats, RowComparer, TableLine, TableRules},
+    keys::{KeyFinder, NOT_JSON, RowKey, read_row},
+    meter::DiffMeter,
+    outcome::RowsOutcome,
+    records::ChangesRun,
+    rows::{TableLines, TablePosition},
     sides::{NEW, OLD},
 };
 
@@ -24,7 +24,7 @@ const MANY_RECORDS: usize = 1 << 20;
 /// The key range of a partition: from the first key up to but excluding the second. An empty first key is the beginning
 /// of the table.
 #[derive(Debug, Clone, Default)]
-pub struct Bounds {
+pub struct KeyBounds {
     /// No key is smaller.
     pub from: Vec<u8>,
     /// All keys are smaller.
@@ -34,18 +34,18 @@ pub struct Bounds {
 /// Joins two partitions. Returns `None` if one is not in order. Changes are appended to `run`, if given, when there are
 /// many.
 pub fn merge(
-    old: Rows<'_>,
-    new: Rows<'_>,
+    old: TableLines<'_>,
+    new: TableLines<'_>,
     rules: &TableRules,
-    bounds: &Bounds,
-    mut run: Option<&mut Run>,
-    meter: &Meter<'_>,
-) -> Result<Option<Outcome>> {
-    let mut join = Join {
-        judge: Judge::new(rules),
-        watcher: rules.watch.as_ref().map(Watcher::new),
-        sides: [Cursor::new(old, &rules.key), Cursor::new(new, &rules.key)],
-        last: Last::default(),
+    bounds: &KeyBounds,
+    mut run: Option<&mut ChangesRun>,
+    meter: &DiffMeter<'_>,
+) -> Result<Option<RowsOutcome>> {
+    let mut join = MergeJoin {
+        judge: RowComparer::new(rules),
+        watcher: rules.watch.as_ref().map(Collector::new),
+        sides: [SideCursor::new(old, &rules.key), SideCursor::new(new, &rules.key)],
+        last: LastKey::default(),
         key: Vec::new(),
     };
     let mut n_steps = 0_u32;
@@ -62,9 +62,9 @@ pub fn merge(
             }
         }
         match join.step()? {
-            Step::On => {}
-            Step::OutOfOrder => return Ok(None),
-            Step::Done => break,
+            JoinStep::On => {}
+            JoinStep::OutOfOrder => return Ok(None),
+            JoinStep::Done => break,
         }
     }
     meter.passed(join.take_passed())?;
@@ -76,43 +76,43 @@ pub fn merge(
     Ok(in_bounds.then_some(outcome))
 }
 
-enum Step {
+enum JoinStep {
     On,
     OutOfOrder,
     Done,
 }
 
-struct Join<'a> {
-    judge: Judge<'a>,
-    watcher: Option<Watcher<'a>>,
-    sides: [Cursor<'a>; 2],
-    last: Last,
+struct MergeJoin<'a> {
+    judge: RowComparer<'a>,
+    watcher: Option<Collector<'a>>,
+    sides: [SideCursor<'a>; 2],
+    last: LastKey,
     /// The key that is being joined.
     key: Vec<u8>,
 }
 
 /// One side: its lines, the key of the current one if it is known, and the collected rows of one key.
-struct Cursor<'a> {
-    rows: Rows<'a>,
+struct SideCursor<'a> {
+    rows: TableLines<'a>,
     /// One per side, because the sides may be written differently.
     finder: KeyFinder<'a>,
     key: Vec<u8>,
     known: bool,
     gathered: Vec<u8>,
-    lines: Vec<(Range<usize>, Place, bool)>,
+    lines: Vec<(Range<usize>, TablePosition, bool)>,
 }
 
 /// The greatest key so far, and the number of its rows on each side.
 #[derive(Default)]
-struct Last {
+struct LastKey {
     seen: Option<()>,
     first: Vec<u8>,
     key: Vec<u8>,
     n_rows: [u64; 2],
 }
 
-impl Join<'_> {
-    fn step(&mut self) -> Result<Step> {
+impl MergeJoin<'_> {
+    fn step(&mut self) -> Result<JoinStep> {
         let exact = self.judge.rules.exact();
         let [old, new] = &mut self.sides;
         if exact && old.rows.fill()? {
@@ -127,7 +127,7 @@ impl Join<'_> {
             (true, true) => self.sides[OLD].key.cmp(&self.sides[NEW].key),
             (true, false) => Ordering::Less,
             (false, true) => Ordering::Greater,
-            (false, false) => return Ok(Step::Done),
+            (false, false) => return Ok(JoinStep::Done),
         };
         std::mem::swap(&mut self.key, &mut self.sides[usize::from(order == Ordering::Greater)].key);
         for (side, other) in [(OLD, Ordering::Greater), (NEW, Ordering::Less)] {
@@ -146,9 +146,9 @@ impl Join<'_> {
         // If keys are not exact, it is decided later which rows have the same key.
         let n_rows = [old, new].map(|side| if exact { side.lines.len() as u64 } else { 0 });
         if !self.last.see(&self.key, n_rows, &mut self.judge.outcome) {
-            return Ok(Step::OutOfOrder);
+            return Ok(JoinStep::OutOfOrder);
         }
-        let twice = if self.last.n_rows.iter().any(|n| 1 < *n) { Twice::Yes } else { Twice::No };
+        let twice = if self.last.n_rows.iter().any(|n| 1 < *n) { KeyRepeats::Yes } else { KeyRepeats::No };
         if let Some(watcher) = &mut self.watcher {
             if let ([a], [b]) = (&*old.lines, &*new.lines) {
                 watcher.pair(old.line(a).bytes, new.line(b).bytes);
@@ -164,11 +164,11 @@ impl Join<'_> {
             let (old, new) = (old.all(), new.all());
             self.judge.rows(&self.key, &old, &new, twice);
         }
-        Ok(Step::On)
+        Ok(JoinStep::On)
     }
 
     /// Handles current lines that have the same bytes on both sides.
-    fn same_line(&mut self) -> Step {
+    fn same_line(&mut self) -> JoinStep {
         let [old, new] = &mut self.sides;
         let found = if old.known {
             Ok(())
@@ -176,14 +176,14 @@ impl Join<'_> {
             old.key.clear();
             old.finder.push_quick(&mut old.key, old.rows.line())
         };
-        let mut step = Step::On;
+        let mut step = JoinStep::On;
         if found.is_ok() && !cut_short(&old.rows) {
             self.judge.outcome.same += 1;
             if let Some(watcher) = &mut self.watcher {
                 watcher.same(old.rows.line());
             }
             if !self.last.see(&old.key, [1, 1], &mut self.judge.outcome) {
-                step = Step::OutOfOrder;
+                step = JoinStep::OutOfOrder;
             }
         } else {
             let message = found.err().map_or(NOT_JSON, |no_row| no_row.message);
@@ -204,18 +204,18 @@ impl Join<'_> {
 
 /// Returns whether the last line of a file ends in the middle of a row.
 #[must_use]
-pub fn cut_short(rows: &Rows<'_>) -> bool {
+pub fn cut_short(rows: &TableLines<'_>) -> bool {
     rows.unfinished() && read_row(&mut crate::json::Tape::default(), rows.line()).is_err()
 }
 
-impl<'a> Cursor<'a> {
-    fn new(rows: Rows<'a>, key: &'a Key) -> Self {
+impl<'a> SideCursor<'a> {
+    fn new(rows: TableLines<'a>, key: &'a RowKey) -> Self {
         let finder = KeyFinder::new(key);
         Self { rows, finder, key: Vec::new(), known: false, gathered: Vec::new(), lines: Vec::new() }
     }
 
     /// Finds the key of the current row, if there is one. Skips malformed lines.
-    fn find_key(&mut self, side: usize, judge: &mut Judge<'a>) -> Result<bool> {
+    fn find_key(&mut self, side: usize, judge: &mut RowComparer<'a>) -> Result<bool> {
         while !self.known && self.rows.fill()? {
             self.key.clear();
             match self.finder.push_quick(&mut self.key, self.rows.line()) {
@@ -229,8 +229,8 @@ impl<'a> Cursor<'a> {
         Ok(self.known)
     }
 
-    fn present(&self) -> Line<'_> {
-        Line { bytes: self.rows.line(), place: self.rows.place(), unfinished: self.rows.unfinished() }
+    fn present(&self) -> TableLine<'_> {
+        TableLine { bytes: self.rows.line(), place: self.rows.place(), unfinished: self.rows.unfinished() }
     }
 
     /// Collects the current line and moves to the next one.
@@ -242,22 +242,22 @@ impl<'a> Cursor<'a> {
         self.known = false;
     }
 
-    fn first(&self) -> Option<Line<'_>> {
+    fn first(&self) -> Option<TableLine<'_>> {
         self.lines.first().map(|line| self.line(line))
     }
 
-    fn all(&self) -> Vec<Line<'_>> {
+    fn all(&self) -> Vec<TableLine<'_>> {
         self.lines.iter().map(|line| self.line(line)).collect()
     }
 
-    fn line(&self, (range, place, unfinished): &(Range<usize>, Place, bool)) -> Line<'_> {
-        Line { bytes: &self.gathered[range.clone()], place: *place, unfinished: *unfinished }
+    fn line(&self, (range, place, unfinished): &(Range<usize>, TablePosition, bool)) -> TableLine<'_> {
+        TableLine { bytes: &self.gathered[range.clone()], place: *place, unfinished: *unfinished }
     }
 }
 
-impl Last {
+impl LastKey {
     /// Counts rows of a key. Returns `false` if a greater key came before.
-    fn see(&mut self, key: &[u8], n_rows: [u64; 2], outcome: &mut Outcome) -> bool {
+    fn see(&mut self, key: &[u8], n_rows: [u64; 2], outcome: &mut RowsOutcome) -> bool {
         match self.seen {
             None => {
                 self.seen = Some(());

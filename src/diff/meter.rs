@@ -8,11 +8,11 @@ use crate::{
 };
 
 /// Reports how far a comparison has come.
-pub struct Meter<'a> {
+pub struct DiffMeter<'a> {
     progress: Mutex<&'a dyn Progress>,
 }
 
-impl<'a> Meter<'a> {
+impl<'a> DiffMeter<'a> {
     /// Creates a meter that reports to `progress`.
     pub fn new(progress: &'a dyn Progress) -> Self {
         Self { progress: Mutex::new(progress) }

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::{
     identity::{
-        compare::{IdentityResult, Told},
-        stories::StoryKind,
+        compare::{IdentityResult, ProfileChangeSummary},
+        stories::ProfileChangeKind,
     },
     sides::{NEW, OLD},
     tables::TableResult,
@@ -19,11 +19,11 @@ use crate::error::{Error, Result};
 
 /// Returns the word for a kind of profile change.
 #[must_use]
-pub fn story(kind: StoryKind) -> &'static str {
+pub fn story(kind: ProfileChangeKind) -> &'static str {
     match kind {
-        StoryKind::Merged => "merged",
-        StoryKind::Split => "split",
-        StoryKind::Changed => "changed",
+        ProfileChangeKind::Merged => "merged",
+        ProfileChangeKind::Split => "split",
+        ProfileChangeKind::Changed => "changed",
     }
 }
 
@@ -97,7 +97,7 @@ pub fn write_identity(identity: &IdentityResult, out: &mut dyn Write) -> Result<
 
 /// Returns a profile change as a JSON object.
 #[must_use]
-pub fn told_as_json(told: &Told) -> Value {
+pub fn told_as_json(told: &ProfileChangeSummary) -> Value {
     json!({
         "change": format!("profile_{}", story(told.kind)),
         "old": told.old,

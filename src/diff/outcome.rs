@@ -5,7 +5,7 @@ use crate::{
     error::{Error, Result},
 };
 
-use super::{identity::watch::Watched, rows::Place};
+use super::{identity::watch::Collected, rows::TablePosition};
 
 /// What happened to a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,13 +59,13 @@ pub struct RowChange {
 
 /// A line that is not a row.
 #[derive(Debug, Clone)]
-pub struct OddLine {
+pub struct MalformedLine {
     /// The side it is on.
     pub side: usize,
     /// The hash of its bytes.
     pub hash: u128,
     /// Where it begins.
-    pub place: Place,
+    pub place: TablePosition,
     /// What is wrong with it.
     pub message: &'static str,
     /// Whether its line end is missing too.
@@ -77,7 +77,7 @@ const MAX_ODD_LINES: usize = 10_000;
 
 /// The result for the rows of a table or a partition.
 #[derive(Debug, Default)]
-pub struct Outcome {
+pub struct RowsOutcome {
     /// The number of rows that are the same on both sides.
     pub same: u64,
     /// The number of rows that differ, in the order of [`RowKind`].
@@ -91,14 +91,14 @@ pub struct Outcome {
     /// The number of keys that occur more than once, on each side.
     pub duplicate_keys: [u64; 2],
     /// The malformed lines.
-    pub odd_lines: Vec<OddLine>,
+    pub odd_lines: Vec<MalformedLine>,
     /// All changes as records of key and line, if they are wanted.
     pub records: Vec<u8>,
     /// What was collected for the comparison of profiles.
-    pub watched: Option<Watched>,
+    pub watched: Option<Collected>,
 }
 
-impl Outcome {
+impl RowsOutcome {
     /// Returns the number of rows of a kind.
     #[must_use]
     pub fn count(&self, kind: RowKind) -> u64 {

@@ -3,11 +3,11 @@
 
 use rayon::prelude::*;
 
-use crate::{error::Result, files::Files, read::inputs::Packing};
+use crate::{error::Result, files::Files, read::inputs::CompressionFormat};
 
 use super::{
-    rows::{BLOCK, Rows},
-    sides::{Format, Table, TableFile},
+    rows::{BLOCK, TableLines},
+    sides::{TableFile, TableFiles, TableFormat},
 };
 
 /// The approximate size of a range, in bytes.
@@ -15,9 +15,9 @@ const RANGE: u64 = 4 << 20;
 
 /// Reads a table in partitions. Returns the results in the order of the partitions.
 pub fn read_parts<T: Send>(
-    table: &Table,
+    table: &TableFiles,
     files: &Files,
-    read: impl Fn(&mut Rows<'_>) -> Result<T> + Sync,
+    read: impl Fn(&mut TableLines<'_>) -> Result<T> + Sync,
 ) -> Result<Vec<T>> {
     let of_files: Vec<Vec<T>> =
         table.par_iter().with_max_len(1).map(|file| read_file(file, files, &read)).collect::<Result<_>>()?;
@@ -27,10 +27,10 @@ pub fn read_parts<T: Send>(
 fn read_file<T: Send>(
     file: &TableFile,
     files: &Files,
-    read: &(impl Fn(&mut Rows<'_>) -> Result<T> + Sync),
+    read: &(impl Fn(&mut TableLines<'_>) -> Result<T> + Sync),
 ) -> Result<Vec<T>> {
-    if file.packing != Packing::Plain || file.format != Format::Json || file.bytes <= RANGE {
-        return Ok(vec![read(&mut Rows::of_table(&vec![file.clone()], files))?]);
+    if file.packing != CompressionFormat::Plain || file.format != TableFormat::Json || file.bytes <= RANGE {
+        return Ok(vec![read(&mut TableLines::of_table(&vec![file.clone()], files))?]);
     }
     let opened = file.open(files)?;
     // A line belongs to the range in which it begins, so a range begins where the line across its start ends.
@@ -42,7 +42,7 @@ fn read_file<T: Send>(
         if file.bytes <= cut {
             return Ok(file.bytes);
         }
-        let mut rows = Rows::of_range(&file.path, &opened, cut - 1..file.bytes, 4 << 10, files);
+        let mut rows = TableLines::of_range(&file.path, &opened, cut - 1..file.bytes, 4 << 10, files);
         rows.pass_to_line_end()?;
         Ok(rows.place().offset)
     };
@@ -52,7 +52,7 @@ fn read_file<T: Send>(
         .with_max_len(1)
         .map(|n| {
             let range = start_of(n)?..start_of(n + 1)?;
-            read(&mut Rows::of_range(&file.path, &opened, range, BLOCK, files))
+            read(&mut TableLines::of_range(&file.path, &opened, range, BLOCK, files))
         })
         .collect()
 }

@@ -12,45 +12,45 @@ use crate::{
 };
 
 use super::{
-    judge::{Judge, Line, TableRules, Twice},
-    key_tally::Twofold,
+    judge::{KeyRepeats, RowComparer, TableLine, TableRules},
+    key_tally::DuplicateKeys,
     keys::KeyFinder,
-    meter::Meter,
-    outcome::Outcome,
-    records::Run,
-    rows::Place,
+    meter::DiffMeter,
+    outcome::RowsOutcome,
+    records::ChangesRun,
+    rows::TablePosition,
     sides::{NEW, OLD},
-    spill::{Spill, Spilled},
+    spill::{RowSpill, SpilledRow},
 };
 
 /// Bytes that a row takes in addition to its line.
 const OVERHEAD: usize = 112;
 
 /// Rows without a partner.
-pub struct Pending<'a> {
+pub struct UnpairedRows<'a> {
     rules: &'a TableRules,
     /// The memory budget, in bytes.
     room: usize,
     bytes: Vec<u8>,
-    rows: Vec<Waiting>,
+    rows: Vec<UnpairedRow>,
     /// The number of rows without a partner, by the hash of the line. It is negative if they are on the new side.
     balance: Map<u128, i32>,
     /// The bytes of the rows without a partner, with their overhead.
     live: usize,
-    spill: Option<Spill>,
+    spill: Option<RowSpill>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Waiting {
+struct UnpairedRow {
     hash: u128,
     key_hash: u128,
     start: usize,
     length: u32,
     side: u8,
-    place: Place,
+    place: TablePosition,
 }
 
-impl<'a> Pending<'a> {
+impl<'a> UnpairedRows<'a> {
     /// Creates an empty set with a memory budget in bytes.
     #[must_use]
     pub fn new(rules: &'a TableRules, memory: u64) -> Self {
@@ -80,17 +80,17 @@ impl<'a> Pending<'a> {
     }
 
     /// Adds a line without a partner.
-    pub fn push(&mut self, hash: u128, row: Spilled<'_>) -> Result<()> {
+    pub fn push(&mut self, hash: u128, row: SpilledRow<'_>) -> Result<()> {
         if let Some(spill) = &mut self.spill {
             return spill.push(row);
         }
-        let Spilled { side, line, key_hash, place } = row;
+        let SpilledRow { side, line, key_hash, place } = row;
         if self.rules.exact() {
             *self.balance.entry(hash).or_default() += if side == OLD { 1 } else { -1 };
         }
         let length = u32::try_from(line.len()).expect("a line is shorter than 4 GiB");
         let start = self.bytes.len();
-        self.rows.push(Waiting { hash, key_hash, start, length, side: u8::from(side == NEW), place });
+        self.rows.push(UnpairedRow { hash, key_hash, start, length, side: u8::from(side == NEW), place });
         self.bytes.extend_from_slice(line);
         self.live += line.len() + OVERHEAD;
         if self.room < self.bytes.len() + self.rows.len() * OVERHEAD {
@@ -109,17 +109,17 @@ impl<'a> Pending<'a> {
                 .map(|row| {
                     let start = bytes.len();
                     bytes.extend_from_slice(&self.bytes[row.start..row.start + row.length as usize]);
-                    Waiting { start, ..row }
+                    UnpairedRow { start, ..row }
                 })
                 .collect();
             self.bytes = bytes;
             return Ok(());
         }
-        let mut spill = Spill::new(0)?;
+        let mut spill = RowSpill::new(0)?;
         for row in rows {
             let line = &self.bytes[row.start..row.start + row.length as usize];
             let (side, key_hash, place) = (usize::from(row.side), row.key_hash, row.place);
-            spill.push(Spilled { side, line, key_hash, place })?;
+            spill.push(SpilledRow { side, line, key_hash, place })?;
         }
         self.spill = Some(spill);
         self.bytes = Vec::new();
@@ -130,7 +130,7 @@ impl<'a> Pending<'a> {
     }
 
     /// Returns the rows without a partner.
-    fn waiting(&self) -> Vec<Waiting> {
+    fn waiting(&self) -> Vec<UnpairedRow> {
         if !self.rules.exact() {
             return self.rows.clone();
         }
@@ -150,15 +150,19 @@ impl<'a> Pending<'a> {
     }
 
     /// Compares the remaining rows. Returns the result, and all changes as sorted runs.
-    pub fn finish(self, twofold: &Twofold, meter: &Meter<'_>) -> Result<(Outcome, Vec<Run>)> {
+    pub fn finish(
+        self,
+        twofold: &DuplicateKeys,
+        meter: &DiffMeter<'_>,
+    ) -> Result<(RowsOutcome, Vec<ChangesRun>)> {
         let rules = self.rules;
         let Some(spill) = self.spill else {
             let mut outcome = judge(rules, &self.bytes, self.waiting(), twofold);
-            let mut run = Run::default();
+            let mut run = ChangesRun::default();
             run.append(&std::mem::take(&mut outcome.records))?;
             return Ok((outcome, vec![run]));
         };
-        let (mut whole, mut runs) = (Outcome::default(), Vec::new());
+        let (mut whole, mut runs) = (RowsOutcome::default(), Vec::new());
         finish_spilled(spill, self.room, rules, twofold, meter, &mut whole, &mut runs)?;
         Ok((whole, runs))
     }
@@ -166,27 +170,27 @@ impl<'a> Pending<'a> {
 
 /// Compares spilled rows, one partition after the other. A partition that is still too large is partitioned again.
 fn finish_spilled(
-    spill: Spill,
+    spill: RowSpill,
     room: usize,
     rules: &TableRules,
-    twofold: &Twofold,
-    meter: &Meter<'_>,
-    whole: &mut Outcome,
-    runs: &mut Vec<Run>,
+    twofold: &DuplicateKeys,
+    meter: &DiffMeter<'_>,
+    whole: &mut RowsOutcome,
+    runs: &mut Vec<ChangesRun>,
 ) -> Result<()> {
     let level = spill.level();
     for mut part in spill.finish()? {
         meter.passed(0)?;
-        if room < part.n_bytes() && level < Spill::LAST_LEVEL {
-            let mut finer = Spill::new(level + 1)?;
+        if room < part.n_bytes() && level < RowSpill::LAST_LEVEL {
+            let mut finer = RowSpill::new(level + 1)?;
             part.each(&mut |row| finer.push(row))?;
             drop(part);
             finish_spilled(finer, room, rules, twofold, meter, whole, runs)?;
             continue;
         }
-        let mut pending = Pending::new(rules, u64::MAX);
+        let mut pending = UnpairedRows::new(rules, u64::MAX);
         let mut same = 0;
-        part.each(&mut |row: Spilled<'_>| {
+        part.each(&mut |row: SpilledRow<'_>| {
             let hash = key_of(row.line);
             if pending.cancels(row.side, hash, row.line.len()) {
                 same += 1;
@@ -196,7 +200,7 @@ fn finish_spilled(
         })?;
         let mut outcome = judge(rules, &pending.bytes, pending.waiting(), twofold);
         outcome.same += same;
-        let mut run = Run::default();
+        let mut run = ChangesRun::default();
         run.append(&std::mem::take(&mut outcome.records))?;
         runs.push(run);
         merge_examples(whole, outcome, rules.limit)?;
@@ -205,17 +209,17 @@ fn finish_spilled(
 }
 
 /// Adds a result. Of all examples, those with the smallest keys are kept.
-fn merge_examples(whole: &mut Outcome, mut part: Outcome, limit: usize) -> Result<()> {
+fn merge_examples(whole: &mut RowsOutcome, mut part: RowsOutcome, limit: usize) -> Result<()> {
     let mut examples = std::mem::take(&mut whole.examples);
     examples.append(&mut part.examples);
     examples.sort_by(|a, b| (a.kind, &a.sort_key).cmp(&(b.kind, &b.sort_key)));
     whole.add(part, limit)?;
-    whole.add(Outcome { examples, ..Outcome::default() }, limit)
+    whole.add(RowsOutcome { examples, ..RowsOutcome::default() }, limit)
 }
 
 /// Compares the rows without an equal partner, in the order of their keys.
-fn judge(rules: &TableRules, bytes: &[u8], rows: Vec<Waiting>, twofold: &Twofold) -> Outcome {
-    let mut judge = Judge::new(rules);
+fn judge(rules: &TableRules, bytes: &[u8], rows: Vec<UnpairedRow>, twofold: &DuplicateKeys) -> RowsOutcome {
+    let mut judge = RowComparer::new(rules);
     let mut finder = KeyFinder::new(&rules.key);
     let mut keys = Vec::new();
     let mut keyed = Vec::with_capacity(rows.len());
@@ -225,7 +229,7 @@ fn judge(rules: &TableRules, bytes: &[u8], rows: Vec<Waiting>, twofold: &Twofold
         match finder.push_quick(&mut keys, line) {
             Ok(()) => keyed.push((start..keys.len(), row)),
             Err(no_row) => {
-                let line = Line { bytes: line, place: row.place, unfinished: false };
+                let line = TableLine { bytes: line, place: row.place, unfinished: false };
                 judge.odd(usize::from(row.side), line, no_row.message);
             }
         }
@@ -238,16 +242,16 @@ fn judge(rules: &TableRules, bytes: &[u8], rows: Vec<Waiting>, twofold: &Twofold
     });
     for group in keyed.chunk_by(|(a, _), (b, _)| keys[a.clone()] == keys[b.clone()]) {
         let key = &keys[group[0].0.clone()];
-        let lines = |side: u8| -> Vec<Line<'_>> {
+        let lines = |side: u8| -> Vec<TableLine<'_>> {
             let rows = group.iter().filter(|(_, row)| row.side == side);
-            rows.map(|(_, row)| Line {
+            rows.map(|(_, row)| TableLine {
                 bytes: &bytes[row.start..row.start + row.length as usize],
                 place: row.place,
                 unfinished: false,
             })
             .collect()
         };
-        let twice = if twofold.contains(key_of(key)) { Twice::Yes } else { Twice::No };
+        let twice = if twofold.contains(key_of(key)) { KeyRepeats::Yes } else { KeyRepeats::No };
         judge.rows(key, &lines(0), &lines(1), twice);
     }
     judge.outcome

@@ -13,11 +13,11 @@ use crate::{error::Result, files::Files};
 use super::{
     judge::TableRules,
     keys::KeyFinder,
-    merge::{Bounds, merge},
-    meter::Meter,
-    outcome::Outcome,
-    records::Run,
-    rows::{BLOCK, Rows},
+    merge::{KeyBounds, merge},
+    meter::DiffMeter,
+    outcome::RowsOutcome,
+    records::ChangesRun,
+    rows::{BLOCK, TableLines},
     sides::TableFile,
 };
 
@@ -27,14 +27,14 @@ const PROBE: usize = 4 << 10;
 /// The number of partitions to join at a time, for each thread. Their results wait in memory for their turn.
 const PIECES_A_THREAD: usize = 4;
 
-struct Piece {
+struct TablePartition {
     old: Range<u64>,
     new: Range<u64>,
-    bounds: Bounds,
+    bounds: KeyBounds,
 }
 
 /// A file that can be read at any offset.
-struct Opened<'a> {
+struct OpenedTable<'a> {
     table: &'a TableFile,
     file: Arc<File>,
     rules: &'a TableRules,
@@ -48,15 +48,15 @@ pub fn merge_in_pieces(
     rules: &TableRules,
     piece: u64,
     files: &Files,
-    meter: &Meter<'_>,
-) -> Result<Option<(Outcome, Run)>> {
-    let open = |table| Opened::open(table, rules, files);
+    meter: &DiffMeter<'_>,
+) -> Result<Option<(RowsOutcome, ChangesRun)>> {
+    let open = |table| OpenedTable::open(table, rules, files);
     let (old, new) = (open(old)?, open(new)?);
     let Some(pieces) = cut(&old, &new, piece)? else { return Ok(None) };
-    let mut whole = Outcome::default();
-    let mut run = Run::default();
+    let mut whole = RowsOutcome::default();
+    let mut run = ChangesRun::default();
     for window in pieces.chunks(PIECES_A_THREAD * rayon::current_num_threads()) {
-        let parts: Vec<Option<Outcome>> = window
+        let parts: Vec<Option<RowsOutcome>> = window
             .par_iter()
             .with_max_len(1)
             .map(|piece| {
@@ -75,9 +75,10 @@ pub fn merge_in_pieces(
 }
 
 /// Splits both files at the same keys. Returns `None` if the keys found show that they are not in order.
-fn cut(old: &Opened<'_>, new: &Opened<'_>, size: u64) -> Result<Option<Vec<Piece>>> {
+fn cut(old: &OpenedTable<'_>, new: &OpenedTable<'_>, size: u64) -> Result<Option<Vec<TablePartition>>> {
     let mut pieces = Vec::new();
-    let mut piece = Piece { old: old.table.start..0, new: new.table.start..0, bounds: Bounds::default() };
+    let mut piece =
+        TablePartition { old: old.table.start..0, new: new.table.start..0, bounds: KeyBounds::default() };
     // The longer file determines the splits, because a short one would give few large partitions.
     let longer = if old.table.bytes < new.table.bytes { new } else { old };
     let cuts: Vec<Option<(Vec<u8>, u64, u64)>> = (1..longer.table.bytes.div_ceil(size))
@@ -97,8 +98,8 @@ fn cut(old: &Opened<'_>, new: &Opened<'_>, size: u64) -> Result<Option<Vec<Piece
         if key == piece.bounds.from {
             continue;
         }
-        let bounds = Bounds { from: key.clone(), to: None };
-        let next = Piece { old: at_old..0, new: at_new..0, bounds };
+        let bounds = KeyBounds { from: key.clone(), to: None };
+        let next = TablePartition { old: at_old..0, new: at_new..0, bounds };
         piece.old.end = at_old;
         piece.new.end = at_new;
         piece.bounds.to = Some(key);
@@ -110,13 +111,13 @@ fn cut(old: &Opened<'_>, new: &Opened<'_>, size: u64) -> Result<Option<Vec<Piece
     Ok(Some(pieces))
 }
 
-impl<'a> Opened<'a> {
+impl<'a> OpenedTable<'a> {
     fn open(table: &'a TableFile, rules: &'a TableRules, files: &'a Files) -> Result<Self> {
         Ok(Self { table, file: table.open(files)?, rules, files })
     }
 
-    fn rows(&self, range: Range<u64>, block: usize) -> Rows<'a> {
-        Rows::of_range(&self.table.path, &self.file, range, block, self.files)
+    fn rows(&self, range: Range<u64>, block: usize) -> TableLines<'a> {
+        TableLines::of_range(&self.table.path, &self.file, range, block, self.files)
     }
 
     /// Returns the offset of the first row whose key is not smaller.

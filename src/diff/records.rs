@@ -41,18 +41,18 @@ pub fn temporary(e: io::Error) -> Error {
 
 /// A sorted run: records in the order of their keys.
 #[derive(Debug)]
-pub struct Run {
+pub struct ChangesRun {
     file: SpooledTempFile,
     n_bytes: u64,
 }
 
-impl Default for Run {
+impl Default for ChangesRun {
     fn default() -> Self {
         Self { file: SpooledTempFile::new(IN_MEMORY), n_bytes: 0 }
     }
 }
 
-impl Run {
+impl ChangesRun {
     /// Appends records, whose keys must not be smaller than the existing ones.
     pub fn append(&mut self, records: &[u8]) -> Result<()> {
         self.n_bytes += records.len() as u64;
@@ -91,7 +91,7 @@ struct RecordReader {
 }
 
 impl RecordReader {
-    fn new(mut run: Run) -> Result<Self> {
+    fn new(mut run: ChangesRun) -> Result<Self> {
         run.file.seek(SeekFrom::Start(0)).map_err(temporary)?;
         let reader = BufReader::with_capacity(1 << 16, run.file);
         Ok(Self { reader, left: run.n_bytes, key: Vec::new(), line: Vec::new() })

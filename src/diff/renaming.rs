@@ -11,12 +11,12 @@ use crate::{
     collections::{Map, key_of},
     error::Result,
     files::Files,
-    json::{Document, Kind, Tape, push_string},
+    json::{Document, JsonKind, Tape, push_string},
 };
 
 use super::{
     identity::load::{RawRow, each_row, key},
-    sides::Side,
+    sides::DiffSide,
 };
 
 /// The columns that hold segment ids, in all tables.
@@ -37,7 +37,7 @@ type IdWithParts = (Box<[u8]>, Box<[u8]>);
 
 impl Renaming {
     /// Finds the pairs.
-    pub fn infer(sides: &[Side; 2], files: &Files) -> Result<Self> {
+    pub fn infer(sides: &[DiffSide; 2], files: &Files) -> Result<Self> {
         let mut renaming = Self::default();
         let identifier = ["external_id_type", "external_id_value"];
         renaming.pair_rows(sides, "external_id_mapping_updates", &identifier, "segment_id", files)?;
@@ -74,7 +74,7 @@ impl Renaming {
         let mut copied = 0;
         for (name, value) in doc.members(0) {
             let holds_id = SEGMENT_ID_COLUMNS.iter().any(|column| doc.key_is(name, column.as_bytes()));
-            if !holds_id || doc.kind(value) != Kind::Plain {
+            if !holds_id || doc.kind(value) != JsonKind::Plain {
                 continue;
             }
             let token = doc.tokens[value as usize];
@@ -108,7 +108,7 @@ impl Renaming {
     /// Pairs the ids of rows that have the same key.
     fn pair_rows(
         &mut self,
-        sides: &[Side; 2],
+        sides: &[DiffSide; 2],
         table: &str,
         columns: &[&str],
         id: &str,
@@ -146,7 +146,7 @@ impl Renaming {
     /// Pairs the ids that the same event created, or merged into the same profile, in the order of the ids.
     fn pair_graph_rows(
         &mut self,
-        sides: &[Side; 2],
+        sides: &[DiffSide; 2],
         table: &str,
         columns: &[&str],
         merged: bool,

@@ -15,14 +15,14 @@ use crate::{
     escape::escaped,
     files::Files,
     read::{
-        inputs::{Packing, first_bytes, unpack},
+        inputs::{CompressionFormat, first_bytes, unpack},
         lines::{BOM, blank},
     },
 };
 
 use super::{
     csv_rows::{CsvRows, wrong_cells},
-    sides::{Format, Table, TableFile},
+    sides::{TableFile, TableFiles, TableFormat},
 };
 
 /// Bytes read at a time, few enough to stay in the CPU caches.
@@ -33,7 +33,7 @@ const MAX_LINE: usize = 256 << 20;
 
 /// The position of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct TablePosition {
     /// The index of the file in its table.
     pub file: u32,
     /// The offset in the decompressed file.
@@ -41,7 +41,7 @@ pub struct Place {
 }
 
 /// Reads the lines of a table.
-pub struct Rows<'a> {
+pub struct TableLines<'a> {
     files: &'a Files,
     waiting: Vec<TableFile>,
     path: PathBuf,
@@ -54,14 +54,14 @@ pub struct Rows<'a> {
     line: Range<usize>,
     next: usize,
     filled: bool,
-    place: Place,
+    place: TablePosition,
     n_passed: u64,
 }
 
-impl<'a> Rows<'a> {
+impl<'a> TableLines<'a> {
     /// Reads all lines of a table.
     #[must_use]
-    pub fn of_table(table: &Table, files: &'a Files) -> Self {
+    pub fn of_table(table: &TableFiles, files: &'a Files) -> Self {
         let mut rows = Self::empty(BLOCK, files);
         rows.waiting = table.iter().rev().cloned().collect();
         rows
@@ -78,8 +78,8 @@ impl<'a> Rows<'a> {
     ) -> Self {
         let mut rows = Self::empty(block, files);
         path.clone_into(&mut rows.path);
-        rows.place = Place { file: 0, offset: range.start };
-        rows.reader = Some(Box::new(Part { file: Arc::clone(file), range }));
+        rows.place = TablePosition { file: 0, offset: range.start };
+        rows.reader = Some(Box::new(FileRange { file: Arc::clone(file), range }));
         rows
     }
 
@@ -95,7 +95,7 @@ impl<'a> Rows<'a> {
             line: 0..0,
             next: 0,
             filled: false,
-            place: Place { file: u32::MAX, offset: 0 },
+            place: TablePosition { file: u32::MAX, offset: 0 },
             n_passed: 0,
         }
     }
@@ -157,7 +157,7 @@ impl<'a> Rows<'a> {
 
     /// Returns the position of the current line.
     #[must_use]
-    pub fn place(&self) -> Place {
+    pub fn place(&self) -> TablePosition {
         self.place
     }
 
@@ -222,7 +222,7 @@ impl<'a> Rows<'a> {
     fn next_file(&mut self) -> Result<bool> {
         let Some(file) = self.waiting.pop() else { return Ok(false) };
         let mut reader = open(&file, self.files)?;
-        let packed = file.packing != Packing::Plain;
+        let packed = file.packing != CompressionFormat::Plain;
         // A byte order mark is not part of the first line.
         let mut first = vec![0; 3];
         let mut n_first = 0;
@@ -238,7 +238,7 @@ impl<'a> Rows<'a> {
         let offset = if marked { BOM.len() as u64 } else { file.start };
         self.buffer[..first.len()].copy_from_slice(&first);
         self.unread = 0..first.len();
-        self.place = Place { file: self.place.file.wrapping_add(1), offset };
+        self.place = TablePosition { file: self.place.file.wrapping_add(1), offset };
         self.reader = Some(reader);
         self.packed = packed;
         self.path = file.path;
@@ -258,14 +258,14 @@ fn unreadable(path: &Path, packed: bool, e: io::Error) -> Error {
 /// Opens the committed bytes of a table file, decompressed, as NDJSON.
 fn open(file: &TableFile, files: &Files) -> Result<Box<dyn Read + Send>> {
     Ok(match file.format {
-        Format::Json => open_content(file, files)?,
-        Format::Csv => Box::new(open_csv(file, files)?),
+        TableFormat::Json => open_content(file, files)?,
+        TableFormat::Csv => Box::new(open_csv(file, files)?),
     })
 }
 
 fn open_csv(file: &TableFile, files: &Files) -> Result<CsvRows<Box<dyn Read + Send>>> {
     let rows = CsvRows::new(open_content(file, files)?);
-    let rows = rows.map_err(|e| unreadable(&file.path, file.packing != Packing::Plain, e))?;
+    let rows = rows.map_err(|e| unreadable(&file.path, file.packing != CompressionFormat::Plain, e))?;
     match rows.repeated_column() {
         None => Ok(rows),
         Some(column) => {
@@ -283,8 +283,8 @@ fn open_csv(file: &TableFile, files: &Files) -> Result<CsvRows<Box<dyn Read + Se
 /// Opens the committed bytes of a table file, decompressed.
 fn open_content(file: &TableFile, files: &Files) -> Result<Box<dyn Read + Send>> {
     let io = |e| Error::io("read", &file.path, e);
-    let mut bytes = Part { file: file.open(files)?, range: file.start..file.bytes };
-    if file.packing == Packing::Plain {
+    let mut bytes = FileRange { file: file.open(files)?, range: file.start..file.bytes };
+    if file.packing == CompressionFormat::Plain {
         return Ok(Box::new(bytes));
     }
     let first = first_bytes(&mut bytes).map_err(io)?;
@@ -292,12 +292,12 @@ fn open_content(file: &TableFile, files: &Files) -> Result<Box<dyn Read + Send>>
 }
 
 /// A range of a file. It does not use the file's own position, because several readers share the file.
-struct Part {
+struct FileRange {
     file: Arc<File>,
     range: Range<u64>,
 }
 
-impl Read for Part {
+impl Read for FileRange {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         let left = self.range.end - self.range.start;
         let wanted = bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX));
@@ -308,11 +308,11 @@ impl Read for Part {
 }
 
 /// Returns the file and the number of the line at a position, counted from 1.
-pub fn line_number(table: &Table, place: Place, files: &Files) -> Result<(PathBuf, u64)> {
+pub fn line_number(table: &TableFiles, place: TablePosition, files: &Files) -> Result<(PathBuf, u64)> {
     let file = &table[place.file as usize];
     let io = |e| Error::io("read", &file.path, e);
     let offset = place.offset - file.start;
-    if file.format == Format::Csv {
+    if file.format == TableFormat::Csv {
         let line = open_csv(file, files)?.line_number(offset).map_err(io)?;
         return Ok((file.path.clone(), line));
     }
@@ -350,7 +350,8 @@ mod tests {
                 .collect();
             let file = Arc::new(files.open(folder.path()).unwrap());
             for block in 1..12 {
-                let mut rows = Rows::of_range(folder.path(), &file, 0..text.len() as u64, block, &files);
+                let mut rows =
+                    TableLines::of_range(folder.path(), &file, 0..text.len() as u64, block, &files);
                 let (mut found, mut last) = (Vec::new(), false);
                 while rows.fill().unwrap() {
                     let line = String::from_utf8(rows.line().to_vec()).unwrap();

@@ -17,21 +17,21 @@ use crate::{
 
 use super::{
     keys::read_row,
-    outcome::Outcome,
-    pair::Pair,
-    rows::Rows,
-    sides::{NEW, OLD, Table},
+    outcome::RowsOutcome,
+    pair::TablePair,
+    rows::TableLines,
+    sides::{NEW, OLD, TableFiles},
 };
 
 /// Returns the columns of each side that the other side does not have, sorted by name.
 pub fn one_sided_columns(
-    outcome: &Outcome,
-    pair: &Pair<'_>,
+    outcome: &RowsOutcome,
+    pair: &TablePair<'_>,
     typing: Typing,
     files: &Files,
 ) -> Result<[Vec<String>; 2]> {
     let [Some(old), Some(new)] = pair.sides else { return Ok(Default::default()) };
-    let one_sided = |side: usize, other: &Table| -> Result<Vec<String>> {
+    let one_sided = |side: usize, other: &TableFiles| -> Result<Vec<String>> {
         let seen = outcome.seen[side].iter().filter(|column| !outcome.seen[1 - side].contains(*column));
         let mut columns: Vec<Box<[u8]>> = seen.cloned().collect();
         take_out_found(&mut columns, other, typing, files)?;
@@ -42,8 +42,13 @@ pub fn one_sided_columns(
 }
 
 /// Removes the columns that are not null in some row of a table.
-fn take_out_found(columns: &mut Vec<Box<[u8]>>, table: &Table, typing: Typing, files: &Files) -> Result<()> {
-    let mut rows = Rows::of_table(table, files);
+fn take_out_found(
+    columns: &mut Vec<Box<[u8]>>,
+    table: &TableFiles,
+    typing: Typing,
+    files: &Files,
+) -> Result<()> {
+    let mut rows = TableLines::of_table(table, files);
     let mut tape = Tape::default();
     let quoted = |column: &[u8]| {
         let mut text = Vec::new();

@@ -19,7 +19,7 @@ use crate::{
     files::{Files, refuse_pipe},
     glob::Globs,
     read::{
-        inputs::{Packing, first_bytes},
+        inputs::{CompressionFormat, first_bytes},
         lines::BOM,
     },
     space::{
@@ -39,7 +39,7 @@ pub const NEW: usize = 1;
 
 /// The format of a file's rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
+pub enum TableFormat {
     /// One JSON object per line.
     Json,
     /// Comma-separated, with the column names in the first line.
@@ -52,19 +52,19 @@ pub struct TableFile {
     /// The path of the file.
     pub path: PathBuf,
     /// The format of its rows.
-    pub format: Format,
+    pub format: TableFormat,
     /// How it is compressed.
-    pub packing: Packing,
+    pub packing: CompressionFormat,
     /// The offset of the first row: after a byte order mark, if the file is not compressed.
     pub start: u64,
     /// The end of the bytes that count.
     pub bytes: u64,
-    held: Held,
+    held: HeldFile,
 }
 
 /// How to open a file again.
 #[derive(Debug, Clone)]
-enum Held {
+enum HeldFile {
     /// It stays open.
     Open(Arc<File>),
     /// It is opened again by its path, and must be this file.
@@ -89,8 +89,8 @@ impl TableFile {
     /// Opens the file. Its position is shared, so it must be read by offset. Fails if the file was replaced.
     pub fn open(&self, files: &Files) -> Result<Arc<File>> {
         match &self.held {
-            Held::Open(file) => Ok(Arc::clone(file)),
-            Held::Closed(id) => {
+            HeldFile::Open(file) => Ok(Arc::clone(file)),
+            HeldFile::Closed(id) => {
                 let file = files.open(&self.path)?;
                 let metadata = file.metadata().map_err(|e| Error::io("read", &self.path, e))?;
                 if FileId::of(&metadata) != *id {
@@ -104,20 +104,20 @@ impl TableFile {
 }
 
 /// The files of a table, in the order of their rows.
-pub type Table = Vec<TableFile>;
+pub type TableFiles = Vec<TableFile>;
 
 /// One side of a comparison.
 #[derive(Debug, Clone)]
-pub struct Side {
+pub struct DiffSide {
     /// The path as given.
     pub path: PathBuf,
     /// Whether it is a folder.
     pub folder: bool,
     /// The tables by name. A single file is one table.
-    pub tables: BTreeMap<String, Table>,
+    pub tables: BTreeMap<String, TableFiles>,
 }
 
-impl Side {
+impl DiffSide {
     /// Keeps the tables that match `wanted`; all of them if it has no globs.
     pub fn keep(&mut self, wanted: &Globs) {
         self.tables.retain(|name, _| wanted.is_empty() || wanted.is_match(name));
@@ -178,7 +178,7 @@ impl Side {
             }
         } else {
             let name = file_name(path);
-            let (table, format) = table_of(&name).unwrap_or((&name, Format::Json));
+            let (table, format) = table_of(&name).unwrap_or((&name, TableFormat::Json));
             side.tables.insert(table.to_owned(), vec![opener.single(path, table, format)?]);
         }
         Ok(side)
@@ -201,7 +201,7 @@ impl Opener<'_> {
         &mut self,
         folder: &Path,
         prefix: &str,
-        tables: &mut BTreeMap<String, Table>,
+        tables: &mut BTreeMap<String, TableFiles>,
     ) -> Result<()> {
         let found = self.unchanged(folder, |opener, manifest| opener.files_of(folder, prefix, manifest))?;
         for (name, table) in found {
@@ -244,7 +244,7 @@ impl Opener<'_> {
         folder: &Path,
         prefix: &str,
         manifest: Option<&Manifest>,
-    ) -> Result<BTreeMap<String, Table>> {
+    ) -> Result<BTreeMap<String, TableFiles>> {
         let mut tables = BTreeMap::new();
         for path in entries(folder)? {
             let name = file_name(&path);
@@ -285,7 +285,7 @@ impl Opener<'_> {
     }
 
     /// Opens a file given by its path. Of a table in a space, only committed bytes count.
-    fn single(&mut self, path: &Path, table: &str, format: Format) -> Result<TableFile> {
+    fn single(&mut self, path: &Path, table: &str, format: TableFormat) -> Result<TableFile> {
         let folder = match path.parent() {
             Some(folder) if folder != Path::new("") => folder,
             _ => Path::new("."),
@@ -302,7 +302,7 @@ impl Opener<'_> {
     }
 
     /// Opens a file, of which `committed` bytes count, or all.
-    fn file(&mut self, path: &Path, format: Format, committed: Option<u64>) -> Result<TableFile> {
+    fn file(&mut self, path: &Path, format: TableFormat, committed: Option<u64>) -> Result<TableFile> {
         let io = |e| Error::io("read", path, e);
         refuse_pipe(path)?;
         let mut file = self.files.open(path)?;
@@ -320,11 +320,18 @@ impl Opener<'_> {
         let most = if committed.is_none() { MAX_OPEN } else { MAX_OPEN / 2 };
         let held = if self.n_open < most {
             self.n_open += 1;
-            Held::Open(Arc::new(file))
+            HeldFile::Open(Arc::new(file))
         } else {
-            Held::Closed(FileId::of(&metadata))
+            HeldFile::Closed(FileId::of(&metadata))
         };
-        Ok(TableFile { path: path.to_owned(), format, packing: Packing::of(&first), start, bytes, held })
+        Ok(TableFile {
+            path: path.to_owned(),
+            format,
+            packing: CompressionFormat::of(&first),
+            start,
+            bytes,
+            held,
+        })
     }
 }
 
@@ -340,7 +347,7 @@ fn committed_bytes(folder: &Path, manifest: &Manifest, table: &str, file_name: &
     Some(bytes_of(state, stored.unwrap_or_default()))
 }
 
-fn insert(tables: &mut BTreeMap<String, Table>, name: String, table: Table) -> Result<()> {
+fn insert(tables: &mut BTreeMap<String, TableFiles>, name: String, table: TableFiles) -> Result<()> {
     if let Some(other) = tables.get(&name) {
         let path = table.first().map(|file| file.path.clone()).unwrap_or_default();
         let other = other.first().map(|file| file.path.display().to_string()).unwrap_or_default();
@@ -387,14 +394,17 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// Returns the table and the format from a file's name; `None` if the file is not a table.
-fn table_of(name: &str) -> Option<(&str, Format)> {
+fn table_of(name: &str) -> Option<(&str, TableFormat)> {
     if name == MANIFEST {
         return None;
     }
     let bare = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(name);
-    for (end, format) in
-        [(".ndjson", Format::Json), (".jsonl", Format::Json), (".json", Format::Json), (".csv", Format::Csv)]
-    {
+    for (end, format) in [
+        (".ndjson", TableFormat::Json),
+        (".jsonl", TableFormat::Json),
+        (".json", TableFormat::Json),
+        (".csv", TableFormat::Csv),
+    ] {
         if let Some(table) = bare.strip_suffix(end)
             && !table.is_empty()
         {

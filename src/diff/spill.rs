@@ -7,7 +7,7 @@ use std::{
 
 use crate::error::Result;
 
-use super::{records::temporary, rows::Place};
+use super::{records::temporary, rows::TablePosition};
 
 /// The number of partitions at each level.
 const N_PARTS: usize = 32;
@@ -17,7 +17,7 @@ const BITS: u32 = N_PARTS.ilog2();
 const HEAD: usize = 33;
 
 /// Writes rows to partitions.
-pub struct Spill {
+pub struct RowSpill {
     level: u32,
     parts: Vec<BufWriter<File>>,
     n_bytes: Vec<usize>,
@@ -25,7 +25,7 @@ pub struct Spill {
 
 /// A row to spill.
 #[derive(Debug, Clone, Copy)]
-pub struct Spilled<'a> {
+pub struct SpilledRow<'a> {
     /// The side it is on.
     pub side: usize,
     /// Its bytes.
@@ -33,10 +33,10 @@ pub struct Spilled<'a> {
     /// The hash of its key.
     pub key_hash: u128,
     /// Its position.
-    pub place: Place,
+    pub place: TablePosition,
 }
 
-impl Spill {
+impl RowSpill {
     /// The last level. Rows that are still too many after it have the same key, and are compared in memory whatever it
     /// takes.
     pub const LAST_LEVEL: u32 = 3;
@@ -56,7 +56,7 @@ impl Spill {
     }
 
     /// Writes a row.
-    pub fn push(&mut self, row: Spilled<'_>) -> Result<()> {
+    pub fn push(&mut self, row: SpilledRow<'_>) -> Result<()> {
         let bits = row.key_hash >> (128 - BITS * (self.level + 1));
         let at = usize::try_from(bits % N_PARTS as u128).unwrap_or(0);
         let length = u32::try_from(row.line.len()).expect("a line is shorter than 4 GiB");
@@ -72,25 +72,25 @@ impl Spill {
     }
 
     /// Returns the partitions for reading.
-    pub fn finish(self) -> Result<Vec<SpilledPart>> {
+    pub fn finish(self) -> Result<Vec<SpilledPartition>> {
         let parts = self.parts.into_iter().zip(self.n_bytes);
         parts
             .map(|(part, n_bytes)| {
                 let mut file = part.into_inner().map_err(|e| temporary(e.into_error()))?;
                 file.seek(SeekFrom::Start(0)).map_err(temporary)?;
-                Ok(SpilledPart { file, n_bytes })
+                Ok(SpilledPartition { file, n_bytes })
             })
             .collect()
     }
 }
 
 /// A partition of the spilled rows.
-pub struct SpilledPart {
+pub struct SpilledPartition {
     file: File,
     n_bytes: usize,
 }
 
-impl SpilledPart {
+impl SpilledPartition {
     /// Returns about how many bytes of memory its rows would take.
     #[must_use]
     pub fn n_bytes(&self) -> usize {
@@ -98,7 +98,7 @@ impl SpilledPart {
     }
 
     /// Reads each row back.
-    pub fn each(&mut self, take: &mut dyn FnMut(Spilled<'_>) -> Result<()>) -> Result<()> {
+    pub fn each(&mut self, take: &mut dyn FnMut(SpilledRow<'_>) -> Result<()>) -> Result<()> {
         let mut reader = BufReader::with_capacity(1 << 17, &self.file);
         let (mut head, mut line) = ([0; HEAD], Vec::new());
         loop {
@@ -111,11 +111,11 @@ impl SpilledPart {
                 head[at..at + n].iter().rev().fold(0_u128, |number, byte| number << 8 | u128::from(*byte))
             };
             let file = u32::try_from(number(1, 4)).unwrap_or(0);
-            let place = Place { file, offset: u64::try_from(number(5, 8)).unwrap_or(0) };
+            let place = TablePosition { file, offset: u64::try_from(number(5, 8)).unwrap_or(0) };
             let (side, key_hash) = (usize::from(head[0]), number(17, 16));
             line.resize(usize::try_from(number(13, 4)).unwrap_or(0), 0);
             reader.read_exact(&mut line).map_err(temporary)?;
-            take(Spilled { side, line: &line, key_hash, place })?;
+            take(SpilledRow { side, line: &line, key_hash, place })?;
         }
     }
 }

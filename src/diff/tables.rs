@@ -13,28 +13,28 @@ use crate::{
     glob::Globs,
     json::{Document, Tape, values::Typing},
     raw::identity_links,
-    read::inputs::Packing,
+    read::inputs::CompressionFormat,
 };
 
 use super::{
-    columns::Ignored,
+    columns::IgnoredColumns,
     identity::{
-        load::{Source, source},
-        watch::Watch,
+        load::{IdentitySource, source},
+        watch::CollectorColumns,
     },
     judge::TableRules,
-    keys::{self, Condition, Key, KeyFinder, NOT_JSON, read_row},
-    merge::{Bounds, merge},
-    meter::Meter,
+    keys::{self, Condition, KeyFinder, NOT_JSON, RowKey, read_row},
+    merge::{KeyBounds, merge},
+    meter::DiffMeter,
     options::{DiffOptions, IdMode, Sizes},
-    outcome::{OddLine, Outcome},
-    pair::Pair,
+    outcome::{MalformedLine, RowsOutcome},
+    pair::TablePair,
     pieces::merge_in_pieces,
-    records::Run,
+    records::ChangesRun,
     renaming::Renaming,
-    rows::{Rows, line_number},
+    rows::{TableLines, line_number},
     schema,
-    sides::{Format, NEW, OLD, Side, Table},
+    sides::{DiffSide, NEW, OLD, TableFiles, TableFormat},
     walk::walk,
 };
 
@@ -51,13 +51,13 @@ pub struct TableResult {
     /// The key columns; empty if the whole row is the key.
     pub key: Vec<String>,
     /// The result for its rows.
-    pub outcome: Outcome,
+    pub outcome: RowsOutcome,
     /// All changes as sorted runs, if they are wanted.
-    pub runs: Vec<Run>,
+    pub runs: Vec<ChangesRun>,
     /// For each side, the columns that are not null there but are on the other.
     pub columns: [Vec<String>; 2],
     /// The malformed lines that only one side has.
-    pub odd_lines: Vec<NamedLine>,
+    pub odd_lines: Vec<ReportedLine>,
 }
 
 impl TableResult {
@@ -70,7 +70,7 @@ impl TableResult {
 
 /// A malformed line in a report.
 #[derive(Debug, Clone)]
-pub struct NamedLine {
+pub struct ReportedLine {
     /// The side it is on.
     pub side: usize,
     /// The file.
@@ -82,7 +82,7 @@ pub struct NamedLine {
 }
 
 /// Pairs the tables of both sides.
-pub fn pair<'a>(sides: &'a [Side; 2], options: &DiffOptions) -> Result<Vec<Pair<'a>>> {
+pub fn pair<'a>(sides: &'a [DiffSide; 2], options: &DiffOptions) -> Result<Vec<TablePair<'a>>> {
     let [old, new] = sides;
     let mut names: Vec<&String> = old.tables.keys().chain(new.tables.keys()).collect();
     names.sort();
@@ -95,20 +95,20 @@ pub fn pair<'a>(sides: &'a [Side; 2], options: &DiffOptions) -> Result<Vec<Pair<
         .into_iter()
         .map(|name| {
             let sides = [old.tables.get(name), new.tables.get(name)];
-            Pair { name: name.clone(), alone: !old.folder, sides }
+            TablePair { name: name.clone(), alone: !old.folder, sides }
         })
         .collect())
 }
 
 /// How to compare a table.
-struct Plan<'a> {
-    pair: &'a Pair<'a>,
+struct ComparePlan<'a> {
+    pair: &'a TablePair<'a>,
     rules: TableRules,
-    way: Way,
+    way: CompareMethod,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
+enum CompareMethod {
     Pieces,
     Merge,
     Walk,
@@ -116,23 +116,23 @@ enum Way {
 
 /// Compares all pairs. Returns the results in the order of the pairs.
 pub fn compare_all(
-    pairs: &[Pair<'_>],
-    sides: &[Side; 2],
+    pairs: &[TablePair<'_>],
+    sides: &[DiffSide; 2],
     options: &DiffOptions,
     renaming: Option<&Renaming>,
     files: &Files,
-    meter: &Meter<'_>,
+    meter: &DiffMeter<'_>,
 ) -> Result<Vec<TableResult>> {
     let sources = sides.each_ref().map(source);
-    let plans: Vec<Plan<'_>> = pairs
+    let plans: Vec<ComparePlan<'_>> = pairs
         .par_iter()
         .with_max_len(1)
         .map(|pair| plan(pair, options, sources, renaming, files, meter))
         .collect::<Result<_>>()?;
     let memory = options.memory() / rayon::current_num_threads() as u64;
-    let run = |plan: &Plan<'_>| compare(plan, renaming, memory, options.sizes, files, meter);
+    let run = |plan: &ComparePlan<'_>| compare(plan, renaming, memory, options.sizes, files, meter);
     let mut results: Map<&str, TableResult> = Map::default();
-    let (large, small): (Vec<_>, Vec<_>) = plans.iter().partition(|plan| plan.way == Way::Pieces);
+    let (large, small): (Vec<_>, Vec<_>) = plans.iter().partition(|plan| plan.way == CompareMethod::Pieces);
     for plan in large {
         results.insert(&plan.pair.name, run(plan)?);
     }
@@ -147,16 +147,16 @@ pub fn compare_all(
 
 /// Chooses how to compare a pair, from the first rows of both sides.
 fn plan<'a>(
-    pair: &'a Pair<'a>,
+    pair: &'a TablePair<'a>,
     options: &DiffOptions,
-    sources: [Option<Source<'_>>; 2],
+    sources: [Option<IdentitySource<'_>>; 2],
     renaming: Option<&Renaming>,
     files: &Files,
-    meter: &Meter<'_>,
-) -> Result<Plan<'a>> {
+    meter: &DiffMeter<'_>,
+) -> Result<ComparePlan<'a>> {
     let formats = || pair.sides.into_iter().flatten().flatten().map(|file| file.format);
     let has = |format| formats().any(|of_file| of_file == format);
-    let typing = if has(Format::Csv) && has(Format::Json) { Typing::Csv } else { Typing::Json };
+    let typing = if has(TableFormat::Csv) && has(TableFormat::Json) { Typing::Csv } else { Typing::Json };
     let samples = pair.sides.map(|table| table.map_or(Ok(Vec::new()), |table| sample(table, files)));
     let [old, new] = samples;
     let samples = [old?, new?];
@@ -165,7 +165,7 @@ fn plan<'a>(
     let derived_ids = renaming.is_some() && matches!(name, "id_graph_updates" | "profile_traits_updates");
     let has_such = derived_ids || renaming.is_some() && name == identity_links::TABLE;
     let always = if has_such { vec!["id".to_owned()] } else { Vec::new() };
-    let ignored = Ignored::new(Globs::new(options.ignore_columns.clone()), always);
+    let ignored = IgnoredColumns::new(Globs::new(options.ignore_columns.clone()), always);
     let columns = if derived_ids {
         ["triggering_event_id", "segment_id"].map(str::to_owned).to_vec()
     } else {
@@ -175,7 +175,7 @@ fn plan<'a>(
         tell_missing_key(pair, &columns, &samples, meter);
     }
     let condition = Condition::of(name, &columns);
-    let key = Key { columns, ignored: ignored.clone(), typing, numbers_are_text: false, condition };
+    let key = RowKey { columns, ignored: ignored.clone(), typing, numbers_are_text: false, condition };
     let rules = TableRules {
         table: pair.name.clone(),
         key,
@@ -188,49 +188,53 @@ fn plan<'a>(
     let large = options.sizes.large < pair.n_bytes();
     let plain = pair.sides.iter().all(|table| {
         table.is_some_and(|table| {
-            table.len() == 1 && table[0].packing == Packing::Plain && table[0].format == Format::Json
+            table.len() == 1
+                && table[0].packing == CompressionFormat::Plain
+                && table[0].format == TableFormat::Json
         })
     });
     let way = if renaming.is_some() || !samples.iter().all(|lines| in_order(lines, &rules.key)) {
-        Way::Walk
+        CompareMethod::Walk
     } else if large && plain {
-        Way::Pieces
+        CompareMethod::Pieces
     } else {
-        Way::Merge
+        CompareMethod::Merge
     };
-    Ok(Plan { pair, rules, way })
+    Ok(ComparePlan { pair, rules, way })
 }
 
 /// Returns what to collect from a table: identifiers from the view that both sides have, profiles from the graph.
-fn watch(table: &str, sources: [Option<Source<'_>>; 2]) -> Option<Watch> {
-    let [Some(Source::View(_, columns)), Some(Source::View(_, columns_new))] = sources else { return None };
+fn watch(table: &str, sources: [Option<IdentitySource<'_>>; 2]) -> Option<CollectorColumns> {
+    let [Some(IdentitySource::View(_, columns)), Some(IdentitySource::View(_, columns_new))] = sources else {
+        return None;
+    };
     let of_view = if columns[1] == "type" { "user_identifiers" } else { "external_id_mapping" };
     match table {
-        "id_graph" => Some(Watch::graph()),
-        _ if table == of_view && columns == columns_new => Some(Watch::mapping(columns)),
+        "id_graph" => Some(CollectorColumns::graph()),
+        _ if table == of_view && columns == columns_new => Some(CollectorColumns::mapping(columns)),
         _ => None,
     }
 }
 
 fn compare(
-    plan: &Plan<'_>,
+    plan: &ComparePlan<'_>,
     renaming: Option<&Renaming>,
     memory: u64,
     sizes: Sizes,
     files: &Files,
-    meter: &Meter<'_>,
+    meter: &DiffMeter<'_>,
 ) -> Result<TableResult> {
-    let Plan { pair, rules, way } = plan;
-    let nothing = Table::new();
-    let rows = |side: usize| Rows::of_table(pair.sides[side].unwrap_or(&nothing), files);
+    let ComparePlan { pair, rules, way } = plan;
+    let nothing = TableFiles::new();
+    let rows = |side: usize| TableLines::of_table(pair.sides[side].unwrap_or(&nothing), files);
     let compared = match (*way, pair.sides) {
-        (Way::Pieces, [Some(old), Some(new)]) => {
+        (CompareMethod::Pieces, [Some(old), Some(new)]) => {
             merge_in_pieces(&old[0], &new[0], rules, sizes.piece, files, meter)?
                 .map(|(outcome, run)| (outcome, vec![run]))
         }
-        (Way::Pieces | Way::Merge, _) => {
-            let mut run = Run::default();
-            match merge(rows(OLD), rows(NEW), rules, &Bounds::default(), Some(&mut run), meter)? {
+        (CompareMethod::Pieces | CompareMethod::Merge, _) => {
+            let mut run = ChangesRun::default();
+            match merge(rows(OLD), rows(NEW), rules, &KeyBounds::default(), Some(&mut run), meter)? {
                 None => None,
                 Some(mut outcome) => {
                     run.append(&std::mem::take(&mut outcome.records))?;
@@ -238,7 +242,7 @@ fn compare(
                 }
             }
         }
-        (Way::Walk, _) => None,
+        (CompareMethod::Walk, _) => None,
     };
     let (mut outcome, runs) = match compared {
         Some(compared) => compared,
@@ -258,8 +262,8 @@ fn compare(
 }
 
 /// Returns the first lines of a table.
-fn sample(table: &Table, files: &Files) -> Result<Vec<Vec<u8>>> {
-    let mut rows = Rows::of_table(table, files);
+fn sample(table: &TableFiles, files: &Files) -> Result<Vec<Vec<u8>>> {
+    let mut rows = TableLines::of_table(table, files);
     let mut lines = Vec::new();
     while lines.len() < SAMPLE && rows.fill()? {
         lines.push(rows.line().to_vec());
@@ -268,7 +272,7 @@ fn sample(table: &Table, files: &Files) -> Result<Vec<Vec<u8>>> {
     Ok(lines)
 }
 
-fn in_order(lines: &[Vec<u8>], key: &Key) -> bool {
+fn in_order(lines: &[Vec<u8>], key: &RowKey) -> bool {
     let mut finder = KeyFinder::new(key);
     let mut last = Vec::new();
     for line in lines {
@@ -293,7 +297,12 @@ fn has(lines: &[Vec<u8>], column: &str) -> bool {
 }
 
 /// Warns about a key column that only one side has, because no row can be matched then.
-fn tell_missing_key(pair: &Pair<'_>, columns: &[String], samples: &[Vec<Vec<u8>>; 2], meter: &Meter<'_>) {
+fn tell_missing_key(
+    pair: &TablePair<'_>,
+    columns: &[String],
+    samples: &[Vec<Vec<u8>>; 2],
+    meter: &DiffMeter<'_>,
+) {
     for column in columns {
         let missing = match samples.each_ref().map(|lines| lines.is_empty() || has(lines, column)) {
             [false, true] => OLD,
@@ -315,7 +324,11 @@ fn tell_missing_key(pair: &Pair<'_>, columns: &[String], samples: &[Vec<Vec<u8>>
 }
 
 /// Returns the key columns: those given, those of a known table, or `id`. They are empty if the whole row is the key.
-fn key_columns(pair: &Pair<'_>, samples: &[Vec<Vec<u8>>; 2], options: &DiffOptions) -> Result<Vec<String>> {
+fn key_columns(
+    pair: &TablePair<'_>,
+    samples: &[Vec<Vec<u8>>; 2],
+    options: &DiffOptions,
+) -> Result<Vec<String>> {
     let known = keys::known(&pair.name);
     if !options.key.is_empty() && (known.is_none() || pair.alone) {
         let missing = options
@@ -347,15 +360,15 @@ fn key_columns(pair: &Pair<'_>, samples: &[Vec<Vec<u8>>; 2], options: &DiffOptio
 
 /// Removes malformed lines that both sides have, and finds the line numbers of the others.
 fn name_odd_lines(
-    outcome: &mut Outcome,
-    pair: &Pair<'_>,
+    outcome: &mut RowsOutcome,
+    pair: &TablePair<'_>,
     files: &Files,
-    meter: &Meter<'_>,
-) -> Result<Vec<NamedLine>> {
-    let mut by_hash: Map<u128, Vec<OddLine>> = Map::default();
+    meter: &DiffMeter<'_>,
+) -> Result<Vec<ReportedLine>> {
+    let mut by_hash: Map<u128, Vec<MalformedLine>> = Map::default();
     let mut odd_lines = std::mem::take(&mut outcome.odd_lines);
     odd_lines.sort_by_key(|line| (line.side, line.place));
-    let name = |odd: &OddLine| -> Result<NamedLine> {
+    let name = |odd: &MalformedLine| -> Result<ReportedLine> {
         let table = pair.sides[odd.side].expect("the line came from this table");
         let (path, line) = line_number(table, odd.place, files)?;
         let message = if odd.unfinished && odd.message == NOT_JSON {
@@ -363,9 +376,9 @@ fn name_odd_lines(
         } else {
             odd.message.to_owned()
         };
-        Ok(NamedLine { side: odd.side, file: path.display().to_string(), line, message })
+        Ok(ReportedLine { side: odd.side, file: path.display().to_string(), line, message })
     };
-    let mut left: Vec<OddLine> = Vec::new();
+    let mut left: Vec<MalformedLine> = Vec::new();
     for odd in odd_lines {
         if odd.side == OLD {
             by_hash.entry(odd.hash).or_default().push(odd);
@@ -376,7 +389,7 @@ fn name_odd_lines(
             Some(old) => {
                 outcome.same += 1;
                 if old.unfinished && odd.unfinished {
-                    let NamedLine { file, line, message, .. } = name(&odd)?;
+                    let ReportedLine { file, line, message, .. } = name(&odd)?;
                     meter.notice(&format!("{file}:{line} {message}, on both sides alike"));
                 }
             }

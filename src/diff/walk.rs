@@ -10,36 +10,36 @@ use std::borrow::Cow;
 use crate::{collections::key_of, error::Result};
 
 use super::{
-    judge::{Judge, Line, TableRules},
-    key_tally::{KeyTally, Met},
+    judge::{RowComparer, TableLine, TableRules},
+    key_tally::{FoundOn, KeyTally},
     keys::{KeyFinder, NOT_JSON},
     merge::cut_short,
-    meter::Meter,
-    outcome::Outcome,
-    pending::Pending,
-    records::Run,
+    meter::DiffMeter,
+    outcome::RowsOutcome,
+    pending::UnpairedRows,
+    records::ChangesRun,
     renaming::Renaming,
-    rows::Rows,
+    rows::TableLines,
     sides::{NEW, OLD},
-    spill::Spilled,
+    spill::SpilledRow,
 };
 
 /// Compares two tables in any order. If `renaming` is given, it is applied to old rows first.
 pub fn walk(
-    old: Rows<'_>,
-    new: Rows<'_>,
+    old: TableLines<'_>,
+    new: TableLines<'_>,
     rules: &TableRules,
     renaming: Option<&Renaming>,
     memory: u64,
-    meter: &Meter<'_>,
-) -> Result<(Outcome, Vec<Run>)> {
+    meter: &DiffMeter<'_>,
+) -> Result<(RowsOutcome, Vec<ChangesRun>)> {
     let mut walk = Walk {
         sides: [old, new],
         renaming,
-        judge: Judge::new(rules),
+        judge: RowComparer::new(rules),
         finders: [OLD, NEW].map(|_| KeyFinder::new(&rules.key)),
         tally: KeyTally::new(memory / 4),
-        pending: Pending::new(rules, memory / 2),
+        pending: UnpairedRows::new(rules, memory / 2),
         key: Vec::new(),
     };
     let mut n_steps = 0_u32;
@@ -60,18 +60,18 @@ pub fn walk(
 }
 
 struct Walk<'a> {
-    sides: [Rows<'a>; 2],
+    sides: [TableLines<'a>; 2],
     renaming: Option<&'a Renaming>,
-    judge: Judge<'a>,
+    judge: RowComparer<'a>,
     /// One per side, because the sides may be written differently.
     finders: [KeyFinder<'a>; 2],
     tally: KeyTally,
-    pending: Pending<'a>,
+    pending: UnpairedRows<'a>,
     key: Vec<u8>,
 }
 
 /// What happened to the current line of a side.
-enum Taken {
+enum Lookup {
     /// It was paired with an equal line.
     Met,
     /// It has no partner yet, or is malformed.
@@ -94,13 +94,13 @@ impl Walk<'_> {
         let has_new = new.fill()?;
         if exact
             && has_old
-            && let Taken::Met = self.look_up(OLD)?
+            && let Lookup::Met = self.look_up(OLD)?
         {
             return Ok(true);
         }
         if exact
             && has_new
-            && let Taken::Met = self.look_up(NEW)?
+            && let Lookup::Met = self.look_up(NEW)?
         {
             return Ok(true);
         }
@@ -120,12 +120,12 @@ impl Walk<'_> {
         let found = self.finders[NEW].push_quick(&mut self.key, new.line());
         if found.is_ok() && !cut_short(old) {
             self.judge.outcome.same += 1;
-            self.tally.push(key_of(&self.key), Met::Both)?;
+            self.tally.push(key_of(&self.key), FoundOn::Both)?;
         } else {
             let message = found.err().map_or(NOT_JSON, |no_row| no_row.message);
             for (side, rows) in [(OLD, &*old), (NEW, &*new)] {
                 let (place, unfinished) = (rows.place(), rows.unfinished());
-                self.judge.odd(side, Line { bytes: rows.line(), place, unfinished }, message);
+                self.judge.odd(side, TableLine { bytes: rows.line(), place, unfinished }, message);
             }
         }
         old.advance();
@@ -134,20 +134,20 @@ impl Walk<'_> {
     }
 
     /// Moves past the current line of a side if an equal line of the other side has no partner yet.
-    fn look_up(&mut self, side: usize) -> Result<Taken> {
+    fn look_up(&mut self, side: usize) -> Result<Lookup> {
         let line = renamed(&self.sides[side], side, self.renaming);
         if !self.pending.cancels(side, key_of(&line), line.len()) {
-            return Ok(Taken::Waits);
+            return Ok(Lookup::Waits);
         }
         self.key.clear();
         // The line's partner was parsed before, so it has a key.
         if self.finders[side].push_quick(&mut self.key, &line).is_ok() {
-            self.tally.push(key_of(&self.key), if side == OLD { Met::Old } else { Met::New })?;
+            self.tally.push(key_of(&self.key), if side == OLD { FoundOn::Old } else { FoundOn::New })?;
         }
         drop(line);
         self.judge.outcome.same += 1;
         self.sides[side].advance();
-        Ok(Taken::Met)
+        Ok(Lookup::Met)
     }
 
     /// Keeps the current line of a side until a partner appears.
@@ -164,14 +164,14 @@ impl Walk<'_> {
             Ok(()) => {
                 let key_hash = key_of(&self.key);
                 if self.judge.rules.exact() {
-                    self.tally.push(key_hash, if side == OLD { Met::Old } else { Met::New })?;
+                    self.tally.push(key_hash, if side == OLD { FoundOn::Old } else { FoundOn::New })?;
                 }
-                let row = Spilled { side, line: &line, key_hash, place: rows.place() };
+                let row = SpilledRow { side, line: &line, key_hash, place: rows.place() };
                 self.pending.push(key_of(&line), row)?;
             }
             Err(message) => {
                 let (place, unfinished) = (rows.place(), rows.unfinished());
-                self.judge.odd(side, Line { bytes: rows.line(), place, unfinished }, message);
+                self.judge.odd(side, TableLine { bytes: rows.line(), place, unfinished }, message);
             }
         }
         drop(line);
@@ -180,12 +180,12 @@ impl Walk<'_> {
     }
 
     fn take_passed(&mut self) -> u64 {
-        self.sides.iter_mut().map(Rows::take_passed).sum()
+        self.sides.iter_mut().map(TableLines::take_passed).sum()
     }
 }
 
 /// Returns the current line, with new ids if it is on the old side.
-fn renamed<'r>(rows: &'r Rows<'_>, side: usize, renaming: Option<&Renaming>) -> Cow<'r, [u8]> {
+fn renamed<'r>(rows: &'r TableLines<'_>, side: usize, renaming: Option<&Renaming>) -> Cow<'r, [u8]> {
     match renaming {
         Some(renaming) if side == OLD => renaming.apply(rows.line()),
         _ => Cow::Borrowed(rows.line()),

@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 
-use super::{Call, columns::Plan};
+use super::{Call, columns::ColumnPlan};
 use crate::time::timestamp::Millis;
 
 /// A range of bytes in an arena.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Span {
+pub struct ByteSpan {
     /// Offset of the first byte.
     pub start: u32,
     /// Offset after the last byte.
     pub end: u32,
 }
 
-impl Span {
+impl ByteSpan {
     /// Returns the bytes of the range.
     #[must_use]
     pub fn of(self, arena: &[u8]) -> &[u8] {
@@ -45,7 +45,7 @@ pub type TypeId = u32;
 
 /// An identifier of an event.
 #[derive(Debug, Clone, Copy)]
-pub struct Identifier {
+pub struct EventIdentifier {
     /// Hash of its type and value.
     pub key: u128,
     /// Its type.
@@ -53,28 +53,28 @@ pub struct Identifier {
     /// 0 if it is not blocked, otherwise 1 plus the index of the config's entry that blocks it.
     pub blocked_by: u32,
     /// Its normalized value.
-    pub value: Span,
+    pub value: ByteSpan,
 }
 
 /// The traits of an identify call.
 #[derive(Debug, Clone)]
-pub struct Traits {
+pub struct EventTraits {
     /// How the leaves become traits.
-    pub plan: Arc<Plan>,
-    /// The leaves' values as JSON, as a range of [`Block::values`]. Empty for a leaf without a value.
+    pub plan: Arc<ColumnPlan>,
+    /// The leaves' values as JSON, as a range of [`EventBlock::values`]. Empty for a leaf without a value.
     pub values: (u32, u32),
 }
 
-/// The rendered row of an event, as offsets in [`Block::rows`]. It lacks `segment_id` and `uuid_ts`, which only the
+/// The rendered row of an event, as offsets in [`EventBlock::rows`]. It lacks `segment_id` and `uuid_ts`, which only the
 /// resolver knows.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Row {
+pub struct RenderedRow {
     /// Offset after the value of `segment_id`, which is missing.
     pub start: u32,
     /// Offset between the quotes of `uuid_ts`.
     pub clock: u32,
     /// The columns of `context`. Items of a batch share those of their envelope.
-    pub context: Span,
+    pub context: ByteSpan,
     /// Offset of the call's own columns.
     pub own: u32,
     /// Offset after the last column of the row in the call's shared table.
@@ -96,9 +96,9 @@ pub struct Event {
     /// Hash of its `messageId`.
     pub message_key: u128,
     /// Its `messageId`.
-    pub message_id: Span,
-    /// Its line in [`Block::lines`].
-    pub line: Span,
+    pub message_id: ByteSpan,
+    /// Its line in [`EventBlock::lines`].
+    pub line: ByteSpan,
     /// Index of the item in its batch; 0 for other lines.
     pub item: u32,
     /// Whether its line is a batch, which may hold other events.
@@ -107,23 +107,23 @@ pub struct Event {
     pub call: Call,
     /// How many of its times were given in seconds.
     pub n_times_in_seconds: u8,
-    /// Index into [`Block::sources`].
+    /// Index into [`EventBlock::sources`].
     pub source: u32,
     /// Its `triggering_event_name` as JSON.
-    pub name: Span,
-    /// A range of [`Block::identifiers`].
+    pub name: ByteSpan,
+    /// A range of [`EventBlock::identifiers`].
     pub identifiers: (u32, u32),
-    /// Index into [`Block::traits`], for an identify call with traits.
+    /// Index into [`EventBlock::traits`], for an identify call with traits.
     pub traits: Option<u32>,
-    /// Index into [`Block::tables`], or [`NO_TABLE`].
+    /// Index into [`EventBlock::tables`], or [`NO_TABLE`].
     pub own_table: u32,
     /// Its rendered row.
-    pub row: Row,
+    pub row: RenderedRow,
 }
 
 /// The parsed events of a chunk.
 #[derive(Debug, Default)]
-pub struct Block {
+pub struct EventBlock {
     /// The lines as read, which are the last tie-breaker of the order.
     pub lines: Vec<u8>,
     /// Whether no unread line comes before the events of this block that have a line of their own.
@@ -135,18 +135,18 @@ pub struct Block {
     /// The events in the order of their lines.
     pub events: Vec<Event>,
     /// The identifiers of all events.
-    pub identifiers: Vec<Identifier>,
+    pub identifiers: Vec<EventIdentifier>,
     /// The traits of all identify calls.
-    pub traits: Vec<Traits>,
+    pub traits: Vec<EventTraits>,
     /// The values of the leaves of all traits.
-    pub values: Vec<Span>,
+    pub values: Vec<ByteSpan>,
     /// The names of the track events' own tables.
     pub tables: Vec<Box<[u8]>>,
     /// The source ids; `None` for events without one.
     pub sources: Vec<Option<Box<[u8]>>>,
 }
 
-impl Block {
+impl EventBlock {
     /// Removes the events but keeps the allocated memory.
     pub fn clear(&mut self) {
         // `lines` keeps its length: the next read overwrites it, and bytes in use need not be zeroed again.
@@ -169,7 +169,7 @@ impl Block {
             + self.arena.capacity()
             + self.rows.capacity()
             + self.events.capacity() * size_of::<Event>()
-            + self.identifiers.capacity() * size_of::<Identifier>();
+            + self.identifiers.capacity() * size_of::<EventIdentifier>();
         MOST < n_bytes
     }
 }

@@ -2,16 +2,16 @@
 //!
 //! Nested objects are flattened and their keys joined by `_`; arrays and scalars are leaves. Payloads come in few
 //! shapes, so column names are computed once per shape: the keys of an object, in order, are a path through a tree, and
-//! the node at its end holds the [`Plan`] that assigns leaves to columns.
+//! the node at its end holds the [`ColumnPlan`] that assigns leaves to columns.
 
 use std::{hash::BuildHasher, sync::Arc};
 
 use hashbrown::HashTable;
 
 use crate::{
-    bytes::{Label, same},
+    bytes::{PaddedText, same},
     collections::{Hasher, Map},
-    json::{Document, Kind, unescape},
+    json::{Document, JsonKind, unescape},
     names::push_snake_case,
 };
 
@@ -69,7 +69,7 @@ impl Payload {
 
 /// Another column of the row that has the same name, before renaming.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Clash {
+pub enum NameClash {
     /// No other column.
     None,
     /// The fixed or own column at this index. The payload's column is prefixed with `_`, and is omitted if its value
@@ -81,18 +81,18 @@ pub enum Clash {
 
 /// Assigns a leaf to a column.
 #[derive(Debug, Clone)]
-pub struct Column {
+pub struct PlannedColumn {
     /// The column's name as it is written, with punctuation: `,"name":`.
-    pub label: Label,
+    pub label: PaddedText,
     /// Index of the leaf in the order of the payload.
     pub leaf: u32,
     /// Whether the next entry is the same column, given by a later leaf.
     pub shared_with_next: bool,
     /// The column it may clash with.
-    pub clash: Clash,
+    pub clash: NameClash,
 }
 
-impl Column {
+impl PlannedColumn {
     /// Returns the column's name without punctuation.
     #[must_use]
     pub fn name(&self) -> &[u8] {
@@ -103,9 +103,9 @@ impl Column {
 
 /// How the leaves of one shape become columns.
 #[derive(Debug, Default)]
-pub struct Plan {
+pub struct ColumnPlan {
     /// Sorted by name. Equal names are in the order of the payload, a repeated key counting where it came first.
-    pub columns: Vec<Column>,
+    pub columns: Vec<PlannedColumn>,
     /// Leaves without a column, because a key on their path has no letters or digits.
     pub nameless: Vec<u32>,
     /// Whether a column may clash with a `context_*` column.
@@ -116,10 +116,11 @@ pub struct Plan {
     pub n_nameless_traits: u32,
 }
 
-impl Plan {
+impl ColumnPlan {
     /// Estimates the memory the plan takes, in bytes.
     fn n_bytes(&self) -> usize {
-        let columns = self.columns.iter().map(|column| size_of::<Column>() + column.label.text().len());
+        let columns =
+            self.columns.iter().map(|column| size_of::<PlannedColumn>() + column.label.text().len());
         let keys = self.traits.iter().flat_map(|group| &group.keys);
         let leaves = keys.flat_map(|key| &key.leaves);
         columns.sum::<usize>() + leaves.map(|leaf| size_of::<TraitLeaf>() + leaf.path.len()).sum::<usize>()
@@ -154,7 +155,7 @@ pub struct TraitLeaf {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
+enum ShapeStep {
     Leaf,
     Enter,
     Exit,
@@ -162,12 +163,12 @@ enum Step {
 
 /// A key as written in the line.
 #[derive(Clone, Copy)]
-struct Key<'a> {
+struct ShapeKey<'a> {
     text: &'a [u8],
-    front: Front,
+    front: KeyPrefix,
 }
 
-impl<'a> Key<'a> {
+impl<'a> ShapeKey<'a> {
     fn of(doc: Document<'a>, key: u32) -> Self {
         let token = doc.tokens[key as usize];
         let (start, end) = (token.start as usize, token.end as usize);
@@ -176,31 +177,31 @@ impl<'a> Key<'a> {
 }
 
 #[derive(Debug)]
-struct Node {
+struct ShapeNode {
     parent: u32,
-    step: Step,
+    step: ShapeStep,
     key: Box<[u8]>,
     /// The first bytes of the key. Comparing them settles most lookups.
-    front: Front,
+    front: KeyPrefix,
     /// The child taken last, which is usually the next one too.
     last_child: u32,
-    plan: Option<Arc<Plan>>,
+    plan: Option<Arc<ColumnPlan>>,
 }
 
 const NONE: u32 = u32::MAX;
 
 /// The first 16 bytes of a key as a little-endian number, padded with zeros.
-type Front = u128;
+type KeyPrefix = u128;
 const FRONT: usize = 16;
 
 /// Reads 16 bytes from the start of the key `text[start..end]` and masks those after its end.
-fn front_of(text: &[u8], start: usize, end: usize) -> Front {
+fn front_of(text: &[u8], start: usize, end: usize) -> KeyPrefix {
     let Some(chunk) = text.get(start..).and_then(|behind| behind.first_chunk::<FRONT>()) else {
         let key = &text[start..end];
-        return (0..).zip(key).fold(0, |front, (place, &byte)| front | Front::from(byte) << (8 * place));
+        return (0..).zip(key).fold(0, |front, (place, &byte)| front | KeyPrefix::from(byte) << (8 * place));
     };
-    let front = Front::from_le_bytes(*chunk);
-    if end - start < FRONT { front & !(Front::MAX << (8 * (end - start))) } else { front }
+    let front = KeyPrefix::from_le_bytes(*chunk);
+    if end - start < FRONT { front & !(KeyPrefix::MAX << (8 * (end - start))) } else { front }
 }
 
 /// Above this many nodes, the tree is rebuilt from scratch: keys that never repeat, such as ids, must not fill the
@@ -211,15 +212,15 @@ const MAX_BYTES: usize = 16 << 20;
 
 /// The tree of shapes. Each parsing thread has its own.
 #[derive(Debug, Default)]
-pub struct Shapes {
-    nodes: Vec<Node>,
+pub struct ShapeTree {
+    nodes: Vec<ShapeNode>,
     children: HashTable<u32>,
     hasher: Hasher,
     /// Estimated bytes of keys and plans.
     n_bytes: usize,
 }
 
-impl Shapes {
+impl ShapeTree {
     /// Collects the leaves of an object as token indices in payload order, and returns the plan of its shape.
     ///
     /// `null` and empty objects count as leaves without a value.
@@ -229,15 +230,15 @@ impl Shapes {
         object: u32,
         payload: Payload,
         leaves: &mut Vec<u32>,
-    ) -> Arc<Plan> {
+    ) -> Arc<ColumnPlan> {
         if self.nodes.is_empty() || MAX_NODES < self.nodes.len() || MAX_BYTES < self.n_bytes {
             self.n_bytes = 0;
             self.nodes.clear();
             self.children.clear();
             for _ in PAYLOADS {
-                let root = Node {
+                let root = ShapeNode {
                     parent: NONE,
-                    step: Step::Enter,
+                    step: ShapeStep::Enter,
                     key: Box::default(),
                     front: 0,
                     last_child: NONE,
@@ -264,21 +265,21 @@ impl Shapes {
         while at < end {
             let value = at + 1;
             let token = doc.tokens[value as usize];
-            let key = Key::of(doc, at);
-            if token.kind == Kind::Object && value + 1 < token.next {
-                node = self.step(node, Step::Enter, key);
+            let key = ShapeKey::of(doc, at);
+            if token.kind == JsonKind::Object && value + 1 < token.next {
+                node = self.step(node, ShapeStep::Enter, key);
                 node = self.walk(doc, value, node, leaves);
-                node = self.step(node, Step::Exit, Key { text: b"", front: 0 });
+                node = self.step(node, ShapeStep::Exit, ShapeKey { text: b"", front: 0 });
             } else {
                 leaves.push(value);
-                node = self.step(node, Step::Leaf, key);
+                node = self.step(node, ShapeStep::Leaf, key);
             }
             at = token.next;
         }
         node
     }
 
-    fn step(&mut self, node: u32, step: Step, key: Key<'_>) -> u32 {
+    fn step(&mut self, node: u32, step: ShapeStep, key: ShapeKey<'_>) -> u32 {
         let last = self.nodes[node as usize].last_child;
         if let Some(child) = self.nodes.get(last as usize)
             && child.step == step
@@ -293,7 +294,7 @@ impl Shapes {
 
     /// Moves to a child other than the last one taken, adding it if it is new.
     #[inline(never)]
-    fn other_step(&mut self, node: u32, step: Step, Key { text: key, front }: Key<'_>) -> u32 {
+    fn other_step(&mut self, node: u32, step: ShapeStep, ShapeKey { text: key, front }: ShapeKey<'_>) -> u32 {
         let hash = self.hasher.hash_one((node, step as u8, key));
         let nodes = &self.nodes;
         let same = |&child: &u32| {
@@ -304,7 +305,7 @@ impl Shapes {
         let child = found.unwrap_or_else(|| {
             let child = u32::try_from(self.nodes.len()).expect("the tree of shapes is bounded");
             self.n_bytes += key.len();
-            self.nodes.push(Node {
+            self.nodes.push(ShapeNode {
                 parent: node,
                 step,
                 key: key.into(),
@@ -323,7 +324,7 @@ impl Shapes {
         child
     }
 
-    fn make_plan(&self, node: u32, payload: Payload) -> Plan {
+    fn make_plan(&self, node: u32, payload: Payload) -> ColumnPlan {
         let mut steps = Vec::new();
         let mut at = node;
         while self.nodes[at as usize].parent != NONE {
@@ -331,42 +332,42 @@ impl Shapes {
             at = self.nodes[at as usize].parent;
         }
         let mut leaves = Vec::new();
-        let mut reader = Steps { nodes: &self.nodes, to_come: steps, n_leaves: 0 };
+        let mut reader = StepReader { nodes: &self.nodes, to_come: steps, n_leaves: 0 };
         reader.object(&mut Vec::new(), &mut leaves);
         plan_of(&leaves, payload)
     }
 }
 
 /// A leaf with the decoded keys on its path.
-struct Leaf {
+struct PayloadLeaf {
     leaf: u32,
     keys: Vec<Vec<u8>>,
 }
 
 /// Replays the steps that lead to a node. They are collected from the end, so `to_come` pops them in payload order.
-struct Steps<'a> {
-    nodes: &'a [Node],
+struct StepReader<'a> {
+    nodes: &'a [ShapeNode],
     to_come: Vec<u32>,
     n_leaves: u32,
 }
 
-impl Steps<'_> {
+impl StepReader<'_> {
     /// Reads one object. The last value of a repeated key counts, at the position of the first.
-    fn object(&mut self, path: &mut Vec<Vec<u8>>, leaves: &mut Vec<Leaf>) {
-        let mut members: Vec<Vec<Leaf>> = Vec::new();
+    fn object(&mut self, path: &mut Vec<Vec<u8>>, leaves: &mut Vec<PayloadLeaf>) {
+        let mut members: Vec<Vec<PayloadLeaf>> = Vec::new();
         let mut places: Map<Vec<u8>, usize> = Map::default();
         while let Some(at) = self.to_come.pop() {
             let node = &self.nodes[at as usize];
-            if node.step == Step::Exit {
+            if node.step == ShapeStep::Exit {
                 break;
             }
             let key = unescape(&node.key).into_owned();
             path.push(key.clone());
             let mut inside = Vec::new();
-            if node.step == Step::Enter {
+            if node.step == ShapeStep::Enter {
                 self.object(path, &mut inside);
             } else {
-                inside.push(Leaf { leaf: self.n_leaves, keys: path.clone() });
+                inside.push(PayloadLeaf { leaf: self.n_leaves, keys: path.clone() });
                 self.n_leaves += 1;
             }
             path.pop();
@@ -381,8 +382,8 @@ impl Steps<'_> {
     }
 }
 
-fn plan_of(leaves: &[Leaf], payload: Payload) -> Plan {
-    let mut plan = Plan::default();
+fn plan_of(leaves: &[PayloadLeaf], payload: Payload) -> ColumnPlan {
+    let mut plan = ColumnPlan::default();
     for leaf in leaves {
         let Some(name) = joined(&leaf.keys, b'_') else {
             plan.nameless.push(leaf.leaf);
@@ -390,19 +391,19 @@ fn plan_of(leaves: &[Leaf], payload: Payload) -> Plan {
         };
         let taken = FIXED_COLUMNS.iter().chain(payload.own_columns()).position(|c| c.as_bytes() == name);
         let clash = match taken {
-            _ if payload == Payload::Context => Clash::None,
-            Some(place) => Clash::Fixed(u8::try_from(place).expect("a dozen fixed columns")),
-            None if name.starts_with(b"context_") => Clash::Context,
-            None => Clash::None,
+            _ if payload == Payload::Context => NameClash::None,
+            Some(place) => NameClash::Fixed(u8::try_from(place).expect("a dozen fixed columns")),
+            None if name.starts_with(b"context_") => NameClash::Context,
+            None => NameClash::None,
         };
         let front: &[u8] = match clash {
             _ if payload == Payload::Context => b",\"context_",
-            Clash::Fixed(_) => b",\"_",
+            NameClash::Fixed(_) => b",\"_",
             _ => b",\"",
         };
-        plan.clashes_with_context |= clash == Clash::Context;
-        let label = Label::new(&[front, &name, b"\":"].concat());
-        plan.columns.push(Column { label, leaf: leaf.leaf, shared_with_next: false, clash });
+        plan.clashes_with_context |= clash == NameClash::Context;
+        let label = PaddedText::new(&[front, &name, b"\":"].concat());
+        plan.columns.push(PlannedColumn { label, leaf: leaf.leaf, shared_with_next: false, clash });
     }
     plan.columns.sort_by(|a, b| a.name().cmp(b.name()));
     for at in 1..plan.columns.len() {
@@ -411,7 +412,7 @@ fn plan_of(leaves: &[Leaf], payload: Payload) -> Plan {
     }
     if payload == Payload::Traits {
         plan.traits = trait_groups(leaves);
-        let nameless = |leaf: &&Leaf| joined(&leaf.keys[..1], b'.').is_none();
+        let nameless = |leaf: &&PayloadLeaf| joined(&leaf.keys[..1], b'.').is_none();
         let keys: crate::collections::Set<&[u8]> =
             leaves.iter().filter(nameless).map(|leaf| leaf.keys[0].as_slice()).collect();
         plan.n_nameless_traits = u32::try_from(keys.len()).unwrap_or(u32::MAX);
@@ -420,7 +421,7 @@ fn plan_of(leaves: &[Leaf], payload: Payload) -> Plan {
 }
 
 /// Groups the leaves by trait, in the order of each trait's first key.
-fn trait_groups(leaves: &[Leaf]) -> Vec<TraitGroup> {
+fn trait_groups(leaves: &[PayloadLeaf]) -> Vec<TraitGroup> {
     let mut groups: Vec<TraitGroup> = Vec::new();
     let mut last_key: Option<&[u8]> = None;
     for (place, leaf) in (0..).zip(leaves) {
@@ -467,7 +468,7 @@ mod tests {
         let mut tape = Tape::default();
         tape.read(text.as_bytes()).unwrap();
         let doc = Document { text: text.as_bytes(), tokens: &tape.tokens };
-        let mut shapes = Shapes::default();
+        let mut shapes = ShapeTree::default();
         let mut leaves = Vec::new();
         let first = shapes.plan(doc, 0, payload, &mut leaves);
         let again = shapes.plan(doc, 0, payload, &mut leaves);

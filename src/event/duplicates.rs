@@ -10,53 +10,53 @@ use std::{fmt, sync::Arc};
 use hashbrown::HashTable;
 use rayon::prelude::*;
 
-use super::{filter::Filter, order::Released};
-use crate::{collections::Key, error::Result, time::timestamp::Millis};
+use super::{filter::BloomFilter, order::ReleasedEvents};
+use crate::{collections::SplitKey, error::Result, time::timestamp::Millis};
 
 /// Looks up the messages of earlier runs, which are on disk.
-pub trait Remembered: fmt::Debug + Send + Sync {
+pub trait MessageLookup: fmt::Debug + Send + Sync {
     /// Returns whether a message with this key was accepted at most `window` ms before or after `received_at`.
     fn near(&self, message_key: u128, received_at: Millis, window: Millis) -> Result<bool>;
 }
 
 /// Stores the messages that exceed the memory limit.
-pub trait Shelves: Remembered {
+pub trait MessageSpillStore: MessageLookup {
     /// Adds messages, which are sorted by key.
-    fn put(&mut self, messages: &[Message]) -> Result<()>;
+    fn put(&mut self, messages: &[SeenMessage]) -> Result<()>;
 
     /// Appends all messages with keys from `first` to `last`, both included, in any order.
-    fn copy(&self, first: u128, last: u128, out: &mut Vec<Message>) -> Result<()>;
+    fn copy(&self, first: u128, last: u128, out: &mut Vec<SeenMessage>) -> Result<()>;
 }
 
 /// An accepted message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Message {
+pub struct SeenMessage {
     /// Hash of its `messageId`.
-    pub key: Key,
+    pub key: SplitKey,
     /// When it was received.
     pub received_at: Millis,
 }
 
 /// All accepted messages.
 #[derive(Debug, Default)]
-pub struct Accepted {
-    messages: HashTable<Message>,
-    cold: Option<Arc<dyn Remembered>>,
-    shelved: Option<Shelved>,
+pub struct SeenMessages {
+    messages: HashTable<SeenMessage>,
+    cold: Option<Arc<dyn MessageLookup>>,
+    shelved: Option<SpilledMessages>,
 }
 
 /// The spilled messages, and how many may stay in memory.
 #[derive(Debug)]
-struct Shelved {
-    shelves: Box<dyn Shelves>,
+struct SpilledMessages {
+    shelves: Box<dyn MessageSpillStore>,
     most_here: usize,
     count: usize,
-    filter: Filter,
+    filter: BloomFilter,
 }
 
-impl Shelved {
+impl SpilledMessages {
     /// Returns whether a message with this key may have been spilled.
-    fn may_hold(&self, key: Key) -> bool {
+    fn may_hold(&self, key: SplitKey) -> bool {
         0 < self.count && self.filter.may_hold(key)
     }
 }
@@ -64,26 +64,26 @@ impl Shelved {
 /// How many messages are sorted at once.
 const SORTED_AT_ONCE: usize = 1 << 19;
 
-impl Accepted {
+impl SeenMessages {
     /// Creates a set whose messages of earlier runs are all on disk.
     #[must_use]
-    pub fn cold(cold: Arc<dyn Remembered>) -> Self {
+    pub fn cold(cold: Arc<dyn MessageLookup>) -> Self {
         Self { cold: Some(cold), ..Self::default() }
     }
 
     /// Limits the messages in memory to about `bytes` and spills the others. Expects about `additional` more messages.
-    pub fn shelve(&mut self, shelves: Box<dyn Shelves>, bytes: u64, additional: usize) {
-        let buckets = usize::try_from(bytes).unwrap_or(usize::MAX) / size_of::<Message>();
+    pub fn shelve(&mut self, shelves: Box<dyn MessageSpillStore>, bytes: u64, additional: usize) {
+        let buckets = usize::try_from(bytes).unwrap_or(usize::MAX) / size_of::<SeenMessage>();
         // The table has a power of two of buckets and fills 7/8 of them.
         let most_here = ((1 << buckets.max(1 << 10).ilog2()) / 8 * 7).max(self.messages.len());
-        let filter = Filter::for_keys(self.messages.len() + additional);
-        self.shelved = Some(Shelved { shelves, most_here, count: 0, filter });
+        let filter = BloomFilter::for_keys(self.messages.len() + additional);
+        self.shelved = Some(SpilledMessages { shelves, most_here, count: 0, filter });
         self.messages.reserve(additional.min(most_here - self.messages.len()), hash_of);
     }
 
     /// Returns which of the released events are duplicates of messages of earlier runs on disk, using all cores.
     /// Returns an empty list if none are on disk.
-    pub fn cold_duplicates(&self, released: &Released, window: Millis) -> Result<Vec<bool>> {
+    pub fn cold_duplicates(&self, released: &ReleasedEvents, window: Millis) -> Result<Vec<bool>> {
         let Some(cold) = &self.cold else { return Ok(Vec::new()) };
         let near = |&place| {
             let (_, event) = released.event(place);
@@ -95,8 +95,8 @@ impl Accepted {
     /// Accepts a message, unless one with its key that is in memory or spilled was accepted at most `window` ms before
     /// or after it. Returns whether it was accepted.
     pub fn accept(&mut self, message_key: u128, received_at: Millis, window: Millis) -> Result<bool> {
-        let key = Key::from(message_key);
-        let near = |message: &Message| {
+        let key = SplitKey::from(message_key);
+        let near = |message: &SeenMessage| {
             message.key == key && message.received_at.abs_diff(received_at) <= window.unsigned_abs()
         };
         if self.messages.find(key.hash(), near).is_some() {
@@ -115,7 +115,7 @@ impl Accepted {
     /// Returns whether a message with this key is in memory or may have been spilled.
     #[must_use]
     pub fn may_hold(&self, message_key: u128) -> bool {
-        let key = Key::from(message_key);
+        let key = SplitKey::from(message_key);
         let is_here = self.messages.find(key.hash(), |message| message.key == key).is_some();
         // No short circuit: this prefetches both, since `accept` will read both.
         is_here | self.shelved.as_ref().is_some_and(|shelved| shelved.may_hold(key))
@@ -126,7 +126,7 @@ impl Accepted {
         if self.shelved.as_ref().is_some_and(|shelved| shelved.most_here <= self.messages.len()) {
             self.clear_away()?;
         }
-        let message = Message { key: Key::from(message_key), received_at };
+        let message = SeenMessage { key: SplitKey::from(message_key), received_at };
         self.messages.insert_unique(message.key.hash(), message, hash_of);
         Ok(())
     }
@@ -134,7 +134,7 @@ impl Accepted {
     /// Adds an accepted message, unless it is present with the same time. Nothing may have been spilled.
     pub fn remember_once(&mut self, message_key: u128, received_at: Millis) {
         debug_assert!(self.shelved.is_none(), "messages are spilled only while events are accepted");
-        let message = Message { key: Key::from(message_key), received_at };
+        let message = SeenMessage { key: SplitKey::from(message_key), received_at };
         if self.messages.find(message.key.hash(), |known| *known == message).is_none() {
             self.messages.insert_unique(message.key.hash(), message, hash_of);
         }
@@ -143,12 +143,12 @@ impl Accepted {
     /// Spills all messages in memory.
     fn clear_away(&mut self) -> Result<()> {
         let Some(shelved) = &mut self.shelved else { return Ok(()) };
-        let mut messages: Vec<Message> = self.messages.drain().collect();
+        let mut messages: Vec<SeenMessage> = self.messages.drain().collect();
         messages.par_sort_unstable();
         shelved.count += messages.len();
         if shelved.filter.capacity() < shelved.count {
             // More messages came than expected, so the filter must be rebuilt with twice the size.
-            shelved.filter = Filter::for_keys(2 * shelved.count);
+            shelved.filter = BloomFilter::for_keys(2 * shelved.count);
             let mut known = Vec::new();
             for (first, last) in ranges(shelved.count) {
                 known.clear();
@@ -166,11 +166,11 @@ impl Accepted {
     }
 
     /// Calls `each` with all messages, in batches sorted by key.
-    pub fn sorted(&self, mut each: impl FnMut(&[Message]) -> Result<()>) -> Result<()> {
+    pub fn sorted(&self, mut each: impl FnMut(&[SeenMessage]) -> Result<()>) -> Result<()> {
         let mut some = Vec::new();
         for (first, last) in ranges(self.count()) {
             some.clear();
-            let (from, to) = (Key::from(first), Key::from(last));
+            let (from, to) = (SplitKey::from(first), SplitKey::from(last));
             some.extend(self.messages.iter().filter(|message| from <= message.key && message.key <= to));
             if let Some(shelved) = &self.shelved {
                 shelved.shelves.copy(first, last, &mut some)?;
@@ -193,7 +193,7 @@ impl Accepted {
     }
 }
 
-fn hash_of(message: &Message) -> u64 {
+fn hash_of(message: &SeenMessage) -> u64 {
     message.key.hash()
 }
 

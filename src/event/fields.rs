@@ -1,10 +1,10 @@
 //! Finds the fields of an event that are used.
 
-use crate::json::{Document, Kind};
+use crate::json::{Document, JsonKind};
 
 /// Token indices of the values; `None` if a field is absent or `null`.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Fields {
+pub struct EventFields {
     /// `type`
     pub call: Option<u32>,
     /// `messageId`
@@ -45,14 +45,14 @@ pub struct Fields {
     pub batch: Option<u32>,
 }
 
-impl Fields {
+impl EventFields {
     /// Finds the fields of an object. The last of several equal keys counts.
     #[must_use]
     pub fn read(doc: Document<'_>, object: u32) -> Self {
         let mut fields = Self::default();
         for (key, value) in doc.members(object) {
             match doc.kind(key) {
-                Kind::Plain => fields.set(doc, doc.raw(key), value),
+                JsonKind::Plain => fields.set(doc, doc.raw(key), value),
                 _ => fields.set(doc, &doc.string(key).unwrap_or_default(), value),
             }
         }
@@ -61,7 +61,8 @@ impl Fields {
 
     fn set(&mut self, doc: Document<'_>, key: &[u8], value: u32) {
         let kind = doc.kind(value);
-        let (any, object, array) = (kind != Kind::Null, kind == Kind::Object, kind == Kind::Array);
+        let (any, object, array) =
+            (kind != JsonKind::Null, kind == JsonKind::Object, kind == JsonKind::Array);
         let (place, usable) = match key {
             b"type" => (&mut self.call, any),
             b"messageId" => (&mut self.message_id, any),
@@ -90,7 +91,8 @@ impl Fields {
     /// Returns whether this is a batch envelope: it has an array `batch` and no string `type`.
     #[must_use]
     pub fn envelope(&self, doc: Document<'_>) -> bool {
-        let has_type = self.call.is_some_and(|call| matches!(doc.kind(call), Kind::Plain | Kind::Escaped));
+        let has_type =
+            self.call.is_some_and(|call| matches!(doc.kind(call), JsonKind::Plain | JsonKind::Escaped));
         self.batch.is_some() && !has_type
     }
 
@@ -112,7 +114,8 @@ impl Fields {
     pub fn filled_from(mut self, doc: Document<'_>, item: u32, envelope: &Self) -> Self {
         self.sent_at = self.sent_at.or(envelope.sent_at);
         self.received_at = self.received_at.or(envelope.received_at);
-        let lacks_context = doc.get(item, b"context").is_none_or(|context| doc.kind(context) == Kind::Null);
+        let lacks_context =
+            doc.get(item, b"context").is_none_or(|context| doc.kind(context) == JsonKind::Null);
         if lacks_context {
             self.context = envelope.context;
         }

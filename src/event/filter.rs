@@ -3,18 +3,18 @@
 //! A key sets eight bits within one line of 64 bytes, so a lookup touches a single cache line. With sixteen bits per
 //! key, about one in a thousand keys that were never added seems present.
 
-use crate::collections::Key;
+use crate::collections::SplitKey;
 
 const WORDS: usize = 8;
 const KEYS_A_LINE: usize = 32;
 
 /// The bits of the added keys.
 #[derive(Debug, Default)]
-pub(super) struct Filter {
+pub(super) struct BloomFilter {
     lines: Vec<[u64; WORDS]>,
 }
 
-impl Filter {
+impl BloomFilter {
     /// Creates an empty filter sized for `n_keys` keys.
     pub(super) fn for_keys(n_keys: usize) -> Self {
         Self { lines: vec![[0; WORDS]; n_keys / KEYS_A_LINE + 1] }
@@ -26,7 +26,7 @@ impl Filter {
     }
 
     /// Adds a key. Nearby keys have nearby lines.
-    pub(super) fn add(&mut self, key: Key) {
+    pub(super) fn add(&mut self, key: SplitKey) {
         let line = self.line_of(key);
         for (word, bits) in self.lines[line].iter_mut().zip(bits_of(key)) {
             *word |= bits;
@@ -34,18 +34,18 @@ impl Filter {
     }
 
     /// Returns whether the key may have been added.
-    pub(super) fn may_hold(&self, key: Key) -> bool {
+    pub(super) fn may_hold(&self, key: SplitKey) -> bool {
         self.lines[self.line_of(key)].iter().zip(bits_of(key)).all(|(word, bits)| word & bits != 0)
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "the result is less than the number of lines")]
-    fn line_of(&self, key: Key) -> usize {
+    fn line_of(&self, key: SplitKey) -> usize {
         ((u128::from(key.high()) * self.lines.len() as u128) >> 64) as usize
     }
 }
 
 /// Returns one bit in each word.
-fn bits_of(key: Key) -> [u64; WORDS] {
+fn bits_of(key: SplitKey) -> [u64; WORDS] {
     let hash = key.hash();
     std::array::from_fn(|word| 1 << (hash >> (6 * word) & 63))
 }
@@ -55,13 +55,13 @@ mod tests {
     use super::*;
     use crate::collections::key_of;
 
-    fn keys(from: u32, to: u32) -> impl Iterator<Item = Key> {
-        (from..to).map(|number| Key::from(key_of(&number.to_le_bytes())))
+    fn keys(from: u32, to: u32) -> impl Iterator<Item = SplitKey> {
+        (from..to).map(|number| SplitKey::from(key_of(&number.to_le_bytes())))
     }
 
     #[test]
     fn what_was_added_is_held_and_little_else() {
-        let mut filter = Filter::for_keys(100_000);
+        let mut filter = BloomFilter::for_keys(100_000);
         assert!(keys(0, 100_000).all(|key| !filter.may_hold(key)));
         keys(0, 100_000).for_each(|key| filter.add(key));
         assert!(keys(0, 100_000).all(|key| filter.may_hold(key)));

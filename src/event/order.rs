@@ -7,7 +7,7 @@ use std::{cmp::Ordering, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::block::{Block, Event};
+use super::block::{Event, EventBlock};
 use crate::time::timestamp::Millis;
 
 /// The first parts of an event's sort key. Two events with equal keys are copies of each other.
@@ -24,7 +24,7 @@ pub struct EventKey {
 impl EventKey {
     /// Returns the key of an event.
     #[must_use]
-    pub fn of(block: &Block, event: &Event) -> Self {
+    pub fn of(block: &EventBlock, event: &Event) -> Self {
         let message_id = String::from_utf8_lossy(event.message_id.of(&block.arena)).into_owned();
         Self { received_at: event.received_at, timestamp: event.timestamp, message_id }
     }
@@ -37,7 +37,7 @@ impl EventKey {
 
     /// Returns whether the event comes before this key.
     #[must_use]
-    pub fn is_after(&self, block: &Block, event: &Event) -> bool {
+    pub fn is_after(&self, block: &EventBlock, event: &Event) -> bool {
         event.received_at <= self.received_at
             && (event.received_at, event.timestamp, event.message_id.of(&block.arena))
                 < (self.received_at, self.timestamp, self.message_id.as_bytes())
@@ -46,7 +46,7 @@ impl EventKey {
 
 /// An event waiting to be released. It is small, so that sorting is cheap.
 #[derive(Debug, Clone, Copy)]
-pub struct Place {
+pub struct QueuedEvent {
     /// When it was received.
     pub received_at: Millis,
     /// When it happened.
@@ -59,7 +59,7 @@ pub struct Place {
 
 /// Compares two events in the order of resolution.
 #[must_use]
-pub fn compare(a: (&Block, &Event), b: (&Block, &Event)) -> Ordering {
+pub fn compare(a: (&EventBlock, &Event), b: (&EventBlock, &Event)) -> Ordering {
     let (a_block, a) = a;
     let (b_block, b) = b;
     (a.received_at, a.timestamp)
@@ -72,7 +72,7 @@ pub fn compare(a: (&Block, &Event), b: (&Block, &Event)) -> Ordering {
 
 /// The part of an event's sort key that is known without its line.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Key {
+pub struct ArrivalKey {
     /// When it was received.
     pub received_at: Millis,
     /// When it happened.
@@ -81,7 +81,7 @@ pub struct Key {
     pub message_id: Box<[u8]>,
 }
 
-impl Key {
+impl ArrivalKey {
     /// Returns the smallest key of the events received at this time.
     #[must_use]
     pub fn least(received_at: Millis) -> Self {
@@ -97,15 +97,15 @@ impl Key {
 
 /// The blocks in memory, and their events that have not been released.
 #[derive(Debug, Default)]
-pub struct Waiting {
-    blocks: Vec<Option<(Arc<Block>, usize)>>,
+pub struct EventQueue {
+    blocks: Vec<Option<(Arc<EventBlock>, usize)>>,
     free: Vec<u32>,
-    places: Vec<Place>,
+    places: Vec<QueuedEvent>,
 }
 
-impl Waiting {
+impl EventQueue {
     /// Adds a block and its events.
-    pub fn add(&mut self, block: Block) {
+    pub fn add(&mut self, block: EventBlock) {
         if block.events.is_empty() {
             return;
         }
@@ -113,7 +113,7 @@ impl Waiting {
             self.blocks.push(None);
             u32::try_from(self.blocks.len() - 1).expect("fewer than 2^32 blocks in memory")
         });
-        self.places.extend((0..).zip(&block.events).map(|(index, event)| Place {
+        self.places.extend((0..).zip(&block.events).map(|(index, event)| QueuedEvent {
             received_at: event.received_at,
             timestamp: event.timestamp,
             block: slot,
@@ -125,12 +125,12 @@ impl Waiting {
 
     /// Releases, in order, all events that come before every unread event. The keys of unread events are at least
     /// `until`; `None` means that everything was read.
-    pub fn release(&mut self, until: Option<&Key>) -> Released {
+    pub fn release(&mut self, until: Option<&ArrivalKey>) -> ReleasedEvents {
         let blocks = &self.blocks;
         // A stable sort costs a single pass if the events are in order already.
         self.places.sort_by(|a, b| {
             (a.received_at, a.timestamp).cmp(&(b.received_at, b.timestamp)).then_with(|| {
-                let find = |place: &Place| -> Option<(&Block, &Event)> {
+                let find = |place: &QueuedEvent| -> Option<(&EventBlock, &Event)> {
                     let block = &*blocks[place.block as usize].as_ref()?.0;
                     Some((block, &block.events[place.event as usize]))
                 };
@@ -138,7 +138,7 @@ impl Waiting {
             })
         });
         let n_released = until.map_or(self.places.len(), |until| self.n_before(until));
-        let mut released = Released::default();
+        let mut released = ReleasedEvents::default();
         let mut numbers = vec![u32::MAX; self.blocks.len()];
         for place in self.places.drain(..n_released) {
             let slot = &mut self.blocks[place.block as usize];
@@ -148,7 +148,7 @@ impl Waiting {
                 *number = u32::try_from(released.blocks.len()).expect("fewer than 2^32 blocks in memory");
                 released.blocks.push(Arc::clone(block));
             }
-            released.places.push(Place { block: *number, ..place });
+            released.places.push(QueuedEvent { block: *number, ..place });
             *n_left -= 1;
             if *n_left == 0 {
                 *slot = None;
@@ -159,12 +159,12 @@ impl Waiting {
     }
 
     /// Returns how many of the sorted events come before every unread event.
-    fn n_before(&self, until: &Key) -> usize {
-        let in_hand = |place: &Place| {
+    fn n_before(&self, until: &ArrivalKey) -> usize {
+        let in_hand = |place: &QueuedEvent| {
             let (block, _) = self.blocks[place.block as usize].as_ref()?;
             Some((&**block, &block.events[place.event as usize]))
         };
-        let compare = |place: &Place| {
+        let compare = |place: &QueuedEvent| {
             // Most events differ from the unread ones in their times, so the lookup is rarely needed.
             let times = (until.received_at, until.timestamp).cmp(&(place.received_at, place.timestamp));
             times.then_with(|| {
@@ -176,7 +176,8 @@ impl Waiting {
         let n_less = self.places.partition_point(|place| compare(place) == Ordering::Greater);
         // In sorted input, an event with a line of its own comes before everything unread, and so do the events before
         // it.
-        let is_first = |place: &Place| in_hand(place).is_some_and(|(block, e)| block.in_order && !e.batched);
+        let is_first =
+            |place: &QueuedEvent| in_hand(place).is_some_and(|(block, e)| block.in_order && !e.batched);
         let equal = self.places[n_less..].iter().take_while(|place| compare(place) == Ordering::Equal);
         n_less + equal.enumerate().filter(|(_, place)| is_first(place)).last().map_or(0, |(at, _)| at + 1)
     }
@@ -184,17 +185,17 @@ impl Waiting {
 
 /// Events that are ready to be resolved.
 #[derive(Debug, Default)]
-pub struct Released {
+pub struct ReleasedEvents {
     /// The blocks that hold the events.
-    pub blocks: Vec<Arc<Block>>,
+    pub blocks: Vec<Arc<EventBlock>>,
     /// The events in the order of resolution.
-    pub places: Vec<Place>,
+    pub places: Vec<QueuedEvent>,
 }
 
-impl Released {
+impl ReleasedEvents {
     /// Returns the event that an entry of `places` refers to.
     #[must_use]
-    pub fn event(&self, place: Place) -> (&Block, &Event) {
+    pub fn event(&self, place: QueuedEvent) -> (&EventBlock, &Event) {
         let block = &self.blocks[place.block as usize];
         (block, &block.events[place.event as usize])
     }

@@ -6,13 +6,13 @@ use sha1::{Digest, Sha1};
 
 use super::{
     Call,
-    fields::Fields,
-    reject::{Reason, Reject},
+    fields::EventFields,
+    reject::{Reject, RejectReason},
 };
 use crate::{
     bytes::push_hex,
     collections::Set,
-    json::{Document, Kind},
+    json::{Document, JsonKind},
     time::{
         reader::TimeReader,
         timestamp::{Millis, TOO_LATE},
@@ -21,11 +21,11 @@ use crate::{
 
 /// An event with its fields checked and its times parsed.
 #[derive(Debug)]
-pub struct Parsed<'a> {
+pub struct ParsedEvent<'a> {
     /// The document that holds the event.
     pub doc: Document<'a>,
     /// The tokens of its fields.
-    pub fields: Fields,
+    pub fields: EventFields,
     /// Its type.
     pub call: Call,
     /// The `messageId` as sent; `None` if it is missing and must be derived.
@@ -41,7 +41,7 @@ pub struct Parsed<'a> {
     /// `sentAt` as sent.
     pub sent_at: Option<Millis>,
     /// The times that rows can copy from the text.
-    pub written: Written,
+    pub written: CanonicalTimes,
     /// How many of its times are present but unreadable; they count as missing.
     pub n_unreadable_times: u64,
     /// How many of its times were given in seconds.
@@ -50,7 +50,7 @@ pub struct Parsed<'a> {
 
 /// The tokens of times that are written exactly as rows write them. Derived times have none.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Written {
+pub struct CanonicalTimes {
     /// `timestamp`
     pub timestamp: Option<u32>,
     /// `receivedAt`
@@ -72,21 +72,21 @@ const SMALL_OBJECT: u64 = 16 << 10;
 /// Parses an event and checks it. If it breaks several rules, the first in the order of the code is reported.
 pub fn parse<'a>(
     doc: Document<'a>,
-    mut fields: Fields,
+    mut fields: EventFields,
     times: &mut TimeReader,
-) -> Result<Parsed<'a>, Reject> {
+) -> Result<ParsedEvent<'a>, Reject> {
     let call = call_of(doc, fields.call)?;
     let message_id = text(doc, fields.message_id).filter(|id| !id.is_empty());
     if let Some(id) = &message_id
         && 100 < n_characters(id)
     {
         return Err(reject(
-            Reason::MessageIdTooLong,
+            RejectReason::MessageIdTooLong,
             format!("\"messageId\" has {} characters", n_characters(id)),
         ));
     }
-    count_keys(doc, fields.traits, Reason::TooManyTraits, "traits")?;
-    count_keys(doc, fields.properties, Reason::TooManyProperties, "properties")?;
+    count_keys(doc, fields.traits, RejectReason::TooManyTraits, "traits")?;
+    count_keys(doc, fields.properties, RejectReason::TooManyProperties, "properties")?;
     for object in [fields.context, fields.traits, fields.properties].into_iter().flatten() {
         check_columns(doc, object)?;
     }
@@ -96,7 +96,7 @@ pub fn parse<'a>(
     if matches!(call, Call::Page | Call::Screen) {
         fields.name_by_properties(doc);
     }
-    let mut written = Written::default();
+    let mut written = CanonicalTimes::default();
     let mut in_seconds = 0;
     let mut read = |value, written| time(doc, value, times, written, &mut in_seconds);
     let original_timestamp = read(fields.original_timestamp, &mut written.original_timestamp);
@@ -116,7 +116,7 @@ pub fn parse<'a>(
     let source_id = text(doc, fields.project_id)
         .filter(|id| !id.is_empty())
         .or_else(|| text(doc, fields.source_id).filter(|id| !id.is_empty()));
-    Ok(Parsed {
+    Ok(ParsedEvent {
         doc,
         fields,
         call,
@@ -153,18 +153,23 @@ pub fn text(doc: Document<'_>, value: Option<u32>) -> Option<Cow<'_, [u8]>> {
 
 fn call_of(doc: Document<'_>, value: Option<u32>) -> Result<Call, Reject> {
     let Some(value) = value else {
-        return Err(reject(Reason::UnknownType, "\"type\" is missing".to_owned()));
+        return Err(reject(RejectReason::UnknownType, "\"type\" is missing".to_owned()));
     };
     let Some(name) = doc.string(value) else {
-        return Err(reject(Reason::UnknownType, "\"type\" is not a string".to_owned()));
+        return Err(reject(RejectReason::UnknownType, "\"type\" is not a string".to_owned()));
     };
     Call::of_type(&name).ok_or_else(|| {
         let name: String = String::from_utf8_lossy(&name).chars().take(100).collect();
-        reject(Reason::UnknownType, format!("\"type\" is \"{name}\""))
+        reject(RejectReason::UnknownType, format!("\"type\" is \"{name}\""))
     })
 }
 
-fn count_keys(doc: Document<'_>, object: Option<u32>, reason: Reason, what: &str) -> Result<(), Reject> {
+fn count_keys(
+    doc: Document<'_>,
+    object: Option<u32>,
+    reason: RejectReason,
+    what: &str,
+) -> Result<(), Reject> {
     let Some(object) = object else { return Ok(()) };
     let token = doc.tokens[object as usize];
     // A member takes at least two tokens.
@@ -195,7 +200,7 @@ fn check_columns(doc: Document<'_>, object: u32) -> Result<(), Reject> {
         }
         let value = at + 1;
         let name = outer + doc.raw(at).len() as u64 + 1;
-        if doc.kind(value) == Kind::Object {
+        if doc.kind(value) == JsonKind::Object {
             around.push((doc.tokens[value as usize].next, name));
             at = value + 1;
         } else {
@@ -207,17 +212,17 @@ fn check_columns(doc: Document<'_>, object: u32) -> Result<(), Reject> {
         return Ok(());
     }
     let detail = format!("its column names take {n_bytes} bytes, more than {MAX_COLUMN_BYTES}");
-    Err(reject(Reason::ColumnsTooLong, detail))
+    Err(reject(RejectReason::ColumnsTooLong, detail))
 }
 
 fn check_group(doc: Document<'_>, group_id: Option<u32>) -> Result<(), Reject> {
     let id = text(doc, group_id).unwrap_or_default();
     if id.is_empty() {
-        return Err(reject(Reason::EmptyGroupId, "a group call without \"groupId\"".to_owned()));
+        return Err(reject(RejectReason::EmptyGroupId, "a group call without \"groupId\"".to_owned()));
     }
     let n = n_characters(&id);
     if 500 < n {
-        return Err(reject(Reason::GroupIdTooLong, format!("\"groupId\" has {n} characters")));
+        return Err(reject(RejectReason::GroupIdTooLong, format!("\"groupId\" has {n} characters")));
     }
     Ok(())
 }
@@ -236,15 +241,15 @@ fn clocks(
         _ => None,
     };
     let Some(timestamp) = timestamp.or(unskewed).or(original).or(sent).or(received) else {
-        return Err(reject(Reason::NoUsableTime, "no time in it can be read".to_owned()));
+        return Err(reject(RejectReason::NoUsableTime, "no time in it can be read".to_owned()));
     };
     let received_at = received.or(sent).unwrap_or(timestamp);
     let times = [("timestamp", timestamp), ("receivedAt", received_at)];
     if let Some((name, time)) = times.into_iter().find(|(_, time)| *time < 0) {
-        return Err(reject(Reason::TimeBefore1970, format!("\"{name}\" is {time} ms from 1970")));
+        return Err(reject(RejectReason::TimeBefore1970, format!("\"{name}\" is {time} ms from 1970")));
     }
     if let Some((name, time)) = times.into_iter().find(|(_, time)| TOO_LATE <= *time) {
-        return Err(reject(Reason::TimeAfter2285, format!("\"{name}\" is {time} ms from 1970")));
+        return Err(reject(RejectReason::TimeAfter2285, format!("\"{name}\" is {time} ms from 1970")));
     }
     Ok((timestamp, received_at))
 }
@@ -263,7 +268,7 @@ fn time(
 ) -> Option<Millis> {
     let value = value?;
     match doc.kind(value) {
-        Kind::Integer => {
+        JsonKind::Integer => {
             let digits = std::str::from_utf8(doc.raw(value)).ok()?;
             // A number with too many digits is still a time, but far out of range.
             let far = if digits.starts_with('-') { Millis::MIN } else { Millis::MAX };
@@ -274,7 +279,7 @@ fn time(
             }
             Some(number)
         }
-        Kind::Plain => {
+        JsonKind::Plain => {
             let read = times.read(doc.raw(value))?;
             *written = read.ours.then_some(value);
             Some(read.micros.div_euclid(1000))
@@ -286,8 +291,8 @@ fn time(
 /// Returns whether a value is neither null nor an empty string.
 fn says_something(doc: Document<'_>, value: u32) -> bool {
     match doc.kind(value) {
-        Kind::Null => false,
-        Kind::Plain => !doc.raw(value).is_empty(),
+        JsonKind::Null => false,
+        JsonKind::Plain => !doc.raw(value).is_empty(),
         _ => true,
     }
 }
@@ -296,6 +301,6 @@ fn n_characters(text: &[u8]) -> usize {
     text.iter().filter(|&&byte| byte & 0xc0 != 0x80).count()
 }
 
-fn reject(reason: Reason, detail: String) -> Reject {
+fn reject(reason: RejectReason, detail: String) -> Reject {
     Reject { reason, detail }
 }

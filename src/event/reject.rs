@@ -6,7 +6,7 @@ use crate::json::push_string;
 
 /// Why a line is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Reason {
+pub enum RejectReason {
     /// The line is over 16 MiB.
     LineTooLong,
     /// The line is not UTF-8.
@@ -39,7 +39,7 @@ pub enum Reason {
     TimeAfter2285,
 }
 
-impl Reason {
+impl RejectReason {
     /// All reasons, in the order of declaration.
     pub const ALL: [Self; 15] = [
         Self::LineTooLong,
@@ -86,14 +86,14 @@ impl Reason {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reject {
     /// The reason.
-    pub reason: Reason,
+    pub reason: RejectReason,
     /// A description for people.
     pub detail: String,
 }
 
 /// The position of a line or an item in the inputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Position {
+pub struct LinePosition {
     /// Index of the input in the order of reading.
     pub input: u32,
     /// Line number, counted from 1 and including blank lines.
@@ -108,7 +108,7 @@ pub struct Position {
 pub const KEPT_TEXT: usize = 64 * 1024;
 
 /// Appends the row of a reject: `file, line, byte_offset, reason, detail, text`.
-pub fn push_row(out: &mut Vec<u8>, file: &str, position: Position, reject: &Reject, line: &[u8]) {
+pub fn push_row(out: &mut Vec<u8>, file: &str, position: LinePosition, reject: &Reject, line: &[u8]) {
     out.extend_from_slice(b"{\"file\":");
     push_string(out, file.as_bytes());
     out.extend_from_slice(

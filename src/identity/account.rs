@@ -4,12 +4,12 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde::Serialize;
 
-use super::resolver::Refusal;
+use super::resolver::ViolatedRule;
 use crate::{collections::Map, event::block::TypeId};
 
 /// The outcomes of the identifiers of one type from one source. Each identifier of an accepted event counts once.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Account {
+pub struct IdentifierAccount {
     /// The identifier type.
     pub r#type: String,
     /// The source id; `None` for events without one.
@@ -28,7 +28,7 @@ pub struct Account {
     pub capped: u64,
 }
 
-impl Account {
+impl IdentifierAccount {
     /// Returns whether the outcomes add up to `seen`.
     #[must_use]
     pub fn balances(&self) -> bool {
@@ -38,7 +38,7 @@ impl Account {
 }
 
 #[derive(Debug, Clone, Default)]
-struct Tally {
+struct OutcomeCounts {
     seen: u64,
     mapped: u64,
     known: u64,
@@ -52,19 +52,19 @@ struct Tally {
 
 /// Counts identifiers by source and type while events are resolved.
 #[derive(Debug, Default)]
-pub struct Accounts {
+pub struct IdentifierAccounts {
     sources: Vec<Option<Box<[u8]>>>,
     by_source: Map<Option<Box<[u8]>>, u32>,
     /// By source number.
-    tallies: Vec<OfSource>,
+    tallies: Vec<SourceCounts>,
 }
 
 /// The tallies of one source. The first types are stored by number and the others in a map: there may be many sources
 /// with many types each.
 #[derive(Debug, Default)]
-struct OfSource {
-    first: Vec<Tally>,
-    others: Map<TypeId, Tally>,
+struct SourceCounts {
+    first: Vec<OutcomeCounts>,
+    others: Map<TypeId, OutcomeCounts>,
 }
 
 /// Types below this number are stored in a vector.
@@ -72,7 +72,7 @@ const FIRST: usize = 32;
 
 /// The outcome of an identifier.
 #[derive(Debug, Clone, Copy)]
-pub enum Fate {
+pub enum IdentifierOutcome {
     /// Mapped for the first time.
     Mapped,
     /// Used, and mapped before.
@@ -80,12 +80,12 @@ pub enum Fate {
     /// Blocked by the config's entry with this index.
     Blocked(u32),
     /// Demoted.
-    Demoted(Refusal),
+    Demoted(ViolatedRule),
     /// Not mapped because the profile was full.
     Capped,
 }
 
-impl Accounts {
+impl IdentifierAccounts {
     /// Returns the number of a source, assigning one if it is new.
     pub fn source(&mut self, id: Option<&[u8]>) -> u32 {
         let id: Option<Box<[u8]>> = id.map(Into::into);
@@ -93,7 +93,7 @@ impl Accounts {
         let number = *self.by_source.entry(id.clone()).or_insert(next);
         if number == next {
             self.sources.push(id);
-            self.tallies.push(OfSource::default());
+            self.tallies.push(SourceCounts::default());
         }
         number
     }
@@ -104,30 +104,30 @@ impl Accounts {
     }
 
     /// Counts the outcome of an identifier.
-    pub fn became(&mut self, source: u32, type_id: TypeId, fate: Fate) {
+    pub fn became(&mut self, source: u32, type_id: TypeId, fate: IdentifierOutcome) {
         let tally = self.tally(source, type_id);
         match fate {
-            Fate::Mapped => tally.mapped += 1,
-            Fate::Known => tally.known += 1,
-            Fate::Demoted(Refusal::MergeCap) => tally.merge_cap += 1,
-            Fate::Demoted(Refusal::MappingCap) => tally.mapping_cap += 1,
-            Fate::Demoted(_) => tally.limit += 1,
-            Fate::Capped => tally.capped += 1,
-            Fate::Blocked(entry) => match tally.blocked.iter_mut().find(|(e, _)| *e == entry) {
+            IdentifierOutcome::Mapped => tally.mapped += 1,
+            IdentifierOutcome::Known => tally.known += 1,
+            IdentifierOutcome::Demoted(ViolatedRule::MergeCap) => tally.merge_cap += 1,
+            IdentifierOutcome::Demoted(ViolatedRule::MappingCap) => tally.mapping_cap += 1,
+            IdentifierOutcome::Demoted(_) => tally.limit += 1,
+            IdentifierOutcome::Capped => tally.capped += 1,
+            IdentifierOutcome::Blocked(entry) => match tally.blocked.iter_mut().find(|(e, _)| *e == entry) {
                 Some((_, n)) => *n += 1,
                 None => tally.blocked.push((entry, 1)),
             },
         }
     }
 
-    fn tally(&mut self, source: u32, type_id: TypeId) -> &mut Tally {
+    fn tally(&mut self, source: u32, type_id: TypeId) -> &mut OutcomeCounts {
         let of_source = &mut self.tallies[source as usize];
         let number = type_id as usize;
         if FIRST <= number {
             return of_source.others.entry(type_id).or_default();
         }
         if of_source.first.len() <= number {
-            of_source.first.resize(number + 1, Tally::default());
+            of_source.first.resize(number + 1, OutcomeCounts::default());
         }
         &mut of_source.first[number]
     }
@@ -138,7 +138,7 @@ impl Accounts {
     ///
     /// Panics if an account does not balance. An identifier was lost, so the run must not be committed.
     #[must_use]
-    pub fn close(&self, type_names: &[Arc<str>], entries: &[String]) -> Vec<Account> {
+    pub fn close(&self, type_names: &[Arc<str>], entries: &[String]) -> Vec<IdentifierAccount> {
         let mut accounts = Vec::new();
         for (source, of_source) in self.sources.iter().zip(&self.tallies) {
             let source = source.as_ref().map(|id| String::from_utf8_lossy(id).into_owned());
@@ -157,7 +157,7 @@ impl Accounts {
                 for &(entry, n) in &tally.blocked {
                     *blocked.entry(entries[entry as usize].clone()).or_default() += n;
                 }
-                let account = Account {
+                let account = IdentifierAccount {
                     r#type: name.to_string(),
                     source: source.clone(),
                     seen: tally.seen,

@@ -6,40 +6,40 @@ use regex::Regex;
 
 use super::types::{
     ANDROID_ID, ANDROID_IDFA, ANDROID_PUSH_TOKEN, ANONYMOUS_ID, BRAZE_ID, CROSS_DOMAIN_ID, EMAIL,
-    GA_CLIENT_ID, Types, USER_ID,
+    GA_CLIENT_ID, IdentifierTypes, USER_ID,
 };
 use crate::{
     collections::{KeyCache, Map, key_of},
     config::rules::{BLANKS, Blocked, KNOWN_TYPES, Normalize, Rules, TypeRules, ZEROS},
     event::{
         Call,
-        block::{Block, Identifier, Span, TypeId},
-        parse::Parsed,
+        block::{ByteSpan, EventBlock, EventIdentifier, TypeId},
+        parse::ParsedEvent,
     },
-    json::{Document, Kind},
+    json::{Document, JsonKind},
     names::{camel_case, snake_case},
 };
 
 /// The compiled rules of one type. All types without an entry in the config share one.
 #[derive(Debug, Clone)]
-struct Compiled {
-    blocked: Entries,
+struct CompiledRules {
+    blocked: BlockedEntries,
     normalize: Normalize,
 }
 
 /// Blocked values, of which there may be thousands.
 #[derive(Debug, Clone)]
-struct Entries {
+struct BlockedEntries {
     /// Exact values in lower case, with the index of their entry.
     exact: Map<String, u32>,
     /// A bit mask of their lengths, which rules most values out without a lookup.
     lengths: u64,
-    patterns: Vec<Pattern>,
+    patterns: Vec<BlockPattern>,
     /// The index of the first pattern's entry.
     first_pattern: u32,
 }
 
-impl Entries {
+impl BlockedEntries {
     fn of(blocked: &Blocked, first: u32) -> Self {
         let mut exact = Map::default();
         let mut lengths = 0;
@@ -49,7 +49,7 @@ impl Entries {
             exact.entry(value).or_insert(number);
         }
         let first_pattern = first + number_of(blocked.exact.len());
-        let patterns = blocked.patterns.iter().map(Pattern::of).collect();
+        let patterns = blocked.patterns.iter().map(BlockPattern::of).collect();
         Self { exact, lengths, patterns, first_pattern }
     }
 
@@ -67,14 +67,14 @@ impl Entries {
 
 /// A pattern that blocks values.
 #[derive(Debug, Clone)]
-struct Pattern {
+struct BlockPattern {
     regex: Regex,
     /// Tests the first character of a value before the regular expression, which is by far the most expensive step
     /// here.
     begins: fn(char) -> bool,
 }
 
-impl Pattern {
+impl BlockPattern {
     fn of(regex: &Regex) -> Self {
         let begins: fn(char) -> bool = match regex.as_str() {
             ZEROS => |first| matches!(first, '0' | '-'),
@@ -95,7 +95,7 @@ fn length_bit(value: &str) -> u64 {
 
 /// A type that is searched for by its name.
 #[derive(Debug, Clone)]
-struct Named {
+struct NamedType {
     type_id: TypeId,
     spellings: Vec<Vec<u8>>,
     /// Whether only `properties` is searched: a known type for which the config adds `properties`.
@@ -104,16 +104,16 @@ struct Named {
 
 /// Extracts identifiers. Each parsing thread has its own.
 #[derive(Debug, Clone)]
-pub struct Extractor {
-    types: Arc<Types>,
+pub struct IdentifierExtractor {
+    types: Arc<IdentifierTypes>,
     ids: Map<Vec<u8>, TypeId>,
     /// By type: its name and the index of its rules in `compiled`.
     known: Vec<Option<(Arc<str>, u32)>>,
     /// The first entry is for types without an entry in the config.
-    compiled: Vec<Compiled>,
-    named: Vec<Named>,
+    compiled: Vec<CompiledRules>,
+    named: Vec<NamedType>,
     rules: Arc<Rules>,
-    blocked: Arc<Entries>,
+    blocked: Arc<BlockedEntries>,
     first_entries: Arc<Map<String, u32>>,
     scratch: Vec<u8>,
     keys: KeyCache,
@@ -121,7 +121,7 @@ pub struct Extractor {
 
 /// The members of a `context` that may hold identifiers. The last of several equal keys counts.
 #[derive(Debug, Clone, Copy, Default)]
-struct ContextPlaces {
+struct ContextFields {
     traits: Option<u32>,
     device: Option<u32>,
     integrations: Option<u32>,
@@ -129,20 +129,20 @@ struct ContextPlaces {
     external_ids: Option<u32>,
 }
 
-impl ContextPlaces {
+impl ContextFields {
     fn read(doc: Document<'_>, context: u32) -> Self {
         let mut places = Self::default();
         for (key, value) in doc.members(context) {
             let key = match doc.kind(key) {
-                Kind::Plain => Cow::Borrowed(doc.raw(key)),
+                JsonKind::Plain => Cow::Borrowed(doc.raw(key)),
                 _ => doc.string(key).unwrap_or_default(),
             };
             let (place, kind) = match key.as_ref() {
-                b"traits" => (&mut places.traits, Kind::Object),
-                b"device" => (&mut places.device, Kind::Object),
-                b"integrations" => (&mut places.integrations, Kind::Object),
-                b"Braze" => (&mut places.braze, Kind::Object),
-                b"externalIds" => (&mut places.external_ids, Kind::Array),
+                b"traits" => (&mut places.traits, JsonKind::Object),
+                b"device" => (&mut places.device, JsonKind::Object),
+                b"integrations" => (&mut places.integrations, JsonKind::Object),
+                b"Braze" => (&mut places.braze, JsonKind::Object),
+                b"externalIds" => (&mut places.external_ids, JsonKind::Array),
                 _ => continue,
             };
             *place = (doc.kind(value) == kind).then_some(value);
@@ -163,10 +163,10 @@ pub fn block_entries(rules: &Rules) -> Vec<String> {
         .collect()
 }
 
-impl Extractor {
+impl IdentifierExtractor {
     /// Compiles the rules.
     #[must_use]
-    pub fn new(rules: &Arc<Rules>, types: &Arc<Types>) -> Self {
+    pub fn new(rules: &Arc<Rules>, types: &Arc<IdentifierTypes>) -> Self {
         let mut named = Vec::new();
         let mut first_entries = Map::default();
         let mut entry = n_entries(&rules.blocked);
@@ -175,7 +175,7 @@ impl Extractor {
             entry += n_entries(&of_type.blocked);
             let known = KNOWN_TYPES.contains(&name.as_str());
             if of_type.custom && !known || of_type.properties {
-                named.push(Named {
+                named.push(NamedType {
                     type_id: types.id(name),
                     spellings: spellings(&of_type.key),
                     only_properties: known || !of_type.custom,
@@ -189,7 +189,7 @@ impl Extractor {
             compiled: vec![compile(&TypeRules::default_for(""), 0)],
             named,
             rules: Arc::clone(rules),
-            blocked: Arc::new(Entries::of(&rules.blocked, 0)),
+            blocked: Arc::new(BlockedEntries::of(&rules.blocked, 0)),
             first_entries: Arc::new(first_entries),
             scratch: Vec::new(),
             keys: KeyCache::default(),
@@ -197,7 +197,7 @@ impl Extractor {
     }
 
     /// Appends the identifiers of an event to its block, and returns their range. Blocked ones are marked.
-    pub fn extract(&mut self, parsed: &Parsed<'_>, block: &mut Block) -> (u32, u32) {
+    pub fn extract(&mut self, parsed: &ParsedEvent<'_>, block: &mut EventBlock) -> (u32, u32) {
         let first = block.identifiers.len();
         let doc = parsed.doc;
         let fields = &parsed.fields;
@@ -207,7 +207,7 @@ impl Extractor {
         let email =
             fields.traits.filter(|_| parsed.call == Call::Identify).and_then(|t| doc.get(t, b"email"));
         let mut has_email = self.take(doc, email, EMAIL, block);
-        let places = fields.context.map(|context| ContextPlaces::read(doc, context)).unwrap_or_default();
+        let places = fields.context.map(|context| ContextFields::read(doc, context)).unwrap_or_default();
         self.take_context(doc, &places, block);
         let context_traits = places.traits;
         if let Some(object) = context_traits {
@@ -241,8 +241,8 @@ impl Extractor {
     }
 
     /// Appends the identifiers in `context`, except those in its traits.
-    fn take_context(&mut self, doc: Document<'_>, places: &ContextPlaces, block: &mut Block) {
-        let object = |value: Option<u32>| value.filter(|&v| doc.kind(v) == Kind::Object);
+    fn take_context(&mut self, doc: Document<'_>, places: &ContextFields, block: &mut EventBlock) {
+        let object = |value: Option<u32>| value.filter(|&v| doc.kind(v) == JsonKind::Object);
         if let Some(device) = places.device
             && let Some(system) = doc.get(device, b"type").and_then(|v| doc.string(v))
         {
@@ -255,7 +255,7 @@ impl Extractor {
             if let Some(offset) = offset {
                 self.take(doc, doc.get(device, b"id"), ANDROID_ID + offset, block);
                 let tracking =
-                    doc.get(device, b"adTrackingEnabled").is_some_and(|v| doc.kind(v) == Kind::True);
+                    doc.get(device, b"adTrackingEnabled").is_some_and(|v| doc.kind(v) == JsonKind::True);
                 if tracking {
                     self.take(doc, doc.get(device, b"advertisingId"), ANDROID_IDFA + offset, block);
                 }
@@ -277,11 +277,11 @@ impl Extractor {
         }
     }
 
-    fn take_external(&mut self, doc: Document<'_>, entry: u32, block: &mut Block) {
+    fn take_external(&mut self, doc: Document<'_>, entry: u32, block: &mut EventBlock) {
         let of_users = match doc.get(entry, b"collection") {
             None => true,
             Some(value) => {
-                doc.kind(value) == Kind::Null
+                doc.kind(value) == JsonKind::Null
                     || doc.string(value).is_some_and(|c| c.is_empty() || *c == *b"users")
             }
         };
@@ -312,7 +312,13 @@ impl Extractor {
     }
 
     /// Appends an identifier if the value is usable. Returns whether it was.
-    fn take(&mut self, doc: Document<'_>, value: Option<u32>, type_id: TypeId, block: &mut Block) -> bool {
+    fn take(
+        &mut self,
+        doc: Document<'_>,
+        value: Option<u32>,
+        type_id: TypeId,
+        block: &mut EventBlock,
+    ) -> bool {
         let Some(text) = value.and_then(|value| doc.scalar_text(value)) else { return false };
         if text.is_empty() {
             return false;
@@ -333,11 +339,11 @@ impl Extractor {
         let blocked_by = std::str::from_utf8(&text)
             .ok()
             .and_then(|value| self.blocked.number(value).or_else(|| compiled.blocked.number(value)));
-        block.identifiers.push(Identifier {
+        block.identifiers.push(EventIdentifier {
             key,
             type_id,
             blocked_by: blocked_by.map_or(0, |entry| entry + 1),
-            value: Span::since(&block.arena, start),
+            value: ByteSpan::since(&block.arena, start),
         });
         true
     }
@@ -361,8 +367,8 @@ impl Extractor {
 /// The maximum number of cached type names.
 const MAX_IDS: usize = 1 << 14;
 
-fn compile(of_type: &TypeRules, first_entry: u32) -> Compiled {
-    Compiled { blocked: Entries::of(&of_type.blocked, first_entry), normalize: of_type.normalize }
+fn compile(of_type: &TypeRules, first_entry: u32) -> CompiledRules {
+    CompiledRules { blocked: BlockedEntries::of(&of_type.blocked, first_entry), normalize: of_type.normalize }
 }
 
 /// Returns the key of an identifier. Each pair of type and value has its own.

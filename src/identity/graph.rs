@@ -10,15 +10,15 @@ use std::{fmt, hash::BuildHasher, sync::Arc};
 
 use hashbrown::HashTable;
 
-use super::packed_traits::PackedTraits;
+use super::packed_traits::EncodedTraits;
 use crate::{
-    collections::{Hasher, Key, key_of},
+    collections::{Hasher, SplitKey, key_of},
     error::{Error, Result},
     event::block::TypeId,
     time::timestamp::{Micros, Millis},
 };
 
-/// A profile's number, assigned in order of creation. [`Graph::segment_id`] returns its segment id.
+/// A profile's number, assigned in order of creation. [`IdentityGraph::segment_id`] returns its segment id.
 pub type ProfileId = u32;
 
 /// The mapping time of an identifier that was adopted without one. It lies inside the `ever` window and outside all
@@ -32,8 +32,8 @@ const NONE: u32 = u32::MAX;
 
 /// A mapped identifier.
 #[derive(Debug, Clone, Copy)]
-struct Mapped {
-    key: Key,
+struct IdentifierNode {
+    key: SplitKey,
     /// The `timestamp` of its mapping.
     timestamp: Millis,
     /// The `uuid_ts` of its mapping.
@@ -45,7 +45,7 @@ struct Mapped {
     next: u32,
 }
 
-impl Mapped {
+impl IdentifierNode {
     fn identifier(&self) -> MappedIdentifier {
         let Self { key, timestamp, uuid_ts, profile, type_id, .. } = *self;
         MappedIdentifier { key: key.whole(), timestamp, uuid_ts, profile, type_id }
@@ -65,15 +65,15 @@ struct Profile {
     last_seq: u64,
     /// The `uuid_ts` of its creation.
     created: Micros,
-    traits: PackedTraits,
-    more: Option<Box<More>>,
+    traits: EncodedTraits,
+    more: Option<Box<ProfileExtra>>,
     /// Whether it changed since it was loaded.
     changed: bool,
 }
 
 /// Fields that only larger profiles need.
 #[derive(Debug, Clone, Default)]
-struct More {
+struct ProfileExtra {
     /// The profiles merged into this one, each with the `uuid_ts` of its merge. They are in order of arrival: keeping
     /// them sorted would make each merge of a small profile into a large one cost more.
     merged: Vec<(ProfileId, Micros)>,
@@ -86,7 +86,7 @@ const FEW: u32 = 8;
 
 /// A canonical profile with everything that belongs to it, as stored in the state cache.
 #[derive(Debug, Clone, Default)]
-pub struct Cluster {
+pub struct ProfileRecord {
     /// The `seq` of its last raw row.
     pub last_seq: u64,
     /// The profile itself, then the profiles merged into it.
@@ -94,7 +94,7 @@ pub struct Cluster {
     /// The identifiers mapped to any of them.
     pub identifiers: Vec<MappedIdentifier>,
     /// Its traits.
-    pub traits: PackedTraits,
+    pub traits: EncodedTraits,
 }
 
 /// One segment id of a profile, as stored in the state cache.
@@ -111,9 +111,9 @@ pub struct SegmentRecord {
 }
 
 /// Loads the profiles that are on disk.
-pub trait Cold: fmt::Debug + Send + Sync {
+pub trait ProfileLoader: fmt::Debug + Send + Sync {
     /// Returns the profile that a key belongs to: the key of an identifier, or the [`segment_key`] of a segment id.
-    fn cluster(&self, key: u128) -> Result<Option<Cluster>>;
+    fn cluster(&self, key: u128) -> Result<Option<ProfileRecord>>;
 }
 
 /// Returns the key of a segment id, which differs from the keys of all identifiers.
@@ -134,7 +134,7 @@ pub struct ProfileState<'a> {
     /// The `uuid_ts` of its creation.
     pub created: Micros,
     /// The traits of a canonical profile.
-    pub traits: &'a PackedTraits,
+    pub traits: &'a EncodedTraits,
 }
 
 /// A mapped identifier.
@@ -154,24 +154,24 @@ pub struct MappedIdentifier {
 
 /// All profiles of a space.
 #[derive(Debug, Default)]
-pub struct Graph {
+pub struct IdentityGraph {
     /// The index of each profile in `profiles`; [`NONE`] for a profile on disk.
     slots: Vec<u32>,
     profiles: Vec<Profile>,
     segment_ids: String,
     segment_id_ends: Vec<usize>,
     by_segment_id: HashTable<ProfileId>,
-    identifiers: Vec<Mapped>,
+    identifiers: Vec<IdentifierNode>,
     by_key: HashTable<u32>,
     hasher: Hasher,
-    cold: Option<Arc<dyn Cold>>,
+    cold: Option<Arc<dyn ProfileLoader>>,
     trouble: Option<Error>,
 }
 
-impl Graph {
+impl IdentityGraph {
     /// Creates a graph of `n_profiles` profiles, all of them on disk.
     #[must_use]
-    pub fn cold(n_profiles: u32, cold: Arc<dyn Cold>) -> Self {
+    pub fn cold(n_profiles: u32, cold: Arc<dyn ProfileLoader>) -> Self {
         Self { slots: vec![NONE; n_profiles as usize], cold: Some(cold), ..Self::default() }
     }
 
@@ -188,7 +188,7 @@ impl Graph {
     }
 
     /// Adds a profile loaded from disk, unless it is in memory already.
-    pub fn warm(&mut self, cluster: Cluster) {
+    pub fn warm(&mut self, cluster: ProfileRecord) {
         let Some(root) = cluster.segments.first().map(|segment| segment.id) else { return };
         if self.slots[root as usize] != NONE {
             return;
@@ -268,7 +268,7 @@ impl Graph {
 
     /// Returns all identifiers in memory, in an arbitrary order.
     pub fn mapped_identifiers(&self) -> impl Iterator<Item = MappedIdentifier> {
-        self.identifiers.iter().map(Mapped::identifier)
+        self.identifiers.iter().map(IdentifierNode::identifier)
     }
 
     /// Reserves memory for `additional` more identifiers.
@@ -346,7 +346,7 @@ impl Graph {
             last_identifier: NONE,
             last_seq: 0,
             created,
-            traits: PackedTraits::default(),
+            traits: EncodedTraits::default(),
             more: None,
             changed: true,
         });
@@ -388,7 +388,7 @@ impl Graph {
     /// Returns the index of a mapped identifier that is in memory.
     #[must_use]
     pub fn find_here(&self, key: u128) -> Option<u32> {
-        let key = Key::from(key);
+        let key = SplitKey::from(key);
         self.by_key.find(key.hash(), |&i| self.identifiers[i as usize].key == key).copied()
     }
 
@@ -408,8 +408,8 @@ impl Graph {
         let MappedIdentifier { key, timestamp, uuid_ts, profile, type_id } = new;
         let canonical = self.canonical(profile);
         let number = u32::try_from(self.identifiers.len()).expect("fewer than 2^32 identifiers");
-        let key = Key::from(key);
-        self.identifiers.push(Mapped { key, timestamp, uuid_ts, profile, type_id, next: NONE });
+        let key = SplitKey::from(key);
+        self.identifiers.push(IdentifierNode { key, timestamp, uuid_ts, profile, type_id, next: NONE });
         let identifiers = &self.identifiers;
         self.by_key.insert_unique(key.hash(), number, |&i| identifiers[i as usize].key.hash());
         let profile = self.profile_mut(canonical);
@@ -446,7 +446,7 @@ impl Graph {
         self.profile(profile).created
     }
 
-    /// Merges a canonical profile into another. The caller merges the traits; see [`Graph::take_traits`].
+    /// Merges a canonical profile into another. The caller merges the traits; see [`IdentityGraph::take_traits`].
     pub fn merge(&mut self, from: ProfileId, into: ProfileId, uuid_ts: Micros) {
         debug_assert_ne!(from, into);
         let counts = [from, into].map(|profile| self.n_identifiers_of(profile));
@@ -552,19 +552,19 @@ impl Graph {
 
     /// Returns the traits of a canonical profile.
     #[must_use]
-    pub fn traits(&self, profile: ProfileId) -> &PackedTraits {
+    pub fn traits(&self, profile: ProfileId) -> &EncodedTraits {
         &self.profile(profile).traits
     }
 
     /// Replaces the traits of a canonical profile.
-    pub fn set_traits(&mut self, profile: ProfileId, traits: PackedTraits) {
+    pub fn set_traits(&mut self, profile: ProfileId, traits: EncodedTraits) {
         let profile = self.profile_mut(profile);
         profile.changed = true;
         profile.traits = traits;
     }
 
     /// Removes and returns the traits of a profile that is merged away.
-    pub fn take_traits(&mut self, profile: ProfileId) -> PackedTraits {
+    pub fn take_traits(&mut self, profile: ProfileId) -> EncodedTraits {
         std::mem::take(&mut self.profile_mut(profile).traits)
     }
 }

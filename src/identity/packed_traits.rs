@@ -22,11 +22,11 @@ pub struct SetAt {
 
 /// The encoded traits of one profile.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct PackedTraits(Box<[u8]>);
+pub struct EncodedTraits(Box<[u8]>);
 
 /// A value of a trait, or a removed trait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PackedValue<'a> {
+pub struct EncodedValue<'a> {
     /// The trait.
     pub name: PathId,
     /// When it was set or removed.
@@ -37,7 +37,7 @@ pub struct PackedValue<'a> {
     pub value: &'a [u8],
 }
 
-impl PackedTraits {
+impl EncodedTraits {
     /// Returns whether there are no traits, not even removed ones.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -52,16 +52,16 @@ impl PackedTraits {
 
     /// Returns all values. The values of one trait are adjacent.
     #[must_use]
-    pub fn values(&self) -> Values<'_> {
-        Values::new(&self.0)
+    pub fn values(&self) -> TraitValues<'_> {
+        TraitValues::new(&self.0)
     }
 
     /// Decodes bytes of the state cache and renumbers their paths: `paths` maps the stored numbers to current ones.
     /// Returns `None` if the bytes are malformed.
     #[must_use]
     pub fn read(bytes: &[u8], paths: &[PathId]) -> Option<Self> {
-        let mut out = Packer::new(Vec::with_capacity(bytes.len()));
-        let mut rest = Values::new(bytes);
+        let mut out = TraitEncoder::new(Vec::with_capacity(bytes.len()));
+        let mut rest = TraitValues::new(bytes);
         while !rest.is_done() {
             let one = rest.read()?;
             let number = |path: PathId| paths.get(path as usize).copied();
@@ -75,7 +75,7 @@ impl PackedTraits {
     }
 }
 
-impl From<&[u8]> for PackedTraits {
+impl From<&[u8]> for EncodedTraits {
     fn from(bytes: &[u8]) -> Self {
         Self(bytes.into())
     }
@@ -83,7 +83,7 @@ impl From<&[u8]> for PackedTraits {
 
 /// An iterator over the values of a profile.
 #[derive(Debug, Clone)]
-pub struct Values<'a> {
+pub struct TraitValues<'a> {
     bytes: &'a [u8],
     /// Offset of the next byte.
     place: usize,
@@ -94,7 +94,7 @@ pub struct Values<'a> {
     first: bool,
 }
 
-impl<'a> Values<'a> {
+impl<'a> TraitValues<'a> {
     fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, place: 0, at: SetAt { timestamp: 0, uuid_ts: 0, seq: 0 }, left: 0, first: false }
     }
@@ -121,7 +121,7 @@ impl<'a> Values<'a> {
         PathId::try_from(self.number()?).ok()
     }
 
-    fn read(&mut self) -> Option<PackedValue<'a>> {
+    fn read(&mut self) -> Option<EncodedValue<'a>> {
         self.first = self.left == 0;
         if self.first {
             let timestamp = unfold(self.number()?);
@@ -137,7 +137,7 @@ impl<'a> Values<'a> {
         let end = self.place.checked_add(usize::try_from(head >> 1).ok()?)?;
         let value = self.bytes.get(self.place..end)?;
         self.place = end;
-        Some(PackedValue { name, at: self.at, path, value })
+        Some(EncodedValue { name, at: self.at, path, value })
     }
 
     /// Returns the offset at which the last value ends.
@@ -146,10 +146,10 @@ impl<'a> Values<'a> {
     }
 }
 
-impl<'a> Iterator for Values<'a> {
-    type Item = PackedValue<'a>;
+impl<'a> Iterator for TraitValues<'a> {
+    type Item = EncodedValue<'a>;
 
-    fn next(&mut self) -> Option<PackedValue<'a>> {
+    fn next(&mut self) -> Option<EncodedValue<'a>> {
         if self.is_done() {
             return None;
         }
@@ -159,11 +159,11 @@ impl<'a> Iterator for Values<'a> {
 
 /// Encodes traits.
 #[derive(Debug)]
-pub(super) struct Packer {
+pub(super) struct TraitEncoder {
     bytes: Vec<u8>,
 }
 
-impl Packer {
+impl TraitEncoder {
     /// Creates an encoder that reuses the buffer.
     pub(super) fn new(mut bytes: Vec<u8>) -> Self {
         bytes.clear();
@@ -225,7 +225,7 @@ mod tests {
     fn any_clock_and_any_value_come_back() {
         let extremes = [i64::MIN, -1, 0, 1, 1_719_705_599_888, i64::MAX];
         let mut expected = Vec::new();
-        let mut out = Packer::new(Vec::new());
+        let mut out = TraitEncoder::new(Vec::new());
         let long = vec![b'1'; 300];
         for timestamp in extremes {
             for uuid_ts in extremes {
@@ -235,18 +235,18 @@ mod tests {
                     out.clock(at, values.len() as u64);
                     for (name, path, value) in values {
                         out.value(name, path, value);
-                        expected.push(PackedValue { name, at, path, value });
+                        expected.push(EncodedValue { name, at, path, value });
                     }
                 }
             }
         }
-        let packed = PackedTraits::from(&*out.into_bytes());
+        let packed = EncodedTraits::from(&*out.into_bytes());
         assert!(packed.values().eq(expected.iter().copied()));
         let same: Vec<PathId> = (0..=100_000).collect();
-        assert_eq!(PackedTraits::read(packed.bytes(), &same), Some(packed.clone()));
+        assert_eq!(EncodedTraits::read(packed.bytes(), &same), Some(packed.clone()));
         let others: Vec<PathId> = (0..=100_000).map(|path| 2 * path + 7).collect();
-        let renamed = PackedTraits::read(packed.bytes(), &others).expect("the bytes are valid");
-        assert!(renamed.values().eq(expected.iter().map(|one| PackedValue {
+        let renamed = EncodedTraits::read(packed.bytes(), &others).expect("the bytes are valid");
+        assert!(renamed.values().eq(expected.iter().map(|one| EncodedValue {
             name: 2 * one.name + 7,
             path: 2 * one.path + 7,
             ..*one
@@ -255,15 +255,15 @@ mod tests {
 
     #[test]
     fn bytes_that_were_not_packed_are_refused() {
-        let mut out = Packer::new(Vec::new());
+        let mut out = TraitEncoder::new(Vec::new());
         out.clock(SetAt { timestamp: 5, uuid_ts: 5000, seq: 7 }, 2);
         out.value(0, 0, b"true");
         out.value(1, 1, b"12");
         let bytes = out.into_bytes();
-        assert!(PackedTraits::read(&bytes, &[0, 1]).is_some());
-        assert!(PackedTraits::read(&bytes, &[0]).is_none(), "a path without a name");
+        assert!(EncodedTraits::read(&bytes, &[0, 1]).is_some());
+        assert!(EncodedTraits::read(&bytes, &[0]).is_none(), "a path without a name");
         for end in 1..bytes.len() {
-            assert!(PackedTraits::read(&bytes[..end], &[0, 1]).is_none(), "{end}");
+            assert!(EncodedTraits::read(&bytes[..end], &[0, 1]).is_none(), "{end}");
         }
     }
 }

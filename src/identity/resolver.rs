@@ -1,23 +1,23 @@
 //! The resolver: applies events to the identity graph, one at a time and in order.
 //!
 //! It is sequential on purpose: the order decides which profile survives a merge, which rows appear and which limits
-//! hold. It reports what an event did as [`Changes`]; the pipeline writes the rows.
+//! hold. It reports what an event did as [`EventChanges`]; the pipeline writes the rows.
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
-    graph::{Graph, MappedIdentifier, ProfileId},
-    packed_traits::{PackedTraits, SetAt},
+    graph::{IdentityGraph, MappedIdentifier, ProfileId},
+    packed_traits::{EncodedTraits, SetAt},
     segment_id::ksuid,
     traits::{ProfileTraits, TraitNames},
-    types::{Ranks, Types},
+    types::{IdentifierTypes, TypeRanks},
 };
 use crate::{
     collections::Set,
     config::rules::{Limit, Rules, SegmentIdStyle},
     event::{
-        block::{Block, Event, Identifier, TypeId},
-        columns::Plan,
+        block::{Event, EventBlock, EventIdentifier, TypeId},
+        columns::ColumnPlan,
     },
     time::timestamp::{Micros, Millis},
 };
@@ -27,7 +27,7 @@ const FEW: u32 = 16;
 
 /// The rule that kept an identifier of an event from being used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Refusal {
+pub enum ViolatedRule {
     /// Its value is blocked.
     Blocked,
     /// The profile would hold too many values of a type.
@@ -40,11 +40,11 @@ pub enum Refusal {
 
 /// A violation: an identifier that the event carried and that was not used.
 #[derive(Debug, Clone, Copy)]
-pub struct Refused {
-    /// Index into [`Block::identifiers`].
+pub struct UnusedIdentifier {
+    /// Index into [`EventBlock::identifiers`].
     pub identifier: u32,
     /// The violated rule.
-    pub refusal: Refusal,
+    pub refusal: ViolatedRule,
     /// For a limit: the type over its limit; if several are, the one with the highest rank.
     pub limited_type: TypeId,
     /// The profile the identifier belongs to. If it belongs to none, the profile it would have been mapped to.
@@ -55,7 +55,7 @@ pub struct Refused {
 
 /// A profile that was merged into another, with every segment id that mapped to it.
 #[derive(Debug, Clone)]
-pub struct Merge {
+pub struct ProfileMerge {
     /// The profile that stops being canonical.
     pub from: ProfileId,
     /// `from` and all profiles merged into it before, oldest first.
@@ -68,7 +68,7 @@ pub struct Merge {
 
 /// The effects of one event.
 #[derive(Debug, Default)]
-pub struct Changes {
+pub struct EventChanges {
     /// The profile the event was stamped with; `None` for an unresolved event.
     pub segment: Option<ProfileId>,
     /// The canonical profile of the event after its merges.
@@ -76,13 +76,13 @@ pub struct Changes {
     /// Whether the event created that profile.
     pub created: bool,
     /// The profiles merged away, oldest first.
-    pub merges: Vec<Merge>,
+    pub merges: Vec<ProfileMerge>,
     /// The identifier through which the canonical profile was found; `None` if it was created. Index into
-    /// [`Block::identifiers`].
+    /// [`EventBlock::identifiers`].
     pub found_by: Option<u32>,
-    /// Identifiers mapped for the first time, by rank, then value. Indices into [`Block::identifiers`].
+    /// Identifiers mapped for the first time, by rank, then value. Indices into [`EventBlock::identifiers`].
     pub mapped: Vec<u32>,
-    /// All identifiers of the event without repetitions. Indices into [`Block::identifiers`].
+    /// All identifiers of the event without repetitions. Indices into [`EventBlock::identifiers`].
     pub seen: Vec<u32>,
     /// Identifiers that belonged to a profile before the event and were not demoted.
     pub known: Vec<u32>,
@@ -93,10 +93,10 @@ pub struct Changes {
     /// The `seq` of the event's raw rows.
     pub seq: u64,
     /// The violations, in the order in which the resolver found them.
-    pub refused: Vec<Refused>,
+    pub refused: Vec<UnusedIdentifier>,
 }
 
-impl Changes {
+impl EventChanges {
     fn clear(&mut self) {
         self.segment = None;
         self.canonical = None;
@@ -131,7 +131,7 @@ struct Candidate {
 
 /// Counts of one type: values on the event that belong to no profile, and values on the profiles found.
 #[derive(Debug, Clone, Copy)]
-struct Tally {
+struct TypeTally {
     type_id: TypeId,
     n_new: u64,
     n_held: u64,
@@ -142,7 +142,7 @@ struct Tally {
     n_lately: Option<u64>,
 }
 
-impl Tally {
+impl TypeTally {
     fn of(type_id: TypeId) -> Self {
         Self { type_id, n_new: 0, n_held: 0, n_holders: 0, last_holder: None, n_lately: None }
     }
@@ -151,7 +151,7 @@ impl Tally {
 /// The tallies of an event, indexed by type. An event may carry thousands of identifiers of thousands of types.
 #[derive(Debug, Default)]
 struct Tallies {
-    all: Vec<Tally>,
+    all: Vec<TypeTally>,
     /// By type: 0 if it has no tally, otherwise its index in `all` plus 1.
     places: Vec<u32>,
 }
@@ -168,13 +168,13 @@ impl Tallies {
         self.places[type_id as usize] as usize - 1
     }
 
-    fn of(&mut self, type_id: TypeId) -> &mut Tally {
+    fn of(&mut self, type_id: TypeId) -> &mut TypeTally {
         let number = type_id as usize;
         if self.places.len() <= number {
             self.places.resize(number + 1, 0);
         }
         if self.places[number] == 0 {
-            self.all.push(Tally::of(type_id));
+            self.all.push(TypeTally::of(type_id));
             self.places[number] = u32::try_from(self.all.len()).expect("fewer than 2^32 types");
         }
         &mut self.all[self.places[number] as usize - 1]
@@ -183,7 +183,7 @@ impl Tallies {
 
 /// What several profiles hold in total.
 #[derive(Debug, Clone, Copy, Default)]
-struct Size {
+struct CombinedSize {
     n_segments: u64,
     n_identifiers: u64,
 }
@@ -195,7 +195,7 @@ struct Demotion {
     /// How many of the remaining identifiers belong to each profile in `found`, which keeps its entries until the end.
     n_of: Vec<u32>,
     n_found: usize,
-    size: Size,
+    size: CombinedSize,
     /// Tally indices by rank, and the rank of each tally.
     by_rank: Vec<u32>,
     places: Vec<u32>,
@@ -210,7 +210,7 @@ impl Demotion {
             n_of[place_of(&resolver.found, profile)] += 1;
         }
         for at in 0..resolver.tallies.all.len() {
-            let Tally { type_id, n_new, n_held, .. } = resolver.tallies.all[at];
+            let TypeTally { type_id, n_new, n_held, .. } = resolver.tallies.all[at];
             let is_many = u64::from(resolver.limits[type_id as usize].values) < n_held + n_new;
             if let Some(after) = resolver.window_start(type_id, timestamp).filter(|_| is_many) {
                 resolver.tallies.all[at].n_lately = Some(resolver.count_lately(type_id, after));
@@ -283,10 +283,10 @@ impl Demotion {
     }
 
     /// Returns the rule that the remaining identifiers break, and the type for a limit.
-    fn broken_rule(&self, resolver: &Resolver) -> Option<(Refusal, TypeId)> {
+    fn broken_rule(&self, resolver: &Resolver) -> Option<(ViolatedRule, TypeId)> {
         if let Some(&place) = self.broken.first() {
             let at = self.by_rank[place as usize];
-            return Some((Refusal::Limit, resolver.tallies.all[at as usize].type_id));
+            return Some((ViolatedRule::Limit, resolver.tallies.all[at as usize].type_id));
         }
         if self.n_found < 2 { None } else { resolver.broken_cap(self.size) }
     }
@@ -307,14 +307,14 @@ fn place_of(found: &[ProfileId], profile: ProfileId) -> usize {
 #[derive(Debug)]
 pub struct Resolver {
     /// The identity graph after all events so far.
-    pub graph: Graph,
+    pub graph: IdentityGraph,
     /// The paths of all traits.
     pub trait_names: TraitNames,
     /// The traits of the current event's profile, if the event changes them.
     pub traits: ProfileTraits,
     rules: Arc<Rules>,
-    types: Arc<Types>,
-    ranks: Ranks,
+    types: Arc<IdentifierTypes>,
+    ranks: TypeRanks,
     limits: Vec<Limit>,
     candidates: Vec<Candidate>,
     found: Vec<ProfileId>,
@@ -327,14 +327,19 @@ pub struct Resolver {
 impl Resolver {
     /// Creates a resolver that continues from a graph.
     #[must_use]
-    pub fn new(rules: &Arc<Rules>, types: &Arc<Types>, graph: Graph, trait_names: TraitNames) -> Self {
+    pub fn new(
+        rules: &Arc<Rules>,
+        types: &Arc<IdentifierTypes>,
+        graph: IdentityGraph,
+        trait_names: TraitNames,
+    ) -> Self {
         Self {
             graph,
             trait_names,
             traits: ProfileTraits::default(),
             rules: Arc::clone(rules),
             types: Arc::clone(types),
-            ranks: Ranks::new(&rules.order),
+            ranks: TypeRanks::new(&rules.order),
             limits: Vec::new(),
             candidates: Vec::new(),
             found: Vec::new(),
@@ -357,7 +362,13 @@ impl Resolver {
     }
 
     /// Resolves one event and writes its effects to `changes`, which is cleared first.
-    pub fn resolve(&mut self, block: &Block, event: &Event, uuid_ts: Micros, changes: &mut Changes) {
+    pub fn resolve(
+        &mut self,
+        block: &EventBlock,
+        event: &Event,
+        uuid_ts: Micros,
+        changes: &mut EventChanges,
+    ) {
         changes.clear();
         self.collect(block, event, changes);
         let n_left = self.demote(event.timestamp, changes);
@@ -389,13 +400,13 @@ impl Resolver {
         for refused in &mut changes.refused {
             // This event may have merged the profile into another.
             let reached = refused.profile.map(|profile| self.graph.canonical(profile));
-            let new = refused.refusal != Refusal::Blocked;
+            let new = refused.refusal != ViolatedRule::Blocked;
             refused.profile = reached.or(new.then_some(canonical));
         }
     }
 
     /// Collects the event's identifiers without repetitions, by rank, then value. Blocked ones become violations.
-    fn collect(&mut self, block: &Block, event: &Event, changes: &mut Changes) {
+    fn collect(&mut self, block: &EventBlock, event: &Event, changes: &mut EventChanges) {
         self.candidates.clear();
         let (start, end) = event.identifiers;
         let many = FEW < end - start;
@@ -413,9 +424,9 @@ impl Resolver {
             }
             changes.seen.push(index);
             if 0 < identifier.blocked_by {
-                changes.refused.push(Refused {
+                changes.refused.push(UnusedIdentifier {
                     identifier: index,
-                    refusal: Refusal::Blocked,
+                    refusal: ViolatedRule::Blocked,
                     limited_type: identifier.type_id,
                     profile: profile_of(&mut self.graph, identifier.key),
                     no_room: false,
@@ -431,7 +442,7 @@ impl Resolver {
         }
         if 1 < self.candidates.len() {
             let value = |c: &Candidate| {
-                let identifier: &Identifier = &block.identifiers[c.index as usize];
+                let identifier: &EventIdentifier = &block.identifiers[c.index as usize];
                 identifier.value.of(&block.arena)
             };
             let ranks = &self.ranks;
@@ -445,7 +456,7 @@ impl Resolver {
     }
 
     /// Demotes the lowest-ranked identifiers until the rest break no rule. Returns how many are left.
-    fn demote(&mut self, timestamp: Millis, changes: &mut Changes) -> usize {
+    fn demote(&mut self, timestamp: Millis, changes: &mut EventChanges) -> usize {
         self.find();
         let mut n_left = self.candidates.len();
         let Some(mut broken) = self.broken_rule(timestamp) else { return n_left };
@@ -457,7 +468,13 @@ impl Resolver {
             let Candidate { index, type_id, profile, .. } = self.candidates[n_left];
             let (refusal, limited_type) = broken;
             let no_room = false;
-            changes.refused.push(Refused { identifier: index, refusal, limited_type, profile, no_room });
+            changes.refused.push(UnusedIdentifier {
+                identifier: index,
+                refusal,
+                limited_type,
+                profile,
+                no_room,
+            });
             match profile {
                 Some(profile) => demotion.take_known(self, profile),
                 None => demotion.take_new(self, type_id),
@@ -503,20 +520,20 @@ impl Resolver {
     }
 
     /// Returns the rule that the event breaks. Limits are checked before the caps.
-    fn broken_rule(&self, timestamp: Millis) -> Option<(Refusal, TypeId)> {
+    fn broken_rule(&self, timestamp: Millis) -> Option<(ViolatedRule, TypeId)> {
         // If several limits are broken, the violation reports the one with the highest rank.
         let limited = (self.tallies.all.iter())
             .filter(|tally| self.breaks_limit(tally, timestamp))
             .min_by(|a, b| self.ranks.compare(a.type_id, b.type_id));
         if let Some(tally) = limited {
-            return Some((Refusal::Limit, tally.type_id));
+            return Some((ViolatedRule::Limit, tally.type_id));
         }
         if self.found.len() < 2 { None } else { self.broken_cap(self.size_of(&self.found)) }
     }
 
     /// Returns what the profiles hold in total.
-    fn size_of(&self, profiles: &[ProfileId]) -> Size {
-        let mut size = Size::default();
+    fn size_of(&self, profiles: &[ProfileId]) -> CombinedSize {
+        let mut size = CombinedSize::default();
         for &profile in profiles {
             size.n_segments += 1 + self.graph.merged(profile).len() as u64;
             size.n_identifiers += u64::from(self.graph.n_identifiers_of(profile));
@@ -525,17 +542,17 @@ impl Resolver {
     }
 
     /// Returns the cap that a merge of this size breaks.
-    fn broken_cap(&self, size: Size) -> Option<(Refusal, TypeId)> {
+    fn broken_cap(&self, size: CombinedSize) -> Option<(ViolatedRule, TypeId)> {
         if u64::from(self.rules.merge_cap) < size.n_segments - 1 {
-            return Some((Refusal::MergeCap, 0));
+            return Some((ViolatedRule::MergeCap, 0));
         }
-        (u64::from(self.rules.mapping_cap) < size.n_identifiers).then_some((Refusal::MappingCap, 0))
+        (u64::from(self.rules.mapping_cap) < size.n_identifiers).then_some((ViolatedRule::MappingCap, 0))
     }
 
     /// Returns whether the event and the profiles found hold too many values of a type. They do not if the event adds
     /// none and one profile holds them all: a profile over a tightened limit keeps resolving.
-    fn breaks_limit(&self, tally: &Tally, timestamp: Millis) -> bool {
-        let &Tally { type_id, n_new, n_held, n_holders, .. } = tally;
+    fn breaks_limit(&self, tally: &TypeTally, timestamp: Millis) -> bool {
+        let &TypeTally { type_id, n_new, n_held, n_holders, .. } = tally;
         if n_new == 0 && n_holders < 2 {
             return false;
         }
@@ -576,7 +593,13 @@ impl Resolver {
 
     /// Chooses the profile: creates one, takes the one found, or records merges into the oldest. Returns the canonical
     /// profile.
-    fn settle(&mut self, block: &Block, event: &Event, uuid_ts: Micros, changes: &mut Changes) -> ProfileId {
+    fn settle(
+        &mut self,
+        block: &EventBlock,
+        event: &Event,
+        uuid_ts: Micros,
+        changes: &mut EventChanges,
+    ) -> ProfileId {
         let Some((&survivor, others)) = self.found.split_first() else {
             let profile = self.create(event.timestamp, event.message_id.of(&block.arena), uuid_ts);
             changes.created = true;
@@ -592,7 +615,7 @@ impl Resolver {
             let mut segments = vec![profile];
             segments.extend(self.graph.merged(profile).iter().map(|&(merged, _)| merged));
             segments.sort_unstable();
-            changes.merges.push(Merge { from: profile, segments, into: survivor, found_by });
+            changes.merges.push(ProfileMerge { from: profile, segments, into: survivor, found_by });
         }
         survivor
     }
@@ -613,8 +636,8 @@ impl Resolver {
     }
 
     /// Applies the recorded merges to the graph and to the traits.
-    fn merge(&mut self, canonical: ProfileId, uuid_ts: Micros, changes: &mut Changes) {
-        let mut others: Vec<PackedTraits> = Vec::new();
+    fn merge(&mut self, canonical: ProfileId, uuid_ts: Micros, changes: &mut EventChanges) {
+        let mut others: Vec<EncodedTraits> = Vec::new();
         for merge in &changes.merges {
             let from = merge.from;
             self.graph.merge(from, canonical, uuid_ts);
@@ -636,7 +659,7 @@ impl Resolver {
         (timestamp, uuid_ts): (Millis, Micros),
         canonical: ProfileId,
         n_left: usize,
-        changes: &mut Changes,
+        changes: &mut EventChanges,
     ) {
         let segment = changes.segment.unwrap_or(canonical);
         self.found.clear();
@@ -657,19 +680,19 @@ impl Resolver {
             let taken_off = at.checked_sub(n_left);
             let refusal =
                 if taken_off.is_some() && self.breaks_limit_alone(candidate.type_id, timestamp, &mut alone) {
-                    Some(Refusal::Limit)
+                    Some(ViolatedRule::Limit)
                 } else if self.rules.mapping_cap <= self.graph.n_identifiers_of(canonical) {
-                    Some(Refusal::MappingCap)
+                    Some(ViolatedRule::MappingCap)
                 } else {
                     None
                 };
             if let Some(refusal) = refusal {
-                let last_word = Refused {
+                let last_word = UnusedIdentifier {
                     identifier: candidate.index,
                     refusal,
                     limited_type: candidate.type_id,
                     profile: None,
-                    no_room: refusal == Refusal::MappingCap,
+                    no_room: refusal == ViolatedRule::MappingCap,
                 };
                 // Report the rule that failed the second chance, not the one that demoted it first.
                 match taken_off {
@@ -701,13 +724,13 @@ impl Resolver {
 
     /// Returns whether the profile has no room for another value of the type. `tally` carries the counts to the next
     /// candidate.
-    fn breaks_limit_alone(&self, type_id: TypeId, timestamp: Millis, tally: &mut Option<Tally>) -> bool {
+    fn breaks_limit_alone(&self, type_id: TypeId, timestamp: Millis, tally: &mut Option<TypeTally>) -> bool {
         let same = tally.take().filter(|tally| tally.type_id == type_id);
         let tally = tally.insert(same.unwrap_or_else(|| {
             let n_held = self.found.iter().map(|&p| u64::from(self.graph.count(p, type_id))).sum();
             let n_lately =
                 self.window_start(type_id, timestamp).map(|after| self.count_lately(type_id, after));
-            Tally { n_new: 1, n_held, n_lately, ..Tally::of(type_id) }
+            TypeTally { n_new: 1, n_held, n_lately, ..TypeTally::of(type_id) }
         }));
         self.breaks_limit(tally, timestamp)
     }
@@ -716,10 +739,10 @@ impl Resolver {
     fn update_traits(
         &mut self,
         canonical: ProfileId,
-        plan: Option<(&Plan, Vec<&[u8]>)>,
+        plan: Option<(&ColumnPlan, Vec<&[u8]>)>,
         mut previous: Vec<u32>,
         at: SetAt,
-        changes: &mut Changes,
+        changes: &mut EventChanges,
     ) {
         if let Some((plan, values)) = plan
             && !plan.traits.is_empty()
@@ -742,7 +765,7 @@ impl Resolver {
 }
 
 /// Returns the canonical profile of an identifier.
-fn profile_of(graph: &mut Graph, key: u128) -> Option<ProfileId> {
+fn profile_of(graph: &mut IdentityGraph, key: u128) -> Option<ProfileId> {
     graph.find(key).map(|identifier| graph.profile_of(identifier))
 }
 

@@ -6,10 +6,10 @@
 
 use std::{cmp::Reverse, collections::BTreeMap, ops::Range};
 
-use super::packed_traits::{PackedTraits, PackedValue, Packer, PathId, SetAt};
+use super::packed_traits::{EncodedTraits, EncodedValue, PathId, SetAt, TraitEncoder};
 use crate::{
     collections::{Map, Set},
-    event::columns::{Plan, TraitKey, TraitLeaf},
+    event::columns::{ColumnPlan, TraitKey, TraitLeaf},
     time::timestamp::{Micros, Millis},
 };
 
@@ -38,7 +38,7 @@ impl Item {
     }
 }
 
-/// The decoded traits of one profile, for reading and changing them. [`PackedTraits`] is the stored form. Reuse it to
+/// The decoded traits of one profile, for reading and changing them. [`EncodedTraits`] is the stored form. Reuse it to
 /// save allocations.
 #[derive(Debug, Clone, Default)]
 pub struct ProfileTraits {
@@ -49,7 +49,7 @@ pub struct ProfileTraits {
     /// A buffer for encoding.
     packed: Vec<u8>,
     /// The index range of each trait's items, during a change.
-    places: Places,
+    places: TraitIndex,
     /// The item that holds each column. Computed when two traits want the same column.
     holders: Vec<Stamped<u32>>,
     holders_stamp: u64,
@@ -73,7 +73,7 @@ struct Stamped<T> {
 
 /// The first item of each trait and the number of its items.
 #[derive(Debug, Clone, Default)]
-struct Places {
+struct TraitIndex {
     by_name: Vec<Stamped<(u32, u32)>>,
     stamp: u64,
     n_names: u32,
@@ -81,7 +81,7 @@ struct Places {
     n_items: usize,
 }
 
-impl Places {
+impl TraitIndex {
     fn clear(&mut self) {
         self.stamp += 1;
         self.n_names = 0;
@@ -275,18 +275,18 @@ fn places<'a>(names: impl Iterator<Item = &'a [u8]>) -> Vec<u32> {
 
 impl ProfileTraits {
     /// Decodes the traits of a profile, replacing the current ones.
-    pub fn unpack(&mut self, packed: &PackedTraits) {
+    pub fn unpack(&mut self, packed: &EncodedTraits) {
         self.items.clear();
         self.bytes.clear();
         self.places.clear();
         self.unpack_more(packed);
     }
 
-    fn unpack_more(&mut self, packed: &PackedTraits) {
+    fn unpack_more(&mut self, packed: &EncodedTraits) {
         let base = self.bytes.len();
         self.bytes.extend_from_slice(packed.bytes());
         let mut values = packed.values();
-        while let Some(PackedValue { name, at, path, value }) = values.next() {
+        while let Some(EncodedValue { name, at, path, value }) = values.next() {
             let end = place(base + values.place());
             let start = end - place(value.len());
             self.items.push(Item { name, path, at, start, end });
@@ -294,10 +294,10 @@ impl ProfileTraits {
     }
 
     /// Encodes the traits.
-    pub fn pack(&mut self) -> PackedTraits {
+    pub fn pack(&mut self) -> EncodedTraits {
         self.places.clear();
         self.items.sort_by_key(|item| item.at);
-        let mut out = Packer::new(std::mem::take(&mut self.packed));
+        let mut out = TraitEncoder::new(std::mem::take(&mut self.packed));
         for together in self.items.chunk_by(|a, b| a.at == b.at) {
             out.clock(together[0].at, together.len() as u64);
             for item in together {
@@ -305,7 +305,7 @@ impl ProfileTraits {
             }
         }
         self.packed = out.into_bytes();
-        PackedTraits::from(&*self.packed)
+        EncodedTraits::from(&*self.packed)
     }
 
     fn value_of(&self, item: &Item) -> &[u8] {
@@ -313,8 +313,8 @@ impl ProfileTraits {
     }
 
     /// Returns all values. The values of one trait are adjacent.
-    pub fn values(&self) -> impl Iterator<Item = PackedValue<'_>> {
-        self.items.iter().map(|item| PackedValue {
+    pub fn values(&self) -> impl Iterator<Item = EncodedValue<'_>> {
+        self.items.iter().map(|item| EncodedValue {
             name: item.name,
             at: item.at,
             path: item.path,
@@ -335,8 +335,8 @@ impl ProfileTraits {
 
     /// Adds a value of a snapshot; an empty one is a removed trait. In tables of other origin, the values of a trait
     /// may be apart or have different clocks. They are grouped, and the first clock counts for all.
-    pub fn push(&mut self, one: PackedValue<'_>) {
-        let PackedValue { name, path, at, value } = one;
+    pub fn push(&mut self, one: EncodedValue<'_>) {
+        let EncodedValue { name, path, at, value } = one;
         self.index();
         let Some(held) = self.places.get(name) else {
             let item = self.keep(name, path, at, value);
@@ -508,7 +508,7 @@ impl ProfileTraits {
     /// The profile gets at most `most` trait names. Returns how many traits were dropped for that reason.
     pub fn apply(
         &mut self,
-        plan: &Plan,
+        plan: &ColumnPlan,
         values: &[&[u8]],
         at: SetAt,
         names: &mut TraitNames,
@@ -575,7 +575,7 @@ impl ProfileTraits {
 
     /// Merges the traits of other profiles into this one. The newest value of each trait wins; then columns are
     /// assigned in the order in which the traits were set.
-    pub fn merge(&mut self, others: &[PackedTraits], names: &TraitNames) {
+    pub fn merge(&mut self, others: &[EncodedTraits], names: &TraitNames) {
         let mut newest: BTreeMap<PathId, Range<usize>> = BTreeMap::new();
         let mut start = 0;
         for other in std::iter::once(None).chain(others.iter().map(Some)) {

@@ -31,14 +31,14 @@ pub const BRAZE_ID: TypeId = 11;
 
 /// All types seen so far. Parsing threads share it, and each caches the numbers it has looked up.
 #[derive(Debug)]
-pub struct Types {
+pub struct IdentifierTypes {
     names: Mutex<Names>,
 }
 
 /// Names by number, and numbers by name.
 type Names = (Vec<Arc<str>>, Map<Arc<str>, TypeId>);
 
-impl Default for Types {
+impl Default for IdentifierTypes {
     fn default() -> Self {
         let types = Self { names: Mutex::new((Vec::new(), Map::default())) };
         for name in KNOWN_TYPES {
@@ -48,7 +48,7 @@ impl Default for Types {
     }
 }
 
-impl Types {
+impl IdentifierTypes {
     /// Returns the number of a type, assigning one if it is new.
     pub fn id(&self, name: &str) -> TypeId {
         let (names, ids) = &mut *self.lock();
@@ -95,7 +95,7 @@ impl Types {
 /// The ranks of types: the explicit order first, then `user_id` and `email` unless it lists them, then the rest
 /// alphabetically by bytes.
 #[derive(Debug, Default)]
-pub struct Ranks {
+pub struct TypeRanks {
     names: Vec<Arc<str>>,
     /// The ranks of the first types. Types seen since the last sort are compared by name: sorting again for each of
     /// them would take quadratic time.
@@ -106,7 +106,7 @@ pub struct Ranks {
 /// Up to this many types are sorted again whenever one is added.
 const FEW_TYPES: usize = 1 << 10;
 
-impl Ranks {
+impl TypeRanks {
     /// Creates ranks without any types.
     #[must_use]
     pub fn new(order: &[String]) -> Self {
@@ -114,7 +114,7 @@ impl Ranks {
     }
 
     /// Adds the types seen since the last call, and returns their names.
-    pub fn learn(&mut self, types: &Types) -> &[Arc<str>] {
+    pub fn learn(&mut self, types: &IdentifierTypes) -> &[Arc<str>] {
         let n_known = self.names.len();
         types.learn(&mut self.names);
         let n_new = self.names.len() - self.sorted.len();
@@ -161,10 +161,10 @@ mod tests {
 
     #[test]
     fn explicit_order_comes_first_then_user_id_and_email() {
-        let types = Types::default();
+        let types = IdentifierTypes::default();
         let names = ["user_id", "anonymous_id", "email", "crm_id", "b"];
         let sorted = |order: &[&str]| {
-            let mut ranks = Ranks::new(&order.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+            let mut ranks = TypeRanks::new(&order.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
             let mut ids = names.map(|name| types.id(name));
             ranks.learn(&types);
             ids.sort_by(|a, b| ranks.compare(*a, *b));
@@ -176,8 +176,8 @@ mod tests {
 
     #[test]
     fn types_that_are_not_sorted_yet_have_their_ranks_too() {
-        let types = Types::default();
-        let mut ranks = Ranks::new(&[]);
+        let types = IdentifierTypes::default();
+        let mut ranks = TypeRanks::new(&[]);
         for number in 0..2 * FEW_TYPES {
             types.id(&format!("t{}", number % 7 * 10_000 + number));
         }
@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn known_types_have_their_numbers() {
-        let names = Types::default().names();
+        let names = IdentifierTypes::default().names();
         assert_eq!(&*names[EMAIL as usize], "email");
         assert_eq!(&*names[ANDROID_IDFA as usize + 1], "ios.idfa");
         assert_eq!(&*names[BRAZE_ID as usize], "braze_id");

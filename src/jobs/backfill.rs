@@ -23,21 +23,24 @@ pub mod tables_of;
 
 use std::{path::PathBuf, time::Instant};
 
-use self::{adopt::Adopter, conflicts::Conflict, inferred::Clocks, reorder::adopted_first, state::State};
+use self::{
+    adopt::Adopter, conflicts::Conflict, inferred::SpaceClocks, reorder::adopted_first,
+    state::ProfileSnapshot,
+};
 use crate::{
     config::{in_force::compression_of, rules::Compression},
     error::Result,
     files::Files,
-    identity::types::Types,
+    identity::types::IdentifierTypes,
     progress::Progress,
     space::{
         commit::Space,
-        manifest::{Job, Manifest, Run, RunInput},
+        manifest::{Manifest, RunInput, RunKind, RunRecord},
         stale_views::tell_stale_views,
-        state::{Contents, Reading},
+        state::{Reading, StateContents},
     },
     summary::ProfilesSummary,
-    table::blocks::Meter,
+    table::blocks::SharedProgress,
 };
 
 /// Options of [`profiles`]: which snapshot to adopt, and where to.
@@ -64,9 +67,9 @@ pub fn profiles(
     progress: &dyn Progress,
 ) -> Result<ProfilesSummary> {
     let started = Instant::now();
-    let meter = Meter::new(progress);
+    let meter = SharedProgress::new(progress);
     tell_stale_views(&options.state, files, progress);
-    let mut state = State::read(&options.state, files, &meter)?;
+    let mut state = ProfileSnapshot::read(&options.state, files, &meter)?;
     let mut summary = ProfilesSummary {
         tables_used: state.used.iter().map(|table| table.name.clone()).collect(),
         tables_missing: std::mem::take(&mut state.missing),
@@ -75,7 +78,7 @@ pub fn profiles(
     let compress = compression_of(&options.space, options.compress, files)?;
     let open = if options.dry_run { Space::open_dry } else { Space::open };
     let mut space = open(&options.space, compress, options.wait, files, progress)?;
-    if let Some(n_conflicts) = adopted_before(&space.manifest, Job::BackfillProfiles, &state.used)
+    if let Some(n_conflicts) = adopted_before(&space.manifest, RunKind::BackfillProfiles, &state.used)
         && (n_conflicts == 0 || !options.strict)
     {
         progress.notice(&format!("`{}` was adopted before: nothing to do", options.state.display()));
@@ -83,14 +86,14 @@ pub fn profiles(
         summary.seconds = started.elapsed().as_secs_f64();
         return Ok(summary);
     }
-    let types = Types::default();
+    let types = IdentifierTypes::default();
     let mut replayed = space.carry_on(Reading::Whole, &types, progress)?;
     progress.start("adopting", None);
     let n_profiles = replayed.graph.n_profiles();
     let n_adopted: u64 = space.manifest.runs.iter().map(|run| run.adopted).sum();
     let n_adopted = usize::try_from(n_adopted).unwrap_or(n_profiles);
     let given: u64 = space.manifest.runs.iter().map(|run| run.inferred).sum();
-    let mut clocks = Clocks {
+    let mut clocks = SpaceClocks {
         seq: given,
         uuid_ts: space.manifest.uuid_ts.max(state.newest.unwrap_or(space.manifest.uuid_ts)),
     };
@@ -129,26 +132,26 @@ pub fn profiles(
     if !options.dry_run && !summary.rows.is_empty() {
         let mut manifest = space.manifest.clone();
         manifest.uuid_ts = clocks.uuid_ts.max(manifest.uuid_ts);
-        manifest.runs.push(Run {
-            job: Job::BackfillProfiles,
+        manifest.runs.push(RunRecord {
+            job: RunKind::BackfillProfiles,
             inputs: state.used.clone(),
             inferred: clocks.seq - given,
             adopted: (replayed.graph.n_profiles() - n_profiles) as u64,
             conflicts: n_conflicts,
-            ..Run::default()
+            ..RunRecord::default()
         });
         if n_adopted < n_profiles && n_profiles < replayed.graph.n_profiles() {
             replayed.graph = adopted_first(&replayed.graph, n_adopted, n_profiles);
         }
-        space.commit_run(manifest, Contents::of(&replayed, &types), &mut summary.run, progress)?;
+        space.commit_run(manifest, StateContents::of(&replayed, &types), &mut summary.run, progress)?;
     }
     summary.seconds = started.elapsed().as_secs_f64();
     Ok(summary)
 }
 
 /// Returns the number of conflicts when tables of this content were adopted; `None` if they never were.
-fn adopted_before(manifest: &Manifest, job: Job, tables: &[RunInput]) -> Option<u64> {
-    let same = |run: &&Run| {
+fn adopted_before(manifest: &Manifest, job: RunKind, tables: &[RunInput]) -> Option<u64> {
+    let same = |run: &&RunRecord| {
         run.job == job
             && run.inputs.len() == tables.len()
             && run.inputs.iter().zip(tables).all(|(a, b)| (&a.name, &a.digest) == (&b.name, &b.digest))

@@ -21,34 +21,34 @@ use crate::{
     error::{Error, Result},
     event::order::EventKey,
     files::Files,
-    identity::{resolver::Resolver, types::Types},
+    identity::{resolver::Resolver, types::IdentifierTypes},
     memory::default_memory,
     pipeline::{
-        event_names::EventNames,
+        event_names::EventTableLimit,
         refusal::{self, check_lines, warn_of_rejects},
         rejects::{self, RejectList, refuse_list},
         resolve,
-        steps::{self, PlannedUnits, Rejected},
+        steps::{self, PlannedChunks, RunRejects},
     },
     progress::Progress,
-    raw::{Rows, id_graph_updates},
+    raw::{RowMode, id_graph_updates},
     read::{
         digest::Hashing,
         inputs::{self, Input},
         plan::plan,
-        scan::{KEPT, Look, Scanned, Scanner, look_again},
-        spill::Spill,
-        unit::{Seen, Unit},
+        scan::{InputScanner, KEPT, ScanMode, ScannedInput, look_again},
+        spill::SpillStore,
+        unit::{Chunk, ScannedFile},
     },
     space::{
         commit::Space,
-        event_rows::{Backfilled, newest_arrival},
+        event_rows::{BackfilledRows, newest_arrival},
         layout::STATE,
-        manifest::{ConfigUsed, Job, Manifest, Run, RunInput},
-        state::{DiskShelves, Reading},
+        manifest::{ConfigUsed, Manifest, RunInput, RunKind, RunRecord},
+        state::{DiskSpillStore, Reading},
     },
     summary::IngestSummary,
-    table::blocks::Meter,
+    table::blocks::SharedProgress,
     time::timestamp::Millis,
 };
 pub use crate::{
@@ -123,19 +123,19 @@ pub fn ingest_into(
         }
     }
     let memory = options.memory.unwrap_or_else(default_memory);
-    let spill = Spill::new(&space.folder().join(STATE));
+    let spill = SpillStore::new(&space.folder().join(STATE));
     let known = if options.again { Set::default() } else { space.manifest.known_inputs() };
     let mut seen = IngestSummary::default();
     let hashing = space.manifest.hashing();
     let mut looked = look_at(&inputs, memory, &hashing, &spill, &known, files, progress, &mut seen)?;
-    let (mut look, mut reading) = (Look::Quick, Reading::Lazy);
+    let (mut look, mut reading) = (ScanMode::Quick, Reading::Lazy);
     loop {
         *summary = seen.clone();
         match run(&mut space, reading, &rules, &looked, options, files, progress, summary) {
             // Try again with a thorough scan, or without the state cache. A pipe cannot be read a second time, so the
             // first scan has kept its input.
-            Err(Error::Misjudged) if look == Look::Quick => {
-                look = Look::Thorough;
+            Err(Error::Misjudged) if look == ScanMode::Quick => {
+                look = ScanMode::Thorough;
                 looked.again(memory, files, progress)?;
             }
             Err(Error::StateDamaged) if reading == Reading::Lazy => reading = Reading::Tables,
@@ -193,19 +193,19 @@ fn warn_of_late(summary: &IngestSummary, progress: &dyn Progress) {
 }
 
 /// The inputs to read, and the result of scanning them.
-struct Looked<'a> {
+struct IngestScan<'a> {
     /// All inputs, including skipped ones.
     inputs: Vec<Input>,
     /// The inputs that are read.
     read: Vec<RunInput>,
     /// The chunks, in the order of reading.
-    units: Vec<Unit>,
+    units: Vec<Chunk>,
     /// The files that are read a second time.
-    seen: Vec<Arc<Seen>>,
-    spill: &'a Spill,
+    seen: Vec<Arc<ScannedFile>>,
+    spill: &'a SpillStore,
 }
 
-impl Looked<'_> {
+impl IngestScan<'_> {
     /// Sorts the chunks into the order of reading. Parsed and rendered, events take two to three times the bytes of
     /// their lines.
     fn plan(&mut self, memory: u64, files: &Files, progress: &dyn Progress) -> Result<()> {
@@ -229,27 +229,28 @@ fn look_at<'a>(
     inputs: &[Input],
     memory: u64,
     hashing: &Hashing,
-    spill: &'a Spill,
+    spill: &'a SpillStore,
     known: &Set<(String, Option<String>)>,
     files: &Files,
     progress: &dyn Progress,
     summary: &mut IngestSummary,
-) -> Result<Looked<'a>> {
+) -> Result<IngestScan<'a>> {
     progress.start("scanning", None);
-    let packed = Scanner::new(Look::Quick, memory / 4, hashing, spill, files, progress);
-    let plain = Scanner::new(Look::Quick, KEPT.min(memory / 8), hashing, spill, files, progress);
-    let scan = |(number, input): (u32, &Input)| -> Result<Scanned> {
+    let packed = InputScanner::new(ScanMode::Quick, memory / 4, hashing, spill, files, progress);
+    let plain = InputScanner::new(ScanMode::Quick, KEPT.min(memory / 8), hashing, spill, files, progress);
+    let scan = |(number, input): (u32, &Input)| -> Result<ScannedInput> {
         let known = |digest: &str| known.contains(&(digest.to_owned(), input.source.clone()));
         let scanner = if inputs::packed(input, files)? { &packed } else { &plain };
         scanner.scan(number, input, &known)
     };
     let numbered: Vec<(u32, &Input)> = (0..).zip(inputs).collect();
-    let scanned: Vec<Scanned> = numbered.into_par_iter().with_max_len(1).map(scan).collect::<Result<_>>()?;
+    let scanned: Vec<ScannedInput> =
+        numbered.into_par_iter().with_max_len(1).map(scan).collect::<Result<_>>()?;
     let (read, units, seen) = (Vec::new(), Vec::new(), Vec::new());
-    let mut looked = Looked { inputs: inputs.to_vec(), read, units, seen, spill };
+    let mut looked = IngestScan { inputs: inputs.to_vec(), read, units, seen, spill };
     let mut met = Set::default();
     let (mut ingested_before, mut twins) = (Vec::new(), Vec::new());
-    for (input, Scanned { digest, bytes, n_lines, units }) in inputs.iter().zip(scanned) {
+    for (input, ScannedInput { digest, bytes, n_lines, units }) in inputs.iter().zip(scanned) {
         let content = (digest.clone(), input.source.clone());
         let skipped = if known.contains(&content) {
             Some(&mut ingested_before)
@@ -265,7 +266,7 @@ fn look_at<'a>(
         }
         summary.files += 1;
         summary.bytes += bytes;
-        looked.seen.extend(units.iter().find_map(Unit::seen).cloned());
+        looked.seen.extend(units.iter().find_map(Chunk::seen).cloned());
         looked.units.extend(units);
         let source = input.source.clone();
         looked.read.push(RunInput { name: input.name(), digest, source, bytes, lines: n_lines });
@@ -299,7 +300,7 @@ fn run(
     space: &mut Space,
     reading: Reading,
     rules: &Arc<Rules>,
-    looked: &Looked<'_>,
+    looked: &IngestScan<'_>,
     options: &IngestOptions,
     files: &Files,
     progress: &dyn Progress,
@@ -309,27 +310,28 @@ fn run(
     if looked.read.is_empty() && !space.manifest.runs.is_empty() {
         return Ok(());
     }
-    let types = Arc::new(Types::default());
+    let types = Arc::new(IdentifierTypes::default());
     let n_bytes: u64 = looked.units.iter().map(|unit| unit.length).sum();
     let mut replayed = space.carry_on(space.reading_for(n_bytes, reading), &types, progress)?;
     let n_lines: u64 = looked.read.iter().map(|input| input.lines).sum();
     let n_lines = usize::try_from(n_lines).unwrap_or_default();
-    let shelves = DiskShelves::new(&space.folder().join(STATE));
+    let shelves = DiskSpillStore::new(&space.folder().join(STATE));
     let memory = options.memory.unwrap_or_else(default_memory);
     replayed.accepted.shelve(Box::new(shelves), memory / 32, n_lines);
-    let meter = Meter::new(progress);
+    let meter = SharedProgress::new(progress);
     let earliest = looked.units.iter().map(|unit| unit.earliest).min().unwrap_or(Millis::MAX);
     let window = rules.dedupe_window;
-    let backfilled = Backfilled::read(space.folder(), &space.manifest, window, earliest, files, &meter)?;
+    let backfilled = BackfilledRows::read(space.folder(), &space.manifest, window, earliest, files, &meter)?;
     let resolver = Resolver::new(rules, &types, replayed.graph, replayed.trait_names);
     progress.start("ingesting", Some(n_bytes));
-    let rows = if options.dry_run { Rows::Counted } else { Rows::Written };
-    let names = EventNames::of(&space.manifest, rules);
+    let rows = if options.dry_run { RowMode::Counted } else { RowMode::Written };
+    let names = EventTableLimit::of(&space.manifest, rules);
     let clocks = (space.manifest.uuid_ts, newest_before(space, files, &meter)?);
-    let mut stage = resolve::Stage::new(resolver, replayed.accepted, clocks, names, rules, &types, rows);
+    let mut stage =
+        resolve::ResolveStage::new(resolver, replayed.accepted, clocks, names, rules, &types, rows);
     let list = options.rejects.as_deref().map(|path| RejectList::new(path, files)).transpose()?;
-    let planned = PlannedUnits { inputs: &looked.inputs, units: &looked.units, spill: looked.spill };
-    let Rejected { first, all } = steps::run(
+    let planned = PlannedChunks { inputs: &looked.inputs, units: &looked.units, spill: looked.spill };
+    let RunRejects { first, all } = steps::run(
         space,
         &planned,
         &backfilled,
@@ -356,14 +358,14 @@ fn run(
     manifest.uuid_ts = stage.uuid_ts();
     manifest.newest = stage.newest();
     manifest.config = Some(ConfigUsed::of(rules));
-    manifest.runs.push(Run {
+    manifest.runs.push(RunRecord {
         inputs: looked.read.clone(),
         config: ConfigUsed::of(rules).digest,
         accepted: summary.accepted,
         duplicates: summary.duplicates,
         filtered: summary.filtered,
         rejected: n_rejected,
-        ..Run::default()
+        ..RunRecord::default()
     });
     space.commit_run(manifest, stage.state(), &mut summary.run, progress)?;
     // Freeing a million small allocations takes a while, and nothing has to wait for it.
@@ -373,10 +375,10 @@ fn run(
 
 /// Writes the rejected lines to their table and to the file of `--rejects`.
 fn set_aside(
-    all: rejects::Rejects,
+    all: rejects::RejectStore,
     space: &mut Space,
-    looked: &Looked<'_>,
-    rows: Rows,
+    looked: &IngestScan<'_>,
+    rows: RowMode,
     mut list: Option<RejectList<'_>>,
     files: &Files,
 ) -> Result<()> {
@@ -385,7 +387,7 @@ fn set_aside(
         if let Some(list) = &mut list {
             list.push(row)?;
         }
-        if rows == Rows::Counted {
+        if rows == RowMode::Counted {
             return Ok(());
         }
         let table = &mut space.tables()[rejected];
@@ -397,9 +399,9 @@ fn set_aside(
 
 /// Returns the greatest key that earlier runs accepted. Earlier versions of the program did not record it. For their
 /// runs only the time counts at which the newest event in the event tables was received.
-fn newest_before(space: &Space, files: &Files, meter: &Meter<'_>) -> Result<Option<EventKey>> {
+fn newest_before(space: &Space, files: &Files, meter: &SharedProgress<'_>) -> Result<Option<EventKey>> {
     let manifest = &space.manifest;
-    let is_ingested = |run: &Run| run.job == Job::Ingest && 0 < run.accepted;
+    let is_ingested = |run: &RunRecord| run.job == RunKind::Ingest && 0 < run.accepted;
     if manifest.newest.is_some() || !manifest.runs.iter().any(is_ingested) {
         return Ok(manifest.newest.clone());
     }

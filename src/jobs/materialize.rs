@@ -20,10 +20,10 @@ use std::{io::Write, path::Path, time::Instant};
 
 pub use self::options::MaterializeOptions;
 use self::{
-    changes::Changes,
-    columns::Columns,
-    job::Job,
-    record::{Made, Record},
+    changes::ChangeWriter,
+    columns::ViewColumns,
+    job::ViewsJob,
+    record::{BuiltViews, ViewRegistry},
 };
 use crate::{
     config::rules::Compression,
@@ -41,14 +41,14 @@ use crate::{
     },
     summary::{Fold, MaterializeSummary},
     table::{
-        blocks::Meter,
+        blocks::SharedProgress,
         find::{RawTable, raw_tables},
-        source::Source,
-        write::{Staged, Way, stage},
+        source::TableSource,
+        write::{StagedViews, WriteOptions, stage},
     },
     view::{
         RAW_TABLES,
-        folds::{Folds, Sources},
+        folds::{FoldedTables, ViewSources},
         render,
     },
 };
@@ -64,7 +64,9 @@ pub fn materialize(
     }
     match &options.changes {
         None => run(options, files, progress, None),
-        Some(path) => Changes::to_file(path, files, |changes| run(options, files, progress, Some(changes))),
+        Some(path) => {
+            ChangeWriter::to_file(path, files, |changes| run(options, files, progress, Some(changes)))
+        }
     }
 }
 
@@ -75,14 +77,14 @@ pub fn materialize_telling(
     progress: &dyn Progress,
     out: &mut dyn Write,
 ) -> Result<MaterializeSummary> {
-    run(options, files, progress, Some(&mut Changes::to_stream(out, Path::new("-"))))
+    run(options, files, progress, Some(&mut ChangeWriter::to_stream(out, Path::new("-"))))
 }
 
 fn run(
     options: &MaterializeOptions,
     files: &Files,
     progress: &dyn Progress,
-    changes: Option<&mut Changes<'_>>,
+    changes: Option<&mut ChangeWriter<'_>>,
 ) -> Result<MaterializeSummary> {
     let start = Instant::now();
     refuse_other_space(options, files)?;
@@ -103,10 +105,10 @@ fn run(
     let rules = choose::rules(options, manifest.as_ref(), files)?;
     let mut summary = MaterializeSummary::default();
     let views = choose::views(options, &tables, &rules, &mut summary)?;
-    let columns = &Columns::new(&rules);
+    let columns = &ViewColumns::new(&rules);
     let compress = manifest.as_ref().map_or(Compression::None, |manifest| manifest.compress);
-    let job = Job { options, tables: &tables, views: &views, columns, compress, files, progress };
-    let record = manifest.as_ref().filter(|_| in_place).map(|manifest| Record::of(manifest, &job));
+    let job = ViewsJob { options, tables: &tables, views: &views, columns, compress, files, progress };
+    let record = manifest.as_ref().filter(|_| in_place).map(|manifest| ViewRegistry::of(manifest, &job));
     if let Some(record) = &record {
         record.tell_age(&views, options.as_of, progress);
     }
@@ -179,13 +181,13 @@ fn space_tables(space: &Path, manifest: &Manifest) -> Vec<RawTable> {
     RAW_TABLES.iter().map(|&name| RawTable { name, parts: parts(name) }).collect()
 }
 
-impl Job<'_> {
+impl ViewsJob<'_> {
     /// Builds the views. Stages nothing if the existing views are up to date.
     fn make(
         &self,
-        record: Option<&Record>,
+        record: Option<&ViewRegistry>,
         summary: &mut MaterializeSummary,
-    ) -> Result<(Made, Option<Staged>)> {
+    ) -> Result<(BuiltViews, Option<StagedViews>)> {
         if let Some(base) = record.and_then(|record| record.base(self)) {
             match update::update(self, &base, summary) {
                 // A damaged view is rebuilt. A damaged raw table is reported by the full build, which reads all of it.
@@ -214,14 +216,14 @@ impl Job<'_> {
     }
 
     /// Builds all views in memory.
-    fn fold(&self, recorded: bool, summary: &mut MaterializeSummary) -> Result<(Made, Staged)> {
-        let meter = Meter::new(self.progress);
-        let sources = Sources::open(self.tables, self.views, |part| Source::open(part, self.files))?;
+    fn fold(&self, recorded: bool, summary: &mut MaterializeSummary) -> Result<(BuiltViews, StagedViews)> {
+        let meter = SharedProgress::new(self.progress);
+        let sources = ViewSources::open(self.tables, self.views, |part| TableSource::open(part, self.files))?;
         meter.start("reading raw tables", Some(sources.n_bytes()));
-        let folds = Folds::read(sources, self.options.as_of, &meter)?;
+        let folds = FoldedTables::read(sources, self.options.as_of, &meter)?;
         meter.start("writing views", None);
         let polish = self.columns.polish();
-        let way = Way {
+        let way = WriteOptions {
             files: self.files,
             meter: &meter,
             polish: polish.as_deref(),
@@ -233,6 +235,6 @@ impl Job<'_> {
         summary.rows_read =
             folds.rows_read().into_iter().map(|(table, n_rows)| (table.to_owned(), n_rows)).collect();
         summary.bytes = folds.n_bytes;
-        Ok((Made { views, profiles: folds.n_survivors(), plain: folds.is_plain() }, staged))
+        Ok((BuiltViews { views, profiles: folds.n_survivors(), plain: folds.is_plain() }, staged))
     }
 }

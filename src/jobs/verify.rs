@@ -16,17 +16,17 @@ use rayon::prelude::*;
 use crate::{
     error::{Error, Result},
     files::Files,
-    identity::types::Types,
+    identity::types::IdentifierTypes,
     progress::Progress,
     space::{
         damage::{damage, earlier_states},
         layout::STATE,
-        manifest::{Manifest, ViewState},
+        manifest::{CommittedView, Manifest},
         replay::replay,
-        table_state::{Stored, TableState},
+        table_state::{CommittedTable, CompressedExtent},
         tables::{bytes_of, part_of, stands},
     },
-    table::blocks::Meter,
+    table::blocks::SharedProgress,
 };
 
 /// What was checked, and the first differences found, one sentence each.
@@ -73,10 +73,10 @@ pub fn verify(space: &Path, files: &Files, progress: &dyn Progress) -> Result<Ve
 
 /// Verifies a space against a manifest.
 fn verify_as(space: &Path, manifest: &Manifest, files: &Files, progress: &dyn Progress) -> Result<Verified> {
-    let views: BTreeMap<&str, TableState> =
+    let views: BTreeMap<&str, CommittedTable> =
         manifest.views.iter().map(|(name, view)| (name.as_str(), as_written(view))).collect();
     let tables = manifest.tables.iter().map(|(name, table)| (name.as_str(), table));
-    let all: Vec<(&str, &TableState)> =
+    let all: Vec<(&str, &CommittedTable)> =
         tables.chain(views.iter().map(|(&name, view)| (name, view))).collect();
     let mut verified = Verified {
         tables: manifest.tables.len() as u64,
@@ -85,7 +85,7 @@ fn verify_as(space: &Path, manifest: &Manifest, files: &Files, progress: &dyn Pr
         ..Verified::default()
     };
     progress.start("verifying", Some(verified.bytes));
-    let meter = Meter::new(progress);
+    let meter = SharedProgress::new(progress);
     let wrong: Vec<Option<String>> = all
         .par_iter()
         .with_max_len(1)
@@ -144,7 +144,7 @@ fn check_content(
     progress: &dyn Progress,
     verified: &mut Verified,
 ) -> Result<()> {
-    let types = Types::default();
+    let types = IdentifierTypes::default();
     let replayed = replay(space, manifest, &types, files, progress)?;
     verified.profiles = replayed.graph.n_survivors() as u64;
     verified.identifiers = replayed.graph.n_identifiers() as u64;
@@ -152,18 +152,24 @@ fn check_content(
     let differences = &mut verified.differences;
     differences.extend(clock::check(space, manifest, files)?);
     limits::check(&replayed.graph, manifest, &types, differences)?;
-    differences.extend(identifiers::check(space, manifest, &replayed.graph, files, &Meter::new(progress))?);
+    differences.extend(identifiers::check(
+        space,
+        manifest,
+        &replayed.graph,
+        files,
+        &SharedProgress::new(progress),
+    )?);
     cache::check(&space.join(STATE), manifest, &replayed, &types, files, progress, differences)?;
     Ok(())
 }
 
 /// Returns the record of a view in the form of a table's.
-fn as_written(view: &ViewState) -> TableState {
-    TableState {
+fn as_written(view: &CommittedView) -> CommittedTable {
+    CommittedTable {
         rows: view.rows,
         bytes: view.bytes,
         digest: view.digest.clone(),
         link: String::new(),
-        stored: view.stored.map(|bytes| Stored { bytes, tail: 0 }),
+        stored: view.stored.map(|bytes| CompressedExtent { bytes, tail: 0 }),
     }
 }

@@ -19,7 +19,7 @@ pub const MORE: &str = "unexpected text after the value";
 
 /// The type of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum JsonKind {
     /// `null`
     Null,
     /// `true`
@@ -50,7 +50,7 @@ pub struct Token {
     /// Index of the first token after this value.
     pub next: u32,
     /// The type.
-    pub kind: Kind,
+    pub kind: JsonKind,
 }
 
 /// Why a line is not JSON.
@@ -90,7 +90,7 @@ impl Tape {
             match text.get(at) {
                 Some(b'"') => at = self.string(text, at)?,
                 Some(b'{') => {
-                    self.enter(Kind::Object, at)?;
+                    self.enter(JsonKind::Object, at)?;
                     at = skip_space(text, at + 1);
                     if text.get(at) != Some(&b'}') {
                         at = self.key(text, at)?;
@@ -100,7 +100,7 @@ impl Tape {
                     self.leave(at);
                 }
                 Some(b'[') => {
-                    self.enter(Kind::Array, at)?;
+                    self.enter(JsonKind::Array, at)?;
                     at = skip_space(text, at + 1);
                     if text.get(at) != Some(&b']') {
                         continue 'value;
@@ -109,9 +109,9 @@ impl Tape {
                     self.leave(at);
                 }
                 Some(b'-' | b'0'..=b'9') => at = self.number(text, at)?,
-                Some(b't') => at = self.word(text, at, b"true", Kind::True)?,
-                Some(b'f') => at = self.word(text, at, b"false", Kind::False)?,
-                Some(b'n') => at = self.word(text, at, b"null", Kind::Null)?,
+                Some(b't') => at = self.word(text, at, b"true", JsonKind::True)?,
+                Some(b'f') => at = self.word(text, at, b"false", JsonKind::False)?,
+                Some(b'n') => at = self.word(text, at, b"null", JsonKind::Null)?,
                 Some(_) => return Err(JsonError { at, message: "expected a value" }),
                 None => return Err(JsonError { at, message: "expected a value, but the text ends" }),
             }
@@ -122,7 +122,7 @@ impl Tape {
                 let Some(&open) = self.open.last() else {
                     return if at == text.len() { Ok(()) } else { Err(JsonError { at, message: MORE }) };
                 };
-                let in_object = self.tokens[open as usize].kind == Kind::Object;
+                let in_object = self.tokens[open as usize].kind == JsonKind::Object;
                 match text.get(at) {
                     Some(b',') => {
                         at = skip_space(text, at + 1);
@@ -144,12 +144,12 @@ impl Tape {
     }
 
     #[inline]
-    fn push(&mut self, kind: Kind, start: usize, end: usize) {
+    fn push(&mut self, kind: JsonKind, start: usize, end: usize) {
         let next = position(self.tokens.len() + 1);
         self.tokens.push(Token { start: position(start), end: position(end), next, kind });
     }
 
-    fn enter(&mut self, kind: Kind, at: usize) -> Result<(), JsonError> {
+    fn enter(&mut self, kind: JsonKind, at: usize) -> Result<(), JsonError> {
         if self.open.len() == MAX_DEPTH {
             return Err(JsonError { at, message: "nested more than 128 levels deep" });
         }
@@ -186,7 +186,7 @@ impl Tape {
         let start = quote + 1;
         let at = self.marks.next(start);
         if text.get(at) == Some(&b'"') {
-            self.push(Kind::Plain, start, at);
+            self.push(JsonKind::Plain, start, at);
             return Ok(at + 1);
         }
         self.escaped_string(text, start, at)
@@ -197,7 +197,7 @@ impl Tape {
         loop {
             match text.get(at) {
                 Some(b'"') => {
-                    self.push(Kind::Escaped, start, at);
+                    self.push(JsonKind::Escaped, start, at);
                     return Ok(at + 1);
                 }
                 Some(b'\\') => at = self.marks.next(escape(text, at)?),
@@ -209,18 +209,18 @@ impl Tape {
 
     fn number(&mut self, text: &[u8], start: usize) -> Result<usize, JsonError> {
         let mut at = start + usize::from(text[start] == b'-');
-        let mut kind = Kind::Integer;
+        let mut kind = JsonKind::Integer;
         match text.get(at) {
             Some(b'0') => at += 1,
             Some(b'1'..=b'9') => at = skip_digits(text, at),
             _ => return Err(JsonError { at, message: "expected a digit" }),
         }
         if text.get(at) == Some(&b'.') {
-            kind = Kind::Number;
+            kind = JsonKind::Number;
             at = some_digits(text, at + 1)?;
         }
         if matches!(text.get(at), Some(b'e' | b'E')) {
-            kind = Kind::Number;
+            kind = JsonKind::Number;
             at += 1 + usize::from(matches!(text.get(at + 1), Some(b'+' | b'-')));
             at = some_digits(text, at)?;
         }
@@ -228,7 +228,7 @@ impl Tape {
         Ok(at)
     }
 
-    fn word(&mut self, text: &[u8], at: usize, word: &[u8], kind: Kind) -> Result<usize, JsonError> {
+    fn word(&mut self, text: &[u8], at: usize, word: &[u8], kind: JsonKind) -> Result<usize, JsonError> {
         if !text[at..].starts_with(word) {
             return Err(JsonError { at, message: "expected a value" });
         }
@@ -402,7 +402,7 @@ impl<'a> Document<'a> {
     #[must_use]
     pub fn n_bytes(&self, index: u32) -> u64 {
         let token = self.tokens[index as usize];
-        let quotes = if matches!(token.kind, Kind::Plain | Kind::Escaped) { 2 } else { 0 };
+        let quotes = if matches!(token.kind, JsonKind::Plain | JsonKind::Escaped) { 2 } else { 0 };
         u64::from(token.end - token.start) + quotes
     }
 
@@ -422,7 +422,7 @@ impl<'a> Document<'a> {
 
     /// Returns the type of a token.
     #[must_use]
-    pub fn kind(&self, index: u32) -> Kind {
+    pub fn kind(&self, index: u32) -> JsonKind {
         self.tokens[index as usize].kind
     }
 
@@ -430,8 +430,8 @@ impl<'a> Document<'a> {
     #[must_use]
     pub fn string(&self, index: u32) -> Option<Cow<'a, [u8]>> {
         match self.kind(index) {
-            Kind::Plain => Some(Cow::Borrowed(self.raw(index))),
-            Kind::Escaped => Some(unescape(self.raw(index))),
+            JsonKind::Plain => Some(Cow::Borrowed(self.raw(index))),
+            JsonKind::Escaped => Some(unescape(self.raw(index))),
             _ => None,
         }
     }
@@ -440,7 +440,7 @@ impl<'a> Document<'a> {
     #[must_use]
     pub fn scalar_text(&self, index: u32) -> Option<Cow<'a, [u8]>> {
         match self.kind(index) {
-            Kind::Integer | Kind::Number => Some(Cow::Borrowed(self.raw(index))),
+            JsonKind::Integer | JsonKind::Number => Some(Cow::Borrowed(self.raw(index))),
             _ => self.string(index),
         }
     }
@@ -450,7 +450,7 @@ impl<'a> Document<'a> {
     pub fn members(&self, index: u32) -> impl Iterator<Item = (u32, u32)> + use<'a> {
         let tokens = self.tokens;
         let object = tokens[index as usize];
-        let end = if object.kind == Kind::Object { object.next } else { index };
+        let end = if object.kind == JsonKind::Object { object.next } else { index };
         let mut at = index + 1;
         std::iter::from_fn(move || {
             if end <= at {
@@ -466,7 +466,7 @@ impl<'a> Document<'a> {
     pub fn items(&self, index: u32) -> impl Iterator<Item = u32> + use<'a> {
         let tokens = self.tokens;
         let array = tokens[index as usize];
-        let end = if array.kind == Kind::Array { array.next } else { index };
+        let end = if array.kind == JsonKind::Array { array.next } else { index };
         let mut at = index + 1;
         std::iter::from_fn(move || {
             if end <= at {
@@ -494,7 +494,7 @@ impl<'a> Document<'a> {
     #[must_use]
     pub fn key_is(&self, name: u32, key: &[u8]) -> bool {
         match self.kind(name) {
-            Kind::Plain => same(self.raw(name), key),
+            JsonKind::Plain => same(self.raw(name), key),
             _ => self.string(name).is_some_and(|text| *text == *key),
         }
     }
@@ -503,12 +503,12 @@ impl<'a> Document<'a> {
     /// text order. A repeated key appears once, at its first position and with its last value.
     pub fn push_compact(&self, out: &mut Vec<u8>, index: u32) {
         match self.kind(index) {
-            Kind::Null | Kind::True | Kind::False | Kind::Integer | Kind::Number => {
+            JsonKind::Null | JsonKind::True | JsonKind::False | JsonKind::Integer | JsonKind::Number => {
                 self.push_raw(out, index);
             }
-            Kind::Plain => self.push_quoted(out, index),
-            Kind::Escaped => push_string(out, &unescape(self.raw(index))),
-            Kind::Array => {
+            JsonKind::Plain => self.push_quoted(out, index),
+            JsonKind::Escaped => push_string(out, &unescape(self.raw(index))),
+            JsonKind::Array => {
                 out.push(b'[');
                 for (place, item) in self.items(index).enumerate() {
                     if 0 < place {
@@ -518,7 +518,7 @@ impl<'a> Document<'a> {
                 }
                 out.push(b']');
             }
-            Kind::Object => {
+            JsonKind::Object => {
                 out.push(b'{');
                 for (place, (key, value)) in self.distinct_members(index).into_iter().enumerate() {
                     if 0 < place {
@@ -541,7 +541,9 @@ impl<'a> Document<'a> {
         // If there are few, compare all pairs: usually no two are equal.
         if distinct.len() <= FEW {
             let differ = |a: u32, b: u32| {
-                self.kind(a) == Kind::Plain && self.kind(b) == Kind::Plain && !same(self.raw(a), self.raw(b))
+                self.kind(a) == JsonKind::Plain
+                    && self.kind(b) == JsonKind::Plain
+                    && !same(self.raw(a), self.raw(b))
             };
             let all_differ =
                 (1..distinct.len()).all(|n| distinct[..n].iter().all(|&(a, _)| differ(a, distinct[n].0)));

@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use super::{Document, Kind, Tape, push_string};
+use super::{Document, JsonKind, Tape, push_string};
 
 /// How strictly types are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,8 +24,8 @@ pub enum Typing {
 #[must_use]
 pub fn is_null(doc: Document<'_>, index: u32, typing: Typing) -> bool {
     match doc.kind(index) {
-        Kind::Null => true,
-        Kind::Plain => typing != Typing::Json && doc.raw(index).is_empty(),
+        JsonKind::Null => true,
+        JsonKind::Plain => typing != Typing::Json && doc.raw(index).is_empty(),
         _ => false,
     }
 }
@@ -41,11 +41,15 @@ pub fn same(old: Document<'_>, a: u32, new: Document<'_>, b: u32, typing: Typing
         return same_text(old, a, new, b, typing);
     }
     match (kind_a, kind_b) {
-        (Kind::Integer | Kind::Number, Kind::Integer | Kind::Number) => {
+        (JsonKind::Integer | JsonKind::Number, JsonKind::Integer | JsonKind::Number) => {
             Decimal::read(old.raw(a)) == Decimal::read(new.raw(b))
         }
-        (Kind::Plain | Kind::Escaped, Kind::Plain | Kind::Escaped) => old.string(a) == new.string(b),
-        (Kind::Array, Kind::Array) | (Kind::Object, Kind::Object) => canonical(old, a) == canonical(new, b),
+        (JsonKind::Plain | JsonKind::Escaped, JsonKind::Plain | JsonKind::Escaped) => {
+            old.string(a) == new.string(b)
+        }
+        (JsonKind::Array, JsonKind::Array) | (JsonKind::Object, JsonKind::Object) => {
+            canonical(old, a) == canonical(new, b)
+        }
         _ => false,
     }
 }
@@ -71,8 +75,8 @@ fn same_text(old: Document<'_>, a: u32, new: Document<'_>, b: u32, typing: Typin
     }
 }
 
-fn is_text(kind: Kind) -> bool {
-    matches!(kind, Kind::Plain | Kind::Escaped)
+fn is_text(kind: JsonKind) -> bool {
+    matches!(kind, JsonKind::Plain | JsonKind::Escaped)
 }
 
 /// Returns whether a cell contains the JSON of a value.
@@ -87,14 +91,14 @@ fn reads_as(cell: &[u8], doc: Document<'_>, index: u32) -> bool {
 fn read_cell(tape: &mut Tape, cell: &[u8]) -> bool {
     let spaced = |byte: Option<&u8>| byte.is_none_or(u8::is_ascii_whitespace);
     let is_json = !spaced(cell.first()) && !spaced(cell.last()) && tape.read(cell).is_ok();
-    is_json && !matches!(tape.tokens[0].kind, Kind::Plain | Kind::Escaped | Kind::Null)
+    is_json && !matches!(tape.tokens[0].kind, JsonKind::Plain | JsonKind::Escaped | JsonKind::Null)
 }
 
 /// Returns a value as the text of a CSV cell.
 fn text(doc: Document<'_>, index: u32) -> Cow<'_, [u8]> {
     match doc.kind(index) {
-        Kind::Null => Cow::Borrowed(b""),
-        Kind::Array | Kind::Object => {
+        JsonKind::Null => Cow::Borrowed(b""),
+        JsonKind::Array | JsonKind::Object => {
             let mut out = Vec::new();
             doc.push_compact(&mut out, index);
             Cow::Owned(out)
@@ -113,10 +117,10 @@ fn canonical(doc: Document<'_>, index: u32) -> Vec<u8> {
 /// Appends the canonical form of a value, which all its spellings share.
 pub fn push_canonical(out: &mut Vec<u8>, doc: Document<'_>, index: u32) {
     match doc.kind(index) {
-        Kind::Null | Kind::True | Kind::False => out.extend_from_slice(doc.raw(index)),
-        Kind::Integer | Kind::Number => Decimal::read(doc.raw(index)).push(out),
-        Kind::Plain | Kind::Escaped => push_string(out, &doc.string(index).unwrap_or_default()),
-        Kind::Array => {
+        JsonKind::Null | JsonKind::True | JsonKind::False => out.extend_from_slice(doc.raw(index)),
+        JsonKind::Integer | JsonKind::Number => Decimal::read(doc.raw(index)).push(out),
+        JsonKind::Plain | JsonKind::Escaped => push_string(out, &doc.string(index).unwrap_or_default()),
+        JsonKind::Array => {
             out.push(b'[');
             for item in doc.items(index) {
                 push_canonical(out, doc, item);
@@ -124,7 +128,7 @@ pub fn push_canonical(out: &mut Vec<u8>, doc: Document<'_>, index: u32) {
             }
             out.push(b']');
         }
-        Kind::Object => {
+        JsonKind::Object => {
             let mut members = doc.distinct_members(index);
             members.sort_by_cached_key(|(key, _)| doc.string(*key).unwrap_or_default().into_owned());
             out.push(b'{');

@@ -3,23 +3,23 @@
 
 use rayon::prelude::*;
 
-use super::resolve::{RawRows, Resolved};
+use super::resolve::{RawRows, ResolvedEvents};
 use crate::{
     config::{rules::Rules, select::ColumnFilter},
     error::Result,
     event::{
         Call,
-        block::{Block, Event, NO_TABLE},
+        block::{Event, EventBlock, NO_TABLE},
     },
     files::Files,
     raw::{
-        self, event_row::RowOf, external_id_mapping_updates, id_graph_updates, identity_links,
+        self, event_row::EventRowKind, external_id_mapping_updates, id_graph_updates, identity_links,
         identity_violations, profile_traits_updates,
     },
     space::{
         commit::Space,
-        event_rows::{Backfilled, RESOLVED, push_resolved},
-        tables::Table,
+        event_rows::{BackfilledRows, RESOLVED, push_resolved},
+        tables::AppendTable,
     },
     time::timestamp::{Micros, Millis},
 };
@@ -30,19 +30,19 @@ const TRUTH: [&str; 4] =
 
 /// A row to be written: the index of its event, and which of the event's rows it is.
 #[derive(Debug, Clone, Copy)]
-struct Listed {
+struct ListedRow {
     event: u32,
-    which: RowOf,
+    which: EventRowKind,
 }
 
 /// Appends the rows of resolved events to the tables. `filters`, by table, are reused from call to call.
 pub fn assemble(
     space: &mut Space,
-    resolved: &Resolved,
-    backfilled: &Backfilled,
+    resolved: &ResolvedEvents,
+    backfilled: &BackfilledRows,
     filters: &mut Vec<Option<ColumnFilter>>,
     rules: &Rules,
-    rows: raw::Rows,
+    rows: raw::RowMode,
     files: &Files,
 ) -> Result<()> {
     let mut resolved_since = RawRows::default();
@@ -68,7 +68,7 @@ pub fn assemble(
     for (table, rows) in raw {
         raw_of_table[table] = Some(rows);
     }
-    if rows == raw::Rows::Counted {
+    if rows == raw::RowMode::Counted {
         for (((table, list), raw), filter) in
             space.tables().iter_mut().zip(lists).zip(raw_of_table).zip(&*filters)
         {
@@ -81,11 +81,11 @@ pub fn assemble(
     for (message_key, received_at) in unnamed {
         space.keep(message_key, received_at)?;
     }
-    let row = |row: Listed| {
+    let row = |row: ListedRow| {
         let (block, event) = resolved.released.event(resolved.released.places[row.event as usize]);
         let outcome = &resolved.outcomes[row.event as usize];
         let segment_id = outcome.segment_id.of(&resolved.segment_ids);
-        Some(RowToCome { block, event, segment_id, uuid_ts: outcome.uuid_ts?, which: row.which })
+        Some(PendingRow { block, event, segment_id, uuid_ts: outcome.uuid_ts?, which: row.which })
     };
     let tables = space.tables();
     tables.par_iter_mut().zip(lists).zip(raw_of_table).zip(filters).with_max_len(1).try_for_each(
@@ -112,11 +112,11 @@ pub fn assemble(
 /// contain.
 fn rows_by_table(
     space: &mut Space,
-    resolved: &Resolved,
-    (backfilled, rules): (&Backfilled, &Rules),
+    resolved: &ResolvedEvents,
+    (backfilled, rules): (&BackfilledRows, &Rules),
     resolved_since: &mut RawRows,
     unnamed: &mut Vec<(u128, Millis)>,
-) -> Vec<Vec<Listed>> {
+) -> Vec<Vec<ListedRow>> {
     let by_call = Call::ALL.map(|call| space.table(call.table()));
     let names_messages = Call::ALL.map(|call| {
         let column = |name: &str| rules.columns.has(&format!("{}.{name}", call.table()));
@@ -125,20 +125,20 @@ fn rows_by_table(
     // Tables are created on demand, since an event whose name exceeds the limit must not create one.
     let mut own: Vec<Vec<Option<usize>>> =
         resolved.released.blocks.iter().map(|block| vec![None; block.tables.len()]).collect();
-    let mut lists: Vec<Vec<Listed>> = Vec::new();
+    let mut lists: Vec<Vec<ListedRow>> = Vec::new();
     lists.resize_with(space.tables().len(), Vec::new);
     for ((event, place), outcome) in (0..).zip(&resolved.released.places).zip(&resolved.outcomes) {
         if outcome.uuid_ts.is_none() {
             continue;
         }
         let (block, of_event) = resolved.released.event(*place);
-        let which = if outcome.has_table { RowOf::Call } else { RowOf::CallAlone };
-        let call = (by_call[of_event.call.index()], Listed { event, which });
+        let which = if outcome.has_table { EventRowKind::Call } else { EventRowKind::CallAlone };
+        let call = (by_call[of_event.call.index()], ListedRow { event, which });
         let own = (of_event.own_table != NO_TABLE && outcome.has_table).then(|| {
             let number = of_event.own_table as usize;
             let table = *own[place.block as usize][number]
                 .get_or_insert_with(|| space.table(&String::from_utf8_lossy(&block.tables[number])));
-            (table, Listed { event, which: RowOf::OwnTable })
+            (table, ListedRow { event, which: EventRowKind::OwnTable })
         });
         let mut is_there = false;
         for (table, row) in std::iter::once(call).chain(own) {
@@ -165,9 +165,9 @@ fn rows_by_table(
 
 /// A row to be appended to a table.
 #[derive(Debug, Clone, Copy)]
-pub struct RowToCome<'a> {
+pub struct PendingRow<'a> {
     /// The block in which it was rendered.
-    pub block: &'a Block,
+    pub block: &'a EventBlock,
     /// Its event.
     pub event: &'a Event,
     /// The segment id of the event; empty for an unresolved event.
@@ -175,17 +175,17 @@ pub struct RowToCome<'a> {
     /// The clock of the event.
     pub uuid_ts: Micros,
     /// Which of the event's rows it is.
-    pub which: RowOf,
+    pub which: EventRowKind,
 }
 
 /// Appends event rows to a table.
 pub fn append_rows<'a>(
-    table: &mut Table,
-    rows: impl Iterator<Item = RowToCome<'a>>,
+    table: &mut AppendTable,
+    rows: impl Iterator<Item = PendingRow<'a>>,
     mut filter: Option<&mut ColumnFilter>,
     files: &Files,
 ) -> Result<()> {
-    for RowToCome { block, event, segment_id, uuid_ts, which } in rows {
+    for PendingRow { block, event, segment_id, uuid_ts, which } in rows {
         let out = table.pending();
         let start = out.len();
         event.row.push(out, &block.rows, segment_id, uuid_ts, which);

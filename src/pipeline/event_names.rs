@@ -9,14 +9,14 @@ use crate::{
     config::rules::Rules,
     event::{
         Call,
-        block::{Block, Event, NO_TABLE},
+        block::{Event, EventBlock, NO_TABLE},
     },
     space::manifest::Manifest,
 };
 
 /// The tables of event names in a space.
 #[derive(Debug)]
-pub struct EventNames {
+pub struct EventTableLimit {
     /// Existing and admitted tables. Tables that the config excludes do not count.
     tables: Set<Box<[u8]>>,
     rules: Arc<Rules>,
@@ -24,7 +24,7 @@ pub struct EventNames {
     n_refused: u64,
 }
 
-impl EventNames {
+impl EventTableLimit {
     /// Reads the tables of a space from its manifest.
     #[must_use]
     pub fn of(manifest: &Manifest, rules: &Arc<Rules>) -> Self {
@@ -50,7 +50,7 @@ impl EventNames {
     }
 
     /// Returns whether an event with a name has that table. `known` caches the answers for the event's block.
-    pub fn admit_event(&mut self, block: &Block, event: &Event, known: &mut Vec<Option<bool>>) -> bool {
+    pub fn admit_event(&mut self, block: &EventBlock, event: &Event, known: &mut Vec<Option<bool>>) -> bool {
         if event.own_table == NO_TABLE {
             return true;
         }

@@ -11,38 +11,38 @@ use crate::{
     config::rules::Rules,
     event::{
         Call,
-        block::{Block, Event, NO_TABLE, Row, Span, Traits, position},
-        fields::Fields,
-        parse::{Parsed, derived_message_id, parse, text},
-        reject::{Position, Reason, Reject},
+        block::{ByteSpan, Event, EventBlock, EventTraits, NO_TABLE, RenderedRow, position},
+        fields::EventFields,
+        parse::{ParsedEvent, derived_message_id, parse, text},
+        reject::{LinePosition, Reject, RejectReason},
     },
     glob::Globs,
-    identity::{extract::Extractor, types::Types},
-    json::{Document, Kind, Tape},
+    identity::{extract::IdentifierExtractor, types::IdentifierTypes},
+    json::{Document, JsonKind, Tape},
     raw::{
-        Rows,
-        event_row::{Notes, RowRenderer, has_value, push_text, push_value},
+        RowMode,
+        event_row::{RowNotices, RowRenderer, has_value, push_text, push_value},
     },
     read::{
         inputs::Input,
-        line_records::LineAt,
+        line_records::LineOrigin,
         lines::{BOM, MAX_LINE, blank, lines},
-        unit::Unit,
+        unit::Chunk,
     },
     time::{reader::TimeReader, timestamp::Millis},
 };
 
 /// The result of preparing a chunk.
 #[derive(Debug, Default)]
-pub struct Prepared {
+pub struct PreparedChunk {
     /// Its events.
-    pub block: Block,
+    pub block: EventBlock,
     /// Its rejects, in the order of the inputs.
     pub rejects: Vec<RejectedLine>,
     /// Whether the last reject is the start of an object at the end of the input, without a line feed.
     pub is_cut_off: bool,
-    /// The number of rejects by reason, in the order of [`Reason::ALL`].
-    pub n_rejects: [u64; Reason::ALL.len()],
+    /// The number of rejects by reason, in the order of [`RejectReason::ALL`].
+    pub n_rejects: [u64; RejectReason::ALL.len()],
     /// The number of lines that are not blank.
     pub n_lines: u64,
     /// The number of well-formed events, including those dropped.
@@ -50,18 +50,18 @@ pub struct Prepared {
     /// The number of events dropped by the config's rules.
     pub n_filtered: u64,
     /// Counts of what was left out or renamed.
-    pub notes: Notes,
+    pub notes: RowNotices,
     /// The earliest `received_at` of its events.
     pub earliest: Option<Millis>,
 }
 
 /// Prepares chunks. Each thread has its own.
 #[derive(Debug)]
-pub struct Preparer {
+pub struct ChunkPreparer {
     tape: Tape,
-    extractor: Extractor,
+    extractor: IdentifierExtractor,
     renderer: RowRenderer,
-    rows: Rows,
+    rows: RowMode,
     rules: Arc<Rules>,
     times: TimeReader,
     tables: Map<Vec<u8>, u32>,
@@ -71,9 +71,9 @@ pub struct Preparer {
 
 /// A line, or an item of a batch.
 #[derive(Clone, Copy)]
-struct Line<'a> {
+struct SourceLine<'a> {
     text: &'a [u8],
-    span: Span,
+    span: ByteSpan,
     /// The input that the line is from.
     input: &'a Input,
     /// The SHA-1 of the line, computed on demand and once per line: a batch may have a million items without
@@ -84,13 +84,13 @@ struct Line<'a> {
     batched: bool,
 }
 
-impl Preparer {
+impl ChunkPreparer {
     /// Creates a preparer with these rules.
     #[must_use]
-    pub fn new(rules: &Arc<Rules>, types: &Arc<Types>, rows: Rows) -> Self {
+    pub fn new(rules: &Arc<Rules>, types: &Arc<IdentifierTypes>, rows: RowMode) -> Self {
         Self {
             tape: Tape::default(),
-            extractor: Extractor::new(rules, types),
+            extractor: IdentifierExtractor::new(rules, types),
             renderer: RowRenderer::default(),
             rows,
             rules: Arc::clone(rules),
@@ -103,13 +103,19 @@ impl Preparer {
 
     /// Prepares a chunk. `block` holds its lines and nothing else. If the lines were sorted, `at` holds the origin of
     /// each.
-    pub fn prepare(&mut self, unit: &Unit, at: &[LineAt], inputs: &[Input], mut block: Block) -> Prepared {
+    pub fn prepare(
+        &mut self,
+        unit: &Chunk,
+        at: &[LineOrigin],
+        inputs: &[Input],
+        mut block: EventBlock,
+    ) -> PreparedChunk {
         let bytes = std::mem::take(&mut block.lines);
         block.in_order = unit.in_order;
-        let mut prepared = Prepared { block, ..Prepared::default() };
+        let mut prepared = PreparedChunk { block, ..PreparedChunk::default() };
         self.tables.clear();
         self.sources.clear();
-        self.renderer.notes = Notes::default();
+        self.renderer.notes = RowNotices::default();
         let all_utf8 = std::str::from_utf8(&bytes).is_ok();
         let mut tape = std::mem::take(&mut self.tape);
         let mut times = std::mem::take(&mut self.times);
@@ -124,10 +130,10 @@ impl Preparer {
             }
             prepared.n_lines += 1;
             let position = match at.get(place) {
-                Some(&LineAt { input, number, offset }) => {
-                    Position { input, line: number, item: 0, byte_offset: offset }
+                Some(&LineOrigin { input, number, offset }) => {
+                    LinePosition { input, line: number, item: 0, byte_offset: offset }
                 }
-                None => Position {
+                None => LinePosition {
                     input: unit.input,
                     line: unit.first_line + place as u64,
                     item: 0,
@@ -136,12 +142,12 @@ impl Preparer {
             };
             let input = &inputs[position.input as usize];
             let mut last_reject: Option<Reject> = None;
-            let mut refuse = |prepared: &mut Prepared, item: u32, reject: Reject| {
+            let mut refuse = |prepared: &mut PreparedChunk, item: u32, reject: Reject| {
                 prepared.n_rejects[reject.reason as usize] += 1;
                 if let Some(line) = prepared.rejects.last_mut().filter(|line| line.is_of(position)) {
                     line.push(item, last_reject.as_ref(), &reject);
                 } else {
-                    let position = Position { item, ..position };
+                    let position = LinePosition { item, ..position };
                     prepared.rejects.push(RejectedLine::new(position, &reject, text));
                 }
                 last_reject = Some(reject);
@@ -160,9 +166,9 @@ impl Preparer {
                 continue;
             }
             let doc = Document { text, tokens: &tape.tokens };
-            let span = Span { start: position_of(range.start), end: position_of(range.end) };
+            let span = ByteSpan { start: position_of(range.start), end: position_of(range.end) };
             let sha1 = OnceCell::new();
-            let fields = Fields::read(doc, 0);
+            let fields = EventFields::read(doc, 0);
             let is_batch = fields.envelope(doc);
             self.renderer.begin_line(fields.context.filter(|_| is_batch));
             if is_batch {
@@ -172,9 +178,9 @@ impl Preparer {
                 }
                 let items = fields.batch.into_iter().flat_map(|batch| doc.items(batch));
                 for (item, value) in (0..).zip(items) {
-                    let line = Line { text, span, input, sha1: &sha1, item, batched: true };
-                    let result = if doc.kind(value) == Kind::Object {
-                        parse(doc, Fields::read(doc, value).filled_from(doc, value, &fields), &mut times)
+                    let line = SourceLine { text, span, input, sha1: &sha1, item, batched: true };
+                    let result = if doc.kind(value) == JsonKind::Object {
+                        parse(doc, EventFields::read(doc, value).filled_from(doc, value, &fields), &mut times)
                     } else {
                         Err(not_an_object(doc.kind(value)))
                     };
@@ -184,7 +190,7 @@ impl Preparer {
                     }
                 }
             } else {
-                let line = Line { text, span, input, sha1: &sha1, item: 0, batched: false };
+                let line = SourceLine { text, span, input, sha1: &sha1, item: 0, batched: false };
                 match parse(doc, fields, &mut times) {
                     Ok(parsed) => self.take(&parsed, line, &mut prepared),
                     Err(reject) => refuse(&mut prepared, 0, reject),
@@ -206,7 +212,7 @@ impl Preparer {
     }
 
     /// Adds an event to the block.
-    fn take(&mut self, parsed: &Parsed<'_>, line: Line<'_>, prepared: &mut Prepared) {
+    fn take(&mut self, parsed: &ParsedEvent<'_>, line: SourceLine<'_>, prepared: &mut PreparedChunk) {
         prepared.n_events += 1;
         let earliest = prepared.earliest.get_or_insert(parsed.received_at);
         *earliest = parsed.received_at.min(*earliest);
@@ -228,7 +234,7 @@ impl Preparer {
         };
         let start = block.arena.len();
         block.arena.extend_from_slice(&message_id);
-        let message_span = Span::since(&block.arena, start);
+        let message_span = ByteSpan::since(&block.arena, start);
         let doc = parsed.doc;
         let start = block.arena.len();
         match parsed.call {
@@ -236,13 +242,13 @@ impl Preparer {
             Call::Page | Call::Screen => push_text(&mut block.arena, doc, parsed.fields.name),
             _ => block.arena.extend_from_slice(b"null"),
         }
-        let name = Span::since(&block.arena, start);
+        let name = ByteSpan::since(&block.arena, start);
         let identifiers = self.extractor.extract(parsed, block);
         let traits = self.take_traits(parsed, block);
         let (row, own_table) = match self.rows {
-            Rows::Written => self.renderer.render(parsed, &message_id, source, block, &mut self.tables),
-            Rows::Counted => {
-                (Row::default(), self.renderer.count(parsed, &mut block.tables, &mut self.tables))
+            RowMode::Written => self.renderer.render(parsed, &message_id, source, block, &mut self.tables),
+            RowMode::Counted => {
+                (RenderedRow::default(), self.renderer.count(parsed, &mut block.tables, &mut self.tables))
             }
         };
         let source = source.map(<[u8]>::to_owned);
@@ -270,7 +276,7 @@ impl Preparer {
         });
     }
 
-    fn take_traits(&mut self, parsed: &Parsed<'_>, block: &mut Block) -> Option<u32> {
+    fn take_traits(&mut self, parsed: &ParsedEvent<'_>, block: &mut EventBlock) -> Option<u32> {
         let object = parsed.fields.traits.filter(|_| parsed.call == Call::Identify)?;
         let doc = parsed.doc;
         let (plan, leaves) = self.renderer.traits_plan(doc, object);
@@ -280,7 +286,7 @@ impl Preparer {
             if has_value(doc, leaf) {
                 push_value(&mut block.arena, &mut self.scratch, doc, leaf);
             }
-            block.values.push(Span::since(&block.arena, start));
+            block.values.push(ByteSpan::since(&block.arena, start));
         }
         let n_nameless = plan.n_nameless_traits;
         let range = (position(first), position(block.values.len()));
@@ -289,12 +295,12 @@ impl Preparer {
         if none {
             return None;
         }
-        block.traits.push(Traits { plan, values: range });
+        block.traits.push(EventTraits { plan, values: range });
         Some(position(block.traits.len() - 1))
     }
 
     /// Returns whether a drop rule matches the event.
-    fn dropped(&self, parsed: &Parsed<'_>, source: Option<&[u8]>) -> bool {
+    fn dropped(&self, parsed: &ParsedEvent<'_>, source: Option<&[u8]>) -> bool {
         self.rules.drop.iter().any(|rule| {
             let matches = |globs: &Option<Globs>, value: Option<&[u8]>| match globs {
                 None => true,
@@ -317,7 +323,7 @@ fn check_line(text: &[u8], utf8: bool, tape: &mut Tape) -> Result<(), Reject> {
     }
     if !utf8 && let Err(e) = std::str::from_utf8(text) {
         let detail = format!("byte {} of the line is not UTF-8", e.valid_up_to() + 1);
-        return Err(Reject { reason: Reason::InvalidUtf8, detail });
+        return Err(Reject { reason: RejectReason::InvalidUtf8, detail });
     }
     if let Err(e) = tape.read(text) {
         let detail = if text.starts_with(BOM) {
@@ -325,10 +331,10 @@ fn check_line(text: &[u8], utf8: bool, tape: &mut Tape) -> Result<(), Reject> {
         } else {
             format!("{} at byte {} of the line", e.message, e.at + 1)
         };
-        return Err(Reject { reason: Reason::NotJson, detail });
+        return Err(Reject { reason: RejectReason::NotJson, detail });
     }
     match tape.tokens[0].kind {
-        Kind::Object => Ok(()),
+        JsonKind::Object => Ok(()),
         kind => Err(not_an_object(kind)),
     }
 }
@@ -337,20 +343,20 @@ fn check_line(text: &[u8], utf8: bool, tape: &mut Tape) -> Result<(), Reject> {
 const MAX_TOKENS: usize = 1 << 18;
 
 /// Rejects an envelope whose items, each with what it takes from the envelope, are too large in total.
-fn check_batch(doc: Document<'_>, envelope: &Fields, most: u64) -> Result<(), Reject> {
+fn check_batch(doc: Document<'_>, envelope: &EventFields, most: u64) -> Result<(), Reject> {
     let size = |value: Option<u32>| value.map_or(0, |value| doc.n_bytes(value));
     let items = || envelope.batch.into_iter().flat_map(|batch| doc.items(batch));
-    let Fields { sent_at, received_at, context, .. } = *envelope;
+    let EventFields { sent_at, received_at, context, .. } = *envelope;
     // Usually the total is small enough even if every item takes everything.
     let of_envelope = size(sent_at) + size(received_at) + size(context);
     if doc.text.len() as u64 + items().count() as u64 * of_envelope <= most {
         return Ok(());
     }
     let of_item = |item: u32| {
-        if doc.kind(item) != Kind::Object {
+        if doc.kind(item) != JsonKind::Object {
             return size(Some(item));
         }
-        let filled = Fields::read(doc, item).filled_from(doc, item, envelope);
+        let filled = EventFields::read(doc, item).filled_from(doc, item, envelope);
         let taken = |now: Option<u32>, of_envelope: Option<u32>| {
             if now == of_envelope { size(of_envelope) } else { 0 }
         };
@@ -366,23 +372,23 @@ fn check_batch(doc: Document<'_>, envelope: &Fields, most: u64) -> Result<(), Re
     let detail = format!(
         "the items take {n_bytes} bytes, including what each takes from the envelope, more than {most}"
     );
-    Err(Reject { reason: Reason::BatchTooLarge, detail })
+    Err(Reject { reason: RejectReason::BatchTooLarge, detail })
 }
 
 fn too_long(length: u64) -> Reject {
-    Reject { reason: Reason::LineTooLong, detail: format!("{length} bytes, more than {MAX_LINE}") }
+    Reject { reason: RejectReason::LineTooLong, detail: format!("{length} bytes, more than {MAX_LINE}") }
 }
 
-fn not_an_object(kind: Kind) -> Reject {
+fn not_an_object(kind: JsonKind) -> Reject {
     let what = match kind {
-        Kind::Null => "null",
-        Kind::True | Kind::False => "a boolean",
-        Kind::Integer | Kind::Number => "a number",
-        Kind::Plain | Kind::Escaped => "a string",
-        Kind::Array => "an array",
-        Kind::Object => "an object",
+        JsonKind::Null => "null",
+        JsonKind::True | JsonKind::False => "a boolean",
+        JsonKind::Integer | JsonKind::Number => "a number",
+        JsonKind::Plain | JsonKind::Escaped => "a string",
+        JsonKind::Array => "an array",
+        JsonKind::Object => "an object",
     };
-    Reject { reason: Reason::NotAnObject, detail: format!("expected an event, found {what}") }
+    Reject { reason: RejectReason::NotAnObject, detail: format!("expected an event, found {what}") }
 }
 
 fn position_of(at: usize) -> u32 {

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::rejects::RejectedLine;
 use crate::{
     error::{Error, Result},
-    event::reject::{MaxRejects, Position, Reason},
+    event::reject::{LinePosition, MaxRejects, RejectReason},
     json::MORE,
     progress::Progress,
     read::inputs::Input,
@@ -29,9 +29,9 @@ const PACKED: [(&str, &str, &str); 6] = [
 /// The first rejects of a run, in the order of the inputs.
 #[derive(Debug, Default)]
 pub struct FirstRejects {
-    rows: Vec<(Position, Vec<u8>)>,
+    rows: Vec<(LinePosition, Vec<u8>)>,
     /// The last lines of inputs that end in the middle of an event.
-    cut_off: Vec<(Position, Vec<u8>)>,
+    cut_off: Vec<(LinePosition, Vec<u8>)>,
 }
 
 impl FirstRejects {
@@ -48,18 +48,18 @@ impl FirstRejects {
         }
     }
 
-    fn rows(&self) -> Vec<Row> {
+    fn rows(&self) -> Vec<RejectedRow> {
         read(&self.rows)
     }
 }
 
-fn read(rows: &[(Position, Vec<u8>)]) -> Vec<Row> {
+fn read(rows: &[(LinePosition, Vec<u8>)]) -> Vec<RejectedRow> {
     rows.iter().filter_map(|(_, row)| serde_json::from_slice(row).ok()).collect()
 }
 
 /// The reported columns of a row of `rejected`.
 #[derive(Deserialize)]
-struct Row {
+struct RejectedRow {
     file: String,
     line: u64,
     reason: String,
@@ -67,7 +67,7 @@ struct Row {
     text: String,
 }
 
-impl Row {
+impl RejectedRow {
     fn told(&self) -> String {
         format!("{}:{}: {} ({})", self.file, self.line, self.reason, self.detail)
     }
@@ -108,8 +108,8 @@ pub(crate) fn check_lines(
 }
 
 /// Lists the first rejects, and how many more there are.
-fn named(n_rejected: u64, first: &[Row]) -> String {
-    let mut named: Vec<_> = first.iter().map(Row::told).collect();
+fn named(n_rejected: u64, first: &[RejectedRow]) -> String {
+    let mut named: Vec<_> = first.iter().map(RejectedRow::told).collect();
     let n_more = n_rejected - named.len() as u64;
     if 0 < n_more {
         named.push(format!("and {n_more} more"));
@@ -128,7 +128,7 @@ pub(crate) fn warn_of_rejects(counted: &IngestSummary, first: &FirstRejects, pro
     if let Some(doubt) = rows.iter().find_map(|row| Some(format!("{}: {}", row.told(), hint_for(row)?))) {
         progress.warning(&doubt);
     }
-    for Row { file, line, .. } in read(&first.cut_off) {
+    for RejectedRow { file, line, .. } in read(&first.cut_off) {
         progress.warning(&format!("{file}:{line}: the last line is cut off, so the file may be incomplete"));
     }
     let n_all = counted.events + n_rejected;
@@ -167,7 +167,7 @@ pub(crate) fn nothing_new(summary: &IngestSummary, dry_run: bool) -> Option<Stri
     Some(format!("nothing {} ingested: {why}", if dry_run { "would be" } else { "was" }))
 }
 
-fn not_one_event(counted: &IngestSummary, first: &[Row]) -> Error {
+fn not_one_event(counted: &IngestSummary, first: &[RejectedRow]) -> Error {
     let n_lines = counted.lines;
     let mut message = format!("{n_lines} {}, but no events", if n_lines == 1 { "line" } else { "lines" });
     let mut reasons: Vec<_> = counted.rejected.iter().collect();
@@ -176,7 +176,8 @@ fn not_one_event(counted: &IngestSummary, first: &[Row]) -> Error {
         let counts: Vec<_> = reasons.iter().map(|(reason, n)| format!("{reason}: {n}")).collect();
         message = format!("{message} ({}); {}", counts.join(", "), row.told());
     }
-    let most_lack_a_time = reasons.first().is_some_and(|(reason, _)| *reason == Reason::NoUsableTime.word());
+    let most_lack_a_time =
+        reasons.first().is_some_and(|(reason, _)| *reason == RejectReason::NoUsableTime.word());
     let hint = match first.first().and_then(hint_for) {
         Some(hint) => hint,
         None if most_lack_a_time => "give each event a time: a `timestamp`, `originalTimestamp`, `sentAt` or `receivedAt` such as \"2026-01-05T10:00:00Z\"".to_owned(),
@@ -186,7 +187,7 @@ fn not_one_event(counted: &IngestSummary, first: &[Row]) -> Error {
 }
 
 /// Returns a hint if a rejected line shows the format of its file.
-fn hint_for(row: &Row) -> Option<String> {
+fn hint_for(row: &RejectedRow) -> Option<String> {
     let text = &row.text;
     if let Some((_, what, with)) = PACKED.iter().find(|(magic, ..)| text.starts_with(magic)) {
         return Some(format!("decompress it first, with `{with}`: it is {what}"));
@@ -227,10 +228,10 @@ mod tests {
     use super::*;
     use crate::event::reject::Reject;
 
-    fn row(text: &str) -> Row {
+    fn row(text: &str) -> RejectedRow {
         let detail =
             if text.contains("}{") { format!("{MORE} at byte 3 of the line") } else { String::new() };
-        Row { file: String::new(), line: 1, reason: String::new(), detail, text: text.to_owned() }
+        RejectedRow { file: String::new(), line: 1, reason: String::new(), detail, text: text.to_owned() }
     }
 
     #[test]
@@ -266,8 +267,8 @@ mod tests {
     fn the_first_rejects_are_kept_in_the_order_of_the_inputs() {
         let inputs = ["a", "b"].map(|path| Input { path: path.into(), source: None });
         let row = |input, line| {
-            let reject = Reject { reason: Reason::NotJson, detail: String::new() };
-            RejectedLine::new(Position { input, line, item: 0, byte_offset: 0 }, &reject, b"x")
+            let reject = Reject { reason: RejectReason::NotJson, detail: String::new() };
+            RejectedLine::new(LinePosition { input, line, item: 0, byte_offset: 0 }, &reject, b"x")
         };
         let mut first = FirstRejects::default();
         first.see(&[row(1, 1), row(1, 2), row(1, 3), row(1, 4)], true, &inputs);

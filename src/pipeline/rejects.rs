@@ -12,11 +12,11 @@ use std::{
 
 use crate::{
     error::{Error, Result},
-    event::reject::{self, KEPT_TEXT, Position, Reason, Reject},
+    event::reject::{self, KEPT_TEXT, LinePosition, Reject, RejectReason},
     files::{Files, OutFile},
     read::{
         inputs::Input,
-        spill::{Spill, Spilled},
+        spill::{SpillStore, SpilledBytes},
     },
     space::guard::belongs_to_space,
 };
@@ -42,8 +42,8 @@ pub struct RejectedLine {
 impl RejectedLine {
     /// Creates a line with its first error.
     #[must_use]
-    pub fn new(position: Position, reject: &Reject, line: &[u8]) -> Self {
-        let Position { input, line: number, item, byte_offset } = position;
+    pub fn new(position: LinePosition, reject: &Reject, line: &[u8]) -> Self {
+        let LinePosition { input, line: number, item, byte_offset } = position;
         let text = line[..line.len().min(KEPT_TEXT + 4)].into();
         let mut rejected = Self { input, line: number, byte_offset, text, items: Vec::new() };
         rejected.push(item, None, reject);
@@ -65,12 +65,12 @@ impl RejectedLine {
 
     /// Returns whether this is the line at `position`.
     #[must_use]
-    pub fn is_of(&self, position: Position) -> bool {
+    pub fn is_of(&self, position: LinePosition) -> bool {
         (self.input, self.line) == (position.input, position.line)
     }
 
     /// Renders its rows, with their positions.
-    pub fn rows<'a>(&'a self, inputs: &'a [Input]) -> impl Iterator<Item = (Position, Vec<u8>)> + 'a {
+    pub fn rows<'a>(&'a self, inputs: &'a [Input]) -> impl Iterator<Item = (LinePosition, Vec<u8>)> + 'a {
         let Self { input, line, byte_offset, text, .. } = self;
         let (input, line, byte_offset) = (*input, *line, *byte_offset);
         let file = inputs[input as usize].name();
@@ -79,7 +79,7 @@ impl RejectedLine {
         std::iter::from_fn(move || {
             let (item, now) = decode_item(&mut rest)?;
             reject = now.or(reject.take());
-            let position = Position { input, line, item, byte_offset };
+            let position = LinePosition { input, line, item, byte_offset };
             let mut row = Vec::new();
             reject::push_row(&mut row, &file, position, reject.as_ref()?, text);
             Some((position, row))
@@ -119,21 +119,21 @@ fn decode_item(rest: &mut &[u8]) -> Option<(u32, Option<Reject>)> {
     let (detail, behind) = rest.split_at_checked(length)?;
     *rest = behind;
     let detail = String::from_utf8_lossy(detail).into_owned();
-    Some((item, Some(Reject { reason: *Reason::ALL.get(usize::from(reason))?, detail })))
+    Some((item, Some(Reject { reason: *RejectReason::ALL.get(usize::from(reason))?, detail })))
 }
 
 /// All rejected lines of one execution of the program.
 #[derive(Debug)]
-pub struct Rejects {
+pub struct RejectStore {
     lines: Vec<RejectedLine>,
     bytes: usize,
     /// How many bytes of lines may be in memory before they are spilled.
     in_memory: usize,
     /// Sorted runs, each with the number of times it was merged.
-    runs: Vec<(u32, Vec<Spilled>)>,
+    runs: Vec<(u32, Vec<SpilledBytes>)>,
 }
 
-impl Rejects {
+impl RejectStore {
     /// Creates an empty collection. `memory` is the program's memory limit.
     #[must_use]
     pub fn new(memory: u64) -> Self {
@@ -142,7 +142,7 @@ impl Rejects {
     }
 
     /// Adds lines, spilling them if they exceed the memory limit.
-    pub fn add(&mut self, lines: Vec<RejectedLine>, spill: &Spill) -> Result<()> {
+    pub fn add(&mut self, lines: Vec<RejectedLine>, spill: &SpillStore) -> Result<()> {
         for line in lines {
             self.bytes += line.size();
             self.lines.push(line);
@@ -153,9 +153,9 @@ impl Rejects {
         Ok(())
     }
 
-    fn spill(&mut self, spill: &Spill) -> Result<()> {
+    fn spill(&mut self, spill: &SpillStore) -> Result<()> {
         self.lines.sort_unstable();
-        let mut run = RunWriter::new(spill);
+        let mut run = RejectRunWriter::new(spill);
         for line in self.lines.drain(..) {
             run.push(&line)?;
         }
@@ -165,8 +165,8 @@ impl Rejects {
             && self.runs[from..].iter().all(|(level, _)| *level == self.runs[from].0)
         {
             let level = self.runs[from].0 + 1;
-            let runs = self.runs.drain(from..).map(|(_, pieces)| Run::of(pieces)).collect();
-            let mut merged = RunWriter::new(spill);
+            let runs = self.runs.drain(from..).map(|(_, pieces)| RejectRun::of(pieces)).collect();
+            let mut merged = RejectRunWriter::new(spill);
             merge(runs, |line| merged.push(&line))?;
             self.runs.push((level, merged.finish()?));
         }
@@ -177,13 +177,14 @@ impl Rejects {
     pub fn drain(mut self, inputs: &[Input], mut give: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
         self.lines.sort_unstable();
         self.lines.reverse();
-        let mut runs: Vec<Run> = self.runs.into_iter().map(|(_, pieces)| Run::of(pieces)).collect();
-        runs.push(Run { lines: self.lines, pieces: Vec::new() });
+        let mut runs: Vec<RejectRun> =
+            self.runs.into_iter().map(|(_, pieces)| RejectRun::of(pieces)).collect();
+        runs.push(RejectRun { lines: self.lines, pieces: Vec::new() });
         merge(runs, |line| line.rows(inputs).try_for_each(|(_, row)| give(&row)))
     }
 }
 
-fn merge(mut runs: Vec<Run>, mut give: impl FnMut(RejectedLine) -> Result<()>) -> Result<()> {
+fn merge(mut runs: Vec<RejectRun>, mut give: impl FnMut(RejectedLine) -> Result<()>) -> Result<()> {
     let mut next: BinaryHeap<Reverse<(RejectedLine, usize)>> = BinaryHeap::new();
     for (number, run) in runs.iter_mut().enumerate() {
         next.extend(run.next()?.map(|line| Reverse((line, number))));
@@ -196,14 +197,14 @@ fn merge(mut runs: Vec<Run>, mut give: impl FnMut(RejectedLine) -> Result<()>) -
 }
 
 /// Writes a sorted run.
-struct RunWriter<'a> {
-    spill: &'a Spill,
+struct RejectRunWriter<'a> {
+    spill: &'a SpillStore,
     piece: Vec<u8>,
-    pieces: Vec<Spilled>,
+    pieces: Vec<SpilledBytes>,
 }
 
-impl<'a> RunWriter<'a> {
-    fn new(spill: &'a Spill) -> Self {
+impl<'a> RejectRunWriter<'a> {
+    fn new(spill: &'a SpillStore) -> Self {
         Self { spill, piece: Vec::new(), pieces: Vec::new() }
     }
 
@@ -216,7 +217,7 @@ impl<'a> RunWriter<'a> {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Vec<Spilled>> {
+    fn finish(mut self) -> Result<Vec<SpilledBytes>> {
         if !self.piece.is_empty() {
             self.pieces.push(self.spill.put(&self.piece)?);
         }
@@ -225,13 +226,13 @@ impl<'a> RunWriter<'a> {
 }
 
 /// Reads a sorted run. The lines in memory and the spilled pieces are both in reverse order.
-struct Run {
+struct RejectRun {
     lines: Vec<RejectedLine>,
-    pieces: Vec<Spilled>,
+    pieces: Vec<SpilledBytes>,
 }
 
-impl Run {
-    fn of(mut pieces: Vec<Spilled>) -> Self {
+impl RejectRun {
+    fn of(mut pieces: Vec<SpilledBytes>) -> Self {
         pieces.reverse();
         Self { lines: Vec::new(), pieces }
     }
@@ -345,15 +346,15 @@ mod tests {
     fn rejects_that_do_not_fit_come_out_in_the_order_of_the_inputs() {
         const LINES: u64 = 2000;
         let folder = tempfile::tempdir().unwrap();
-        let spill = Spill::new(folder.path());
+        let spill = SpillStore::new(folder.path());
         let inputs = ["a", "b"].map(|path| Input { path: path.into(), source: None });
-        let mut rejects = Rejects::new(0);
-        let reject = |detail: &str| Reject { reason: Reason::NotJson, detail: detail.to_owned() };
+        let mut rejects = RejectStore::new(0);
+        let reject = |detail: &str| Reject { reason: RejectReason::NotJson, detail: detail.to_owned() };
         for number in 0..2 * LINES {
             // In no particular order, and much larger than the memory limit.
             let place = number * 1237 % (2 * LINES);
             let input = u32::from(place % 2 == 1);
-            let position = Position { input, line: place / 2, item: 1, byte_offset: 7 };
+            let position = LinePosition { input, line: place / 2, item: 1, byte_offset: 7 };
             let mut line = RejectedLine::new(position, &reject("one"), &vec![b'x'; 20_000]);
             line.push(2, Some(&reject("one")), &reject("one"));
             line.push(5, Some(&reject("one")), &reject("two"));

@@ -2,38 +2,38 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::event_names::EventNames;
+use super::event_names::EventTableLimit;
 use crate::{
-    config::rules::{Rules, Source},
+    config::rules::{Rules, SourceNames},
     error::Result,
     event::{
-        block::{Block, Event, Span},
-        duplicates::Accepted,
-        order::{EventKey, Released},
+        block::{ByteSpan, Event, EventBlock},
+        duplicates::SeenMessages,
+        order::{EventKey, ReleasedEvents},
     },
     identity::{
-        account::{Account, Accounts, Fate},
+        account::{IdentifierAccount, IdentifierAccounts, IdentifierOutcome},
         extract::block_entries,
-        resolver::{Changes, Refusal, Resolver},
-        types::Types,
+        resolver::{EventChanges, Resolver, ViolatedRule},
+        types::IdentifierTypes,
     },
     raw::{
-        Rows, external_id_mapping_updates, id_graph_updates,
+        RowMode, external_id_mapping_updates, id_graph_updates,
         identity_links::{self, Link, LinkRow},
         identity_violations::{self, Violation},
         profile_traits_updates,
         trigger::Trigger,
     },
-    space::state::Contents,
+    space::state::StateContents,
     summary::{IngestSummary, OVER_MAX_TABLES, TIMES_IN_SECONDS},
     time::timestamp::Micros,
 };
 
 /// What resolving adds to the rows of an event.
 #[derive(Debug, Clone, Copy)]
-pub struct Outcome {
-    /// Its segment id in [`Resolved::segment_ids`]; empty for an unresolved event.
-    pub segment_id: Span,
+pub struct EventOutcome {
+    /// Its segment id in [`ResolvedEvents::segment_ids`]; empty for an unresolved event.
+    pub segment_id: ByteSpan,
     /// The space's clock at the event; `None` for a duplicate, which has no rows.
     pub uuid_ts: Option<Micros>,
     /// Whether an event with a name has the table of that name.
@@ -51,11 +51,11 @@ pub struct RawRows {
 
 /// Events with their outcomes and raw rows.
 #[derive(Debug, Default)]
-pub struct Resolved {
+pub struct ResolvedEvents {
     /// The events.
-    pub released: Released,
+    pub released: ReleasedEvents,
     /// One outcome for each event, in order.
-    pub outcomes: Vec<Outcome>,
+    pub outcomes: Vec<EventOutcome>,
     /// The segment ids of all outcomes.
     pub segment_ids: Vec<u8>,
     /// Rows of `id_graph_updates`.
@@ -70,7 +70,7 @@ pub struct Resolved {
     pub link_rows: RawRows,
 }
 
-impl Resolved {
+impl ResolvedEvents {
     /// Returns the length of its raw rows in bytes.
     fn n_bytes(&self) -> usize {
         let rows =
@@ -80,7 +80,7 @@ impl Resolved {
 
     /// Removes the events but keeps the allocated memory.
     fn clear(&mut self) {
-        self.released = Released::default();
+        self.released = ReleasedEvents::default();
         self.outcomes.clear();
         self.segment_ids.clear();
         for rows in [
@@ -104,33 +104,33 @@ const MOST_ROWS: usize = 16 << 20;
 const AHEAD: usize = 32;
 
 /// A source that occurs in a block.
-struct SourceOf {
+struct BlockSource {
     number: u32,
-    known: Option<Source>,
+    known: Option<SourceNames>,
 }
 
 /// The stage with its state.
 #[derive(Debug)]
-pub struct Stage {
+pub struct ResolveStage {
     resolver: Resolver,
-    accepted: Accepted,
+    accepted: SeenMessages,
     uuid_ts: Micros,
     /// The greatest key accepted by earlier runs.
     newest_before: Option<EventKey>,
     /// The greatest key accepted by this run.
     newest: Option<EventKey>,
     rules: Arc<Rules>,
-    types: Arc<Types>,
-    rows: Rows,
+    types: Arc<IdentifierTypes>,
+    rows: RowMode,
     /// Whether `identity_links` is written.
     has_links: bool,
     link_tail: Vec<u8>,
     type_names: Vec<Arc<str>>,
     trait_rows: profile_traits_updates::TraitRows,
-    changes: Changes,
-    accounts: Accounts,
+    changes: EventChanges,
+    accounts: IdentifierAccounts,
     block_entries: Vec<String>,
-    event_names: EventNames,
+    event_names: EventTableLimit,
     n_accepted: u64,
     n_duplicates: u64,
     n_late: u64,
@@ -140,17 +140,17 @@ pub struct Stage {
     n_times_in_seconds: u64,
 }
 
-impl Stage {
+impl ResolveStage {
     /// Creates the stage with the state in which the last run ended.
     #[must_use]
     pub fn new(
         resolver: Resolver,
-        accepted: Accepted,
+        accepted: SeenMessages,
         (uuid_ts, newest_before): (Micros, Option<EventKey>),
-        event_names: EventNames,
+        event_names: EventTableLimit,
         rules: &Arc<Rules>,
-        types: &Arc<Types>,
-        rows: Rows,
+        types: &Arc<IdentifierTypes>,
+        rows: RowMode,
     ) -> Self {
         Self {
             resolver,
@@ -165,8 +165,8 @@ impl Stage {
             link_tail: Vec::new(),
             type_names: Vec::new(),
             trait_rows: profile_traits_updates::TraitRows::default(),
-            changes: Changes::default(),
-            accounts: Accounts::default(),
+            changes: EventChanges::default(),
+            accounts: IdentifierAccounts::default(),
             block_entries: block_entries(rules),
             event_names,
             n_accepted: 0,
@@ -181,7 +181,7 @@ impl Stage {
 
     /// Returns whether rows are rendered.
     #[must_use]
-    pub fn rows(&self) -> Rows {
+    pub fn rows(&self) -> RowMode {
         self.rows
     }
 
@@ -199,8 +199,8 @@ impl Stage {
 
     /// Returns the state that the next run continues from.
     #[must_use]
-    pub fn state(&self) -> Contents<'_> {
-        Contents {
+    pub fn state(&self) -> StateContents<'_> {
+        StateContents {
             graph: &self.resolver.graph,
             trait_names: &self.resolver.trait_names,
             accepted: &self.accepted,
@@ -212,14 +212,14 @@ impl Stage {
     /// were left because the raw rows reached the memory limit.
     pub fn resolve(
         &mut self,
-        mut released: Released,
-        mut resolved: Resolved,
-    ) -> Result<(Resolved, Released)> {
+        mut released: ReleasedEvents,
+        mut resolved: ResolvedEvents,
+    ) -> Result<(ResolvedEvents, ReleasedEvents)> {
         resolved.clear();
         self.types.learn(&mut self.type_names);
         self.resolver.learn_types();
         let mut n_resolved = released.places.len();
-        let sources: Vec<Vec<SourceOf>> = released.blocks.iter().map(|b| self.sources_of(b)).collect();
+        let sources: Vec<Vec<BlockSource>> = released.blocks.iter().map(|b| self.sources_of(b)).collect();
         let mut names_of: Vec<Vec<Option<bool>>> = vec![Vec::new(); released.blocks.len()];
         resolved.outcomes.reserve(released.places.len());
         let window = self.rules.dedupe_window;
@@ -234,7 +234,8 @@ impl Stage {
                 || !self.accepted.accept(event.message_key, event.received_at, window)?
             {
                 self.n_duplicates += 1;
-                let outcome = Outcome { segment_id: Span::default(), uuid_ts: None, has_table: false };
+                let outcome =
+                    EventOutcome { segment_id: ByteSpan::default(), uuid_ts: None, has_table: false };
                 resolved.outcomes.push(outcome);
                 continue;
             }
@@ -249,9 +250,9 @@ impl Stage {
             self.resolver.resolve(block, event, self.uuid_ts, &mut self.changes);
             let source = &sources[place.block as usize][event.source as usize];
             self.count(block, source.number);
-            if self.rows == Rows::Counted {
+            if self.rows == RowMode::Counted {
                 self.count_rows(&mut resolved);
-                resolved.outcomes.push(Outcome { segment_id: Span::default(), uuid_ts, has_table });
+                resolved.outcomes.push(EventOutcome { segment_id: ByteSpan::default(), uuid_ts, has_table });
                 continue;
             }
             self.push_violations(block, event, &mut resolved);
@@ -259,8 +260,8 @@ impl Stage {
             if let Some(segment) = self.changes.segment {
                 resolved.segment_ids.extend_from_slice(self.resolver.graph.segment_id(segment).as_bytes());
             }
-            let segment_id = Span::since(&resolved.segment_ids, start);
-            resolved.outcomes.push(Outcome { segment_id, uuid_ts, has_table });
+            let segment_id = ByteSpan::since(&resolved.segment_ids, start);
+            resolved.outcomes.push(EventOutcome { segment_id, uuid_ts, has_table });
             if self.changes.any_rows() {
                 self.push_rows(block, event, source.known.as_ref(), &mut resolved);
             }
@@ -280,7 +281,7 @@ impl Stage {
     }
 
     /// Looks up the keys of the next events, so that their cache misses overlap instead of occurring one by one.
-    fn look_ahead(&self, released: &Released, number: usize) {
+    fn look_ahead(&self, released: &ReleasedEvents, number: usize) {
         let end = released.places.len().min(number + AHEAD);
         let n_known: usize = released.places[number..end]
             .iter()
@@ -296,18 +297,19 @@ impl Stage {
     }
 
     /// Returns the sources of a block: their numbers in the accounts, and their entries in the config.
-    fn sources_of(&mut self, block: &Block) -> Vec<SourceOf> {
+    fn sources_of(&mut self, block: &EventBlock) -> Vec<BlockSource> {
         let mut sources = Vec::with_capacity(block.sources.len());
         for id in &block.sources {
             let number = self.accounts.source(id.as_deref());
             let id = id.as_deref().and_then(|id| std::str::from_utf8(id).ok());
-            sources.push(SourceOf { number, known: id.and_then(|id| self.rules.sources.get(id)).cloned() });
+            sources
+                .push(BlockSource { number, known: id.and_then(|id| self.rules.sources.get(id)).cloned() });
         }
         sources
     }
 
     /// Counts the rows of the raw tables without rendering them.
-    fn count_rows(&self, resolved: &mut Resolved) {
+    fn count_rows(&self, resolved: &mut ResolvedEvents) {
         let changes = &self.changes;
         let n_merged: usize = changes.merges.iter().map(|merge| merge.segments.len()).sum();
         resolved.graph_rows.n_rows += u64::from(changes.created) + n_merged as u64;
@@ -319,7 +321,13 @@ impl Stage {
         }
     }
 
-    fn push_rows(&mut self, block: &Block, event: &Event, source: Option<&Source>, resolved: &mut Resolved) {
+    fn push_rows(
+        &mut self,
+        block: &EventBlock,
+        event: &Event,
+        source: Option<&SourceNames>,
+        resolved: &mut ResolvedEvents,
+    ) {
         let changes = &self.changes;
         let (Some(segment), Some(canonical)) = (changes.segment, changes.canonical) else { return };
         let trigger = Trigger { block, event, uuid_ts: self.uuid_ts, seq: changes.seq, source };
@@ -383,18 +391,19 @@ impl Stage {
         }
     }
 
-    fn push_violations(&self, block: &Block, event: &Event, resolved: &mut Resolved) {
+    fn push_violations(&self, block: &EventBlock, event: &Event, resolved: &mut ResolvedEvents) {
         let event_segment_id = self.changes.segment.map(|segment| self.resolver.graph.segment_id(segment));
         for refused in &self.changes.refused {
             let identifier = &block.identifiers[refused.identifier as usize];
             let rule = match refused.refusal {
-                Refusal::Blocked => "blocked",
-                Refusal::Limit => "limit",
-                Refusal::MergeCap => "merge_cap",
-                Refusal::MappingCap => "mapping_cap",
+                ViolatedRule::Blocked => "blocked",
+                ViolatedRule::Limit => "limit",
+                ViolatedRule::MergeCap => "merge_cap",
+                ViolatedRule::MappingCap => "mapping_cap",
             };
             let limited = &*self.type_names[refused.limited_type as usize];
-            let limit = (refused.refusal == Refusal::Limit).then(|| (limited, self.rules.limit_of(limited)));
+            let limit =
+                (refused.refusal == ViolatedRule::Limit).then(|| (limited, self.rules.limit_of(limited)));
             let violation = Violation {
                 message_id: event.message_id.of(&block.arena),
                 type_name: &self.type_names[identifier.type_id as usize],
@@ -416,7 +425,7 @@ impl Stage {
         }
     }
 
-    fn count(&mut self, block: &Block, source: u32) {
+    fn count(&mut self, block: &EventBlock, source: u32) {
         let changes = &self.changes;
         self.n_unresolved += u64::from(changes.segment.is_none());
         self.n_created += u64::from(changes.created);
@@ -426,17 +435,17 @@ impl Stage {
             self.accounts.saw(source, type_of(index));
         }
         for &index in &changes.mapped {
-            self.accounts.became(source, type_of(index), Fate::Mapped);
+            self.accounts.became(source, type_of(index), IdentifierOutcome::Mapped);
         }
         for &index in &changes.known {
-            self.accounts.became(source, type_of(index), Fate::Known);
+            self.accounts.became(source, type_of(index), IdentifierOutcome::Known);
         }
         for refused in &changes.refused {
             let identifier = &block.identifiers[refused.identifier as usize];
             let fate = match refused.refusal {
-                Refusal::Blocked => Fate::Blocked(identifier.blocked_by - 1),
-                _ if refused.no_room => Fate::Capped,
-                refusal => Fate::Demoted(refusal),
+                ViolatedRule::Blocked => IdentifierOutcome::Blocked(identifier.blocked_by - 1),
+                _ if refused.no_room => IdentifierOutcome::Capped,
+                refusal => IdentifierOutcome::Demoted(refusal),
             };
             self.accounts.became(source, identifier.type_id, fate);
         }
@@ -460,7 +469,7 @@ impl Stage {
             }
         }
         let accounts = self.accounts.close(&self.type_names, &self.block_entries);
-        let by_type = |count: fn(&Account) -> u64| {
+        let by_type = |count: fn(&IdentifierAccount) -> u64| {
             let mut counts = BTreeMap::new();
             for account in accounts.iter().filter(|account| 0 < count(account)) {
                 *counts.entry(account.r#type.clone()).or_default() += count(account);

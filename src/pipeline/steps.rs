@@ -9,25 +9,25 @@ use rayon::prelude::*;
 
 use super::{
     assemble::assemble,
-    prepare::{Prepared, Preparer},
+    prepare::{ChunkPreparer, PreparedChunk},
     refusal::FirstRejects,
-    rejects::Rejects,
-    resolve::{Resolved, Stage},
+    rejects::RejectStore,
+    resolve::{ResolveStage, ResolvedEvents},
 };
 use crate::{
     config::rules::Rules,
     error::{Error, Result},
     event::{
-        block::Block,
-        order::{Released, Waiting},
-        reject::Reason,
+        block::EventBlock,
+        order::{EventQueue, ReleasedEvents},
+        reject::RejectReason,
     },
     files::Files,
-    identity::types::Types,
+    identity::types::IdentifierTypes,
     progress::Progress,
-    raw::{Rows, event_row::Notes},
-    read::{inputs::Input, spill::Spill, unit::Unit},
-    space::{commit::Space, event_rows::Backfilled},
+    raw::{RowMode, event_row::RowNotices},
+    read::{inputs::Input, spill::SpillStore, unit::Chunk},
+    space::{commit::Space, event_rows::BackfilledRows},
     summary::IngestSummary,
 };
 
@@ -35,17 +35,17 @@ use crate::{
 const STEP: u64 = 4 << 20;
 
 /// The chunks of a run in the order of reading, and the inputs that they were cut from.
-pub(crate) struct PlannedUnits<'a> {
+pub(crate) struct PlannedChunks<'a> {
     pub inputs: &'a [Input],
-    pub units: &'a [Unit],
+    pub units: &'a [Chunk],
     /// Stores rejects that exceed the memory limit.
-    pub spill: &'a Spill,
+    pub spill: &'a SpillStore,
 }
 
 /// The rejects of a run: the first of them, and all.
-pub(crate) struct Rejected {
+pub(crate) struct RunRejects {
     pub first: FirstRejects,
-    pub all: Rejects,
+    pub all: RejectStore,
 }
 
 /// Passes all chunks through the stages. `memory` is the run's limit in bytes; `is_listed` collects the rejects of a
@@ -53,34 +53,34 @@ pub(crate) struct Rejected {
 #[expect(clippy::too_many_arguments, reason = "it connects the stages to the state of a run")]
 pub(crate) fn run(
     space: &mut Space,
-    planned: &PlannedUnits<'_>,
-    backfilled: &Backfilled,
+    planned: &PlannedChunks<'_>,
+    backfilled: &BackfilledRows,
     rules: &Arc<Rules>,
-    types: &Arc<Types>,
-    stage: &mut Stage,
+    types: &Arc<IdentifierTypes>,
+    stage: &mut ResolveStage,
     is_listed: bool,
     memory: u64,
     files: &Files,
     progress: &dyn Progress,
     summary: &mut IngestSummary,
-) -> Result<Rejected> {
+) -> Result<RunRejects> {
     let rows = stage.rows();
-    let workers = Spare::default();
-    let blocks = Spare::default();
-    let prepare = |unit: &Unit| -> Result<Prepared> {
-        let mut block: Block = blocks.take().unwrap_or_default();
+    let workers = Pool::default();
+    let blocks = Pool::default();
+    let prepare = |unit: &Chunk| -> Result<PreparedChunk> {
+        let mut block: EventBlock = blocks.take().unwrap_or_default();
         let at = unit.read(&mut block.lines, files)?;
-        let mut worker = workers.take().unwrap_or_else(|| Preparer::new(rules, types, rows));
+        let mut worker = workers.take().unwrap_or_else(|| ChunkPreparer::new(rules, types, rows));
         let prepared = worker.prepare(unit, &at, planned.inputs, block);
         workers.give(worker);
         Ok(prepared)
     };
-    let mut waiting = Waiting::default();
-    let (mut released, mut later) = (Released::default(), Released::default());
-    let mut resolved = Resolved::default();
-    let mut used_up = Resolved::default();
-    let mut rejected = Rejected { first: FirstRejects::default(), all: Rejects::new(memory) };
-    let mut notes = Notes::default();
+    let mut waiting = EventQueue::default();
+    let (mut released, mut later) = (ReleasedEvents::default(), ReleasedEvents::default());
+    let mut resolved = ResolvedEvents::default();
+    let mut used_up = ResolvedEvents::default();
+    let mut rejected = RunRejects { first: FirstRejects::default(), all: RejectStore::new(memory) };
+    let mut notes = RowNotices::default();
     let mut filters = Vec::new();
     let mut rest = planned.units;
     loop {
@@ -96,7 +96,7 @@ pub(crate) fn run(
         let over = std::mem::take(&mut used_up);
         let done = units.is_empty() && now.places.is_empty() && before.outcomes.is_empty();
         let (prepared, (next, assembled)) = rayon::join(
-            || units.par_iter().with_max_len(1).map(prepare).collect::<Result<Vec<Prepared>>>(),
+            || units.par_iter().with_max_len(1).map(prepare).collect::<Result<Vec<PreparedChunk>>>(),
             || {
                 rayon::join(
                     || stage.resolve(now, over),
@@ -123,11 +123,11 @@ pub(crate) fn run(
             count(&prepared, summary);
             notes.add(prepared.notes);
             rejected.first.see(&prepared.rejects, prepared.is_cut_off, planned.inputs);
-            if rows == Rows::Counted {
+            if rows == RowMode::Counted {
                 let number = space.table("rejected");
                 space.tables()[number].count(prepared.n_rejects.iter().sum());
             }
-            if rows == Rows::Written || is_listed {
+            if rows == RowMode::Written || is_listed {
                 rejected.all.add(prepared.rejects, planned.spill)?;
             }
             waiting.add(prepared.block);
@@ -135,7 +135,7 @@ pub(crate) fn run(
         }
         rest = behind;
         if later.places.is_empty() && released.places.is_empty() {
-            released = waiting.release(rest.first().map(Unit::least_key).as_ref());
+            released = waiting.release(rest.first().map(Chunk::least_key).as_ref());
         }
         if progress.interrupted() {
             return Err(Error::Interrupted);
@@ -149,15 +149,15 @@ pub(crate) fn run(
 }
 
 /// Objects that are expensive to create, kept for reuse. The lock is held only briefly, once per chunk.
-pub(crate) struct Spare<T>(Mutex<Vec<T>>);
+pub(crate) struct Pool<T>(Mutex<Vec<T>>);
 
-impl<T> Default for Spare<T> {
+impl<T> Default for Pool<T> {
     fn default() -> Self {
         Self(Mutex::new(Vec::new()))
     }
 }
 
-impl<T> Spare<T> {
+impl<T> Pool<T> {
     pub(crate) fn take(&self) -> Option<T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
@@ -168,7 +168,7 @@ impl<T> Spare<T> {
 }
 
 /// Returns how many of the given chunks make a step, within the memory limit.
-pub(crate) fn step_length(units: &[Unit], memory: u64) -> usize {
+pub(crate) fn step_length(units: &[Chunk], memory: u64) -> usize {
     let most = (memory / 32).clamp(1 << 20, STEP);
     let mut bytes = 0;
     let full = units.iter().position(|unit| {
@@ -178,16 +178,16 @@ pub(crate) fn step_length(units: &[Unit], memory: u64) -> usize {
     full.map_or(units.len(), |last| last + 1)
 }
 
-pub(crate) fn count(prepared: &Prepared, summary: &mut IngestSummary) {
+pub(crate) fn count(prepared: &PreparedChunk, summary: &mut IngestSummary) {
     summary.lines += prepared.n_lines;
     summary.events += prepared.n_events;
     summary.filtered += prepared.n_filtered;
-    for (reason, n) in Reason::ALL.into_iter().zip(prepared.n_rejects).filter(|(_, n)| 0 < *n) {
+    for (reason, n) in RejectReason::ALL.into_iter().zip(prepared.n_rejects).filter(|(_, n)| 0 < *n) {
         *summary.rejected.entry(reason.word().to_owned()).or_default() += n;
     }
 }
 
-pub(crate) fn note(notes: Notes, summary: &mut IngestSummary) {
+pub(crate) fn note(notes: RowNotices, summary: &mut IngestSummary) {
     for (name, n) in [
         ("columns_without_name", notes.columns_without_name),
         ("columns_given_twice", notes.columns_given_twice),

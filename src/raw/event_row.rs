@@ -11,18 +11,18 @@ use crate::{
     collections::Map,
     event::{
         Call,
-        block::{Block, NO_TABLE, Row, Span, position},
-        columns::{Clash, Column, FIXED_COLUMNS, Payload, Plan, Shapes},
-        parse::{Parsed, text},
+        block::{ByteSpan, EventBlock, NO_TABLE, RenderedRow, position},
+        columns::{ColumnPlan, FIXED_COLUMNS, NameClash, Payload, PlannedColumn, ShapeTree},
+        parse::{ParsedEvent, text},
     },
-    json::{Document, Kind, push_string, unescape},
+    json::{Document, JsonKind, push_string, unescape},
     names::event_table,
     time::timestamp::{Micros, Millis, push_micros, push_millis},
 };
 
 /// Counts of what was left out or renamed, for the summary's notices.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Notes {
+pub struct RowNotices {
     /// Values without a column, because a key on their path has no letters or digits.
     pub columns_without_name: u64,
     /// Columns that two keys of one payload give; the last value wins.
@@ -35,7 +35,7 @@ pub struct Notes {
     pub times_unreadable: u64,
 }
 
-impl Notes {
+impl RowNotices {
     /// Adds the counts of `other`.
     pub fn add(&mut self, other: Self) {
         self.columns_without_name += other.columns_without_name;
@@ -48,7 +48,7 @@ impl Notes {
 
 /// Selects one of an event's rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RowOf {
+pub enum EventRowKind {
     /// The row in the table that all calls of its type share.
     Call,
     /// The row in `tracks` of an event whose own table would exceed `max_tables`: its `event` is null.
@@ -60,22 +60,29 @@ pub enum RowOf {
 /// Comes before the name of a track event's own table in its row.
 const EVENT: &[u8] = b",\"event\":\"";
 
-impl Row {
+impl RenderedRow {
     /// Appends a row. An empty segment id becomes null.
-    pub fn push(self, out: &mut Vec<u8>, rows: &[u8], segment_id: &[u8], uuid_ts: Micros, which: RowOf) {
+    pub fn push(
+        self,
+        out: &mut Vec<u8>,
+        rows: &[u8],
+        segment_id: &[u8],
+        uuid_ts: Micros,
+        which: EventRowKind,
+    ) {
         out.extend_from_slice(b"{\"segment_id\":");
         if segment_id.is_empty() {
             out.extend_from_slice(b"null");
         } else {
             push_string(out, segment_id);
         }
-        let end = if which == RowOf::OwnTable { self.end } else { self.shared_end };
+        let end = if which == EventRowKind::OwnTable { self.end } else { self.shared_end };
         out.extend_from_slice(&rows[self.start as usize..self.clock as usize]);
         push_micros(out, uuid_ts);
         out.push(b'"');
         out.extend_from_slice(self.context.of(rows));
         let mut own = &rows[self.own as usize..end as usize];
-        if which == RowOf::CallAlone
+        if which == EventRowKind::CallAlone
             && let Some(named) = own.strip_prefix(EVENT)
             && let Some(name_end) = memchr::memchr(b'"', named)
         {
@@ -89,7 +96,7 @@ impl Row {
 
 /// A cached table name, by event name.
 #[derive(Debug, Clone)]
-struct OwnTable {
+struct EventTableName {
     /// Empty if the name gives no table.
     table: Box<[u8]>,
 }
@@ -97,30 +104,30 @@ struct OwnTable {
 /// Renders rows. Each parsing thread has its own.
 #[derive(Debug, Default)]
 pub struct RowRenderer {
-    shapes: Shapes,
+    shapes: ShapeTree,
     leaves: Vec<u32>,
     context_leaves: Vec<u32>,
-    own_tables: Map<Vec<u8>, OwnTable>,
+    own_tables: Map<Vec<u8>, EventTableName>,
     scratch: Vec<u8>,
     /// The columns that have a value in the current payload, with the value's token.
     present: Vec<(u32, u32)>,
     /// The rendered values of the fixed and own columns of the current row.
-    fixed: Vec<Span>,
+    fixed: Vec<ByteSpan>,
     /// The token of the current envelope's `context`.
     envelope: Option<u32>,
     /// The rendered columns of that context, once an item has used them.
     shared: Option<SharedContext>,
     /// The notices since the renderer was created.
-    pub notes: Notes,
+    pub notes: RowNotices,
 }
 
 /// The rendered `context` of an envelope, shared by the rows of its items.
 #[derive(Debug, Clone)]
 struct SharedContext {
-    columns: Span,
-    plan: Arc<Plan>,
+    columns: ByteSpan,
+    plan: Arc<ColumnPlan>,
     /// The notices that each item counts for it.
-    notes: Notes,
+    notes: RowNotices,
 }
 
 /// Bounds the cache of table names: event names that never repeat, or very long ones, must not fill the memory.
@@ -129,7 +136,7 @@ const LONG_EVENT_NAME: usize = 1 << 10;
 
 impl RowRenderer {
     /// Returns the plan of a traits object and its leaves.
-    pub fn traits_plan(&mut self, doc: Document<'_>, object: u32) -> (Arc<Plan>, &[u32]) {
+    pub fn traits_plan(&mut self, doc: Document<'_>, object: u32) -> (Arc<ColumnPlan>, &[u32]) {
         let plan = self.shapes.plan(doc, object, Payload::Traits, &mut self.leaves);
         (plan, &self.leaves)
     }
@@ -144,19 +151,19 @@ impl RowRenderer {
     /// table, which it looks up in `tables` or adds.
     pub fn count(
         &mut self,
-        parsed: &Parsed<'_>,
+        parsed: &ParsedEvent<'_>,
         names: &mut Vec<Box<[u8]>>,
         tables: &mut Map<Vec<u8>, u32>,
     ) -> u32 {
         let doc = parsed.doc;
         if let Some(context) = parsed.fields.context {
             let plan = self.shapes.plan(doc, context, Payload::Context, &mut self.context_leaves);
-            self.present = self.present(doc, &plan, Leaves::Context);
+            self.present = self.present(doc, &plan, LeafSource::Context);
         }
         let own_table = self.own_number(parsed, names, tables);
         if let Some((object, kind)) = payload_of(parsed, own_table) {
             let plan = self.payload_plan(parsed, object, kind);
-            self.present = self.present(doc, &plan, Leaves::Payload);
+            self.present = self.present(doc, &plan, LeafSource::Payload);
         }
         own_table
     }
@@ -165,12 +172,12 @@ impl RowRenderer {
     /// looks up in `tables` or adds.
     pub fn render(
         &mut self,
-        parsed: &Parsed<'_>,
+        parsed: &ParsedEvent<'_>,
         message_id: &[u8],
         source: Option<&[u8]>,
-        block: &mut Block,
+        block: &mut EventBlock,
         tables: &mut Map<Vec<u8>, u32>,
-    ) -> (Row, u32) {
+    ) -> (RenderedRow, u32) {
         let doc = parsed.doc;
         let rows = &mut block.rows;
         let start = position(rows.len());
@@ -188,14 +195,18 @@ impl RowRenderer {
         if parsed.call != Call::Track {
             shared_end = position(rows.len());
         }
-        (Row { start, clock, context, own, shared_end, end: position(rows.len()) }, own_table)
+        (RenderedRow { start, clock, context, own, shared_end, end: position(rows.len()) }, own_table)
     }
 
     /// Appends the columns of `context`, or reuses those of the envelope. Returns their span, and the context's token
     /// and plan.
-    fn push_context(&mut self, parsed: &Parsed<'_>, rows: &mut Vec<u8>) -> (Span, Option<(u32, Arc<Plan>)>) {
+    fn push_context(
+        &mut self,
+        parsed: &ParsedEvent<'_>,
+        rows: &mut Vec<u8>,
+    ) -> (ByteSpan, Option<(u32, Arc<ColumnPlan>)>) {
         let doc = parsed.doc;
-        let Some(context) = parsed.fields.context else { return (Span::default(), None) };
+        let Some(context) = parsed.fields.context else { return (ByteSpan::default(), None) };
         let is_shared = self.envelope == Some(context);
         if is_shared && let Some(shared) = &self.shared {
             self.notes.add(shared.notes);
@@ -204,13 +215,13 @@ impl RowRenderer {
         let notes = std::mem::take(&mut self.notes);
         let start = rows.len();
         let plan = self.shapes.plan(doc, context, Payload::Context, &mut self.context_leaves);
-        let present = self.present(doc, &plan, Leaves::Context);
+        let present = self.present(doc, &plan, LeafSource::Context);
         for &(column, value) in &present {
             plan.columns[column as usize].label.push(rows);
             push_value(rows, &mut self.scratch, doc, value);
         }
         self.present = present;
-        let columns = Span::since(rows, start);
+        let columns = ByteSpan::since(rows, start);
         if is_shared {
             self.shared = Some(SharedContext { columns, plan: Arc::clone(&plan), notes: self.notes });
         }
@@ -219,7 +230,7 @@ impl RowRenderer {
     }
 
     /// Returns the plan of a payload. A property that fills `name` or `category` gets no column of its own.
-    fn payload_plan(&mut self, parsed: &Parsed<'_>, object: u32, kind: Payload) -> Arc<Plan> {
+    fn payload_plan(&mut self, parsed: &ParsedEvent<'_>, object: u32, kind: Payload) -> Arc<ColumnPlan> {
         let plan = self.shapes.plan(parsed.doc, object, kind, &mut self.leaves);
         let inside = object..parsed.doc.tokens[object as usize].next;
         let filling = [parsed.fields.name, parsed.fields.category].map(|v| v.filter(|v| inside.contains(v)));
@@ -235,7 +246,7 @@ impl RowRenderer {
     /// Appends the fixed columns after `segment_id`, with an empty `uuid_ts`. Returns the offset at which to insert it.
     fn push_head(
         &mut self,
-        parsed: &Parsed<'_>,
+        parsed: &ParsedEvent<'_>,
         message_id: &[u8],
         source: Option<&[u8]>,
         rows: &mut Vec<u8>,
@@ -243,7 +254,7 @@ impl RowRenderer {
         let doc = parsed.doc;
         self.fixed.clear();
         // `segment_id` is not known yet, but keeps its index.
-        self.fixed.push(Span::default());
+        self.fixed.push(ByteSpan::default());
         self.push_fixed(rows, b",\"id\":", |out| push_string(out, message_id));
         let id = self.fixed[1];
         self.push_fixed(rows, b",\"event_id\":", |out| {
@@ -271,7 +282,7 @@ impl RowRenderer {
             push_time(out, written.timestamp, Some(parsed.timestamp));
         });
         // So does `uuid_ts`.
-        self.fixed.push(Span::default());
+        self.fixed.push(ByteSpan::default());
         debug_assert_eq!(self.fixed.len(), FIXED_COLUMNS.len());
         // The closing quote is written with the clock, since the columns that follow may come from elsewhere.
         rows.extend_from_slice(b",\"uuid_ts\":\"");
@@ -288,13 +299,13 @@ impl RowRenderer {
         rows.extend_from_slice(label);
         let start = rows.len();
         push(rows);
-        self.fixed.push(Span::since(rows, start));
+        self.fixed.push(ByteSpan::since(rows, start));
     }
 
     /// Returns the index of a track event's own table in `names`, adding it if it is new; [`NO_TABLE`] if it has none.
     fn own_number(
         &mut self,
-        parsed: &Parsed<'_>,
+        parsed: &ParsedEvent<'_>,
         names: &mut Vec<Box<[u8]>>,
         tables: &mut Map<Vec<u8>, u32>,
     ) -> u32 {
@@ -314,7 +325,7 @@ impl RowRenderer {
     }
 
     /// Appends the call's own columns.
-    fn push_own(&mut self, parsed: &Parsed<'_>, own_table: Option<&[u8]>, rows: &mut Vec<u8>) {
+    fn push_own(&mut self, parsed: &ParsedEvent<'_>, own_table: Option<&[u8]>, rows: &mut Vec<u8>) {
         let doc = parsed.doc;
         let fields = &parsed.fields;
         match parsed.call {
@@ -349,17 +360,17 @@ impl RowRenderer {
         }
         let table: Box<[u8]> = event_table(name).into();
         if name.len() <= LONG_EVENT_NAME {
-            self.own_tables.insert(name.to_owned(), OwnTable { table: table.clone() });
+            self.own_tables.insert(name.to_owned(), EventTableName { table: table.clone() });
         }
         table
     }
 
     /// Returns the columns of a plan that have a value in this payload, with the value's token. If several keys give a
     /// column, the last counts. The caller returns the buffer to `self.present`.
-    fn present(&mut self, doc: Document<'_>, plan: &Plan, leaves: Leaves) -> Vec<(u32, u32)> {
+    fn present(&mut self, doc: Document<'_>, plan: &ColumnPlan, leaves: LeafSource) -> Vec<(u32, u32)> {
         let leaves = match leaves {
-            Leaves::Context => &self.context_leaves,
-            Leaves::Payload => &self.leaves,
+            LeafSource::Context => &self.context_leaves,
+            LeafSource::Payload => &self.leaves,
         };
         let mut present = std::mem::take(&mut self.present);
         present.clear();
@@ -384,8 +395,8 @@ impl RowRenderer {
     fn push_payload(
         &mut self,
         doc: Document<'_>,
-        plan: &Plan,
-        context: Option<(u32, Arc<Plan>)>,
+        plan: &ColumnPlan,
+        context: Option<(u32, Arc<ColumnPlan>)>,
         arena: &mut Vec<u8>,
     ) {
         if let Some((object, context)) = context
@@ -398,19 +409,19 @@ impl RowRenderer {
             self.push_payload_beside_context(doc, plan, &context, arena);
             return;
         }
-        let present = self.present(doc, plan, Leaves::Payload);
+        let present = self.present(doc, plan, LeafSource::Payload);
         for &(column, value) in &present {
             self.push_column(doc, &plan.columns[column as usize], value, arena);
         }
         self.present = present;
     }
 
-    fn push_column(&mut self, doc: Document<'_>, column: &Column, value: u32, arena: &mut Vec<u8>) {
+    fn push_column(&mut self, doc: Document<'_>, column: &PlannedColumn, value: u32, arena: &mut Vec<u8>) {
         let start = arena.len();
         column.label.push(arena);
         let value_start = arena.len();
         push_value(arena, &mut self.scratch, doc, value);
-        if let Clash::Fixed(place) = column.clash {
+        if let NameClash::Fixed(place) = column.clash {
             let same = self.fixed[usize::from(place)].of(arena) == &arena[value_start..];
             if same {
                 arena.truncate(start);
@@ -422,16 +433,16 @@ impl RowRenderer {
     fn push_payload_beside_context(
         &mut self,
         doc: Document<'_>,
-        plan: &Plan,
-        context: &Plan,
+        plan: &ColumnPlan,
+        context: &ColumnPlan,
         arena: &mut Vec<u8>,
     ) {
         // The context's notices were counted when it was rendered.
         let notes = self.notes;
-        let beside = self.present(doc, context, Leaves::Context);
+        let beside = self.present(doc, context, LeafSource::Context);
         self.notes = notes;
         let mut rendered: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
-        for (column, value) in self.present(doc, plan, Leaves::Payload) {
+        for (column, value) in self.present(doc, plan, LeafSource::Payload) {
             let column = &plan.columns[column as usize];
             let mut text = Vec::new();
             push_value(&mut text, &mut self.scratch, doc, value);
@@ -442,7 +453,7 @@ impl RowRenderer {
                 let at = beside.binary_search_by(|one| name(one).cmp(column.name())).ok()?;
                 Some(beside[at].1)
             };
-            if column.clash == Clash::Context
+            if column.clash == NameClash::Context
                 && let Some(other) = of_context()
             {
                 let mut other_text = Vec::new();
@@ -451,7 +462,7 @@ impl RowRenderer {
                     continue;
                 }
                 label.insert(2, b'_');
-            } else if let Clash::Fixed(place) = column.clash
+            } else if let NameClash::Fixed(place) = column.clash
                 && self.fixed[usize::from(place)].of(arena) == text.as_slice()
             {
                 continue;
@@ -467,7 +478,7 @@ impl RowRenderer {
 }
 
 /// Returns the payload of an event's row. For a track call, only its own table has the payload.
-fn payload_of(parsed: &Parsed<'_>, own_table: u32) -> Option<(u32, Payload)> {
+fn payload_of(parsed: &ParsedEvent<'_>, own_table: u32) -> Option<(u32, Payload)> {
     let fields = &parsed.fields;
     match parsed.call {
         Call::Identify => fields.traits.map(|t| (t, Payload::Traits)),
@@ -480,7 +491,7 @@ fn payload_of(parsed: &Parsed<'_>, own_table: u32) -> Option<(u32, Payload)> {
 }
 
 #[derive(Clone, Copy)]
-enum Leaves {
+enum LeafSource {
     Context,
     Payload,
 }
@@ -488,15 +499,15 @@ enum Leaves {
 /// Returns whether a leaf has a value: `null` and empty objects have none.
 #[must_use]
 pub fn has_value(doc: Document<'_>, value: u32) -> bool {
-    !matches!(doc.kind(value), Kind::Null | Kind::Object)
+    !matches!(doc.kind(value), JsonKind::Null | JsonKind::Object)
 }
 
 /// Appends a leaf's value as a column's: scalars unchanged, arrays as their JSON text.
 pub fn push_value(out: &mut Vec<u8>, scratch: &mut Vec<u8>, doc: Document<'_>, value: u32) {
     match doc.kind(value) {
-        Kind::Plain => doc.push_quoted(out, value),
-        Kind::Escaped => push_string(out, &unescape(doc.raw(value))),
-        Kind::Array | Kind::Object => {
+        JsonKind::Plain => doc.push_quoted(out, value),
+        JsonKind::Escaped => push_string(out, &unescape(doc.raw(value))),
+        JsonKind::Array | JsonKind::Object => {
             scratch.clear();
             doc.push_compact(scratch, value);
             push_string(out, scratch);
@@ -509,7 +520,7 @@ pub fn push_value(out: &mut Vec<u8>, scratch: &mut Vec<u8>, doc: Document<'_>, v
 pub fn push_text(out: &mut Vec<u8>, doc: Document<'_>, value: Option<u32>) {
     match value {
         // Most strings can be copied from the line unchanged.
-        Some(value) if doc.kind(value) == Kind::Plain && !doc.raw(value).is_empty() => {
+        Some(value) if doc.kind(value) == JsonKind::Plain && !doc.raw(value).is_empty() => {
             doc.push_quoted(out, value);
         }
         _ => match text(doc, value).filter(|text| !text.is_empty()) {

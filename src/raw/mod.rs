@@ -10,7 +10,7 @@ pub mod trigger;
 
 /// Whether rows are rendered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rows {
+pub enum RowMode {
     /// Rows are rendered and written.
     Written,
     /// Rows are only counted, along with the notices that rendering them would count.

@@ -4,8 +4,8 @@ use sha1::{Digest, Sha1};
 
 use crate::{
     bytes::push_hex,
-    config::rules::Source,
-    event::block::{Block, Event},
+    config::rules::SourceNames,
+    event::block::{Event, EventBlock},
     json::push_string,
     time::{
         seq::push_seq,
@@ -17,7 +17,7 @@ use crate::{
 #[derive(Debug, Clone, Copy)]
 pub struct Trigger<'a> {
     /// The block that holds the event.
-    pub block: &'a Block,
+    pub block: &'a EventBlock,
     /// The event.
     pub event: &'a Event,
     /// The space's clock at this event.
@@ -25,7 +25,7 @@ pub struct Trigger<'a> {
     /// The `seq` of all rows of this event.
     pub seq: u64,
     /// The config's entry for the event's source.
-    pub source: Option<&'a Source>,
+    pub source: Option<&'a SourceNames>,
 }
 
 /// Columns are appended as `,"name":value`; `id` comes without the comma.

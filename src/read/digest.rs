@@ -20,9 +20,9 @@ const SECRET: usize = 192;
 
 /// How pieces and links are hashed. The default uses no secret.
 #[derive(Clone, Default)]
-pub struct Hashing(Option<Arc<Keys>>);
+pub struct Hashing(Option<Arc<DigestKeys>>);
 
-struct Keys {
+struct DigestKeys {
     /// XXH3 secret for pieces.
     pieces: [u8; SECRET],
     /// BLAKE3 key for links. BLAKE3 ensures that a digest reveals nothing about the secret.
@@ -39,7 +39,7 @@ impl Hashing {
     /// Returns keyed hashing with this secret.
     #[must_use]
     pub fn keyed(secret: &[u8; 32]) -> Self {
-        let mut keys = Keys { pieces: [0; SECRET], links: [0; 32] };
+        let mut keys = DigestKeys { pieces: [0; SECRET], links: [0; 32] };
         let mut expanded = blake3::Hasher::new_keyed(secret).finalize_xof();
         expanded.fill(&mut keys.pieces);
         expanded.fill(&mut keys.links);

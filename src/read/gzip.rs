@@ -6,19 +6,19 @@ use flate2::bufread::GzDecoder;
 
 /// Decompresses all members in sequence.
 #[derive(Debug)]
-pub struct Members<R> {
+pub struct GzipMembers<R> {
     /// `None` after the last member.
     member: Option<GzDecoder<R>>,
 }
 
-impl<R: BufRead> Members<R> {
+impl<R: BufRead> GzipMembers<R> {
     /// Creates a reader for a stream that begins with a gzip member.
     pub fn new(compressed: R) -> Self {
         Self { member: Some(GzDecoder::new(compressed)) }
     }
 }
 
-impl<R: BufRead> Read for Members<R> {
+impl<R: BufRead> Read for GzipMembers<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         while let Some(member) = &mut self.member {
             let n_read = member.read(out)?;
@@ -77,7 +77,7 @@ mod tests {
         for capacity in [1, 7, 4096] {
             let read = |parts: &[&[u8]]| {
                 let mut text = String::new();
-                Members::new(BufReader::with_capacity(capacity, parts.concat().as_slice()))
+                GzipMembers::new(BufReader::with_capacity(capacity, parts.concat().as_slice()))
                     .read_to_string(&mut text)
                     .map(|_| text)
                     .map_err(|e| e.kind())

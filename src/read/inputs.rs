@@ -6,7 +6,7 @@ use std::{
     path::{self, Component, Path, PathBuf},
 };
 
-use super::gzip::Members;
+use super::gzip::GzipMembers;
 use crate::{
     error::{Error, Result},
     files::Files,
@@ -187,7 +187,7 @@ fn below_archive(absolute: &Path) -> Option<&Path> {
 
 /// Compression format of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Packing {
+pub enum CompressionFormat {
     /// Uncompressed.
     Plain,
     /// gzip, possibly with several members and zero bytes after the last one.
@@ -196,7 +196,7 @@ pub enum Packing {
     Zstd,
 }
 
-impl Packing {
+impl CompressionFormat {
     /// Detects the compression format from the first bytes of a file.
     #[must_use]
     pub fn of(first: &[u8]) -> Self {
@@ -213,12 +213,12 @@ pub const MAGIC: usize = 4;
 
 /// Decompresses a stream, given its first bytes and the rest.
 pub fn unpack<'a>(first: Vec<u8>, rest: impl Read + Send + 'a) -> io::Result<Box<dyn Read + Send + 'a>> {
-    let packing = Packing::of(&first);
+    let packing = CompressionFormat::of(&first);
     let whole = io::BufReader::with_capacity(1 << 18, io::Cursor::new(first).chain(rest));
     Ok(match packing {
-        Packing::Plain => Box::new(whole),
-        Packing::Gzip => Box::new(Members::new(whole)),
-        Packing::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(whole)?),
+        CompressionFormat::Plain => Box::new(whole),
+        CompressionFormat::Gzip => Box::new(GzipMembers::new(whole)),
+        CompressionFormat::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(whole)?),
     })
 }
 
@@ -249,7 +249,7 @@ pub fn packed(input: &Input, files: &Files) -> Result<bool> {
         return Ok(true);
     }
     first_bytes(&mut files.open(&input.path)?)
-        .map(|first| Packing::of(&first) != Packing::Plain)
+        .map(|first| CompressionFormat::of(&first) != CompressionFormat::Plain)
         .map_err(|e| Error::io("read", &input.path, e))
 }
 
@@ -275,9 +275,9 @@ mod tests {
 
     #[test]
     fn packing_is_told_by_magic_bytes() {
-        assert_eq!(Packing::of(b"{}"), Packing::Plain);
-        assert_eq!(Packing::of(b""), Packing::Plain);
-        assert_eq!(Packing::of(&[0x1f, 0x8b, 8]), Packing::Gzip);
-        assert_eq!(Packing::of(&[0x28, 0xb5, 0x2f, 0xfd]), Packing::Zstd);
+        assert_eq!(CompressionFormat::of(b"{}"), CompressionFormat::Plain);
+        assert_eq!(CompressionFormat::of(b""), CompressionFormat::Plain);
+        assert_eq!(CompressionFormat::of(&[0x1f, 0x8b, 8]), CompressionFormat::Gzip);
+        assert_eq!(CompressionFormat::of(&[0x28, 0xb5, 0x2f, 0xfd]), CompressionFormat::Zstd);
     }
 }

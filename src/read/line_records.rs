@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
-use crate::{event::order::Key, time::timestamp::Millis};
+use crate::{event::order::ArrivalKey, time::timestamp::Millis};
 
 /// Where a sorted line came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct LineAt {
+pub struct LineOrigin {
     /// Index of the input, in reading order.
     pub input: u32,
     /// Line number, counted from 1, including blank lines.
@@ -17,34 +17,34 @@ pub struct LineAt {
 
 /// The clocks of an event, and its `messageId` as a range in a buffer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct KeyOf {
+pub(super) struct KeyRange {
     pub(super) received_at: Millis,
     pub(super) timestamp: Millis,
     pub(super) message_id: Range<usize>,
 }
 
-impl KeyOf {
-    pub(super) fn key(&self, bytes: &[u8]) -> Key {
+impl KeyRange {
+    pub(super) fn key(&self, bytes: &[u8]) -> ArrivalKey {
         let message_id = bytes[self.message_id.clone()].into();
-        Key { received_at: self.received_at, timestamp: self.timestamp, message_id }
+        ArrivalKey { received_at: self.received_at, timestamp: self.timestamp, message_id }
     }
 }
 
 /// A line to sort.
 #[derive(Debug, Clone)]
-pub(super) struct Line {
+pub(super) struct SortLine {
     /// Keys of its first and last event.
-    pub(super) first: KeyOf,
-    pub(super) last: KeyOf,
-    pub(super) at: LineAt,
+    pub(super) first: KeyRange,
+    pub(super) last: KeyRange,
+    pub(super) at: LineOrigin,
     /// Range of its text.
     pub(super) text: Range<usize>,
 }
 
 /// Truncates a spilled block to its lines, and returns where each line came from.
-pub(super) fn take_lines_at(bytes: &mut Vec<u8>) -> Vec<LineAt> {
+pub(super) fn take_lines_at(bytes: &mut Vec<u8>) -> Vec<LineOrigin> {
     let at = records_at(bytes);
-    let mut reader = Reader { bytes, at };
+    let mut reader = LineRecordReader { bytes, at };
     let mut lines_at = Vec::new();
     while let Some(line) = reader.line(0) {
         lines_at.push(line.at);
@@ -60,12 +60,12 @@ pub(super) fn records_at(bytes: &[u8]) -> usize {
 }
 
 /// Reads the records of a block.
-pub(super) struct Reader<'a> {
+pub(super) struct LineRecordReader<'a> {
     pub(super) bytes: &'a [u8],
     pub(super) at: usize,
 }
 
-impl Reader<'_> {
+impl LineRecordReader<'_> {
     fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
         let now = self.bytes.get(self.at..)?.first_chunk::<N>()?;
         self.at += N;
@@ -76,17 +76,17 @@ impl Reader<'_> {
         usize::try_from(u64::from_le_bytes(self.take()?)).ok()
     }
 
-    fn key(&mut self) -> Option<KeyOf> {
+    fn key(&mut self) -> Option<KeyRange> {
         let received_at = Millis::from_le_bytes(self.take()?);
         let timestamp = Millis::from_le_bytes(self.take()?);
         let length = self.length()?;
         let message_id = self.at..self.at + length;
         self.at += length;
-        Some(KeyOf { received_at, timestamp, message_id })
+        Some(KeyRange { received_at, timestamp, message_id })
     }
 
     /// Returns the next record, for a line whose text begins at `start`, or `None` after the last one.
-    pub(super) fn line(&mut self, start: usize) -> Option<Line> {
+    pub(super) fn line(&mut self, start: usize) -> Option<SortLine> {
         // Only the offset of the records is left.
         if self.bytes.len() <= self.at + size_of::<u64>() {
             return None;
@@ -95,6 +95,11 @@ impl Reader<'_> {
         let number = u64::from_le_bytes(self.take()?);
         let offset = u64::from_le_bytes(self.take()?);
         let text = start..start + self.length()?;
-        Some(Line { first: self.key()?, last: self.key()?, at: LineAt { input, number, offset }, text })
+        Some(SortLine {
+            first: self.key()?,
+            last: self.key()?,
+            at: LineOrigin { input, number, offset },
+            text,
+        })
     }
 }

@@ -28,13 +28,13 @@ const CHUNKS: usize = 4;
 const ASKS: Duration = Duration::from_millis(50);
 
 /// The bytes of a stream, read ahead by another thread.
-pub(super) struct Patient<'a> {
+pub(super) struct InterruptibleReader<'a> {
     chunks: Receiver<io::Result<Vec<u8>>>,
     chunk: Cursor<Vec<u8>>,
     progress: &'a dyn Progress,
 }
 
-impl<'a> Patient<'a> {
+impl<'a> InterruptibleReader<'a> {
     /// Starts a thread that opens the stream, which may block too, and reads ahead.
     pub(super) fn open(input: &Input, files: &Files, progress: &'a dyn Progress) -> Result<Self> {
         let (sender, chunks) = sync_channel(CHUNKS);
@@ -51,7 +51,7 @@ impl<'a> Patient<'a> {
     }
 }
 
-impl Read for Patient<'_> {
+impl Read for InterruptibleReader<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         loop {
             let n_read = self.chunk.read(out)?;

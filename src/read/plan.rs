@@ -8,28 +8,30 @@
 
 use std::collections::BTreeMap;
 
-use super::{inputs::Input, sort::Sorter, spill::Spill, unit::Unit};
-use crate::{error::Result, event::order::Key, files::Files, progress::Progress, time::timestamp::Millis};
+use super::{inputs::Input, sort::LineSorter, spill::SpillStore, unit::Chunk};
+use crate::{
+    error::Result, event::order::ArrivalKey, files::Files, progress::Progress, time::timestamp::Millis,
+};
 
 /// Returns the chunks in reading order, sorted by line first if needed. At most `budget` bytes of lines are held at a
 /// time.
 pub fn plan(
-    mut units: Vec<Unit>,
+    mut units: Vec<Chunk>,
     inputs: &[Input],
     budget: u64,
-    spill: &Spill,
+    spill: &SpillStore,
     files: &Files,
     progress: &dyn Progress,
-) -> Result<Vec<Unit>> {
+) -> Result<Vec<Chunk>> {
     order(&mut units);
     if peak(&units) <= budget {
         return Ok(units);
     }
     progress.notice("the events are far out of order: sorting their lines first");
     progress.start("sorting", Some(units.iter().map(|unit| unit.length).sum()));
-    let sorter = Sorter { inputs, budget, spill, files, progress };
+    let sorter = LineSorter { inputs, budget, spill, files, progress };
     // Lines that are too long are not sorted: only their beginning is available, and they are rejected anyway.
-    let (too_long, units): (Vec<Unit>, Vec<Unit>) = units.into_iter().partition(|u| u.too_long.is_some());
+    let (too_long, units): (Vec<Chunk>, Vec<Chunk>) = units.into_iter().partition(|u| u.too_long.is_some());
     let mut runs = Vec::new();
     let mut rest = units.as_slice();
     while !rest.is_empty() {
@@ -42,7 +44,7 @@ pub fn plan(
         runs.push(sorter.sort(run)?);
         rest = behind;
     }
-    let mut all: Vec<Unit> = runs.iter().flatten().cloned().collect();
+    let mut all: Vec<Chunk> = runs.iter().flatten().cloned().collect();
     order(&mut all);
     if budget < peak(&all) {
         all = sorter.merge(runs)?;
@@ -54,13 +56,13 @@ pub fn plan(
     Ok(all)
 }
 
-fn order(units: &mut [Unit]) {
+fn order(units: &mut [Chunk]) {
     units.sort_by_cached_key(|unit| (unit.least_key(), unit.input, unit.offset));
 }
 
 /// Returns the peak number of bytes of lines held at a time.
-fn peak(units: &[Unit]) -> u64 {
-    let mut in_hand: BTreeMap<Key, u64> = BTreeMap::new();
+fn peak(units: &[Chunk]) -> u64 {
+    let mut in_hand: BTreeMap<ArrivalKey, u64> = BTreeMap::new();
     let (mut now, mut most) = (0, 0);
     for unit in units {
         // Chunks that end before everything unread are released.
@@ -75,9 +77,9 @@ fn peak(units: &[Unit]) -> u64 {
 }
 
 /// Returns an upper bound for the keys of a chunk's events.
-fn greatest_key(unit: &Unit) -> Key {
+fn greatest_key(unit: &Chunk) -> ArrivalKey {
     match &unit.keys {
         Some(keys) => keys.1.clone(),
-        None => Key { timestamp: Millis::MAX, ..Key::least(unit.latest) },
+        None => ArrivalKey { timestamp: Millis::MAX, ..ArrivalKey::least(unit.latest) },
     }
 }

@@ -26,17 +26,17 @@ use rayon::prelude::*;
 
 use super::{
     digest::Hashing,
-    inputs::{Input, Packing, first_bytes, refuse_tar, unpack},
+    inputs::{CompressionFormat, Input, first_bytes, refuse_tar, unpack},
     lines::{BOM, MAX_LINE, blank, end_length, lines},
-    patient::Patient,
-    spill::Spill,
-    unit::{Place, Seen, UNIT, UNIT_BYTES, Unit},
+    patient::InterruptibleReader,
+    spill::SpillStore,
+    unit::{Chunk, ChunkSource, ScannedFile, UNIT, UNIT_BYTES},
 };
 use crate::{
     error::{Error, Result, decompression_hint},
     event::{
-        fields::Fields,
-        parse::{Parsed, parse},
+        fields::EventFields,
+        parse::{ParsedEvent, parse},
         reject::KEPT_TEXT,
     },
     files::{Files, is_pipe},
@@ -56,7 +56,7 @@ pub(crate) const KEPT: u64 = 32 << 20;
 
 /// How chunks are scanned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Look {
+pub enum ScanMode {
     /// Searches for `"receivedAt"` without parsing.
     Quick,
     /// Parses each line.
@@ -65,7 +65,7 @@ pub enum Look {
 
 /// The result of scanning an input.
 #[derive(Debug)]
-pub struct Scanned {
+pub struct ScannedInput {
     /// Digest of a file's stored bytes, or of a stream's bytes after decompression.
     pub digest: String,
     /// Bytes after decompression.
@@ -73,19 +73,19 @@ pub struct Scanned {
     /// Number of lines, including blank ones.
     pub n_lines: u64,
     /// Its chunks, in file order.
-    pub units: Vec<Unit>,
+    pub units: Vec<Chunk>,
 }
 
 /// Scans inputs. Small inputs are cached in memory, so that they are read only once.
-pub struct Scanner<'a> {
+pub struct InputScanner<'a> {
     /// How chunks are scanned.
-    pub look: Look,
+    pub look: ScanMode,
     /// Maximum number of bytes to cache in memory.
     pub keep: u64,
     /// How digests are computed.
     pub hashing: &'a Hashing,
     /// Receives the data of streams that exceed the cache.
-    pub spill: &'a Spill,
+    pub spill: &'a SpillStore,
     /// The file system.
     pub files: &'a Files,
     /// Receives progress reports.
@@ -94,13 +94,13 @@ pub struct Scanner<'a> {
     buffers: Mutex<Vec<Vec<u8>>>,
 }
 
-impl<'a> Scanner<'a> {
+impl<'a> InputScanner<'a> {
     /// Creates a scanner with an empty cache.
     pub fn new(
-        look: Look,
+        look: ScanMode,
         keep: u64,
         hashing: &'a Hashing,
-        spill: &'a Spill,
+        spill: &'a SpillStore,
         files: &'a Files,
         progress: &'a dyn Progress,
     ) -> Self {
@@ -120,11 +120,16 @@ impl<'a> Scanner<'a> {
     ///
     /// Calls `known` as soon as the digest of a compressed file is known. If it returns true, the result has no chunks:
     /// the file will be skipped, so decompressing it would be a waste.
-    pub fn scan(&self, number: u32, input: &Input, known: &(dyn Fn(&str) -> bool + Sync)) -> Result<Scanned> {
+    pub fn scan(
+        &self,
+        number: u32,
+        input: &Input,
+        known: &(dyn Fn(&str) -> bool + Sync),
+    ) -> Result<ScannedInput> {
         if input.is_stdin() || is_pipe(&input.path) {
-            let mut stream = Patient::open(input, self.files, self.progress)?;
+            let mut stream = InterruptibleReader::open(input, self.files, self.progress)?;
             let unpacked = first_bytes(&mut stream).and_then(|first| unpack(first, stream));
-            let mut unpacked = unpacked.map_err(|e| Patient::error(&input.path, e))?;
+            let mut unpacked = unpacked.map_err(|e| InterruptibleReader::error(&input.path, e))?;
             return self.scan_stream(number, input, &mut unpacked, None);
         }
         let mut file = self.files.open(&input.path)?;
@@ -133,12 +138,13 @@ impl<'a> Scanner<'a> {
             return Err(Error::file(&input.path, "is a folder, but a file is expected"));
         }
         let first = first_bytes(&mut file).map_err(|e| Error::io("read", &input.path, e))?;
-        if metadata.is_file() && Packing::of(&first) == Packing::Plain {
+        if metadata.is_file() && CompressionFormat::of(&first) == CompressionFormat::Plain {
             let modified = metadata.modified().ok();
             let id = (metadata.dev(), metadata.ino());
             let digest = String::new();
             let hashing = self.hashing.clone();
-            let seen = Seen { path: input.path.clone(), size: metadata.len(), modified, id, digest, hashing };
+            let seen =
+                ScannedFile { path: input.path.clone(), size: metadata.len(), modified, id, digest, hashing };
             return self.scan_plain(number, &file, seen);
         }
         let mut digest = None;
@@ -146,7 +152,7 @@ impl<'a> Scanner<'a> {
             let hex = self.hashing.digest_of(&file, metadata.len());
             let hex = hex.map_err(|e| Error::io("read", &input.path, e))?;
             if known(&hex) {
-                return Ok(Scanned { digest: hex, bytes: 0, n_lines: 0, units: Vec::new() });
+                return Ok(ScannedInput { digest: hex, bytes: 0, n_lines: 0, units: Vec::new() });
             }
             digest = Some(hex);
         }
@@ -161,9 +167,9 @@ impl<'a> Scanner<'a> {
         input: &Input,
         mut stream: &mut (dyn Read + Send),
         digest: Option<String>,
-    ) -> Result<Scanned> {
+    ) -> Result<ScannedInput> {
         let mut content = self.hashing.begin();
-        let mut found = Found { number, units: Vec::new(), offset: 0, first_line: 1 };
+        let mut found = ChunkBuilder { number, units: Vec::new(), offset: 0, first_line: 1 };
         let mut rest: Vec<u8> = Vec::new();
         // Number of bytes dropped from a line that is too long, and the last of them. `rest` holds only its beginning.
         let (mut dropped, mut last_dropped) = (0, 0);
@@ -176,7 +182,7 @@ impl<'a> Scanner<'a> {
             let read = (&mut stream).take(wanted as u64).read_to_end(&mut bytes);
             let n_read = read.map_err(|e| {
                 let hint = decompression_hint(&e);
-                match Patient::error(&input.path, e) {
+                match InterruptibleReader::error(&input.path, e) {
                     Error::Interrupted => Error::Interrupted,
                     error => error.hint(hint),
                 }
@@ -206,7 +212,7 @@ impl<'a> Scanner<'a> {
                 let line_end = end_length(&bytes[before - 1..]);
                 bytes.truncate(KEPT_TEXT + 4);
                 let text = length - (bom_length(found.offset, &bytes) + line_end) as u64;
-                found.too_long(Place::Memory(Arc::new(bytes)), LongLine { length, text });
+                found.too_long(ChunkSource::Memory(Arc::new(bytes)), LongLine { length, text });
                 dropped = 0;
                 bytes = behind;
             }
@@ -223,15 +229,15 @@ impl<'a> Scanner<'a> {
                 // A small input must not hold a large allocation.
                 bytes.shrink_to_fit();
                 let place = if self.kept.fetch_add(length, Ordering::Relaxed) + length <= self.keep {
-                    Place::Memory(Arc::new(bytes))
+                    ChunkSource::Memory(Arc::new(bytes))
                 } else {
-                    Place::Spilled(self.spill.put(&bytes)?)
+                    ChunkSource::Spilled(self.spill.put(&bytes)?)
                 };
                 found.lines(place, length, times);
             }
             if ended {
                 let digest = digest.unwrap_or_else(|| content.hex());
-                return Ok(Scanned {
+                return Ok(ScannedInput {
                     digest,
                     bytes: found.offset,
                     n_lines: found.first_line - 1,
@@ -242,9 +248,9 @@ impl<'a> Scanner<'a> {
     }
 
     /// Scans an uncompressed file in pieces on all cores.
-    fn scan_plain(&self, number: u32, file: &File, mut seen: Seen) -> Result<Scanned> {
+    fn scan_plain(&self, number: u32, file: &File, mut seen: ScannedFile) -> Result<ScannedInput> {
         let (path, size) = (&seen.path, seen.size);
-        let pieces: Vec<Piece> = (0..size.div_ceil(UNIT))
+        let pieces: Vec<ScannedPiece> = (0..size.div_ceil(UNIT))
             .collect::<Vec<_>>()
             .into_par_iter()
             .with_max_len(1)
@@ -258,12 +264,13 @@ impl<'a> Scanner<'a> {
         let digest = self.hashing.hex_of_pieces(pieces.iter().map(|piece| piece.hash));
         seen.digest.clone_from(&digest);
         let seen = Arc::new(seen);
-        let mut found = Found { number, units: Vec::with_capacity(pieces.len()), offset: 0, first_line: 1 };
+        let mut found =
+            ChunkBuilder { number, units: Vec::with_capacity(pieces.len()), offset: 0, first_line: 1 };
         for piece in pieces {
-            let in_file = || Place::File(Arc::clone(&seen));
+            let in_file = || ChunkSource::File(Arc::clone(&seen));
             if piece.lines.start < piece.lines.end {
                 found.offset = piece.lines.start;
-                let place = piece.kept.map_or_else(in_file, |bytes| Place::Memory(Arc::new(bytes)));
+                let place = piece.kept.map_or_else(in_file, |bytes| ChunkSource::Memory(Arc::new(bytes)));
                 found.lines(place, piece.lines.end - piece.lines.start, piece.times);
             }
             if let Some((start, line)) = piece.too_long {
@@ -271,11 +278,11 @@ impl<'a> Scanner<'a> {
                 found.too_long(in_file(), line);
             }
         }
-        Ok(Scanned { digest, bytes: size, n_lines: found.first_line - 1, units: found.units })
+        Ok(ScannedInput { digest, bytes: size, n_lines: found.first_line - 1, units: found.units })
     }
 
     /// Scans the lines that begin in the [`UNIT`] bytes from `start` on.
-    fn scan_piece(&self, file: &File, path: &Path, start: u64, size: u64) -> Result<Piece> {
+    fn scan_piece(&self, file: &File, path: &Path, start: u64, size: u64) -> Result<ScannedPiece> {
         const MARGIN: u64 = 1 << 15;
         let io = |e| Error::io("read", path, e).hint("run again when nothing truncates the file");
         let end = (start + UNIT).min(size);
@@ -303,7 +310,7 @@ impl<'a> Scanner<'a> {
             memchr::memchr(b'\n', &bytes[..at(end) - 1]).map(|found| from + found as u64 + 1)
         };
         let Some(first) = first else {
-            return Ok(Piece { hash, ..Piece::default() });
+            return Ok(ScannedPiece { hash, ..ScannedPiece::default() });
         };
         let mut searched = at(end) - 1;
         let mut last_end = None;
@@ -319,7 +326,7 @@ impl<'a> Scanner<'a> {
                 }
             }
         }
-        let mut piece = Piece { hash, ..Piece::default() };
+        let mut piece = ScannedPiece { hash, ..ScannedPiece::default() };
         let last_end = match last_end {
             Some(last_end) => last_end,
             // The last line is very long: only its end is searched for, and it becomes a chunk of its own.
@@ -355,27 +362,27 @@ impl<'a> Scanner<'a> {
     }
 
     /// Returns the arrival times of the first and the last event in some lines, and the number of lines.
-    fn times(&self, bytes: &[u8]) -> Times {
+    fn times(&self, bytes: &[u8]) -> ArrivalTimes {
         let n_ends = memchr::memchr_iter(b'\n', bytes).count() as u64;
         let n_lines = n_ends + u64::from(!bytes.ends_with(b"\n"));
-        let quick = if self.look == Look::Quick { quick_times(bytes, n_lines) } else { None };
+        let quick = if self.look == ScanMode::Quick { quick_times(bytes, n_lines) } else { None };
         let (earliest, latest) = quick.unwrap_or_else(|| thorough_times(bytes));
-        Times { earliest, latest, n_lines }
+        ArrivalTimes { earliest, latest, n_lines }
     }
 }
 
 #[derive(Clone, Copy, Default)]
-struct Times {
+struct ArrivalTimes {
     earliest: Millis,
     latest: Millis,
     n_lines: u64,
 }
 
 #[derive(Default)]
-struct Piece {
+struct ScannedPiece {
     hash: u128,
     lines: Range<u64>,
-    times: Times,
+    times: ArrivalTimes,
     kept: Option<Vec<u8>>,
     /// Offset and lengths of a last line that is too long to be an event.
     too_long: Option<(u64, LongLine)>,
@@ -391,18 +398,18 @@ struct LongLine {
 }
 
 /// Collects the chunks of an input in order.
-struct Found {
+struct ChunkBuilder {
     number: u32,
-    units: Vec<Unit>,
+    units: Vec<Chunk>,
     offset: u64,
     first_line: u64,
 }
 
-impl Found {
-    fn lines(&mut self, place: Place, length: u64, times: Times) {
-        let Times { earliest, latest, n_lines } = times;
+impl ChunkBuilder {
+    fn lines(&mut self, place: ChunkSource, length: u64, times: ArrivalTimes) {
+        let ArrivalTimes { earliest, latest, n_lines } = times;
         let (input, offset, first_line) = (self.number, self.offset, self.first_line);
-        self.units.push(Unit {
+        self.units.push(Chunk {
             input,
             place,
             offset,
@@ -420,9 +427,9 @@ impl Found {
     }
 
     /// Adds a line that is too long. Its beginning is enough to list it as rejected.
-    fn too_long(&mut self, place: Place, line: LongLine) {
+    fn too_long(&mut self, place: ChunkSource, line: LongLine) {
         let LongLine { length, text } = line;
-        self.units.push(Unit {
+        self.units.push(Chunk {
             input: self.number,
             place,
             offset: self.offset,
@@ -485,7 +492,7 @@ fn quick_times(bytes: &[u8], n_lines: u64) -> Option<(Millis, Millis)> {
 }
 
 /// Scans a chunk again by parsing its lines, and corrects its times.
-pub fn look_again(unit: &mut Unit, files: &Files) -> Result<()> {
+pub fn look_again(unit: &mut Chunk, files: &Files) -> Result<()> {
     if unit.too_long.is_none() {
         let mut bytes = Vec::new();
         unit.read(&mut bytes, files)?;
@@ -533,7 +540,7 @@ pub fn line_times(line: &[u8], tape: &mut Tape) -> Option<LineTimes> {
 pub(super) fn each_event(
     line: &[u8],
     tape: &mut Tape,
-    call: &mut dyn FnMut(Option<u32>, &Parsed<'_>),
+    call: &mut dyn FnMut(Option<u32>, &ParsedEvent<'_>),
 ) -> bool {
     if blank(line) {
         return false;
@@ -542,7 +549,7 @@ pub(super) fn each_event(
         return true;
     }
     let doc = Document { text: line, tokens: &tape.tokens };
-    let fields = Fields::read(doc, 0);
+    let fields = EventFields::read(doc, 0);
     let mut reader = TimeReader::default();
     let mut see = |item, fields| {
         if let Ok(parsed) = parse(doc, fields, &mut reader) {
@@ -551,7 +558,7 @@ pub(super) fn each_event(
     };
     if fields.envelope(doc) {
         for (place, item) in (0..).zip(fields.batch.into_iter().flat_map(|batch| doc.items(batch))) {
-            see(Some(place), Fields::read(doc, item).filled_from(doc, item, &fields));
+            see(Some(place), EventFields::read(doc, item).filled_from(doc, item, &fields));
         }
     } else {
         see(None, fields);

@@ -13,17 +13,17 @@ use sha1::{Digest, Sha1};
 
 use super::{
     inputs::Input,
-    line_records::{KeyOf, Line, LineAt, Reader, records_at},
+    line_records::{KeyRange, LineOrigin, LineRecordReader, SortLine, records_at},
     lines::{BOM, lines, push_line},
     scan::each_event,
-    spill::{Spill, Spilled},
-    unit::{Place, Unit, spill_error},
+    spill::{SpillStore, SpilledBytes},
+    unit::{Chunk, ChunkSource, spill_error},
 };
 use crate::{
     error::{Error, Result},
     event::{
-        order::Key,
-        parse::{Parsed, derived_message_id},
+        order::ArrivalKey,
+        parse::{ParsedEvent, derived_message_id},
     },
     files::Files,
     json::Tape,
@@ -41,43 +41,43 @@ const SIDE_BY_SIDE: u64 = 128;
 const TOGETHER: usize = 8;
 
 /// Sorts the lines of chunks.
-pub(super) struct Sorter<'a> {
+pub(super) struct LineSorter<'a> {
     pub inputs: &'a [Input],
     /// Maximum number of bytes of lines in memory.
     pub budget: u64,
-    pub spill: &'a Spill,
+    pub spill: &'a SpillStore,
     pub files: &'a Files,
     pub progress: &'a dyn Progress,
 }
 
 /// Some lines, and the buffer that their ranges point into.
 #[derive(Debug, Default)]
-struct Piece {
+struct SortBlock {
     bytes: Vec<u8>,
-    lines: Vec<Line>,
+    lines: Vec<SortLine>,
 }
 
-impl Sorter<'_> {
+impl LineSorter<'_> {
     /// Returns the size in bytes of a block of a sorted run.
     fn piece(&self) -> u64 {
         (self.budget / SIDE_BY_SIDE).clamp(LEAST_PIECE, MOST_PIECE)
     }
 
     /// Sorts chunks that fit in memory and spills them as a sorted run of new chunks.
-    pub(super) fn sort(&self, units: &[Unit]) -> Result<Vec<Unit>> {
+    pub(super) fn sort(&self, units: &[Chunk]) -> Result<Vec<Chunk>> {
         if self.progress.interrupted() {
             return Err(Error::Interrupted);
         }
-        let read = |unit: &Unit| {
+        let read = |unit: &Chunk| {
             let mut bytes = Vec::new();
             let at = unit.read(&mut bytes, self.files)?;
-            Ok(Piece::of(unit, &at, bytes))
+            Ok(SortBlock::of(unit, &at, bytes))
         };
-        let pieces: Vec<Piece> = units.par_iter().with_max_len(1).map(read).collect::<Result<_>>()?;
-        let mut all: Vec<(&Piece, &Line)> =
+        let pieces: Vec<SortBlock> = units.par_iter().with_max_len(1).map(read).collect::<Result<_>>()?;
+        let mut all: Vec<(&SortBlock, &SortLine)> =
             pieces.iter().flat_map(|piece| piece.lines.iter().map(move |line| (piece, line))).collect();
         all.par_sort_unstable_by(|a, b| compare(self.inputs, *a, *b));
-        let mut groups: Vec<&[(&Piece, &Line)]> = Vec::new();
+        let mut groups: Vec<&[(&SortBlock, &SortLine)]> = Vec::new();
         let mut rest = all.as_slice();
         while !rest.is_empty() {
             let mut bytes = 0;
@@ -89,8 +89,8 @@ impl Sorter<'_> {
             groups.push(group);
             rest = behind;
         }
-        let put = |group: &[(&Piece, &Line)]| {
-            let mut out = Piece::default();
+        let put = |group: &[(&SortBlock, &SortLine)]| {
+            let mut out = SortBlock::default();
             for (piece, line) in group {
                 out.push(piece, line);
             }
@@ -102,7 +102,7 @@ impl Sorter<'_> {
     }
 
     /// Merges sorted runs into one.
-    pub(super) fn merge(&self, mut runs: Vec<Vec<Unit>>) -> Result<Vec<Unit>> {
+    pub(super) fn merge(&self, mut runs: Vec<Vec<Chunk>>) -> Result<Vec<Chunk>> {
         let side_by_side = usize::try_from(self.budget / self.piece()).unwrap_or(usize::MAX).max(8);
         while 1 < runs.len() {
             let mut merged = Vec::new();
@@ -115,13 +115,13 @@ impl Sorter<'_> {
         Ok(runs.pop().unwrap_or_default())
     }
 
-    fn merge_few(&self, runs: Vec<Vec<Unit>>) -> Result<Vec<Unit>> {
+    fn merge_few(&self, runs: Vec<Vec<Chunk>>) -> Result<Vec<Chunk>> {
         let mut runs: Vec<_> = runs.into_iter().map(Vec::into_iter).collect();
         let mut heads = BinaryHeap::new();
         for (number, run) in runs.iter_mut().enumerate() {
             heads.extend(self.next_head(run, number)?);
         }
-        let (mut out, mut full, mut merged) = (Piece::default(), Vec::new(), Vec::new());
+        let (mut out, mut full, mut merged) = (SortBlock::default(), Vec::new(), Vec::new());
         while let Some(mut head) = heads.pop() {
             let line = &head.piece.lines[head.line];
             if !out.bytes.is_empty() && self.piece() < (out.bytes.len() + line.text.len()) as u64 {
@@ -146,51 +146,55 @@ impl Sorter<'_> {
         Ok(merged)
     }
 
-    fn put(&self, full: &mut Vec<Piece>) -> Result<Vec<Unit>> {
+    fn put(&self, full: &mut Vec<SortBlock>) -> Result<Vec<Chunk>> {
         let pieces = std::mem::take(full).into_par_iter().with_max_len(1);
         pieces.filter(|piece| !piece.lines.is_empty()).map(|piece| piece.spill(self.spill)).collect()
     }
 
-    fn next_head(&self, run: &mut std::vec::IntoIter<Unit>, number: usize) -> Result<Option<Head<'_>>> {
+    fn next_head(&self, run: &mut std::vec::IntoIter<Chunk>, number: usize) -> Result<Option<RunHead<'_>>> {
         let Some(unit) = run.next() else { return Ok(None) };
-        let Place::Sorted(spilled) = &unit.place else { return Ok(None) };
-        let piece = Rc::new(Piece::take(spilled)?);
-        Ok(Some(Head { piece, line: 0, run: number, inputs: self.inputs }))
+        let ChunkSource::Sorted(spilled) = &unit.place else { return Ok(None) };
+        let piece = Rc::new(SortBlock::take(spilled)?);
+        Ok(Some(RunHead { piece, line: 0, run: number, inputs: self.inputs }))
     }
 }
 
 /// The next line of a sorted run. Ordered in reverse, because [`BinaryHeap`] returns the greatest first.
-struct Head<'a> {
-    piece: Rc<Piece>,
+struct RunHead<'a> {
+    piece: Rc<SortBlock>,
     line: usize,
     run: usize,
     inputs: &'a [Input],
 }
 
-impl Ord for Head<'_> {
+impl Ord for RunHead<'_> {
     fn cmp(&self, other: &Self) -> Ordering {
         let [a, b] = [self, other].map(|head| (&*head.piece, &head.piece.lines[head.line]));
         compare(self.inputs, b, a)
     }
 }
 
-impl PartialOrd for Head<'_> {
+impl PartialOrd for RunHead<'_> {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl PartialEq for Head<'_> {
+impl PartialEq for RunHead<'_> {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other) == Ordering::Equal
     }
 }
 
-impl Eq for Head<'_> {}
+impl Eq for RunHead<'_> {}
 
 /// Compares two lines by their first events.
-fn compare(inputs: &[Input], (a_piece, a): (&Piece, &Line), (b_piece, b): (&Piece, &Line)) -> Ordering {
-    let source = |line: &Line| inputs[line.at.input as usize].source.as_deref();
+fn compare(
+    inputs: &[Input],
+    (a_piece, a): (&SortBlock, &SortLine),
+    (b_piece, b): (&SortBlock, &SortLine),
+) -> Ordering {
+    let source = |line: &SortLine| inputs[line.at.input as usize].source.as_deref();
     (a.first.received_at, a.first.timestamp)
         .cmp(&(b.first.received_at, b.first.timestamp))
         .then_with(|| {
@@ -201,17 +205,17 @@ fn compare(inputs: &[Input], (a_piece, a): (&Piece, &Line), (b_piece, b): (&Piec
         .then_with(|| a.at.cmp(&b.at))
 }
 
-impl Piece {
+impl SortBlock {
     /// Parses the lines of a chunk, without blank ones. `at` holds the origin of each line if the chunk is sorted
     /// already.
-    fn of(unit: &Unit, at: &[LineAt], bytes: Vec<u8>) -> Self {
+    fn of(unit: &Chunk, at: &[LineOrigin], bytes: Vec<u8>) -> Self {
         let mut piece = Self { bytes, lines: Vec::new() };
         let mut tape = Tape::default();
         let ranges: Vec<Range<usize>> = lines(&piece.bytes).collect();
         for (place, range) in ranges.into_iter().enumerate() {
             let bom = unit.offset == 0 && range.start == 0 && piece.bytes.starts_with(BOM);
             let text = if bom { BOM.len().min(range.end)..range.end } else { range };
-            let at = at.get(place).copied().unwrap_or(LineAt {
+            let at = at.get(place).copied().unwrap_or(LineOrigin {
                 input: unit.input,
                 number: unit.first_line + place as u64,
                 offset: unit.offset + text.start as u64,
@@ -221,18 +225,18 @@ impl Piece {
         piece
     }
 
-    fn add(&mut self, text: Range<usize>, at: LineAt, tape: &mut Tape) {
+    fn add(&mut self, text: Range<usize>, at: LineOrigin, tape: &mut Tape) {
         let line = &self.bytes[text.clone()];
-        let mut ends: Option<(Key, Key)> = None;
+        let mut ends: Option<(ArrivalKey, ArrivalKey)> = None;
         let mut sha1 = None;
-        let is_line = each_event(line, tape, &mut |item, parsed: &Parsed<'_>| {
+        let is_line = each_event(line, tape, &mut |item, parsed: &ParsedEvent<'_>| {
             let message_id = if let Some(id) = &parsed.message_id {
                 id.as_ref().into()
             } else {
                 let sha1 = sha1.get_or_insert_with(|| Sha1::new_with_prefix(line)).clone();
                 derived_message_id(sha1, item).into()
             };
-            let key = Key { received_at: parsed.received_at, timestamp: parsed.timestamp, message_id };
+            let key = ArrivalKey { received_at: parsed.received_at, timestamp: parsed.timestamp, message_id };
             match &mut ends {
                 None => ends = Some((key.clone(), key)),
                 Some((first, _)) if key < *first => *first = key,
@@ -244,30 +248,31 @@ impl Piece {
             return;
         }
         // Rejected lines come last: their order does not matter.
-        let (first, last) = ends.unwrap_or_else(|| (Key::least(Millis::MAX), Key::least(Millis::MIN)));
+        let (first, last) =
+            ends.unwrap_or_else(|| (ArrivalKey::least(Millis::MAX), ArrivalKey::least(Millis::MIN)));
         let (first, last) = (self.keep(&first), self.keep(&last));
-        self.lines.push(Line { first, last, at, text });
+        self.lines.push(SortLine { first, last, at, text });
     }
 
     /// Appends the `messageId` of a key to the buffer.
-    fn keep(&mut self, key: &Key) -> KeyOf {
+    fn keep(&mut self, key: &ArrivalKey) -> KeyRange {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(&key.message_id);
         let message_id = start..self.bytes.len();
-        KeyOf { received_at: key.received_at, timestamp: key.timestamp, message_id }
+        KeyRange { received_at: key.received_at, timestamp: key.timestamp, message_id }
     }
 
     /// Appends a line and its keys from another block.
-    fn push(&mut self, from: &Self, line: &Line) {
+    fn push(&mut self, from: &Self, line: &SortLine) {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(&from.bytes[line.text.clone()]);
         let text = start..self.bytes.len();
         let (first, last) = (self.keep(&line.first.key(&from.bytes)), self.keep(&line.last.key(&from.bytes)));
-        self.lines.push(Line { first, last, at: line.at, text });
+        self.lines.push(SortLine { first, last, at: line.at, text });
     }
 
     /// Spills the lines, which must be sorted.
-    fn spill(&self, spill: &Spill) -> Result<Unit> {
+    fn spill(&self, spill: &SpillStore) -> Result<Chunk> {
         let mut out = Vec::with_capacity(self.bytes.len() + 64 * self.lines.len());
         for line in &self.lines {
             push_line(&mut out, &self.bytes[line.text.clone()]);
@@ -277,13 +282,14 @@ impl Piece {
             self.push_record(&mut out, line);
         }
         out.extend_from_slice(&length.to_le_bytes());
-        let key = |key: &KeyOf| key.key(&self.bytes);
-        let first = self.lines.first().map_or_else(|| Key::least(Millis::MAX), |line| key(&line.first));
+        let key = |key: &KeyRange| key.key(&self.bytes);
+        let first =
+            self.lines.first().map_or_else(|| ArrivalKey::least(Millis::MAX), |line| key(&line.first));
         let last = self.lines.iter().map(|line| key(&line.last)).max();
-        let last = last.unwrap_or_else(|| Key::least(Millis::MIN));
-        Ok(Unit {
+        let last = last.unwrap_or_else(|| ArrivalKey::least(Millis::MIN));
+        Ok(Chunk {
             input: self.lines.first().map_or(0, |line| line.at.input),
-            place: Place::Sorted(spill.put(&out)?),
+            place: ChunkSource::Sorted(spill.put(&out)?),
             // Not 0, so that a line is never checked for a byte order mark.
             offset: 1,
             length,
@@ -297,8 +303,8 @@ impl Piece {
         })
     }
 
-    fn push_record(&self, out: &mut Vec<u8>, line: &Line) {
-        let LineAt { input, number, offset } = line.at;
+    fn push_record(&self, out: &mut Vec<u8>, line: &SortLine) {
+        let LineOrigin { input, number, offset } = line.at;
         out.extend_from_slice(&input.to_le_bytes());
         for number in [number, offset, line.text.len() as u64] {
             out.extend_from_slice(&number.to_le_bytes());
@@ -312,10 +318,10 @@ impl Piece {
     }
 
     /// Reads a spilled block back.
-    fn take(spilled: &Spilled) -> Result<Self> {
+    fn take(spilled: &SpilledBytes) -> Result<Self> {
         let mut bytes = Vec::new();
         spilled.take(&mut bytes).map_err(spill_error)?;
-        let mut reader = Reader { bytes: &bytes, at: records_at(&bytes) };
+        let mut reader = LineRecordReader { bytes: &bytes, at: records_at(&bytes) };
         let mut lines = Vec::new();
         let mut start = 0;
         while let Some(line) = reader.line(start) {

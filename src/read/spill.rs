@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 
 /// A temporary file that threads share for spilling.
 #[derive(Debug)]
-pub struct Spill {
+pub struct SpillStore {
     folder: PathBuf,
     file: Mutex<Option<Arc<File>>>,
     end: AtomicU64,
@@ -24,7 +24,7 @@ pub struct Spill {
 
 /// A reference to spilled bytes.
 #[derive(Debug, Clone)]
-pub struct Spilled {
+pub struct SpilledBytes {
     file: Arc<File>,
     offset: u64,
     packed: usize,
@@ -34,7 +34,7 @@ pub struct Spilled {
 /// Fast rather than small: spilled data is read only once.
 const LEVEL: i32 = 1;
 
-impl Spill {
+impl SpillStore {
     /// Creates a spill store that creates its file in `folder` on first use.
     #[must_use]
     pub fn new(folder: &Path) -> Self {
@@ -42,7 +42,7 @@ impl Spill {
     }
 
     /// Compresses bytes and writes them to the file.
-    pub fn put(&self, bytes: &[u8]) -> Result<Spilled> {
+    pub fn put(&self, bytes: &[u8]) -> Result<SpilledBytes> {
         let error = |e: io::Error| {
             Error::io("spill to", &self.folder, e)
                 .hint("free space on this disk, or allow more memory with `--memory SIZE`")
@@ -59,11 +59,11 @@ impl Spill {
         };
         let offset = self.end.fetch_add(packed.len() as u64, Ordering::Relaxed);
         file.write_all_at(&packed, offset).map_err(error)?;
-        Ok(Spilled { file, offset, packed: packed.len(), length: bytes.len() })
+        Ok(SpilledBytes { file, offset, packed: packed.len(), length: bytes.len() })
     }
 }
 
-impl Spilled {
+impl SpilledBytes {
     /// Reads the bytes back and replaces the content of `bytes`.
     pub fn take(&self, bytes: &mut Vec<u8>) -> io::Result<()> {
         let mut packed = vec![0; self.packed];

@@ -11,12 +11,12 @@ use std::{
 
 use super::{
     digest::Hashing,
-    line_records::{self, LineAt},
-    spill::Spilled,
+    line_records::{self, LineOrigin},
+    spill::SpilledBytes,
 };
 use crate::{
     error::{Error, Result},
-    event::order::Key,
+    event::order::ArrivalKey,
     files::Files,
     time::timestamp::Millis,
 };
@@ -32,20 +32,20 @@ const CHANGED_HINT: &str = "run again when nothing writes to the file; appending
 
 /// Where the bytes of a chunk are stored.
 #[derive(Debug, Clone)]
-pub enum Place {
+pub enum ChunkSource {
     /// In an uncompressed file.
-    File(Arc<Seen>),
+    File(Arc<ScannedFile>),
     /// In memory, decompressed.
     Memory(Arc<Vec<u8>>),
     /// On disk, because memory was short.
-    Spilled(Spilled),
+    Spilled(SpilledBytes),
     /// On disk, sorted, with the origin of each line.
-    Sorted(Spilled),
+    Sorted(SpilledBytes),
 }
 
 /// A file as the scan found it.
 #[derive(Debug)]
-pub struct Seen {
+pub struct ScannedFile {
     /// Path of the file.
     pub path: PathBuf,
     /// Size in bytes.
@@ -60,7 +60,7 @@ pub struct Seen {
     pub hashing: Hashing,
 }
 
-impl Seen {
+impl ScannedFile {
     /// Returns whether the first `size` bytes may have changed, judging by the metadata. A file that has grown does not
     /// count: reading stops at the old size, and [`Self::check`] verifies that the old bytes are still the same.
     fn has_changed(&self, now: &Metadata) -> bool {
@@ -87,11 +87,11 @@ impl Seen {
 
 /// Whole lines of an input.
 #[derive(Debug, Clone)]
-pub struct Unit {
+pub struct Chunk {
     /// Index of the input, in reading order.
     pub input: u32,
     /// Where the bytes are stored.
-    pub place: Place,
+    pub place: ChunkSource,
     /// Offset of the first byte after decompression.
     pub offset: u64,
     /// Length in bytes.
@@ -105,43 +105,43 @@ pub struct Unit {
     /// Approximate arrival time of its last event.
     pub latest: Millis,
     /// Smallest and greatest key of its events, if its lines are sorted. The first line has the smallest.
-    pub keys: Option<Arc<(Key, Key)>>,
+    pub keys: Option<Arc<(ArrivalKey, ArrivalKey)>>,
     /// Whether all its events come before those of later chunks, except for events in batches.
     pub in_order: bool,
     /// Length in bytes of the text, if the chunk is a line too long to be an event. The chunk holds only its beginning.
     pub too_long: Option<u64>,
 }
 
-impl Unit {
+impl Chunk {
     /// Returns the file that the chunk is read from, or `None` if its bytes are in memory or spilled.
     #[must_use]
-    pub fn seen(&self) -> Option<&Arc<Seen>> {
+    pub fn seen(&self) -> Option<&Arc<ScannedFile>> {
         match &self.place {
-            Place::File(seen) => Some(seen),
-            Place::Memory(_) | Place::Spilled(_) | Place::Sorted(_) => None,
+            ChunkSource::File(seen) => Some(seen),
+            ChunkSource::Memory(_) | ChunkSource::Spilled(_) | ChunkSource::Sorted(_) => None,
         }
     }
 
     /// Returns the smallest key that an event in the chunk can have.
     #[must_use]
-    pub fn least_key(&self) -> Key {
-        self.keys.as_ref().map_or_else(|| Key::least(self.earliest), |keys| keys.0.clone())
+    pub fn least_key(&self) -> ArrivalKey {
+        self.keys.as_ref().map_or_else(|| ArrivalKey::least(self.earliest), |keys| keys.0.clone())
     }
 
     /// Replaces the content of `bytes` with the chunk's. Returns the origin of each line if the lines are sorted, else
     /// an empty vector.
-    pub fn read(&self, bytes: &mut Vec<u8>, files: &Files) -> Result<Vec<LineAt>> {
+    pub fn read(&self, bytes: &mut Vec<u8>, files: &Files) -> Result<Vec<LineOrigin>> {
         match &self.place {
-            Place::Memory(kept) => {
+            ChunkSource::Memory(kept) => {
                 bytes.clear();
                 bytes.extend_from_slice(kept);
             }
-            Place::Spilled(spilled) => spilled.take(bytes).map_err(spill_error)?,
-            Place::Sorted(spilled) => {
+            ChunkSource::Spilled(spilled) => spilled.take(bytes).map_err(spill_error)?,
+            ChunkSource::Sorted(spilled) => {
                 spilled.take(bytes).map_err(spill_error)?;
                 return Ok(line_records::take_lines_at(bytes));
             }
-            Place::File(seen) => {
+            ChunkSource::File(seen) => {
                 let path = &seen.path;
                 let file = files.open(path)?;
                 let length =
@@ -180,7 +180,7 @@ mod tests {
         let write = |text: &str| files.create(&path).unwrap().write_all(text.as_bytes()).unwrap();
         write("one\ntwo\n");
         let metadata = path.metadata().unwrap();
-        let seen = Seen {
+        let seen = ScannedFile {
             path: path.clone(),
             size: metadata.len(),
             modified: metadata.modified().ok(),
@@ -188,9 +188,9 @@ mod tests {
             digest: Hashing::default().digest_of(&files.open(&path).unwrap(), metadata.len()).unwrap(),
             hashing: Hashing::default(),
         };
-        let unit = Unit {
+        let unit = Chunk {
             input: 0,
-            place: Place::File(Arc::new(seen)),
+            place: ChunkSource::File(Arc::new(seen)),
             offset: 4,
             length: 4,
             first_line: 2,

@@ -7,7 +7,7 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use super::{manifest::Manifest, replayed::Replayed, tables::part_of};
+use super::{manifest::Manifest, replayed::ResolverState, tables::part_of};
 use crate::{
     collections::{Map, local_key_of},
     error::Result,
@@ -15,24 +15,24 @@ use crate::{
     identity::{
         extract::identifier_key,
         graph::{MappedIdentifier, NO_CLOCK, NO_TIME, ProfileId},
-        packed_traits::{PackedValue, SetAt},
+        packed_traits::{EncodedValue, SetAt},
         traits::{ProfileTraits, column_of},
-        types::Types,
+        types::IdentifierTypes,
     },
     table::{
-        blocks::{BLOCK_BYTES, Block, Meter, Problem, map_blocks, rows},
+        blocks::{BLOCK_BYTES, LineProblem, SharedProgress, TableBlock, map_blocks, rows},
         clock::Clock,
-        find::{Part, RawTable},
+        find::{RawTable, RawTableFile},
         row::RowReader,
-        source::Source,
+        source::TableSource,
     },
     time::timestamp::Micros,
     view::{
         RAW_TABLES, View,
-        folds::{Folds, Sources},
-        identifiers::Identifiers,
+        folds::{FoldedTables, ViewSources},
+        identifiers::IdentifierFold,
         segments::Segment,
-        trait_fold::Folder,
+        trait_fold::TraitFold,
     },
 };
 
@@ -41,7 +41,7 @@ use crate::{
 pub fn tables(folder: &Path, manifest: &Manifest, written: &BTreeMap<String, (u64, u64)>) -> Vec<RawTable> {
     let parts = |name: &str| match (written.get(name), manifest.tables.get(name)) {
         (Some(&(_, end)), Some(state)) if 0 < end => {
-            vec![Part { committed: Some(end), ..part_of(folder, name, state) }]
+            vec![RawTableFile { committed: Some(end), ..part_of(folder, name, state) }]
         }
         _ => Vec::new(),
     };
@@ -49,11 +49,16 @@ pub fn tables(folder: &Path, manifest: &Manifest, written: &BTreeMap<String, (u6
 }
 
 /// Folds raw tables as their views do.
-pub fn fold(tables: &[RawTable], types: &Types, files: &Files, meter: &Meter<'_>) -> Result<Replayed> {
-    let sources = Sources::open(tables, &View::ALL, |part| Source::open(part, files))?;
-    let folds = Folds::read(sources, None, meter)?;
-    let ages = Ages::read(tables, files, meter)?;
-    let mut replayed = Replayed::default();
+pub fn fold(
+    tables: &[RawTable],
+    types: &IdentifierTypes,
+    files: &Files,
+    meter: &SharedProgress<'_>,
+) -> Result<ResolverState> {
+    let sources = ViewSources::open(tables, &View::ALL, |part| TableSource::open(part, files))?;
+    let folds = FoldedTables::read(sources, None, meter)?;
+    let ages = SegmentAges::read(tables, files, meter)?;
+    let mut replayed = ResolverState::default();
     let profiles = create(&folds, &ages, &mut replayed);
     map(&folds, &profiles, types, &mut replayed);
     set_traits(&folds, &profiles, &mut replayed)?;
@@ -61,10 +66,10 @@ pub fn fold(tables: &[RawTable], types: &Types, files: &Files, meter: &Meter<'_>
 }
 
 /// Creates all profiles, oldest first, and merges them. Returns the profiles by segment id.
-fn create(folds: &Folds, ages: &Ages, replayed: &mut Replayed) -> Vec<ProfileId> {
+fn create(folds: &FoldedTables, ages: &SegmentAges, replayed: &mut ResolverState) -> Vec<ProfileId> {
     // A segment id that occurs only in rows that no longer count belongs to no profile.
     let mut is_known = vec![false; folds.sorted.len()];
-    let identifiers = folds.identifiers.iter().flat_map(Identifiers::segments);
+    let identifiers = folds.identifiers.iter().flat_map(IdentifierFold::segments);
     for segment in folds.profiles().into_iter().chain(identifiers) {
         is_known[segment as usize] = true;
     }
@@ -90,7 +95,7 @@ fn create(folds: &Folds, ages: &Ages, replayed: &mut Replayed) -> Vec<ProfileId>
     profiles
 }
 
-fn map(folds: &Folds, profiles: &[ProfileId], types: &Types, replayed: &mut Replayed) {
+fn map(folds: &FoldedTables, profiles: &[ProfileId], types: &IdentifierTypes, replayed: &mut ResolverState) {
     let Some(identifiers) = &folds.identifiers else { return };
     let mut scratch = Vec::new();
     for identifier in identifiers.sorted_by_hash() {
@@ -110,11 +115,11 @@ fn map(folds: &Folds, profiles: &[ProfileId], types: &Types, replayed: &mut Repl
     }
 }
 
-fn set_traits(folds: &Folds, profiles: &[ProfileId], replayed: &mut Replayed) -> Result<()> {
+fn set_traits(folds: &FoldedTables, profiles: &[ProfileId], replayed: &mut ResolverState) -> Result<()> {
     let Some(traits) = &folds.traits else { return Ok(()) };
-    let Replayed { graph, trait_names, .. } = replayed;
+    let ResolverState { graph, trait_names, .. } = replayed;
     let all: Vec<Segment> = folds.profiles();
-    let mut folder = Folder::default();
+    let mut folder = TraitFold::default();
     for some in all.chunks(CHUNK_PROFILES) {
         folder.fold(traits, &folds.graph, some, true, |profile, rows, present| {
             if present.is_empty() {
@@ -130,7 +135,7 @@ fn set_traits(folds: &Folds, profiles: &[ProfileId], replayed: &mut Replayed) ->
                     uuid_ts: clock.uuid_ts().unwrap_or(Micros::MIN),
                     seq: clock.seq().saturating_sub(1),
                 };
-                traits.push(PackedValue { name, at, path: name, value: one.json });
+                traits.push(EncodedValue { name, at, path: name, value: one.json });
             }
             graph.set_traits(profiles[profile as usize], traits.pack());
         })?;
@@ -151,7 +156,7 @@ fn path_of_column(column: &[u8]) -> Vec<u8> {
 
 /// How old a segment id is, and its newest `seq`.
 #[derive(Debug, Clone, Copy)]
-struct Age {
+struct SegmentAge {
     /// The oldest `uuid_ts` and `seq` of its rows, and the index of that row among all rows.
     first: (Option<Micros>, u64, u64),
     last_seq: u64,
@@ -159,18 +164,18 @@ struct Age {
 
 /// The ages of all segment ids, by key.
 #[derive(Debug, Default)]
-struct Ages(Map<u128, Age>);
+struct SegmentAges(Map<u128, SegmentAge>);
 
-impl Ages {
-    fn read(tables: &[RawTable], files: &Files, meter: &Meter<'_>) -> Result<Self> {
+impl SegmentAges {
+    fn read(tables: &[RawTable], files: &Files, meter: &SharedProgress<'_>) -> Result<Self> {
         let mut ages = Self::default();
         let mut place = 0;
         for table in tables {
-            let sources: Vec<Source> =
-                table.parts.iter().map(|part| Source::open(part, files)).collect::<Result<_>>()?;
+            let sources: Vec<TableSource> =
+                table.parts.iter().map(|part| TableSource::open(part, files)).collect::<Result<_>>()?;
             for (key, clock) in map_blocks(&sources, BLOCK_BYTES, meter, parse)?.into_iter().flatten() {
                 place += 1;
-                let new = Age {
+                let new = SegmentAge {
                     first: (clock.uuid_ts(), clock.seq(), place),
                     last_seq: clock.seq().saturating_sub(1),
                 };
@@ -183,13 +188,13 @@ impl Ages {
     }
 
     /// Returns the age of a segment id. One that has no rows of its own is newer than all others.
-    fn of(&self, segment_id: &[u8]) -> Age {
-        let young = Age { first: (Some(Micros::MAX), u64::MAX, u64::MAX), last_seq: 0 };
+    fn of(&self, segment_id: &[u8]) -> SegmentAge {
+        let young = SegmentAge { first: (Some(Micros::MAX), u64::MAX, u64::MAX), last_seq: 0 };
         self.0.get(&local_key_of(segment_id)).copied().unwrap_or(young)
     }
 }
 
-fn parse(block: Block<'_>) -> Result<Vec<(u128, Clock)>, (usize, Problem)> {
+fn parse(block: TableBlock<'_>) -> Result<Vec<(u128, Clock)>, (usize, LineProblem)> {
     let mut reader = RowReader::new(["segment_id"]);
     let mut found = Vec::new();
     for (at, line) in rows(block.text) {

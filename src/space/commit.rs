@@ -12,27 +12,27 @@ use tempfile::TempDir;
 use super::{
     cut::{cut_back, tell_twin},
     damage::damage,
-    kept::{self, Keeper},
+    kept::{self, KeptMessageWriter},
     layout::{MANIFEST, STATE, staged_folder},
     lock::Lock,
     manifest::Manifest,
     place,
     replay::replay,
-    replayed::Replayed,
-    state::{self, Contents, Reading},
-    table_state::TableState,
-    tables::{SharedFile, Table, bytes_of, part_of, stands},
+    replayed::ResolverState,
+    state::{self, Reading, StateContents},
+    table_state::CommittedTable,
+    tables::{AppendTable, SharedFile, bytes_of, part_of, stands},
 };
 use crate::{
     collections::Map,
     config::rules::{Compression, Rules},
     error::{Error, Result},
     files::Files,
-    identity::types::Types,
+    identity::types::IdentifierTypes,
     progress::Progress,
     raw::{external_id_mapping_updates, id_graph_updates, profile_traits_updates},
     table::{
-        blocks::Meter,
+        blocks::SharedProgress,
         find::{file_of, table_of},
     },
     time::timestamp::Millis,
@@ -46,9 +46,9 @@ pub struct Space {
     /// The manifest of the last commit.
     pub manifest: Manifest,
     names: Vec<String>,
-    tables: Vec<Table>,
+    tables: Vec<AppendTable>,
     by_name: Map<String, usize>,
-    keeper: Keeper,
+    keeper: KeptMessageWriter,
     /// Whether there is nothing to undo if the run ends now.
     is_clean: bool,
     /// Number of runs that stay available for rollback; all if no rules limit them.
@@ -100,7 +100,7 @@ impl Space {
             Manifest::of(compress)
         };
         manifest.ensure_secret(files)?;
-        let keeper = Keeper::new(folder, manifest.kept_messages.as_ref());
+        let keeper = KeptMessageWriter::new(folder, manifest.kept_messages.as_ref());
         let space = Self {
             folder: folder.to_owned(),
             files: files.clone(),
@@ -124,7 +124,7 @@ impl Space {
     /// Drops all rows added so far, so that the run can start again.
     pub fn begin_anew(&mut self) -> Result<()> {
         self.forget_tables();
-        self.keeper = Keeper::new(&self.folder, self.manifest.kept_messages.as_ref());
+        self.keeper = KeptMessageWriter::new(&self.folder, self.manifest.kept_messages.as_ref());
         place::discard(&self.folder, &self.files)?;
         self.is_clean = true;
         Ok(())
@@ -172,14 +172,14 @@ impl Space {
             return number;
         }
         let committed = self.manifest.tables.get(name);
-        self.tables.push(Table::new(&self.folder, name, committed, self.manifest.compress));
+        self.tables.push(AppendTable::new(&self.folder, name, committed, self.manifest.compress));
         self.names.push(name.to_owned());
         self.by_name.insert(name.to_owned(), self.tables.len() - 1);
         self.tables.len() - 1
     }
 
     /// Returns the tables, by number.
-    pub fn tables(&mut self) -> &mut [Table] {
+    pub fn tables(&mut self) -> &mut [AppendTable] {
         self.is_clean = false;
         &mut self.tables
     }
@@ -192,7 +192,7 @@ impl Space {
 
     /// Flushes and closes files if over the limits. Call after each batch.
     pub fn relieve(&mut self) -> Result<()> {
-        let pending: usize = self.tables.iter().map(Table::n_pending).sum();
+        let pending: usize = self.tables.iter().map(AppendTable::n_pending).sum();
         let many = MAX_OPEN < self.tables.len();
         for table in &mut self.tables {
             if MAX_PENDING < pending {
@@ -207,7 +207,12 @@ impl Space {
 
     /// Commits the rows of all tables and the state. Writing the manifest is the commit: an earlier error leaves the
     /// space as it was, a later one is [`Error::NotInPlace`].
-    pub fn commit(&mut self, mut next: Manifest, state: Contents<'_>, progress: &dyn Progress) -> Result<()> {
+    pub fn commit(
+        &mut self,
+        mut next: Manifest,
+        state: StateContents<'_>,
+        progress: &dyn Progress,
+    ) -> Result<()> {
         self.is_clean = false;
         self.finish_tables(&mut next)?;
         let prepared = self.prepare(&mut next, state);
@@ -270,7 +275,7 @@ impl Space {
     }
 
     /// Does everything that can fail before the commit.
-    fn prepare(&self, next: &mut Manifest, state: Contents<'_>) -> Result<()> {
+    fn prepare(&self, next: &mut Manifest, state: StateContents<'_>) -> Result<()> {
         place::prepare(&self.folder, &next.placing, &self.files)?;
         // A state that was loaded completely is written completely.
         let before = if state.graph.is_cold() { &self.manifest.state[..] } else { &[] };
@@ -288,7 +293,7 @@ impl Space {
     pub fn commit_run(
         &mut self,
         next: Manifest,
-        state: Contents<'_>,
+        state: StateContents<'_>,
         run: &mut Option<u64>,
         progress: &dyn Progress,
     ) -> Result<()> {
@@ -316,7 +321,12 @@ impl Space {
     }
 
     /// Returns the state that the resolver continues with: from the cache if possible, otherwise from the raw tables.
-    pub fn carry_on(&self, reading: Reading, types: &Types, progress: &dyn Progress) -> Result<Replayed> {
+    pub fn carry_on(
+        &self,
+        reading: Reading,
+        types: &IdentifierTypes,
+        progress: &dyn Progress,
+    ) -> Result<ResolverState> {
         let named = &self.manifest.state;
         if !named.is_empty()
             && reading != Reading::Tables
@@ -343,7 +353,7 @@ impl Space {
             [id_graph_updates::TABLE, external_id_mapping_updates::TABLE, profile_traits_updates::TABLE];
         let states = truth.iter().filter_map(|&name| Some((name, self.manifest.tables.get(name)?)));
         progress.start("checking", Some(states.clone().map(|(_, state)| state.bytes).sum()));
-        let meter = Meter::new(progress);
+        let meter = SharedProgress::new(progress);
         for (name, state) in states {
             if let Some(wrong) = damage(&self.folder, name, state, &[], &self.files, &meter)? {
                 return Err(Error::file(part_of(&self.folder, name, state).path, wrong)
@@ -356,21 +366,21 @@ impl Space {
     /// Returns the number of rows added since the last commit, by table.
     #[must_use]
     pub fn rows_added(&self) -> Vec<(String, u64)> {
-        let rows = self.names.iter().cloned().zip(self.tables.iter().map(Table::rows_added));
+        let rows = self.names.iter().cloned().zip(self.tables.iter().map(AppendTable::rows_added));
         rows.filter(|(_, n)| 0 < *n).collect()
     }
 
     /// Returns what was flushed of each table, for the first run in a space: as if the staged files were the tables.
     #[must_use]
-    pub fn went_out(&self) -> BTreeMap<String, TableState> {
-        let tables = self.names.iter().cloned().zip(self.tables.iter().map(Table::went_out));
+    pub fn went_out(&self) -> BTreeMap<String, CommittedTable> {
+        let tables = self.names.iter().cloned().zip(self.tables.iter().map(AppendTable::went_out));
         tables.filter(|(_, state)| 0 < state.bytes).collect()
     }
 
     /// Returns the byte range added since the last commit, by table.
     #[must_use]
     pub fn bytes_added(&self) -> BTreeMap<String, (u64, u64)> {
-        let bytes = self.names.iter().cloned().zip(self.tables.iter().map(Table::bytes_added));
+        let bytes = self.names.iter().cloned().zip(self.tables.iter().map(AppendTable::bytes_added));
         bytes.filter(|(_, (start, end))| start < end).collect()
     }
 

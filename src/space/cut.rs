@@ -5,7 +5,7 @@ use std::{os::unix::fs::FileExt, path::Path};
 use super::{
     layout::STATE,
     manifest::{EARLIER_FORMATS, Manifest},
-    table_state::{Stored, TableState},
+    table_state::{CommittedTable, CompressedExtent},
     tables::{bytes_of, stands},
 };
 use crate::{
@@ -67,8 +67,13 @@ fn left_behind(folder: &Path, files: &Files) -> Result<Set<String>> {
 
 /// Fails if a compressed table does not have the end of a frame at its committed length. It can only be cut there, and
 /// a table that somebody recompressed has other frames.
-fn refuse_other_frames(path: &Path, state: &TableState, stands: Compression, files: &Files) -> Result<()> {
-    let Some(Stored { bytes, tail }) = state.stored.filter(|_| stands == Compression::Zstd) else {
+fn refuse_other_frames(
+    path: &Path,
+    state: &CommittedTable,
+    stands: Compression,
+    files: &Files,
+) -> Result<()> {
+    let Some(CompressedExtent { bytes, tail }) = state.stored.filter(|_| stands == Compression::Zstd) else {
         return Ok(());
     };
     let file = files.open(path)?;

@@ -7,30 +7,30 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::{
     manifest::Manifest,
-    table_state::{Stored, TableState},
+    table_state::{CommittedTable, CompressedExtent},
     tables::{bytes_of, part_of, stands},
 };
 use crate::{
     config::rules::Compression,
     error::{Error, Result},
     files::Files,
-    json::{Kind, Tape},
+    json::{JsonKind, Tape},
     progress::Silent,
     read::digest::{PIECE, chain},
     table::{
         as_size,
-        blocks::{BLOCK_BYTES, Block, Meter, map_unseen_blocks, rows},
+        blocks::{BLOCK_BYTES, SharedProgress, TableBlock, map_unseen_blocks, rows},
         frame_check::FrameLayout,
-        source::Source,
+        source::TableSource,
     },
 };
 
 /// What was committed of a table after an earlier run: the run's number and the table.
-pub type Earlier<'a> = (usize, &'a TableState);
+pub type EarlierTable<'a> = (usize, &'a CommittedTable);
 
 /// Returns what the manifest records of a table after each run, oldest first.
 #[must_use]
-pub fn earlier_states<'a>(manifest: &'a Manifest, name: &str) -> Vec<Earlier<'a>> {
+pub fn earlier_states<'a>(manifest: &'a Manifest, name: &str) -> Vec<EarlierTable<'a>> {
     let records = (1..).zip(&manifest.runs).filter_map(|(number, run)| Some((number, run.after.as_ref()?)));
     records.filter_map(|(number, after)| Some((number, after.tables.get(name)?))).collect()
 }
@@ -43,10 +43,10 @@ pub fn earlier_states<'a>(manifest: &'a Manifest, name: &str) -> Vec<Earlier<'a>
 pub fn damage(
     folder: &Path,
     name: &str,
-    committed: &TableState,
-    earlier: &[Earlier<'_>],
+    committed: &CommittedTable,
+    earlier: &[EarlierTable<'_>],
     files: &Files,
-    meter: &Meter<'_>,
+    meter: &SharedProgress<'_>,
 ) -> Result<Option<String>> {
     let stored_as = stands(folder, name, committed);
     let n_committed = bytes_of(committed, stored_as);
@@ -70,8 +70,8 @@ pub fn damage(
             return Ok(wrong);
         }
     }
-    let contents = Source::open(&part, files).and_then(|source| {
-        let contents = Contents::read(&source, committed.bytes, meter)?;
+    let contents = TableSource::open(&part, files).and_then(|source| {
+        let contents = TableHashes::read(&source, committed.bytes, meter)?;
         Ok((source, contents))
     });
     match contents {
@@ -90,7 +90,11 @@ pub fn damage(
 }
 
 /// Compares the ends of frames with the manifest, and decompresses empty frames, which nothing else reads.
-fn wrong_frames(file: &File, committed: &TableState, stored: Stored) -> std::io::Result<Option<String>> {
+fn wrong_frames(
+    file: &File,
+    committed: &CommittedTable,
+    stored: CompressedExtent,
+) -> std::io::Result<Option<String>> {
     let layout = FrameLayout::read(file, stored.bytes)?;
     let (content, offset) = layout.starts.last().copied().unwrap_or_default();
     if !layout.complete {
@@ -119,15 +123,15 @@ fn wrong_frames(file: &File, committed: &TableState, stored: Stored) -> std::io:
 }
 
 /// The hashes and row counts of a table that was read.
-struct Contents {
+struct TableHashes {
     bytes: u64,
     /// For each piece of the digest, its hash and the number of rows that end in it.
     pieces: Vec<(u128, u64)>,
 }
 
-impl Contents {
+impl TableHashes {
     /// Hashes the first `bytes` of a table, piece by piece, on all cores.
-    fn read(source: &Source, bytes: u64, meter: &Meter<'_>) -> Result<Self> {
+    fn read(source: &TableSource, bytes: u64, meter: &SharedProgress<'_>) -> Result<Self> {
         let pieces =
             (0..bytes.div_ceil(PIECE)).into_par_iter().map_init(Vec::new, |buffer: &mut Vec<u8>, number| {
                 let start = number * PIECE;
@@ -142,9 +146,9 @@ impl Contents {
 
     fn compare(
         &self,
-        committed: &TableState,
-        earlier: &[Earlier<'_>],
-        source: &Source,
+        committed: &CommittedTable,
+        earlier: &[EarlierTable<'_>],
+        source: &TableSource,
     ) -> Result<Option<String>> {
         let now = self.state_at(committed.bytes, source)?;
         if now.digest != committed.digest {
@@ -177,7 +181,7 @@ impl Contents {
     }
 
     /// Returns what the manifest would record of the table at a length of `bytes`.
-    fn state_at(&self, bytes: u64, source: &Source) -> Result<TableState> {
+    fn state_at(&self, bytes: u64, source: &TableSource) -> Result<CommittedTable> {
         let n_whole = as_size(bytes / PIECE);
         let (whole, rest) = self.pieces.split_at(n_whole);
         let link = whole.iter().fold(0, |link, piece| chain(link, piece.0));
@@ -193,7 +197,7 @@ impl Contents {
             }
         };
         let digest = last.map_or(link, |last| chain(link, last.0));
-        Ok(TableState {
+        Ok(CommittedTable {
             rows: whole_rows + last.map_or(0, |last| last.1),
             bytes,
             digest: format!("{digest:032x}"),
@@ -205,10 +209,10 @@ impl Contents {
     /// Returns the byte range that contains the change, narrowed down with what was recorded of the table.
     fn changed_range(
         &self,
-        committed: &TableState,
+        committed: &CommittedTable,
         link: &str,
-        earlier: &[Earlier<'_>],
-        source: &Source,
+        earlier: &[EarlierTable<'_>],
+        source: &TableSource,
     ) -> Result<(u64, u64)> {
         let whole = committed.bytes - committed.bytes % PIECE;
         let (mut start, mut end) = match committed.link == link {
@@ -233,18 +237,22 @@ fn hash(piece: &[u8]) -> (u128, u64) {
 }
 
 /// Returns the number of the first line that is not a JSON object.
-fn malformed_line(source: &Source) -> Result<Option<u64>> {
-    let malformed = |block: Block<'_>| {
+fn malformed_line(source: &TableSource) -> Result<Option<u64>> {
+    let malformed = |block: TableBlock<'_>| {
         let mut tape = Tape::default();
         let mut is_row = |line: &[u8]| {
             std::str::from_utf8(line).is_ok()
                 && tape.read(line).is_ok()
-                && tape.tokens[0].kind == Kind::Object
+                && tape.tokens[0].kind == JsonKind::Object
         };
         let line = rows(block.text).find(|(_, line)| !is_row(line));
         line.map(|(at, _)| block.offset + at as u64)
     };
-    let blocks =
-        map_unseen_blocks(std::slice::from_ref(source), BLOCK_BYTES, &Meter::new(&Silent), malformed)?;
+    let blocks = map_unseen_blocks(
+        std::slice::from_ref(source),
+        BLOCK_BYTES,
+        &SharedProgress::new(&Silent),
+        malformed,
+    )?;
     blocks.into_iter().flatten().next().map(|offset| source.line_number(offset)).transpose()
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 use hashbrown::HashTable;
 
 use super::{
-    manifest::{Job, Manifest, Run},
+    manifest::{Manifest, RunKind, RunRecord},
     tables::part_of,
 };
 use crate::{
@@ -15,10 +15,10 @@ use crate::{
     files::Files,
     json::push_string,
     table::{
-        blocks::{BLOCK_BYTES, Block, Meter, Problem, map_blocks, rows},
-        find::Part,
+        blocks::{BLOCK_BYTES, LineProblem, SharedProgress, TableBlock, map_blocks, rows},
+        find::RawTableFile,
         row::RowReader,
-        source::Source,
+        source::TableSource,
     },
     time::timestamp::{Micros, Millis, push_micros, push_millis},
 };
@@ -61,15 +61,15 @@ impl EventRows {
         ranges: &[(u64, u64)],
         within: (Micros, Micros),
         files: &Files,
-        meter: &Meter<'_>,
+        meter: &SharedProgress<'_>,
     ) -> Result<Self> {
         let mut all = Self::default();
         let (Some(end), Some(state)) = (ranges.iter().map(|range| range.1).max(), manifest.tables.get(table))
         else {
             return Ok(all);
         };
-        let part = Part { committed: Some(end), ..part_of(folder, table, state) };
-        let source = Source::open(&part, files)?;
+        let part = RawTableFile { committed: Some(end), ..part_of(folder, table, state) };
+        let source = TableSource::open(&part, files)?;
         let blocks = map_blocks(&[source], BLOCK_BYTES, meter, |block| parse(block, ranges, within))?;
         for (message_key, received_at) in blocks.into_iter().flatten() {
             all.insert(message_key, received_at);
@@ -83,8 +83,9 @@ impl EventRows {
 #[must_use]
 pub fn backfilled(manifest: &Manifest, since: Millis) -> BTreeMap<&str, Vec<(u64, u64)>> {
     let mut ranges: BTreeMap<&str, Vec<(u64, u64)>> = BTreeMap::new();
-    let is_wanted =
-        |run: &&Run| run.job == Job::BackfillEvents && run.newest.is_none_or(|newest| since <= newest);
+    let is_wanted = |run: &&RunRecord| {
+        run.job == RunKind::BackfillEvents && run.newest.is_none_or(|newest| since <= newest)
+    };
     for run in manifest.runs.iter().filter(is_wanted) {
         for (table, range) in &run.written {
             ranges.entry(table).or_default().push(*range);
@@ -98,14 +99,14 @@ pub fn newest_arrival(
     folder: &Path,
     manifest: &Manifest,
     files: &Files,
-    meter: &Meter<'_>,
+    meter: &SharedProgress<'_>,
 ) -> Result<Option<Millis>> {
     let backfilled = backfilled(manifest, Millis::MIN);
     let mut newest = None;
     for (table, state) in manifest.tables.iter().filter(|(table, _)| catalog::is_event_table(table)) {
         let ranges = backfilled.get(table.as_str()).map_or(&[][..], Vec::as_slice);
-        let source = Source::open(&part_of(folder, table, state), files)?;
-        let of_block = |block: Block<'_>| newest_of_block(block, ranges);
+        let source = TableSource::open(&part_of(folder, table, state), files)?;
+        let of_block = |block: TableBlock<'_>| newest_of_block(block, ranges);
         let newest_of_table =
             map_blocks(&[source], BLOCK_BYTES, meter, of_block)?.into_iter().flatten().max();
         newest = newest.max(newest_of_table);
@@ -113,7 +114,10 @@ pub fn newest_arrival(
     Ok(newest)
 }
 
-fn newest_of_block(block: Block<'_>, backfilled: &[(u64, u64)]) -> Result<Option<Millis>, (usize, Problem)> {
+fn newest_of_block(
+    block: TableBlock<'_>,
+    backfilled: &[(u64, u64)],
+) -> Result<Option<Millis>, (usize, LineProblem)> {
     let mut reader = RowReader::new([]);
     let mut newest = None;
     for (at, line) in rows(block.text) {
@@ -128,12 +132,12 @@ fn newest_of_block(block: Block<'_>, backfilled: &[(u64, u64)]) -> Result<Option
 
 /// The events whose rows a backfill wrote, by table.
 #[derive(Debug, Default)]
-pub struct Backfilled {
+pub struct BackfilledRows {
     by_table: BTreeMap<String, EventRows>,
     window: Millis,
 }
 
-impl Backfilled {
+impl BackfilledRows {
     /// Reads the backfilled events of a space that may be duplicates of events that arrived at `earliest` or later. Two
     /// events of one message are duplicates if they arrived at most `window` milliseconds apart.
     pub fn read(
@@ -142,7 +146,7 @@ impl Backfilled {
         window: Millis,
         earliest: Millis,
         files: &Files,
-        meter: &Meter<'_>,
+        meter: &SharedProgress<'_>,
     ) -> Result<Self> {
         let mut by_table = BTreeMap::new();
         let ranges = backfilled(manifest, earliest.saturating_sub(window));
@@ -195,10 +199,10 @@ pub fn push_resolved(
 
 /// Returns the events that have a row in a block.
 fn parse(
-    block: Block<'_>,
+    block: TableBlock<'_>,
     ranges: &[(u64, u64)],
     within: (Micros, Micros),
-) -> Result<Vec<(u128, Millis)>, (usize, Problem)> {
+) -> Result<Vec<(u128, Millis)>, (usize, LineProblem)> {
     let mut found = Vec::new();
     let end = block.offset + block.text.len() as u64;
     if !ranges.iter().any(|&(from, to)| from < end && block.offset < to) {
@@ -226,7 +230,7 @@ fn parse(
     Ok(found)
 }
 
-const NO_ID: Problem = Problem {
+const NO_ID: LineProblem = LineProblem {
     message: std::borrow::Cow::Borrowed("the row has no `id`, so it cannot be matched with an event"),
     hint: "leave the table out: list the others with `--tables`",
 };

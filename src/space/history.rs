@@ -9,14 +9,14 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Datelike};
 
 use super::{
-    after::After,
-    manifest::{Manifest, Run},
-    table_state::TableState,
+    after::SpaceRecord,
+    manifest::{Manifest, RunRecord},
+    table_state::CommittedTable,
 };
 
 /// The whole of a manifest.
-fn after(manifest: &Manifest) -> After {
-    After {
+fn after(manifest: &Manifest) -> SpaceRecord {
+    SpaceRecord {
         uuid_ts: manifest.uuid_ts,
         rules: manifest.config.as_ref().map(|config| config.digest.clone()),
         newest: manifest.newest.clone(),
@@ -76,7 +76,7 @@ impl Manifest {
 
     /// Returns the tables as they were after a run, counted from 1; `None` if the run is not recorded.
     #[must_use]
-    pub fn tables_after(&self, run: usize) -> Option<BTreeMap<String, TableState>> {
+    pub fn tables_after(&self, run: usize) -> Option<BTreeMap<String, CommittedTable>> {
         let runs = self.runs.get(..run)?;
         runs.last()?.after.as_ref()?;
         let mut tables = BTreeMap::new();
@@ -88,7 +88,7 @@ impl Manifest {
 }
 
 /// Returns the year and month of a run's `uuid_ts`.
-fn month(run: &Run) -> Option<(i32, u32)> {
+fn month(run: &RunRecord) -> Option<(i32, u32)> {
     let time = DateTime::from_timestamp_micros(run.after.as_ref()?.uuid_ts)?;
     Some((time.year(), time.month()))
 }
@@ -96,17 +96,23 @@ fn month(run: &Run) -> Option<(i32, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{space::table_state::Stored, time::timestamp::Micros};
+    use crate::{space::table_state::CompressedExtent, time::timestamp::Micros};
 
     const DAY: Micros = 86_400_000_000;
 
-    fn table(rows: u64) -> TableState {
-        let stored = rows.is_multiple_of(2).then_some(Stored { bytes: rows * 3, tail: rows });
-        TableState { rows, bytes: rows * 10, digest: format!("{rows:032x}"), link: "0".repeat(32), stored }
+    fn table(rows: u64) -> CommittedTable {
+        let stored = rows.is_multiple_of(2).then_some(CompressedExtent { bytes: rows * 3, tail: rows });
+        CommittedTable {
+            rows,
+            bytes: rows * 10,
+            digest: format!("{rows:032x}"),
+            link: "0".repeat(32),
+            stored,
+        }
     }
 
     /// Returns a space after one run per day, each of which changes two of five tables, and the tables after each run.
-    fn space(n_runs: u64, keep: u32) -> (Manifest, Vec<BTreeMap<String, TableState>>) {
+    fn space(n_runs: u64, keep: u32) -> (Manifest, Vec<BTreeMap<String, CommittedTable>>) {
         let mut manifest = Manifest::default();
         let mut expected = vec![BTreeMap::new()];
         for run in 1..=n_runs {
@@ -115,7 +121,7 @@ mod tests {
                 manifest.tables.insert(format!("table_{name}"), table(run));
             }
             manifest.uuid_ts = i64::try_from(run).unwrap() * DAY;
-            manifest.runs.push(Run::default());
+            manifest.runs.push(RunRecord::default());
             manifest.record_run(&before);
             manifest.thin_runs(keep);
             let bytes = serde_json::to_vec(&manifest).unwrap();
@@ -143,7 +149,7 @@ mod tests {
         manifest.runs.iter_mut().for_each(|run| run.after = None);
         let before = manifest.clone();
         manifest.tables.insert("table_1".to_owned(), table(7));
-        manifest.runs.push(Run::default());
+        manifest.runs.push(RunRecord::default());
         manifest.record_run(&before);
         expected.push(manifest.tables.clone());
         assert_eq!(manifest.tables_after(2), None);

@@ -39,7 +39,7 @@ pub struct KeptMessages {
 
 /// A writer for the messages that a run keeps.
 #[derive(Debug)]
-pub(super) struct Keeper {
+pub(super) struct KeptMessageWriter {
     path: PathBuf,
     committed: Option<KeptMessages>,
     out: Option<OutFile>,
@@ -48,7 +48,7 @@ pub(super) struct Keeper {
     link: u128,
 }
 
-impl Keeper {
+impl KeptMessageWriter {
     /// Continues after the committed messages.
     pub(super) fn new(folder: &Path, committed: Option<&KeptMessages>) -> Self {
         let link = committed.map(|kept| u128::from_str_radix(&kept.digest, 16).unwrap_or_default());
@@ -197,7 +197,7 @@ mod tests {
         let files = Files::real();
         assert_eq!(messages(folder.path(), None).unwrap(), []);
         let keep = |committed: Option<&KeptMessages>, range: std::ops::Range<u64>| {
-            let mut keeper = Keeper::new(folder.path(), committed);
+            let mut keeper = KeptMessageWriter::new(folder.path(), committed);
             for number in range {
                 keeper.keep(number.into(), 7 - number.cast_signed(), &files).unwrap();
             }

@@ -9,7 +9,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::{after::After, kept::KeptMessages, layout::MANIFEST, table_state::TableState};
+use super::{after::SpaceRecord, kept::KeptMessages, layout::MANIFEST, table_state::CommittedTable};
 use crate::{
     collections::Set,
     config::{
@@ -47,7 +47,7 @@ pub struct Manifest {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rules: BTreeMap<String, String>,
     /// The tables, by name.
-    pub tables: BTreeMap<String, TableState>,
+    pub tables: BTreeMap<String, CommittedTable>,
     /// Committed rows that may not be in their tables yet, by file name. Empty between two commands, unless one of them
     /// was killed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -58,7 +58,7 @@ pub struct Manifest {
     /// The views in the space by name, with the raw tables that each reflects. The content of a view that is not listed
     /// is unknown.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub views: BTreeMap<String, ViewState>,
+    pub views: BTreeMap<String, CommittedView>,
     /// The key for digests of inputs: random bytes in hexadecimal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<String>,
@@ -69,7 +69,7 @@ pub struct Manifest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept_messages: Option<KeptMessages>,
     /// The committed runs, oldest first.
-    pub runs: Vec<Run>,
+    pub runs: Vec<RunRecord>,
 }
 
 /// Committed rows that wait in a staged file: the table's own, or the one that small additions share.
@@ -90,7 +90,7 @@ pub struct Placement {
 
 /// A view as it was written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ViewState {
+pub struct CommittedView {
     /// Number of rows.
     pub rows: u64,
     /// Number of bytes, before compression.
@@ -103,7 +103,7 @@ pub struct ViewState {
     /// Number of the last run whose raw rows the view reflects.
     pub run: u64,
     /// The raw tables that the view reflects, by name.
-    pub raw: BTreeMap<String, RawState>,
+    pub raw: BTreeMap<String, ReflectedTable>,
     /// If set, the view reflects only rows up to this time, in microseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub as_of: Option<Micros>,
@@ -119,7 +119,7 @@ pub struct ViewState {
 
 /// A raw table as a view reflects it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RawState {
+pub struct ReflectedTable {
     /// Number of committed bytes.
     pub bytes: u64,
     /// Digest of these bytes.
@@ -216,7 +216,7 @@ pub struct StateFile {
 /// The job of a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Job {
+pub enum RunKind {
     /// Accepted events: wrote their rows and resolved profiles.
     #[default]
     Ingest,
@@ -228,7 +228,7 @@ pub enum Job {
     BackfillRaw,
 }
 
-impl Job {
+impl RunKind {
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
     fn is_ingest(&self) -> bool {
         *self == Self::Ingest
@@ -242,10 +242,10 @@ fn is_zero(number: &u64) -> bool {
 
 /// One committed run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Run {
+pub struct RunRecord {
     /// The job that ran.
-    #[serde(default, skip_serializing_if = "Job::is_ingest")]
-    pub job: Job,
+    #[serde(default, skip_serializing_if = "RunKind::is_ingest")]
+    pub job: RunKind,
     /// The inputs that it read.
     pub inputs: Vec<RunInput>,
     /// Digest of the rules that it applied.
@@ -275,7 +275,7 @@ pub struct Run {
     pub written: BTreeMap<String, (u64, u64)>,
     /// The space after the run, as long as a rollback to it is possible.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub after: Option<After>,
+    pub after: Option<SpaceRecord>,
 }
 
 /// One input of a run.
@@ -329,7 +329,7 @@ impl Manifest {
             Error::file(&path, message)
                 .hint("restore it from a backup: without it, the tables cannot be trusted")
         };
-        let format: Format =
+        let format: ManifestFormat =
             serde_json::from_slice(&bytes).map_err(|e| wrong(format!("is not a manifest: {e}")))?;
         if format.format != FORMAT && !EARLIER_FORMATS.contains(&format.format) {
             return Err(Error::file(
@@ -372,12 +372,12 @@ impl Manifest {
     /// Returns digest and source of every input ever ingested.
     #[must_use]
     pub fn known_inputs(&self) -> Set<(String, Option<String>)> {
-        let ingested = self.runs.iter().filter(|run| run.job == Job::Ingest);
+        let ingested = self.runs.iter().filter(|run| run.job == RunKind::Ingest);
         ingested.flat_map(|run| &run.inputs).map(|i| (i.digest.clone(), i.source.clone())).collect()
     }
 }
 
 #[derive(Deserialize)]
-struct Format {
+struct ManifestFormat {
     format: u32,
 }

@@ -15,33 +15,33 @@ use super::{
     event_rows::{self, RESOLVED},
     kept,
     layout::MANIFEST,
-    manifest::{Job, Manifest, Run},
-    replayed::Replayed,
+    manifest::{Manifest, RunKind, RunRecord},
+    replayed::ResolverState,
     tables::part_of,
 };
 use crate::{
     catalog,
     collections::{Map, Set, key_of},
     error::{Error, Result},
-    event::{Call, duplicates::Accepted},
+    event::{Call, duplicates::SeenMessages},
     files::Files,
     identity::{
         extract::identifier_key,
-        graph::{Graph, MappedIdentifier, NO_CLOCK, NO_TIME, ProfileId},
-        packed_traits::{PackedValue, SetAt},
+        graph::{IdentityGraph, MappedIdentifier, NO_CLOCK, NO_TIME, ProfileId},
+        packed_traits::{EncodedValue, SetAt},
         traits::{ProfileTraits, column_of},
-        types::Types,
+        types::IdentifierTypes,
     },
-    json::{Document, Kind, Tape},
+    json::{Document, JsonKind, Tape},
     progress::Progress,
     raw::{
         external_id_mapping_updates, id_graph_updates, identity_links, identity_violations,
         profile_traits_updates,
     },
     table::{
-        blocks::Meter,
-        find::Part,
-        source::{Source, Stream},
+        blocks::SharedProgress,
+        find::RawTableFile,
+        source::{SourceReader, TableSource},
     },
     time::timestamp::{Micros, Millis, parse_micros, parse_millis},
 };
@@ -50,17 +50,19 @@ use crate::{
 pub fn replay(
     folder: &Path,
     manifest: &Manifest,
-    types: &Types,
+    types: &IdentifierTypes,
     files: &Files,
     progress: &dyn Progress,
-) -> Result<Replayed> {
-    let mut replayed = Replayed::default();
-    let as_views = manifest.runs.iter().find(|run| run.job == Job::BackfillRaw && !run.written.is_empty());
+) -> Result<ResolverState> {
+    let mut replayed = ResolverState::default();
+    let as_views =
+        manifest.runs.iter().find(|run| run.job == RunKind::BackfillRaw && !run.written.is_empty());
     if let Some(run) = as_views {
         let tables = adopted::tables(folder, manifest, &run.written);
-        replayed = adopted::fold(&tables, types, files, &Meter::new(progress))?;
+        replayed = adopted::fold(&tables, types, files, &SharedProgress::new(progress))?;
     }
-    let may_have_inferred = |run: &Run| matches!(run.job, Job::BackfillProfiles | Job::BackfillRaw);
+    let may_have_inferred =
+        |run: &RunRecord| matches!(run.job, RunKind::BackfillProfiles | RunKind::BackfillRaw);
     if manifest.runs.iter().any(may_have_inferred) {
         create_adopted(folder, manifest, files, &mut replayed.graph)?;
     }
@@ -71,8 +73,13 @@ pub fn replay(
 
 /// Creates adopted profiles that are not in the graph yet. They are older than live ones, wherever their rows are.
 /// Their rows have neither a `timestamp` nor a triggering event.
-pub fn create_adopted(folder: &Path, manifest: &Manifest, files: &Files, graph: &mut Graph) -> Result<()> {
-    let mut rows = Rows::open(folder, id_graph_updates::TABLE, manifest, files, false)?;
+pub fn create_adopted(
+    folder: &Path,
+    manifest: &Manifest,
+    files: &Files,
+    graph: &mut IdentityGraph,
+) -> Result<()> {
+    let mut rows = CommittedRows::open(folder, id_graph_updates::TABLE, manifest, files, false)?;
     while rows.fill()? {
         let segment_id = rows.text("segment_id")?;
         let inferred = rows.optional("timestamp").is_none() && rows.optional("triggering_event_id").is_none();
@@ -88,12 +95,12 @@ pub fn create_adopted(folder: &Path, manifest: &Manifest, files: &Files, graph: 
 fn replay_profiles(
     folder: &Path,
     manifest: &Manifest,
-    types: &Types,
+    types: &IdentifierTypes,
     files: &Files,
     progress: &dyn Progress,
-    replayed: &mut Replayed,
+    replayed: &mut ResolverState,
 ) -> Result<()> {
-    let open = |table| Rows::open(folder, table, manifest, files, false);
+    let open = |table| CommittedRows::open(folder, table, manifest, files, false);
     let mut graph_rows = open(id_graph_updates::TABLE)?;
     let mut mapping_rows = open(external_id_mapping_updates::TABLE)?;
     let mut trait_rows = open(profile_traits_updates::TABLE)?;
@@ -118,7 +125,7 @@ fn replay_profiles(
     }
 }
 
-fn graph_row(rows: &Rows, uuid_ts: Micros, replayed: &mut Replayed) -> Result<()> {
+fn graph_row(rows: &CommittedRows, uuid_ts: Micros, replayed: &mut ResolverState) -> Result<()> {
     let segment_id = rows.text("segment_id")?;
     let canonical_id = rows.text("canonical_segment_id")?;
     let graph = &mut replayed.graph;
@@ -145,7 +152,12 @@ fn graph_row(rows: &Rows, uuid_ts: Micros, replayed: &mut Replayed) -> Result<()
     Ok(())
 }
 
-fn mapping_row(rows: &Rows, uuid_ts: Micros, types: &Types, replayed: &mut Replayed) -> Result<()> {
+fn mapping_row(
+    rows: &CommittedRows,
+    uuid_ts: Micros,
+    types: &IdentifierTypes,
+    replayed: &mut ResolverState,
+) -> Result<()> {
     let segment = profile(rows, &mut replayed.graph)?;
     let type_name = rows.text("external_id_type")?;
     let value = rows.text("external_id_value")?;
@@ -162,7 +174,7 @@ fn mapping_row(rows: &Rows, uuid_ts: Micros, types: &Types, replayed: &mut Repla
 
 /// Applies a row, which is a full snapshot. Its event set the traits that have the row's own `seq`; the other traits
 /// keep their clocks.
-fn trait_row(rows: &Rows, uuid_ts: Micros, replayed: &mut Replayed) -> Result<()> {
+fn trait_row(rows: &CommittedRows, uuid_ts: Micros, replayed: &mut ResolverState) -> Result<()> {
     let profile = profile(rows, &mut replayed.graph)?;
     let profile = replayed.graph.canonical(profile);
     let seq = rows.seq()?;
@@ -201,14 +213,14 @@ fn trait_row(rows: &Rows, uuid_ts: Micros, replayed: &mut Replayed) -> Result<()
         let value = columns.get(&column[..]).filter(|_| !removed).copied().unwrap_or_default();
         // Of a removed trait, only the name is stored.
         let path = if value.is_empty() { name } else { path_id };
-        traits.push(PackedValue { name, at, path, value });
+        traits.push(EncodedValue { name, at, path, value });
     }
     replayed.graph.set_traits(profile, traits.pack());
     replayed.graph.saw_seq(profile, seq);
     Ok(())
 }
 
-fn profile(rows: &Rows, graph: &mut Graph) -> Result<ProfileId> {
+fn profile(rows: &CommittedRows, graph: &mut IdentityGraph) -> Result<ProfileId> {
     let segment_id = rows.text("segment_id")?;
     graph
         .find_segment_id(&segment_id)
@@ -223,10 +235,10 @@ fn replay_messages(
     manifest: &Manifest,
     files: &Files,
     progress: &dyn Progress,
-    accepted: &mut Accepted,
+    accepted: &mut SeenMessages,
 ) -> Result<()> {
     let of_calls = Call::ALL.map(Call::table);
-    let mut messages = Messages {
+    let mut messages = MessageCollector {
         folder,
         manifest,
         files,
@@ -241,9 +253,9 @@ fn replay_messages(
     kept::read(folder, manifest.kept_messages.as_ref(), files, |message_key, received_at| {
         messages.accepted.remember(message_key, received_at)
     })?;
-    let ingested = manifest.runs.iter().filter(|run| run.job == Job::Ingest);
+    let ingested = manifest.runs.iter().filter(|run| run.job == RunKind::Ingest);
     let n_accepted = ingested.map(|run| run.accepted).sum::<u64>();
-    let is_adopted = manifest.runs.iter().any(|run| run.job == Job::BackfillRaw);
+    let is_adopted = manifest.runs.iter().any(|run| run.job == RunKind::BackfillRaw);
     if is_adopted || (messages.accepted.count() as u64) < n_accepted {
         for table in manifest.tables.keys().filter(|table| !of_calls.contains(&table.as_str())) {
             messages.replay(table, true)?;
@@ -269,7 +281,7 @@ fn replay_messages(
 }
 
 /// A collector of the messages that tables contain.
-struct Messages<'a> {
+struct MessageCollector<'a> {
     folder: &'a Path,
     manifest: &'a Manifest,
     files: &'a Files,
@@ -277,17 +289,17 @@ struct Messages<'a> {
     /// The byte ranges that backfills of events wrote. These events were never accepted, unless [`RESOLVED`] lists
     /// them.
     backfilled: BTreeMap<&'a str, Vec<(u64, u64)>>,
-    accepted: &'a mut Accepted,
+    accepted: &'a mut SeenMessages,
 }
 
-impl Messages<'_> {
+impl MessageCollector<'_> {
     /// Adds the messages of a table. If `may_be_known`, skips those that were added before.
     fn replay(&mut self, table: &str, may_be_known: bool) -> Result<()> {
         let Some(column) = message_column(table).filter(|_| self.manifest.tables.contains_key(table)) else {
             return Ok(());
         };
         let ranges = self.backfilled.get(table).map_or(&[][..], Vec::as_slice);
-        let mut rows = Rows::open(self.folder, table, self.manifest, self.files, true)?;
+        let mut rows = CommittedRows::open(self.folder, table, self.manifest, self.files, true)?;
         let mut last = (String::new(), 0);
         while rows.fill()? {
             if self.progress.interrupted() {
@@ -329,7 +341,7 @@ fn message_column(table: &str) -> Option<&'static str> {
 }
 
 /// A reader for the committed rows of a table, one after the other.
-struct Rows {
+struct CommittedRows {
     path: PathBuf,
     reader: Box<dyn BufRead>,
     line: Vec<u8>,
@@ -341,15 +353,15 @@ struct Rows {
     ended: bool,
 }
 
-impl Rows {
+impl CommittedRows {
     /// Opens a table. Rows that were folded as views come first; they are skipped unless `all` is set.
     fn open(folder: &Path, table: &str, manifest: &Manifest, files: &Files, all: bool) -> Result<Self> {
         let state = manifest.tables.get(table).cloned().unwrap_or_default();
         let part = part_of(folder, table, &state);
-        let as_views = manifest.runs.iter().filter(|run| run.job == Job::BackfillRaw && !all);
+        let as_views = manifest.runs.iter().filter(|run| run.job == RunKind::BackfillRaw && !all);
         let start = as_views.filter_map(|run| run.written.get(table)).map(|range| range.1).max().unwrap_or(0);
         let reader: Box<dyn BufRead> = if start < state.bytes {
-            let stream = Stream::new(Source::open(&part, files)?, start);
+            let stream = SourceReader::new(TableSource::open(&part, files)?, start);
             Box::new(BufReader::with_capacity(1 << 20, stream))
         } else {
             Box::new(std::io::empty())
@@ -426,8 +438,8 @@ impl Rows {
         let value = |value| {
             let token = doc.tokens[value as usize];
             match token.kind {
-                Kind::Null => None,
-                Kind::Plain | Kind::Escaped => {
+                JsonKind::Null => None,
+                JsonKind::Plain | JsonKind::Escaped => {
                     Some(&self.line[token.start as usize - 1..=token.end as usize])
                 }
                 _ => Some(doc.raw(value)),
@@ -438,8 +450,8 @@ impl Rows {
 
     fn wrong(&self, message: &str) -> Error {
         // `number` counts from the first row read, which may not be the first line of the table.
-        let part = Part { path: self.path.clone(), committed: None };
-        let source = (self.start != 0).then(|| Source::open(&part, &Files::real()));
+        let part = RawTableFile { path: self.path.clone(), committed: None };
+        let source = (self.start != 0).then(|| TableSource::open(&part, &Files::real()));
         let line = source.and_then(|source| source.and_then(|source| source.line_number(self.start)).ok());
         Error::line(&self.path, line.unwrap_or(self.number), message)
             .hint("restore it from a backup, or ingest into a new space: another program changed the table")

@@ -1,17 +1,17 @@
 //! What a run of the resolver begins with.
 
 use crate::{
-    event::duplicates::Accepted,
-    identity::{graph::Graph, traits::TraitNames},
+    event::duplicates::SeenMessages,
+    identity::{graph::IdentityGraph, traits::TraitNames},
 };
 
 /// The state of the resolver and the accepted messages at the last commit.
 #[derive(Debug, Default)]
-pub struct Replayed {
+pub struct ResolverState {
     /// Profiles, identifiers and traits.
-    pub graph: Graph,
+    pub graph: IdentityGraph,
     /// The paths of all traits.
     pub trait_names: TraitNames,
     /// All messages ever accepted.
-    pub accepted: Accepted,
+    pub accepted: SeenMessages,
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::manifest::{Manifest, RawState, ViewState};
+use super::manifest::{CommittedView, Manifest, ReflectedTable};
 use crate::{
     error::Result,
     files::Files,
@@ -37,14 +37,14 @@ pub fn tell_stale_views(folder: &Path, files: &Files, progress: &dyn Progress) {
     }
 }
 
-fn is_old(state: &ViewState, manifest: &Manifest) -> bool {
+fn is_old(state: &CommittedView, manifest: &Manifest) -> bool {
     state.raw.iter().any(|(table, raw)| raw_state(manifest, table).bytes != raw.bytes)
 }
 
 /// Returns what is committed of a raw table, as a view reflects it.
-pub(crate) fn raw_state(manifest: &Manifest, table: &str) -> RawState {
+pub(crate) fn raw_state(manifest: &Manifest, table: &str) -> ReflectedTable {
     let state = manifest.tables.get(table).cloned().unwrap_or_default();
-    RawState { bytes: state.bytes, digest: state.digest }
+    ReflectedTable { bytes: state.bytes, digest: state.digest }
 }
 
 /// Formats a time as in tables.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// What is committed of one table.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TableState {
+pub struct CommittedTable {
     /// Number of rows.
     pub rows: u64,
     /// Number of bytes, before compression.
@@ -15,12 +15,12 @@ pub struct TableState {
     pub link: String,
     /// The committed extent of the file if the table is compressed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stored: Option<Stored>,
+    pub stored: Option<CompressedExtent>,
 }
 
 /// The committed extent of a compressed table file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stored {
+pub struct CompressedExtent {
     /// Number of bytes of the file.
     pub bytes: u64,
     /// Offset of the frames after the last whole piece of the digest.

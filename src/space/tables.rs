@@ -13,7 +13,7 @@ use super::{
     layout::{shared_file, staged_folder},
     manifest::Placement,
     place::refuse_foreign,
-    table_state::{Stored, TableState},
+    table_state::{CommittedTable, CompressedExtent},
 };
 use crate::{
     config::rules::Compression,
@@ -22,7 +22,7 @@ use crate::{
     read::digest::{Digest, PIECE},
     table::{
         as_size,
-        find::{Part, file_of},
+        find::{RawTableFile, file_of},
         frames,
     },
 };
@@ -32,7 +32,7 @@ const BLOCK: usize = 1 << 18;
 
 /// Returns how the file of a table is stored: as it was committed, or plain if somebody decompressed it.
 #[must_use]
-pub fn stands(folder: &Path, table: &str, committed: &TableState) -> Compression {
+pub fn stands(folder: &Path, table: &str, committed: &CommittedTable) -> Compression {
     let is_there = |stored| file_of(folder, table, stored).is_file();
     match committed.stored {
         Some(_) if is_there(Compression::Zstd) || !is_there(Compression::None) => Compression::Zstd,
@@ -42,7 +42,7 @@ pub fn stands(folder: &Path, table: &str, committed: &TableState) -> Compression
 
 /// Returns the number of committed bytes of a table's file, given how it is stored.
 #[must_use]
-pub fn bytes_of(state: &TableState, stands: Compression) -> u64 {
+pub fn bytes_of(state: &CommittedTable, stands: Compression) -> u64 {
     match stands {
         Compression::None => state.bytes,
         Compression::Zstd => state.stored.unwrap_or_default().bytes,
@@ -51,25 +51,25 @@ pub fn bytes_of(state: &TableState, stands: Compression) -> u64 {
 
 /// Returns the file of a table and how much of its content is committed.
 #[must_use]
-pub fn part_of(folder: &Path, table: &str, committed: &TableState) -> Part {
+pub fn part_of(folder: &Path, table: &str, committed: &CommittedTable) -> RawTableFile {
     let path = file_of(folder, table, stands(folder, table, committed));
-    Part { path, committed: Some(committed.bytes) }
+    RawTableFile { path, committed: Some(committed.bytes) }
 }
 
 /// A table that a run appends to.
 #[derive(Debug)]
-pub struct Table {
+pub struct AppendTable {
     /// The table's file, with the committed rows.
     path: PathBuf,
     /// The staged file for new rows. It has the same name.
     staged: PathBuf,
     /// Whether nothing was ever committed of the table, not even as an empty table.
     is_new: bool,
-    committed: TableState,
+    committed: CommittedTable,
     rows: u64,
     bytes: u64,
     /// The extent of both files together if the table is compressed.
-    stored: Option<Stored>,
+    stored: Option<CompressedExtent>,
     /// Digest of the table, resumed at the first flush.
     digest: Option<Digest>,
     /// Digest of the staged file, unless it is the same as the table's.
@@ -86,7 +86,7 @@ pub struct Addition {
     /// Name of the table's file.
     pub file: String,
     /// The table after the commit.
-    pub state: TableState,
+    pub state: CommittedTable,
     /// Where the new rows are, and where they go.
     pub placement: Placement,
 }
@@ -137,10 +137,10 @@ impl<'a> SharedFile<'a> {
     }
 }
 
-impl Table {
+impl AppendTable {
     /// Prepares a table for appending. If it is not committed yet, it is stored as `new`.
     #[must_use]
-    pub fn new(folder: &Path, name: &str, committed: Option<&TableState>, new: Compression) -> Self {
+    pub fn new(folder: &Path, name: &str, committed: Option<&CommittedTable>, new: Compression) -> Self {
         let stands = committed.map_or(new, |committed| stands(folder, name, committed));
         let is_new = committed.is_none();
         let committed = committed.cloned().unwrap_or_default();
@@ -163,7 +163,7 @@ impl Table {
     }
 
     /// Returns the buffer to which rows are appended, each with a line feed at its end. Report their number to
-    /// [`Table::added`].
+    /// [`AppendTable::added`].
     pub fn pending(&mut self) -> &mut Vec<u8> {
         &mut self.pending
     }
@@ -200,8 +200,8 @@ impl Table {
 
     /// Returns what was flushed of a new table, as if its staged file were the table.
     #[must_use]
-    pub fn went_out(&self) -> TableState {
-        TableState { bytes: self.bytes, stored: self.stored, ..TableState::default() }
+    pub fn went_out(&self) -> CommittedTable {
+        CommittedTable { bytes: self.bytes, stored: self.stored, ..CommittedTable::default() }
     }
 
     /// Flushes all rows.
@@ -297,7 +297,7 @@ impl Table {
         self.pending.shrink_to_fit();
     }
 
-    /// Returns what to commit, or `None` if there are no new rows. Call [`Table::flush_last`] first.
+    /// Returns what to commit, or `None` if there are no new rows. Call [`AppendTable::flush_last`] first.
     pub fn finish(&mut self, shared: &mut SharedFile<'_>) -> Result<Option<Addition>> {
         self.out = None;
         if self.bytes == self.committed.bytes {
@@ -305,7 +305,7 @@ impl Table {
         }
         let digest = self.digest.clone().unwrap_or_default();
         let link = format!("{:032x}", digest.link());
-        let state = TableState {
+        let state = CommittedTable {
             rows: self.rows,
             bytes: self.bytes,
             digest: digest.hex(),
@@ -328,14 +328,18 @@ impl Table {
         self.write(b"", &empty, files)?;
         self.out = None;
         let n_bytes = empty.len() as u64;
-        self.stored = self.stored.map(|_| Stored { bytes: n_bytes, tail: n_bytes });
+        self.stored = self.stored.map(|_| CompressedExtent { bytes: n_bytes, tail: n_bytes });
         let digest = Digest::default().hex();
-        let state =
-            TableState { digest: digest.clone(), link: digest, stored: self.stored, ..TableState::default() };
+        let state = CommittedTable {
+            digest: digest.clone(),
+            link: digest,
+            stored: self.stored,
+            ..CommittedTable::default()
+        };
         Ok(self.addition(state))
     }
 
-    fn addition(&self, state: TableState) -> Addition {
+    fn addition(&self, state: CommittedTable) -> Addition {
         let from = (!self.is_new).then(|| self.n_before());
         let digest = self.staged_digest.as_ref().map_or_else(|| state.digest.clone(), Digest::hex);
         let file = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();

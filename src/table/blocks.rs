@@ -14,7 +14,7 @@ use std::{
 
 use rayon::prelude::*;
 
-use super::{as_size, small, source::Source};
+use super::{as_size, small, source::TableSource};
 use crate::{
     error::{Error, Result},
     progress::Progress,
@@ -29,7 +29,7 @@ const TAIL_BYTES: u64 = 1 << 13;
 
 /// Whole lines of a file.
 #[derive(Debug, Clone, Copy)]
-pub struct Block<'a> {
+pub struct TableBlock<'a> {
     /// Index of the file.
     pub source: u32,
     /// Offset of the text in the file.
@@ -40,7 +40,7 @@ pub struct Block<'a> {
     pub clean: bool,
 }
 
-impl Block<'_> {
+impl TableBlock<'_> {
     /// Estimates the number of rows from the length of the first, to allocate memory once.
     #[must_use]
     pub fn n_rows_about(&self) -> usize {
@@ -51,7 +51,7 @@ impl Block<'_> {
 
 /// What is wrong with a line, before its number is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
+pub struct LineProblem {
     /// The message, in lower case and without a full stop.
     pub message: Cow<'static, str>,
     /// What to do about it, in the imperative.
@@ -62,12 +62,12 @@ pub struct Problem {
 pub const ROW_HINT: &str = "write raw tables as one JSON object per line";
 
 /// Reports the progress of a job from many threads, one at a time.
-pub struct Meter<'a> {
+pub struct SharedProgress<'a> {
     progress: &'a dyn Progress,
     telling: Mutex<()>,
 }
 
-impl<'a> Meter<'a> {
+impl<'a> SharedProgress<'a> {
     /// Creates a meter that reports to `progress`.
     #[must_use]
     pub fn new(progress: &'a dyn Progress) -> Self {
@@ -97,10 +97,10 @@ impl<'a> Meter<'a> {
 ///
 /// For an invalid line, `parse` returns its offset in the text of the block and what is wrong.
 pub fn map_blocks<T: Send>(
-    sources: &[Source],
+    sources: &[TableSource],
     block_bytes: u64,
-    meter: &Meter<'_>,
-    parse: impl Fn(Block<'_>) -> Result<T, (usize, Problem)> + Sync,
+    meter: &SharedProgress<'_>,
+    parse: impl Fn(TableBlock<'_>) -> Result<T, (usize, LineProblem)> + Sync,
 ) -> Result<Vec<T>> {
     parse_all(sources, block_bytes, meter, look_and(&parse))
 }
@@ -108,19 +108,19 @@ pub fn map_blocks<T: Send>(
 /// Maps blocks like [`map_blocks`], but without checking the text: it may not be UTF-8, and no block is marked clean.
 /// Use it to select rows that are checked later.
 pub fn map_unseen_blocks<T: Send>(
-    sources: &[Source],
+    sources: &[TableSource],
     block_bytes: u64,
-    meter: &Meter<'_>,
-    parse: impl Fn(Block<'_>) -> T + Sync,
+    meter: &SharedProgress<'_>,
+    parse: impl Fn(TableBlock<'_>) -> T + Sync,
 ) -> Result<Vec<T>> {
     parse_all(sources, block_bytes, meter, |block| Ok(parse(block)))
 }
 
 fn parse_all<T: Send>(
-    sources: &[Source],
+    sources: &[TableSource],
     block_bytes: u64,
-    meter: &Meter<'_>,
-    parse: impl Fn(Block<'_>) -> Result<T, (usize, Problem)> + Sync,
+    meter: &SharedProgress<'_>,
+    parse: impl Fn(TableBlock<'_>) -> Result<T, (usize, LineProblem)> + Sync,
 ) -> Result<Vec<T>> {
     let buffers = Mutex::default();
     // Wait for all results, so that the first of several invalid lines is reported.
@@ -135,10 +135,10 @@ fn parse_all<T: Send>(
 /// Maps blocks like [`map_blocks`], but parses the last blocks first, as far as several cores can keep an order. Use it
 /// to find the newest rows. The results are still in line order.
 pub fn map_blocks_backwards<T: Send>(
-    sources: &[Source],
+    sources: &[TableSource],
     block_bytes: u64,
-    meter: &Meter<'_>,
-    parse: impl Fn(Block<'_>) -> Result<T, (usize, Problem)> + Sync,
+    meter: &SharedProgress<'_>,
+    parse: impl Fn(TableBlock<'_>) -> Result<T, (usize, LineProblem)> + Sync,
 ) -> Result<Vec<T>> {
     let buffers = Mutex::default();
     let blocks = cut(sources, block_bytes);
@@ -161,10 +161,10 @@ pub fn map_blocks_backwards<T: Send>(
 /// Maps blocks like [`map_blocks`], but passes each result to `take` in line order instead of collecting all. Use it
 /// for results that do not fit in memory together.
 pub fn each_block<T: Send>(
-    sources: &[Source],
+    sources: &[TableSource],
     block_bytes: u64,
-    meter: &Meter<'_>,
-    parse: impl Fn(Block<'_>) -> Result<T, (usize, Problem)> + Sync,
+    meter: &SharedProgress<'_>,
+    parse: impl Fn(TableBlock<'_>) -> Result<T, (usize, LineProblem)> + Sync,
     mut take: impl FnMut(T) -> Result<()>,
 ) -> Result<()> {
     let buffers = Mutex::default();
@@ -182,27 +182,27 @@ pub fn each_block<T: Send>(
 }
 
 /// Returns all blocks, as the index of the file and the number of the block in it.
-fn cut(sources: &[Source], block_bytes: u64) -> Vec<(usize, u64)> {
-    let blocks = |(index, source): (usize, &Source)| {
+fn cut(sources: &[TableSource], block_bytes: u64) -> Vec<(usize, u64)> {
+    let blocks = |(index, source): (usize, &TableSource)| {
         (0..source.length().div_ceil(block_bytes)).map(move |block| (index, block))
     };
     sources.iter().enumerate().flat_map(blocks).collect()
 }
 
 fn parse_block<T>(
-    sources: &[Source],
+    sources: &[TableSource],
     (index, number): (usize, u64),
     block_bytes: u64,
-    meter: &Meter<'_>,
+    meter: &SharedProgress<'_>,
     buffers: &Mutex<Vec<Vec<u8>>>,
-    parse: impl Fn(Block<'_>) -> Result<T, (usize, Problem)>,
+    parse: impl Fn(TableBlock<'_>) -> Result<T, (usize, LineProblem)>,
 ) -> Result<T> {
     let source = &sources[index];
     let start = number * block_bytes;
     let mut buffer = lock(buffers).pop().unwrap_or_default();
     let (offset, text) = read_block(source, start, block_bytes, &mut buffer)?;
     meter.advance(block_bytes.min(source.length() - start))?;
-    let parsed = parse(Block { source: small(index), offset, text, clean: false });
+    let parsed = parse(TableBlock { source: small(index), offset, text, clean: false });
     let result = parsed.map_err(|(at, problem)| line_error(source, offset + at as u64, &problem));
     lock(buffers).push(buffer);
     result
@@ -210,9 +210,9 @@ fn parse_block<T>(
 
 /// Wraps `parse` to check the text of a block first.
 fn look_and<T>(
-    parse: &impl Fn(Block<'_>) -> Result<T, (usize, Problem)>,
-) -> impl Fn(Block<'_>) -> Result<T, (usize, Problem)> {
-    |block| parse(Block { clean: look(block.text)?, ..block })
+    parse: &impl Fn(TableBlock<'_>) -> Result<T, (usize, LineProblem)>,
+) -> impl Fn(TableBlock<'_>) -> Result<T, (usize, LineProblem)> {
+    |block| parse(TableBlock { clean: look(block.text)?, ..block })
 }
 
 /// Ignores poisoning. A panic of another thread ends the run anyway, and a second one here would hide it.
@@ -228,7 +228,7 @@ pub fn rows(text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
 
 /// Returns the error for the line that begins at `offset`.
 #[must_use]
-pub fn line_error(source: &Source, offset: u64, problem: &Problem) -> Error {
+pub fn line_error(source: &TableSource, offset: u64, problem: &LineProblem) -> Error {
     match source.line_number(offset) {
         Ok(line) => Error::line(source.path(), line, problem.message.clone()).hint(problem.hint),
         Err(error) => error,
@@ -236,14 +236,14 @@ pub fn line_error(source: &Source, offset: u64, problem: &Problem) -> Error {
 }
 
 /// Returns whether a text is clean, or an error if it is not UTF-8.
-fn look(text: &[u8]) -> Result<bool, (usize, Problem)> {
+fn look(text: &[u8]) -> Result<bool, (usize, LineProblem)> {
     /// Bytes that are checked for ASCII together. In most tables, few such pieces contain anything else.
     const PIECE: usize = 256;
     let check = |start: usize, end: usize| {
         std::str::from_utf8(&text[start..end]).map(|_| ()).map_err(|error| {
             let valid = start + error.valid_up_to();
             let at = memchr::memrchr(b'\n', &text[..valid]).map_or(0, |end| end + 1);
-            (at, Problem { message: "the line is not UTF-8".into(), hint: ROW_HINT })
+            (at, LineProblem { message: "the line is not UTF-8".into(), hint: ROW_HINT })
         })
     };
     let mut unclean = 0;
@@ -270,7 +270,7 @@ fn look(text: &[u8]) -> Result<bool, (usize, Problem)> {
 
 /// Returns the offset of a block's lines in the file, and the lines.
 fn read_block<'a>(
-    source: &'a Source,
+    source: &'a TableSource,
     start: u64,
     block_bytes: u64,
     buffer: &'a mut Vec<u8>,
@@ -296,7 +296,7 @@ fn read_block<'a>(
 }
 
 /// Reads a block, and as many bytes after it as its last line needs.
-fn read_behind<'a>(source: &Source, start: u64, end: u64, buffer: &'a mut Vec<u8>) -> Result<&'a [u8]> {
+fn read_behind<'a>(source: &TableSource, start: u64, end: u64, buffer: &'a mut Vec<u8>) -> Result<&'a [u8]> {
     let mut n_read = 0;
     let mut to = (end + TAIL_BYTES).min(source.length());
     loop {
@@ -319,29 +319,30 @@ mod tests {
     use std::io::Write;
 
     use super::*;
-    use crate::{files::Files, progress::Silent, table::find::Part};
+    use crate::{files::Files, progress::Silent, table::find::RawTableFile};
 
-    fn sources(contents: &[&[u8]]) -> (tempfile::TempDir, Vec<Source>) {
+    fn sources(contents: &[&[u8]]) -> (tempfile::TempDir, Vec<TableSource>) {
         let folder = tempfile::tempdir().unwrap();
         let sources = contents.iter().enumerate().map(|(index, content)| {
             let path = folder.path().join(index.to_string());
             Files::real().create(&path).unwrap().write_all(content).unwrap();
-            Source::open(&Part { path, committed: None }, &Files::real()).unwrap()
+            TableSource::open(&RawTableFile { path, committed: None }, &Files::real()).unwrap()
         });
         let sources = sources.collect();
         (folder, sources)
     }
 
-    fn all_lines(sources: &[Source], block_bytes: u64) -> Vec<(u32, u64, String)> {
-        let lines = |block: Block<'_>| {
+    fn all_lines(sources: &[TableSource], block_bytes: u64) -> Vec<(u32, u64, String)> {
+        let lines = |block: TableBlock<'_>| {
             let lines = rows(block.text).map(|(at, line)| {
                 (block.source, block.offset + at as u64, String::from_utf8(line.to_vec()).unwrap())
             });
             Ok(lines.collect::<Vec<_>>())
         };
-        let blocks = map_blocks(sources, block_bytes, &Meter::new(&Silent), lines);
+        let blocks = map_blocks(sources, block_bytes, &SharedProgress::new(&Silent), lines);
         let blocks = blocks.unwrap();
-        let backwards = map_blocks_backwards(sources, block_bytes, &Meter::new(&Silent), lines).unwrap();
+        let backwards =
+            map_blocks_backwards(sources, block_bytes, &SharedProgress::new(&Silent), lines).unwrap();
         assert_eq!(blocks, backwards);
         blocks.concat()
     }
@@ -376,10 +377,10 @@ mod tests {
     #[test]
     fn of_several_bad_lines_the_first_is_named() {
         let (_folder, sources) = sources(&[b"ok\n\nbad\nbad\n", b"bad\n"]);
-        let result = map_blocks(&sources, 2, &Meter::new(&Silent), |block| {
+        let result = map_blocks(&sources, 2, &SharedProgress::new(&Silent), |block| {
             for (at, line) in rows(block.text) {
                 if line == b"bad" {
-                    return Err((at, Problem { message: "bad".into(), hint: ROW_HINT }));
+                    return Err((at, LineProblem { message: "bad".into(), hint: ROW_HINT }));
                 }
             }
             Ok(())
@@ -410,7 +411,7 @@ mod tests {
     #[test]
     fn bytes_that_are_no_utf8_are_named_by_line() {
         let (_folder, sources) = sources(&[b"ok\nok\n\xff\n"]);
-        let error = map_blocks(&sources, 1 << 19, &Meter::new(&Silent), |_| Ok(())).unwrap_err();
+        let error = map_blocks(&sources, 1 << 19, &SharedProgress::new(&Silent), |_| Ok(())).unwrap_err();
         assert!(error.to_string().ends_with("0:3: the line is not UTF-8"), "{error}");
     }
 }

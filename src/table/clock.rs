@@ -1,9 +1,9 @@
 //! The clocks of a row: four columns that all raw tables and most views have. They are read in any supported spelling
 //! and written in one.
 
-use super::blocks::Problem;
+use super::blocks::LineProblem;
 use crate::{
-    json::{Kind, unescape},
+    json::{JsonKind, unescape},
     time::{
         clock_text,
         reader::TimeReader,
@@ -45,11 +45,11 @@ struct Minute {
 }
 
 /// A value that is not null: its type and its bytes as written, without the quotes of a string.
-pub type RawValue<'a> = (Kind, &'a [u8]);
+pub type RawValue<'a> = (JsonKind, &'a [u8]);
 
 impl ClockReader {
     /// Reads the clocks from these values of a row: `seq`, `uuid_ts`, `timestamp`, `received_at`.
-    pub fn read(&mut self, values: [Option<RawValue<'_>>; 4]) -> Result<Clock, Problem> {
+    pub fn read(&mut self, values: [Option<RawValue<'_>>; 4]) -> Result<Clock, LineProblem> {
         let [seq, uuid_ts, timestamp, received_at] = values;
         Ok(Clock {
             seq: seq.map_or(Ok(NO_SEQ), read_seq)?,
@@ -59,18 +59,18 @@ impl ClockReader {
         })
     }
 
-    fn time(&mut self, value: Option<RawValue<'_>>, name: &str) -> Result<Micros, Problem> {
+    fn time(&mut self, value: Option<RawValue<'_>>, name: &str) -> Result<Micros, LineProblem> {
         let time = match value {
-            None | Some((Kind::Plain | Kind::Escaped, b"")) => Some(NO_TIME),
-            Some((Kind::Plain, text)) => self.micros(text),
-            Some((Kind::Escaped, text)) => parse_micros(&unescape(text)),
-            Some((Kind::Integer, digits)) => {
+            None | Some((JsonKind::Plain | JsonKind::Escaped, b"")) => Some(NO_TIME),
+            Some((JsonKind::Plain, text)) => self.micros(text),
+            Some((JsonKind::Escaped, text)) => parse_micros(&unescape(text)),
+            Some((JsonKind::Integer, digits)) => {
                 let millis = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse::<i64>().ok());
                 millis.and_then(|millis| millis.checked_mul(1000))
             }
             Some(_) => None,
         };
-        time.ok_or_else(|| Problem {
+        time.ok_or_else(|| LineProblem {
             message: format!("`{name}` cannot be read as a time").into(),
             hint: TIME_HINT,
         })
@@ -251,13 +251,13 @@ fn push_time(out: &mut Vec<u8>, name: &[u8], time: Micros, push: fn(&mut Vec<u8>
     out.push(b'"');
 }
 
-fn read_seq(value: RawValue<'_>) -> Result<u64, Problem> {
+fn read_seq(value: RawValue<'_>) -> Result<u64, LineProblem> {
     let seq = match value {
-        (Kind::Plain | Kind::Integer | Kind::Number, text) => seq_of(text),
-        (Kind::Escaped, text) => seq_of(&unescape(text)),
+        (JsonKind::Plain | JsonKind::Integer | JsonKind::Number, text) => seq_of(text),
+        (JsonKind::Escaped, text) => seq_of(&unescape(text)),
         _ => None,
     };
-    seq.ok_or_else(|| Problem { message: "`seq` is not a whole number".into(), hint: SEQ_HINT })
+    seq.ok_or_else(|| LineProblem { message: "`seq` is not a whole number".into(), hint: SEQ_HINT })
 }
 
 /// Parses a `seq` into a number that compares like it: [`NO_SEQ`] for an empty text, else the value plus one. Returns
@@ -301,7 +301,7 @@ mod tests {
     use super::*;
     use crate::json::{Document, Tape};
 
-    fn read(json: &str) -> Result<Clock, Problem> {
+    fn read(json: &str) -> Result<Clock, LineProblem> {
         let mut tape = Tape::default();
         tape.read(json.as_bytes()).unwrap();
         let document = Document { text: json.as_bytes(), tokens: &tape.tokens };
@@ -399,7 +399,7 @@ mod tests {
             "2022-02-30T00:00:00.000Z",
         ] {
             for _ in 0..2 {
-                let time = reader.time(Some((Kind::Plain, text.as_bytes())), "timestamp").ok();
+                let time = reader.time(Some((JsonKind::Plain, text.as_bytes())), "timestamp").ok();
                 assert_eq!(time, parse_micros(text.as_bytes()), "{text}");
             }
         }

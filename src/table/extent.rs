@@ -6,21 +6,21 @@ use std::{fs::File, io, os::unix::fs::FileExt};
 pub fn ends_at(file: &File, start: u64, end: u64) -> io::Result<bool> {
     let mut at = start;
     while at < end {
-        let Some(found) = Extent::read(file, at)? else { return Ok(false) };
+        let Some(found) = FrameExtent::read(file, at)? else { return Ok(false) };
         at = found.end;
     }
     Ok(at == end)
 }
 
 /// The extent of a frame.
-pub(super) struct Extent {
+pub(super) struct FrameExtent {
     /// Offset of its end in the file.
     pub(super) end: u64,
     /// Content size in bytes, if the header gives it.
     pub(super) content: Option<u64>,
 }
 
-impl Extent {
+impl FrameExtent {
     /// Reads the headers of a frame and of its blocks. Returns `None` if they are not valid.
     pub(super) fn read(file: &File, start: u64) -> io::Result<Option<Self>> {
         // Room for the longest frame header and the first block header.

@@ -41,7 +41,7 @@ pub fn table_of(name: &str) -> Option<(&str, Compression)> {
 
 /// A file of a raw table.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Part {
+pub struct RawTableFile {
     /// Path of the file.
     pub path: PathBuf,
     /// Number of bytes of its content, after decompression, that are committed. `None` means all of it.
@@ -54,7 +54,7 @@ pub struct RawTable {
     /// One of the names in [`crate::view::RAW_TABLES`].
     pub name: &'static str,
     /// Its files. A table without files has no rows.
-    pub parts: Vec<Part>,
+    pub parts: Vec<RawTableFile>,
 }
 
 /// Returns the names of all tables in a folder, lower-cased and sorted.
@@ -89,11 +89,11 @@ pub fn raw_tables(folder: &Path, names: &[&'static str]) -> Result<Vec<RawTable>
 }
 
 /// Finds the files of one table in a folder. Returns `None` if the table is missing.
-pub fn parts_of(folder: &Path, name: &str) -> Result<Option<Vec<Part>>> {
+pub fn parts_of(folder: &Path, name: &str) -> Result<Option<Vec<RawTableFile>>> {
     parts_among(&list(folder)?, name)
 }
 
-fn parts_among(entries: &[PathBuf], name: &str) -> Result<Option<Vec<Part>>> {
+fn parts_among(entries: &[PathBuf], name: &str) -> Result<Option<Vec<RawTableFile>>> {
     let mut parts = Vec::new();
     let mut found = false;
     for path in entries {
@@ -116,7 +116,7 @@ fn parts_among(entries: &[PathBuf], name: &str) -> Result<Option<Vec<Part>>> {
         )
         .hint("leave one of the two in the folder"));
     }
-    let parts = parts.into_iter().map(|path| Part { path, committed: None }).collect();
+    let parts = parts.into_iter().map(|path| RawTableFile { path, committed: None }).collect();
     Ok(found.then_some(parts))
 }
 

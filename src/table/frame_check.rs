@@ -2,7 +2,7 @@
 
 use std::{fs::File, io, os::unix::fs::FileExt};
 
-use super::{as_size, extent::Extent, frames::unpack};
+use super::{as_size, extent::FrameExtent, frames::unpack};
 
 /// The frames in the first bytes of a file.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ impl FrameLayout {
         let mut starts = vec![(0, 0)];
         let (mut content, mut offset) = (0, 0);
         while offset < end {
-            let frame = Extent::read(file, offset)?.filter(|frame| frame.end <= end);
+            let frame = FrameExtent::read(file, offset)?.filter(|frame| frame.end <= end);
             let Some((frame_end, n_content)) = frame.and_then(|frame| Some((frame.end, frame.content?)))
             else {
                 break;

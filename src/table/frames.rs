@@ -20,7 +20,7 @@ use zstd::{
     zstd_safe::CParameter,
 };
 
-use super::{as_size, extent::Extent};
+use super::{as_size, extent::FrameExtent};
 use crate::read::digest::PIECE;
 
 /// On tables of synthetic events in frames of 1 MiB, level 1 is faster than 2 and 3, and neither of them compresses
@@ -29,7 +29,7 @@ const LEVEL: i32 = 1;
 
 /// Compressed content.
 #[derive(Debug, Default)]
-pub struct Packed {
+pub struct CompressedFrames {
     /// The frames.
     pub bytes: Vec<u8>,
     /// Number of bytes of the content that the frames hold.
@@ -42,7 +42,7 @@ pub struct Packed {
 /// rest.
 ///
 /// Uses all cores. The frames do not depend on the number of cores.
-pub fn pack(content: &[u8], place: u64, all: bool) -> io::Result<Packed> {
+pub fn pack(content: &[u8], place: u64, all: bool) -> io::Result<CompressedFrames> {
     let mut ends = Vec::new();
     let mut end = as_size(PIECE - place % PIECE);
     while end <= content.len() {
@@ -57,7 +57,7 @@ pub fn pack(content: &[u8], place: u64, all: bool) -> io::Result<Packed> {
     let pieces: Vec<&[u8]> = starts.zip(&ends).map(|(start, &end)| &content[start..end]).collect();
     let frames: Vec<Vec<u8>> =
         pieces.into_par_iter().with_max_len(1).map(frame).collect::<io::Result<_>>()?;
-    Ok(Packed {
+    Ok(CompressedFrames {
         n_whole: (0 < n_whole).then(|| frames[..n_whole].iter().map(Vec::len).sum()),
         n_taken: ends.last().copied().unwrap_or_default(),
         bytes: frames.concat(),
@@ -99,11 +99,11 @@ pub struct Frames {
     /// Start of each frame, as offsets in the content and in the file. The last pair is the end of both.
     starts: Vec<(u64, u64)>,
     /// Frames decompressed recently, newest last.
-    recent: Mutex<VecDeque<(usize, Slot)>>,
+    recent: Mutex<VecDeque<(usize, FrameSlot)>>,
 }
 
 /// The content of a frame, empty until it is first decompressed.
-type Slot = Arc<Mutex<Vec<u8>>>;
+type FrameSlot = Arc<Mutex<Vec<u8>>>;
 
 impl Frames {
     /// Finds the frames of a file: all of them, or as many as hold the first `most` bytes of content.
@@ -115,7 +115,7 @@ impl Frames {
         let (mut content, mut at) = (0, 0);
         let n_bytes = file.metadata()?.len();
         while at < n_bytes && most.is_none_or(|most| content < most) {
-            let Some(found) = Extent::read(file, at)?.filter(|found| found.end <= n_bytes) else {
+            let Some(found) = FrameExtent::read(file, at)?.filter(|found| found.end <= n_bytes) else {
                 return Ok(None);
             };
             match found.content {
@@ -192,10 +192,11 @@ impl Frames {
         Ok(())
     }
 
-    fn slot(&self, number: usize) -> Slot {
+    fn slot(&self, number: usize) -> FrameSlot {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         let known = recent.iter().position(|(other, _)| *other == number);
-        let found = known.and_then(|place| recent.remove(place)).unwrap_or_else(|| (number, Slot::default()));
+        let found =
+            known.and_then(|place| recent.remove(place)).unwrap_or_else(|| (number, FrameSlot::default()));
         // Each thread reads one frame and looks ahead into the next.
         while 2 * rayon::current_num_threads() + 2 <= recent.len() {
             recent.pop_front();

@@ -1,15 +1,15 @@
 //! The first row of a table, which shows what kind of table it is.
 
-use super::{as_size, blocks::rows, find::Part, row::RowReader, source::Source};
+use super::{as_size, blocks::rows, find::RawTableFile, row::RowReader, source::TableSource};
 use crate::{error::Result, files::Files, read::lines::BOM};
 
 /// A first row is looked for in this many bytes.
 const HEAD: u64 = 1 << 20;
 
 /// Returns the first row of a table; `None` if it has no row.
-pub fn first_row(parts: &[Part], files: &Files) -> Result<Option<Vec<u8>>> {
+pub fn first_row(parts: &[RawTableFile], files: &Files) -> Result<Option<Vec<u8>>> {
     for part in parts {
-        let source = Source::open(part, files)?;
+        let source = TableSource::open(part, files)?;
         let mut head = vec![0; as_size(source.length().min(HEAD))];
         source.read_at(&mut head, 0)?;
         if let Some((_, line)) = rows(&head).next() {
@@ -21,7 +21,7 @@ pub fn first_row(parts: &[Part], files: &Files) -> Result<Option<Vec<u8>>> {
 
 /// Returns whether a table has rows of track events, by its first row. Earlier versions of the program knew fewer built-in
 /// names, so a table with such a name may be one of an event.
-pub fn holds_events(parts: &[Part], files: &Files) -> Result<bool> {
+pub fn holds_events(parts: &[RawTableFile], files: &Files) -> Result<bool> {
     let columns = ["event", "event_text", "event_id"];
     let mut reader = RowReader::of_events(columns);
     let line = first_row(parts, files)?.unwrap_or_default();

@@ -2,12 +2,12 @@
 
 use std::borrow::Cow;
 
-use super::{as_size, small, source::Source};
+use super::{as_size, small, source::TableSource};
 use crate::error::Result;
 
 /// The position of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct RowPosition {
     /// Index of its file.
     pub source: u32,
     /// Offset of its first byte, after decompression.
@@ -20,7 +20,7 @@ pub struct Place {
 #[derive(Debug, Default)]
 pub struct RowTexts {
     texts: Vec<u8>,
-    wanted: Vec<(Place, u32)>,
+    wanted: Vec<(RowPosition, u32)>,
     /// Range of each row in `texts`, in the order in which the rows were requested.
     found: Vec<(usize, usize)>,
 }
@@ -35,12 +35,12 @@ impl RowTexts {
     }
 
     /// Requests a row.
-    pub fn want(&mut self, place: Place) {
+    pub fn want(&mut self, place: RowPosition) {
         self.wanted.push((place, small(self.wanted.len())));
     }
 
     /// Reads all requested rows. Reads rows that are close together at once.
-    pub fn load(&mut self, sources: &[Source]) -> Result<()> {
+    pub fn load(&mut self, sources: &[TableSource]) -> Result<()> {
         let Self { texts, wanted, found } = self;
         let mut sorted = Cow::Borrowed(&wanted[..]);
         if !wanted.is_sorted() {

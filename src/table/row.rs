@@ -3,11 +3,11 @@
 use std::{borrow::Cow, cell::Cell};
 
 use super::{
-    blocks::{Problem, ROW_HINT},
+    blocks::{LineProblem, ROW_HINT},
     clock::{Clock, ClockReader, RawValue},
-    scan::{Scanner, Value},
+    scan::{RowScanner, ValueSpan},
 };
-use crate::json::{Document, JsonError, Kind, Tape, unescape};
+use crate::json::{Document, JsonError, JsonKind, Tape, unescape};
 
 /// The columns of a [`Clock`], which a [`RowReader`] finds in addition to the requested ones. `seq` is first, so that
 /// readers of events can skip it: events have no clock of that name.
@@ -23,26 +23,26 @@ pub struct RowReader<const N: usize> {
     first_clock: usize,
     /// Set if reading may stop at the last column. Tells whether a column that was not requested is of no interest.
     last_ends: Option<fn(&[u8]) -> bool>,
-    scanner: Scanner<Column>,
+    scanner: RowScanner<ColumnRole>,
     tape: Tape,
     clocks: ClockReader,
 }
 
 /// A row: its clocks and the requested columns.
 #[derive(Debug)]
-pub struct Row<'a, const N: usize> {
+pub struct TableRow<'a, const N: usize> {
     /// Its clocks.
     pub clock: Clock,
     line: &'a [u8],
     columns: [&'static str; N],
-    values: [Option<Value>; N],
+    values: [Option<ValueSpan>; N],
     /// Offset of the value of the last column, if reading stopped there and no column of interest precedes it.
     tail: Option<usize>,
 }
 
 /// What a column name refers to.
 #[derive(Debug, Clone, Copy)]
-enum Column {
+enum ColumnRole {
     Clock(usize),
     Asked(usize),
     Other,
@@ -54,7 +54,7 @@ impl<const N: usize> RowReader<N> {
     /// Creates a reader for these columns, named in lower case.
     #[must_use]
     pub fn new(columns: [&'static str; N]) -> Self {
-        let (scanner, tape, clocks) = (Scanner::default(), Tape::default(), ClockReader::default());
+        let (scanner, tape, clocks) = (RowScanner::default(), Tape::default(), ClockReader::default());
         Self { columns, first_clock: 0, last_ends: None, scanner, tape, clocks }
     }
 
@@ -66,14 +66,14 @@ impl<const N: usize> RowReader<N> {
 
     /// Creates a reader that stops at the last column if all others were found before it. Use it for rows that are read
     /// a second time if they matter. The value of the last column is not parsed; only whether it is null is known.
-    /// `is_other` returns whether a column that was not requested is of no interest; see [`Row::tail`].
+    /// `is_other` returns whether a column that was not requested is of no interest; see [`TableRow::tail`].
     #[must_use]
     pub fn until_last(columns: [&'static str; N], is_other: fn(&[u8]) -> bool) -> Self {
         Self { last_ends: Some(is_other), ..Self::new(columns) }
     }
 
     /// Reads a line. `clean` means that it contains no control characters.
-    pub fn read<'a>(&mut self, line: &'a [u8], clean: bool) -> Result<Row<'a, N>, Problem> {
+    pub fn read<'a>(&mut self, line: &'a [u8], clean: bool) -> Result<TableRow<'a, N>, LineProblem> {
         let Self { columns, first_clock, last_ends, scanner, tape, clocks } = self;
         let mut clock = [None; 4];
         let mut values = [None; N];
@@ -81,19 +81,19 @@ impl<const N: usize> RowReader<N> {
         let (mut is_known, mut tail) = (true, None);
         let missing = Cell::new((1_u32 << (CLOCK_COLUMNS.len() + N - 1)) - 1);
         // The last value of a repeated name counts, so a second pass can overwrite what the first one found.
-        let mut put = |column: Column, value: Value| {
-            let is_there = value.kind != Kind::Null;
+        let mut put = |column: ColumnRole, value: ValueSpan| {
+            let is_there = value.kind != JsonKind::Null;
             let place = match column {
-                Column::Clock(place) => {
+                ColumnRole::Clock(place) => {
                     clock[place] = if is_there { Some(value) } else { None };
                     place
                 }
-                Column::Asked(place) => {
+                ColumnRole::Asked(place) => {
                     values[place] = if is_there { Some(value) } else { None };
                     CLOCK_COLUMNS.len() + place
                 }
-                Column::Other => return,
-                Column::Unknown => {
+                ColumnRole::Other => return,
+                ColumnRole::Unknown => {
                     is_known = false;
                     return;
                 }
@@ -101,19 +101,19 @@ impl<const N: usize> RowReader<N> {
             tail = (is_there && place + 1 == N + CLOCK_COLUMNS.len()).then_some(value.start);
             missing.set(missing.get() & !(1 << place));
         };
-        let is_last = |column: &Column| match column {
-            Column::Asked(place) => last_ends.is_some() && *place + 1 == N && missing.get() == 0,
+        let is_last = |column: &ColumnRole| match column {
+            ColumnRole::Asked(place) => last_ends.is_some() && *place + 1 == N && missing.get() == 0,
             _ => false,
         };
         let classify = |name: &[u8]| {
             let is_name = |column: &str| column.as_bytes().eq_ignore_ascii_case(name);
-            let asked = columns.iter().position(|column| is_name(column)).map(Column::Asked);
+            let asked = columns.iter().position(|column| is_name(column)).map(ColumnRole::Asked);
             let clock = CLOCK_COLUMNS.iter().position(|column| is_name(column));
-            asked.or(clock.filter(|place| *first_clock <= *place).map(Column::Clock))
+            asked.or(clock.filter(|place| *first_clock <= *place).map(ColumnRole::Clock))
         };
         let classify = |name: &[u8]| {
             let is_other = last_ends.is_none_or(|is_other| is_other(name));
-            classify(name).unwrap_or(if is_other { Column::Other } else { Column::Unknown })
+            classify(name).unwrap_or(if is_other { ColumnRole::Other } else { ColumnRole::Unknown })
         };
         let plain = if clean {
             scanner.scan(line, classify, is_last, |label, value| put(label.class, value))
@@ -123,39 +123,39 @@ impl<const N: usize> RowReader<N> {
         if plain.is_none() {
             let document = read_tokens(tape, line)?;
             for (key, value) in document.members(0) {
-                let value = Value::from(document.tokens[value as usize]);
+                let value = ValueSpan::from(document.tokens[value as usize]);
                 put(classify(&document.string(key).unwrap_or_default()), value);
             }
         }
         let clock = clocks.read(clock.map(|value| value.map(|value| (value.kind, raw(line, value)))))?;
         let tail = tail.filter(|_| plain.is_some() && is_known && last_ends.is_some() && missing.get() == 0);
-        Ok(Row { clock, line, columns: *columns, values, tail })
+        Ok(TableRow { clock, line, columns: *columns, values, tail })
     }
 }
 
-/// Converts a JSON error into a [`Problem`] with the line.
+/// Converts a JSON error into a [`LineProblem`] with the line.
 #[must_use]
-pub fn not_json(error: JsonError) -> Problem {
-    Problem {
+pub fn not_json(error: JsonError) -> LineProblem {
+    LineProblem {
         message: format!("the line is not JSON: {} at byte {}", error.message, error.at).into(),
         hint: ROW_HINT,
     }
 }
 
-fn read_tokens<'a>(tape: &'a mut Tape, line: &'a [u8]) -> Result<Document<'a>, Problem> {
+fn read_tokens<'a>(tape: &'a mut Tape, line: &'a [u8]) -> Result<Document<'a>, LineProblem> {
     tape.read(line).map_err(not_json)?;
     let document = Document { text: line, tokens: &tape.tokens };
     match document.kind(0) {
-        Kind::Object => Ok(document),
-        _ => Err(Problem { message: "the line is not a JSON object".into(), hint: ROW_HINT }),
+        JsonKind::Object => Ok(document),
+        _ => Err(LineProblem { message: "the line is not a JSON object".into(), hint: ROW_HINT }),
     }
 }
 
-fn raw(line: &[u8], value: Value) -> &[u8] {
+fn raw(line: &[u8], value: ValueSpan) -> &[u8] {
     &line[value.start..value.end]
 }
 
-impl<'a, const N: usize> Row<'a, N> {
+impl<'a, const N: usize> TableRow<'a, N> {
     /// Returns whether a column is present and not null.
     #[must_use]
     pub fn has(&self, column: usize) -> bool {
@@ -172,17 +172,17 @@ impl<'a, const N: usize> Row<'a, N> {
     /// Returns whether the text of a column is written without escapes. True if the column is missing or null.
     #[must_use]
     pub fn is_plain(&self, column: usize) -> bool {
-        self.values[column].is_none_or(|value| value.kind != Kind::Escaped)
+        self.values[column].is_none_or(|value| value.kind != JsonKind::Escaped)
     }
 
     /// Returns the text of a column, or a number as written. `None` if it is missing or null, an error for other types.
-    pub fn text(&self, column: usize) -> Result<Option<Cow<'a, [u8]>>, Problem> {
+    pub fn text(&self, column: usize) -> Result<Option<Cow<'a, [u8]>>, LineProblem> {
         let Some(value) = self.values[column] else { return Ok(None) };
         let raw = raw(self.line, value);
         match value.kind {
-            Kind::Plain | Kind::Integer | Kind::Number => Ok(Some(Cow::Borrowed(raw))),
-            Kind::Escaped => Ok(Some(unescape(raw))),
-            _ => Err(Problem {
+            JsonKind::Plain | JsonKind::Integer | JsonKind::Number => Ok(Some(Cow::Borrowed(raw))),
+            JsonKind::Escaped => Ok(Some(unescape(raw))),
+            _ => Err(LineProblem {
                 message: format!("`{}` is neither a string nor a number", self.columns[column]).into(),
                 hint: TABLE_HINT,
             }),
@@ -196,18 +196,18 @@ impl<'a, const N: usize> Row<'a, N> {
     }
 
     /// Returns the text of a required column, which may be empty.
-    pub fn needed(&self, column: usize) -> Result<Cow<'a, [u8]>, Problem> {
+    pub fn needed(&self, column: usize) -> Result<Cow<'a, [u8]>, LineProblem> {
         self.text(column)?.ok_or_else(|| self.missing(column))
     }
 
     /// Returns the text of a required column that must not be empty.
-    pub fn name(&self, column: usize) -> Result<Cow<'a, [u8]>, Problem> {
+    pub fn name(&self, column: usize) -> Result<Cow<'a, [u8]>, LineProblem> {
         self.needed(column)
             .and_then(|name| if name.is_empty() { Err(self.missing(column)) } else { Ok(name) })
     }
 
-    fn missing(&self, column: usize) -> Problem {
-        Problem { message: format!("the row has no `{}`", self.columns[column]).into(), hint: TABLE_HINT }
+    fn missing(&self, column: usize) -> LineProblem {
+        LineProblem { message: format!("the row has no `{}`", self.columns[column]).into(), hint: TABLE_HINT }
     }
 }
 

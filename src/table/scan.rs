@@ -6,29 +6,29 @@
 //! nesting, and no `\u` escapes. For any other row the scanner returns `None`, and the caller reads it with a
 //! [`Tape`](crate::json::Tape).
 
-use crate::json::{Kind, Token};
+use crate::json::{JsonKind, Token};
 
 /// The position of a value in its line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Value {
+pub struct ValueSpan {
     /// Offset of its first byte, after the opening quote of a string.
     pub start: usize,
     /// Offset after its last byte, which is the closing quote of a string.
     pub end: usize,
     /// Its type.
-    pub kind: Kind,
+    pub kind: JsonKind,
 }
 
-impl Value {
+impl ValueSpan {
     /// Creates a value from the range of its bytes, which includes the quotes of a string.
     #[inline]
-    fn new(start: usize, end: usize, kind: Kind) -> Self {
-        let quote = usize::from(matches!(kind, Kind::Plain | Kind::Escaped));
+    fn new(start: usize, end: usize, kind: JsonKind) -> Self {
+        let quote = usize::from(matches!(kind, JsonKind::Plain | JsonKind::Escaped));
         Self { start: start + quote, end: end - quote, kind }
     }
 }
 
-impl From<Token> for Value {
+impl From<Token> for ValueSpan {
     fn from(token: Token) -> Self {
         Self { start: token.start as usize, end: token.end as usize, kind: token.kind }
     }
@@ -36,13 +36,13 @@ impl From<Token> for Value {
 
 /// Scans rows of one table. `C` is the meaning of a column name.
 #[derive(Debug)]
-pub struct Scanner<C> {
-    labels: Vec<Label<C>>,
+pub struct RowScanner<C> {
+    labels: Vec<ColumnLabel<C>>,
 }
 
 /// A column's name with the punctuation around it, and what it means.
 #[derive(Debug)]
-pub struct Label<C> {
+pub struct ColumnLabel<C> {
     text: Vec<u8>,
     /// The first bytes, and a mask of those in use: compared without a loop.
     head: [u64; HEAD_WORDS],
@@ -50,7 +50,7 @@ pub struct Label<C> {
     /// Length of the last string in this column. The next one often has the same.
     length: usize,
     /// The last value in this column, if it is short. The next one is often equal.
-    last: Short,
+    last: ShortValue,
     /// What the name means.
     pub class: C,
 }
@@ -65,13 +65,13 @@ const LOOK_AHEAD: usize = 32;
 /// Maximum number of labels. Bounds the memory if the order of columns keeps changing.
 const MAX_LABELS: usize = 1024;
 
-impl<C> Default for Scanner<C> {
+impl<C> Default for RowScanner<C> {
     fn default() -> Self {
         Self { labels: Vec::new() }
     }
 }
 
-impl<C> Label<C> {
+impl<C> ColumnLabel<C> {
     fn new(text: &[u8], class: C) -> Self {
         let mut head = [0; HEAD_BYTES];
         let mut mask = [0; HEAD_BYTES];
@@ -83,7 +83,7 @@ impl<C> Label<C> {
             head: words(&head),
             mask: words(&mask),
             length: 0,
-            last: Short::NONE,
+            last: ShortValue::NONE,
             class,
         }
     }
@@ -107,24 +107,24 @@ impl<C> Label<C> {
 
 /// A short value that delimits itself (a plain string, `null`, `true` or `false`), stored for a single comparison.
 #[derive(Debug, Clone, Copy)]
-struct Short {
+struct ShortValue {
     bytes: u128,
     mask: u128,
     /// Length in bytes, including the quotes of a string.
     length: usize,
-    kind: Kind,
+    kind: JsonKind,
 }
 
 const SHORT_BYTES: usize = 16;
 
-impl Short {
+impl ShortValue {
     /// Matches nothing.
-    const NONE: Self = Self { bytes: 1, mask: 0, length: 0, kind: Kind::Null };
+    const NONE: Self = Self { bytes: 1, mask: 0, length: 0, kind: JsonKind::Null };
 
-    fn of(line: &[u8], value: &Value) -> Self {
+    fn of(line: &[u8], value: &ValueSpan) -> Self {
         let quotes = match value.kind {
-            Kind::Plain => 1,
-            Kind::Null | Kind::True | Kind::False => 0,
+            JsonKind::Plain => 1,
+            JsonKind::Null | JsonKind::True | JsonKind::False => 0,
             _ => return Self::NONE,
         };
         let length = value.end - value.start + 2 * quotes;
@@ -152,7 +152,7 @@ fn words(bytes: &[u8; HEAD_BYTES]) -> [u64; HEAD_WORDS] {
     words
 }
 
-impl<C> Scanner<C> {
+impl<C> RowScanner<C> {
     /// Calls `each` with the members of a row, in order. `classify` returns what a name means and is called when a name
     /// first appears.
     ///
@@ -166,7 +166,7 @@ impl<C> Scanner<C> {
         line: &[u8],
         classify: impl Fn(&[u8]) -> C,
         is_last: impl Fn(&C) -> bool,
-        each: impl FnMut(&Label<C>, Value),
+        each: impl FnMut(&ColumnLabel<C>, ValueSpan),
     ) -> Option<()> {
         if line.first() != Some(&b'{') {
             return None;
@@ -181,7 +181,7 @@ impl<C> Scanner<C> {
         mut at: usize,
         classify: impl Fn(&[u8]) -> C,
         is_last: impl Fn(&C) -> bool,
-        mut each: impl FnMut(&Label<C>, Value),
+        mut each: impl FnMut(&ColumnLabel<C>, ValueSpan),
     ) -> Option<()> {
         if MAX_LABELS < self.labels.len() {
             self.labels.clear();
@@ -194,22 +194,22 @@ impl<C> Scanner<C> {
             let label = &mut self.labels[place];
             let start = at + label.text.len();
             if is_last(&label.class) {
-                let kind = if line.get(start) == Some(&b'n') { Kind::Null } else { Kind::Object };
-                each(label, Value { start, end: start + 1, kind });
+                let kind = if line.get(start) == Some(&b'n') { JsonKind::Null } else { JsonKind::Object };
+                each(label, ValueSpan { start, end: start + 1, kind });
                 return (line.last() == Some(&b'}')).then_some(());
             }
             let (end, kind) = if label.last.is_at(line, start) {
                 (start + label.last.length, label.last.kind)
             } else if is_string(line, start, label.length) {
-                (start + label.length + 2, Kind::Plain)
+                (start + label.length + 2, JsonKind::Plain)
             } else {
                 let (end, kind) = value_at(line, start)?;
-                let value = Value::new(start, end, kind);
+                let value = ValueSpan::new(start, end, kind);
                 label.length = value.end - value.start;
-                label.last = Short::of(line, &value);
+                label.last = ShortValue::of(line, &value);
                 (end, kind)
             };
-            each(label, Value::new(start, end, kind));
+            each(label, ValueSpan::new(start, end, kind));
             place += 1;
             at = end;
             match line.get(at) {
@@ -235,7 +235,7 @@ impl<C> Scanner<C> {
         if !line[end..].starts_with(b"\":") {
             return None;
         }
-        self.labels.insert(place, Label::new(&line[at..end + 2], classify(&line[start..end])));
+        self.labels.insert(place, ColumnLabel::new(&line[at..end + 2], classify(&line[start..end])));
         Some(place)
     }
 }
@@ -258,30 +258,30 @@ fn marks(bytes: &[u8; 16]) -> u8 {
 
 /// Returns the value that begins at offset `at`, or `None` if it is in another style.
 #[must_use]
-pub fn value_from(line: &[u8], at: usize) -> Option<Value> {
-    value_at(line, at).map(|(behind, kind)| Value::new(at, behind, kind))
+pub fn value_from(line: &[u8], at: usize) -> Option<ValueSpan> {
+    value_at(line, at).map(|(behind, kind)| ValueSpan::new(at, behind, kind))
 }
 
 /// Returns the offset after the value that begins at `at`, and its type. Two words, so that they are returned in
 /// registers.
-fn value_at(line: &[u8], at: usize) -> Option<(usize, Kind)> {
+fn value_at(line: &[u8], at: usize) -> Option<(usize, JsonKind)> {
     let word = |text: &[u8], kind| line[at..].starts_with(text).then_some((at + text.len(), kind));
     match line.get(at)? {
         b'"' => {
-            let mut kind = Kind::Plain;
+            let mut kind = JsonKind::Plain;
             let mut end = string_end(line, at + 1)?;
             while line[end] == b'\\' {
                 if !matches!(line.get(end + 1)?, b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') {
                     return None;
                 }
-                kind = Kind::Escaped;
+                kind = JsonKind::Escaped;
                 end = string_end(line, end + 2)?;
             }
             Some((end + 1, kind))
         }
-        b'n' => word(b"null", Kind::Null),
-        b't' => word(b"true", Kind::True),
-        b'f' => word(b"false", Kind::False),
+        b'n' => word(b"null", JsonKind::Null),
+        b't' => word(b"true", JsonKind::True),
+        b'f' => word(b"false", JsonKind::False),
         b'-' | b'0'..=b'9' => {
             let digits = |from: usize| line[from..].iter().take_while(|byte| byte.is_ascii_digit()).count();
             let first = at + usize::from(line[at] == b'-');
@@ -292,10 +292,10 @@ fn value_at(line: &[u8], at: usize) -> Option<(usize, Kind)> {
                 return None;
             }
             if line.get(end) != Some(&b'.') {
-                return Some((end, Kind::Integer));
+                return Some((end, JsonKind::Integer));
             }
             let n_places = digits(end + 1);
-            if n_places == 0 { None } else { Some((end + 1 + n_places, Kind::Number)) }
+            if n_places == 0 { None } else { Some((end + 1 + n_places, JsonKind::Number)) }
         }
         _ => None,
     }
@@ -328,7 +328,7 @@ mod tests {
 
     /// Scans rows in sequence. Each must give the same values as its tokens, or `None`.
     fn check(rows: &[(&str, bool)]) {
-        let mut scanner = Scanner::default();
+        let mut scanner = RowScanner::default();
         let mut tape = Tape::default();
         for (row, is_plain) in rows {
             let mut members = Vec::new();
@@ -350,7 +350,7 @@ mod tests {
             let expected: Vec<_> = document
                 .members(0)
                 .map(|(key, value)| {
-                    (document.raw(key).to_vec(), Value::from(document.tokens[value as usize]))
+                    (document.raw(key).to_vec(), ValueSpan::from(document.tokens[value as usize]))
                 })
                 .collect();
             assert_eq!(members, expected, "{row}");
@@ -426,10 +426,10 @@ mod tests {
 
     #[test]
     fn behind_the_last_member_only_the_end_of_the_line_counts() {
-        let mut scanner = Scanner::default();
+        let mut scanner = RowScanner::default();
         for (row, expected) in [
-            (r#"{"a":1,"b":"x","c":nonsense}"#, Some(vec![Kind::Integer, Kind::Object])),
-            (r#"{"a":1,"b":null,"c":nonsense}"#, Some(vec![Kind::Integer, Kind::Null])),
+            (r#"{"a":1,"b":"x","c":nonsense}"#, Some(vec![JsonKind::Integer, JsonKind::Object])),
+            (r#"{"a":1,"b":null,"c":nonsense}"#, Some(vec![JsonKind::Integer, JsonKind::Null])),
             (r#"{"a":1,"b":"x","c":"#, None),
             (r#"{"a":nonsense,"b":"x"}"#, None),
         ] {
@@ -443,7 +443,7 @@ mod tests {
 
     #[test]
     fn ever_new_names_do_not_slow_it_down_for_good() {
-        let mut scanner = Scanner::default();
+        let mut scanner = RowScanner::default();
         for number in 0..5000 {
             let row = format!("{{\"name_{number}\":1}}");
             scanner.scan(row.as_bytes(), |_| (), |()| false, |_, _| ()).unwrap();

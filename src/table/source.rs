@@ -10,16 +10,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{as_size, find::Part, frames::Frames};
+use super::{as_size, find::RawTableFile, frames::Frames};
 use crate::{
     error::{Error, Result},
     files::{Files, refuse_pipe},
-    read::inputs::{Packing, first_bytes, unpack},
+    read::inputs::{CompressionFormat, first_bytes, unpack},
 };
 
 /// An open file of a raw table. Offsets refer to the decompressed content.
 #[derive(Debug)]
-pub struct Source {
+pub struct TableSource {
     path: PathBuf,
     length: u64,
     content: Content,
@@ -32,15 +32,15 @@ enum Content {
     Unpacked(Vec<u8>),
 }
 
-impl Source {
+impl TableSource {
     /// Opens a file, and decompresses it into memory if it cannot be read by offset.
-    pub fn open(part: &Part, files: &Files) -> Result<Self> {
+    pub fn open(part: &RawTableFile, files: &Files) -> Result<Self> {
         Self::open_by(part, files, None)
     }
 
     /// Opens a file like [`Self::open`], but decompresses into a nameless file in `folder`, because the content may be
     /// larger than the memory.
-    pub fn open_large(part: &Part, files: &Files, folder: &Path) -> Result<Self> {
+    pub fn open_large(part: &RawTableFile, files: &Files, folder: &Path) -> Result<Self> {
         Self::open_by(part, files, Some(folder))
     }
 
@@ -50,18 +50,20 @@ impl Source {
         Self { path: path.to_owned(), length: bytes.len() as u64, content: Content::Unpacked(bytes) }
     }
 
-    fn open_by(part: &Part, files: &Files, folder: Option<&Path>) -> Result<Self> {
+    fn open_by(part: &RawTableFile, files: &Files, folder: Option<&Path>) -> Result<Self> {
         let path = &part.path;
         let error = |e| Error::decompress(path, e);
         refuse_pipe(path)?;
         let file = files.open(path)?;
         let first = first_bytes(&mut &file).map_err(|e| Error::io("read", path, e))?;
-        let (length, content) = match Packing::of(&first) {
-            Packing::Plain => {
+        let (length, content) = match CompressionFormat::of(&first) {
+            CompressionFormat::Plain => {
                 let length = file.metadata().map_err(|e| Error::io("read", path, e))?.len();
                 (length, Content::Plain(file))
             }
-            Packing::Zstd if let Some(frames) = Frames::find(&file, part.committed).map_err(error)? => {
+            CompressionFormat::Zstd
+                if let Some(frames) = Frames::find(&file, part.committed).map_err(error)? =>
+            {
                 (frames.length(), Content::Frames(frames))
             }
             _ => {
@@ -143,20 +145,20 @@ impl Source {
 
 /// A source as a stream of bytes.
 #[derive(Debug)]
-pub struct Stream {
-    source: Source,
+pub struct SourceReader {
+    source: TableSource,
     at: u64,
 }
 
-impl Stream {
+impl SourceReader {
     /// Creates a stream that begins at offset `at`.
     #[must_use]
-    pub fn new(source: Source, at: u64) -> Self {
+    pub fn new(source: TableSource, at: u64) -> Self {
         Self { source, at }
     }
 }
 
-impl Read for Stream {
+impl Read for SourceReader {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let n_left = usize::try_from(self.source.length.saturating_sub(self.at)).unwrap_or(usize::MAX);
         let n_bytes = out.len().min(n_left);

@@ -17,20 +17,20 @@ use std::{
 
 use rayon::prelude::*;
 
-use super::{blocks::Meter, find::file_of, frames};
+use super::{blocks::SharedProgress, find::file_of, frames};
 use crate::{
     config::rules::Compression,
     error::{Error, Result},
     files::{Files, OutFile, beside},
     read::{
         digest::Digest,
-        spill::{Spill, Spilled},
+        spill::{SpillStore, SpilledBytes},
     },
 };
 
 /// Rendered rows of one view.
 #[derive(Debug, Default)]
-pub struct Page {
+pub struct Batch {
     /// Whole lines.
     pub bytes: Vec<u8>,
     /// Number of rows.
@@ -44,17 +44,17 @@ pub const CHUNK_ROWS: usize = 1024;
 const MAX_BATCH_CHUNKS: usize = 64;
 
 /// Changes the rendered rows of a view, given its name. Used to leave out columns.
-pub type Polish<'a> = &'a (dyn Fn(&str, &mut Vec<u8>) + Sync);
+pub type RowFilter<'a> = &'a (dyn Fn(&str, &mut Vec<u8>) + Sync);
 
 /// Options for writing views.
 #[derive(Clone, Copy)]
-pub struct Way<'a> {
+pub struct WriteOptions<'a> {
     /// The file system.
     pub files: &'a Files,
     /// Receives the number of bytes written.
-    pub meter: &'a Meter<'a>,
+    pub meter: &'a SharedProgress<'a>,
     /// Applied to all rendered rows.
-    pub polish: Option<Polish<'a>>,
+    pub polish: Option<RowFilter<'a>>,
     /// Whether to compute digests of the content.
     pub digests: bool,
     /// Compression of the files.
@@ -62,21 +62,21 @@ pub struct Way<'a> {
 }
 
 /// Views that are being written and do not have their final names yet, or sorted runs to be merged into views.
-pub struct Staging<'a> {
-    way: Way<'a>,
-    target: Target<'a>,
+pub struct ViewStaging<'a> {
+    way: WriteOptions<'a>,
+    target: StagingTarget<'a>,
 }
 
-enum Target<'a> {
+enum StagingTarget<'a> {
     /// Files beside those that they will replace.
     Views { folder: &'a Path, written: Sender<OutFile>, paths: Mutex<Vec<PathBuf>> },
     /// Spilled rows that are read back later.
-    Runs { spill: &'a Spill, runs: Mutex<Vec<Run>> },
+    Runs { spill: &'a SpillStore, runs: Mutex<Vec<SortedRun>> },
 }
 
 /// What was written for a view.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Written {
+pub struct ViewStats {
     /// Number of rows.
     pub rows: u64,
     /// Content size in bytes.
@@ -89,16 +89,16 @@ pub struct Written {
 
 /// A sorted run: rows of a view in key order, spilled in blocks of whole lines.
 #[derive(Debug)]
-pub struct Run {
+pub struct SortedRun {
     /// Name of the view.
     pub view: String,
     /// The spilled blocks, in order.
-    pub pieces: Vec<Spilled>,
+    pub pieces: Vec<SpilledBytes>,
 }
 
 /// Views on disk beside those that they will replace. Dropping this removes the files that were not put in place.
 #[derive(Debug)]
-pub struct Staged {
+pub struct StagedViews {
     files: Files,
     folder: PathBuf,
     paths: Vec<PathBuf>,
@@ -106,39 +106,40 @@ pub struct Staged {
 
 /// Calls `work` to write views into a folder, beside the existing ones. Returns after all files are synced.
 pub fn stage<T>(
-    way: Way<'_>,
+    way: WriteOptions<'_>,
     folder: &Path,
-    work: impl FnOnce(&Staging<'_>) -> Result<T>,
-) -> Result<(T, Staged)> {
+    work: impl FnOnce(&ViewStaging<'_>) -> Result<T>,
+) -> Result<(T, StagedViews)> {
     way.files.create_folder(folder)?;
     let (written, to_sync) = mpsc::channel();
-    let staging = Staging { way, target: Target::Views { folder, written, paths: Mutex::default() } };
+    let staging =
+        ViewStaging { way, target: StagingTarget::Views { folder, written, paths: Mutex::default() } };
     let (result, paths) = thread::scope(|scope| {
         let syncing = scope.spawn(|| sync_all(to_sync));
         let result = work(&staging);
         let paths = match staging.target {
-            Target::Views { paths, written, .. } => {
+            StagingTarget::Views { paths, written, .. } => {
                 drop(written);
                 paths.into_inner().unwrap_or_else(PoisonError::into_inner)
             }
-            Target::Runs { .. } => Vec::new(),
+            StagingTarget::Runs { .. } => Vec::new(),
         };
         let synced = syncing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         (result.and_then(|value| synced.map(|()| value)), paths)
     });
-    let staged = Staged { files: way.files.clone(), folder: folder.to_owned(), paths };
+    let staged = StagedViews { files: way.files.clone(), folder: folder.to_owned(), paths };
     result.map(|value| (value, staged))
 }
 
 /// Calls `work` to spill sorted runs, and returns them.
 pub fn runs<T>(
-    way: Way<'_>,
-    spill: &Spill,
-    work: impl FnOnce(&Staging<'_>) -> Result<T>,
-) -> Result<(T, Vec<Run>)> {
-    let staging = Staging { way, target: Target::Runs { spill, runs: Mutex::default() } };
+    way: WriteOptions<'_>,
+    spill: &SpillStore,
+    work: impl FnOnce(&ViewStaging<'_>) -> Result<T>,
+) -> Result<(T, Vec<SortedRun>)> {
+    let staging = ViewStaging { way, target: StagingTarget::Runs { spill, runs: Mutex::default() } };
     let value = work(&staging)?;
-    let Target::Runs { runs, .. } = staging.target else { return Ok((value, Vec::new())) };
+    let StagingTarget::Runs { runs, .. } = staging.target else { return Ok((value, Vec::new())) };
     Ok((value, runs.into_inner().unwrap_or_else(PoisonError::into_inner)))
 }
 
@@ -146,7 +147,7 @@ fn sync_all(written: Receiver<OutFile>) -> Result<()> {
     written.into_iter().try_for_each(|out| out.sync())
 }
 
-impl Staged {
+impl StagedViews {
     /// Returns the path of the new file that will replace the view at `path`, or `None` if that view stays.
     #[must_use]
     pub fn replacement_of(&self, path: &Path) -> Option<PathBuf> {
@@ -174,7 +175,7 @@ impl Staged {
 }
 
 /// Errors are ignored: the first error of the run is reported already, and the next run overwrites leftovers.
-impl Drop for Staged {
+impl Drop for StagedViews {
     fn drop(&mut self) {
         for path in self.paths.iter().map(|path| beside(path)).filter(|path| path.exists()) {
             let _ = self.files.remove_file(&path);
@@ -182,46 +183,48 @@ impl Drop for Staged {
     }
 }
 
-impl<'a> Staging<'a> {
+impl<'a> ViewStaging<'a> {
     /// Opens a view for writing.
-    pub fn open(&self, view: &str) -> Result<ViewOut<'a>> {
+    pub fn open(&self, view: &str) -> Result<ViewWriter<'a>> {
         let digest = self.way.digests.then(Digest::default);
         let sink = match &self.target {
-            Target::Runs { spill, .. } => Sink::Run(spill, Vec::new()),
-            Target::Views { folder, paths, .. } => {
+            StagingTarget::Runs { spill, .. } => ViewSink::Run(spill, Vec::new()),
+            StagingTarget::Views { folder, paths, .. } => {
                 let path = file_of(folder, view, self.way.compress);
                 let out = self.way.files.create_anew(&beside(&path));
                 lock(paths).push(path);
                 match self.way.compress {
-                    Compression::None => Sink::File(out?),
+                    Compression::None => ViewSink::File(out?),
                     Compression::Zstd => {
-                        Sink::Packed(PackedFile { out: out?, waiting: Vec::new(), n_stored: 0 })
+                        ViewSink::Packed(CompressedFile { out: out?, waiting: Vec::new(), n_stored: 0 })
                     }
                 }
             }
         };
-        Ok(ViewOut { view: view.to_owned(), sink, digest, n_bytes: 0 })
+        Ok(ViewWriter { view: view.to_owned(), sink, digest, n_bytes: 0 })
     }
 
     /// Finishes a view that has `rows` rows.
-    pub fn close(&self, out: ViewOut<'_>, rows: u64) -> Result<Written> {
-        let ViewOut { view, sink, digest, n_bytes } = out;
+    pub fn close(&self, out: ViewWriter<'_>, rows: u64) -> Result<ViewStats> {
+        let ViewWriter { view, sink, digest, n_bytes } = out;
         let mut stored = None;
         let sync = |out: OutFile, written: &Sender<OutFile>| {
             written.send(out).map_err(|_| Error::Refused("the thread that syncs files ended early".into()))
         };
         match (sink, &self.target) {
-            (Sink::File(out), Target::Views { written, .. }) => sync(out, written)?,
-            (Sink::Packed(mut packed), Target::Views { written, .. }) => {
+            (ViewSink::File(out), StagingTarget::Views { written, .. }) => sync(out, written)?,
+            (ViewSink::Packed(mut packed), StagingTarget::Views { written, .. }) => {
                 packed.end(n_bytes)?;
                 stored = Some(packed.n_stored);
                 sync(packed.out, written)?;
             }
-            (Sink::Run(_, pieces), Target::Runs { runs, .. }) => lock(runs).push(Run { view, pieces }),
+            (ViewSink::Run(_, pieces), StagingTarget::Runs { runs, .. }) => {
+                lock(runs).push(SortedRun { view, pieces })
+            }
             _ => unreachable!("a view is closed by the staging that opened it"),
         }
         let digest = digest.map(|digest| digest.hex()).unwrap_or_default();
-        Ok(Written { rows, bytes: n_bytes, digest, stored })
+        Ok(ViewStats { rows, bytes: n_bytes, digest, stored })
     }
 
     /// Writes a view from `n_items` items, in groups of `chunk_items`.
@@ -232,8 +235,8 @@ impl<'a> Staging<'a> {
         view: &str,
         n_items: usize,
         chunk_items: usize,
-        render: impl Fn(Range<usize>, &mut Page) + Sync,
-    ) -> Result<Written> {
+        render: impl Fn(Range<usize>, &mut Batch) + Sync,
+    ) -> Result<ViewStats> {
         let written = self.write(&[view], n_items, chunk_items, |range, pages| {
             render(range, &mut pages[0]);
             Ok(())
@@ -249,15 +252,15 @@ impl<'a> Staging<'a> {
         views: &[&str],
         n_items: usize,
         chunk_items: usize,
-        render: impl Fn(Range<usize>, &mut [Page]) -> Result<()> + Sync,
-    ) -> Result<Vec<Written>> {
+        render: impl Fn(Range<usize>, &mut [Batch]) -> Result<()> + Sync,
+    ) -> Result<Vec<ViewStats>> {
         let mut outs = views.iter().map(|view| self.open(view)).collect::<Result<Vec<_>>>()?;
         let n_chunks = n_items.div_ceil(chunk_items);
         let batch_chunks = (4 * rayon::current_num_threads()).min(MAX_BATCH_CHUNKS);
-        let pages = || -> Vec<Vec<Page>> {
-            (0..batch_chunks).map(|_| views.iter().map(|_| Page::default()).collect()).collect()
+        let pages = || -> Vec<Vec<Batch>> {
+            (0..batch_chunks).map(|_| views.iter().map(|_| Batch::default()).collect()).collect()
         };
-        let render_batch = |first: usize, batch: &mut [Vec<Page>]| -> Result<()> {
+        let render_batch = |first: usize, batch: &mut [Vec<Batch>]| -> Result<()> {
             let results: Vec<Result<()>> = batch
                 .par_iter_mut()
                 .with_max_len(1)
@@ -296,21 +299,21 @@ impl<'a> Staging<'a> {
 }
 
 /// A view being written.
-pub struct ViewOut<'a> {
+pub struct ViewWriter<'a> {
     view: String,
-    sink: Sink<'a>,
+    sink: ViewSink<'a>,
     digest: Option<Digest>,
     n_bytes: u64,
 }
 
-enum Sink<'a> {
+enum ViewSink<'a> {
     File(OutFile),
-    Packed(PackedFile),
-    Run(&'a Spill, Vec<Spilled>),
+    Packed(CompressedFile),
+    Run(&'a SpillStore, Vec<SpilledBytes>),
 }
 
 /// A file that is compressed while it is written.
-struct PackedFile {
+struct CompressedFile {
     out: OutFile,
     /// Content that is not compressed yet.
     waiting: Vec<u8>,
@@ -320,7 +323,7 @@ struct PackedFile {
 /// Number of bytes to compress at a time, on as many cores as there are pieces.
 const PACKED_BYTES: usize = 4 << 20;
 
-impl PackedFile {
+impl CompressedFile {
     /// Adds lines that follow the first `n_before` bytes of content.
     fn write(&mut self, lines: &[u8], n_before: u64) -> Result<()> {
         self.waiting.extend_from_slice(lines);
@@ -355,7 +358,7 @@ impl PackedFile {
 /// Approximate size in bytes of a spilled block. While runs are merged, one block of each is in memory.
 const PIECE_BYTES: usize = 1 << 16;
 
-impl ViewOut<'_> {
+impl ViewWriter<'_> {
     /// Appends whole lines.
     pub fn write(&mut self, lines: &[u8]) -> Result<()> {
         let n_before = self.n_bytes;
@@ -364,9 +367,9 @@ impl ViewOut<'_> {
             digest.update(lines);
         }
         match &mut self.sink {
-            Sink::File(out) => out.write_all(lines),
-            Sink::Packed(packed) => packed.write(lines, n_before),
-            Sink::Run(spill, pieces) => {
+            ViewSink::File(out) => out.write_all(lines),
+            ViewSink::Packed(packed) => packed.write(lines, n_before),
+            ViewSink::Run(spill, pieces) => {
                 let mut rest = lines;
                 while !rest.is_empty() {
                     let end = memchr::memchr(b'\n', &rest[PIECE_BYTES.min(rest.len())..]);
@@ -393,7 +396,7 @@ pub fn push_plain(out: &mut Vec<u8>, text: &[u8]) {
 }
 
 /// Writes the pages of a batch. Returns the number of bytes.
-fn write_batch(batch: &[Vec<Page>], outs: &mut [ViewOut<'_>]) -> Result<u64> {
+fn write_batch(batch: &[Vec<Batch>], outs: &mut [ViewWriter<'_>]) -> Result<u64> {
     let mut n_bytes = 0;
     for pages in batch {
         for (page, out) in pages.iter().zip(&mut *outs) {

@@ -13,7 +13,7 @@ pub struct TimeReader {
 
 /// A parsed time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Read {
+pub struct ParsedTime {
     /// The time.
     pub micros: Micros,
     /// Whether [`push_millis`](super::timestamp::push_millis) would write exactly the same text.
@@ -23,7 +23,7 @@ pub struct Read {
 impl TimeReader {
     /// Parses a time like [`parse_micros`].
     #[inline]
-    pub fn read(&mut self, text: &[u8]) -> Option<Read> {
+    pub fn read(&mut self, text: &[u8]) -> Option<ParsedTime> {
         if let Some(read) = self.of_this_day(text) {
             return Some(read);
         }
@@ -35,12 +35,12 @@ impl TimeReader {
             self.date = *date;
             self.midnight = midnight;
         }
-        Some(self.of_this_day(text).unwrap_or(Read { micros, ours: false }))
+        Some(self.of_this_day(text).unwrap_or(ParsedTime { micros, ours: false }))
     }
 
     /// Parses a time on the last day seen, if it is in the format that this program writes, with milliseconds or
     /// microseconds.
-    fn of_this_day(&self, text: &[u8]) -> Option<Read> {
+    fn of_this_day(&self, text: &[u8]) -> Option<ParsedTime> {
         let (date, time) = text.split_first_chunk::<11>()?;
         if *date != self.date {
             return None;
@@ -58,7 +58,7 @@ impl TimeReader {
         // Larger values are not valid times, except second 60, which the general parser handles.
         let in_range = hour < 24 && minute < 60 && second < 60;
         let micros = self.midnight + ((hour * 60 + minute) * 60 + second) * 1_000_000 + micros;
-        in_range.then_some(Read { micros, ours })
+        in_range.then_some(ParsedTime { micros, ours })
     }
 }
 

@@ -2,37 +2,37 @@
 //!
 //! Takes about 30 bytes per segment id, however large the tables are.
 
-use super::keys::Keys;
+use super::keys::KeyNumbers;
 use crate::{
     collections::local_key_of,
     error::Result,
     raw::id_graph_updates::TABLE,
     table::{
-        blocks::{Meter, Problem, each_block, rows},
+        blocks::{LineProblem, SharedProgress, each_block, rows},
         row::RowReader,
         small,
-        source::Source,
+        source::TableSource,
     },
 };
 
 /// The connected components of all segment ids.
 #[derive(Debug, Default)]
 pub struct Components {
-    keys: Keys,
+    keys: KeyNumbers,
     /// For each number, another one in its component; a root has its own.
     parents: Vec<u32>,
 }
 
 impl Components {
     /// Reads all rows of `id_graph_updates`, whatever their time.
-    pub fn read(sources: &[Source], block_bytes: u64, meter: &Meter<'_>) -> Result<Self> {
+    pub fn read(sources: &[TableSource], block_bytes: u64, meter: &SharedProgress<'_>) -> Result<Self> {
         let mut components = Self::default();
-        let parse = |block: crate::table::blocks::Block<'_>| {
+        let parse = |block: crate::table::blocks::TableBlock<'_>| {
             let mut reader = RowReader::new(["segment_id", "canonical_segment_id"]);
             let mut pairs = Vec::with_capacity(block.n_rows_about());
             for (at, line) in rows(block.text) {
                 let row = reader.read(line, block.clean).map_err(|problem| (at, problem))?;
-                let pair = || -> Result<_, Problem> {
+                let pair = || -> Result<_, LineProblem> {
                     Ok((local_key_of(&row.name(0)?), local_key_of(&row.name(1)?)))
                 };
                 pairs.push(pair().map_err(|problem| (at, problem))?);

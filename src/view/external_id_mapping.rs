@@ -3,16 +3,16 @@
 //! Grain: one mapped identifier. Key and order: `external_id_hash`, `external_id_type`, `external_id_value`. The clocks
 //! are those of the later of two rows: the identifier's own, and the one that merged its profile away.
 
-use super::folds::Folds;
+use super::folds::FoldedTables;
 use crate::{
     error::Result,
-    table::write::{CHUNK_ROWS, Staging, Written},
+    table::write::{CHUNK_ROWS, ViewStaging, ViewStats},
 };
 
 /// Writes the view.
-pub fn write(folds: &Folds, staging: &Staging<'_>) -> Result<Written> {
-    let Folds { graph, segments, identifiers: Some(identifiers), .. } = folds else {
-        return Ok(Written::default());
+pub fn write(folds: &FoldedTables, staging: &ViewStaging<'_>) -> Result<ViewStats> {
+    let FoldedTables { graph, segments, identifiers: Some(identifiers), .. } = folds else {
+        return Ok(ViewStats::default());
     };
     let sorted = identifiers.sorted_by_hash();
     staging.write_one("external_id_mapping", sorted.len(), CHUNK_ROWS, |range, page| {

@@ -6,27 +6,27 @@ use rayon::prelude::*;
 
 use super::{
     View,
-    graph::Graph,
-    identifiers::{IdentifierRows, Identifiers},
+    graph::MergeGraph,
+    identifiers::{IdentifierFold, IdentifierRows},
     segments::{Segment, Segments, ranks},
-    traits::{Traits, TraitsRows},
+    traits::{TraitsByProfile, TraitsRows},
 };
 use crate::{
     error::Result,
     raw::{external_id_mapping_updates, id_graph_updates, profile_traits_updates},
     table::{
-        blocks::{BLOCK_BYTES, Meter},
-        find::{Part, RawTable},
-        source::Source,
+        blocks::{BLOCK_BYTES, SharedProgress},
+        find::{RawTable, RawTableFile},
+        source::TableSource,
     },
     time::timestamp::Micros,
 };
 
 /// Everything that views are rendered from.
 #[derive(Debug)]
-pub struct Folds {
+pub struct FoldedTables {
     /// The identity graph.
-    pub graph: Graph,
+    pub graph: MergeGraph,
     /// All segment ids.
     pub segments: Segments,
     /// All segment ids, sorted by text.
@@ -34,9 +34,9 @@ pub struct Folds {
     /// The rank of each segment id in `sorted`.
     pub ranks: Vec<u32>,
     /// The mapped identifiers, if a view needs them.
-    pub identifiers: Option<Identifiers>,
+    pub identifiers: Option<IdentifierFold>,
     /// The rows of traits, if a view needs them.
-    pub traits: Option<Traits>,
+    pub traits: Option<TraitsByProfile>,
     /// Number of bytes read, after decompression.
     pub n_bytes: u64,
     n_profiles: u32,
@@ -44,23 +44,23 @@ pub struct Folds {
 
 /// The opened raw tables that the views need.
 #[derive(Debug, Default)]
-pub struct Sources {
+pub struct ViewSources {
     /// `id_graph_updates`, which all views need.
-    pub graph: Vec<Source>,
+    pub graph: Vec<TableSource>,
     /// `external_id_mapping_updates`, if a view needs it.
-    pub identifiers: Option<Vec<Source>>,
+    pub identifiers: Option<Vec<TableSource>>,
     /// `profile_traits_updates`, if a view needs it.
-    pub traits: Option<Vec<Source>>,
+    pub traits: Option<Vec<TableSource>>,
 }
 
-impl Sources {
+impl ViewSources {
     /// Opens the raw tables that the views need.
     pub fn open(
         tables: &[RawTable],
         views: &[View],
-        open: impl Fn(&Part) -> Result<Source> + Sync,
+        open: impl Fn(&RawTableFile) -> Result<TableSource> + Sync,
     ) -> Result<Self> {
-        let open = |name: &str| -> Result<Option<Vec<Source>>> {
+        let open = |name: &str| -> Result<Option<Vec<TableSource>>> {
             let needed = views.iter().any(|view| view.tables().contains(&name));
             let Some(table) = tables.iter().find(|table| needed && table.name == name) else {
                 return Ok(None);
@@ -79,15 +79,15 @@ impl Sources {
     #[must_use]
     pub fn n_bytes(&self) -> u64 {
         let all = self.graph.iter().chain(self.identifiers.iter().flatten());
-        all.chain(self.traits.iter().flatten()).map(Source::length).sum()
+        all.chain(self.traits.iter().flatten()).map(TableSource::length).sum()
     }
 }
 
-impl Folds {
+impl FoldedTables {
     /// Reads the raw tables as of a time; `None` includes all rows.
-    pub fn read(sources: Sources, as_of: Option<Micros>, meter: &Meter<'_>) -> Result<Self> {
+    pub fn read(sources: ViewSources, as_of: Option<Micros>, meter: &SharedProgress<'_>) -> Result<Self> {
         let n_bytes = sources.n_bytes();
-        let (graph, mut segments) = Graph::read(&sources.graph, BLOCK_BYTES, as_of, meter)?;
+        let (graph, mut segments) = MergeGraph::read(&sources.graph, BLOCK_BYTES, as_of, meter)?;
         let traits = sources
             .traits
             .map(|sources| TraitsRows::read(sources, BLOCK_BYTES, as_of, meter, (&segments, &graph)));

@@ -13,11 +13,11 @@ use crate::{
     error::{Error, Result},
     raw::id_graph_updates::TABLE,
     table::{
-        blocks::{Block, Meter, Problem, map_blocks, rows},
+        blocks::{LineProblem, SharedProgress, TableBlock, map_blocks, rows},
         clock::Clock,
         row::RowReader,
         small,
-        source::Source,
+        source::TableSource,
     },
     time::timestamp::Micros,
 };
@@ -31,30 +31,30 @@ struct Mapping {
 
 /// The identity graph: which segment ids were merged into which.
 #[derive(Debug)]
-pub struct Graph {
+pub struct MergeGraph {
     /// The rows, grouped by segment id, oldest first.
     mappings: Vec<Mapping>,
     /// The index of each segment id's first row, and the end of the last group.
     starts: Vec<u32>,
-    present: Vec<Present>,
+    present: Vec<CurrentProfile>,
     n_rows: u64,
 }
 
 /// The current profile of a `segment_id`.
 #[derive(Debug, Clone, Copy)]
-struct Present {
+struct CurrentProfile {
     canonical: Segment,
     /// The row that set it, as an index into `mappings`.
     set_by: Option<u32>,
 }
 
-impl Graph {
+impl MergeGraph {
     /// Reads the table and assigns numbers to its segment ids. Fails if it merges in a circle.
     pub fn read(
-        sources: &[Source],
+        sources: &[TableSource],
         block_bytes: u64,
         as_of: Option<Micros>,
-        meter: &Meter<'_>,
+        meter: &SharedProgress<'_>,
     ) -> Result<(Self, Segments)> {
         let blocks = map_blocks(sources, block_bytes, meter, |block| parse(block, as_of))?;
         let mut rows = Vec::with_capacity(blocks.iter().map(|block| block.rows.len()).sum());
@@ -133,9 +133,9 @@ impl Graph {
     }
 
     /// Follows every chain to its end. If there is a circle, returns its segment ids as the error.
-    fn resolve(&self) -> Result<Vec<Present>, Vec<Segment>> {
+    fn resolve(&self) -> Result<Vec<CurrentProfile>, Vec<Segment>> {
         let n_segments = self.starts.len() - 1;
-        let mut present: Vec<Option<Present>> = vec![None; n_segments];
+        let mut present: Vec<Option<CurrentProfile>> = vec![None; n_segments];
         let mut on_path = vec![false; n_segments];
         let mut path: Vec<(Segment, u32)> = Vec::new();
         for first in 0..small(n_segments) {
@@ -151,12 +151,13 @@ impl Graph {
                 }
                 let newest = self.starts[at as usize + 1];
                 if self.starts[at as usize] == newest {
-                    break *present[at as usize].insert(Present { canonical: at, set_by: None });
+                    break *present[at as usize].insert(CurrentProfile { canonical: at, set_by: None });
                 }
                 let newest = newest - 1;
                 let next = self.mappings[newest as usize].canonical;
                 if next == at {
-                    break *present[at as usize].insert(Present { canonical: at, set_by: Some(newest) });
+                    break *present[at as usize]
+                        .insert(CurrentProfile { canonical: at, set_by: Some(newest) });
                 }
                 on_path[at as usize] = true;
                 path.push((at, newest));
@@ -179,26 +180,26 @@ impl Graph {
 }
 
 /// The rows of a block. Their texts are concatenated; the canonical id is omitted if it equals the segment id.
-struct ParsedBlock {
+struct ParsedGraphBlock {
     n_rows: u64,
-    rows: Vec<ParsedRow>,
+    rows: Vec<ParsedGraphRow>,
     texts: Vec<u8>,
 }
 
-struct ParsedRow {
+struct ParsedGraphRow {
     segment_key: u128,
     segment_length: u32,
     canonical_length: u32,
     clock: Clock,
 }
 
-fn parse(block: Block<'_>, as_of: Option<Micros>) -> Result<ParsedBlock, (usize, Problem)> {
+fn parse(block: TableBlock<'_>, as_of: Option<Micros>) -> Result<ParsedGraphBlock, (usize, LineProblem)> {
     let mut reader = RowReader::new(["segment_id", "canonical_segment_id"]);
     let n_rows = block.n_rows_about();
     let (rows_room, texts_room) = (Vec::with_capacity(n_rows), Vec::with_capacity(32 * n_rows));
-    let mut parsed = ParsedBlock { n_rows: 0, rows: rows_room, texts: texts_room };
+    let mut parsed = ParsedGraphBlock { n_rows: 0, rows: rows_room, texts: texts_room };
     for (at, line) in rows(block.text) {
-        let mut add = || -> Result<(), Problem> {
+        let mut add = || -> Result<(), LineProblem> {
             let row = reader.read(line, block.clean)?;
             let (segment, canonical) = (row.name(0)?, row.name(1)?);
             parsed.n_rows += 1;
@@ -208,7 +209,7 @@ fn parse(block: Block<'_>, as_of: Option<Micros>) -> Result<ParsedBlock, (usize,
             let canonical = if segment == canonical { &b""[..] } else { &canonical };
             parsed.texts.extend_from_slice(&segment);
             parsed.texts.extend_from_slice(canonical);
-            parsed.rows.push(ParsedRow {
+            parsed.rows.push(ParsedGraphRow {
                 segment_key: local_key_of(&segment),
                 segment_length: small(segment.len()),
                 canonical_length: small(canonical.len()),
@@ -224,10 +225,10 @@ fn parse(block: Block<'_>, as_of: Option<Micros>) -> Result<ParsedBlock, (usize,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{files::Files, progress::Silent, table::find::Part};
+    use crate::{files::Files, progress::Silent, table::find::RawTableFile};
 
     /// Reads rows given as `segment_id canonical_segment_id seq`.
-    fn read(rows: &[(&str, &str, u64)]) -> Result<(Segments, Graph)> {
+    fn read(rows: &[(&str, &str, u64)]) -> Result<(Segments, MergeGraph)> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("id_graph_updates.ndjson");
         let mut out = Files::real().create(&path).unwrap();
@@ -237,8 +238,8 @@ mod tests {
             );
             out.write_all(row.as_bytes()).unwrap();
         }
-        let source = Source::open(&Part { path, committed: None }, &Files::real()).unwrap();
-        let (graph, segments) = Graph::read(&[source], 64, None, &Meter::new(&Silent))?;
+        let source = TableSource::open(&RawTableFile { path, committed: None }, &Files::real()).unwrap();
+        let (graph, segments) = MergeGraph::read(&[source], 64, None, &SharedProgress::new(&Silent))?;
         Ok((segments, graph))
     }
 

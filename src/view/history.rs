@@ -14,8 +14,8 @@
 use std::cmp::Ordering;
 
 use super::{
-    graph::Graph,
-    present::Present,
+    graph::MergeGraph,
+    present::CurrentTrait,
     segments::Segment,
     snapshot::{Snapshot, Trait},
     traits_row::{TraitsRow, is_absorbed},
@@ -25,8 +25,12 @@ use crate::table::clock::NO_SEQ;
 /// Returns the current traits of a profile, sorted by name. `rows` are sorted oldest first; `snapshots` has one for
 /// each.
 #[must_use]
-pub fn present<'a>(rows: &[TraitsRow], snapshots: &'a [Snapshot], graph: &Graph) -> Vec<Present<'a>> {
-    let mut states: Vec<State<'a>> = Vec::new();
+pub fn present<'a>(
+    rows: &[TraitsRow],
+    snapshots: &'a [Snapshot],
+    graph: &MergeGraph,
+) -> Vec<CurrentTrait<'a>> {
+    let mut states: Vec<SegmentState<'a>> = Vec::new();
     for (place, row) in rows.iter().enumerate() {
         let own = states.iter().position(|state| state.segment == row.segment);
         let own = own.map(|own| states.swap_remove(own));
@@ -49,7 +53,7 @@ pub fn present<'a>(rows: &[TraitsRow], snapshots: &'a [Snapshot], graph: &Graph)
                 remove_absorbed(&mut entries, &state.entries, place, rows);
             }
         }
-        states.push(State { segment: row.segment, newest: place, absorbed_by: None, entries });
+        states.push(SegmentState { segment: row.segment, newest: place, absorbed_by: None, entries });
     }
     let remaining = states.iter().filter(|state| {
         let newest = &rows[state.newest];
@@ -60,15 +64,16 @@ pub fn present<'a>(rows: &[TraitsRow], snapshots: &'a [Snapshot], graph: &Graph)
         });
         !says_nothing && !absorbed
     });
-    let mut entries: Vec<(usize, &Entry<'a>)> =
+    let mut entries: Vec<(usize, &TraitEntry<'a>)> =
         remaining.flat_map(|state| state.entries.iter().map(|entry| (state.newest, entry))).collect();
-    let age =
-        |(newest, entry): &(usize, &Entry<'a>)| (rows[entry.set_by].clock.recency(), entry.set_by, *newest);
+    let age = |(newest, entry): &(usize, &TraitEntry<'a>)| {
+        (rows[entry.set_by].clock.recency(), entry.set_by, *newest)
+    };
     entries.sort_by(|a, b| a.1.name.cmp(b.1.name).then_with(|| age(b).cmp(&age(a))));
     entries.dedup_by(|older, newer| older.1.name == newer.1.name);
     let live = entries.into_iter().filter_map(|(_, entry)| {
         let value = entry.value.as_ref()?;
-        Some(Present {
+        Some(CurrentTrait {
             name: entry.name,
             json: value.json,
             is_text: value.is_text,
@@ -80,25 +85,25 @@ pub fn present<'a>(rows: &[TraitsRow], snapshots: &'a [Snapshot], graph: &Graph)
 }
 
 /// The traits of one segment id after its rows so far.
-struct State<'a> {
+struct SegmentState<'a> {
     segment: Segment,
     /// Index of its newest row.
     newest: usize,
     /// Index of the first row that absorbed it.
     absorbed_by: Option<usize>,
     /// The traits, sorted by name.
-    entries: Vec<Entry<'a>>,
+    entries: Vec<TraitEntry<'a>>,
 }
 
-struct Entry<'a> {
+struct TraitEntry<'a> {
     name: &'a [u8],
     /// `None` if the trait was removed.
-    value: Option<Value<'a>>,
+    value: Option<HistoryValue<'a>>,
     /// Index of the row that set or removed it.
     set_by: usize,
 }
 
-struct Value<'a> {
+struct HistoryValue<'a> {
     json: &'a [u8],
     is_text: bool,
     is_plain: bool,
@@ -106,11 +111,11 @@ struct Value<'a> {
 
 /// Returns the entries after one more row.
 fn step<'a>(
-    before: Vec<Entry<'a>>,
+    before: Vec<TraitEntry<'a>>,
     snapshot: &'a Snapshot,
     place: usize,
     set_by: impl Fn(&Trait, Option<usize>) -> usize,
-) -> Vec<Entry<'a>> {
+) -> Vec<TraitEntry<'a>> {
     let mut entries = Vec::with_capacity(before.len().max(snapshot.traits().len()));
     let mut before = before.into_iter().peekable();
     let mut now = snapshot.traits().iter().peekable();
@@ -124,16 +129,16 @@ fn step<'a>(
         let old = if order == Ordering::Greater { None } else { before.next() };
         let new = if order == Ordering::Less { None } else { now.next() };
         entries.extend(match (old, new) {
-            (Some(Entry { name, value: Some(_), .. }), None) => {
-                Some(Entry { name, value: None, set_by: place })
+            (Some(TraitEntry { name, value: Some(_), .. }), None) => {
+                Some(TraitEntry { name, value: None, set_by: place })
             }
             (old, None) => old,
             (old, Some(one)) => {
                 let json = snapshot.json(one);
                 let kept = old.filter(|old| old.value.as_ref().is_some_and(|value| value.json == json));
-                Some(Entry {
+                Some(TraitEntry {
                     name: snapshot.name(one),
-                    value: Some(Value { json, is_text: one.is_text(), is_plain: one.is_plain }),
+                    value: Some(HistoryValue { json, is_text: one.is_text(), is_plain: one.is_plain }),
                     set_by: set_by(one, kept.map(|old| old.set_by)),
                 })
             }
@@ -144,15 +149,15 @@ fn step<'a>(
 /// Adds a removal for each trait that an absorbed state has and the snapshot lacks: it was removed by this row or
 /// earlier.
 fn remove_absorbed<'a>(
-    entries: &mut Vec<Entry<'a>>,
-    absorbed: &[Entry<'a>],
+    entries: &mut Vec<TraitEntry<'a>>,
+    absorbed: &[TraitEntry<'a>],
     place: usize,
     rows: &[TraitsRow],
 ) {
-    for Entry { name, value, set_by } in absorbed {
+    for TraitEntry { name, value, set_by } in absorbed {
         let set_by = if value.is_some() { place } else { *set_by };
         match entries.binary_search_by(|entry| entry.name.cmp(name)) {
-            Err(at) => entries.insert(at, Entry { name, value: None, set_by }),
+            Err(at) => entries.insert(at, TraitEntry { name, value: None, set_by }),
             Ok(at) if entries[at].value.is_none() => {
                 let newest = [entries[at].set_by, set_by].into_iter();
                 entries[at].set_by =
@@ -187,7 +192,12 @@ fn row_that_set(
 }
 
 /// Returns the newest row that set the same value on a profile that was merged in.
-fn brought_in(merged: &[&State<'_>], rows: &[TraitsRow], snapshot: &Snapshot, one: &Trait) -> Option<usize> {
+fn brought_in(
+    merged: &[&SegmentState<'_>],
+    rows: &[TraitsRow],
+    snapshot: &Snapshot,
+    one: &Trait,
+) -> Option<usize> {
     let (name, json) = (snapshot.name(one), snapshot.json(one));
     let same = merged.iter().filter_map(|state| {
         let place = state.entries.binary_search_by(|entry| entry.name.cmp(name)).ok()?;

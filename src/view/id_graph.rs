@@ -3,15 +3,15 @@
 //! Grain: one `segment_id` of `id_graph_updates`. Key and order: `segment_id`. The clocks are those of the row that set
 //! the mapping.
 
-use super::folds::Folds;
+use super::folds::FoldedTables;
 use crate::{
     error::Result,
-    table::write::{CHUNK_ROWS, Staging, Written},
+    table::write::{CHUNK_ROWS, ViewStaging, ViewStats},
 };
 
 /// Writes the view.
-pub fn write(folds: &Folds, staging: &Staging<'_>) -> Result<Written> {
-    let Folds { graph, segments, sorted, .. } = folds;
+pub fn write(folds: &FoldedTables, staging: &ViewStaging<'_>) -> Result<ViewStats> {
+    let FoldedTables { graph, segments, sorted, .. } = folds;
     staging.write_one("id_graph", sorted.len(), CHUNK_ROWS, |range, page| {
         for &segment in &sorted[range] {
             let Some(clock) = graph.mapped_at(segment) else { continue };

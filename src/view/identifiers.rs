@@ -4,10 +4,10 @@
 //! `REMOVED`, the identifier is not mapped until a newer row maps it again.
 
 use super::{
-    graph::Graph,
+    graph::MergeGraph,
     group::{gather, group, sort_groups},
-    keys::Keys,
-    segments::{Met, NewSegments, Segment, Segments},
+    keys::KeyNumbers,
+    segments::{InternedOrNew, NewSegments, Segment, Segments},
 };
 use crate::{
     collections::local_key_of,
@@ -17,11 +17,11 @@ use crate::{
     raw::external_id_mapping_updates::push_external_id_hash,
     table::{
         as_size,
-        blocks::{Block, Meter, Problem, map_blocks, rows},
+        blocks::{LineProblem, SharedProgress, TableBlock, map_blocks, rows},
         clock::Clock,
         row::RowReader,
         small,
-        source::Source,
+        source::TableSource,
         write::push_plain,
     },
     time::timestamp::Micros,
@@ -30,7 +30,7 @@ use rayon::prelude::*;
 
 /// The newest row of each mapped identifier.
 #[derive(Debug, Default)]
-pub struct Identifiers {
+pub struct IdentifierFold {
     /// For each identifier, its block and the index of its row in the block.
     places: Vec<(u32, u32)>,
     /// The identifier types.
@@ -38,7 +38,7 @@ pub struct Identifiers {
     /// The identifier types as JSON.
     kinds_json: Vec<Vec<u8>>,
     /// All rows, by block.
-    rows: Vec<Vec<Identifier>>,
+    rows: Vec<Vec<FoldedIdentifier>>,
     /// Values and hashes, by block.
     texts: Vec<Vec<u8>>,
     n_rows: u64,
@@ -46,7 +46,7 @@ pub struct Identifiers {
 
 /// An identifier as its newest row has it.
 #[derive(Debug, Clone, Copy)]
-pub struct Identifier {
+pub struct FoldedIdentifier {
     /// The segment id in its row, whose profile may have been merged since.
     pub segment: Segment,
     /// Clocks of its row.
@@ -66,18 +66,18 @@ pub struct Identifier {
 /// The rows of the table as read. Segment ids that are not in the graph have no numbers yet.
 #[derive(Debug)]
 pub struct IdentifierRows {
-    blocks: Vec<ParsedBlock>,
+    blocks: Vec<ParsedIdentifierBlock>,
 }
 
 #[derive(Debug, Default)]
-struct ParsedBlock {
+struct ParsedIdentifierBlock {
     n_rows: u64,
     /// The key of each row's identifier.
     keys: Vec<u128>,
     /// The rows. Until the fold, their types are indices into `kinds` of this block.
-    rows: Vec<Identifier>,
+    rows: Vec<FoldedIdentifier>,
     /// The `segment_id` of each row that maps an identifier. A row that removes one need not have it.
-    met: Vec<Met>,
+    met: Vec<InternedOrNew>,
     kinds: Vec<Vec<u8>>,
     texts: Vec<u8>,
     new: NewSegments,
@@ -94,10 +94,10 @@ const COLUMNS: [&str; 5] =
 impl IdentifierRows {
     /// Reads the table as of a time; `None` includes all rows.
     pub fn read(
-        sources: &[Source],
+        sources: &[TableSource],
         block_bytes: u64,
         as_of: Option<Micros>,
-        meter: &Meter<'_>,
+        meter: &SharedProgress<'_>,
         segments: &Segments,
     ) -> Result<Self> {
         let blocks = map_blocks(sources, block_bytes, meter, |block| parse(block, as_of, segments))?;
@@ -113,11 +113,11 @@ impl IdentifierRows {
 
     /// Keeps the newest row of each identifier.
     #[must_use]
-    pub fn fold(self) -> Identifiers {
+    pub fn fold(self) -> IdentifierFold {
         let n_rows = self.blocks.iter().map(|block| block.rows.len()).sum();
-        let mut keys = Keys::with_capacity(n_rows);
-        let mut identifiers = Identifiers::default();
-        let Identifiers { places, rows, kinds: all_kinds, .. } = &mut identifiers;
+        let mut keys = KeyNumbers::with_capacity(n_rows);
+        let mut identifiers = IdentifierFold::default();
+        let IdentifierFold { places, rows, kinds: all_kinds, .. } = &mut identifiers;
         places.reserve(n_rows);
         let mut n_rows = 0;
         let mut texts = Vec::with_capacity(self.blocks.len());
@@ -148,17 +148,17 @@ impl IdentifierRows {
         }
         places.retain(|&(block, place)| rows[block as usize][place as usize].is_mapped);
         identifiers.kinds_json = json_of(&identifiers.kinds);
-        Identifiers { texts, n_rows, ..identifiers }
+        IdentifierFold { texts, n_rows, ..identifiers }
     }
 }
 
-impl Identifier {
+impl FoldedIdentifier {
     fn push(&self, out: &mut Vec<u8>, text: &[u8]) {
         if self.is_plain { push_plain(out, text) } else { push_string(out, text) }
     }
 }
 
-impl Identifiers {
+impl IdentifierFold {
     /// Returns the number of rows read.
     #[must_use]
     pub fn n_rows(&self) -> u64 {
@@ -176,19 +176,19 @@ impl Identifiers {
         self.all().map(|identifier| identifier.segment)
     }
 
-    fn at(&self, number: u32) -> &Identifier {
+    fn at(&self, number: u32) -> &FoldedIdentifier {
         let (block, place) = self.places[number as usize];
         &self.rows[block as usize][place as usize]
     }
 
-    fn all(&self) -> impl Iterator<Item = &Identifier> + Clone {
+    fn all(&self) -> impl Iterator<Item = &FoldedIdentifier> + Clone {
         self.places.iter().map(|&(block, place)| &self.rows[block as usize][place as usize])
     }
 
     /// Reads a byte of everything that the rows of some identifiers are rendered from. Sorted by hash, these are
     /// scattered in memory: here the cache misses overlap, while rendering would wait for one after the other. For the
     /// same reason, all lookups of one step come before those of the next.
-    pub fn fetch(&self, some: &[&Identifier], graph: &Graph, segments: &Segments) {
+    pub fn fetch(&self, some: &[&FoldedIdentifier], graph: &MergeGraph, segments: &Segments) {
         let first = |text: &[u8]| text.first().copied().unwrap_or_default();
         let rows: Vec<Segment> = some.iter().map(|identifier| identifier.segment).collect();
         let texts = some.iter().fold(0, |touched, identifier| {
@@ -202,42 +202,42 @@ impl Identifiers {
 
     /// Returns the type and the value of an identifier.
     #[must_use]
-    pub fn texts(&self, identifier: &Identifier) -> (&[u8], &[u8]) {
+    pub fn texts(&self, identifier: &FoldedIdentifier) -> (&[u8], &[u8]) {
         (self.kind(identifier), self.value(identifier))
     }
 
     /// Appends the type of an identifier as JSON.
-    pub fn push_kind(&self, out: &mut Vec<u8>, identifier: &Identifier) {
+    pub fn push_kind(&self, out: &mut Vec<u8>, identifier: &FoldedIdentifier) {
         out.extend_from_slice(&self.kinds_json[identifier.kind as usize]);
     }
 
     /// Appends the value of an identifier as JSON.
-    pub fn push_value(&self, out: &mut Vec<u8>, identifier: &Identifier) {
+    pub fn push_value(&self, out: &mut Vec<u8>, identifier: &FoldedIdentifier) {
         identifier.push(out, self.value(identifier));
     }
 
     /// Appends the hash of an identifier as JSON.
-    pub fn push_hash(&self, out: &mut Vec<u8>, identifier: &Identifier) {
+    pub fn push_hash(&self, out: &mut Vec<u8>, identifier: &FoldedIdentifier) {
         identifier.push(out, self.hash(identifier));
     }
 
-    fn kind(&self, identifier: &Identifier) -> &[u8] {
+    fn kind(&self, identifier: &FoldedIdentifier) -> &[u8] {
         &self.kinds[identifier.kind as usize]
     }
 
-    fn value(&self, identifier: &Identifier) -> &[u8] {
+    fn value(&self, identifier: &FoldedIdentifier) -> &[u8] {
         let start = identifier.start as usize;
         &self.texts[identifier.block as usize][start..start + identifier.value_length as usize]
     }
 
-    fn hash(&self, identifier: &Identifier) -> &[u8] {
+    fn hash(&self, identifier: &FoldedIdentifier) -> &[u8] {
         let start = identifier.start as usize + identifier.value_length as usize;
         &self.texts[identifier.block as usize][start..start + identifier.hash_length as usize]
     }
 
     /// Returns all identifiers, sorted by hash, type, value.
     #[must_use]
-    pub fn sorted_by_hash(&self) -> Vec<&Identifier> {
+    pub fn sorted_by_hash(&self) -> Vec<&FoldedIdentifier> {
         let n_rows = small(self.places.len());
         let keyed_by = |key: fn(&[u8]) -> Option<u64>| -> Option<Vec<(u64, u32)>> {
             let keyed = (0..n_rows).into_par_iter();
@@ -268,7 +268,7 @@ impl Identifiers {
 
     /// Returns all identifiers, sorted by profile, type, value. `ranks` are those of segment ids sorted by text.
     #[must_use]
-    pub fn sorted_by_profile(&self, graph: &Graph, ranks: &[u32]) -> Vec<&Identifier> {
+    pub fn sorted_by_profile(&self, graph: &MergeGraph, ranks: &[u32]) -> Vec<&FoldedIdentifier> {
         let mut by_name: Vec<u32> = (0..).zip(&self.kinds).map(|(number, _)| number).collect();
         by_name.sort_unstable_by_key(|&kind| &self.kinds[kind as usize]);
         let mut kind_ranks = vec![0; by_name.len()];
@@ -289,22 +289,22 @@ impl Identifiers {
 }
 
 fn parse(
-    block: Block<'_>,
+    block: TableBlock<'_>,
     as_of: Option<Micros>,
     segments: &Segments,
-) -> Result<ParsedBlock, (usize, Problem)> {
+) -> Result<ParsedIdentifierBlock, (usize, LineProblem)> {
     let mut reader = RowReader::new(COLUMNS);
     let n_rows = block.n_rows_about();
-    let mut parsed = ParsedBlock {
+    let mut parsed = ParsedIdentifierBlock {
         keys: Vec::with_capacity(n_rows),
         rows: Vec::with_capacity(n_rows),
         texts: Vec::with_capacity(80 * n_rows),
-        ..ParsedBlock::default()
+        ..ParsedIdentifierBlock::default()
     };
     let mut names = Vec::with_capacity(n_rows);
     let mut key = Vec::new();
     for (at, line) in rows(block.text) {
-        let mut add = || -> Result<(), Problem> {
+        let mut add = || -> Result<(), LineProblem> {
             let row = reader.read(line, block.clean)?;
             parsed.n_rows += 1;
             if !row.clock.was_there(as_of) {
@@ -323,7 +323,7 @@ fn parse(
                 None => push_external_id_hash(&mut parsed.texts, &kind, &value),
             }
             let hash_length = parsed.texts.len() - hash_start;
-            let identifier = Identifier {
+            let identifier = FoldedIdentifier {
                 segment: 0,
                 clock: row.clock,
                 kind: place_of(&mut parsed.kinds, &kind),

@@ -8,18 +8,18 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::{
-    graph::Graph,
-    present::Present,
+    graph::MergeGraph,
+    present::CurrentTrait,
     segments::Segment,
     snapshot::Snapshot,
     snapshot_reader::SnapshotReader,
     traits_row::{TraitsRow, row_of_seq},
 };
-use crate::table::{clock::NO_SEQ, reread::Place, small};
+use crate::table::{clock::NO_SEQ, reread::RowPosition, small};
 
 /// The newest row of each profile so far, while all cores read blocks.
 #[derive(Debug)]
-pub(super) struct Newest {
+pub(super) struct NewestRows {
     seqs: Vec<AtomicU64>,
     /// How many more bytes may be cached.
     room: AtomicU64,
@@ -30,9 +30,9 @@ const LARGEST_SHARE: u64 = 5;
 /// At most this many bytes are cached, however large the table is.
 const MOST_BYTES: u64 = 1 << 28;
 
-impl Newest {
+impl NewestRows {
     /// Prepares for the profiles of a graph and a table of `n_bytes`.
-    pub(super) fn new(graph: &Graph, n_bytes: u64) -> Self {
+    pub(super) fn new(graph: &MergeGraph, n_bytes: u64) -> Self {
         let seqs = (0..graph.n_segments()).map(|_| AtomicU64::new(NO_SEQ)).collect();
         Self { seqs, room: AtomicU64::new((n_bytes / LARGEST_SHARE).min(MOST_BYTES)) }
     }
@@ -46,24 +46,24 @@ impl Newest {
 
 /// The cached traits of some rows of a block.
 #[derive(Debug, Default)]
-pub(super) struct KeptBlock {
-    rows: Vec<KeptRow>,
+pub(super) struct CachedBlock {
+    rows: Vec<CachedRow>,
     /// `,"name":json` for each trait, sorted by name.
     texts: Vec<u8>,
-    traits: Vec<KeptTrait>,
+    traits: Vec<CachedTrait>,
 }
 
 #[derive(Debug)]
-struct KeptRow {
+struct CachedRow {
     segment: Segment,
-    place: Place,
+    place: RowPosition,
     /// The ends of its texts and its traits.
     texts: u32,
     traits: u32,
 }
 
 #[derive(Debug)]
-struct KeptTrait {
+struct CachedTrait {
     /// The ends of its name and its value in the texts.
     name: u32,
     json: u32,
@@ -71,16 +71,16 @@ struct KeptTrait {
 }
 
 /// Caches the traits of rows of one block, which come from the last to the first.
-pub(super) struct Keeper<'a> {
-    newest: &'a Newest,
-    graph: &'a Graph,
+pub(super) struct RowCacheWriter<'a> {
+    newest: &'a NewestRows,
+    graph: &'a MergeGraph,
     reader: SnapshotReader,
     snapshot: Snapshot,
-    kept: KeptBlock,
+    kept: CachedBlock,
 }
 
-impl<'a> Keeper<'a> {
-    pub(super) fn new(newest: &'a Newest, graph: &'a Graph) -> Self {
+impl<'a> RowCacheWriter<'a> {
+    pub(super) fn new(newest: &'a NewestRows, graph: &'a MergeGraph) -> Self {
         let (reader, snapshot, kept) = Default::default();
         Self { newest, graph, reader, snapshot, kept }
     }
@@ -107,7 +107,7 @@ impl<'a> Keeper<'a> {
             let (base, traits) = (small(start), snapshot.traits().iter());
             kept.traits.extend(traits.map(|one| {
                 let (name, json) = Snapshot::ends(one);
-                KeptTrait { name: base + name, json: base + json, seq: one.seq }
+                CachedTrait { name: base + name, json: base + json, seq: one.seq }
             }));
         }
         for one in snapshot.traits().iter().filter(|_| verbatim.is_none()) {
@@ -117,20 +117,20 @@ impl<'a> Keeper<'a> {
             let name = small(kept.texts.len());
             kept.texts.push(b':');
             kept.texts.extend_from_slice(snapshot.json(one));
-            kept.traits.push(KeptTrait { name, json: small(kept.texts.len()), seq: one.seq });
+            kept.traits.push(CachedTrait { name, json: small(kept.texts.len()), seq: one.seq });
         }
-        let size = kept.texts.len() - start + snapshot.traits().len() * size_of::<KeptTrait>();
-        let size = (size + size_of::<KeptRow>()) as u64;
+        let size = kept.texts.len() - start + snapshot.traits().len() * size_of::<CachedTrait>();
+        let size = (size + size_of::<CachedRow>()) as u64;
         if newest.room.fetch_update(Relaxed, Relaxed, |room| room.checked_sub(size)).is_err() {
             kept.texts.truncate(start);
             kept.traits.truncate(kept.traits.len() - snapshot.traits().len());
             return;
         }
         let (texts, traits) = (small(kept.texts.len()), small(kept.traits.len()));
-        kept.rows.push(KeptRow { segment, place: row.place, texts, traits });
+        kept.rows.push(CachedRow { segment, place: row.place, texts, traits });
     }
 
-    pub(super) fn into_block(self) -> KeptBlock {
+    pub(super) fn into_block(self) -> CachedBlock {
         let mut kept = self.kept;
         kept.texts.shrink_to_fit();
         kept.traits.shrink_to_fit();
@@ -141,19 +141,19 @@ impl<'a> Keeper<'a> {
 
 /// The cached rows, by profile.
 #[derive(Debug, Default)]
-pub(super) struct KeptRows {
-    blocks: Vec<KeptBlock>,
+pub(super) struct RowCache {
+    blocks: Vec<CachedBlock>,
     /// For each profile, the block and the index in it of its newest row; [`NOTHING`] if that row is not cached.
     by_profile: Vec<(u32, u32)>,
 }
 
 const NOTHING: (u32, u32) = (u32::MAX, u32::MAX);
 
-impl KeptRows {
+impl RowCache {
     /// Finds the cached newest row of each profile.
     pub(super) fn new<'r>(
-        blocks: Vec<KeptBlock>,
-        graph: &Graph,
+        blocks: Vec<CachedBlock>,
+        graph: &MergeGraph,
         n_segments: u32,
         newest_of: impl Fn(Segment) -> Option<&'r TraitsRow>,
     ) -> Self {
@@ -170,7 +170,7 @@ impl KeptRows {
     }
 
     /// Returns the cached traits of a profile's newest row.
-    pub(super) fn of(&self, profile: Segment) -> Option<Kept<'_>> {
+    pub(super) fn of(&self, profile: Segment) -> Option<CachedTraits<'_>> {
         let &(number, place) = self.by_profile.get(profile as usize)?;
         let block = self.blocks.get(number as usize)?;
         let place = place as usize;
@@ -179,39 +179,39 @@ impl KeptRows {
             .checked_sub(1)
             .map_or((0, 0), |before| (block.rows[before].texts, block.rows[before].traits));
         let traits = &block.traits[traits as usize..row.traits as usize];
-        Some(Kept { block_texts: &block.texts, start: texts as usize, traits })
+        Some(CachedTraits { block_texts: &block.texts, start: texts as usize, traits })
     }
 }
 
 /// The cached traits of a row.
-pub(super) struct Kept<'a> {
+pub(super) struct CachedTraits<'a> {
     block_texts: &'a [u8],
     start: usize,
-    traits: &'a [KeptTrait],
+    traits: &'a [CachedTrait],
 }
 
-impl<'a> Kept<'a> {
+impl<'a> CachedTraits<'a> {
     /// Reads a byte of everything that is needed later, so that the cache misses of several rows overlap. The result
     /// only keeps the compiler from removing the reads.
     pub(super) fn touch(&self) -> u64 {
         /// Size of a CPU cache line in bytes.
         const LINE: usize = 64;
         let Some(last) = self.traits.last() else { return 0 };
-        let traits = self.traits.iter().step_by(LINE / size_of::<KeptTrait>());
+        let traits = self.traits.iter().step_by(LINE / size_of::<CachedTrait>());
         let texts = self.block_texts[self.start..last.json as usize].iter().step_by(LINE);
         traits.fold(0, |touched, one| touched ^ one.seq)
             ^ texts.fold(0, |touched, &byte| touched ^ u64::from(byte))
     }
 
     /// Returns the traits if this is the newest of `rows`; `None` if it is unknown which row set one of them.
-    pub(super) fn present(&self, rows: &[TraitsRow], with_clocks: bool) -> Option<Vec<Present<'a>>> {
+    pub(super) fn present(&self, rows: &[TraitsRow], with_clocks: bool) -> Option<Vec<CurrentTrait<'a>>> {
         let mut start = self.start;
         let present = self.traits.iter().map(|one| {
             let set_by = if with_clocks { row_of_seq(rows, one.seq)? } else { 0 };
             let (name, json) = (one.name as usize, one.json as usize);
             let (name, json) = (&self.block_texts[start + 2..name - 1], &self.block_texts[name + 1..json]);
             start = one.json as usize;
-            Some(Present { name, json, is_text: json.first() == Some(&b'"'), is_plain: true, set_by })
+            Some(CurrentTrait { name, json, is_text: json.first() == Some(&b'"'), is_plain: true, set_by })
         });
         present.collect()
     }

@@ -9,12 +9,12 @@ use crate::table::small;
 
 /// The numbers of keys.
 #[derive(Debug, Default)]
-pub(super) struct Keys {
+pub(super) struct KeyNumbers {
     keys: Vec<u128>,
     table: HashTable<u32>,
 }
 
-impl Keys {
+impl KeyNumbers {
     /// Reserves room for `n_keys`.
     pub(super) fn with_capacity(n_keys: usize) -> Self {
         Self { keys: Vec::with_capacity(n_keys), table: HashTable::with_capacity(n_keys) }
@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn numbers_are_given_in_the_order_of_meeting() {
-        let mut keys = Keys::with_capacity(2);
+        let mut keys = KeyNumbers::with_capacity(2);
         for number in 0..1000_u32 {
             assert_eq!(keys.find(key_of(&number.to_le_bytes())), None);
             assert_eq!(keys.meet(key_of(&number.to_le_bytes())), (number, true));

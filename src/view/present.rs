@@ -4,7 +4,7 @@ use crate::{json::push_string, table::write::push_plain};
 
 /// A current trait of a profile.
 #[derive(Debug, Clone, Copy)]
-pub struct Present<'a> {
+pub struct CurrentTrait<'a> {
     /// Name of its column.
     pub name: &'a [u8],
     /// Its value as compact JSON.
@@ -17,7 +17,7 @@ pub struct Present<'a> {
     pub set_by: usize,
 }
 
-impl Present<'_> {
+impl CurrentTrait<'_> {
     /// Appends the name as JSON.
     pub fn push_name(&self, out: &mut Vec<u8>) {
         if self.is_plain { push_plain(out, self.name) } else { push_string(out, self.name) }

@@ -3,15 +3,15 @@
 //! Grain: one `segment_id` of `id_graph_updates`. Key and order: `canonical_segment_id`, `segment_id`. The clocks are
 //! those of the row that set the mapping.
 
-use super::{folds::Folds, group::group, segments::Segment};
+use super::{folds::FoldedTables, group::group, segments::Segment};
 use crate::{
     error::Result,
-    table::write::{CHUNK_ROWS, Staging, Written},
+    table::write::{CHUNK_ROWS, ViewStaging, ViewStats},
 };
 
 /// Writes the view.
-pub fn write(folds: &Folds, staging: &Staging<'_>) -> Result<Written> {
-    let Folds { graph, segments, .. } = folds;
+pub fn write(folds: &FoldedTables, staging: &ViewStaging<'_>) -> Result<ViewStats> {
+    let FoldedTables { graph, segments, .. } = folds;
     let sorted = sorted(folds);
     staging.write_one("profile_merges", sorted.len(), CHUNK_ROWS, |range, page| {
         for &segment in &sorted[range] {
@@ -30,8 +30,8 @@ pub fn write(folds: &Folds, staging: &Staging<'_>) -> Result<Written> {
 }
 
 /// Returns the segment ids in the order of the view.
-fn sorted(folds: &Folds) -> Vec<Segment> {
-    let Folds { graph, ranks, segments, .. } = folds;
+fn sorted(folds: &FoldedTables) -> Vec<Segment> {
+    let FoldedTables { graph, ranks, segments, .. } = folds;
     let known: Vec<Segment> =
         folds.sorted.iter().copied().filter(|&segment| segment < graph.n_segments()).collect();
     // Within each profile, the segment ids stay sorted by text.

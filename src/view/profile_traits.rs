@@ -6,18 +6,18 @@
 //! omitted.
 
 use super::{
-    present::Present,
+    present::CurrentTrait,
     segments::{Segment, Segments},
 };
-use crate::table::write::Page;
+use crate::table::write::Batch;
 
 /// Appends the row of a profile.
 pub fn push_row(
     segments: &Segments,
     profile: Segment,
     survivor: Segment,
-    traits: &[Present<'_>],
-    page: &mut Page,
+    traits: &[CurrentTrait<'_>],
+    page: &mut Batch,
 ) {
     let out = &mut page.bytes;
     out.extend_from_slice(b"{\"canonical_segment_id\":");

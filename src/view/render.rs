@@ -1,18 +1,22 @@
 //! Views are rendered from the folds, those of traits beside the others.
 
 use super::{
-    View, external_id_mapping, folds::Folds, id_graph, profile_merges, trait_views, user_identifiers,
+    View, external_id_mapping, folds::FoldedTables, id_graph, profile_merges, trait_views, user_identifiers,
 };
 use crate::{
     error::Result,
-    table::write::{Staging, Written},
+    table::write::{ViewStaging, ViewStats},
 };
 
 /// Writes views.
-pub fn write(folds: &Folds, views: &[View], staging: &Staging<'_>) -> Result<Vec<(View, Written)>> {
+pub fn write(
+    folds: &FoldedTables,
+    views: &[View],
+    staging: &ViewStaging<'_>,
+) -> Result<Vec<(View, ViewStats)>> {
     let (of_traits, others) = rayon::join(
         || trait_views::write(views, folds, staging),
-        || -> Result<Vec<(View, Written)>> {
+        || -> Result<Vec<(View, ViewStats)>> {
             let mut written = Vec::new();
             for &view in views {
                 written.extend(match view {

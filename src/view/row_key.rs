@@ -7,8 +7,8 @@ use std::borrow::Cow;
 
 use super::View;
 use crate::{
-    json::{Document, Kind, Tape, unescape},
-    table::scan::{Scanner, Value, value_from},
+    json::{Document, JsonKind, Tape, unescape},
+    table::scan::{RowScanner, ValueSpan, value_from},
 };
 
 /// Limit of the columns in a key.
@@ -20,12 +20,12 @@ pub struct KeyReader {
     columns: &'static [&'static str],
     /// Index in the key of the column that comes last in a row.
     last: usize,
-    scanner: Scanner<Option<usize>>,
+    scanner: RowScanner<Option<usize>>,
     tape: Tape,
 }
 
 /// The texts of a key, in key order.
-pub type Parts<'a> = [Cow<'a, [u8]>; MOST];
+pub type KeyTexts<'a> = [Cow<'a, [u8]>; MOST];
 
 impl KeyReader {
     /// Returns a reader of whole keys.
@@ -34,31 +34,32 @@ impl KeyReader {
         let columns = view.key();
         // Rows have the columns of the key in key order, except in one view, where the hash comes last.
         let last = if view == View::ExternalIdMapping { 0 } else { columns.len() - 1 };
-        Self { columns, last, scanner: Scanner::default(), tape: Tape::default() }
+        Self { columns, last, scanner: RowScanner::default(), tape: Tape::default() }
     }
 
     /// Returns a reader of the key's first column only, which has to come first in a row.
     #[must_use]
     pub fn of_first(view: View) -> Self {
-        Self { columns: &view.key()[..1], last: 0, scanner: Scanner::default(), tape: Tape::default() }
+        Self { columns: &view.key()[..1], last: 0, scanner: RowScanner::default(), tape: Tape::default() }
     }
 
     /// Returns the texts of a row's key; `None` if the line is not a row of the view.
-    pub fn parts<'a>(&mut self, line: &'a [u8]) -> Option<Parts<'a>> {
+    pub fn parts<'a>(&mut self, line: &'a [u8]) -> Option<KeyTexts<'a>> {
         let Self { columns, last, scanner, tape } = self;
         let place_of = |name: &[u8]| columns.iter().position(|column| column.as_bytes() == name);
-        let mut values: [Option<Value>; MOST] = [None; MOST];
+        let mut values: [Option<ValueSpan>; MOST] = [None; MOST];
         let is_last = |place: &Option<usize>| *place == Some(*last);
         let plain = scanner.scan(line, place_of, is_last, |label, value| {
             if let Some(place) = label.class {
                 values[place] = if place == *last { value_from(line, value.start) } else { Some(value) };
             }
         });
-        let found = |values: &[Option<Value>; MOST]| values.iter().filter(|value| value.is_some()).count();
+        let found =
+            |values: &[Option<ValueSpan>; MOST]| values.iter().filter(|value| value.is_some()).count();
         if plain.is_none() || found(&values) < columns.len() {
             tape.read(line).ok()?;
             let document = Document { text: line, tokens: &tape.tokens };
-            if document.kind(0) != Kind::Object {
+            if document.kind(0) != JsonKind::Object {
                 return None;
             }
             values = [None; MOST];
@@ -68,13 +69,13 @@ impl KeyReader {
                 }
             }
         }
-        let mut parts: Parts<'a> = [const { Cow::Borrowed(b"".as_slice()) }; MOST];
+        let mut parts: KeyTexts<'a> = [const { Cow::Borrowed(b"".as_slice()) }; MOST];
         for (part, value) in parts.iter_mut().zip(values).take(columns.len()) {
             let value = value?;
             let raw = &line[value.start..value.end];
             *part = match value.kind {
-                Kind::Plain => Cow::Borrowed(raw),
-                Kind::Escaped => unescape(raw),
+                JsonKind::Plain => Cow::Borrowed(raw),
+                JsonKind::Escaped => unescape(raw),
                 _ => return None,
             };
         }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use rayon::prelude::*;
 
-use super::keys::Keys;
+use super::keys::KeyNumbers;
 use crate::{
     bytes::same,
     collections::local_key_of,
@@ -18,7 +18,7 @@ pub type Segment = u32;
 /// All segment ids read so far, by number.
 #[derive(Debug, Default)]
 pub struct Segments {
-    keys: Keys,
+    keys: KeyNumbers,
     texts: Vec<u8>,
     ends: Vec<usize>,
     /// Whether any text has a character that JSON escapes.
@@ -28,7 +28,7 @@ pub struct Segments {
 /// A `segment_id` in a block that is parsed in parallel with other blocks: its number if it already had one, otherwise
 /// its index among the block's new ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Met {
+pub enum InternedOrNew {
     /// A number of [`Segments`].
     Known(Segment),
     /// An index into [`NewSegments`].
@@ -38,7 +38,7 @@ pub enum Met {
 /// The segment ids of a block that had no numbers when it was parsed.
 #[derive(Debug, Default)]
 pub struct NewSegments {
-    keys: Keys,
+    keys: KeyNumbers,
     texts: Vec<u8>,
     ends: Vec<usize>,
 }
@@ -48,7 +48,7 @@ impl Segments {
     #[must_use]
     pub fn with_capacity(n_segments: usize) -> Self {
         Self {
-            keys: Keys::with_capacity(n_segments),
+            keys: KeyNumbers::with_capacity(n_segments),
             texts: Vec::with_capacity(32 * n_segments),
             ends: Vec::with_capacity(n_segments),
             any_escaped: false,
@@ -113,7 +113,7 @@ impl Segments {
 impl NewSegments {
     /// Looks up the segment ids of all rows in a block. Doing them together makes their cache misses overlap.
     #[must_use]
-    pub fn meet_all(&mut self, known: &Segments, texts: &[Cow<'_, [u8]>]) -> Vec<Met> {
+    pub fn meet_all(&mut self, known: &Segments, texts: &[Cow<'_, [u8]>]) -> Vec<InternedOrNew> {
         let mut last: (&[u8], u128) = (b"", local_key_of(b""));
         let keys = texts.iter().map(|text| {
             // Rows of one event are neighbours and usually have the same segment id.
@@ -125,22 +125,22 @@ impl NewSegments {
         let keys: Vec<u128> = keys.collect();
         let found: Vec<Option<Segment>> = keys.iter().map(|&key| known.keys.find(key)).collect();
         let meet = |((text, key), known): ((&Cow<'_, [u8]>, u128), Option<Segment>)| {
-            known.map_or_else(|| self.meet(key, text), Met::Known)
+            known.map_or_else(|| self.meet(key, text), InternedOrNew::Known)
         };
         texts.iter().zip(keys).zip(found).map(meet).collect()
     }
 
-    fn meet(&mut self, key: u128, text: &[u8]) -> Met {
+    fn meet(&mut self, key: u128, text: &[u8]) -> InternedOrNew {
         let (place, is_new) = self.keys.meet(key);
         if is_new {
             self.texts.extend_from_slice(text);
             self.ends.push(self.texts.len());
         }
-        Met::New(place)
+        InternedOrNew::New(place)
     }
 }
 
-impl Met {
+impl InternedOrNew {
     /// Returns the number. `new` has those of the block's new segment ids.
     #[must_use]
     pub fn number(self, new: &[Segment]) -> Segment {

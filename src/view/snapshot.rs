@@ -1,7 +1,7 @@
 //! The traits of one row of `profile_traits_updates`, by name.
 
 use crate::{
-    json::Kind,
+    json::JsonKind,
     table::{clock::NO_SEQ, small},
 };
 
@@ -19,7 +19,7 @@ pub struct Snapshot {
 pub struct Trait {
     pub(super) name: (u32, u32),
     pub(super) json: (u32, u32),
-    pub(super) kind: Kind,
+    pub(super) kind: JsonKind,
     /// Whether its name has no character that JSON escapes.
     pub is_plain: bool,
     /// The `seq` of the row that last set it, according to `__trait_seqs`; [`NO_SEQ`] if it is unknown.
@@ -46,7 +46,7 @@ impl Snapshot {
             });
         }
         // Nulls are removed only now, because a null overrides an earlier value of the same name.
-        traits.retain(|one| one.kind != Kind::Null);
+        traits.retain(|one| one.kind != JsonKind::Null);
     }
 
     /// Returns the traits, sorted by name.
@@ -91,7 +91,7 @@ impl Snapshot {
 
 impl Trait {
     /// Returns a trait whose value was just appended to `texts`.
-    pub(super) fn new(name: (u32, u32), is_plain: bool, texts: &[u8], kind: Kind) -> Self {
+    pub(super) fn new(name: (u32, u32), is_plain: bool, texts: &[u8], kind: JsonKind) -> Self {
         Self {
             name,
             json: (name.1, small(texts.len())),
@@ -106,6 +106,6 @@ impl Trait {
     /// Returns whether the value is a string.
     #[must_use]
     pub fn is_text(&self) -> bool {
-        matches!(self.kind, Kind::Plain | Kind::Escaped)
+        matches!(self.kind, JsonKind::Plain | JsonKind::Escaped)
     }
 }

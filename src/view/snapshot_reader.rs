@@ -6,14 +6,14 @@
 
 use super::{
     snapshot::{Snapshot, Trait},
-    trait_seqs::{self, TRAIT_SEQS, TraitSeqs},
+    trait_seqs::{self, TRAIT_SEQS, TraitSeqSetter},
 };
 use crate::{
     identity::traits::column_of,
-    json::{Document, JsonError, Kind, Tape, push_string, unescape},
+    json::{Document, JsonError, JsonKind, Tape, push_string, unescape},
     table::{
         clock::NO_SEQ,
-        scan::{Label, Scanner, Value},
+        scan::{ColumnLabel, RowScanner, ValueSpan},
         small,
     },
 };
@@ -21,7 +21,7 @@ use crate::{
 /// Reads rows as snapshots. Keeps its buffers from row to row.
 #[derive(Debug, Default)]
 pub struct SnapshotReader {
-    scanner: Scanner<Column>,
+    scanner: RowScanner<TraitColumn>,
     tape: Tape,
     /// For each path in `__trait_seqs`, its start and end in the row, and its `seq`.
     seqs: Vec<(usize, usize, u64)>,
@@ -29,7 +29,7 @@ pub struct SnapshotReader {
 
 /// What a column is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Column {
+enum TraitColumn {
     Trait { is_lower: bool, is_bookkeeping: bool },
     Seqs,
     Other,
@@ -41,7 +41,7 @@ impl SnapshotReader {
         let seqs = self.read_columns(line, into)?;
         match seqs {
             Some(value) if with_seqs => {
-                TraitSeqs::new(into).read(&line[value.start..value.end], value.kind, &mut self.tape);
+                TraitSeqSetter::new(into).read(&line[value.start..value.end], value.kind, &mut self.tape);
             }
             Some(_) => {}
             None => into.traits.retain(|one| !one.is_bookkeeping),
@@ -55,7 +55,7 @@ impl SnapshotReader {
     }
 
     /// Reads the traits of a row. Returns the value of `__trait_seqs` if it is not null.
-    fn read_columns(&mut self, line: &[u8], into: &mut Snapshot) -> Result<Option<Value>, JsonError> {
+    fn read_columns(&mut self, line: &[u8], into: &mut Snapshot) -> Result<Option<ValueSpan>, JsonError> {
         let Self { scanner, tape, .. } = self;
         let Snapshot { texts, traits, .. } = into;
         texts.clear();
@@ -66,14 +66,14 @@ impl SnapshotReader {
             column_of_name,
             |_| false,
             |label, value| match label.class {
-                Column::Trait { is_lower, is_bookkeeping } => {
+                TraitColumn::Trait { is_lower, is_bookkeeping } => {
                     let name = push_name(texts, label.name(), is_lower);
                     push_value(texts, line, value);
                     let one = Trait::new(name, true, texts, value.kind);
                     traits.push(Trait { is_bookkeeping, ..one });
                 }
-                Column::Seqs => seqs = Some(value),
-                Column::Other => {}
+                TraitColumn::Seqs => seqs = Some(value),
+                TraitColumn::Other => {}
             },
         );
         if plain.is_none() {
@@ -84,21 +84,21 @@ impl SnapshotReader {
             for (key, value) in document.members(0) {
                 let written = document.string(key).unwrap_or_default();
                 match column_of_name(&written) {
-                    Column::Trait { is_lower, is_bookkeeping } => {
+                    TraitColumn::Trait { is_lower, is_bookkeeping } => {
                         let name = push_name(texts, &written, is_lower);
                         document.push_compact(texts, value);
-                        let is_plain = document.kind(key) == Kind::Plain;
+                        let is_plain = document.kind(key) == JsonKind::Plain;
                         let one = Trait::new(name, is_plain, texts, document.kind(value));
                         traits.push(Trait { is_bookkeeping, ..one });
                     }
-                    Column::Seqs => seqs = Some(document.tokens[value as usize].into()),
-                    Column::Other => {}
+                    TraitColumn::Seqs => seqs = Some(document.tokens[value as usize].into()),
+                    TraitColumn::Other => {}
                 }
             }
         }
         into.is_verbatim = false;
         into.put_in_order();
-        Ok(seqs.filter(|value| value.kind != Kind::Null))
+        Ok(seqs.filter(|value| value.kind != JsonKind::Null))
     }
 
     /// Reads a row in the form that this program writes. Everything before `__trait_seqs` is known already; the value
@@ -113,21 +113,21 @@ impl SnapshotReader {
         *is_verbatim = true;
         let mut is_ours = true;
         let mut before = (0, 0);
-        let each = |label: &Label<Column>, value: Value| {
-            let quote = usize::from(matches!(value.kind, Kind::Plain | Kind::Escaped));
+        let each = |label: &ColumnLabel<TraitColumn>, value: ValueSpan| {
+            let quote = usize::from(matches!(value.kind, JsonKind::Plain | JsonKind::Escaped));
             let json = (value.start - quote, value.end + quote);
             // A quote and a colon separate name and value.
             let name = (json.0 - 2 - label.name().len(), json.0 - 2);
-            is_ours &= matches!(label.class, Column::Trait { is_lower: true, .. })
+            is_ours &= matches!(label.class, TraitColumn::Trait { is_lower: true, .. })
                 && line[before.0..before.1] < line[name.0..name.1];
             before = name;
             let in_texts = |(from, to): (usize, usize)| (small(from - end), small(to - end));
             let json = match value.kind {
-                Kind::Null => {
+                JsonKind::Null => {
                     *is_verbatim = false;
                     return;
                 }
-                Kind::Escaped => {
+                JsonKind::Escaped => {
                     *is_verbatim = false;
                     let start = texts.len();
                     push_value(texts, line, value);
@@ -152,7 +152,7 @@ impl SnapshotReader {
         if !is_ours || line.last() != Some(&b'}') {
             return None;
         }
-        let mut of_traits = TraitSeqs::new(into);
+        let mut of_traits = TraitSeqSetter::new(into);
         for &(start, end, seq) in &*seqs {
             of_traits.set(&line[start..end], seq);
         }
@@ -160,23 +160,23 @@ impl SnapshotReader {
     }
 }
 
-fn column_of_name(name: &[u8]) -> Column {
+fn column_of_name(name: &[u8]) -> TraitColumn {
     // A column name that no trait can have is that of a fixed column.
     let is_lower = !name.iter().any(u8::is_ascii_uppercase);
     let name = name.to_ascii_lowercase();
     let is_of_loader = || OF_LOADERS.iter().any(|prefix| name.starts_with(prefix));
     if name == TRAIT_SEQS.as_bytes() {
-        Column::Seqs
+        TraitColumn::Seqs
     } else if name.starts_with(b"__") || column_of(&name) != name || is_of_loader() {
-        Column::Other
+        TraitColumn::Other
     } else {
-        Column::Trait { is_lower, is_bookkeeping: name == b"etl_ts" || name.starts_with(b"dbt_") }
+        TraitColumn::Trait { is_lower, is_bookkeeping: name == b"etl_ts" || name.starts_with(b"dbt_") }
     }
 }
 
 /// Returns whether a column is not a trait.
 pub(super) fn is_no_trait(name: &[u8]) -> bool {
-    !matches!(column_of_name(name), Column::Trait { .. })
+    !matches!(column_of_name(name), TraitColumn::Trait { .. })
 }
 
 /// Prefixes of columns that loaders add to the tables they copy. No trait has such a column, because a trait's column
@@ -192,11 +192,11 @@ fn push_name(texts: &mut Vec<u8>, name: &[u8], is_lower: bool) -> (u32, u32) {
     (small(start), small(texts.len()))
 }
 
-fn push_value(texts: &mut Vec<u8>, line: &[u8], value: Value) {
-    let Value { start, end, kind } = value;
+fn push_value(texts: &mut Vec<u8>, line: &[u8], value: ValueSpan) {
+    let ValueSpan { start, end, kind } = value;
     match kind {
-        Kind::Plain => texts.extend_from_slice(&line[start - 1..=end]),
-        Kind::Escaped => push_string(texts, &unescape(&line[start..end])),
+        JsonKind::Plain => texts.extend_from_slice(&line[start - 1..=end]),
+        JsonKind::Escaped => push_string(texts, &unescape(&line[start..end])),
         _ => texts.extend_from_slice(&line[start..end]),
     }
 }

@@ -9,37 +9,37 @@
 //! profile are read and [`super::history`] computes its traits. If both ways are possible, they give the same values.
 
 use super::{
-    graph::Graph,
+    graph::MergeGraph,
     history,
-    kept::Kept,
-    present::Present,
+    kept::CachedTraits,
+    present::CurrentTrait,
     segments::Segment,
     snapshot::Snapshot,
     snapshot_reader::SnapshotReader,
-    traits::Traits,
+    traits::TraitsByProfile,
     traits_row::{TraitsRow, newest_is_all, row_of_seq},
 };
 use crate::{error::Result, table::reread::RowTexts};
 
 /// Computes the traits of profiles, a few hundred at a time. Keeps its buffers between calls.
 #[derive(Debug, Default)]
-pub struct Folder {
+pub struct TraitFold {
     texts: RowTexts,
     reader: SnapshotReader,
     snapshots: Vec<Snapshot>,
 }
 
-impl Folder {
+impl TraitFold {
     /// Calls `each` for every profile with its rows and its current traits, sorted by name.
     ///
     /// `set_by` is only valid if `with_clocks` is true.
     pub fn fold(
         &mut self,
-        traits: &Traits,
-        graph: &Graph,
+        traits: &TraitsByProfile,
+        graph: &MergeGraph,
         profiles: &[Segment],
         with_clocks: bool,
-        mut each: impl FnMut(Segment, &[TraitsRow], &[Present<'_>]),
+        mut each: impl FnMut(Segment, &[TraitsRow], &[CurrentTrait<'_>]),
     ) -> Result<()> {
         let needed =
             |rows: &[TraitsRow]| if newest_is_all(rows, graph, with_clocks) { 1 } else { rows.len() };
@@ -49,7 +49,7 @@ impl Folder {
             let rows = traits.rows_of(profile);
             let n_needed = needed(rows);
             let kept = traits.kept(profile);
-            touched ^= kept.as_ref().map_or(0, Kept::touch);
+            touched ^= kept.as_ref().map_or(0, CachedTraits::touch);
             if 1 < n_needed || kept.is_none() {
                 for row in &rows[rows.len() - n_needed..] {
                     self.texts.want(row.place);
@@ -92,7 +92,13 @@ impl Folder {
     }
 
     /// Reads rows into the first snapshots. Their texts begin at `slot`.
-    fn read(&mut self, traits: &Traits, rows: &[TraitsRow], slot: usize, with_seqs: bool) -> Result<()> {
+    fn read(
+        &mut self,
+        traits: &TraitsByProfile,
+        rows: &[TraitsRow],
+        slot: usize,
+        with_seqs: bool,
+    ) -> Result<()> {
         if self.snapshots.len() < rows.len() {
             self.snapshots.resize_with(rows.len(), Snapshot::default);
         }
@@ -105,7 +111,7 @@ impl Folder {
     }
 
     /// Reads all rows of a profile if only the newest was requested.
-    fn read_all(&mut self, traits: &Traits, rows: &[TraitsRow]) -> Result<()> {
+    fn read_all(&mut self, traits: &TraitsByProfile, rows: &[TraitsRow]) -> Result<()> {
         let mut texts = RowTexts::default();
         for row in rows {
             texts.want(row.place);
@@ -123,10 +129,10 @@ fn present_alone<'a>(
     newest: &'a Snapshot,
     rows: &[TraitsRow],
     with_clocks: bool,
-) -> Option<Vec<Present<'a>>> {
+) -> Option<Vec<CurrentTrait<'a>>> {
     let present = newest.traits().iter().map(|one| {
         let set_by = if with_clocks { row_of_seq(rows, one.seq)? } else { 0 };
-        Some(Present {
+        Some(CurrentTrait {
             name: newest.name(one),
             json: newest.json(one),
             is_text: one.is_text(),

@@ -8,7 +8,7 @@ use super::snapshot::Snapshot;
 use crate::{
     bytes::same,
     identity::traits::column_of,
-    json::{Document, Kind, Tape, unescape},
+    json::{Document, JsonKind, Tape, unescape},
     table::{
         clock::{NO_SEQ, seq_of},
         scan::string_end,
@@ -19,25 +19,25 @@ use crate::{
 pub(super) const TRAIT_SEQS: &str = "__trait_seqs";
 
 /// Sets the `seq` of a snapshot's traits.
-pub(super) struct TraitSeqs<'a> {
+pub(super) struct TraitSeqSetter<'a> {
     snapshot: &'a mut Snapshot,
     /// Index of the trait that probably comes next, because both are sorted by name.
     next: usize,
 }
 
-impl<'a> TraitSeqs<'a> {
+impl<'a> TraitSeqSetter<'a> {
     /// Starts with the first trait of a snapshot.
     pub(super) fn new(snapshot: &'a mut Snapshot) -> Self {
         Self { snapshot, next: 0 }
     }
 
     /// Reads the raw value of the column, either text or the object itself. Ignores a value that is neither.
-    pub(super) fn read(mut self, raw: &[u8], kind: Kind, tape: &mut Tape) {
-        if kind == Kind::Escaped && self.read_ours(raw).is_some() {
+    pub(super) fn read(mut self, raw: &[u8], kind: JsonKind, tape: &mut Tape) {
+        if kind == JsonKind::Escaped && self.read_ours(raw).is_some() {
             return;
         }
         let decoded = unescape(raw);
-        let text = if kind == Kind::Escaped { &*decoded } else { raw };
+        let text = if kind == JsonKind::Escaped { &*decoded } else { raw };
         if tape.read(text).is_err() {
             return;
         }

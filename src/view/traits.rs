@@ -5,10 +5,10 @@
 //! traits come after everything that is needed here, so they are parsed only then.
 
 use super::{
-    graph::Graph,
+    graph::MergeGraph,
     group::gather,
-    kept::{Keeper, Kept, KeptBlock, KeptRows, Newest},
-    segments::{Met, NewSegments, Segment, Segments},
+    kept::{CachedBlock, CachedTraits, NewestRows, RowCache, RowCacheWriter},
+    segments::{InternedOrNew, NewSegments, Segment, Segments},
     snapshot_reader::is_no_trait,
     trait_seqs::TRAIT_SEQS,
     traits_row::{TraitsRow, newest_is_all},
@@ -18,11 +18,11 @@ use crate::{
     json::JsonError,
     table::{
         as_size,
-        blocks::{Block, Meter, Problem, line_error, map_blocks_backwards, rows},
-        reread::{Place, RowTexts},
+        blocks::{LineProblem, SharedProgress, TableBlock, line_error, map_blocks_backwards, rows},
+        reread::{RowPosition, RowTexts},
         row::{RowReader, not_json},
         small,
-        source::Source,
+        source::TableSource,
     },
     time::timestamp::Micros,
 };
@@ -30,43 +30,43 @@ use crate::{
 /// The rows of the table as read. Segment ids that are not in the graph have no numbers yet.
 #[derive(Debug)]
 pub struct TraitsRows {
-    sources: Vec<Source>,
-    blocks: Vec<ParsedBlock>,
+    sources: Vec<TableSource>,
+    blocks: Vec<ParsedTraitsBlock>,
 }
 
 #[derive(Debug, Default)]
-struct ParsedBlock {
+struct ParsedTraitsBlock {
     n_rows: u64,
     rows: Vec<TraitsRow>,
     /// The `segment_id` of each row.
-    met: Vec<Met>,
+    met: Vec<InternedOrNew>,
     new: NewSegments,
-    kept: KeptBlock,
+    kept: CachedBlock,
 }
 
 /// The rows of the table, by profile.
 #[derive(Debug)]
-pub struct Traits {
-    sources: Vec<Source>,
+pub struct TraitsByProfile {
+    sources: Vec<TableSource>,
     /// The rows, grouped by profile, oldest first.
     rows: Vec<TraitsRow>,
     starts: Vec<u32>,
-    kept: KeptRows,
+    kept: RowCache,
     n_rows: u64,
 }
 
 impl TraitsRows {
     /// Reads the table as of a time; `None` includes all rows.
     pub fn read(
-        sources: Vec<Source>,
+        sources: Vec<TableSource>,
         block_bytes: u64,
         as_of: Option<Micros>,
-        meter: &Meter<'_>,
-        (segments, graph): (&Segments, &Graph),
+        meter: &SharedProgress<'_>,
+        (segments, graph): (&Segments, &MergeGraph),
     ) -> Result<Self> {
-        let newest = Newest::new(graph, sources.iter().map(Source::length).sum());
+        let newest = NewestRows::new(graph, sources.iter().map(TableSource::length).sum());
         let blocks = map_blocks_backwards(&sources, block_bytes, meter, |block| {
-            parse(block, as_of, segments, Keeper::new(&newest, graph))
+            parse(block, as_of, segments, RowCacheWriter::new(&newest, graph))
         })?;
         Ok(Self { sources, blocks })
     }
@@ -83,27 +83,29 @@ impl TraitsRows {
 
     /// Groups the rows by profile.
     #[must_use]
-    pub fn fold(self, graph: &Graph, n_segments: u32) -> Traits {
+    pub fn fold(self, graph: &MergeGraph, n_segments: u32) -> TraitsByProfile {
         let rows = self.blocks.iter().flat_map(|block| &block.rows);
         let rows = rows.map(|row| (graph.canonical(row.segment), *row));
         let (starts, rows) = gather(n_segments, rows, |rows| rows.sort_by_key(|row| row.clock.order()));
         let n_rows = self.blocks.iter().map(|block| block.n_rows).sum();
         let kept = self.blocks.into_iter().map(|block| block.kept).collect();
-        let mut traits = Traits { sources: self.sources, rows, starts, kept: KeptRows::default(), n_rows };
-        let kept = KeptRows::new(kept, graph, n_segments, |profile| traits.rows_of(profile).last());
+        let mut traits =
+            TraitsByProfile { sources: self.sources, rows, starts, kept: RowCache::default(), n_rows };
+        let kept = RowCache::new(kept, graph, n_segments, |profile| traits.rows_of(profile).last());
         traits.kept = kept;
         traits
     }
 }
 
 fn parse(
-    block: Block<'_>,
+    block: TableBlock<'_>,
     as_of: Option<Micros>,
     segments: &Segments,
-    mut keeper: Keeper<'_>,
-) -> Result<ParsedBlock, (usize, Problem)> {
+    mut keeper: RowCacheWriter<'_>,
+) -> Result<ParsedTraitsBlock, (usize, LineProblem)> {
     let mut reader = RowReader::until_last(["segment_id", TRAIT_SEQS], is_no_trait);
-    let mut parsed = ParsedBlock { rows: Vec::with_capacity(block.n_rows_about()), ..ParsedBlock::default() };
+    let mut parsed =
+        ParsedTraitsBlock { rows: Vec::with_capacity(block.n_rows_about()), ..ParsedTraitsBlock::default() };
     let mut names = Vec::with_capacity(parsed.rows.capacity());
     let mut tails = Vec::with_capacity(parsed.rows.capacity());
     for (at, line) in rows(block.text) {
@@ -119,7 +121,7 @@ fn parse(
             segment: 0,
             clock: row.clock,
             with_seqs: row.has(1),
-            place: Place {
+            place: RowPosition {
                 source: block.source,
                 offset: block.offset + at as u64,
                 length: small(line.len()),
@@ -130,7 +132,7 @@ fn parse(
     parsed.met = parsed.new.meet_all(segments, &names);
     if block.clean {
         for ((row, met), &tail) in parsed.rows.iter().zip(&parsed.met).zip(&tails).rev() {
-            if let Met::Known(segment) = *met {
+            if let InternedOrNew::Known(segment) = *met {
                 let start = as_size(row.place.offset - block.offset);
                 keeper.meet(&block.text[start..start + row.place.length as usize], tail, segment, row);
             }
@@ -143,7 +145,7 @@ fn parse(
 /// The rows of at most this many profiles are read again in place, even in compressed files.
 const FEW: usize = 64;
 
-impl Traits {
+impl TraitsByProfile {
     /// Returns the number of rows read.
     #[must_use]
     pub fn n_rows(&self) -> u64 {
@@ -160,20 +162,20 @@ impl Traits {
     }
 
     /// Returns the cached traits of a profile's newest row.
-    pub(super) fn kept(&self, profile: Segment) -> Option<Kept<'_>> {
+    pub(super) fn kept(&self, profile: Segment) -> Option<CachedTraits<'_>> {
         self.kept.of(profile)
     }
 
     /// Decompresses the compressed files if many rows must be read again, because each read would decompress a block of
     /// its file.
-    pub fn unpacked(mut self, graph: &Graph) -> Result<Self> {
+    pub fn unpacked(mut self, graph: &MergeGraph) -> Result<Self> {
         let is_read_again = |profile: &Segment| {
             let rows = self.rows_of(*profile);
             !rows.is_empty() && (self.kept(*profile).is_none() || !newest_is_all(rows, graph, true))
         };
         let n_again = (0..small(self.starts.len())).filter(is_read_again).count();
         if FEW < n_again {
-            self.sources = self.sources.into_iter().map(Source::into_unpacked).collect::<Result<_>>()?;
+            self.sources = self.sources.into_iter().map(TableSource::into_unpacked).collect::<Result<_>>()?;
         }
         Ok(self)
     }

@@ -1,9 +1,9 @@
 //! Rows of `profile_traits_updates` by their clocks: which counts, and which others it makes superfluous.
 
-use super::{graph::Graph, segments::Segment};
+use super::{graph::MergeGraph, segments::Segment};
 use crate::table::{
     clock::{Clock, NO_SEQ},
-    reread::Place,
+    reread::RowPosition,
 };
 
 /// A row of the table: its clocks and where to find it.
@@ -16,17 +16,17 @@ pub struct TraitsRow {
     /// Whether it has `__trait_seqs`.
     pub with_seqs: bool,
     /// Where the row is.
-    pub place: Place,
+    pub place: RowPosition,
 }
 
 /// Returns whether a `segment_id` already belonged to the profile of a row when the row was written.
 #[must_use]
-pub fn is_absorbed(segment: Segment, row: &TraitsRow, graph: &Graph) -> bool {
+pub fn is_absorbed(segment: Segment, row: &TraitsRow, graph: &MergeGraph) -> bool {
     graph.canonical_at(segment, &row.clock) == graph.canonical_at(row.segment, &row.clock)
 }
 
 /// Returns whether the newest row of a profile is enough.
-pub(super) fn newest_is_all(rows: &[TraitsRow], graph: &Graph, with_clocks: bool) -> bool {
+pub(super) fn newest_is_all(rows: &[TraitsRow], graph: &MergeGraph, with_clocks: bool) -> bool {
     let Some((newest, before)) = rows.split_last() else { return false };
     let mut other_segments = before.iter().filter(|row| row.segment != newest.segment);
     // If two profiles share a `seq`, it does not identify the row that set a trait.

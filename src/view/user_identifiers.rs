@@ -3,16 +3,16 @@
 //! Grain: one mapped identifier. Key and order: `canonical_segment_id`, `type`, `value`. The clocks are those of the
 //! identifier's own row, regardless of later merges.
 
-use super::folds::Folds;
+use super::folds::FoldedTables;
 use crate::{
     error::Result,
-    table::write::{CHUNK_ROWS, Staging, Written},
+    table::write::{CHUNK_ROWS, ViewStaging, ViewStats},
 };
 
 /// Writes the view.
-pub fn write(folds: &Folds, staging: &Staging<'_>) -> Result<Written> {
-    let Folds { graph, segments, ranks, identifiers: Some(identifiers), .. } = folds else {
-        return Ok(Written::default());
+pub fn write(folds: &FoldedTables, staging: &ViewStaging<'_>) -> Result<ViewStats> {
+    let FoldedTables { graph, segments, ranks, identifiers: Some(identifiers), .. } = folds else {
+        return Ok(ViewStats::default());
     };
     let sorted = identifiers.sorted_by_profile(graph, ranks);
     staging.write_one("user_identifiers", sorted.len(), CHUNK_ROWS, |range, page| {

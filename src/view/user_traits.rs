@@ -5,15 +5,15 @@
 //! a profile that is merged away now.
 
 use super::{
-    present::Present,
+    present::CurrentTrait,
     segments::{Segment, Segments},
     traits_row::TraitsRow,
 };
-use crate::{json::push_string, table::write::Page};
+use crate::{json::push_string, table::write::Batch};
 
 /// What the rows of one profile share. Keeps its buffers between profiles.
 #[derive(Debug, Default)]
-pub struct Shared {
+pub struct RowBuffers {
     head: Vec<u8>,
     tails: Vec<u8>,
     /// The tail of each raw row of the profile, once rendered, as a range in `tails`.
@@ -25,11 +25,11 @@ pub fn push_rows(
     segments: &Segments,
     profile: Segment,
     rows: &[TraitsRow],
-    traits: &[Present<'_>],
-    shared: &mut Shared,
-    page: &mut Page,
+    traits: &[CurrentTrait<'_>],
+    shared: &mut RowBuffers,
+    page: &mut Batch,
 ) {
-    let Shared { head, tails, places } = shared;
+    let RowBuffers { head, tails, places } = shared;
     head.clear();
     head.extend_from_slice(b"{\"canonical_segment_id\":");
     segments.push(head, profile);

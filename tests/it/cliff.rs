@@ -10,20 +10,20 @@ use std::{
 use profiles_sync::{
     config::{self, rules::Rules},
     event::{
-        block::Block,
-        duplicates::Accepted,
-        order::{Released, Waiting},
+        block::EventBlock,
+        duplicates::SeenMessages,
+        order::{EventQueue, ReleasedEvents},
     },
-    identity::{graph::Graph, resolver::Resolver, traits::TraitNames, types::Types},
+    identity::{graph::IdentityGraph, resolver::Resolver, traits::TraitNames, types::IdentifierTypes},
     pipeline::{
-        event_names::EventNames,
-        prepare::Preparer,
-        resolve::{Resolved, Stage},
+        event_names::EventTableLimit,
+        prepare::ChunkPreparer,
+        resolve::{ResolveStage, ResolvedEvents},
     },
-    raw::Rows,
+    raw::RowMode,
     read::{
         inputs::Input,
-        unit::{Place, Unit},
+        unit::{Chunk, ChunkSource},
     },
     space::manifest::Manifest,
     summary::IngestSummary,
@@ -63,11 +63,11 @@ fn dump(events: impl Iterator<Item = (usize, Option<usize>)>) -> String {
 }
 
 /// Parses a dump into events ready to be resolved.
-fn prepare(dump: &str, rules: &Arc<Rules>, types: &Arc<Types>) -> Released {
+fn prepare(dump: &str, rules: &Arc<Rules>, types: &Arc<IdentifierTypes>) -> ReleasedEvents {
     let input = Input { path: PathBuf::new(), source: None };
-    let unit = Unit {
+    let unit = Chunk {
         input: 0,
-        place: Place::Memory(Arc::default()),
+        place: ChunkSource::Memory(Arc::default()),
         offset: 0,
         length: dump.len() as u64,
         first_line: 1,
@@ -78,20 +78,29 @@ fn prepare(dump: &str, rules: &Arc<Rules>, types: &Arc<Types>) -> Released {
         in_order: false,
         too_long: None,
     };
-    let mut waiting = Waiting::default();
-    let block = Block { lines: dump.as_bytes().to_vec(), ..Block::default() };
-    waiting.add(Preparer::new(rules, types, Rows::Written).prepare(&unit, &[], &[input], block).block);
+    let mut waiting = EventQueue::default();
+    let block = EventBlock { lines: dump.as_bytes().to_vec(), ..EventBlock::default() };
+    waiting
+        .add(ChunkPreparer::new(rules, types, RowMode::Written).prepare(&unit, &[], &[input], block).block);
     waiting.release(None)
 }
 
 /// Runs the resolve stage, the only sequential one. Returns how long it took and how many profiles are left.
-fn resolve(events: &Released, rules: &Arc<Rules>, types: &Arc<Types>) -> (Duration, u64) {
-    let resolver = Resolver::new(rules, types, Graph::default(), TraitNames::default());
-    let names = EventNames::of(&Manifest::default(), rules);
-    let mut stage = Stage::new(resolver, Accepted::default(), (0, None), names, rules, types, Rows::Written);
-    let mut events = Released { blocks: events.blocks.clone(), places: events.places.clone() };
+fn resolve(events: &ReleasedEvents, rules: &Arc<Rules>, types: &Arc<IdentifierTypes>) -> (Duration, u64) {
+    let resolver = Resolver::new(rules, types, IdentityGraph::default(), TraitNames::default());
+    let names = EventTableLimit::of(&Manifest::default(), rules);
+    let mut stage = ResolveStage::new(
+        resolver,
+        SeenMessages::default(),
+        (0, None),
+        names,
+        rules,
+        types,
+        RowMode::Written,
+    );
+    let mut events = ReleasedEvents { blocks: events.blocks.clone(), places: events.places.clone() };
     let start = Instant::now();
-    let mut rows = Resolved::default();
+    let mut rows = ResolvedEvents::default();
     while !events.places.is_empty() {
         (rows, events) = stage.resolve(events, rows).unwrap();
     }
@@ -105,7 +114,7 @@ fn resolve(events: &Released, rules: &Arc<Rules>, types: &Arc<Types>) -> (Durati
 /// programs use the machine too.
 fn check(what: &str, one: &str, many: &str) {
     let rules = Arc::new(config::parse(NO_LIMITS, Path::new("no-limits.toml")).unwrap());
-    let types = Arc::new(Types::default());
+    let types = Arc::new(IdentifierTypes::default());
     let (one, many) = rayon::join(|| prepare(one, &rules, &types), || prepare(many, &rules, &types));
     let mut ratios = Vec::new();
     for _ in 0..3 {
@@ -160,7 +169,7 @@ fn crowd(n: usize, types: usize) -> String {
 fn an_event_with_a_hundred_thousand_identifiers_is_no_cliff_either() {
     for types in [1, 1000] {
         let rules = Arc::new(Rules::default());
-        let known = Arc::new(Types::default());
+        let known = Arc::new(IdentifierTypes::default());
         let events = prepare(&crowd(100_000, types), &rules, &known);
         let (took, n_profiles) = resolve(&events, &rules, &known);
         assert_eq!(n_profiles, 1);

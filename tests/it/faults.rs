@@ -17,9 +17,9 @@ use std::{
 };
 
 use profiles_sync::{
-    diff::sides::Side,
+    diff::sides::DiffSide,
     error::Error,
-    files::{Change, Fault, Files},
+    files::{Fault, FileChange, Files},
     jobs::{
         ingest::{Compression, IngestOptions, ingest},
         materialize::{MaterializeOptions, materialize},
@@ -75,7 +75,7 @@ impl Countdown {
 }
 
 impl Fault for Countdown {
-    fn before(&self, _change: Change, _path: &Path) -> io::Result<()> {
+    fn before(&self, _change: FileChange, _path: &Path) -> io::Result<()> {
         let n = self.n_changes.fetch_add(1, Ordering::Relaxed);
         if n == self.at || self.at < n && self.mishap == Mishap::Gone {
             return Err(io::Error::from_raw_os_error(28));
@@ -358,12 +358,13 @@ struct GoneAfterCommit {
 }
 
 impl Fault for GoneAfterCommit {
-    fn before(&self, change: Change, path: &Path) -> io::Result<()> {
+    fn before(&self, change: FileChange, path: &Path) -> io::Result<()> {
         if self.is_gone.load(Ordering::Relaxed) {
             return Err(io::Error::from_raw_os_error(5));
         }
         // The next change is the sync of the folder.
-        self.is_gone.store(change == Change::Rename && path.ends_with("manifest.json"), Ordering::Relaxed);
+        self.is_gone
+            .store(change == FileChange::Rename && path.ends_with("manifest.json"), Ordering::Relaxed);
         Ok(())
     }
 }
@@ -455,7 +456,7 @@ fn rows_that_are_half_in_place_are_put_in_place_by_whoever_comes_next() {
             }
             match n % 3 {
                 0 => drop(verify(&space, &Files::real(), &Silent).unwrap()),
-                1 => drop(Side::open(&space, &Files::real()).unwrap()),
+                1 => drop(DiffSide::open(&space, &Files::real()).unwrap()),
                 _ => drop(
                     materialize(
                         &MaterializeOptions {
@@ -543,8 +544,8 @@ fn a_manifest_that_cannot_be_written_again_after_the_commit_is_no_error() {
     /// Every manifest after the first fails.
     struct OneManifest(AtomicU64);
     impl Fault for OneManifest {
-        fn before(&self, change: Change, path: &Path) -> io::Result<()> {
-            let is_manifest = change == Change::Rename && path.ends_with("manifest.json");
+        fn before(&self, change: FileChange, path: &Path) -> io::Result<()> {
+            let is_manifest = change == FileChange::Rename && path.ends_with("manifest.json");
             if is_manifest && 0 < self.0.fetch_add(1, Ordering::Relaxed) {
                 return Err(io::Error::from_raw_os_error(28));
             }

@@ -130,7 +130,7 @@ impl Tables {
         for account in &summary.identifiers {
             assert!(account.balances(), "{account:?}");
         }
-        let sum = |count: fn(&profiles_sync::identity::account::Account) -> u64| -> usize {
+        let sum = |count: fn(&profiles_sync::identity::account::IdentifierAccount) -> u64| -> usize {
             usize::try_from(summary.identifiers.iter().map(count).sum::<u64>()).unwrap()
         };
         let is_own = |row: &&Value| row["segment_id"] == row["canonical_segment_id"];

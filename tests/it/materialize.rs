@@ -16,7 +16,7 @@ use std::{
 
 use profiles_sync::{
     error::{Error, Result},
-    files::{Change, Fault, Files},
+    files::{Fault, FileChange, Files},
     jobs::materialize::{MaterializeOptions, materialize},
     progress::{Progress, Silent},
     summary::MaterializeSummary,
@@ -592,7 +592,7 @@ struct FailAt {
 }
 
 impl Fault for FailAt {
-    fn before(&self, _: Change, _: &Path) -> io::Result<()> {
+    fn before(&self, _: FileChange, _: &Path) -> io::Result<()> {
         match self.left.fetch_sub(1, Ordering::Relaxed) {
             0 => Err(io::Error::other("the disk is full")),
             _ => Ok(()),

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use profiles_sync::event::reject::Reason;
+use profiles_sync::event::reject::RejectReason;
 use serde_json::{Value, json};
 
 use crate::support::{Work, names_in, project};
@@ -34,7 +34,8 @@ fn rejected(line: &[u8]) -> Value {
 
 #[test]
 fn every_reason_has_a_line() {
-    let mut reasons: Vec<_> = Reason::ALL.iter().map(|reason| format!("{}.ndjson", reason.word())).collect();
+    let mut reasons: Vec<_> =
+        RejectReason::ALL.iter().map(|reason| format!("{}.ndjson", reason.word())).collect();
     let large = ["line_too_long.ndjson", "batch_too_large.ndjson", "columns_too_long.ndjson"];
     reasons.retain(|name| !large.contains(&name.as_str()));
     reasons.push("README.md".to_owned());

@@ -5,20 +5,20 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use profiles_sync::{
     config::rules::Rules,
     event::{
-        block::{Block, NO_TABLE},
-        duplicates::Accepted,
-        order::Waiting,
+        block::{EventBlock, NO_TABLE},
+        duplicates::SeenMessages,
+        order::EventQueue,
     },
-    identity::{graph::Graph, resolver::Resolver, traits::TraitNames, types::Types},
+    identity::{graph::IdentityGraph, resolver::Resolver, traits::TraitNames, types::IdentifierTypes},
     pipeline::{
-        event_names::EventNames,
-        prepare::Preparer,
-        resolve::{Resolved, Stage},
+        event_names::EventTableLimit,
+        prepare::ChunkPreparer,
+        resolve::{ResolveStage, ResolvedEvents},
     },
-    raw::{Rows, event_row::RowOf},
+    raw::{RowMode, event_row::EventRowKind},
     read::{
         inputs::Input,
-        unit::{Place, Unit},
+        unit::{Chunk, ChunkSource},
     },
     space::manifest::Manifest,
     summary::IngestSummary,
@@ -36,23 +36,24 @@ pub(crate) struct Ingested {
 /// the events of a run come from many blocks.
 pub(crate) fn ingest(rules: &Rules, runs: &[Vec<u8>]) -> Ingested {
     let rules = Arc::new(rules.clone());
-    let types = Arc::new(Types::default());
+    let types = Arc::new(IdentifierTypes::default());
     let inputs = [Input { path: PathBuf::new(), source: None }];
-    let mut preparer = Preparer::new(&rules, &types, Rows::Written);
-    let resolver = Resolver::new(&rules, &types, Graph::default(), TraitNames::default());
+    let mut preparer = ChunkPreparer::new(&rules, &types, RowMode::Written);
+    let resolver = Resolver::new(&rules, &types, IdentityGraph::default(), TraitNames::default());
     let start = Manifest::default().uuid_ts;
-    let names = EventNames::of(&Manifest::default(), &rules);
+    let names = EventTableLimit::of(&Manifest::default(), &rules);
     let clocks = (start, None);
-    let mut stage = Stage::new(resolver, Accepted::default(), clocks, names, &rules, &types, Rows::Written);
+    let mut stage =
+        ResolveStage::new(resolver, SeenMessages::default(), clocks, names, &rules, &types, RowMode::Written);
     let mut tables: BTreeMap<String, Vec<u8>> = BTreeMap::new();
     for bytes in runs {
-        let mut waiting = Waiting::default();
+        let mut waiting = EventQueue::default();
         let mut rejects = Vec::new();
         let (mut offset, mut n_lines, mut n_events) = (0, 0, 0);
         for (first_line, line) in (1..).zip(bytes.split_inclusive(|byte| *byte == b'\n')) {
-            let unit = Unit {
+            let unit = Chunk {
                 input: 0,
-                place: Place::Memory(Arc::default()),
+                place: ChunkSource::Memory(Arc::default()),
                 offset,
                 length: line.len() as u64,
                 first_line,
@@ -64,7 +65,7 @@ pub(crate) fn ingest(rules: &Rules, runs: &[Vec<u8>]) -> Ingested {
                 too_long: None,
             };
             offset += unit.length;
-            let block = Block { lines: line.to_vec(), ..Block::default() };
+            let block = EventBlock { lines: line.to_vec(), ..EventBlock::default() };
             let from_line = preparer.prepare(&unit, &[], &inputs, block);
             n_lines += from_line.n_lines;
             n_events += from_line.n_events;
@@ -79,7 +80,7 @@ pub(crate) fn ingest(rules: &Rules, runs: &[Vec<u8>]) -> Ingested {
         for (_, row) in rejects.iter().flat_map(|line| line.rows(&inputs)) {
             tables.entry("rejected".to_owned()).or_default().extend(row);
         }
-        let (of_run, later) = stage.resolve(waiting.release(None), Resolved::default()).unwrap();
+        let (of_run, later) = stage.resolve(waiting.release(None), ResolvedEvents::default()).unwrap();
         assert!(later.places.is_empty(), "a small dump is resolved in one go");
         for (table, rows) in [
             ("id_graph_updates", &of_run.graph_rows),
@@ -101,18 +102,24 @@ pub(crate) fn ingest(rules: &Rules, runs: &[Vec<u8>]) -> Ingested {
     Ingested { tables: tables.map(|(table, rows)| (table, text(rows))).collect(), summary }
 }
 
-fn push_event_rows(resolved: &Resolved, tables: &mut BTreeMap<String, Vec<u8>>) {
+fn push_event_rows(resolved: &ResolvedEvents, tables: &mut BTreeMap<String, Vec<u8>>) {
     for (place, outcome) in resolved.released.places.iter().zip(&resolved.outcomes) {
         let Some(uuid_ts) = outcome.uuid_ts else { continue };
         let (block, event) = resolved.released.event(*place);
         let segment_id = outcome.segment_id.of(&resolved.segment_ids);
         let rows = &block.rows;
         let table = tables.entry(event.call.table().to_owned()).or_default();
-        let which = if outcome.has_table { RowOf::Call } else { RowOf::CallAlone };
+        let which = if outcome.has_table { EventRowKind::Call } else { EventRowKind::CallAlone };
         event.row.push(table, rows, segment_id, uuid_ts, which);
         if outcome.has_table && event.own_table != NO_TABLE {
             let table = String::from_utf8_lossy(&block.tables[event.own_table as usize]).into_owned();
-            event.row.push(tables.entry(table).or_default(), rows, segment_id, uuid_ts, RowOf::OwnTable);
+            event.row.push(
+                tables.entry(table).or_default(),
+                rows,
+                segment_id,
+                uuid_ts,
+                EventRowKind::OwnTable,
+            );
         }
     }
 }

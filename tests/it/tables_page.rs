@@ -6,7 +6,7 @@ use std::{
 };
 
 use profiles_sync::{
-    event::reject::Reason,
+    event::reject::RejectReason,
     json::{Document, Tape},
 };
 use serde_json::Value;
@@ -170,5 +170,5 @@ fn the_page_on_tables_explains_every_reason_of_a_reject() {
     let (_, reasons) = text.split_once("| reason |").unwrap();
     let explained: Vec<_> =
         reasons.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
-    assert_eq!(explained, Reason::ALL.map(Reason::word));
+    assert_eq!(explained, RejectReason::ALL.map(RejectReason::word));
 }

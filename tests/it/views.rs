@@ -277,7 +277,7 @@ fn views_that_are_not_as_they_were_written_are_folded_anew() {
                 manifest.write(&space, &Files::real()).unwrap();
             }
             "grown back" => {
-                let raw = |view: &mut profiles_sync::space::manifest::ViewState| {
+                let raw = |view: &mut profiles_sync::space::manifest::CommittedView| {
                     view.raw.values_mut().for_each(|raw| raw.bytes *= 1000);
                 };
                 manifest.views.values_mut().for_each(raw);

@@ -15,11 +15,11 @@ use profiles_sync::{escape::escaped, jobs::verify::Verified};
 use crate::record::Summary;
 
 pub(crate) use self::{
-    backfill::{BackfillArgs, BackfillWhat, EventsArgs, ProfilesArgs, RawArgs},
+    backfill::{BackfillArgs, BackfillCommand, EventsArgs, ProfilesArgs, RawArgs},
     diff::{DiffArgs, DiffFormat},
     ingest::IngestArgs,
     materialize::MaterializeArgs,
-    shared::Messages,
+    shared::MessageFlags,
 };
 
 /// The parsed command line.
@@ -42,13 +42,13 @@ pub(crate) enum Command {
 
 impl Command {
     /// Returns the message flags, which every subcommand has.
-    pub(crate) fn messages(&self) -> Messages {
+    pub(crate) fn messages(&self) -> MessageFlags {
         match self {
             Self::Ingest(args) => args.messages,
             Self::Materialize(args) => args.messages,
             Self::Backfill(args) => args.messages(),
             Self::Diff(args) => args.messages,
-            Self::Generate(_) => Messages::default(),
+            Self::Generate(_) => MessageFlags::default(),
         }
     }
 

@@ -15,7 +15,7 @@ use profiles_sync::{escape::escaped, progress::Progress};
 
 use crate::{
     args::{Colour, LowArgs},
-    report::Report,
+    report::TextReport,
     signals,
 };
 
@@ -77,14 +77,14 @@ impl Console {
     }
 
     /// Prints a report, except with `--quiet`.
-    pub(crate) fn say(&self, report: &Report) {
+    pub(crate) fn say(&self, report: &TextReport) {
         if !self.quiet {
             self.write(&report.text());
         }
     }
 
     /// Prints a report, even with `--quiet`.
-    pub(crate) fn insist(&self, report: &Report) {
+    pub(crate) fn insist(&self, report: &TextReport) {
         self.write(&report.text());
     }
 

@@ -19,7 +19,7 @@ use crate::{
     args::{Command, LowArgs},
     console::Console,
     exit::{Exit, Failure, chain},
-    record::Record,
+    record::JsonRecord,
 };
 
 /// An allocator that asks the system for large pages, as configured in `.cargo/config.toml`.
@@ -36,7 +36,7 @@ fn main() -> ExitCode {
 
 fn run(args: &LowArgs) -> Exit {
     let console = Console::new(args);
-    let mut record = Record::of(&args.command);
+    let mut record = JsonRecord::of(&args.command);
     let done = match &args.command {
         Command::Ingest(command) => commands::ingest::run(command, &console, &mut record),
         Command::Materialize(command) => commands::materialize::run(command, &console, &mut record),
@@ -59,7 +59,7 @@ fn run(args: &LowArgs) -> Exit {
 fn finish(
     args: &LowArgs,
     console: &Console,
-    record: &mut Record,
+    record: &mut JsonRecord,
     exit: Exit,
     failure: Option<&Failure>,
 ) -> Exit {

@@ -28,7 +28,7 @@ pub(crate) enum Summary {
 }
 
 /// The record of a run, created when the run starts. The subcommand sets `summary`, also if it fails.
-pub(crate) struct Record {
+pub(crate) struct JsonRecord {
     name: Option<&'static str>,
     space: Option<PathBuf>,
     is_logged: bool,
@@ -38,7 +38,7 @@ pub(crate) struct Record {
 }
 
 #[derive(Serialize)]
-struct Object<'a> {
+struct RunObject<'a> {
     program: &'static str,
     version: &'static str,
     command: Option<&'static str>,
@@ -53,7 +53,7 @@ struct Object<'a> {
     failure: Option<&'a Failure>,
 }
 
-impl Record {
+impl JsonRecord {
     /// Starts the record of a subcommand.
     pub(crate) fn of(command: &Command) -> Self {
         Self {
@@ -86,7 +86,7 @@ impl Record {
         failure: Option<&Failure>,
     ) -> serde_json::Result<Vec<u8>> {
         self.summary.set_seconds(self.started.elapsed().as_secs_f64());
-        report::json(&Object {
+        report::json(&RunObject {
             program: env!("CARGO_PKG_NAME"),
             version: env!("CARGO_PKG_VERSION"),
             command: self.name,

@@ -21,9 +21,9 @@ use serde::Serialize;
 const TABLES_SHOWN: usize = 12;
 
 /// Text for people, as lines. Each line is escaped when it is printed, so a name from an input cannot add one.
-pub(crate) struct Report(Vec<String>);
+pub(crate) struct TextReport(Vec<String>);
 
-impl Report {
+impl TextReport {
     pub(crate) fn new(headline: String) -> Self {
         Self(vec![headline])
     }
@@ -47,7 +47,7 @@ pub(crate) fn json(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
 }
 
 /// Reports the result of `--verify`.
-pub(crate) fn verified(verified: &Verified, options: &IngestOptions) -> Report {
+pub(crate) fn verified(verified: &Verified, options: &IngestOptions) -> TextReport {
     let space = options.space.display();
     let mut text = if verified.differences.is_empty() {
         format!("{space} is as it was committed: ")
@@ -71,7 +71,7 @@ pub(crate) fn verified(verified: &Verified, options: &IngestOptions) -> Report {
             count(verified.messages, "message"),
         );
     }
-    let mut report = Report::new(text);
+    let mut report = TextReport::new(text);
     for difference in &verified.differences {
         report.line(format!("  {difference}"));
     }
@@ -79,8 +79,8 @@ pub(crate) fn verified(verified: &Verified, options: &IngestOptions) -> Report {
 }
 
 /// Summarizes an `ingest`.
-pub(crate) fn ingested(summary: &IngestSummary, options: &IngestOptions) -> Report {
-    let mut report = Report::new(format!(
+pub(crate) fn ingested(summary: &IngestSummary, options: &IngestOptions) -> TextReport {
+    let mut report = TextReport::new(format!(
         "{} {} ({}) from {} into {} in {}, {} events a second",
         if options.dry_run { "would ingest" } else { "ingested" },
         events_accepted(summary),
@@ -91,7 +91,7 @@ pub(crate) fn ingested(summary: &IngestSummary, options: &IngestOptions) -> Repo
         thousands(whole(summary.events_per_second)),
     ));
     let rejected = summary.rejected.values().sum();
-    let mut lines = Lines::new(&mut report);
+    let mut lines = SummaryLines::new(&mut report);
     if !summary.files_skipped.is_empty() {
         lines.number("files skipped", summary.files_skipped.len() as u64);
     }
@@ -148,9 +148,9 @@ fn events_accepted(summary: &IngestSummary) -> String {
 }
 
 /// Summarizes a `materialize`.
-pub(crate) fn materialized(summary: &MaterializeSummary) -> Report {
+pub(crate) fn materialized(summary: &MaterializeSummary) -> TextReport {
     let read: u64 = summary.rows_read.values().sum();
-    let mut report = Report::new(match summary.fold {
+    let mut report = TextReport::new(match summary.fold {
         Fold::Current => format!(
             "the views of {} reflect all raw rows, checked in {}",
             count(summary.profiles, "profile"),
@@ -171,7 +171,7 @@ pub(crate) fn materialized(summary: &MaterializeSummary) -> Report {
             seconds(summary.seconds),
         ),
     });
-    let mut lines = Lines::new(&mut report);
+    let mut lines = SummaryLines::new(&mut report);
     let rows = if summary.fold == Fold::Current { "rows" } else { "rows written" };
     lines.number(rows, summary.rows.values().sum());
     lines.tables(&summary.rows);
@@ -188,9 +188,9 @@ pub(crate) fn materialized(summary: &MaterializeSummary) -> Report {
 }
 
 /// Lists the views that do not reflect all committed runs, with the command that updates them.
-pub(crate) fn stale(views: &[(String, u64)], space: &Path) -> Report {
+pub(crate) fn stale(views: &[(String, u64)], space: &Path) -> TextReport {
     let names: Vec<_> = views.iter().map(|(view, _)| view.as_str()).collect();
-    Report::new(format!(
+    TextReport::new(format!(
         "these views are out of date: `{}`; run `profiles-sync materialize --space {}`",
         names.join("`, `"),
         space.display()
@@ -198,10 +198,10 @@ pub(crate) fn stale(views: &[(String, u64)], space: &Path) -> Report {
 }
 
 /// Lines of a name and a number below the headline.
-struct Lines<'a>(&'a mut Report);
+struct SummaryLines<'a>(&'a mut TextReport);
 
-impl<'a> Lines<'a> {
-    fn new(report: &'a mut Report) -> Self {
+impl<'a> SummaryLines<'a> {
+    fn new(report: &'a mut TextReport) -> Self {
         Self(report)
     }
 
@@ -322,8 +322,8 @@ mod tests {
     #[test]
     fn a_long_list_of_tables_is_cut() {
         let rows = (1..=20).map(|at| (format!("table_{at:02}"), at)).collect();
-        let mut report = Report::new(String::new());
-        Lines::new(&mut report).tables(&rows);
+        let mut report = TextReport::new(String::new());
+        SummaryLines::new(&mut report).tables(&rows);
         let text = report.text();
         let lines: Vec<_> = text.lines().skip(1).collect();
         assert_eq!(lines.len(), TABLES_SHOWN);

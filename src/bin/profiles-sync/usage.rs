@@ -5,7 +5,7 @@ use std::{env, ffi::OsString};
 use crate::{
     console,
     exit::{Exit, Failure},
-    record::Record,
+    record::JsonRecord,
 };
 
 /// The subcommands, by the words that select them.
@@ -25,7 +25,7 @@ pub(crate) fn report(error: &clap::Error) -> Exit {
     if wants_json(&words) {
         let name = command_of(&words);
         let failure = failure(&error.render().to_string(), name);
-        if let Ok(line) = Record::of_usage(name).line(Vec::new(), Some(&failure)) {
+        if let Ok(line) = JsonRecord::of_usage(name).line(Vec::new(), Some(&failure)) {
             let _ = console::write_data(&line);
         }
     }

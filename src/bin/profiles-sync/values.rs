@@ -2,7 +2,7 @@
 //!
 //! An error describes the valid form; the argument parser prefixes it with the flag and the value.
 
-use profiles_sync::{diff::fail_on::Kind, jobs::ingest::MaxRejects, time::timestamp::parse_micros};
+use profiles_sync::{diff::fail_on::DifferenceKind, jobs::ingest::MaxRejects, time::timestamp::parse_micros};
 
 /// Parses a number of lines, or a percentage of them.
 pub(crate) fn max_rejects(text: &str) -> Result<MaxRejects, String> {
@@ -51,10 +51,10 @@ pub(crate) fn as_of(text: &str) -> Result<i64, String> {
 }
 
 /// Parses a kind of difference.
-pub(crate) fn difference(text: &str) -> Result<Kind, String> {
-    let known = Kind::ALL.into_iter().find(|(word, _)| *word == text);
+pub(crate) fn difference(text: &str) -> Result<DifferenceKind, String> {
+    let known = DifferenceKind::ALL.into_iter().find(|(word, _)| *word == text);
     known.map(|(_, kind)| kind).ok_or_else(|| {
-        let words: Vec<&str> = Kind::ALL.into_iter().map(|(word, _)| word).collect();
+        let words: Vec<&str> = DifferenceKind::ALL.into_iter().map(|(word, _)| word).collect();
         format!("a difference is one of {}", words.join(", "))
     })
 }

@@ -6,15 +6,15 @@ use crate::{
     files::Files,
 };
 
-use crate::diff::{sides::Side, tables::TableResult};
+use crate::diff::{sides::DiffSide, tables::TableResult};
 
 use super::{
-    events::{Event, Interest, explain},
-    load::{Source, load, segment_id_of, source},
-    names::{Identifier, identifiers, keep_one_profile, names},
-    shares::{Belongs, Number, Pairwise, Shared, Shares, share},
-    stories::{Stories, Story, StoryKind, tell},
-    watch::{self, Texts, Watched},
+    events::{CausingEvent, EventSearch, explain},
+    load::{IdentitySource, load, segment_id_of, source},
+    names::{ReportedIdentifier, identifiers, keep_one_profile, names},
+    shares::{JoinedIdentifiers, Membership, Overlaps, Pairwise, ProfileNumber, share},
+    stories::{ProfileChange, ProfileChangeKind, ProfileChanges, tell},
+    watch::{self, Collected, Texts},
 };
 
 /// The number of profiles for which events are looked up.
@@ -51,22 +51,22 @@ pub struct IdentityResult {
     /// Pairs of identifiers.
     pub pairwise: Pairwise,
     /// Merged, split and changed profiles, up to the limit of each.
-    pub stories: Vec<Told>,
+    pub stories: Vec<ProfileChangeSummary>,
     /// Ids of created profiles, up to the limit.
     pub created_ids: Vec<String>,
     /// Ids of vanished profiles, up to the limit.
     pub vanished_ids: Vec<String>,
     /// Identifiers that moved, up to the limit.
-    pub moves: Vec<Moved>,
+    pub moves: Vec<MovedIdentifier>,
     /// The profiles that changed most.
     pub most_changed: Vec<MostChanged>,
 }
 
 /// A summary of what happened to some profiles, with their ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Told {
+pub struct ProfileChangeSummary {
     /// What happened.
-    pub kind: StoryKind,
+    pub kind: ProfileChangeKind,
     /// The old profiles.
     pub old: Vec<String>,
     /// The new profiles.
@@ -77,9 +77,9 @@ pub struct Told {
 
 /// An identifier that moved.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Moved {
+pub struct MovedIdentifier {
     /// The identifier.
-    pub identifier: Identifier,
+    pub identifier: ReportedIdentifier,
     /// Its old profile.
     pub from: String,
     /// Its new profile.
@@ -90,23 +90,23 @@ pub struct Moved {
 #[derive(Debug)]
 pub struct MostChanged {
     /// What happened.
-    pub told: Told,
+    pub told: ProfileChangeSummary,
     /// Some of the identifiers that share a profile with different identifiers than before.
-    pub identifiers: Vec<Identifier>,
+    pub identifiers: Vec<ReportedIdentifier>,
     /// The events that had an effect in the raw tables of one side only, for each side.
-    pub events: [Vec<Event>; 2],
+    pub events: [Vec<CausingEvent>; 2],
 }
 
 /// What was collected while the tables were joined.
 #[derive(Debug, Default)]
-pub struct Taken {
+pub struct CollectedViews {
     /// From the view that maps identifiers.
-    pub mapping: Option<Watched>,
+    pub mapping: Option<Collected>,
     /// From the view `id_graph`.
-    pub graph: Option<Watched>,
+    pub graph: Option<Collected>,
 }
 
-impl Taken {
+impl CollectedViews {
     /// Takes what was collected from the tables. It is of no use if a key occurs more than once.
     #[must_use]
     pub fn of(tables: &mut [TableResult]) -> Self {
@@ -126,8 +126,8 @@ impl Taken {
 /// Compares the profiles of both sides; `None` if a side has no identity tables. Reports up to `limit` profiles of each
 /// kind. Uses what was collected during the join if it is complete; otherwise reads the tables again.
 pub fn compare(
-    sides: &[Side; 2],
-    taken: Taken,
+    sides: &[DiffSide; 2],
+    taken: CollectedViews,
     limit: usize,
     files: &Files,
 ) -> Result<Option<IdentityResult>> {
@@ -135,7 +135,7 @@ pub fn compare(
     let sources = [old, new];
     let has_graph = sides.iter().any(|side| side.tables.contains_key("id_graph"));
     let watched = match taken {
-        Taken { mapping: Some(mapping), graph } if graph.is_some() || !has_graph => {
+        CollectedViews { mapping: Some(mapping), graph } if graph.is_some() || !has_graph => {
             watch::shared(mapping, graph)
         }
         _ => None,
@@ -149,15 +149,15 @@ pub fn compare(
             Ok(profiles)
         };
         let (old, new) = rayon::join(|| load(0), || load(1));
-        (Shared::join(old?, new?), None)
+        (JoinedIdentifiers::join(old?, new?), None)
     };
     let (mut shares, differing) = share(read);
     find_texts(&mut shares, sides, sources, texts.as_ref(), files)?;
     let stories = tell(&shares);
     let mut result = count(&shares, &stories);
     let chosen = choose(&shares, &stories, limit);
-    let names = Names { shares: &shares };
-    let told = |story: &Story| Told {
+    let names = ProfileIds { shares: &shares };
+    let told = |story: &ProfileChange| ProfileChangeSummary {
         kind: story.kind,
         old: names.list(&story.old),
         new: names.list(&story.new),
@@ -172,7 +172,7 @@ pub fn compare(
         None if wanted.is_empty() => Vec::new(),
         None => identifiers(sources, &wanted, files)?,
     };
-    let mut of_stories: Vec<Vec<Identifier>> = vec![Vec::new(); chosen.most.len()];
+    let mut of_stories: Vec<Vec<ReportedIdentifier>> = vec![Vec::new(); chosen.most.len()];
     for (identifier, tells) in identifiers {
         for at in tells.stories {
             if of_stories[at].len() < IDENTIFIERS_TOLD {
@@ -182,7 +182,11 @@ pub fn compare(
         if let Some((from, to)) = tells.moved
             && result.moves.len() < limit
         {
-            result.moves.push(Moved { identifier, from: names.of_hash(from), to: names.of_hash(to) });
+            result.moves.push(MovedIdentifier {
+                identifier,
+                from: names.of_hash(from),
+                to: names.of_hash(to),
+            });
         }
     }
     let interest = interest(&chosen, &of_stories, &names);
@@ -195,23 +199,23 @@ pub fn compare(
     Ok(Some(result))
 }
 
-fn count(shares: &Shares, stories: &Stories) -> IdentityResult {
+fn count(shares: &Overlaps, stories: &ProfileChanges) -> IdentityResult {
     let there = |side: usize| shares.sizes[side].iter().filter(|size| size.is_some()).count() as u64;
     let of = |kind| stories.stories.iter().filter(move |story| story.kind == kind);
     IdentityResult {
         profiles: [there(0), there(1)],
         unchanged: stories.unchanged,
         renamed: stories.renamed,
-        changed: of(StoryKind::Changed).count() as u64,
+        changed: of(ProfileChangeKind::Changed).count() as u64,
         created: stories.created.len() as u64,
         vanished: stories.vanished.len() as u64,
         merged: [
-            of(StoryKind::Merged).count() as u64,
-            of(StoryKind::Merged).map(|story| story.old.len() as u64).sum(),
+            of(ProfileChangeKind::Merged).count() as u64,
+            of(ProfileChangeKind::Merged).map(|story| story.old.len() as u64).sum(),
         ],
         split: [
-            of(StoryKind::Split).count() as u64,
-            of(StoryKind::Split).map(|story| story.new.len() as u64).sum(),
+            of(ProfileChangeKind::Split).count() as u64,
+            of(ProfileChangeKind::Split).map(|story| story.new.len() as u64).sum(),
         ],
         identifiers: shares.identifiers,
         common: shares.common,
@@ -222,33 +226,33 @@ fn count(shares: &Shares, stories: &Stories) -> IdentityResult {
 }
 
 /// The profile changes to report.
-struct Chosen<'a> {
+struct ReportedChanges<'a> {
     /// The heaviest changes of each kind, in the order of segment ids.
-    told: Vec<&'a Story>,
-    most: Vec<&'a Story>,
+    told: Vec<&'a ProfileChange>,
+    most: Vec<&'a ProfileChange>,
 }
 
-fn choose<'a>(shares: &Shares, stories: &'a Stories, limit: usize) -> Chosen<'a> {
-    let mut told: Vec<&Story> = stories
+fn choose<'a>(shares: &Overlaps, stories: &'a ProfileChanges, limit: usize) -> ReportedChanges<'a> {
+    let mut told: Vec<&ProfileChange> = stories
         .stories
         .chunk_by(|a, b| a.kind == b.kind)
         .flat_map(|of_kind| &of_kind[..limit.min(of_kind.len())])
         .collect();
     told.sort_by_key(|story| (story.kind, shares.text(story.old[0]), shares.text(story.new[0])));
-    let mut most: Vec<&Story> = stories.stories.iter().collect();
+    let mut most: Vec<&ProfileChange> = stories.stories.iter().collect();
     // The sort is stable, so merges come before splits of the same weight.
     most.sort_by_key(|story| std::cmp::Reverse(story.weight));
     most.truncate(MOST_CHANGED);
-    Chosen { told, most }
+    ReportedChanges { told, most }
 }
 
 /// Looks up the ids of profiles for the report.
-struct Names<'a> {
-    shares: &'a Shares,
+struct ProfileIds<'a> {
+    shares: &'a Overlaps,
 }
 
-impl Names<'_> {
-    fn of(&self, number: Number) -> String {
+impl ProfileIds<'_> {
+    fn of(&self, number: ProfileNumber) -> String {
         String::from_utf8_lossy(self.shares.text(number)).into_owned()
     }
 
@@ -256,12 +260,12 @@ impl Names<'_> {
         self.of(self.shares.number(hash))
     }
 
-    fn list(&self, numbers: &[Number]) -> Vec<String> {
+    fn list(&self, numbers: &[ProfileNumber]) -> Vec<String> {
         numbers.iter().map(|number| self.of(*number)).collect()
     }
 
     /// Returns the ids of the first profiles of a list, sorted.
-    fn first(&self, numbers: &[Number], limit: usize) -> Vec<String> {
+    fn first(&self, numbers: &[ProfileNumber], limit: usize) -> Vec<String> {
         let mut names = self.list(&numbers[..limit.min(numbers.len())]);
         names.sort();
         names
@@ -270,9 +274,9 @@ impl Names<'_> {
 
 /// Finds the ids of all profiles whose ids are needed.
 fn find_texts(
-    shares: &mut Shares,
-    sides: &[Side; 2],
-    sources: [Source<'_>; 2],
+    shares: &mut Overlaps,
+    sides: &[DiffSide; 2],
+    sources: [IdentitySource<'_>; 2],
     texts: Option<&Texts>,
     files: &Files,
 ) -> Result<()> {
@@ -297,20 +301,20 @@ fn find_texts(
 
 /// Why an identifier is reported.
 #[derive(Clone)]
-struct Tells {
+struct IdentifierRelevance {
     moved: Option<(u128, u128)>,
     stories: Vec<usize>,
 }
 
 /// Returns the identifiers to report, and why.
 fn wanted_identifiers(
-    differing: &[(u128, Belongs)],
-    shares: &Shares,
-    stories: &Stories,
-    chosen: &Chosen<'_>,
+    differing: &[(u128, Membership)],
+    shares: &Overlaps,
+    stories: &ProfileChanges,
+    chosen: &ReportedChanges<'_>,
     limit: usize,
-) -> Map<u128, Tells> {
-    let id = |number: Number| shares.ids[number as usize];
+) -> Map<u128, IdentifierRelevance> {
+    let id = |number: ProfileNumber| shares.ids[number as usize];
     let edges: Set<(u128, u128)> =
         stories.moves.iter().take(limit).map(|edge| (id(edge.old), id(edge.new))).collect();
     let mut about: [Map<u128, Vec<usize>>; 2] = Default::default();
@@ -323,7 +327,7 @@ fn wanted_identifiers(
     }
     let mut wanted = Map::default();
     for (identifier, belongs) in differing {
-        let Belongs { old, new } = *belongs;
+        let Membership { old, new } = *belongs;
         let moved = old.zip(new).filter(|edge| edges.contains(edge));
         let of = |side: usize, id: Option<u128>| id.and_then(|id| about[side].get(&id)).into_iter().flatten();
         let mut told: Vec<usize> = of(0, old).chain(of(1, new)).copied().collect();
@@ -334,31 +338,38 @@ fn wanted_identifiers(
             // Of a merge, report what joined the first profile; of a split, what left it.
             let (first_old, first_new) = (Some(id(story.old[0])), Some(id(story.new[0])));
             match story.kind {
-                StoryKind::Merged => new == first_new && old.is_some() && old != first_old,
-                StoryKind::Split => old == first_old && new.is_some() && new != first_new,
-                StoryKind::Changed => (old == first_old) != (new == first_new),
+                ProfileChangeKind::Merged => new == first_new && old.is_some() && old != first_old,
+                ProfileChangeKind::Split => old == first_old && new.is_some() && new != first_new,
+                ProfileChangeKind::Changed => (old == first_old) != (new == first_new),
             }
         });
         if moved.is_some() || !told.is_empty() {
-            wanted.insert(*identifier, Tells { moved, stories: told });
+            wanted.insert(*identifier, IdentifierRelevance { moved, stories: told });
         }
     }
     wanted
 }
 
-fn named_identifiers(wanted: &Map<u128, Tells>, texts: &Texts) -> Vec<(Identifier, Tells)> {
-    let mut named: Vec<(Identifier, &[u8], &Tells)> = Vec::with_capacity(wanted.len());
+fn named_identifiers(
+    wanted: &Map<u128, IdentifierRelevance>,
+    texts: &Texts,
+) -> Vec<(ReportedIdentifier, IdentifierRelevance)> {
+    let mut named: Vec<(ReportedIdentifier, &[u8], &IdentifierRelevance)> = Vec::with_capacity(wanted.len());
     for (hash, tells) in wanted {
         let parts = texts.get(hash).map(|parts| &**parts).unwrap_or_default();
-        named.push((Identifier::of_parts(parts), parts, tells));
+        named.push((ReportedIdentifier::of_parts(parts), parts, tells));
     }
     named.sort_by(|(a, parts_a, _), (b, parts_b, _)| (a, parts_a).cmp(&(b, parts_b)));
     named.into_iter().map(|(identifier, _, tells)| (identifier, tells.clone())).collect()
 }
 
 /// Returns what to look for in the raw tables.
-fn interest(chosen: &Chosen<'_>, of_stories: &[Vec<Identifier>], names: &Names<'_>) -> Interest {
-    let mut interest = Interest::default();
+fn interest(
+    chosen: &ReportedChanges<'_>,
+    of_stories: &[Vec<ReportedIdentifier>],
+    names: &ProfileIds<'_>,
+) -> EventSearch {
+    let mut interest = EventSearch::default();
     for (at, (story, identifiers)) in chosen.most.iter().zip(of_stories).enumerate() {
         for number in story.old.iter().chain(&story.new) {
             let stories = interest.segment_ids.entry(key_of(names.of(*number).as_bytes())).or_default();

@@ -8,13 +8,13 @@ use crate::{
     files::Files,
 };
 
-use crate::diff::sides::Side;
+use crate::diff::sides::DiffSide;
 
 use super::load::{RawRow, each_row, key};
 
 /// An event that had an effect on one side only.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Event {
+pub struct CausingEvent {
     /// The message id.
     pub id: String,
     /// The event type, if the table has it.
@@ -29,7 +29,7 @@ pub struct Event {
 
 /// Profiles and identifiers to look for, each with the indexes of the profile changes that it concerns.
 #[derive(Debug, Default)]
-pub struct Interest {
+pub struct EventSearch {
     /// By the hash of a segment id.
     pub segment_ids: Map<u128, Vec<usize>>,
     /// By the hash of type and value.
@@ -49,11 +49,11 @@ struct Effect {
 
 /// Returns, for each profile change, the events of each side that had an effect on that side only.
 pub fn explain(
-    sides: &[Side; 2],
+    sides: &[DiffSide; 2],
     n_stories: usize,
-    interest: &Interest,
+    interest: &EventSearch,
     files: &Files,
-) -> Result<Vec<[Vec<Event>; 2]>> {
+) -> Result<Vec<[Vec<CausingEvent>; 2]>> {
     let mut effects: Vec<[Vec<Effect>; 2]> = (0..n_stories).map(|_| Default::default()).collect();
     for (at, side) in sides.iter().enumerate() {
         let mut take = |stories: Vec<usize>, effect: Effect| {
@@ -78,16 +78,16 @@ pub fn explain(
 }
 
 /// Groups the effects that the other side does not have by event.
-fn events(mut effects: Vec<Effect>, other: &Set<(String, String)>) -> Vec<Event> {
+fn events(mut effects: Vec<Effect>, other: &Set<(String, String)>) -> Vec<CausingEvent> {
     effects.retain(|effect| !other.contains(&(effect.event.clone(), effect.text.clone())));
     effects.sort();
     effects.dedup();
     let mut places: BTreeMap<String, usize> = BTreeMap::new();
-    let mut events: Vec<Event> = Vec::new();
+    let mut events: Vec<CausingEvent> = Vec::new();
     for effect in effects {
         let at = *places.entry(effect.event.clone()).or_insert(events.len());
         if at == events.len() {
-            events.push(Event {
+            events.push(CausingEvent {
                 id: effect.event,
                 type_name: effect.type_name,
                 source: effect.source,
@@ -105,8 +105,8 @@ fn events(mut effects: Vec<Effect>, other: &Set<(String, String)>) -> Vec<Event>
 }
 
 fn read_graph(
-    side: &Side,
-    interest: &Interest,
+    side: &DiffSide,
+    interest: &EventSearch,
     files: &Files,
     take: &mut dyn FnMut(Vec<usize>, Effect),
 ) -> Result<()> {
@@ -132,8 +132,8 @@ fn read_graph(
 }
 
 fn read_mappings(
-    side: &Side,
-    interest: &Interest,
+    side: &DiffSide,
+    interest: &EventSearch,
     files: &Files,
     take: &mut dyn FnMut(Vec<usize>, Effect),
 ) -> Result<()> {
@@ -155,8 +155,8 @@ fn read_mappings(
 /// Reads violations. Why an identifier was not used may explain a change even if the identifier itself is not part of
 /// it, so the violations of the change's profiles are included.
 fn read_violations(
-    side: &Side,
-    interest: &Interest,
+    side: &DiffSide,
+    interest: &EventSearch,
     files: &Files,
     take: &mut dyn FnMut(Vec<usize>, Effect),
 ) -> Result<()> {

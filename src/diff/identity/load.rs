@@ -16,16 +16,16 @@ use crate::{
 };
 
 use crate::diff::{
-    columns::Ignored,
-    keys::{Key, KeyFinder, read_row},
+    columns::IgnoredColumns,
+    keys::{KeyFinder, RowKey, read_row},
     parts::read_parts,
-    rows::Rows,
-    sides::{Side, Table},
+    rows::TableLines,
+    sides::{DiffSide, TableFiles},
 };
 
 /// The identifiers and profiles of a side.
 #[derive(Debug, Default)]
-pub struct Profiles {
+pub struct SideProfiles {
     /// The hash of each identifier and that of its profile, sorted.
     pub identifiers: Vec<(u128, u128)>,
     /// The profiles that exist, with or without identifiers.
@@ -34,30 +34,33 @@ pub struct Profiles {
 
 /// The tables that have the identifiers of a side.
 #[derive(Debug, Clone, Copy)]
-pub enum Source<'a> {
+pub enum IdentitySource<'a> {
     /// A view, with its columns for profile, type and value.
-    View(&'a Table, [&'static str; 3]),
+    View(&'a TableFiles, [&'static str; 3]),
     /// The raw tables of mappings and of the graph.
-    Raw(&'a Table, &'a Table),
+    Raw(&'a TableFiles, &'a TableFiles),
 }
 
 /// Returns the tables that have the identifiers of a side; `None` if there are none.
 #[must_use]
-pub fn source(side: &Side) -> Option<Source<'_>> {
+pub fn source(side: &DiffSide) -> Option<IdentitySource<'_>> {
     let table = |name: &str| side.tables.get(name);
     if let Some(view) = table("external_id_mapping") {
-        return Some(Source::View(view, ["canonical_segment_id", "external_id_type", "external_id_value"]));
+        return Some(IdentitySource::View(
+            view,
+            ["canonical_segment_id", "external_id_type", "external_id_value"],
+        ));
     }
     if let Some(view) = table("user_identifiers") {
-        return Some(Source::View(view, ["canonical_segment_id", "type", "value"]));
+        return Some(IdentitySource::View(view, ["canonical_segment_id", "type", "value"]));
     }
-    Some(Source::Raw(table("external_id_mapping_updates")?, table("id_graph_updates")?))
+    Some(IdentitySource::Raw(table("external_id_mapping_updates")?, table("id_graph_updates")?))
 }
 
 /// Reads the profiles of a side.
-pub fn load(side: &Side, source: Source<'_>, files: &Files) -> Result<Profiles> {
+pub fn load(side: &DiffSide, source: IdentitySource<'_>, files: &Files) -> Result<SideProfiles> {
     let mut profiles = match source {
-        Source::View(view, columns) => {
+        IdentitySource::View(view, columns) => {
             let columns = key(&columns);
             let parts = read_parts(view, files, |rows| {
                 let mut pairs = Vec::new();
@@ -71,11 +74,11 @@ pub fn load(side: &Side, source: Source<'_>, files: &Files) -> Result<Profiles> 
                 })?;
                 Ok(pairs)
             })?;
-            Profiles { identifiers: parts.concat(), canonical: Vec::new() }
+            SideProfiles { identifiers: parts.concat(), canonical: Vec::new() }
         }
-        Source::Raw(mappings, graph) => fold(mappings, graph, files)?,
+        IdentitySource::Raw(mappings, graph) => fold(mappings, graph, files)?,
     };
-    if let (Source::View(..), Some(graph)) = (source, side.tables.get("id_graph")) {
+    if let (IdentitySource::View(..), Some(graph)) = (source, side.tables.get("id_graph")) {
         profiles.canonical = canonical_ids(graph, files)?;
     }
     profiles.identifiers.par_sort_unstable();
@@ -83,7 +86,7 @@ pub fn load(side: &Side, source: Source<'_>, files: &Files) -> Result<Profiles> 
 }
 
 /// Calls `take` with the key of each row. Malformed lines are skipped; the comparison of the table reports them.
-pub fn each_key(rows: &mut Rows<'_>, key: &Key, take: &mut dyn FnMut(&[u8])) -> Result<()> {
+pub fn each_key(rows: &mut TableLines<'_>, key: &RowKey, take: &mut dyn FnMut(&[u8])) -> Result<()> {
     let mut finder = KeyFinder::new(key);
     let mut found = Vec::new();
     while rows.fill()? {
@@ -98,9 +101,9 @@ pub fn each_key(rows: &mut Rows<'_>, key: &Key, take: &mut dyn FnMut(&[u8])) -> 
 
 /// Returns a key of these columns in which numbers count as text, because an identifier's JSON type does not matter.
 #[must_use]
-pub fn key(columns: &[&str]) -> Key {
-    let ignored = Ignored::new(Globs::default(), Vec::new());
-    Key {
+pub fn key(columns: &[&str]) -> RowKey {
+    let ignored = IgnoredColumns::new(Globs::default(), Vec::new());
+    RowKey {
         columns: columns.iter().map(|column| (*column).to_owned()).collect(),
         ignored,
         typing: Typing::Json,
@@ -180,7 +183,7 @@ pub fn text_parts(mut key: &[u8]) -> Vec<String> {
 }
 
 /// Returns the segment ids that are their own canonical ones.
-fn canonical_ids(graph: &Table, files: &Files) -> Result<Vec<u128>> {
+fn canonical_ids(graph: &TableFiles, files: &Files) -> Result<Vec<u128>> {
     let columns = key(&["segment_id", "canonical_segment_id"]);
     let parts = read_parts(graph, files, |rows| {
         let mut ids = Vec::new();
@@ -198,8 +201,8 @@ fn canonical_ids(graph: &Table, files: &Files) -> Result<Vec<u128>> {
 }
 
 /// Computes profiles from the raw tables: the newest row for a key counts, and chains of merges are followed.
-fn fold(mappings: &Table, graph: &Table, files: &Files) -> Result<Profiles> {
-    let mut parents: Map<u128, (u128, Clock)> = Map::default();
+fn fold(mappings: &TableFiles, graph: &TableFiles, files: &Files) -> Result<SideProfiles> {
+    let mut parents: Map<u128, (u128, RawRowClock)> = Map::default();
     each_row(graph, files, &mut |row| {
         if let (Some(segment_id), Some(canonical)) =
             (row.text("segment_id"), row.text("canonical_segment_id"))
@@ -207,7 +210,7 @@ fn fold(mappings: &Table, graph: &Table, files: &Files) -> Result<Profiles> {
             keep_newest(&mut parents, key_of(&segment_id), key_of(&canonical), row.clock());
         }
     })?;
-    let mut mapped: Map<u128, (u128, Clock)> = Map::default();
+    let mut mapped: Map<u128, (u128, RawRowClock)> = Map::default();
     let columns = key(&["external_id_type", "external_id_value"]);
     let mut parts = Vec::new();
     each_row(mappings, files, &mut |row| {
@@ -233,7 +236,7 @@ fn fold(mappings: &Table, graph: &Table, files: &Files) -> Result<Profiles> {
         Err(Error::file(path, "the merges of a profile form a cycle")
             .hint("export the whole table again; each merge must lead to an older profile"))
     };
-    let mut profiles = Profiles::default();
+    let mut profiles = SideProfiles::default();
     for (identifier, (segment_id, _)) in &mapped {
         if *segment_id != REMOVED {
             profiles.identifiers.push((*identifier, canonical(*segment_id)?));
@@ -248,9 +251,9 @@ fn fold(mappings: &Table, graph: &Table, files: &Files) -> Result<Profiles> {
 const REMOVED: u128 = 0;
 
 /// The clock of a row: its `seq` as a number, then its `uuid_ts`.
-type Clock = (u64, Vec<u8>);
+type RawRowClock = (u64, Vec<u8>);
 
-fn keep_newest(map: &mut Map<u128, (u128, Clock)>, key: u128, value: u128, clock: Clock) {
+fn keep_newest(map: &mut Map<u128, (u128, RawRowClock)>, key: u128, value: u128, clock: RawRowClock) {
     match map.get_mut(&key) {
         Some(known) if clock < known.1 => {}
         Some(known) => *known = (value, clock),
@@ -274,15 +277,15 @@ impl<'a> RawRow<'a> {
         self.doc.scalar_text(self.doc.get(0, column.as_bytes())?)
     }
 
-    fn clock(&self) -> Clock {
+    fn clock(&self) -> RawRowClock {
         let seq = self.text("seq").and_then(|seq| std::str::from_utf8(&seq).ok()?.parse().ok()).unwrap_or(0);
         (seq, self.text("uuid_ts").unwrap_or_default().into_owned())
     }
 }
 
 /// Calls `take` with each row of a table. Malformed lines are skipped.
-pub fn each_row(table: &Table, files: &Files, take: &mut dyn FnMut(RawRow<'_>)) -> Result<()> {
-    let mut rows = Rows::of_table(table, files);
+pub fn each_row(table: &TableFiles, files: &Files, take: &mut dyn FnMut(RawRow<'_>)) -> Result<()> {
+    let mut rows = TableLines::of_table(table, files);
     let mut tokens = Tape::default();
     while rows.fill()? {
         if read_row(&mut tokens, rows.line()).is_ok() {

@@ -11,14 +11,14 @@ use crate::{
 use crate::diff::{
     keys::push_text,
     parts::read_parts,
-    sides::{Side, Table},
+    sides::{DiffSide, TableFiles},
 };
 
-use super::load::{Profiles, Source, each_key, key, segment_id_of, text_parts};
+use super::load::{IdentitySource, SideProfiles, each_key, key, segment_id_of, text_parts};
 
 /// An identifier in a report.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Identifier {
+pub struct ReportedIdentifier {
     /// Its type.
     pub type_name: String,
     /// Its value.
@@ -27,8 +27,8 @@ pub struct Identifier {
 
 /// Finds the ids of profiles by their hashes, and adds them to `known`.
 pub fn names(
-    side: &Side,
-    source: Source<'_>,
+    side: &DiffSide,
+    source: IdentitySource<'_>,
     wanted: &Set<u128>,
     known: &mut Map<u128, Box<[u8]>>,
     files: &Files,
@@ -36,11 +36,11 @@ pub fn names(
     let graph = side.tables.get("id_graph");
     let places = match source {
         // A profile without identifiers is only in the graph.
-        Source::View(view, [profile, ..]) => {
+        IdentitySource::View(view, [profile, ..]) => {
             [Some((view, profile)), graph.map(|graph| (graph, "segment_id")), None]
         }
         // The profile of a mapping, or the one that another was merged into, may be missing in the graph.
-        Source::Raw(mappings, graph) => [
+        IdentitySource::Raw(mappings, graph) => [
             Some((graph, "segment_id")),
             Some((mappings, "segment_id")),
             Some((graph, "canonical_segment_id")),
@@ -53,7 +53,7 @@ pub fn names(
 }
 
 fn find_names(
-    table: &Table,
+    table: &TableFiles,
     column: &str,
     wanted: &Set<u128>,
     known: &mut Map<u128, Box<[u8]>>,
@@ -83,9 +83,9 @@ fn find_names(
 
 /// Keeps one profile for each identifier, the one with the smallest id. A damaged view may have several.
 pub fn keep_one_profile(
-    profiles: &mut Profiles,
-    side: &Side,
-    source: Source<'_>,
+    profiles: &mut SideProfiles,
+    side: &DiffSide,
+    source: IdentitySource<'_>,
     files: &Files,
 ) -> Result<()> {
     profiles.identifiers.dedup();
@@ -105,25 +105,25 @@ pub fn keep_one_profile(
 
 /// Returns the texts of identifiers by their hashes, in the order of the texts.
 pub fn identifiers<T: Send + Sync + Clone>(
-    sources: [Source<'_>; 2],
+    sources: [IdentitySource<'_>; 2],
     wanted: &Map<u128, T>,
     files: &Files,
-) -> Result<Vec<(Identifier, T)>> {
-    let mut all: Vec<(Identifier, Box<[u8]>, T)> = Vec::new();
+) -> Result<Vec<(ReportedIdentifier, T)>> {
+    let mut all: Vec<(ReportedIdentifier, Box<[u8]>, T)> = Vec::new();
     for side in [1, 0] {
         if all.len() == wanted.len() {
             break;
         }
         let (table, columns) = match sources[side] {
-            Source::View(view, [_, type_name, value]) => (view, [type_name, value]),
-            Source::Raw(mappings, _) => (mappings, ["external_id_type", "external_id_value"]),
+            IdentitySource::View(view, [_, type_name, value]) => (view, [type_name, value]),
+            IdentitySource::Raw(mappings, _) => (mappings, ["external_id_type", "external_id_value"]),
         };
         let columns = key(&columns);
         let parts = read_parts(table, files, |rows| {
             let mut told = Vec::new();
             each_key(rows, &columns, &mut |found| {
                 if let Some(tells) = wanted.get(&key_of(found)) {
-                    told.push((Identifier::of_parts(found), found.into(), tells.clone()));
+                    told.push((ReportedIdentifier::of_parts(found), found.into(), tells.clone()));
                 }
             })?;
             Ok(told)
@@ -136,7 +136,7 @@ pub fn identifiers<T: Send + Sync + Clone>(
     Ok(all.into_iter().map(|(identifier, _, tells)| (identifier, tells)).collect())
 }
 
-impl Identifier {
+impl ReportedIdentifier {
     /// Creates an identifier from the two parts of a key.
     #[must_use]
     pub fn of_parts(parts: &[u8]) -> Self {

@@ -2,48 +2,48 @@
 
 use rayon::prelude::*;
 
-use super::load::Profiles;
+use super::load::SideProfiles;
 
 /// The number of a profile. Profiles with the same id on both sides have the same number.
-pub type Number = u32;
+pub type ProfileNumber = u32;
 
 /// The overlap of both sides.
 #[derive(Debug, Default)]
-pub struct Shares {
+pub struct Overlaps {
     /// The hash of each profile's id, by its number.
     pub ids: Vec<u128>,
-    /// The ids of the profiles in [`Shares::unsettled`]; empty for all others.
+    /// The ids of the profiles in [`Overlaps::unsettled`]; empty for all others.
     pub texts: Vec<Box<[u8]>>,
     /// The number of identifiers of each profile, on each side; `None` if the profile is not there.
     pub sizes: [Vec<Option<u32>>; 2],
     /// The overlaps of profiles, sorted by old and new profile.
-    pub edges: Vec<Edge>,
+    pub edges: Vec<Overlap>,
     /// The number of identifiers on each side.
     pub identifiers: [u64; 2],
     /// The number of identifiers on both sides.
     pub common: u64,
 }
 
-impl Shares {
+impl Overlaps {
     /// Returns the segment id of a profile, which breaks ties and is reported.
     #[must_use]
-    pub fn text(&self, number: Number) -> &[u8] {
+    pub fn text(&self, number: ProfileNumber) -> &[u8] {
         &self.texts[number as usize]
     }
 
     /// Returns the number of a profile.
     #[must_use]
-    pub fn number(&self, hash: u128) -> Number {
+    pub fn number(&self, hash: u128) -> ProfileNumber {
         as_number(self.ids.binary_search(&hash).expect("all profiles are among the ids"))
     }
 
     /// Returns the profiles of each side whose ids are needed, because they may have changed. The overlaps alone show
     /// that most have not.
     #[must_use]
-    pub fn unsettled(&self) -> [Vec<Number>; 2] {
+    pub fn unsettled(&self) -> [Vec<ProfileNumber>; 2] {
         let n_edges = self.n_edges();
         let mut settled = [vec![false; self.ids.len()], vec![false; self.ids.len()]];
-        for Edge { old, new, n } in &self.edges {
+        for Overlap { old, new, n } in &self.edges {
             let (old, new) = (*old as usize, *new as usize);
             let whole = self.sizes[0][old] == Some(*n) && self.sizes[1][new] == Some(*n);
             if whole && n_edges[0][old] == 1 && n_edges[1][new] == 1 {
@@ -76,18 +76,18 @@ impl Shares {
 
 /// The overlap of an old and a new profile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Edge {
+pub struct Overlap {
     /// The old profile.
-    pub old: Number,
+    pub old: ProfileNumber,
     /// The new profile.
-    pub new: Number,
+    pub new: ProfileNumber,
     /// The number of identifiers that both have.
     pub n: u32,
 }
 
 /// The profiles of an identifier, by the hashes of their ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Belongs {
+pub struct Membership {
     /// On the old side.
     pub old: Option<u128>,
     /// On the new side.
@@ -96,21 +96,21 @@ pub struct Belongs {
 
 /// The identifiers and profiles of both sides.
 #[derive(Debug, Default)]
-pub struct Shared {
+pub struct JoinedIdentifiers {
     /// The profiles of identifiers whose profile is the same on both sides, one entry per identifier.
     pub same: Vec<u128>,
     /// All other identifiers, sorted, without duplicates.
-    pub differing: Vec<(u128, Belongs)>,
+    pub differing: Vec<(u128, Membership)>,
     /// Profiles that exist on both sides, with or without identifiers.
     pub canonical: Vec<u128>,
     /// Profiles that exist on one side, with or without identifiers.
     pub canonical_on: [Vec<u128>; 2],
 }
 
-impl Shared {
+impl JoinedIdentifiers {
     /// Joins the identifiers of both sides.
     #[must_use]
-    pub fn join(old: Profiles, new: Profiles) -> Self {
+    pub fn join(old: SideProfiles, new: SideProfiles) -> Self {
         let mut shared = Self { canonical_on: [old.canonical, new.canonical], ..Self::default() };
         let (mut old, mut new) = (old.identifiers.iter().peekable(), new.identifiers.iter().peekable());
         loop {
@@ -120,12 +120,12 @@ impl Shared {
                 (Some((a, _)), None) => *a,
                 (None, Some((b, _))) => *b,
             };
-            let belongs = Belongs {
+            let belongs = Membership {
                 old: old.next_if(|(identifier, _)| *identifier == least).map(|(_, profile)| *profile),
                 new: new.next_if(|(identifier, _)| *identifier == least).map(|(_, profile)| *profile),
             };
             match belongs {
-                Belongs { old: Some(old), new: Some(new) } if old == new => shared.same.push(old),
+                Membership { old: Some(old), new: Some(new) } if old == new => shared.same.push(old),
                 _ => shared.differing.push((least, belongs)),
             }
         }
@@ -146,12 +146,12 @@ impl Shared {
 
 /// Counts overlaps. Also returns the identifiers whose profiles differ.
 #[must_use]
-pub fn share(mut shared: Shared) -> (Shares, Vec<(u128, Belongs)>) {
+pub fn share(mut shared: JoinedIdentifiers) -> (Overlaps, Vec<(u128, Membership)>) {
     shared.same.par_sort_unstable();
     let ids = shared.ids();
     let mut sizes = [vec![None; ids.len()], vec![None; ids.len()]];
     // Profiles of unchanged identifiers are sorted like the ids, so a merge finds them.
-    let mut edges: Vec<Edge> = Vec::new();
+    let mut edges: Vec<Overlap> = Vec::new();
     let mut number = 0;
     for run in shared.same.chunk_by(|a, b| a == b) {
         while ids[number] != run[0] {
@@ -160,7 +160,7 @@ pub fn share(mut shared: Shared) -> (Shares, Vec<(u128, Belongs)>) {
         let n = u32::try_from(run.len()).unwrap_or(u32::MAX);
         sizes[0][number] = Some(n);
         sizes[1][number] = Some(n);
-        edges.push(Edge { old: as_number(number), new: as_number(number), n });
+        edges.push(Overlap { old: as_number(number), new: as_number(number), n });
     }
     let number_of = |id: u128| ids.binary_search(&id).expect("all profiles are among the ids");
     let mut identifiers = [shared.same.len() as u64; 2];
@@ -181,7 +181,7 @@ pub fn share(mut shared: Shared) -> (Shares, Vec<(u128, Belongs)>) {
     pairs.par_sort_unstable();
     edges.extend(pairs.chunk_by(|a, b| a == b).map(|equal| {
         let (old, new) = equal[0];
-        Edge { old, new, n: u32::try_from(equal.len()).unwrap_or(u32::MAX) }
+        Overlap { old, new, n: u32::try_from(equal.len()).unwrap_or(u32::MAX) }
     }));
     edges.par_sort_unstable_by_key(|edge| (edge.old, edge.new));
     shared.canonical.par_sort_unstable();
@@ -200,11 +200,11 @@ pub fn share(mut shared: Shared) -> (Shares, Vec<(u128, Belongs)>) {
         }
     }
     let texts = vec![Box::default(); ids.len()];
-    (Shares { ids, texts, sizes, edges, identifiers, common }, shared.differing)
+    (Overlaps { ids, texts, sizes, edges, identifiers, common }, shared.differing)
 }
 
-fn as_number(at: usize) -> Number {
-    Number::try_from(at).expect("there are fewer than 2^32 profiles")
+fn as_number(at: usize) -> ProfileNumber {
+    ProfileNumber::try_from(at).expect("there are fewer than 2^32 profiles")
 }
 
 /// How well the new side keeps identifiers together that are together on the old side. Counts only identifiers on both
@@ -222,7 +222,7 @@ pub struct Pairwise {
 impl Pairwise {
     /// Counts pairs.
     #[must_use]
-    pub fn of(shares: &Shares) -> Self {
+    pub fn of(shares: &Overlaps) -> Self {
         let pairs = |n: u64| n * n.saturating_sub(1) / 2;
         let mut of_sides: [Vec<u64>; 2] = [vec![0; shares.ids.len()], vec![0; shares.ids.len()]];
         let mut both = 0;

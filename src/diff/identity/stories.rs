@@ -9,11 +9,11 @@ use std::cmp::Reverse;
 
 use crate::collections::{Map, Set};
 
-use super::shares::{Edge, Number, Shares};
+use super::shares::{Overlap, Overlaps, ProfileNumber};
 
 /// A kind of change to profiles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum StoryKind {
+pub enum ProfileChangeKind {
     /// Several became one.
     Merged,
     /// One became several.
@@ -24,41 +24,41 @@ pub enum StoryKind {
 
 /// A change to some profiles.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Story {
+pub struct ProfileChange {
     /// The kind of change.
-    pub kind: StoryKind,
+    pub kind: ProfileChangeKind,
     /// The old profiles: first the one whose id stayed, then those that give most.
-    pub old: Vec<Number>,
+    pub old: Vec<ProfileNumber>,
     /// The new profiles: first the one whose id stayed, then those that get most.
-    pub new: Vec<Number>,
+    pub new: Vec<ProfileNumber>,
     /// The number of identifiers that share a profile with different identifiers than before.
     pub weight: u64,
 }
 
 /// All changes to profiles.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Stories {
+pub struct ProfileChanges {
     /// The number of profiles with the same identifiers on both sides.
     pub unchanged: u64,
     /// Of these, the number of profiles with another id.
     pub renamed: u64,
     /// New profiles without any old identifier.
-    pub created: Vec<Number>,
+    pub created: Vec<ProfileNumber>,
     /// Old profiles of which no identifier is left.
-    pub vanished: Vec<Number>,
+    pub vanished: Vec<ProfileNumber>,
     /// The other changes: merged, then split, then changed; the heaviest of each kind first.
-    pub stories: Vec<Story>,
+    pub stories: Vec<ProfileChange>,
     /// Identifiers that went from one profile to another while both profiles continued.
-    pub moves: Vec<Edge>,
+    pub moves: Vec<Overlap>,
 }
 
 /// Classifies all changes.
 #[must_use]
-pub fn tell(shares: &Shares) -> Stories {
-    let mut told = Stories::default();
+pub fn tell(shares: &Overlaps) -> ProfileChanges {
+    let mut told = ProfileChanges::default();
     let n_edges = shares.n_edges();
     // Nearly all profiles share identifiers with only one profile of the other side, and vice versa.
-    let (alone, tangled): (Vec<&Edge>, Vec<&Edge>) = shares
+    let (alone, tangled): (Vec<&Overlap>, Vec<&Overlap>) = shares
         .edges
         .iter()
         .partition(|edge| n_edges[0][edge.old as usize] == 1 && n_edges[1][edge.new as usize] == 1);
@@ -67,7 +67,7 @@ pub fn tell(shares: &Shares) -> Stories {
     }
     untangle(shares, &tangled, &mut told);
     came_and_gone(shares, &n_edges, &mut told);
-    let id = |number: Number| shares.text(number);
+    let id = |number: ProfileNumber| shares.text(number);
     told.stories.sort_by_key(|story| (story.kind, Reverse(story.weight), id(story.old[0]), id(story.new[0])));
     told.moves.sort_by_key(|edge| (Reverse(edge.n), id(edge.old), id(edge.new)));
     told.created.sort_by_key(|number| (Reverse(shares.sizes[1][*number as usize]), id(*number)));
@@ -76,12 +76,12 @@ pub fn tell(shares: &Shares) -> Stories {
 }
 
 /// Classifies profiles that share identifiers with several others.
-fn untangle(shares: &Shares, tangled: &[&Edge], told: &mut Stories) {
+fn untangle(shares: &Overlaps, tangled: &[&Overlap], told: &mut ProfileChanges) {
     let goes_on = chosen(shares, tangled, |edge| [edge.old, edge.new], 1);
     let comes_from = chosen(shares, tangled, |edge| [edge.new, edge.old], 0);
     // The sources of each new profile's identifiers, and the destinations of each old one's.
-    let mut into: Vec<(Number, Reverse<u32>, Number)> = Vec::new();
-    let mut out_of: Vec<(Number, Reverse<u32>, Number)> = Vec::new();
+    let mut into: Vec<(ProfileNumber, Reverse<u32>, ProfileNumber)> = Vec::new();
+    let mut out_of: Vec<(ProfileNumber, Reverse<u32>, ProfileNumber)> = Vec::new();
     for edge in tangled {
         let goes = goes_on.get(&edge.old) == Some(&edge.new);
         let comes = comes_from.get(&edge.new) == Some(&edge.old);
@@ -95,18 +95,18 @@ fn untangle(shares: &Shares, tangled: &[&Edge], told: &mut Stories) {
     for parts in [&mut into, &mut out_of] {
         parts.sort_unstable_by_key(|(one, n, other)| (*one, *n, shares.text(*other)));
     }
-    let mut in_story: [Set<Number>; 2] = Default::default();
-    for (kind, groups) in [(StoryKind::Merged, into), (StoryKind::Split, out_of)] {
+    let mut in_story: [Set<ProfileNumber>; 2] = Default::default();
+    for (kind, groups) in [(ProfileChangeKind::Merged, into), (ProfileChangeKind::Split, out_of)] {
         for parts in groups.chunk_by(|a, b| a.0 == b.0).filter(|parts| 1 < parts.len()) {
             let one = parts[0].0;
-            let mut many: Vec<Number> = parts.iter().map(|part| part.2).collect();
+            let mut many: Vec<ProfileNumber> = parts.iter().map(|part| part.2).collect();
             many.sort_by_key(|part| *part != one);
             let one = vec![one];
             let weight = parts[1..].iter().map(|part| u64::from(part.1.0)).sum();
-            let [old, new] = if kind == StoryKind::Merged { [many, one] } else { [one, many] };
+            let [old, new] = if kind == ProfileChangeKind::Merged { [many, one] } else { [one, many] };
             in_story[0].extend(&old);
             in_story[1].extend(&new);
-            told.stories.push(Story { kind, old, new, weight });
+            told.stories.push(ProfileChange { kind, old, new, weight });
         }
     }
     for edge in tangled {
@@ -120,17 +120,17 @@ fn untangle(shares: &Shares, tangled: &[&Edge], told: &mut Stories) {
 
 /// The rank of a partner: shared identifiers, whether the id is the same, how small the profile is, how small its id
 /// is; and its number.
-type Rank<'a> = (u32, bool, Reverse<u32>, Reverse<&'a [u8]>, Number);
+type PartnerRank<'a> = (u32, bool, Reverse<u32>, Reverse<&'a [u8]>, ProfileNumber);
 
 /// Returns, for each profile of one side, the one of the other side that shares most identifiers with it. Ties go to
 /// the one with the same id, then the smaller one, then the one with the smaller id.
 fn chosen(
-    shares: &Shares,
-    tangled: &[&Edge],
-    ends: impl Fn(&Edge) -> [Number; 2],
+    shares: &Overlaps,
+    tangled: &[&Overlap],
+    ends: impl Fn(&Overlap) -> [ProfileNumber; 2],
     other_side: usize,
-) -> Map<Number, Number> {
-    let mut best: Map<Number, Rank<'_>> = Map::default();
+) -> Map<ProfileNumber, ProfileNumber> {
+    let mut best: Map<ProfileNumber, PartnerRank<'_>> = Map::default();
     for edge in tangled {
         let [one, other] = ends(edge);
         let size = shares.sizes[other_side][other as usize].unwrap_or(0);
@@ -141,7 +141,7 @@ fn chosen(
 }
 
 /// Records an old profile and the new one that it continues in.
-fn goes_on_alone(shares: &Shares, edge: &Edge, told: &mut Stories) {
+fn goes_on_alone(shares: &Overlaps, edge: &Overlap, told: &mut ProfileChanges) {
     let size_old = shares.sizes[0][edge.old as usize].unwrap_or(0);
     let size_new = shares.sizes[1][edge.new as usize].unwrap_or(0);
     if size_old == edge.n && size_new == edge.n {
@@ -149,21 +149,21 @@ fn goes_on_alone(shares: &Shares, edge: &Edge, told: &mut Stories) {
         told.renamed += u64::from(edge.old != edge.new);
     } else {
         let weight = u64::from(size_old - edge.n) + u64::from(size_new - edge.n);
-        let kind = StoryKind::Changed;
-        told.stories.push(Story { kind, old: vec![edge.old], new: vec![edge.new], weight });
+        let kind = ProfileChangeKind::Changed;
+        told.stories.push(ProfileChange { kind, old: vec![edge.old], new: vec![edge.new], weight });
     }
 }
 
 /// Records profiles that share no identifier with the other side.
-fn came_and_gone(shares: &Shares, n_edges: &[Vec<u32>; 2], told: &mut Stories) {
+fn came_and_gone(shares: &Overlaps, n_edges: &[Vec<u32>; 2], told: &mut ProfileChanges) {
     for (number, (n_old, n_new)) in n_edges[0].iter().zip(&n_edges[1]).enumerate() {
         let [size_old, size_new] = [0, 1].map(|side: usize| shares.sizes[side][number]);
-        let profile = Number::try_from(number).expect("there are fewer than 2^32 profiles");
+        let profile = ProfileNumber::try_from(number).expect("there are fewer than 2^32 profiles");
         match (size_old.filter(|_| *n_old == 0), size_new.filter(|_| *n_new == 0)) {
             // It has no identifiers on either side, or none in common.
             (Some(0), Some(0)) => told.unchanged += 1,
-            (Some(old), Some(new)) => told.stories.push(Story {
-                kind: StoryKind::Changed,
+            (Some(old), Some(new)) => told.stories.push(ProfileChange {
+                kind: ProfileChangeKind::Changed,
                 old: vec![profile],
                 new: vec![profile],
                 weight: u64::from(old) + u64::from(new),
@@ -183,14 +183,14 @@ mod tests {
     use crate::{
         collections::key_of,
         diff::identity::{
-            load::Profiles,
-            shares::{Shared, share},
+            load::SideProfiles,
+            shares::{JoinedIdentifiers, share},
         },
     };
 
     /// Builds profiles from `id: identifiers`, one character each.
-    fn side(text: &str) -> Profiles {
-        let mut profiles = Profiles::default();
+    fn side(text: &str) -> SideProfiles {
+        let mut profiles = SideProfiles::default();
         for part in text.split_whitespace() {
             let (id, identifiers) = part.split_once(':').unwrap();
             profiles.canonical.push(key_of(id.as_bytes()));
@@ -203,12 +203,13 @@ mod tests {
     }
 
     fn told(old: &str, new: &str) -> String {
-        let (mut shares, _) = share(Shared::join(side(old), side(new)));
+        let (mut shares, _) = share(JoinedIdentifiers::join(side(old), side(new)));
         let name = |id: &u128| ('A'..='Z').find(|name| key_of(name.to_string().as_bytes()) == *id).unwrap();
         shares.texts = shares.ids.iter().map(|id| name(id).to_string().into_bytes().into()).collect();
         let names: Vec<char> = shares.ids.iter().map(name).collect();
-        let list =
-            |numbers: &[Number]| -> String { numbers.iter().map(|number| names[*number as usize]).collect() };
+        let list = |numbers: &[ProfileNumber]| -> String {
+            numbers.iter().map(|number| names[*number as usize]).collect()
+        };
         let stories = tell(&shares);
         let mut text = format!("={}", stories.unchanged);
         if 0 < stories.renamed {

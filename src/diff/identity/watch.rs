@@ -7,14 +7,14 @@
 use crate::{
     collections::{Map, key_of},
     diff::{
-        keys::{Key, KeyFinder},
+        keys::{KeyFinder, RowKey},
         sides::{NEW, OLD},
     },
 };
 
 use super::{
     load::{has_null, key, segment_id_of, split_part},
-    shares::{Belongs, Shared},
+    shares::{JoinedIdentifiers, Membership},
 };
 
 /// If more rows than this differ, their texts are not kept.
@@ -22,32 +22,32 @@ const MAX_TEXTS: usize = 100_000;
 
 /// What to collect from a table.
 #[derive(Debug, Clone)]
-pub struct Watch {
+pub struct CollectorColumns {
     /// The profile alone, for rows that are the same on both sides.
-    profile: Key,
+    profile: RowKey,
     /// The profile and what belongs to it.
-    whole: Key,
-    kind: Kind,
+    whole: RowKey,
+    kind: CollectedTable,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum CollectedTable {
     Mapping,
     Graph,
 }
 
-impl Watch {
+impl CollectorColumns {
     /// Collects from a view that maps identifiers; `columns` are those of profile, type and value.
     #[must_use]
     pub fn mapping(columns: [&str; 3]) -> Self {
-        Self { profile: key(&columns[..1]), whole: key(&columns), kind: Kind::Mapping }
+        Self { profile: key(&columns[..1]), whole: key(&columns), kind: CollectedTable::Mapping }
     }
 
     /// Collects from the graph.
     #[must_use]
     pub fn graph() -> Self {
         let whole = key(&["segment_id", "canonical_segment_id"]);
-        Self { profile: whole.clone(), whole, kind: Kind::Graph }
+        Self { profile: whole.clone(), whole, kind: CollectedTable::Graph }
     }
 }
 
@@ -56,16 +56,16 @@ pub type Texts = Map<u128, Box<[u8]>>;
 
 /// What was collected from a table or a part of it.
 #[derive(Debug, Default)]
-pub struct Watched {
+pub struct Collected {
     /// The profiles of rows that are the same on both sides.
     pub same: Vec<u128>,
     /// The identifiers, or for the graph the profiles, of other rows.
-    pub differing: Vec<(u128, Belongs)>,
+    pub differing: Vec<(u128, Membership)>,
     /// Their texts; `None` if there are too many.
     pub texts: Option<Texts>,
 }
 
-impl Watched {
+impl Collected {
     /// Adds what was collected from another part.
     pub fn add(&mut self, part: Self) {
         self.same.extend(part.same);
@@ -81,26 +81,26 @@ impl Watched {
 }
 
 /// Collects from rows.
-pub struct Watcher<'a> {
-    watch: &'a Watch,
+pub struct Collector<'a> {
+    watch: &'a CollectorColumns,
     of_same: KeyFinder<'a>,
     /// One per side, because the sides may be written differently.
     of_other: [KeyFinder<'a>; 2],
     found: [Vec<u8>; 2],
     /// What was collected so far.
-    pub watched: Watched,
+    pub watched: Collected,
 }
 
-impl<'a> Watcher<'a> {
+impl<'a> Collector<'a> {
     /// Creates a collector without rows.
     #[must_use]
-    pub fn new(watch: &'a Watch) -> Self {
+    pub fn new(watch: &'a CollectorColumns) -> Self {
         Self {
             watch,
             of_same: KeyFinder::new(&watch.profile),
             of_other: [OLD, NEW].map(|_| KeyFinder::new(&watch.whole)),
             found: Default::default(),
-            watched: Watched { texts: Some(Map::default()), ..Watched::default() },
+            watched: Collected { texts: Some(Map::default()), ..Collected::default() },
         }
     }
 
@@ -112,7 +112,7 @@ impl<'a> Watcher<'a> {
             return;
         }
         let (profile, rest) = split_part(found);
-        if (self.watch.kind == Kind::Mapping || profile == rest)
+        if (self.watch.kind == CollectedTable::Mapping || profile == rest)
             && let Some(id) = segment_id_of(profile)
         {
             self.watched.same.push(key_of(&id));
@@ -148,9 +148,9 @@ impl<'a> Watcher<'a> {
         let (first, rest) = split_part(found);
         let profile = key_of(&segment_id_of(first)?);
         match self.watch.kind {
-            Kind::Graph => (first == rest).then_some((profile, profile)),
-            Kind::Mapping if has_null(rest) => None,
-            Kind::Mapping => Some((key_of(rest), profile)),
+            CollectedTable::Graph => (first == rest).then_some((profile, profile)),
+            CollectedTable::Mapping if has_null(rest) => None,
+            CollectedTable::Mapping => Some((key_of(rest), profile)),
         }
     }
 
@@ -158,7 +158,7 @@ impl<'a> Watcher<'a> {
     fn differ(&mut self, side: usize, read: Option<(u128, u128)>) {
         let Some((identifier, profile)) = read else { return };
         let [old, new] = [OLD, NEW].map(|of| (of == side).then_some(profile));
-        self.watched.differing.push((identifier, Belongs { old, new }));
+        self.watched.differing.push((identifier, Membership { old, new }));
         if let Some(texts) = &mut self.watched.texts {
             let (first, rest) = split_part(&self.found[side]);
             for (hash, text) in [(profile, first), (identifier, rest)] {
@@ -173,7 +173,7 @@ impl<'a> Watcher<'a> {
 /// Combines what was collected from the mapping and the graph. Returns `None` if an identifier has two profiles on one
 /// side.
 #[must_use]
-pub fn shared(mapping: Watched, graph: Option<Watched>) -> Option<(Shared, Option<Texts>)> {
+pub fn shared(mapping: Collected, graph: Option<Collected>) -> Option<(JoinedIdentifiers, Option<Texts>)> {
     let mut differing = mapping.differing;
     // If the profile is part of the key, an identifier that moved was removed and added.
     differing.sort_unstable_by_key(|(identifier, _)| *identifier);
@@ -218,5 +218,5 @@ pub fn shared(mapping: Watched, graph: Option<Watched>) -> Option<(Shared, Optio
             _ => None,
         };
     }
-    Some((Shared { same, differing, canonical, canonical_on }, texts))
+    Some((JoinedIdentifiers { same, differing, canonical, canonical_on }, texts))
 }

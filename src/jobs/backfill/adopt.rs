@@ -6,11 +6,11 @@
 //! profiles that merge, the older one survives.
 
 use super::{
-    conflicts::{Conflict, Reason},
-    inferred::{Clocks, Inferred, push_graph_row, push_mapping_row, push_traits_row},
+    conflicts::{Conflict, ConflictReason},
+    inferred::{InferredClocks, SpaceClocks, push_graph_row, push_mapping_row, push_traits_row},
     newest::rivals,
-    rows_of::RowsOf,
-    state::{Age, State, TraitValue, age},
+    rows_of::FactRows,
+    state::{ClockKey, ProfileSnapshot, TraitValue, age},
 };
 use crate::{
     collections::Set,
@@ -19,16 +19,16 @@ use crate::{
     files::Files,
     identity::{
         graph::{MappedIdentifier, NO_TIME, ProfileId},
-        packed_traits::{PackedValue, SetAt},
+        packed_traits::{EncodedValue, SetAt},
         traits::ProfileTraits,
-        types::Types,
+        types::IdentifierTypes,
     },
     progress::Progress,
     raw::{
         external_id_mapping_updates, id_graph_updates,
         profile_traits_updates::{self, TraitRows},
     },
-    space::{commit::Space, replayed::Replayed},
+    space::{commit::Space, replayed::ResolverState},
     time::timestamp::Micros,
     view::segments::Segment,
 };
@@ -53,13 +53,13 @@ pub struct Adopted {
 /// Adopts a snapshot: adds rows to the tables of a space and updates the resolver's state.
 pub struct Adopter<'a> {
     /// The snapshot to adopt.
-    pub state: &'a State,
+    pub state: &'a ProfileSnapshot,
     /// The resolver's state.
-    pub replayed: &'a mut Replayed,
+    pub replayed: &'a mut ResolverState,
     /// The identifier types of the space.
-    pub types: &'a Types,
+    pub types: &'a IdentifierTypes,
     /// The clocks of the space.
-    pub clocks: &'a mut Clocks,
+    pub clocks: &'a mut SpaceClocks,
     /// The space to add rows to.
     pub space: &'a mut Space,
     /// Access to the files of the space.
@@ -69,7 +69,7 @@ pub struct Adopter<'a> {
 }
 
 /// What has become of the snapshot's segment ids, by index.
-struct Fates {
+struct AdoptedSegments {
     /// The profile that each one is, or was merged into; `None` if it was not adopted.
     profile: Vec<Option<ProfileId>>,
     /// Whether the segment id belongs to a different profile in the space.
@@ -84,7 +84,7 @@ impl Adopter<'_> {
     pub fn run(mut self) -> Result<Adopted> {
         let mut adopted = Adopted { identifiers: vec![0; self.state.type_names.len()], ..Adopted::default() };
         let taken = self.find_taken();
-        let mut fates = Fates { profile: vec![None; taken.len()], taken };
+        let mut fates = AdoptedSegments { profile: vec![None; taken.len()], taken };
         self.profiles(&mut fates, &mut adopted)?;
         self.merged(&mut fates, &mut adopted)?;
         self.identifiers(&fates, &mut adopted)?;
@@ -118,14 +118,14 @@ impl Adopter<'_> {
     }
 
     /// Adopts the profiles that are not merged away.
-    fn profiles(&mut self, fates: &mut Fates, adopted: &mut Adopted) -> Result<()> {
+    fn profiles(&mut self, fates: &mut AdoptedSegments, adopted: &mut Adopted) -> Result<()> {
         for segment in self.in_order(|segment, canonical| segment == canonical) {
             let profile = self.state.profiles[segment as usize];
             let segment_id = self.state.segment_id(segment);
             if fates.taken[segment as usize] {
                 let detail =
                     format!("\"{segment_id}\" is a different profile here, with none of its identifiers");
-                adopted.set_aside(self.state, profile.rows, Reason::SegmentIdTaken, &detail);
+                adopted.set_aside(self.state, profile.rows, ConflictReason::SegmentIdTaken, &detail);
                 continue;
             }
             let here = if let Some(here) = self.replayed.graph.find_segment_id(segment_id) {
@@ -141,14 +141,14 @@ impl Adopter<'_> {
     }
 
     /// Adopts the segment ids that were merged into others.
-    fn merged(&mut self, fates: &mut Fates, adopted: &mut Adopted) -> Result<()> {
+    fn merged(&mut self, fates: &mut AdoptedSegments, adopted: &mut Adopted) -> Result<()> {
         for segment in self.in_order(|segment, canonical| segment != canonical) {
             let profile = self.state.profiles[segment as usize];
             let segment_id = self.state.segment_id(segment);
             let canonical_id = self.state.segment_id(profile.canonical);
             let Some(into) = fates.profile[profile.canonical as usize] else {
                 let detail = format!("\"{segment_id}\" is part of \"{canonical_id}\", which was not adopted");
-                adopted.set_aside(self.state, profile.rows, Reason::SegmentIdTaken, &detail);
+                adopted.set_aside(self.state, profile.rows, ConflictReason::SegmentIdTaken, &detail);
                 continue;
             };
             let into = self.replayed.graph.canonical(into);
@@ -161,7 +161,7 @@ impl Adopter<'_> {
                     let here = self.replayed.graph.segment_id(here);
                     let detail =
                         format!("\"{segment_id}\" is part of \"{here}\" here, not of \"{canonical_id}\"");
-                    adopted.set_aside(self.state, profile.rows, Reason::SegmentElsewhere, &detail);
+                    adopted.set_aside(self.state, profile.rows, ConflictReason::SegmentElsewhere, &detail);
                 }
                 continue;
             }
@@ -190,12 +190,13 @@ impl Adopter<'_> {
         Ok(profile)
     }
 
-    fn identifiers(&mut self, fates: &Fates, adopted: &mut Adopted) -> Result<()> {
+    fn identifiers(&mut self, fates: &AdoptedSegments, adopted: &mut Adopted) -> Result<()> {
         let state = self.state;
         let type_ids: Vec<TypeId> = state.type_names.iter().map(|name| self.types.id(name)).collect();
         let mut in_order: Vec<&_> = state.identifiers.iter().collect();
         in_order.sort_by(|a, b| {
-            let key = |i: &super::state::Identifier| (age(&i.clock), &state.type_names[i.kind as usize]);
+            let key =
+                |i: &super::state::SnapshotIdentifier| (age(&i.clock), &state.type_names[i.kind as usize]);
             key(a).cmp(&key(b)).then_with(|| state.value(a).cmp(state.value(b)))
         });
         let table = self.space.table(external_id_mapping_updates::TABLE);
@@ -212,11 +213,16 @@ impl Adopter<'_> {
                 (Some(here), _) => {
                     let here = graph.segment_id(here);
                     let detail = format!("{} belongs to \"{here}\" here, not to \"{segment_id}\"", told());
-                    adopted.set_aside(state, Some(identifier.rows), Reason::IdentifierElsewhere, &detail);
+                    adopted.set_aside(
+                        state,
+                        Some(identifier.rows),
+                        ConflictReason::IdentifierElsewhere,
+                        &detail,
+                    );
                 }
                 (None, None) => {
                     let detail = format!("{} belongs to \"{segment_id}\", which was not adopted", told());
-                    adopted.set_aside(state, Some(identifier.rows), Reason::SegmentIdTaken, &detail);
+                    adopted.set_aside(state, Some(identifier.rows), ConflictReason::SegmentIdTaken, &detail);
                 }
                 (None, Some(profile)) => {
                     let row = self.clocks.next(identifier.clock.received_at());
@@ -239,7 +245,7 @@ impl Adopter<'_> {
     }
 
     /// Adopts traits. Traits of a profile that were set at the same time share a row, so each keeps its `received_at`.
-    fn traits(&mut self, fates: &Fates, adopted: &mut Adopted) -> Result<()> {
+    fn traits(&mut self, fates: &AdoptedSegments, adopted: &mut Adopted) -> Result<()> {
         let state = self.state;
         // Of two values the one with the newest `timestamp` wins, then the one that was processed later.
         let order = |one: &TraitValue| {
@@ -265,7 +271,7 @@ impl Adopter<'_> {
                 for one in group {
                     let name = String::from_utf8_lossy(state.trait_names.path(one.name));
                     let detail = format!("trait `{name}` of \"{segment_id}\", which was not adopted");
-                    adopted.set_aside(state, Some(one.rows), Reason::SegmentIdTaken, &detail);
+                    adopted.set_aside(state, Some(one.rows), ConflictReason::SegmentIdTaken, &detail);
                 }
                 continue;
             };
@@ -282,7 +288,7 @@ impl Adopter<'_> {
 
     /// Records older trait values as conflicts. Several profiles of the snapshot may be one profile here, and of their
     /// values of a trait only the newest counts. Returns the indexes of the older values.
-    fn set_older_traits_aside(&mut self, fates: &Fates, adopted: &mut Adopted) -> Set<usize> {
+    fn set_older_traits_aside(&mut self, fates: &AdoptedSegments, adopted: &mut Adopted) -> Set<usize> {
         let state = self.state;
         let mut known = Set::default();
         let mut canonicals = Vec::with_capacity(fates.profile.len());
@@ -318,13 +324,13 @@ impl Adopter<'_> {
     /// records a conflict.
     fn is_new(&mut self, one: &TraitValue, profile: ProfileId, adopted: &mut Adopted) -> bool {
         let path = self.state.trait_names.path(one.name);
-        let Replayed { graph, trait_names, .. } = &mut *self.replayed;
+        let ResolverState { graph, trait_names, .. } = &mut *self.replayed;
         let name = trait_names.id(path);
         let column = trait_names.column(name);
         let told = || String::from_utf8_lossy(path).into_owned();
         let traits = graph.traits(profile);
         let is_held =
-            |held: &PackedValue<'_>| !held.value.is_empty() && trait_names.column(held.path) == column;
+            |held: &EncodedValue<'_>| !held.value.is_empty() && trait_names.column(held.path) == column;
         if let Some(held) = traits.values().find(is_held) {
             if self.state.says(one, held.value) {
                 adopted.known[2] += 1;
@@ -336,7 +342,7 @@ impl Adopter<'_> {
                     String::from_utf8_lossy(held.value),
                     String::from_utf8_lossy(self.state.json(one))
                 );
-                adopted.set_aside(self.state, Some(one.rows), Reason::TraitDiffers, &detail);
+                adopted.set_aside(self.state, Some(one.rows), ConflictReason::TraitDiffers, &detail);
             }
             return false;
         }
@@ -346,17 +352,17 @@ impl Adopter<'_> {
                 told(),
                 graph.segment_id(profile)
             );
-            adopted.set_aside(self.state, Some(one.rows), Reason::TraitDiffers, &detail);
+            adopted.set_aside(self.state, Some(one.rows), ConflictReason::TraitDiffers, &detail);
             return false;
         }
         true
     }
 
     fn set_traits(&mut self, new: &[&TraitValue], profile: ProfileId, rows: &mut TraitRows) -> Result<()> {
-        let Replayed { graph, trait_names, .. } = &mut *self.replayed;
+        let ResolverState { graph, trait_names, .. } = &mut *self.replayed;
         let next = self.clocks.next(new[0].clock.received_at());
         // The row must be the newest of its profile, so it comes after the rows that the profile already has here.
-        let row = Inferred { seq: next.seq.max(graph.last_seq(profile) + 1), ..next };
+        let row = InferredClocks { seq: next.seq.max(graph.last_seq(profile) + 1), ..next };
         let at = SetAt { timestamp: NO_TIME, uuid_ts: row.uuid_ts, seq: row.seq };
         let mut traits = ProfileTraits::default();
         traits.unpack(graph.traits(profile));
@@ -381,7 +387,7 @@ impl Adopter<'_> {
             .map(|(segment, _)| segment)
             .collect();
         segments.sort_by(|&a, &b| {
-            let age = |segment: Segment| -> Age { state.profiles[segment as usize].age };
+            let age = |segment: Segment| -> ClockKey { state.profiles[segment as usize].age };
             age(a).cmp(&age(b)).then_with(|| state.segment_id(a).cmp(state.segment_id(b)))
         });
         segments
@@ -400,7 +406,13 @@ impl Adopter<'_> {
 impl Adopted {
     /// Records a conflict for each row that states a fact. A segment id without a row of its own is covered by the
     /// conflicts of the rows that refer to it.
-    fn set_aside(&mut self, state: &State, rows: Option<RowsOf>, reason: Reason, detail: &str) {
+    fn set_aside(
+        &mut self,
+        state: &ProfileSnapshot,
+        rows: Option<FactRows>,
+        reason: ConflictReason,
+        detail: &str,
+    ) {
         let rows = rows.into_iter().flat_map(|rows| state.other_rows.all(rows));
         self.conflicts.extend(rows.map(|row| Conflict { row, reason, detail: detail.to_owned() }));
     }

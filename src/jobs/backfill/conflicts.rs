@@ -12,7 +12,7 @@ use crate::{
     json::push_string,
     read::lines::lines,
     space::{manifest::Manifest, tables::part_of},
-    table::{as_size, reread::Place, source::Source},
+    table::{as_size, reread::RowPosition, source::TableSource},
 };
 
 /// The name of the table.
@@ -20,7 +20,7 @@ pub const TABLE: &str = crate::catalog::BACKFILL_CONFLICTS;
 
 /// Why a row was not adopted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Reason {
+pub enum ConflictReason {
     /// The identifier belongs to another profile.
     IdentifierElsewhere,
     /// The segment id belongs to another profile.
@@ -37,7 +37,7 @@ pub enum Reason {
     TraitWithoutName,
 }
 
-impl Reason {
+impl ConflictReason {
     /// Returns the value of the column `reason`.
     #[must_use]
     pub fn word(self) -> &'static str {
@@ -58,26 +58,26 @@ impl Conflict {
     /// several rows of different ages for one fact.
     #[must_use]
     pub fn is_error(&self) -> bool {
-        self.reason != Reason::OlderRow
+        self.reason != ConflictReason::OlderRow
     }
 }
 
 /// The position of a snapshot row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct RowOf {
+pub struct SnapshotRowPosition {
     /// The index of its table in [`TABLES`](super::state::TABLES).
     pub table: u8,
     /// Its position in the files of all tables, which are numbered together.
-    pub place: Place,
+    pub place: RowPosition,
 }
 
 /// A snapshot row, or a trait in a row of `profile_traits`, that was not adopted.
 #[derive(Debug, Clone)]
 pub struct Conflict {
     /// The row.
-    pub row: RowOf,
+    pub row: SnapshotRowPosition,
     /// Why it was not adopted.
-    pub reason: Reason,
+    pub reason: ConflictReason,
     /// A description of the contradiction, for people.
     pub detail: String,
 }
@@ -91,7 +91,7 @@ const NAMED: usize = 3;
 pub fn render(
     conflicts: &[Conflict],
     tables: &[&'static str],
-    sources: &[Source],
+    sources: &[TableSource],
     known: &Set<u128>,
 ) -> Result<Vec<Vec<u8>>> {
     let mut rows = Vec::new();
@@ -122,7 +122,7 @@ pub fn render(
 /// Returns the keys of the rows that are already in the table of a space.
 pub fn known(folder: &std::path::Path, manifest: &Manifest, files: &Files) -> Result<Set<u128>> {
     let Some(committed) = manifest.tables.get(TABLE) else { return Ok(Set::default()) };
-    let source = Source::open(&part_of(folder, TABLE, committed), files)?;
+    let source = TableSource::open(&part_of(folder, TABLE, committed), files)?;
     let mut bytes = vec![0; as_size(source.length())];
     source.read_at(&mut bytes, 0)?;
     Ok(lines(&bytes).map(|line| key_of(&[&bytes[line], b"\n"].concat())).collect())

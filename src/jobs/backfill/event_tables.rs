@@ -13,38 +13,38 @@ use crate::{
     error::{Error, Result},
     event::{
         Call,
-        block::{Block, Event, NO_TABLE, Span},
-        order::{Place, Released},
+        block::{ByteSpan, Event, EventBlock, NO_TABLE},
+        order::{QueuedEvent, ReleasedEvents},
     },
     files::Files,
     pipeline::{
-        assemble::{RowToCome, append_rows},
-        event_names::EventNames,
+        assemble::{PendingRow, append_rows},
+        event_names::EventTableLimit,
     },
     progress::Progress,
     raw::event_row,
     space::{commit::Space, event_rows::EventRows},
-    table::blocks::Meter,
+    table::blocks::SharedProgress,
     time::timestamp::{Micros, Millis},
 };
 
 /// The event tables of a space.
 #[derive(Debug)]
 pub struct EventTables {
-    targets: Vec<Target>,
+    targets: Vec<SelectedTable>,
     /// The index in `targets`, by table name; `None` for a table that is not selected.
     by_name: Map<Box<[u8]>, Option<u32>>,
     /// The messages that the space knows, including those in tables that are not selected.
     known: KnownCalls,
     /// The tables given by name; empty means all.
     chosen: Vec<String>,
-    names: EventNames,
+    names: EventTableLimit,
     rules: Arc<Rules>,
 }
 
 /// A selected table.
 #[derive(Debug)]
-struct Target {
+struct SelectedTable {
     /// Its index in the space.
     number: usize,
     /// The events that already have a row in it.
@@ -54,7 +54,7 @@ struct Target {
 
 /// The selected tables in which an event has no row yet.
 #[derive(Debug, Clone, Copy)]
-pub struct Missing {
+pub struct MissingRows {
     call: Option<u32>,
     own: Option<u32>,
     /// Whether the event may have a table of its own name, if it needs one.
@@ -63,7 +63,7 @@ pub struct Missing {
     pub not_wanted: bool,
 }
 
-impl Missing {
+impl MissingRows {
     /// Returns whether no row is missing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -73,32 +73,36 @@ impl Missing {
 
 /// Rows to write, by table.
 #[derive(Debug)]
-pub struct EventRowsToCome {
-    by_target: Vec<Vec<RowOf>>,
+pub struct PendingEventRows {
+    by_target: Vec<Vec<PendingEventRow>>,
     segment_ids: Vec<u8>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct RowOf {
-    place: Place,
-    which: event_row::RowOf,
-    segment_id: Span,
+struct PendingEventRow {
+    place: QueuedEvent,
+    which: event_row::EventRowKind,
+    segment_id: ByteSpan,
     uuid_ts: Micros,
 }
 
-impl EventRowsToCome {
+impl PendingEventRows {
     /// Adds the missing rows of an event.
-    pub fn push(&mut self, missing: Missing, place: Place, segment_id: &str, uuid_ts: Micros) {
+    pub fn push(&mut self, missing: MissingRows, place: QueuedEvent, segment_id: &str, uuid_ts: Micros) {
         let start = self.segment_ids.len();
         self.segment_ids.extend_from_slice(segment_id.as_bytes());
-        let segment_id = Span::since(&self.segment_ids, start);
-        let of_call = if missing.has_table { event_row::RowOf::Call } else { event_row::RowOf::CallAlone };
-        for (target, which) in [(missing.call, of_call), (missing.own, event_row::RowOf::OwnTable)] {
+        let segment_id = ByteSpan::since(&self.segment_ids, start);
+        let of_call = if missing.has_table {
+            event_row::EventRowKind::Call
+        } else {
+            event_row::EventRowKind::CallAlone
+        };
+        for (target, which) in [(missing.call, of_call), (missing.own, event_row::EventRowKind::OwnTable)] {
             let Some(target) = target else { continue };
             if self.by_target.len() <= target as usize {
                 self.by_target.resize_with(target as usize + 1, Vec::new);
             }
-            self.by_target[target as usize].push(RowOf { place, which, segment_id, uuid_ts });
+            self.by_target[target as usize].push(PendingEventRow { place, which, segment_id, uuid_ts });
         }
     }
 }
@@ -129,7 +133,7 @@ impl EventTables {
             by_name: Map::default(),
             known: KnownCalls::default(),
             chosen: chosen.to_vec(),
-            names: EventNames::of(&space.manifest, rules),
+            names: EventTableLimit::of(&space.manifest, rules),
             rules: Arc::clone(rules),
         };
         for call in Call::ALL {
@@ -139,7 +143,7 @@ impl EventTables {
             .filter(|(name, _)| catalog::is_event_table(name))
             .map(|(name, table)| (name.clone(), table.bytes))
             .collect();
-        let meter = Meter::new(progress);
+        let meter = SharedProgress::new(progress);
         meter.start("reading tables", None);
         let names: Vec<String> = committed.iter().map(|(name, _)| name.clone()).collect();
         let (folder, manifest) = (space.folder(), &space.manifest);
@@ -171,7 +175,7 @@ impl EventTables {
                 .hint("select one of them in the config's [sync], or choose other tables with `--tables`"));
         }
         let target = is_wanted.then(|| {
-            self.targets.push(Target {
+            self.targets.push(SelectedTable {
                 number: space.table(&text),
                 there: EventRows::default(),
                 filter: ColumnFilter::new(&text, &self.rules),
@@ -190,18 +194,18 @@ impl EventTables {
 
     /// Returns whether the space knows the message only as another call, which makes this one a duplicate.
     #[must_use]
-    pub fn knows_as_other_call(&self, block: &Block, event: &Event, window: Millis) -> bool {
+    pub fn knows_as_other_call(&self, block: &EventBlock, event: &Event, window: Millis) -> bool {
         self.known.has_only_other_calls(block, event, window)
     }
 
     /// Returns the tables in which an event has no row yet.
     pub fn missing(
         &mut self,
-        block: &Block,
+        block: &EventBlock,
         event: &Event,
         window: Millis,
         space: &mut Space,
-    ) -> Result<Missing> {
+    ) -> Result<MissingRows> {
         let call = self.target(event.call.table().as_bytes(), space)?;
         let mut has_table = true;
         let own = match event.own_table {
@@ -219,29 +223,29 @@ impl EventTables {
             !there.has(event.message_key, event.received_at, window)
         };
         let not_wanted = call.is_none() && own.is_none();
-        Ok(Missing { call: call.filter(lacks), own: own.filter(lacks), has_table, not_wanted })
+        Ok(MissingRows { call: call.filter(lacks), own: own.filter(lacks), has_table, not_wanted })
     }
 
     /// Returns an empty list of rows.
     #[must_use]
-    pub fn rows(&self) -> EventRowsToCome {
-        EventRowsToCome { by_target: Vec::new(), segment_ids: Vec::new() }
+    pub fn rows(&self) -> PendingEventRows {
+        PendingEventRows { by_target: Vec::new(), segment_ids: Vec::new() }
     }
 
     /// Writes the rows, all tables in parallel.
     pub fn write(
         &mut self,
-        rows: &EventRowsToCome,
-        released: &Released,
+        rows: &PendingEventRows,
+        released: &ReleasedEvents,
         space: &mut Space,
         files: &Files,
     ) -> Result<()> {
-        let row = |row: &RowOf| {
+        let row = |row: &PendingEventRow| {
             let (block, event) = released.event(row.place);
             let segment_id = row.segment_id.of(&rows.segment_ids);
-            RowToCome { block, event, segment_id, uuid_ts: row.uuid_ts, which: row.which }
+            PendingRow { block, event, segment_id, uuid_ts: row.uuid_ts, which: row.which }
         };
-        let mut work: Vec<Option<(&[RowOf], &mut ColumnFilter)>> = Vec::new();
+        let mut work: Vec<Option<(&[PendingEventRow], &mut ColumnFilter)>> = Vec::new();
         work.resize_with(space.tables().len(), || None);
         for (target, list) in self.targets.iter_mut().zip(&rows.by_target) {
             work[target.number] = Some((list, &mut target.filter));

@@ -18,39 +18,39 @@ use crate::{
     },
     error::{Error, Result},
     event::{
-        block::{Block, Event},
-        duplicates::Accepted,
-        order::{Released, Waiting},
+        block::{Event, EventBlock},
+        duplicates::SeenMessages,
+        order::{EventQueue, ReleasedEvents},
         reject::MaxRejects,
     },
     files::Files,
     identity::{
-        graph::Graph,
-        types::{Ranks, Types},
+        graph::IdentityGraph,
+        types::{IdentifierTypes, TypeRanks},
     },
     memory::default_memory,
     pipeline::{
-        prepare::{Prepared, Preparer},
+        prepare::{ChunkPreparer, PreparedChunk},
         refusal::{FirstRejects, check_lines, warn_of_rejects},
-        rejects::{RejectList, Rejects, refuse_list},
-        steps::{Spare, count, note, step_length},
+        rejects::{RejectList, RejectStore, refuse_list},
+        steps::{Pool, count, note, step_length},
     },
     progress::Progress,
-    raw::{Rows, event_row::Notes},
+    raw::{RowMode, event_row::RowNotices},
     read::{
         digest::Hashing,
         inputs::{self, Input},
         plan::plan,
-        scan::{KEPT, Look, Scanned, Scanner},
-        spill::Spill,
-        unit::{Seen, Unit},
+        scan::{InputScanner, KEPT, ScanMode, ScannedInput},
+        spill::SpillStore,
+        unit::{Chunk, ScannedFile},
     },
     space::{
         commit::Space,
         layout::STATE,
-        manifest::{ConfigUsed, Job, Run, RunInput},
-        replayed::Replayed,
-        state::{Contents, DiskShelves, Reading},
+        manifest::{ConfigUsed, RunInput, RunKind, RunRecord},
+        replayed::ResolverState,
+        state::{DiskSpillStore, Reading, StateContents},
     },
     summary::{EventsSummary, IngestSummary, OVER_MAX_TABLES, TIMES_IN_SECONDS},
     time::timestamp::{Micros, Millis, push_micros},
@@ -90,12 +90,12 @@ const MONTHS: u32 = 2;
 
 /// The time range in which an event must be received, both ends included.
 #[derive(Debug, Clone, Copy)]
-struct Window {
+struct BackfillWindow {
     since: Micros,
     until: Micros,
 }
 
-impl Window {
+impl BackfillWindow {
     fn of(options: &EventsOptions, newest: Option<Millis>) -> Self {
         let newest = newest.map(|newest| newest * 1000);
         let until = options.until.or(newest).unwrap_or(Micros::MAX);
@@ -160,14 +160,14 @@ pub fn events_into(
         progress.notice(&change);
     }
     let memory = options.memory.unwrap_or_else(default_memory);
-    let spill = Spill::new(&space.folder().join(STATE));
+    let spill = SpillStore::new(&space.folder().join(STATE));
     let mut counted = IngestSummary::default();
     let hashing = space.manifest.hashing();
     let mut looked = look_at(&inputs, memory, &hashing, &spill, files, progress, &mut counted)?;
-    let window = Window::of(options, looked.newest);
+    let window = BackfillWindow::of(options, looked.newest);
     let of_dumps = (looked.earliest.saturating_mul(1000), looked.newest.unwrap_or_default() * 1000);
     looked.units = plan(looked.units, &inputs, memory / 6, &spill, files, progress)?;
-    let types = Arc::new(Types::default());
+    let types = Arc::new(IdentifierTypes::default());
     let replayed = space.carry_on(Reading::Whole, &types, progress)?;
     if replayed.graph.n_profiles() == 0 {
         progress.notice("the space has no profiles, so no event can be resolved");
@@ -175,16 +175,16 @@ pub fn events_into(
     let within = widened((window.since, window.until), rules.dedupe_window);
     let times = (within, widened(of_dumps, rules.dedupe_window));
     let tables = EventTables::read(&mut space, &options.tables, &rules, times, files, progress)?;
-    let mut met = Accepted::default();
+    let mut met = SeenMessages::default();
     let n_lines = looked.read.iter().map(|input| input.lines).sum::<u64>();
-    let shelves = DiskShelves::new(&space.folder().join(STATE));
+    let shelves = DiskSpillStore::new(&space.folder().join(STATE));
     met.shelve(Box::new(shelves), memory / 32, usize::try_from(n_lines).unwrap_or_default());
     progress.start("backfilling", Some(looked.units.iter().map(|unit| unit.length).sum()));
     let mut job = Backfill {
         graph: &replayed.graph,
         rules: &rules,
         types: &types,
-        ranks: Ranks::new(&rules.order),
+        ranks: TypeRanks::new(&rules.order),
         window,
         memory,
         uuid_ts: space.manifest.uuid_ts,
@@ -195,7 +195,7 @@ pub fn events_into(
         n_times_in_seconds: 0,
         n_over_max_tables: 0,
     };
-    let mut rejects = options.rejects.is_some().then(|| Rejects::new(memory));
+    let mut rejects = options.rejects.is_some().then(|| RejectStore::new(memory));
     let list = options.rejects.as_deref().map(|path| RejectList::new(path, files)).transpose()?;
     let into = rejects.as_mut().map(|rejects| (rejects, &spill));
     let first_rejects = job.run(&mut space, &inputs, &looked.units, into, files, progress, &mut counted)?;
@@ -228,7 +228,7 @@ fn commit(
     job: &Backfill<'_>,
     inputs: Vec<RunInput>,
     counted: &IngestSummary,
-    replayed: &Replayed,
+    replayed: &ResolverState,
     run: &mut Option<u64>,
     progress: &dyn Progress,
 ) -> Result<()> {
@@ -236,8 +236,8 @@ fn commit(
     manifest.uuid_ts = job.uuid_ts;
     let config = ConfigUsed::of(job.rules);
     manifest.rules.insert(config.digest.clone(), config.text);
-    manifest.runs.push(Run {
-        job: Job::BackfillEvents,
+    manifest.runs.push(RunRecord {
+        job: RunKind::BackfillEvents,
         inputs,
         config: config.digest,
         accepted: job.summary.written,
@@ -246,17 +246,17 @@ fn commit(
         rejected: counted.rejected.values().sum(),
         newest: job.newest,
         written: space.bytes_added(),
-        ..Run::default()
+        ..RunRecord::default()
     });
-    space.commit_run(manifest, Contents::of(replayed, job.types), run, progress)
+    space.commit_run(manifest, StateContents::of(replayed, job.types), run, progress)
 }
 
 /// The result of scanning the inputs.
-struct Looked {
+struct BackfillScan {
     read: Vec<RunInput>,
-    units: Vec<Unit>,
+    units: Vec<Chunk>,
     /// The files that will be read a second time.
-    seen: Vec<Arc<Seen>>,
+    seen: Vec<Arc<ScannedFile>>,
     /// A lower bound for when the first event was received.
     earliest: Millis,
     newest: Option<Millis>,
@@ -267,23 +267,24 @@ fn look_at(
     inputs: &[Input],
     memory: u64,
     hashing: &Hashing,
-    spill: &Spill,
+    spill: &SpillStore,
     files: &Files,
     progress: &dyn Progress,
     counted: &mut IngestSummary,
-) -> Result<Looked> {
+) -> Result<BackfillScan> {
     progress.start("scanning", None);
-    let packed = Scanner::new(Look::Thorough, memory / 4, hashing, spill, files, progress);
-    let plain = Scanner::new(Look::Thorough, KEPT.min(memory / 8), hashing, spill, files, progress);
+    let packed = InputScanner::new(ScanMode::Thorough, memory / 4, hashing, spill, files, progress);
+    let plain = InputScanner::new(ScanMode::Thorough, KEPT.min(memory / 8), hashing, spill, files, progress);
     let numbered: Vec<(u32, &Input)> = (0..).zip(inputs).collect();
-    let scan = |(number, input): (u32, &Input)| -> Result<Scanned> {
+    let scan = |(number, input): (u32, &Input)| -> Result<ScannedInput> {
         let scanner = if inputs::packed(input, files)? { &packed } else { &plain };
         scanner.scan(number, input, &|_| false)
     };
-    let seen: Vec<Scanned> = numbered.into_par_iter().with_max_len(1).map(scan).collect::<Result<_>>()?;
+    let seen: Vec<ScannedInput> =
+        numbered.into_par_iter().with_max_len(1).map(scan).collect::<Result<_>>()?;
     let (read, units, seen_files) = (Vec::new(), Vec::new(), Vec::new());
-    let mut looked = Looked { read, units, seen: seen_files, earliest: Millis::MAX, newest: None };
-    for (input, Scanned { digest, bytes, n_lines, units }) in inputs.iter().zip(seen) {
+    let mut looked = BackfillScan { read, units, seen: seen_files, earliest: Millis::MAX, newest: None };
+    for (input, ScannedInput { digest, bytes, n_lines, units }) in inputs.iter().zip(seen) {
         counted.files += 1;
         counted.bytes += bytes;
         let source = input.source.clone();
@@ -292,7 +293,7 @@ fn look_at(
         looked.newest = looked.newest.max(latest);
         let earliest = units.iter().map(|unit| unit.earliest).min();
         looked.earliest = looked.earliest.min(earliest.unwrap_or(Millis::MAX));
-        looked.seen.extend(units.iter().find_map(Unit::seen).cloned());
+        looked.seen.extend(units.iter().find_map(Chunk::seen).cloned());
         looked.units.extend(units);
     }
     Ok(looked)
@@ -300,18 +301,18 @@ fn look_at(
 
 /// A backfill in progress, with what it keeps from event to event.
 struct Backfill<'a> {
-    graph: &'a Graph,
+    graph: &'a IdentityGraph,
     rules: &'a Arc<Rules>,
-    types: &'a Arc<Types>,
-    ranks: Ranks,
-    window: Window,
+    types: &'a Arc<IdentifierTypes>,
+    ranks: TypeRanks,
+    window: BackfillWindow,
     /// The memory budget, in bytes.
     memory: u64,
     uuid_ts: Micros,
     /// When the newest written event was received.
     newest: Option<Millis>,
     /// The events of this run; of several duplicates the first one counts.
-    met: Accepted,
+    met: SeenMessages,
     tables: EventTables,
     summary: EventsSummary,
     /// The number of times in written events that were given in seconds.
@@ -326,26 +327,26 @@ impl<'a> Backfill<'a> {
         &mut self,
         space: &mut Space,
         inputs: &[Input],
-        units: &[Unit],
-        mut rejects: Option<(&mut Rejects, &Spill)>,
+        units: &[Chunk],
+        mut rejects: Option<(&mut RejectStore, &SpillStore)>,
         files: &Files,
         progress: &dyn Progress,
         counted: &mut IngestSummary,
     ) -> Result<FirstRejects> {
         let (rules, types) = (self.rules, self.types);
-        let workers = Spare::default();
-        let prepare = |unit: &Unit| -> Result<Prepared> {
-            let mut block = Block::default();
+        let workers = Pool::default();
+        let prepare = |unit: &Chunk| -> Result<PreparedChunk> {
+            let mut block = EventBlock::default();
             let at = unit.read(&mut block.lines, files)?;
-            let mut worker: Preparer =
-                workers.take().unwrap_or_else(|| Preparer::new(rules, types, Rows::Written));
+            let mut worker: ChunkPreparer =
+                workers.take().unwrap_or_else(|| ChunkPreparer::new(rules, types, RowMode::Written));
             let prepared = worker.prepare(unit, &at, inputs, block);
             workers.give(worker);
             Ok(prepared)
         };
-        let mut waiting = Waiting::default();
-        let mut released = Released::default();
-        let mut notes = Notes::default();
+        let mut waiting = EventQueue::default();
+        let mut released = ReleasedEvents::default();
+        let mut notes = RowNotices::default();
         let mut first_rejects = FirstRejects::default();
         let mut rest = units;
         loop {
@@ -353,7 +354,7 @@ impl<'a> Backfill<'a> {
             let done = now.is_empty() && released.places.is_empty();
             let before = std::mem::take(&mut released);
             let (prepared, taken) = rayon::join(
-                || now.par_iter().with_max_len(1).map(prepare).collect::<Result<Vec<Prepared>>>(),
+                || now.par_iter().with_max_len(1).map(prepare).collect::<Result<Vec<PreparedChunk>>>(),
                 || self.take(space, &before, files),
             );
             taken?;
@@ -371,7 +372,7 @@ impl<'a> Backfill<'a> {
                 progress.advance(unit.length);
             }
             rest = behind;
-            released = waiting.release(rest.first().map(Unit::least_key).as_ref());
+            released = waiting.release(rest.first().map(Chunk::least_key).as_ref());
             if progress.interrupted() {
                 return Err(Error::Interrupted);
             }
@@ -384,7 +385,7 @@ impl<'a> Backfill<'a> {
     }
 
     /// Writes the missing rows of events, in order, to the selected tables.
-    fn take(&mut self, space: &mut Space, released: &Released, files: &Files) -> Result<()> {
+    fn take(&mut self, space: &mut Space, released: &ReleasedEvents, files: &Files) -> Result<()> {
         self.ranks.learn(self.types);
         let dedupe = self.rules.dedupe_window;
         let mut rows = self.tables.rows();
@@ -422,7 +423,7 @@ impl<'a> Backfill<'a> {
 
     /// Returns the segment id that the highest-ranked known identifier of an event was first mapped to; empty if none
     /// is known.
-    fn segment_id(&self, block: &Block, event: &Event) -> &'a str {
+    fn segment_id(&self, block: &EventBlock, event: &Event) -> &'a str {
         let graph = self.graph;
         let (start, end) = event.identifiers;
         let identifiers = &block.identifiers[start as usize..end as usize];
@@ -435,7 +436,7 @@ impl<'a> Backfill<'a> {
         first.map_or("", |(_, _, number)| graph.segment_id(graph.first_profile_of(number)))
     }
 
-    fn finish(&mut self, counted: &mut IngestSummary, looked: &Looked) {
+    fn finish(&mut self, counted: &mut IngestSummary, looked: &BackfillScan) {
         let summary = &mut self.summary;
         summary.files = counted.files;
         summary.bytes = counted.bytes;

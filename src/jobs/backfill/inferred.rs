@@ -22,7 +22,7 @@ use crate::{
 
 /// The clocks of an inferred row.
 #[derive(Debug, Clone, Copy)]
-pub struct Inferred {
+pub struct InferredClocks {
     /// The running number of the row.
     pub seq: u64,
     /// The space's clock at this row.
@@ -33,24 +33,24 @@ pub struct Inferred {
 
 /// The clocks of the space while rows are inferred.
 #[derive(Debug, Clone, Copy)]
-pub struct Clocks {
+pub struct SpaceClocks {
     /// The last running number used.
     pub seq: u64,
     /// The last `uuid_ts` used.
     pub uuid_ts: Micros,
 }
 
-impl Clocks {
+impl SpaceClocks {
     /// Advances the clocks and returns those of the next row.
-    pub fn next(&mut self, received_at: Option<Micros>) -> Inferred {
+    pub fn next(&mut self, received_at: Option<Micros>) -> InferredClocks {
         self.seq += 1;
         self.uuid_ts += 1;
-        Inferred { seq: self.seq, uuid_ts: self.uuid_ts, received_at }
+        InferredClocks { seq: self.seq, uuid_ts: self.uuid_ts, received_at }
     }
 }
 
 /// Appends a row of `id_graph_updates`.
-pub fn push_graph_row(out: &mut Vec<u8>, row: &Inferred, segment_id: &str, canonical_segment_id: &str) {
+pub fn push_graph_row(out: &mut Vec<u8>, row: &InferredClocks, segment_id: &str, canonical_segment_id: &str) {
     out.push(b'{');
     row.push_id(out, id_graph_updates::TABLE, segment_id.as_bytes());
     out.extend_from_slice(b",\"segment_id\":");
@@ -66,7 +66,7 @@ pub fn push_graph_row(out: &mut Vec<u8>, row: &Inferred, segment_id: &str, canon
 }
 
 /// Appends a row of `external_id_mapping_updates`.
-pub fn push_mapping_row(out: &mut Vec<u8>, row: &Inferred, kind: &str, value: &[u8], segment_id: &str) {
+pub fn push_mapping_row(out: &mut Vec<u8>, row: &InferredClocks, kind: &str, value: &[u8], segment_id: &str) {
     let mut hash = Vec::with_capacity(40);
     push_external_id_hash(&mut hash, kind.as_bytes(), value);
     out.extend_from_slice(b"{\"external_id_hash\":\"");
@@ -90,7 +90,7 @@ pub fn push_mapping_row(out: &mut Vec<u8>, row: &Inferred, kind: &str, value: &[
 /// Appends a row of `profile_traits_updates`.
 pub fn push_traits_row(
     out: &mut Vec<u8>,
-    row: &Inferred,
+    row: &InferredClocks,
     segment_id: &str,
     traits: &ProfileTraits,
     names: &mut TraitNames,
@@ -116,7 +116,7 @@ fn push_nulls(out: &mut Vec<u8>, columns: [&str; 6]) {
     }
 }
 
-impl Inferred {
+impl InferredClocks {
     /// Appends an `id` like that of an event's row, but with the running number instead of a `messageId`.
     fn push_id(&self, out: &mut Vec<u8>, table: &str, key: &[u8]) {
         let mut number = Vec::with_capacity(19);

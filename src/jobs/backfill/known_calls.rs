@@ -10,16 +10,16 @@ use crate::{
     error::Result,
     event::{
         Call,
-        block::{Block as EventBlock, Event},
+        block::{Event, EventBlock},
     },
     files::Files,
     json::unescape,
     names::event_table,
     space::{manifest::Manifest, tables::part_of},
     table::{
-        blocks::{BLOCK_BYTES, Block, Meter, Problem, map_blocks, rows},
+        blocks::{BLOCK_BYTES, LineProblem, SharedProgress, TableBlock, map_blocks, rows},
         row::RowReader,
-        source::Source,
+        source::TableSource,
     },
     time::timestamp::{Micros, Millis},
     view::RAW_TABLES,
@@ -35,13 +35,13 @@ const ANY_TABLE: u32 = u32::MAX;
 /// The messages that a space knows.
 #[derive(Debug, Default)]
 pub struct KnownCalls {
-    calls: HashTable<Known>,
+    calls: HashTable<KnownCall>,
     /// Numbers of the tables of track events.
     tables: Map<Box<[u8]>, u32>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Known {
+struct KnownCall {
     message_key: u128,
     received_at: Millis,
     call: Call,
@@ -50,7 +50,7 @@ struct Known {
 
 /// A message as a row refers to it.
 #[derive(Debug)]
-struct Named {
+struct ReferencedMessage {
     message_key: u128,
     received_at: Millis,
     call: Call,
@@ -67,7 +67,7 @@ impl KnownCalls {
         rules: &Rules,
         within: (Micros, Micros),
         files: &Files,
-        meter: &Meter<'_>,
+        meter: &SharedProgress<'_>,
     ) -> Result<Self> {
         let mut known = Self::default();
         let raw = RAW_TABLES.into_iter().chain(["identity_links"]);
@@ -75,26 +75,26 @@ impl KnownCalls {
         let says_table = has_name("event") || has_name("event_text");
         for name in event_tables.iter().map(String::as_str).chain(raw) {
             let Some(state) = manifest.tables.get(name).filter(|state| 0 < state.bytes) else { continue };
-            let sources = [Source::open(&part_of(folder, name, state), files)?];
+            let sources = [TableSource::open(&part_of(folder, name, state), files)?];
             let is_raw = !event_tables.iter().any(|table| table == name);
             let blocks = map_blocks(&sources, BLOCK_BYTES, meter, |block| {
                 if is_raw { of_raw_rows(block, within) } else { of_event_rows(block, name, within) }
             })?;
             for named in blocks.into_iter().flatten() {
                 let is_said = says_table || name != Call::Track.table();
-                known.insert(if is_said { named } else { Named { table: None, ..named } });
+                known.insert(if is_said { named } else { ReferencedMessage { table: None, ..named } });
             }
         }
         Ok(known)
     }
 
-    fn insert(&mut self, named: Named) {
-        let Named { message_key, received_at, call, table } = named;
+    fn insert(&mut self, named: ReferencedMessage) {
+        let ReferencedMessage { message_key, received_at, call, table } = named;
         let table = match table {
             None => ANY_TABLE,
             Some(table) => self.number(table),
         };
-        let known = Known { message_key, received_at, call, table };
+        let known = KnownCall { message_key, received_at, call, table };
         if self.calls.find(hash_of(message_key), |there| *there == known).is_none() {
             self.calls.insert_unique(hash_of(message_key), known, |known| hash_of(known.message_key));
         }
@@ -146,10 +146,10 @@ impl KnownCalls {
 
 /// Returns the messages in rows of an event table.
 fn of_event_rows(
-    block: Block<'_>,
+    block: TableBlock<'_>,
     name: &str,
     within: (Micros, Micros),
-) -> Result<Vec<Named>, (usize, Problem)> {
+) -> Result<Vec<ReferencedMessage>, (usize, LineProblem)> {
     let call = Call::ALL.into_iter().find(|call| call.table() == name);
     let mut reader = RowReader::of_events(["id", "event_id", "event", "event_text"]);
     let mut found = Vec::new();
@@ -168,16 +168,24 @@ fn of_event_rows(
             None => name.as_bytes().to_vec(),
         };
         let call = call.unwrap_or(Call::Track);
-        found.push(Named { message_key: key_of(&id), received_at, call, table: Some(table.into()) });
+        found.push(ReferencedMessage {
+            message_key: key_of(&id),
+            received_at,
+            call,
+            table: Some(table.into()),
+        });
     }
     Ok(found)
 }
 
 /// Returns the messages in rows that an event triggered.
-fn of_raw_rows(block: Block<'_>, within: (Micros, Micros)) -> Result<Vec<Named>, (usize, Problem)> {
+fn of_raw_rows(
+    block: TableBlock<'_>,
+    within: (Micros, Micros),
+) -> Result<Vec<ReferencedMessage>, (usize, LineProblem)> {
     let mut reader =
         RowReader::new(["triggering_event_id", "triggering_event_type", "triggering_event_name"]);
-    let mut found: Vec<Named> = Vec::new();
+    let mut found: Vec<ReferencedMessage> = Vec::new();
     for (at, line) in rows(block.text) {
         let row = reader.read(line, block.clean).map_err(|problem| (at, problem))?;
         let text = |column| row.text(column).map_err(|problem| (at, problem));
@@ -193,7 +201,7 @@ fn of_raw_rows(block: Block<'_>, within: (Micros, Micros)) -> Result<Vec<Named>,
         }
         let name = if call == Call::Track { text(2)? } else { None };
         let table = name.map(|name| event_table(&name)).unwrap_or_default();
-        found.push(Named { message_key, received_at, call, table: Some(table.into()) });
+        found.push(ReferencedMessage { message_key, received_at, call, table: Some(table.into()) });
     }
     Ok(found)
 }

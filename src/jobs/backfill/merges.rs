@@ -3,10 +3,10 @@
 use std::cmp::Ordering;
 
 use super::{
-    conflicts::{Conflict, Reason, RowOf},
+    conflicts::{Conflict, ConflictReason, SnapshotRowPosition},
     newest::{IdentifierClaim, newer},
-    rows_of::RowsOf,
-    state::{Age, Profile, State, TABLES, age},
+    rows_of::FactRows,
+    state::{ClockKey, ProfileSnapshot, SnapshotProfile, TABLES, age},
 };
 use crate::{
     error::{Error, Result},
@@ -16,16 +16,16 @@ use crate::{
 
 /// A row's statement of which profile a segment id belongs to.
 #[derive(Debug, Clone, Copy)]
-pub struct Claim {
+pub struct MergeClaim {
     /// The profile that it belongs to.
     pub canonical: Segment,
     /// The clocks of the row.
     pub clock: Clock,
     /// The row.
-    pub row: RowOf,
+    pub row: SnapshotRowPosition,
 }
 
-impl Claim {
+impl MergeClaim {
     /// Returns whether the row only shows that a segment id has traits, and says nothing about merges.
     fn is_weak(&self, segment: Segment) -> bool {
         self.canonical == segment && TABLES[usize::from(self.row.table)] == "profile_traits"
@@ -34,18 +34,18 @@ impl Claim {
 
 /// The claims collected while tables are read.
 #[derive(Debug, Default)]
-pub struct Claims {
+pub struct MergeClaims {
     /// The newest claim of each segment id.
-    newest: Vec<Option<Claim>>,
+    newest: Vec<Option<MergeClaim>>,
     /// The other claims, which are compared after all tables have been read.
-    other: Vec<(Segment, Claim)>,
+    other: Vec<(Segment, MergeClaim)>,
     /// Further rows of identifiers, by the identifier's number.
     pub identifiers: Vec<(u32, IdentifierClaim)>,
 }
 
-impl Claims {
+impl MergeClaims {
     /// Adds a claim.
-    pub fn put(&mut self, segment: Segment, claim: Claim, segments: &Segments) {
+    pub fn put(&mut self, segment: Segment, claim: MergeClaim, segments: &Segments) {
         let at = segment as usize;
         if self.newest.len() <= at {
             self.newest.resize(at + 1, None);
@@ -62,25 +62,25 @@ impl Claims {
 
 /// Compares two claims to a segment id. The newer one is greater; of two equally old ones, the one with the greater
 /// profile.
-fn compare(segment: Segment, a: &Claim, b: &Claim, segments: &Segments) -> Ordering {
+fn compare(segment: Segment, a: &MergeClaim, b: &MergeClaim, segments: &Segments) -> Ordering {
     // A row of `profile_traits` has the clocks of traits. It says nothing about when a merge happened.
-    let is_weak = |claim: &Claim| claim.is_weak(segment);
-    let text = |claim: &Claim| segments.text(claim.canonical);
+    let is_weak = |claim: &MergeClaim| claim.is_weak(segment);
+    let text = |claim: &MergeClaim| segments.text(claim.canonical);
     is_weak(b).cmp(&is_weak(a)).then_with(|| newer(&a.clock, &b.clock)).then_with(|| text(a).cmp(text(b)))
 }
 
-impl State {
+impl ProfileSnapshot {
     /// Follows chains of merges to their end, and chooses between contradicting rows.
-    pub(super) fn resolve(&mut self, mut claims: Claims) -> Result<()> {
+    pub(super) fn resolve(&mut self, mut claims: MergeClaims) -> Result<()> {
         claims.newest.resize(self.segments.len() as usize, None);
         let canonicals = self.follow(&claims.newest)?;
-        let none: Age = (None, 0, None, None);
+        let none: ClockKey = (None, 0, None, None);
         for (claim, &canonical) in claims.newest.iter().zip(&canonicals) {
-            self.profiles.push(Profile {
+            self.profiles.push(SnapshotProfile {
                 canonical,
                 age: claim.map_or(none, |claim| age(&claim.clock)),
                 received_at: claim.and_then(|claim| claim.clock.received_at()),
-                rows: claim.map(|claim| RowsOf::new(claim.row)),
+                rows: claim.map(|claim| FactRows::new(claim.row)),
                 counts: false,
             });
         }
@@ -100,7 +100,7 @@ impl State {
                 };
                 let detail =
                     format!("\"{}\" is {what} in another row of the snapshot", self.segment_id(segment));
-                self.conflicts.push(Conflict { row: claim.row, reason: Reason::OlderRow, detail });
+                self.conflicts.push(Conflict { row: claim.row, reason: ConflictReason::OlderRow, detail });
             } else if let Some(rows) = &mut self.profiles[segment as usize].rows {
                 self.other_rows.add(rows, claim.row);
                 let profile = &mut self.profiles[segment as usize];
@@ -115,7 +115,7 @@ impl State {
     }
 
     /// Marks the segment ids that count. An id that appears only in rows that lost to another row does not.
-    fn choose(&mut self, claims: &[Option<Claim>]) {
+    fn choose(&mut self, claims: &[Option<MergeClaim>]) {
         let claimed =
             (0..).zip(claims).filter_map(|(segment, claim)| Some([segment, claim.as_ref()?.canonical]));
         let held = self.identifiers.iter().map(|i| i.segment).chain(self.traits.iter().map(|t| t.segment));
@@ -125,8 +125,8 @@ impl State {
     }
 
     /// Dates profiles without clocks by their oldest identifier or trait.
-    fn date_profiles(&mut self, none: Age) {
-        let mut first: Vec<Option<Age>> = vec![None; self.profiles.len()];
+    fn date_profiles(&mut self, none: ClockKey) {
+        let mut first: Vec<Option<ClockKey>> = vec![None; self.profiles.len()];
         let identifiers = self.identifiers.iter().map(|i| (i.segment, age(&i.clock)));
         for (segment, age) in identifiers.chain(self.traits.iter().map(|t| (t.segment, age(&t.clock)))) {
             let first = &mut first[segment as usize];
@@ -140,7 +140,7 @@ impl State {
     }
 
     /// Returns the canonical profile of each segment id.
-    fn follow(&self, claims: &[Option<Claim>]) -> Result<Vec<Segment>> {
+    fn follow(&self, claims: &[Option<MergeClaim>]) -> Result<Vec<Segment>> {
         let next = |at: Segment| claims[at as usize].map_or(at, |claim| claim.canonical);
         let mut canonicals: Vec<Option<Segment>> = vec![None; claims.len()];
         for first in 0..self.segments.len() {

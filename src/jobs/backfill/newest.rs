@@ -4,8 +4,8 @@
 use std::cmp::Ordering;
 
 use super::{
-    conflicts::{Conflict, Reason, RowOf},
-    state::{Identifier, State, TraitValue, is_same},
+    conflicts::{Conflict, ConflictReason, SnapshotRowPosition},
+    state::{ProfileSnapshot, SnapshotIdentifier, TraitValue, is_same},
 };
 use crate::{
     collections::Map,
@@ -24,7 +24,7 @@ pub struct IdentifierClaim {
     /// The clocks of the row.
     pub clock: Clock,
     /// The row.
-    pub row: RowOf,
+    pub row: SnapshotRowPosition,
     /// Whether the row removes the identifier.
     pub is_removed: bool,
 }
@@ -41,7 +41,7 @@ fn recency(clock: &Clock) -> ((Micros, u64, Micros), Option<Micros>) {
     (clock.recency(), clock.received_at())
 }
 
-impl State {
+impl ProfileSnapshot {
     /// Chooses the profile of each identifier. `others` are the rows after the first one of each identifier.
     pub(super) fn choose_identifiers(
         &mut self,
@@ -84,11 +84,11 @@ impl State {
         };
         let own = claims.iter().filter(says_so).min_by(first).copied().unwrap_or(winner);
         let identifier = &mut self.identifiers[number];
-        *identifier = Identifier {
+        *identifier = SnapshotIdentifier {
             segment: winner.segment,
             is_removed: winner.is_removed,
             clock: own.clock,
-            rows: super::rows_of::RowsOf::new(own.row),
+            rows: super::rows_of::FactRows::new(own.row),
             ..*identifier
         };
         for claim in claims.iter().filter(says_so).filter(|claim| claim.row != own.row) {
@@ -108,7 +108,7 @@ impl State {
                 let segment_id = self.segment_id(winner.segment);
                 format!("{told} belongs to \"{segment_id}\" in another row of the snapshot")
             };
-            self.conflicts.push(Conflict { row: claim.row, reason: Reason::OlderRow, detail });
+            self.conflicts.push(Conflict { row: claim.row, reason: ConflictReason::OlderRow, detail });
         }
     }
 
@@ -183,7 +183,7 @@ impl State {
             String::from_utf8_lossy(self.json(winner)),
         );
         let rows = self.other_rows.all(loser.rows);
-        rows.map(|row| Conflict { row, reason: Reason::OlderRow, detail: detail.clone() }).collect()
+        rows.map(|row| Conflict { row, reason: ConflictReason::OlderRow, detail: detail.clone() }).collect()
     }
 
     fn set_older_aside(&mut self, winner: &TraitValue, loser: &TraitValue) {

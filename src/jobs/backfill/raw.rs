@@ -18,7 +18,7 @@ use crate::{
     config::{in_force::compression_of, rules::Compression},
     error::{Error, Result},
     files::Files,
-    identity::{graph::Graph, packed_traits::PackedTraits, types::Types},
+    identity::{graph::IdentityGraph, packed_traits::EncodedTraits, types::IdentifierTypes},
     progress::Progress,
     read::lines::{BOM, MAX_LINE, blank, lines},
     space::{
@@ -26,21 +26,21 @@ use crate::{
         commit::Space,
         kept,
         layout::staged_folder,
-        manifest::{Job, Manifest, Run},
+        manifest::{Manifest, RunKind, RunRecord},
         replay::{create_adopted, replay},
-        replayed::Replayed,
-        state::Contents,
+        replayed::ResolverState,
+        state::StateContents,
     },
     summary::RawSummary,
     table::{
         as_size,
-        blocks::{Meter, line_error},
-        source::Source,
+        blocks::{SharedProgress, line_error},
+        source::TableSource,
     },
     time::timestamp::{Micros, Millis},
     view::{
         RAW_TABLES, View,
-        folds::{Folds, Sources},
+        folds::{FoldedTables, ViewSources},
     },
 };
 
@@ -64,7 +64,7 @@ pub struct RawOptions {
 /// Adopts raw tables. Commits nothing if anything fails. Runs on the current rayon pool.
 pub fn raw(options: &RawOptions, files: &Files, progress: &dyn Progress) -> Result<RawSummary> {
     let started = Instant::now();
-    let meter = Meter::new(progress);
+    let meter = SharedProgress::new(progress);
     let export = Export::find(&options.raw, files)?;
     if options.strict
         && let Some((table, cost)) = export.missing.iter().next()
@@ -85,11 +85,11 @@ pub fn raw(options: &RawOptions, files: &Files, progress: &dyn Progress) -> Resu
     for (name, parts) in &export.tables {
         let (mut digest, mut bytes) = (blake3::Hasher::new(), 0);
         for part in parts {
-            bytes += take_in(&mut digest, &Source::open(part, files)?, &meter)?;
+            bytes += take_in(&mut digest, &TableSource::open(part, files)?, &meter)?;
         }
         inputs.push(input(name, &digest, bytes));
     }
-    if adopted_before(&space.manifest, Job::BackfillRaw, &inputs).is_some() {
+    if adopted_before(&space.manifest, RunKind::BackfillRaw, &inputs).is_some() {
         progress.notice(&format!("`{}` was adopted before: nothing to do", options.raw.display()));
         summary.adopted_before = true;
         summary.seconds = started.elapsed().as_secs_f64();
@@ -100,21 +100,21 @@ pub fn raw(options: &RawOptions, files: &Files, progress: &dyn Progress) -> Resu
             .hint("give a new folder with `--space DIR`, or adopt the views of the export with `profiles-sync backfill profiles`"));
     }
     // Rows that no view can be built from are found here, so that the error refers to the user's own files.
-    let sources = Sources::open(&export.raw, &View::ALL, |part| Source::open(part, files))?;
-    Folds::read(sources, None, &meter)?;
+    let sources = ViewSources::open(&export.raw, &View::ALL, |part| TableSource::open(part, files))?;
+    FoldedTables::read(sources, None, &meter)?;
     progress.start("adopting", Some(inputs.iter().map(|input| input.bytes).sum()));
     let mut newest = None;
     for (name, parts) in &export.tables {
         let of_events = !RAW_TABLES.contains(&name.as_str()) && !catalog::is_report(name);
         let table = space.table(name);
         for part in parts {
-            let source = Source::open(part, files)?;
+            let source = TableSource::open(part, files)?;
             newest = newest.max(copy(&source, &mut space, table, of_events, files, &meter)?);
         }
         space.relieve()?;
     }
     let rows = space.rows_added();
-    let mut run = Run { job: Job::BackfillRaw, inputs, ..Run::default() };
+    let mut run = RunRecord { job: RunKind::BackfillRaw, inputs, ..RunRecord::default() };
     let (mut replayed, types) = carry_on(&mut space, &mut run, files, progress)?;
     // Messages that no table refers to are stored next to the tables.
     if let Some(manifest) = Manifest::read(&options.raw, files)? {
@@ -132,7 +132,7 @@ pub fn raw(options: &RawOptions, files: &Files, progress: &dyn Progress) -> Resu
         let mut manifest = space.manifest.clone();
         manifest.uuid_ts = newest.unwrap_or(-1).max(manifest.uuid_ts);
         manifest.runs.push(run);
-        space.commit_run(manifest, Contents::of(&replayed, &types), &mut summary.run, progress)?;
+        space.commit_run(manifest, StateContents::of(&replayed, &types), &mut summary.run, progress)?;
     }
     summary.seconds = started.elapsed().as_secs_f64();
     Ok(summary)
@@ -145,12 +145,12 @@ const PIECE: usize = 1 << 18;
 
 /// Copies the rows of a file and returns their newest `uuid_ts` or `received_at`.
 fn copy(
-    source: &Source,
+    source: &TableSource,
     space: &mut Space,
     table: usize,
     of_events: bool,
     files: &Files,
-    meter: &Meter<'_>,
+    meter: &SharedProgress<'_>,
 ) -> Result<Option<Micros>> {
     let mut newest = None;
     let mut offset = 0;
@@ -215,7 +215,7 @@ struct Rewritten {
 fn rewrite(
     text: &[u8],
     piece: std::ops::Range<usize>,
-    source: &Source,
+    source: &TableSource,
     offset: u64,
     of_events: bool,
 ) -> Result<Rewritten> {
@@ -244,10 +244,10 @@ fn rewrite(
 /// Returns the state that the resolver starts from, and records in `run` how it was made.
 fn carry_on(
     space: &mut Space,
-    run: &mut Run,
+    run: &mut RunRecord,
     files: &Files,
     progress: &dyn Progress,
-) -> Result<(Replayed, Types)> {
+) -> Result<(ResolverState, IdentifierTypes)> {
     for table in space.tables() {
         table.flush(files)?;
     }
@@ -256,19 +256,19 @@ fn carry_on(
     // The only rows of the space are those that are staged for the commit.
     let folder = staged_folder(space.folder());
     manifest.runs.push(run.clone());
-    let types = Types::default();
+    let types = IdentifierTypes::default();
     let plain = replay(&folder, &manifest, &types, files, progress);
     if plain.as_ref().is_err_and(Error::interrupted) {
         return plain.map(|replayed| (replayed, types));
     }
     run.written = added.into_iter().filter(|(name, _)| RAW_TABLES.contains(&name.as_str())).collect();
     let tables = adopted::tables(&folder, &manifest, &run.written);
-    let as_views = adopted::fold(&tables, &types, files, &Meter::new(progress))?;
+    let as_views = adopted::fold(&tables, &types, files, &SharedProgress::new(progress))?;
     if let Ok(plain) = plain
         && same(&plain, &as_views)
     {
         run.written.clear();
-        let mut inferred = Graph::default();
+        let mut inferred = IdentityGraph::default();
         create_adopted(&folder, &manifest, files, &mut inferred)?;
         run.adopted = inferred.n_profiles() as u64;
         return Ok((plain, types));
@@ -281,20 +281,20 @@ fn carry_on(
 }
 
 /// Returns whether two states have the same views.
-fn same(a: &Replayed, b: &Replayed) -> bool {
+fn same(a: &ResolverState, b: &ResolverState) -> bool {
     profiles(a) == profiles(b) && identifiers(&a.graph) == identifiers(&b.graph)
 }
 
 /// The canonical segment id and the traits of each segment id. A trait has its value and its `timestamp`, by column.
-type Shown<'a> = BTreeMap<&'a str, (&'a str, BTreeMap<&'a [u8], (&'a [u8], Millis)>)>;
+type ProfileViews<'a> = BTreeMap<&'a str, (&'a str, BTreeMap<&'a [u8], (&'a [u8], Millis)>)>;
 
-fn profiles(state: &Replayed) -> Shown<'_> {
+fn profiles(state: &ResolverState) -> ProfileViews<'_> {
     let names = &state.trait_names;
     let all: Vec<_> = state.graph.profile_states().collect();
     let shown = all.iter().enumerate().map(|(number, profile)| {
         let mut traits = BTreeMap::new();
         let own = (profile.canonical as usize == number).then_some(profile.traits);
-        let values = own.into_iter().flat_map(PackedTraits::values);
+        let values = own.into_iter().flat_map(EncodedTraits::values);
         for one in values.filter(|one| !one.value.is_empty()) {
             let column = names.column_name(names.column(one.path));
             traits.insert(column, (one.value, one.at.timestamp));
@@ -304,7 +304,7 @@ fn profiles(state: &Replayed) -> Shown<'_> {
     shown.collect()
 }
 
-fn identifiers(graph: &Graph) -> Vec<(u128, Millis, &str)> {
+fn identifiers(graph: &IdentityGraph) -> Vec<(u128, Millis, &str)> {
     let profiles: Vec<_> = graph.profile_states().collect();
     let canonical = |profile: u32| profiles[profiles[profile as usize].canonical as usize].segment_id;
     let mut all: Vec<_> =

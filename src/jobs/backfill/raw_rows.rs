@@ -4,9 +4,9 @@
 use std::borrow::Cow;
 
 use crate::{
-    json::{Document, Kind, Tape, push_string},
+    json::{Document, JsonKind, Tape, push_string},
     table::{
-        blocks::Problem,
+        blocks::LineProblem,
         clock::{Clock, NO_SEQ, seq_of},
         row::{RowReader, not_json},
     },
@@ -39,7 +39,7 @@ impl Rewriter {
     }
 
     /// Appends a rewritten row and returns its clocks.
-    pub fn push(&mut self, out: &mut Vec<u8>, line: &[u8]) -> Result<Clock, Problem> {
+    pub fn push(&mut self, out: &mut Vec<u8>, line: &[u8]) -> Result<Clock, LineProblem> {
         let row = self.reader.read(line, false)?;
         let clock = row.clock;
         let event_id = if self.of_events && !row.has(0) { row.text(1)? } else { None };
@@ -79,7 +79,7 @@ fn drop_repeated(columns: &mut Vec<(Vec<u8>, u32)>) {
 }
 
 fn push_value(out: &mut Vec<u8>, doc: Document<'_>, name: &[u8], value: u32, of_events: bool) {
-    let number = matches!(doc.kind(value), Kind::Integer | Kind::Number);
+    let number = matches!(doc.kind(value), JsonKind::Integer | JsonKind::Number);
     let times = if of_events { &TIMES[..] } else { &TIMES[..3] };
     if number && times.contains(&name) {
         if let Some(millis) = std::str::from_utf8(doc.raw(value)).ok().and_then(|text| text.parse().ok()) {

@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use super::{
-    conflicts::{Conflict, Reason, RowOf},
-    merges::{Claim, Claims},
+    conflicts::{Conflict, ConflictReason, SnapshotRowPosition},
+    merges::{MergeClaim, MergeClaims},
     newest::IdentifierClaim,
-    rows_of::RowsOf,
-    state::{Identifier, State, TABLES, TraitValue, is_same},
-    state_rows::{StateRow, StateRows, Unusable, Wanted, read},
+    rows_of::FactRows,
+    state::{ProfileSnapshot, SnapshotIdentifier, TABLES, TraitValue, is_same},
+    state_rows::{ColumnRequirement, SnapshotRow, SnapshotRows, UnusableRow, read},
     tables_of::{input, take_in},
 };
 use crate::{
@@ -19,25 +19,25 @@ use crate::{
     names::snake_case,
     space::manifest::Manifest,
     table::{
-        blocks::{Meter, Problem, line_error},
+        blocks::{LineProblem, SharedProgress, line_error},
         clock::Clock,
         find::raw_tables,
-        reread::Place,
-        source::Source,
+        reread::RowPosition,
+        source::TableSource,
     },
     view::segments::Segment,
 };
 
-impl State {
+impl ProfileSnapshot {
     /// Reads the tables of a folder.
-    pub fn read(folder: &Path, files: &Files, meter: &Meter<'_>) -> Result<Self> {
+    pub fn read(folder: &Path, files: &Files, meter: &SharedProgress<'_>) -> Result<Self> {
         let tables = raw_tables(folder, &TABLES)?;
         let mut state = Self { is_ours: Manifest::read(folder, files)?.is_some(), ..Self::default() };
         let mut ranges = vec![None; TABLES.len()];
         for table in &tables {
             let first = state.sources.len();
             for part in &table.parts {
-                state.sources.push(Source::open(part, files)?);
+                state.sources.push(TableSource::open(part, files)?);
             }
             let place = TABLES.iter().position(|name| *name == table.name).unwrap_or_default();
             ranges[place] = Some(first..state.sources.len());
@@ -52,9 +52,9 @@ impl State {
         for name in TABLES.into_iter().filter(|name| !there(name)) {
             state.missing.insert(name.to_owned(), cost_of(name, &there).to_owned());
         }
-        let n_bytes: u64 = state.sources.iter().map(Source::length).sum();
+        let n_bytes: u64 = state.sources.iter().map(TableSource::length).sum();
         meter.start("reading the snapshot", Some(2 * n_bytes));
-        let mut claims = Claims::default();
+        let mut claims = MergeClaims::default();
         for (place, range) in (0_u8..).zip(ranges) {
             let Some(range) = range else { continue };
             let (mut digest, mut bytes) = (blake3::Hasher::new(), 0);
@@ -73,17 +73,20 @@ impl State {
         &mut self,
         table: u8,
         range: std::ops::Range<usize>,
-        claims: &mut Claims,
-        meter: &Meter<'_>,
+        claims: &mut MergeClaims,
+        meter: &SharedProgress<'_>,
     ) -> Result<()> {
         let first = u32::try_from(range.start).unwrap_or(u32::MAX);
-        let row_of = |place: Place| RowOf { table, place: Place { source: place.source + first, ..place } };
+        let row_of = |place: RowPosition| SnapshotRowPosition {
+            table,
+            place: RowPosition { source: place.source + first, ..place },
+        };
         let sources = &self.sources[range.clone()];
-        let canonical = ("canonical_segment_id", Wanted::Name);
-        let mut met = Met::default();
+        let canonical = ("canonical_segment_id", ColumnRequirement::Name);
+        let mut met = ReadRows::default();
         match TABLES[usize::from(table)] {
             "profile_merges" | "id_graph" => {
-                let columns = [("segment_id", Wanted::Name), canonical];
+                let columns = [("segment_id", ColumnRequirement::Name), canonical];
                 for block in read(sources, columns, false, meter)? {
                     for row in &block.rows {
                         self.take_claim(&block, row, row_of(row.place), claims);
@@ -96,8 +99,12 @@ impl State {
                     "user_identifiers" => ("type", "value"),
                     _ => ("external_id_type", "external_id_value"),
                 };
-                let columns =
-                    [canonical, (kind, Wanted::Name), (value, Wanted::Text), ("__operation", Wanted::Any)];
+                let columns = [
+                    canonical,
+                    (kind, ColumnRequirement::Name),
+                    (value, ColumnRequirement::Text),
+                    ("__operation", ColumnRequirement::Any),
+                ];
                 for block in read(sources, columns, false, meter)? {
                     for row in &block.rows {
                         self.take_identifier(&block, row, row_of(row.place), claims);
@@ -106,7 +113,8 @@ impl State {
                 }
             }
             "user_traits" => {
-                let columns = [canonical, ("name", Wanted::Key), ("value", Wanted::Any)];
+                let columns =
+                    [canonical, ("name", ColumnRequirement::Key), ("value", ColumnRequirement::Any)];
                 for block in read(sources, columns, false, meter)? {
                     for row in &block.rows {
                         self.take_trait_row(&block, row, row_of(row.place));
@@ -115,7 +123,7 @@ impl State {
                 }
             }
             _ => {
-                for block in read(sources, [canonical, ("merged_to", Wanted::Any)], true, meter)? {
+                for block in read(sources, [canonical, ("merged_to", ColumnRequirement::Any)], true, meter)? {
                     for row in &block.rows {
                         self.take_traits(&block, row, row_of(row.place), claims);
                     }
@@ -130,13 +138,13 @@ impl State {
     /// table that its name says.
     fn set_unusable_aside(
         &mut self,
-        met: Met,
+        met: ReadRows,
         range: std::ops::Range<usize>,
-        row_of: impl Fn(Place) -> RowOf,
+        row_of: impl Fn(RowPosition) -> SnapshotRowPosition,
     ) -> Result<()> {
         if let (0, Some(first)) = (met.n_usable, met.unusable.first()) {
             let source = &self.sources[range][first.place.source as usize];
-            let problem = Problem { message: first.detail.clone().into(), hint: first.hint };
+            let problem = LineProblem { message: first.detail.clone().into(), hint: first.hint };
             return Err(line_error(source, first.place.offset, &problem));
         }
         self.conflicts.extend(met.unusable.into_iter().map(|unusable| Conflict {
@@ -147,19 +155,25 @@ impl State {
         Ok(())
     }
 
-    fn take_claim(&mut self, block: &StateRows<2>, row: &StateRow<2>, row_of: RowOf, claims: &mut Claims) {
+    fn take_claim(
+        &mut self,
+        block: &SnapshotRows<2>,
+        row: &SnapshotRow<2>,
+        row_of: SnapshotRowPosition,
+        claims: &mut MergeClaims,
+    ) {
         let [Some(segment), Some(canonical)] = [0, 1].map(|column| block.text(row, column)) else { return };
         let (segment, canonical) = (self.segments.intern(segment), self.segments.intern(canonical));
         self.saw(&row.clock);
-        claims.put(segment, Claim { canonical, clock: row.clock, row: row_of }, &self.segments);
+        claims.put(segment, MergeClaim { canonical, clock: row.clock, row: row_of }, &self.segments);
     }
 
     fn take_identifier(
         &mut self,
-        block: &StateRows<4>,
-        row: &StateRow<4>,
-        row_of: RowOf,
-        claims: &mut Claims,
+        block: &SnapshotRows<4>,
+        row: &SnapshotRow<4>,
+        row_of: SnapshotRowPosition,
+        claims: &mut MergeClaims,
     ) {
         let [Some(segment), Some(kind), Some(value)] = [0, 1, 2].map(|column| block.text(row, column)) else {
             return;
@@ -186,18 +200,18 @@ impl State {
         });
         let kind = u32::try_from(kind).expect("fewer than 2^32 identifier types");
         let value = self.keep(value);
-        self.identifiers.push(Identifier {
+        self.identifiers.push(SnapshotIdentifier {
             key,
             segment: claim.segment,
             kind,
             clock: row.clock,
-            rows: RowsOf::new(row_of),
+            rows: FactRows::new(row_of),
             is_removed: claim.is_removed,
             value,
         });
     }
 
-    fn take_trait_row(&mut self, block: &StateRows<3>, row: &StateRow<3>, row_of: RowOf) {
+    fn take_trait_row(&mut self, block: &SnapshotRows<3>, row: &SnapshotRow<3>, row_of: SnapshotRowPosition) {
         let [Some(segment), Some(name)] = [0, 1].map(|column| block.text(row, column)) else { return };
         let segment = self.segments.intern(segment);
         self.saw(&row.clock);
@@ -207,17 +221,23 @@ impl State {
         self.take_trait(segment, &snake_case(name), (&json, Typing::Text), row.clock, row_of);
     }
 
-    fn take_traits(&mut self, block: &StateRows<2>, row: &StateRow<2>, row_of: RowOf, claims: &mut Claims) {
+    fn take_traits(
+        &mut self,
+        block: &SnapshotRows<2>,
+        row: &SnapshotRow<2>,
+        row_of: SnapshotRowPosition,
+        claims: &mut MergeClaims,
+    ) {
         let Some(segment) = block.text(row, 0) else { return };
         let segment = self.segments.intern(segment);
         self.saw(&row.clock);
         if let Some(survivor) = block.text(row, 1).filter(|survivor| !survivor.is_empty()) {
             // Some warehouses keep the traits of a merged profile. They are outdated, because the survivor has them.
             let canonical = self.segments.intern(survivor);
-            claims.put(segment, Claim { canonical, clock: row.clock, row: row_of }, &self.segments);
+            claims.put(segment, MergeClaim { canonical, clock: row.clock, row: row_of }, &self.segments);
             return;
         }
-        claims.put(segment, Claim { canonical: segment, clock: row.clock, row: row_of }, &self.segments);
+        claims.put(segment, MergeClaim { canonical: segment, clock: row.clock, row: row_of }, &self.segments);
         for one in &block.traits[row.traits.0 as usize..row.traits.1 as usize] {
             let (name, json) = block.trait_of(one);
             let name = snake_case(name);
@@ -236,11 +256,11 @@ impl State {
         name: &[u8],
         (json, typing): (&[u8], Typing),
         clock: Clock,
-        row: RowOf,
+        row: SnapshotRowPosition,
     ) {
         if name.is_empty() {
             let detail = "a trait whose name has no letters or digits".to_owned();
-            self.conflicts.push(Conflict { row, reason: Reason::TraitWithoutName, detail });
+            self.conflicts.push(Conflict { row, reason: ConflictReason::TraitWithoutName, detail });
             return;
         }
         let name = self.trait_names.id(name);
@@ -248,7 +268,7 @@ impl State {
         let known = *self.by_trait.entry((segment, name)).or_insert(next);
         if known == next || !is_same(self.json(&self.traits[known as usize]), json, Typing::Text) {
             let json = self.keep(json);
-            let rows = RowsOf::new(row);
+            let rows = FactRows::new(row);
             self.traits.push(TraitValue { segment, name, clock, newest: clock, rows, json, typing });
             return;
         }
@@ -273,13 +293,13 @@ impl State {
 
 /// The usable and unusable rows of a table so far.
 #[derive(Default)]
-struct Met {
+struct ReadRows {
     n_usable: usize,
-    unusable: Vec<Unusable>,
+    unusable: Vec<UnusableRow>,
 }
 
-impl Met {
-    fn add(&mut self, n_usable: usize, unusable: Vec<Unusable>) {
+impl ReadRows {
+    fn add(&mut self, n_usable: usize, unusable: Vec<UnusableRow>) {
         self.n_usable += n_usable;
         self.unusable.extend(unusable);
     }

@@ -3,14 +3,14 @@
 //! A replay gives the same order, because it creates adopted profiles first.
 
 use crate::{
-    identity::graph::{Graph, MappedIdentifier, NO_CLOCK, ProfileId},
+    identity::graph::{IdentityGraph, MappedIdentifier, NO_CLOCK, ProfileId},
     time::timestamp::Micros,
 };
 
 /// Returns the same graph with other profile numbers. The profiles from `first_new` on were just adopted and come
 /// before those from `first_live` on, which are live.
 #[must_use]
-pub fn adopted_first(graph: &Graph, first_live: usize, first_new: usize) -> Graph {
+pub fn adopted_first(graph: &IdentityGraph, first_live: usize, first_new: usize) -> IdentityGraph {
     let n_profiles = graph.n_profiles();
     let order = (0..first_live).chain(first_new..n_profiles).chain(first_live..first_new);
     let mut numbers: Vec<ProfileId> = vec![0; n_profiles];
@@ -18,7 +18,7 @@ pub fn adopted_first(graph: &Graph, first_live: usize, first_new: usize) -> Grap
         numbers[old] = new;
     }
     let states: Vec<_> = graph.profile_states().collect();
-    let mut reordered = Graph::default();
+    let mut reordered = IdentityGraph::default();
     for old in order.clone() {
         reordered.create(states[old].segment_id, states[old].created);
     }

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use super::{
     conflicts::Conflict,
-    rows_of::{OtherRows, RowsOf},
+    rows_of::{FactRows, RepeatedRows},
 };
 use crate::{
     collections::Map,
@@ -21,7 +21,7 @@ use crate::{
         values::{Typing, same},
     },
     space::manifest::RunInput,
-    table::{clock::Clock, source::Source},
+    table::{clock::Clock, source::TableSource},
     time::timestamp::Micros,
     view::segments::{Segment, Segments},
 };
@@ -38,45 +38,45 @@ pub const TABLES: [&str; 6] = [
 
 /// The age of a fact, from the clocks in the snapshot: `uuid_ts`, `seq`, `timestamp`, `received_at`. A missing clock
 /// counts as older than a present one.
-pub type Age = (Option<Micros>, u64, Option<Micros>, Option<Micros>);
+pub type ClockKey = (Option<Micros>, u64, Option<Micros>, Option<Micros>);
 
 /// Returns the age that clocks give.
 #[must_use]
-pub fn age(clock: &Clock) -> Age {
+pub fn age(clock: &Clock) -> ClockKey {
     (clock.uuid_ts(), clock.seq(), clock.timestamp(), clock.received_at())
 }
 
 /// A segment id of the snapshot.
 #[derive(Debug, Clone, Copy)]
-pub struct Profile {
+pub struct SnapshotProfile {
     /// The profile that it belongs to; itself if it is not merged.
     pub canonical: Segment,
     /// The age of the row that states this, or of the first row that refers to the segment id.
-    pub age: Age,
+    pub age: ClockKey,
     /// When the event that caused this was received.
     pub received_at: Option<Micros>,
     /// The rows that state this; `None` for a segment id that only other tables have.
-    pub rows: Option<RowsOf>,
+    pub rows: Option<FactRows>,
     /// Whether a row that was not recorded as a conflict refers to it.
     pub counts: bool,
 }
 
 /// An identifier of the snapshot.
 #[derive(Debug, Clone, Copy)]
-pub struct Identifier {
+pub struct SnapshotIdentifier {
     /// The key of its type and value.
     pub key: u128,
     /// The profile that it belongs to.
     pub segment: Segment,
-    /// Its type, an index in [`State::type_names`].
+    /// Its type, an index in [`ProfileSnapshot::type_names`].
     pub kind: u32,
     /// The clocks of its first row.
     pub clock: Clock,
     /// The rows that state it.
-    pub rows: RowsOf,
+    pub rows: FactRows,
     /// Whether its newest row removes it. No such identifier is left after a snapshot has been read.
     pub(super) is_removed: bool,
-    pub(super) value: Text,
+    pub(super) value: SnapshotText,
 }
 
 /// A trait of the snapshot.
@@ -91,29 +91,29 @@ pub struct TraitValue {
     /// The clocks of the newest row with this value.
     pub(super) newest: Clock,
     /// The rows that state it.
-    pub rows: RowsOf,
+    pub rows: FactRows,
     /// The value as JSON. If only `user_traits` has it, it is a string.
-    pub(super) json: Text,
+    pub(super) json: SnapshotText,
     /// Whether the type of the value is known, which only `profile_traits` has.
     pub(super) typing: Typing,
 }
 
 /// A range of the snapshot's texts.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Text {
+pub(super) struct SnapshotText {
     start: usize,
     length: u32,
 }
 
 /// All facts in the tables of a snapshot.
 #[derive(Debug, Default)]
-pub struct State {
+pub struct ProfileSnapshot {
     /// All segment ids.
     pub segments: Segments,
     /// The profile of each segment id.
-    pub profiles: Vec<Profile>,
+    pub profiles: Vec<SnapshotProfile>,
     /// The identifiers, without duplicates.
-    pub identifiers: Vec<Identifier>,
+    pub identifiers: Vec<SnapshotIdentifier>,
     /// The identifier types.
     pub type_names: Vec<String>,
     /// The traits, without duplicates.
@@ -121,7 +121,7 @@ pub struct State {
     /// The names of traits.
     pub trait_names: TraitNames,
     /// Rows that repeat a fact.
-    pub other_rows: OtherRows,
+    pub other_rows: RepeatedRows,
     /// Rows that contradict other rows of the snapshot.
     pub conflicts: Vec<Conflict>,
     /// The newest `uuid_ts` or `received_at`; if there are none, the newest `timestamp`.
@@ -131,7 +131,7 @@ pub struct State {
     /// What is lost with each missing table, by its name.
     pub missing: BTreeMap<String, String>,
     /// All files of all tables.
-    pub sources: Vec<Source>,
+    pub sources: Vec<TableSource>,
     pub(super) texts: Vec<u8>,
     pub(super) by_key: Map<u128, u32>,
     pub(super) by_trait: Map<(Segment, PathId), u32>,
@@ -140,10 +140,10 @@ pub struct State {
     pub(super) is_ours: bool,
 }
 
-impl State {
+impl ProfileSnapshot {
     /// Returns the value of an identifier.
     #[must_use]
-    pub fn value(&self, identifier: &Identifier) -> &[u8] {
+    pub fn value(&self, identifier: &SnapshotIdentifier) -> &[u8] {
         self.text(identifier.value)
     }
 
@@ -165,14 +165,14 @@ impl State {
         std::str::from_utf8(self.segments.text(segment)).unwrap_or_default()
     }
 
-    fn text(&self, text: Text) -> &[u8] {
+    fn text(&self, text: SnapshotText) -> &[u8] {
         &self.texts[text.start..text.start + text.length as usize]
     }
 
-    pub(super) fn keep(&mut self, text: &[u8]) -> Text {
+    pub(super) fn keep(&mut self, text: &[u8]) -> SnapshotText {
         let start = self.texts.len();
         self.texts.extend_from_slice(text);
-        Text { start, length: u32::try_from(text.len()).expect("a value is shorter than a line") }
+        SnapshotText { start, length: u32::try_from(text.len()).expect("a value is shorter than a line") }
     }
 
     pub(super) fn saw(&mut self, clock: &Clock) {

@@ -1,24 +1,24 @@
 //! Parses the tables of a snapshot on all cores: of each row its clocks, its position and the columns that are needed.
 
-use super::conflicts::Reason;
+use super::conflicts::ConflictReason;
 use crate::{
     error::Result,
-    json::{Kind, unescape},
+    json::{JsonKind, unescape},
     names::snake_case,
     table::{
-        blocks::{BLOCK_BYTES, Block, Meter, Problem, ROW_HINT, map_blocks, rows},
+        blocks::{BLOCK_BYTES, LineProblem, ROW_HINT, SharedProgress, TableBlock, map_blocks, rows},
         clock::Clock,
-        reread::Place,
-        row::{Row, RowReader, not_json},
+        reread::RowPosition,
+        row::{RowReader, TableRow, not_json},
         small,
-        source::Source,
+        source::TableSource,
     },
     view::{snapshot::Snapshot, snapshot_reader::SnapshotReader},
 };
 
 /// What a column must hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wanted {
+pub enum ColumnRequirement {
     /// A non-empty text.
     Name,
     /// The name of a trait, with a letter or digit.
@@ -31,23 +31,23 @@ pub enum Wanted {
 
 /// Parsed rows of a block of lines.
 #[derive(Debug, Default)]
-pub struct StateRows<const N: usize> {
+pub struct SnapshotRows<const N: usize> {
     /// The rows.
-    pub rows: Vec<StateRow<N>>,
+    pub rows: Vec<SnapshotRow<N>>,
     /// The traits of all rows, if requested.
-    pub traits: Vec<StateTrait>,
+    pub traits: Vec<SnapshotTrait>,
     /// Rows that lack a part of their key.
-    pub unusable: Vec<Unusable>,
+    pub unusable: Vec<UnusableRow>,
     texts: Vec<u8>,
 }
 
 /// A row that lacks a part of its key.
 #[derive(Debug)]
-pub struct Unusable {
+pub struct UnusableRow {
     /// The position of the row.
-    pub place: Place,
+    pub place: RowPosition,
     /// Why it cannot be used.
-    pub reason: Reason,
+    pub reason: ConflictReason,
     /// The reason as text for people.
     pub detail: String,
     /// What to do if all rows of the table are like this.
@@ -56,73 +56,73 @@ pub struct Unusable {
 
 /// A row of a snapshot's table.
 #[derive(Debug, Clone, Copy)]
-pub struct StateRow<const N: usize> {
+pub struct SnapshotRow<const N: usize> {
     /// Its clocks.
     pub clock: Clock,
     /// Its position.
-    pub place: Place,
-    columns: [Option<Text>; N],
-    /// Its traits, as a range of [`StateRows::traits`].
+    pub place: RowPosition,
+    columns: [Option<BlockText>; N],
+    /// Its traits, as a range of [`SnapshotRows::traits`].
     pub traits: (u32, u32),
 }
 
 /// A trait in a row of `profile_traits`.
 #[derive(Debug, Clone, Copy)]
-pub struct StateTrait {
-    name: Text,
-    json: Text,
+pub struct SnapshotTrait {
+    name: BlockText,
+    json: BlockText,
     /// Whether SQL models and loaders use this column name for bookkeeping.
     pub is_bookkeeping: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Text {
+struct BlockText {
     start: u32,
     end: u32,
 }
 
-impl<const N: usize> StateRows<N> {
+impl<const N: usize> SnapshotRows<N> {
     /// Returns the decoded text of a column; `None` for null.
     #[must_use]
-    pub fn text(&self, row: &StateRow<N>, column: usize) -> Option<&[u8]> {
+    pub fn text(&self, row: &SnapshotRow<N>, column: usize) -> Option<&[u8]> {
         row.columns[column].map(|text| self.of(text))
     }
 
     /// Returns the name and the JSON of a trait.
     #[must_use]
-    pub fn trait_of(&self, one: &StateTrait) -> (&[u8], &[u8]) {
+    pub fn trait_of(&self, one: &SnapshotTrait) -> (&[u8], &[u8]) {
         (self.of(one.name), self.of(one.json))
     }
 
-    fn of(&self, text: Text) -> &[u8] {
+    fn of(&self, text: BlockText) -> &[u8] {
         &self.texts[text.start as usize..text.end as usize]
     }
 
     /// Stores the columns of a row. Fails if it lacks a part of its key.
     fn push_columns(
         &mut self,
-        row: &Row<'_, N>,
-        columns: [(&'static str, Wanted); N],
-    ) -> Result<[Option<Text>; N], (Reason, Problem)> {
+        row: &TableRow<'_, N>,
+        columns: [(&'static str, ColumnRequirement); N],
+    ) -> Result<[Option<BlockText>; N], (ConflictReason, LineProblem)> {
         let mut texts = [None; N];
         for (column, (_, wanted)) in columns.into_iter().enumerate() {
-            let without_key = |problem| (Reason::RowWithoutKey, problem);
+            let without_key = |problem| (ConflictReason::RowWithoutKey, problem);
             texts[column] = match wanted {
-                Wanted::Name => Some(self.push(&row.name(column).map_err(without_key)?)),
-                Wanted::Text => Some(self.push(&row.needed(column).map_err(without_key)?)),
-                Wanted::Key => {
-                    let without_name = |problem| (Reason::TraitWithoutName, problem);
+                ColumnRequirement::Name => Some(self.push(&row.name(column).map_err(without_key)?)),
+                ColumnRequirement::Text => Some(self.push(&row.needed(column).map_err(without_key)?)),
+                ColumnRequirement::Key => {
+                    let without_name = |problem| (ConflictReason::TraitWithoutName, problem);
                     let name = row.name(column).map_err(without_name)?;
                     if snake_case(&name).is_empty() {
-                        return Err(without_name(Problem {
+                        return Err(without_name(LineProblem {
                             message: "a trait whose name has no letters or digits".into(),
                             hint: ROW_HINT,
                         }));
                     }
                     Some(self.push(&name))
                 }
-                Wanted::Any => row.value(column).map(|value| match value {
-                    (Kind::Escaped, raw) => self.push(&unescape(raw)),
+                ColumnRequirement::Any => row.value(column).map(|value| match value {
+                    (JsonKind::Escaped, raw) => self.push(&unescape(raw)),
                     (_, raw) => self.push(raw),
                 }),
             };
@@ -130,43 +130,43 @@ impl<const N: usize> StateRows<N> {
         Ok(texts)
     }
 
-    fn push(&mut self, text: &[u8]) -> Text {
+    fn push(&mut self, text: &[u8]) -> BlockText {
         let start = small(self.texts.len());
         self.texts.extend_from_slice(text);
-        Text { start, end: small(self.texts.len()) }
+        BlockText { start, end: small(self.texts.len()) }
     }
 }
 
 /// Reads a table.
 pub fn read<const N: usize>(
-    sources: &[Source],
-    columns: [(&'static str, Wanted); N],
+    sources: &[TableSource],
+    columns: [(&'static str, ColumnRequirement); N],
     with_traits: bool,
-    meter: &Meter<'_>,
-) -> Result<Vec<StateRows<N>>> {
+    meter: &SharedProgress<'_>,
+) -> Result<Vec<SnapshotRows<N>>> {
     map_blocks(sources, BLOCK_BYTES, meter, |block| parse(block, columns, with_traits))
 }
 
 fn parse<const N: usize>(
-    block: Block<'_>,
-    columns: [(&'static str, Wanted); N],
+    block: TableBlock<'_>,
+    columns: [(&'static str, ColumnRequirement); N],
     with_traits: bool,
-) -> Result<StateRows<N>, (usize, Problem)> {
+) -> Result<SnapshotRows<N>, (usize, LineProblem)> {
     let mut reader = RowReader::new(columns.map(|(name, _)| name));
     let mut snapshots = SnapshotReader::default();
     let mut snapshot = Snapshot::default();
     let mut parsed =
-        StateRows { rows: Vec::new(), traits: Vec::new(), unusable: Vec::new(), texts: Vec::new() };
+        SnapshotRows { rows: Vec::new(), traits: Vec::new(), unusable: Vec::new(), texts: Vec::new() };
     for (at, line) in rows(block.text) {
         let row = reader.read(line, block.clean).map_err(|problem| (at, problem))?;
         let place =
-            Place { source: block.source, offset: block.offset + at as u64, length: small(line.len()) };
+            RowPosition { source: block.source, offset: block.offset + at as u64, length: small(line.len()) };
         let texts = match parsed.push_columns(&row, columns) {
             Ok(texts) => texts,
             Err((reason, problem)) => {
-                let Problem { message, hint } = problem;
+                let LineProblem { message, hint } = problem;
                 let detail = message.into_owned();
-                parsed.unusable.push(Unusable { place, reason, detail, hint });
+                parsed.unusable.push(UnusableRow { place, reason, detail, hint });
                 continue;
             }
         };
@@ -175,7 +175,7 @@ fn parse<const N: usize>(
             let read = snapshots.read_all(line, &mut snapshot);
             read.map_err(|error| (at, not_json(error)))?;
             for one in snapshot.traits() {
-                let one = StateTrait {
+                let one = SnapshotTrait {
                     name: parsed.push(snapshot.name(one)),
                     json: parsed.push(snapshot.json(one)),
                     is_bookkeeping: one.is_bookkeeping,
@@ -184,7 +184,7 @@ fn parse<const N: usize>(
             }
         }
         let traits = (first, small(parsed.traits.len()));
-        parsed.rows.push(StateRow { clock: row.clock, place, columns: texts, traits });
+        parsed.rows.push(SnapshotRow { clock: row.clock, place, columns: texts, traits });
     }
     Ok(parsed)
 }

@@ -19,11 +19,11 @@ use crate::{
     },
     table::{
         as_size,
-        blocks::Meter,
-        find::{Part, RawTable, parts_of, table_names, unread_files},
+        blocks::SharedProgress,
+        find::{RawTable, RawTableFile, parts_of, table_names, unread_files},
         head::{first_row, holds_events},
         row::RowReader,
-        source::Source,
+        source::TableSource,
     },
     view::RAW_TABLES,
 };
@@ -32,7 +32,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct Export {
     /// The tables to adopt, by name.
-    pub tables: Vec<(String, Vec<Part>)>,
+    pub tables: Vec<(String, Vec<RawTableFile>)>,
     /// The raw profile tables among them; a missing one is listed without files.
     pub raw: Vec<RawTable>,
     /// What is lost with each missing table, by its name.
@@ -46,7 +46,7 @@ impl Export {
     pub fn find(folder: &Path, files: &Files) -> Result<Self> {
         let mut export = Self::default();
         let manifest = Manifest::read(folder, files)?;
-        let found = |name: &str| -> Result<Option<Vec<Part>>> {
+        let found = |name: &str| -> Result<Option<Vec<RawTableFile>>> {
             match &manifest {
                 Some(manifest) => Ok(manifest.tables.get(name).map(|table| {
                     if 0 < table.bytes { vec![part_of(folder, name, table)] } else { Vec::new() }
@@ -95,13 +95,13 @@ impl Export {
 const REPORTS: [&str; 2] = [identity_violations::TABLE, identity_links::TABLE];
 
 /// Whether a table is one of [`REPORTS`], and not that of an event with the same name.
-fn is_report(name: &str, parts: &[Part], files: &Files) -> Result<bool> {
+fn is_report(name: &str, parts: &[RawTableFile], files: &Files) -> Result<bool> {
     Ok(REPORTS.contains(&name) && !holds_events(parts, files)?)
 }
 
 /// Returns whether a table holds events. The table of a call is known by its name, that of a track event by its column
 /// `event`.
-fn is_of_events(name: &str, parts: &[Part], files: &Files) -> Result<bool> {
+fn is_of_events(name: &str, parts: &[RawTableFile], files: &Files) -> Result<bool> {
     if Call::ALL.into_iter().any(|call| call.table() == name) {
         return Ok(true);
     }
@@ -125,7 +125,7 @@ fn cost_of(table: &str) -> &'static str {
 
 /// Adds a file to a digest and returns its length in bytes. An adopted table is recognized by its digest, so the hash
 /// must resist deliberate collisions.
-pub fn take_in(digest: &mut blake3::Hasher, source: &Source, meter: &Meter<'_>) -> Result<u64> {
+pub fn take_in(digest: &mut blake3::Hasher, source: &TableSource, meter: &SharedProgress<'_>) -> Result<u64> {
     let mut offset = 0;
     while offset < source.length() {
         let mut piece = vec![0; as_size((source.length() - offset).min(PIECE))];

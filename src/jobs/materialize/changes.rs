@@ -9,27 +9,27 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::job::Job;
+use super::job::ViewsJob;
 use crate::{
     error::{Error, Result},
     files::{Files, OutFile},
     json::push_string,
     progress::Progress,
     table::{
-        find::{Part, file_of, file_there},
-        source::Source,
-        write::{Staged, push_plain},
+        find::{RawTableFile, file_of, file_there},
+        source::TableSource,
+        write::{StagedViews, push_plain},
     },
     view::{View, row_key::KeyReader},
 };
 
 /// Writes changes to a stream or a file.
-pub(super) struct Changes<'a> {
-    sink: Sink<'a>,
+pub(super) struct ChangeWriter<'a> {
+    sink: ChangeSink<'a>,
     waiting: Vec<u8>,
 }
 
-enum Sink<'a> {
+enum ChangeSink<'a> {
     /// A stream, and its name for errors.
     Stream(&'a mut dyn Write, &'a Path),
     /// A file with a temporary name. It is renamed after all changes are written and before the views are replaced.
@@ -45,10 +45,10 @@ fn beside(path: &Path) -> PathBuf {
 /// Bytes written at a time.
 const OUT_BYTES: usize = 1 << 18;
 
-impl<'a> Changes<'a> {
+impl<'a> ChangeWriter<'a> {
     /// Writes changes to a stream.
     pub(super) fn to_stream(out: &'a mut dyn Write, name: &'a Path) -> Self {
-        Self { sink: Sink::Stream(out, name), waiting: Vec::new() }
+        Self { sink: ChangeSink::Stream(out, name), waiting: Vec::new() }
     }
 
     /// Runs `work` with a file to write changes to. The file is replaced in one step, or left unchanged if `work`
@@ -56,7 +56,7 @@ impl<'a> Changes<'a> {
     pub(super) fn to_file<T>(
         path: &Path,
         files: &Files,
-        work: impl FnOnce(&mut Changes<'_>) -> Result<T>,
+        work: impl FnOnce(&mut ChangeWriter<'_>) -> Result<T>,
     ) -> Result<T> {
         let there = std::fs::metadata(path).ok();
         if there.as_ref().is_some_and(Metadata::is_dir) {
@@ -64,7 +64,7 @@ impl<'a> Changes<'a> {
         }
         if there.as_ref().is_some_and(|there| !there.is_file()) {
             let mut out = files.open_to_write(path)?;
-            return work(&mut Changes::to_stream(&mut out, path));
+            return work(&mut ChangeWriter::to_stream(&mut out, path));
         }
         // A link is kept: the file that it points to is replaced.
         let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
@@ -73,7 +73,7 @@ impl<'a> Changes<'a> {
         if let Some(there) = there {
             out.set_permissions(there.permissions())?;
         }
-        let result = work(&mut Changes { sink: Sink::File(out, path), waiting: Vec::new() });
+        let result = work(&mut ChangeWriter { sink: ChangeSink::File(out, path), waiting: Vec::new() });
         if result.is_err() && beside.exists() {
             // The first error is the one to report.
             let _ = files.remove_file(&beside);
@@ -83,27 +83,27 @@ impl<'a> Changes<'a> {
 
     /// Writes the changes in the views of a job and returns the number of lines. A view that is not staged has no
     /// changes.
-    pub(super) fn write(&mut self, job: &Job<'_>, staged: Option<&Staged>) -> Result<u64> {
-        let Job { files, progress, .. } = *job;
+    pub(super) fn write(&mut self, job: &ViewsJob<'_>, staged: Option<&StagedViews>) -> Result<u64> {
+        let ViewsJob { files, progress, .. } = *job;
         let folder = &job.options.out;
         let mut n_changes = 0;
         for &view in job.views {
             let path = file_of(folder, view.name(), job.compress);
             let Some(replacement) = staged.and_then(|staged| staged.replacement_of(&path)) else { continue };
-            let new = Source::open(&Part { path: replacement, committed: None }, files)?;
+            let new = TableSource::open(&RawTableFile { path: replacement, committed: None }, files)?;
             // In a compressed space, the user may have decompressed the view.
             let there = file_there(folder, view.name()).filter(|_| !job.compress.is_none());
             let tell = || {
                 let old = match there.or_else(|| Some(path.clone()).filter(|path| path.exists())) {
-                    Some(path) => Source::open(&Part { path, committed: None }, files)?,
-                    None => Source::of_bytes(&path, Vec::new()),
+                    Some(path) => TableSource::open(&RawTableFile { path, committed: None }, files)?,
+                    None => TableSource::of_bytes(&path, Vec::new()),
                 };
                 self.tell(view, &old, &new, progress)
             };
             n_changes += tell().map_err(|e| if e.is_decompression() { e.hint(NO_VIEW_HINT) } else { e })?;
         }
         self.flush()?;
-        if let Sink::File(out, path) = &self.sink {
+        if let ChangeSink::File(out, path) = &self.sink {
             out.sync()?;
             files.rename(out.path(), path)?;
             let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -113,8 +113,14 @@ impl<'a> Changes<'a> {
     }
 
     /// Writes the changes in one view and returns their number.
-    fn tell(&mut self, view: View, old: &Source, new: &Source, progress: &dyn Progress) -> Result<u64> {
-        let (mut old, mut new) = (Rows::new(old), Rows::new(new));
+    fn tell(
+        &mut self,
+        view: View,
+        old: &TableSource,
+        new: &TableSource,
+        progress: &dyn Progress,
+    ) -> Result<u64> {
+        let (mut old, mut new) = (ViewRows::new(old), ViewRows::new(new));
         let mut keys = KeyReader::new(view);
         let mut n_changes = 0;
         loop {
@@ -176,8 +182,8 @@ impl<'a> Changes<'a> {
 
     fn flush(&mut self) -> Result<()> {
         match &mut self.sink {
-            Sink::File(out, _) => out.write_all(&self.waiting)?,
-            Sink::Stream(out, name) => {
+            ChangeSink::File(out, _) => out.write_all(&self.waiting)?,
+            ChangeSink::Stream(out, name) => {
                 let written = out.write_all(&self.waiting).and_then(|()| out.flush());
                 written.map_err(|e: io::Error| {
                     Error::io("write the changes to", *name, e)
@@ -194,8 +200,8 @@ impl<'a> Changes<'a> {
 const NO_VIEW_HINT: &str = "remove the file, or run it without `--changes`";
 
 /// Reads the rows of a view, a block at a time.
-struct Rows<'a> {
-    source: &'a Source,
+struct ViewRows<'a> {
+    source: &'a TableSource,
     /// The offset of the first byte that has not been read.
     at: u64,
     block: Vec<u8>,
@@ -210,8 +216,8 @@ struct Rows<'a> {
 /// Bytes read at a time.
 const BLOCK_BYTES: usize = 1 << 18;
 
-impl<'a> Rows<'a> {
-    fn new(source: &'a Source) -> Self {
+impl<'a> ViewRows<'a> {
+    fn new(source: &'a TableSource) -> Self {
         let (block, key, passed, key_before) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         Self { source, at: 0, block, start: 0, key, passed, key_before }
     }
@@ -283,7 +289,7 @@ impl<'a> Rows<'a> {
 }
 
 /// Skips rows that are the same on both sides.
-fn pass_over_same(old: &mut Rows<'_>, new: &mut Rows<'_>) -> Result<()> {
+fn pass_over_same(old: &mut ViewRows<'_>, new: &mut ViewRows<'_>) -> Result<()> {
     while old.has_row()? && new.has_row()? {
         let same = common(old.rest(), new.rest());
         let Some(end) = memchr::memrchr(b'\n', &old.rest()[..same]) else { return Ok(()) };

@@ -9,17 +9,17 @@ use crate::{
     view::View,
 };
 
-/// A function that removes columns from rows; see [`crate::table::write::Polish`].
-type OwnedPolish<'a> = Box<dyn Fn(&str, &mut Vec<u8>) + Sync + 'a>;
+/// A function that removes columns from rows; see [`crate::table::write::RowFilter`].
+type OwnedRowFilter<'a> = Box<dyn Fn(&str, &mut Vec<u8>) + Sync + 'a>;
 
 /// Removes the excluded columns from the rows of views.
-pub(super) struct Columns {
+pub(super) struct ViewColumns {
     rules: Rules,
     /// A pool of filters for each view, with as many as there were threads at work at once.
     filters: [Mutex<Vec<ColumnFilter>>; View::ALL.len()],
 }
 
-impl Columns {
+impl ViewColumns {
     pub(super) fn new(rules: &Rules) -> Self {
         Self { rules: rules.clone(), filters: Default::default() }
     }
@@ -36,7 +36,7 @@ impl Columns {
     }
 
     /// Returns a function that removes the excluded columns from rows; `None` if there are none.
-    pub(super) fn polish(&self) -> Option<OwnedPolish<'_>> {
+    pub(super) fn polish(&self) -> Option<OwnedRowFilter<'_>> {
         if self.rules.columns.all() {
             return None;
         }

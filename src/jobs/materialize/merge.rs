@@ -6,8 +6,8 @@ use rayon::prelude::*;
 
 use crate::{
     error::{Error, Result},
-    read::spill::Spilled,
-    table::write::{Run, Staging, Written},
+    read::spill::SpilledBytes,
+    table::write::{SortedRun, ViewStaging, ViewStats},
     view::{View, row_key::KeyReader},
 };
 
@@ -15,11 +15,15 @@ use crate::{
 const OUT_BYTES: usize = 1 << 19;
 
 /// Merges the sorted runs of each view. No two of them may have a row with the same key.
-pub(super) fn merge(views: &[View], runs: Vec<Run>, staging: &Staging<'_>) -> Result<Vec<(View, Written)>> {
-    let mut of_views: Vec<(View, Vec<Cursor>)> = views.iter().map(|&view| (view, Vec::new())).collect();
+pub(super) fn merge(
+    views: &[View],
+    runs: Vec<SortedRun>,
+    staging: &ViewStaging<'_>,
+) -> Result<Vec<(View, ViewStats)>> {
+    let mut of_views: Vec<(View, Vec<RunCursor>)> = views.iter().map(|&view| (view, Vec::new())).collect();
     for run in runs {
         if let Some((_, cursors)) = of_views.iter_mut().find(|(view, _)| view.name() == run.view) {
-            cursors.push(Cursor::new(run.pieces));
+            cursors.push(RunCursor::new(run.pieces));
         }
     }
     let merged: Vec<Result<_>> = of_views
@@ -30,7 +34,7 @@ pub(super) fn merge(views: &[View], runs: Vec<Run>, staging: &Staging<'_>) -> Re
     merged.into_iter().collect()
 }
 
-fn merge_one(view: View, mut cursors: Vec<Cursor>, staging: &Staging<'_>) -> Result<Written> {
+fn merge_one(view: View, mut cursors: Vec<RunCursor>, staging: &ViewStaging<'_>) -> Result<ViewStats> {
     let mut keys = KeyReader::new(view);
     let mut out = staging.open(view.name())?;
     let mut heap = BinaryHeap::with_capacity(cursors.len());
@@ -60,15 +64,15 @@ fn merge_one(view: View, mut cursors: Vec<Cursor>, staging: &Staging<'_>) -> Res
 }
 
 /// Reads a sorted run line by line.
-struct Cursor {
-    pieces: std::vec::IntoIter<Spilled>,
+struct RunCursor {
+    pieces: std::vec::IntoIter<SpilledBytes>,
     bytes: Vec<u8>,
     /// The current line, as a range of `bytes`.
     line: std::ops::Range<usize>,
 }
 
-impl Cursor {
-    fn new(pieces: Vec<Spilled>) -> Self {
+impl RunCursor {
+    fn new(pieces: Vec<SpilledBytes>) -> Self {
         Self { pieces: pieces.into_iter(), bytes: Vec::new(), line: 0..0 }
     }
 

@@ -9,26 +9,26 @@
 
 use std::path::Path;
 
-use super::{job::Job, merge::merge, record::Made};
+use super::{job::ViewsJob, merge::merge, record::BuiltViews};
 use crate::{
     collections::local_key_of,
     error::{Error, Result},
     identity::extract::identifier_bytes,
     json::Tape,
     raw::{external_id_mapping_updates, id_graph_updates, profile_traits_updates},
-    read::spill::{Spill, Spilled},
+    read::spill::{SpillStore, SpilledBytes},
     space::layout::STATE,
     summary::MaterializeSummary,
     table::{
-        blocks::{BLOCK_BYTES, Block, Meter, Problem, each_block, rows},
-        find::Part,
+        blocks::{BLOCK_BYTES, LineProblem, SharedProgress, TableBlock, each_block, rows},
+        find::RawTableFile,
         row::{RowReader, not_json},
-        source::Source,
-        write::{Run, Staged, Way, runs, stage},
+        source::TableSource,
+        write::{SortedRun, StagedViews, WriteOptions, runs, stage},
     },
     view::{
         components::Components,
-        folds::{Folds, Sources},
+        folds::{FoldedTables, ViewSources},
         render,
     },
 };
@@ -37,7 +37,7 @@ use crate::{
 const MOST_PARTS: u64 = 256;
 
 /// Returns about how many bytes of memory folding a file takes.
-pub(super) fn memory_needed(table: &str, part: &Part) -> u64 {
+pub(super) fn memory_needed(table: &str, part: &RawTableFile) -> u64 {
     let packed = part
         .path
         .extension()
@@ -56,66 +56,73 @@ pub(super) fn memory_needed(table: &str, part: &Part) -> u64 {
 
 /// Folds the raw tables, one partition after the other.
 pub(super) fn fold(
-    job: &Job<'_>,
+    job: &ViewsJob<'_>,
     memory: u64,
     recorded: bool,
     summary: &mut MaterializeSummary,
-) -> Result<(Made, Staged)> {
-    let Job { options, files, .. } = job;
+) -> Result<(BuiltViews, StagedViews)> {
+    let ViewsJob { options, files, .. } = job;
     let state = options.out.join(STATE);
     let folder = if state.is_dir() { &*state } else { &*options.out };
     files.create_folder(folder)?;
-    let meter = Meter::new(job.progress);
-    let sources = Sources::open(job.tables, job.views, |part| Source::open_large(part, files, folder))?;
+    let meter = SharedProgress::new(job.progress);
+    let sources =
+        ViewSources::open(job.tables, job.views, |part| TableSource::open_large(part, files, folder))?;
     let n_bytes = sources.n_bytes();
     summary.bytes = n_bytes;
     meter.start("splitting raw tables", Some(n_bytes));
     // A partition is in memory as it is, and its fold takes another third of that.
     let n_parts = (3 * n_bytes).div_ceil(memory).clamp(2, MOST_PARTS);
-    let spill = Spill::new(folder);
-    let parts = Parts::cut(&sources, n_parts, &spill, options.as_of, &meter, summary)?;
+    let spill = SpillStore::new(folder);
+    let parts = Partitions::cut(&sources, n_parts, &spill, options.as_of, &meter, summary)?;
     let polish = job.columns.polish();
-    let way = Way { files, meter: &meter, polish: polish.as_deref(), digests: false, compress: job.compress };
+    let way = WriteOptions {
+        files,
+        meter: &meter,
+        polish: polish.as_deref(),
+        digests: false,
+        compress: job.compress,
+    };
     meter.start("folding partitions", None);
-    let mut made = Made { views: Vec::new(), profiles: 0, plain: parts.is_plain };
-    let mut all_runs: Vec<Run> = Vec::new();
+    let mut made = BuiltViews { views: Vec::new(), profiles: 0, plain: parts.is_plain };
+    let mut all_runs: Vec<SortedRun> = Vec::new();
     for number in 0..parts.graph.len() {
         let sources = parts.sources(number, &sources, &options.out)?;
-        let folds = Folds::read(sources, options.as_of, &meter)?;
+        let folds = FoldedTables::read(sources, options.as_of, &meter)?;
         made.profiles += folds.n_survivors();
         let (_, of_part) = runs(way, &spill, |staging| render::write(&folds, job.views, staging))?;
         all_runs.extend(of_part);
     }
     meter.start("writing views", None);
-    let way = Way { polish: None, digests: recorded, ..way };
+    let way = WriteOptions { polish: None, digests: recorded, ..way };
     let (views, staged) = stage(way, &options.out, |staging| merge(job.views, all_runs, staging))?;
     made.views = views;
     Ok((made, staged))
 }
 
 /// The spilled rows of each partition, in the order of their table.
-type Pieces = Vec<Vec<Spilled>>;
+type SpilledRows = Vec<Vec<SpilledBytes>>;
 
 /// The raw tables, split into partitions.
-struct Parts {
-    graph: Pieces,
-    identifiers: Option<Pieces>,
-    traits: Option<Pieces>,
+struct Partitions {
+    graph: SpilledRows,
+    identifiers: Option<SpilledRows>,
+    traits: Option<SpilledRows>,
     is_plain: bool,
 }
 
-impl Parts {
+impl Partitions {
     fn cut(
-        sources: &Sources,
+        sources: &ViewSources,
         n_parts: u64,
-        spill: &Spill,
+        spill: &SpillStore,
         as_of: Option<i64>,
-        meter: &Meter<'_>,
+        meter: &SharedProgress<'_>,
         summary: &mut MaterializeSummary,
     ) -> Result<Self> {
         let components = Components::read(&sources.graph, BLOCK_BYTES, meter)?;
         let part_of = |segment_id: &[u8]| part_of(components.of(segment_id), n_parts);
-        let cutting = Cutting { n_parts, spill, as_of, meter };
+        let cutting = TableSplitter { n_parts, spill, as_of, meter };
         let mut tell = |table: &str, n_rows| {
             summary.rows_read.insert(table.to_owned(), n_rows);
         };
@@ -141,7 +148,7 @@ impl Parts {
         });
 
         let mut is_plain = true;
-        let mut cut_identifiers = |sources: &Vec<Source>| -> Result<Pieces> {
+        let mut cut_identifiers = |sources: &Vec<TableSource>| -> Result<SpilledRows> {
             let superseded = cutting.superseded(sources)?;
             let mut removed = std::sync::atomic::AtomicBool::new(false);
             let (pieces, n_rows) = cutting.cut(sources, &superseded, |line, clean, reader| {
@@ -166,8 +173,8 @@ impl Parts {
     }
 
     /// Reads back the rows of a partition.
-    fn sources(&self, number: usize, of: &Sources, folder: &Path) -> Result<Sources> {
-        let take = |pieces: &Pieces, of: &[Source]| -> Result<Vec<Source>> {
+    fn sources(&self, number: usize, of: &ViewSources, folder: &Path) -> Result<ViewSources> {
+        let take = |pieces: &SpilledRows, of: &[TableSource]| -> Result<Vec<TableSource>> {
             let mut bytes = Vec::new();
             let mut piece = Vec::new();
             for spilled in &pieces[number] {
@@ -175,12 +182,12 @@ impl Parts {
                 bytes.extend_from_slice(&piece);
             }
             let path = of.first().map_or(folder, |source| source.path());
-            Ok(vec![Source::of_bytes(path, bytes)])
+            Ok(vec![TableSource::of_bytes(path, bytes)])
         };
-        let maybe = |pieces: &Option<Pieces>, of: &Option<Vec<Source>>| {
+        let maybe = |pieces: &Option<SpilledRows>, of: &Option<Vec<TableSource>>| {
             pieces.as_ref().map(|pieces| take(pieces, of.as_deref().unwrap_or_default())).transpose()
         };
-        Ok(Sources {
+        Ok(ViewSources {
             graph: take(&self.graph, &of.graph)?,
             identifiers: maybe(&self.identifiers, &of.identifiers)?,
             traits: maybe(&self.traits, &of.traits)?,
@@ -194,26 +201,26 @@ fn part_of(key: u128, n_parts: u64) -> usize {
 }
 
 /// What splitting each of the tables needs.
-struct Cutting<'a> {
+struct TableSplitter<'a> {
     n_parts: u64,
-    spill: &'a Spill,
+    spill: &'a SpillStore,
     as_of: Option<i64>,
-    meter: &'a Meter<'a>,
+    meter: &'a SharedProgress<'a>,
 }
 
 /// The rows of a partition are spilled when they reach this many bytes.
 const WAITING: usize = 1 << 16;
 
-impl Cutting<'_> {
+impl TableSplitter<'_> {
     /// Spills each row that `part_of` reports as present to its partition, except those whose numbers are in `without`.
     /// Returns the spilled rows and the number of all rows.
     fn cut(
         &self,
-        sources: &[Source],
+        sources: &[TableSource],
         without: &[u64],
-        part_of: impl Fn(&[u8], bool, &mut RowReader<2>) -> Result<(usize, bool), Problem> + Sync,
-    ) -> Result<(Pieces, u64)> {
-        let parse = |block: Block<'_>| {
+        part_of: impl Fn(&[u8], bool, &mut RowReader<2>) -> Result<(usize, bool), LineProblem> + Sync,
+    ) -> Result<(SpilledRows, u64)> {
+        let parse = |block: TableBlock<'_>| {
             let mut reader = RowReader::new(["segment_id", "__operation"]);
             let mut lines = Vec::with_capacity(block.n_rows_about());
             let mut texts = Vec::with_capacity(block.text.len());
@@ -226,7 +233,7 @@ impl Cutting<'_> {
             Ok((lines, texts))
         };
         let mut waiting = vec![Vec::new(); usize::try_from(self.n_parts).expect("there are few partitions")];
-        let mut pieces: Pieces = waiting.iter().map(|_| Vec::new()).collect();
+        let mut pieces: SpilledRows = waiting.iter().map(|_| Vec::new()).collect();
         let mut without = without.iter().peekable();
         let mut n_rows = 0;
         each_block(sources, BLOCK_BYTES, self.meter, parse, |(lines, texts)| {
@@ -253,13 +260,13 @@ impl Cutting<'_> {
 
     /// Returns the numbers of identifier rows for which there is a newer row, sorted. Works on one partition of
     /// identifiers at a time.
-    fn superseded(&self, sources: &[Source]) -> Result<Vec<u64>> {
-        let parse = |block: Block<'_>| {
+    fn superseded(&self, sources: &[TableSource]) -> Result<Vec<u64>> {
+        let parse = |block: TableBlock<'_>| {
             let mut reader = RowReader::new(["external_id_type", "external_id_value", "external_id_hash"]);
             let mut key = Vec::new();
             let mut known = Vec::with_capacity(block.n_rows_about());
             for (at, line) in rows(block.text) {
-                let mut read = || -> Result<_, Problem> {
+                let mut read = || -> Result<_, LineProblem> {
                     let row = reader.read(line, block.clean)?;
                     let (kind, value) = (row.name(0)?, row.needed(1)?);
                     row.text(2)?;
@@ -272,7 +279,7 @@ impl Cutting<'_> {
             Ok(known)
         };
         let mut waiting = vec![Vec::new(); usize::try_from(self.n_parts).expect("there are few partitions")];
-        let mut pieces: Pieces = waiting.iter().map(|_| Vec::new()).collect();
+        let mut pieces: SpilledRows = waiting.iter().map(|_| Vec::new()).collect();
         let mut number: u64 = 0;
         each_block(sources, BLOCK_BYTES, self.meter, parse, |known| {
             for (key, (seq, uuid_ts), was_there) in known {

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{job::Job, options::MaterializeOptions};
+use super::{job::ViewsJob, options::MaterializeOptions};
 use crate::{
     error::Result,
     files::Files,
@@ -14,10 +14,10 @@ use crate::{
     space::{
         layout::STATE,
         lock::Lock,
-        manifest::{Manifest, RawState, ViewState},
+        manifest::{CommittedView, Manifest, ReflectedTable},
         stale_views::{raw_state, time},
     },
-    table::write::{Staged, Written},
+    table::write::{StagedViews, ViewStats},
     time::timestamp::Micros,
     view::{RAW_TABLES, View},
 };
@@ -27,8 +27,8 @@ use crate::{
 const MADE_BY: &str = concat!(env!("CARGO_PKG_VERSION"), "/1");
 
 /// The views that were built.
-pub(super) struct Made {
-    pub(super) views: Vec<(View, Written)>,
+pub(super) struct BuiltViews {
+    pub(super) views: Vec<(View, ViewStats)>,
     /// The number of profiles that are not merged away.
     pub(super) profiles: u64,
     /// Whether each identifier has a single row.
@@ -36,27 +36,27 @@ pub(super) struct Made {
 }
 
 /// The record before the run, and what the one after it needs.
-pub(super) struct Record {
+pub(super) struct ViewRegistry {
     /// The recorded views, by name.
-    known: BTreeMap<String, ViewState>,
+    known: BTreeMap<String, CommittedView>,
     /// The state of the raw tables in this run, by name.
-    raw: BTreeMap<String, RawState>,
+    raw: BTreeMap<String, ReflectedTable>,
     run: u64,
     columns: String,
 }
 
 /// Views that can be updated, because they reflect a prefix of the raw tables.
-pub(super) struct Base<'a> {
+pub(super) struct Baseline<'a> {
     /// The requested views.
-    pub(super) views: Vec<(View, &'a ViewState)>,
+    pub(super) views: Vec<(View, &'a CommittedView)>,
     /// The view of the merges.
-    pub(super) merges: &'a ViewState,
+    pub(super) merges: &'a CommittedView,
     /// The states of the raw tables that they reflect, by name.
-    pub(super) raw: BTreeMap<&'a str, RawState>,
+    pub(super) raw: BTreeMap<&'a str, ReflectedTable>,
 }
 
-impl Record {
-    pub(super) fn of(manifest: &Manifest, job: &Job<'_>) -> Self {
+impl ViewRegistry {
+    pub(super) fn of(manifest: &Manifest, job: &ViewsJob<'_>) -> Self {
         Self {
             known: manifest.views.clone(),
             raw: RAW_TABLES.iter().map(|&table| (table.to_owned(), raw_state(manifest, table))).collect(),
@@ -82,12 +82,12 @@ impl Record {
         }
     }
 
-    fn is_old(&self, state: &ViewState) -> bool {
+    fn is_old(&self, state: &CommittedView) -> bool {
         state.raw.iter().any(|(table, raw)| self.raw.get(table).is_some_and(|now| now.bytes != raw.bytes))
     }
 
     /// Returns the requested views, if their record allows an update.
-    pub(super) fn base(&self, job: &Job<'_>) -> Option<Base<'_>> {
+    pub(super) fn base(&self, job: &ViewsJob<'_>) -> Option<Baseline<'_>> {
         if job.options.full || job.options.as_of.is_some() {
             return None;
         }
@@ -104,7 +104,7 @@ impl Record {
         if has(View::ExternalIdMapping) != has(View::UserIdentifiers) {
             return None;
         }
-        let mut raw: BTreeMap<&str, RawState> = BTreeMap::new();
+        let mut raw: BTreeMap<&str, ReflectedTable> = BTreeMap::new();
         for (_, state) in views.iter().chain([&(View::ProfileMerges, merges)]) {
             for (table, reflected) in &state.raw {
                 let now = self.raw.get(table)?;
@@ -115,14 +115,14 @@ impl Record {
                 }
             }
         }
-        Some(Base { views, merges, raw })
+        Some(Baseline { views, merges, raw })
     }
 
     /// Puts the views in place and records them in the manifest. Returns the run that they reflect.
     pub(super) fn commit(
         self,
-        made: &Made,
-        staged: &Staged,
+        made: &BuiltViews,
+        staged: &StagedViews,
         options: &MaterializeOptions,
         files: &Files,
         progress: &dyn Progress,
@@ -145,7 +145,7 @@ impl Record {
             tables.collect()
         };
         for (view, written) in &made.views {
-            let state = ViewState {
+            let state = CommittedView {
                 rows: written.rows,
                 bytes: written.bytes,
                 digest: written.digest.clone(),

@@ -5,12 +5,12 @@
 use crate::{
     error::Result,
     read::digest::Digest,
-    table::{source::Source, write::ViewOut},
+    table::{source::TableSource, write::ViewWriter},
     view::row_key::KeyReader,
 };
 
 /// New rows that replace all old rows with a key, or with keys that begin with it.
-pub(super) struct Edit {
+pub(super) struct Patch {
     /// The encoded key.
     pub(super) key: Vec<u8>,
     /// Their range in the text of all new rows.
@@ -18,7 +18,7 @@ pub(super) struct Edit {
 }
 
 /// The result of patching a view.
-pub(super) struct Spliced {
+pub(super) struct PatchResult {
     /// The number of rows removed.
     pub(super) n_removed: u64,
     /// The digest of the old view.
@@ -36,14 +36,14 @@ const FEW_BYTES: usize = 1 << 15;
 ///
 /// Returns `None` if a line is not a row of the view.
 pub(super) fn splice(
-    old: &Source,
+    old: &TableSource,
     new_rows: &[u8],
-    edits: &[Edit],
+    edits: &[Patch],
     keys: &mut KeyReader,
-    out: &mut ViewOut<'_>,
-) -> Result<Option<Spliced>> {
+    out: &mut ViewWriter<'_>,
+) -> Result<Option<PatchResult>> {
     let mut splicing =
-        Splicing { new_rows, edits, keys, out, waiting: Vec::new(), n_removed: 0, scratch: Vec::new() };
+        Patcher { new_rows, edits, keys, out, waiting: Vec::new(), n_removed: 0, scratch: Vec::new() };
     let mut digest = Digest::default();
     let mut block = Vec::new();
     let mut at = 0;
@@ -67,24 +67,24 @@ pub(super) fn splice(
     while let Some(edit) = splicing.edits.first() {
         splicing.insert(edit)?;
     }
-    let Splicing { waiting, n_removed, out, .. } = splicing;
+    let Patcher { waiting, n_removed, out, .. } = splicing;
     out.write(&waiting)?;
-    Ok(Some(Spliced { n_removed, digest: digest.hex() }))
+    Ok(Some(PatchResult { n_removed, digest: digest.hex() }))
 }
 
-struct Splicing<'a, 'o> {
+struct Patcher<'a, 'o> {
     new_rows: &'a [u8],
     /// The patches that have not been applied.
-    edits: &'a [Edit],
+    edits: &'a [Patch],
     keys: &'a mut KeyReader,
-    out: &'a mut ViewOut<'o>,
+    out: &'a mut ViewWriter<'o>,
     /// The buffer of rows to write.
     waiting: Vec<u8>,
     n_removed: u64,
     scratch: Vec<u8>,
 }
 
-impl<'a> Splicing<'a, '_> {
+impl<'a> Patcher<'a, '_> {
     /// Patches whole lines of the old view. Returns `None` if one of them is not a row.
     fn take(&mut self, mut lines: &[u8]) -> Result<Option<()>> {
         while let Some(edit) = self.edits.first() {
@@ -104,7 +104,7 @@ impl<'a> Splicing<'a, '_> {
         Ok(Some(()))
     }
 
-    fn insert(&mut self, edit: &'a Edit) -> Result<()> {
+    fn insert(&mut self, edit: &'a Patch) -> Result<()> {
         self.edits = &self.edits[1..];
         self.write(&self.new_rows[edit.rows.clone()])
     }

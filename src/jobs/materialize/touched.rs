@@ -7,17 +7,17 @@
 use crate::{
     collections::{Set, local_key_of},
     error::{Error, Result},
-    json::{Document, Kind, Tape, unescape},
+    json::{Document, JsonKind, Tape, unescape},
     table::{
-        blocks::{BLOCK_BYTES, Block, Meter, map_blocks, map_unseen_blocks, rows},
-        scan::{Scanner, Value, value_from},
-        source::Source,
+        blocks::{BLOCK_BYTES, SharedProgress, TableBlock, map_blocks, map_unseen_blocks, rows},
+        scan::{RowScanner, ValueSpan, value_from},
+        source::TableSource,
     },
     view::{View, row_key::KeyReader},
 };
 
 /// The segment ids of affected profiles.
-pub(super) struct Touched {
+pub(super) struct AffectedProfiles {
     keys: Set<u128>,
     /// Their texts, without duplicates.
     texts: Vec<Vec<u8>>,
@@ -28,20 +28,20 @@ pub(super) struct Touched {
 /// If more segment ids are affected, and they are a good part of all, an update is not worth it.
 const FEW: usize = 1000;
 
-impl Touched {
+impl AffectedProfiles {
     /// Finds the segment ids in new rows, and all ids of their profiles in `merges`, a view `profile_merges`.
     ///
     /// Returns `None` if the view is malformed, or if so much is affected that all views should be rebuilt.
     pub(super) fn find(
-        new: &[&[Source]],
-        merges: &Source,
+        new: &[&[TableSource]],
+        merges: &TableSource,
         n_merges: u64,
-        meter: &Meter<'_>,
+        meter: &SharedProgress<'_>,
     ) -> Result<Option<Self>> {
         let mut touched = Self { keys: Set::default(), texts: Vec::new(), n_profiles: 0 };
         for sources in new {
             let named = map_blocks(sources, BLOCK_BYTES, meter, |block| {
-                let mut finder = Finder::default();
+                let mut finder = SegmentIdFinder::default();
                 let mut named: Vec<Vec<u8>> = Vec::new();
                 for (_, line) in rows(block.text) {
                     finder.names(line, &mut |name| named.push(name.to_vec()));
@@ -88,9 +88,9 @@ impl Touched {
 
     /// Returns the profiles in a block of the view that may be affected: those with an affected row, and the first and
     /// the last one, which may have rows in other blocks. Returns `None` if a line is not a row of the view.
-    fn groups(&self, block: Block<'_>) -> Option<Vec<Group>> {
+    fn groups(&self, block: TableBlock<'_>) -> Option<Vec<AffectedGroup>> {
         let mut reader = KeyReader::new(View::ProfileMerges);
-        let mut groups: Vec<Group> = Vec::new();
+        let mut groups: Vec<AffectedGroup> = Vec::new();
         let mut n_groups = 0;
         for (_, line) in rows(block.text) {
             let [canonical, segment, _] = reader.parts(line)?;
@@ -100,7 +100,7 @@ impl Touched {
                 }
                 n_groups += 1;
                 let is_touched = self.has(&canonical);
-                groups.push(Group { canonical: canonical.to_vec(), members: Vec::new(), is_touched });
+                groups.push(AffectedGroup { canonical: canonical.to_vec(), members: Vec::new(), is_touched });
             }
             let group = groups.last_mut()?;
             group.is_touched |= self.has(&segment);
@@ -120,9 +120,9 @@ impl Touched {
     }
 
     /// Returns the rows of a raw table that have an affected segment id, in their order.
-    pub(super) fn rows_of(&self, source: &Source, meter: &Meter<'_>) -> Result<Vec<u8>> {
+    pub(super) fn rows_of(&self, source: &TableSource, meter: &SharedProgress<'_>) -> Result<Vec<u8>> {
         let kept = map_unseen_blocks(std::slice::from_ref(source), BLOCK_BYTES, meter, |block| {
-            let mut finder = Finder::default();
+            let mut finder = SegmentIdFinder::default();
             let mut kept = Vec::new();
             for (_, line) in rows(block.text) {
                 if finder.segment_of(line, |segment| self.has(segment)) {
@@ -137,7 +137,7 @@ impl Touched {
 }
 
 /// Consecutive rows of one profile in `profile_merges`.
-struct Group {
+struct AffectedGroup {
     canonical: Vec<u8>,
     members: Vec<Vec<u8>>,
     is_touched: bool,
@@ -145,29 +145,29 @@ struct Group {
 
 /// Finds segment ids in raw rows.
 #[derive(Default)]
-struct Finder {
-    scanner: Scanner<Column>,
+struct SegmentIdFinder {
+    scanner: RowScanner<GraphColumn>,
     tape: Tape,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Column {
+enum GraphColumn {
     Segment,
     Canonical,
     Other,
 }
 
-fn column_of(name: &[u8]) -> Column {
+fn column_of(name: &[u8]) -> GraphColumn {
     if name.eq_ignore_ascii_case(b"segment_id") {
-        Column::Segment
+        GraphColumn::Segment
     } else if name.eq_ignore_ascii_case(b"canonical_segment_id") {
-        Column::Canonical
+        GraphColumn::Canonical
     } else {
-        Column::Other
+        GraphColumn::Other
     }
 }
 
-impl Finder {
+impl SegmentIdFinder {
     /// Calls `each` with the segment ids in a row. A malformed row has none here; the code that reads it next reports
     /// the error.
     fn names(&mut self, line: &[u8], each: &mut dyn FnMut(&[u8])) {
@@ -176,9 +176,9 @@ impl Finder {
             return;
         }
         let document = Document { text: line, tokens: &tape.tokens };
-        if document.kind(0) == Kind::Object {
+        if document.kind(0) == JsonKind::Object {
             for (key, value) in document.members(0) {
-                if column_of(&document.string(key).unwrap_or_default()) != Column::Other
+                if column_of(&document.string(key).unwrap_or_default()) != GraphColumn::Other
                     && let Some(name) = document.scalar_text(value)
                 {
                     each(&name);
@@ -190,18 +190,18 @@ impl Finder {
     /// Returns whether a row's `segment_id` is wanted. Does not read what follows it.
     fn segment_of(&mut self, line: &[u8], is_wanted: impl Fn(&[u8]) -> bool) -> bool {
         let Self { scanner, tape } = self;
-        let mut found: Option<Value> = None;
-        let is_last = |column: &Column| *column == Column::Segment;
+        let mut found: Option<ValueSpan> = None;
+        let is_last = |column: &GraphColumn| *column == GraphColumn::Segment;
         let plain = scanner.scan(line, column_of, is_last, |label, value| {
-            if label.class == Column::Segment {
+            if label.class == GraphColumn::Segment {
                 found = value_from(line, value.start);
             }
         });
         if let (Some(()), Some(value)) = (plain, found) {
             let raw = &line[value.start..value.end];
             return match value.kind {
-                Kind::Plain | Kind::Integer | Kind::Number => is_wanted(raw),
-                Kind::Escaped => is_wanted(&unescape(raw)),
+                JsonKind::Plain | JsonKind::Integer | JsonKind::Number => is_wanted(raw),
+                JsonKind::Escaped => is_wanted(&unescape(raw)),
                 _ => false,
             };
         }
@@ -209,16 +209,16 @@ impl Finder {
             return false;
         }
         let document = Document { text: line, tokens: &tape.tokens };
-        document.kind(0) == Kind::Object
+        document.kind(0) == JsonKind::Object
             && document.members(0).any(|(key, value)| {
-                column_of(&document.string(key).unwrap_or_default()) == Column::Segment
+                column_of(&document.string(key).unwrap_or_default()) == GraphColumn::Segment
                     && document.scalar_text(value).is_some_and(|text| is_wanted(&text))
             })
     }
 }
 
 /// Returns the rows of a committed raw table that the views do not reflect.
-pub(super) fn rows_behind(source: &Source, reflected: u64) -> Result<Vec<u8>> {
+pub(super) fn rows_behind(source: &TableSource, reflected: u64) -> Result<Vec<u8>> {
     let length = usize::try_from(source.length() - reflected)
         .map_err(|_| Error::Refused("the new rows do not fit in memory".into()))?;
     let mut bytes = vec![0; length];

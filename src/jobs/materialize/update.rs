@@ -9,27 +9,27 @@ use std::{collections::BTreeMap, path::Path};
 use rayon::prelude::*;
 
 use super::{
-    job::Job,
-    record::{Base, Made},
-    splice::{Edit, Spliced, splice},
-    touched::{Touched, rows_behind},
+    job::ViewsJob,
+    record::{Baseline, BuiltViews},
+    splice::{Patch, PatchResult, splice},
+    touched::{AffectedProfiles, rows_behind},
 };
 use crate::{
     error::{Error, Result},
     memory::default_memory,
     raw::{external_id_mapping_updates, id_graph_updates, profile_traits_updates},
-    read::{digest::Digest, spill::Spill},
-    space::{layout::STATE, manifest::ViewState},
+    read::{digest::Digest, spill::SpillStore},
+    space::{layout::STATE, manifest::CommittedView},
     summary::{Fold, MaterializeSummary},
     table::{
-        blocks::Meter,
-        find::{Part, file_of},
-        source::Source,
-        write::{Run, Staged, Way, Written, runs, stage},
+        blocks::SharedProgress,
+        find::{RawTableFile, file_of},
+        source::TableSource,
+        write::{SortedRun, StagedViews, ViewStats, WriteOptions, runs, stage},
     },
     view::{
         View,
-        folds::{Folds, Sources},
+        folds::{FoldedTables, ViewSources},
         render,
         row_key::{KeyReader, push_part},
     },
@@ -40,13 +40,13 @@ const FEW_BYTES: u64 = 4 << 20;
 
 /// Updates views. Returns `None` if the result could not be relied on.
 pub(super) fn update(
-    job: &Job<'_>,
-    base: &Base<'_>,
+    job: &ViewsJob<'_>,
+    base: &Baseline<'_>,
     summary: &mut MaterializeSummary,
-) -> Result<Option<(Made, Option<Staged>)>> {
-    let meter = Meter::new(job.progress);
-    let Some(old) = Old::open(job, base)? else { return Ok(None) };
-    let Some(raw) = Raw::open(job, base)? else { return Ok(None) };
+) -> Result<Option<(BuiltViews, Option<StagedViews>)>> {
+    let meter = SharedProgress::new(job.progress);
+    let Some(old) = OldViews::open(job, base)? else { return Ok(None) };
+    let Some(raw) = GrownTables::open(job, base)? else { return Ok(None) };
     if raw.n_new_bytes() == 0 {
         meter.start("checking views", Some(old.views.iter().map(|(_, _, source)| source.length()).sum()));
         let made = old.if_whole(base, &meter)?;
@@ -61,15 +61,18 @@ pub(super) fn update(
     }
     meter.start("finding affected profiles", Some(old.merges.length() + raw.n_bytes()));
     let behind = raw.behind()?;
-    let new: Vec<&[Source]> = behind.values().map(std::slice::from_ref).collect();
-    let Some(touched) = Touched::find(&new, &old.merges, base.merges.rows, &meter)? else { return Ok(None) };
+    let new: Vec<&[TableSource]> = behind.values().map(std::slice::from_ref).collect();
+    let Some(touched) = AffectedProfiles::find(&new, &old.merges, base.merges.rows, &meter)? else {
+        return Ok(None);
+    };
     let share = raw.n_bytes() / (1 + base.merges.rows) * touched.texts().len() as u64;
     if memory / 3 < share {
         return Ok(None);
     }
     let mut n_known = 0;
     // A table without rows is still needed, because views are built from it.
-    let mut tables: BTreeMap<&str, Vec<Source>> = base.raw.keys().map(|&table| (table, Vec::new())).collect();
+    let mut tables: BTreeMap<&str, Vec<TableSource>> =
+        base.raw.keys().map(|&table| (table, Vec::new())).collect();
     for (&table, (source, _)) in &raw.tables {
         let mut rows = Vec::new();
         if let Some(source) = raw.reflected(table)? {
@@ -78,18 +81,18 @@ pub(super) fn update(
         if table == external_id_mapping_updates::TABLE {
             n_known = memchr::memchr_iter(b'\n', &rows).count() as u64;
         }
-        tables.insert(table, vec![Source::of_bytes(source.path(), rows)]);
+        tables.insert(table, vec![TableSource::of_bytes(source.path(), rows)]);
     }
     for (table, source) in behind {
         tables.entry(table).or_default().push(source);
     }
-    let sources = Sources {
+    let sources = ViewSources {
         graph: tables.remove(id_graph_updates::TABLE).unwrap_or_default(),
         identifiers: tables.remove(external_id_mapping_updates::TABLE),
         traits: tables.remove(profile_traits_updates::TABLE),
     };
     // An error in a row is reported by the full build, which knows its line.
-    let folds = match Folds::read(sources, None, &meter) {
+    let folds = match FoldedTables::read(sources, None, &meter) {
         Err(error) if !error.interrupted() => return Ok(None),
         folds => folds?,
     };
@@ -106,34 +109,34 @@ pub(super) fn update(
     summary.rows_read =
         folds.rows_read().into_iter().map(|(table, n_rows)| (table.to_owned(), n_rows)).collect();
     let profiles = base.merges.profiles + folds.n_survivors() - touched.n_profiles.min(base.merges.profiles);
-    Ok(Some((Made { views, profiles, plain: true }, Some(staged))))
+    Ok(Some((BuiltViews { views, profiles, plain: true }, Some(staged))))
 }
 
 /// The current views, and the staged files of those that were written.
-type Updated = (Vec<(View, Written)>, Staged);
+type UpdatedViews = (Vec<(View, ViewStats)>, StagedViews);
 
 /// The existing views, opened.
-struct Old<'b> {
-    views: Vec<(View, &'b ViewState, Source)>,
-    merges: Source,
+struct OldViews<'b> {
+    views: Vec<(View, &'b CommittedView, TableSource)>,
+    merges: TableSource,
 }
 
-impl<'b> Old<'b> {
+impl<'b> OldViews<'b> {
     /// Returns `None` if a file is missing, or its length is not the recorded one.
-    fn open(job: &Job<'_>, base: &Base<'b>) -> Result<Option<Self>> {
-        let open = |view: View, state: &ViewState| -> Result<Option<Source>> {
+    fn open(job: &ViewsJob<'_>, base: &Baseline<'b>) -> Result<Option<Self>> {
+        let open = |view: View, state: &CommittedView| -> Result<Option<TableSource>> {
             let path = file_of(&job.options.out, view.name(), job.compress);
             let length = if job.compress.is_none() { Some(state.bytes) } else { state.stored };
             if !path.is_file() || path.metadata().ok().map(|file| file.len()) != length {
                 return Ok(None);
             }
-            Source::open(&Part { path, committed: None }, job.files).map(Some)
+            TableSource::open(&RawTableFile { path, committed: None }, job.files).map(Some)
         };
         let Some(merges) = open(View::ProfileMerges, base.merges)? else { return Ok(None) };
         let mut views = Vec::new();
         // The merges are read from a view that may not be built in this run, and then nothing else checks its digest.
         let is_made = base.views.iter().any(|(view, _)| *view == View::ProfileMerges);
-        if !is_made && digest_of(&merges, &Meter::new(job.progress))? != base.merges.digest {
+        if !is_made && digest_of(&merges, &SharedProgress::new(job.progress))? != base.merges.digest {
             return Ok(None);
         }
         for &(view, state) in &base.views {
@@ -144,7 +147,7 @@ impl<'b> Old<'b> {
     }
 
     /// Returns the recorded views if the digests of all files are the recorded ones.
-    fn if_whole(&self, base: &Base<'_>, meter: &Meter<'_>) -> Result<Option<Made>> {
+    fn if_whole(&self, base: &Baseline<'_>, meter: &SharedProgress<'_>) -> Result<Option<BuiltViews>> {
         let digests: Vec<Result<bool>> = self
             .views
             .par_iter()
@@ -153,7 +156,7 @@ impl<'b> Old<'b> {
             .collect();
         let whole = digests.into_iter().collect::<Result<Vec<bool>>>()?;
         let views = self.views.iter().map(|(view, state, _)| (*view, written(state)));
-        let made = Made { views: views.collect(), profiles: base.merges.profiles, plain: true };
+        let made = BuiltViews { views: views.collect(), profiles: base.merges.profiles, plain: true };
         Ok(whole.into_iter().all(|whole| whole).then_some(made))
     }
 
@@ -161,19 +164,24 @@ impl<'b> Old<'b> {
     /// record.
     fn splice(
         &self,
-        job: &Job<'_>,
-        folds: &Folds,
-        touched: &Touched,
-        (n_known, raw): (u64, &Raw),
-        meter: &Meter<'_>,
-    ) -> Result<Option<Updated>> {
+        job: &ViewsJob<'_>,
+        folds: &FoldedTables,
+        touched: &AffectedProfiles,
+        (n_known, raw): (u64, &GrownTables),
+        meter: &SharedProgress<'_>,
+    ) -> Result<Option<UpdatedViews>> {
         let polish = job.columns.polish();
-        let way =
-            Way { files: job.files, meter, polish: polish.as_deref(), digests: true, compress: job.compress };
-        let spill = Spill::new(&job.options.raw.join(STATE));
+        let way = WriteOptions {
+            files: job.files,
+            meter,
+            polish: polish.as_deref(),
+            digests: true,
+            compress: job.compress,
+        };
+        let spill = SpillStore::new(&job.options.raw.join(STATE));
         let (n_rows, runs) = runs(way, &spill, |staging| render::write(folds, job.views, staging))?;
         let (views, staged) = stage(way, &job.options.out, |staging| {
-            let spliced: Vec<Result<Option<(View, Written)>>> = self
+            let spliced: Vec<Result<Option<(View, ViewStats)>>> = self
                 .views
                 .par_iter()
                 .with_max_len(1)
@@ -188,7 +196,7 @@ impl<'b> Old<'b> {
                     let Some((edits, mut keys)) = edits(*view, &rows, touched) else { return Ok(None) };
                     let mut out = staging.open(view.name())?;
                     let spliced = splice(source, &rows, &edits, &mut keys, &mut out)?;
-                    let Some(Spliced { n_removed, digest }) = spliced else { return Ok(None) };
+                    let Some(PatchResult { n_removed, digest }) = spliced else { return Ok(None) };
                     // An identifier that is new to its profile must be new to all profiles.
                     let of_identifiers = matches!(view, View::ExternalIdMapping | View::UserIdentifiers);
                     if digest != state.digest || of_identifiers && n_removed != n_known {
@@ -198,7 +206,7 @@ impl<'b> Old<'b> {
                     Ok(Some((*view, staging.close(out, state.rows + n_new - n_removed)?)))
                 })
                 .collect();
-            let spliced: Vec<Option<(View, Written)>> = spliced.into_iter().collect::<Result<_>>()?;
+            let spliced: Vec<Option<(View, ViewStats)>> = spliced.into_iter().collect::<Result<_>>()?;
             Ok(spliced.into_iter().collect::<Option<Vec<_>>>())
         })?;
         Ok(views.map(|views| (views, staged)))
@@ -206,21 +214,21 @@ impl<'b> Old<'b> {
 }
 
 /// The raw tables that the views are built from, each with the number of bytes that the old views reflect.
-struct Raw {
-    tables: BTreeMap<&'static str, (Source, u64)>,
-    parts: BTreeMap<&'static str, Part>,
+struct GrownTables {
+    tables: BTreeMap<&'static str, (TableSource, u64)>,
+    parts: BTreeMap<&'static str, RawTableFile>,
     files: crate::files::Files,
 }
 
-impl Raw {
-    fn open(job: &Job<'_>, base: &Base<'_>) -> Result<Option<Self>> {
+impl GrownTables {
+    fn open(job: &ViewsJob<'_>, base: &Baseline<'_>) -> Result<Option<Self>> {
         let mut raw = Self { tables: BTreeMap::new(), parts: BTreeMap::new(), files: job.files.clone() };
         for table in job.tables.iter().filter(|table| base.raw.contains_key(table.name)) {
             let reflected = base.raw[table.name].bytes;
             match &table.parts[..] {
                 [] if reflected == 0 => {}
                 [part] => {
-                    let source = Source::open(part, job.files)?;
+                    let source = TableSource::open(part, job.files)?;
                     // This program does not compress its tables in this way.
                     if source.in_memory().is_some() || source.length() < reflected {
                         return Ok(None);
@@ -249,39 +257,40 @@ impl Raw {
     }
 
     /// Returns the new rows, by table.
-    fn behind(&self) -> Result<BTreeMap<&'static str, Source>> {
+    fn behind(&self) -> Result<BTreeMap<&'static str, TableSource>> {
         let behind = self.tables.iter().map(|(&table, (source, reflected))| {
-            Ok((table, Source::of_bytes(source.path(), rows_behind(source, *reflected)?)))
+            Ok((table, TableSource::of_bytes(source.path(), rows_behind(source, *reflected)?)))
         });
         behind.collect()
     }
 
     /// Opens the rows that the old views reflect; `None` if there are none.
-    fn reflected(&self, table: &str) -> Result<Option<Source>> {
+    fn reflected(&self, table: &str) -> Result<Option<TableSource>> {
         let (Some(part), Some((_, reflected))) = (self.parts.get(table), self.tables.get(table)) else {
             return Ok(None);
         };
         if *reflected == 0 {
             return Ok(None);
         }
-        Source::open(&Part { committed: Some(*reflected), ..part.clone() }, &self.files).map(Some)
+        TableSource::open(&RawTableFile { committed: Some(*reflected), ..part.clone() }, &self.files)
+            .map(Some)
     }
 }
 
 /// Returns the patches that update a view, and a reader for as much of a row's key as they have.
-fn edits(view: View, rows: &[u8], touched: &Touched) -> Option<(Vec<Edit>, KeyReader)> {
+fn edits(view: View, rows: &[u8], touched: &AffectedProfiles) -> Option<(Vec<Patch>, KeyReader)> {
     let lines = memchr::memchr_iter(b'\n', rows).scan(0, |start, end| {
         let line = *start..end + 1;
         *start = end + 1;
         Some(line)
     });
-    let mut edits: Vec<Edit> = Vec::new();
+    let mut edits: Vec<Patch> = Vec::new();
     if view == View::ExternalIdMapping {
         let mut keys = KeyReader::new(view);
         for line in lines {
             let mut key = Vec::new();
             keys.encode(&rows[line.start..line.end - 1], &mut key)?;
-            edits.push(Edit { key, rows: line });
+            edits.push(Patch { key, rows: line });
         }
         return Some((edits, keys));
     }
@@ -290,7 +299,7 @@ fn edits(view: View, rows: &[u8], touched: &Touched) -> Option<(Vec<Edit>, KeyRe
     for text in touched.texts() {
         let mut key = Vec::new();
         push_part(&mut key, text);
-        edits.push(Edit { key, rows: 0..0 });
+        edits.push(Patch { key, rows: 0..0 });
     }
     let mut at = 0;
     let mut key = Vec::new();
@@ -308,7 +317,7 @@ fn edits(view: View, rows: &[u8], touched: &Touched) -> Option<(Vec<Edit>, KeyRe
     Some((edits, keys))
 }
 
-fn take(run: &Run) -> Result<Vec<u8>> {
+fn take(run: &SortedRun) -> Result<Vec<u8>> {
     let mut rows = Vec::new();
     let mut bytes = Vec::new();
     for piece in &run.pieces {
@@ -318,7 +327,7 @@ fn take(run: &Run) -> Result<Vec<u8>> {
     Ok(rows)
 }
 
-fn digest_of(source: &Source, meter: &Meter<'_>) -> Result<String> {
+fn digest_of(source: &TableSource, meter: &SharedProgress<'_>) -> Result<String> {
     let mut digest = Digest::default();
     let mut bytes = Vec::new();
     let mut at = 0;
@@ -333,6 +342,6 @@ fn digest_of(source: &Source, meter: &Meter<'_>) -> Result<String> {
     Ok(digest.hex())
 }
 
-fn written(state: &ViewState) -> Written {
-    Written { rows: state.rows, bytes: state.bytes, digest: state.digest.clone(), stored: state.stored }
+fn written(state: &CommittedView) -> ViewStats {
+    ViewStats { rows: state.rows, bytes: state.bytes, digest: state.digest.clone(), stored: state.stored }
 }

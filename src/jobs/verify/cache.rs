@@ -9,18 +9,18 @@ use rayon::prelude::*;
 
 use crate::{
     error::Result,
-    event::duplicates::Message,
+    event::duplicates::SeenMessage,
     files::Files,
     identity::{
-        graph::{Graph, MappedIdentifier},
-        packed_traits::{PackedTraits, SetAt},
+        graph::{IdentityGraph, MappedIdentifier},
+        packed_traits::{EncodedTraits, SetAt},
         traits::TraitNames,
-        types::Types,
+        types::IdentifierTypes,
     },
     progress::Progress,
     space::{
         manifest::Manifest,
-        replayed::Replayed,
+        replayed::ResolverState,
         state::{self, Reading},
     },
     time::timestamp::Micros,
@@ -31,8 +31,8 @@ use crate::{
 pub(super) fn check(
     state: &Path,
     manifest: &Manifest,
-    replayed: &Replayed,
-    types: &Types,
+    replayed: &ResolverState,
+    types: &IdentifierTypes,
     files: &Files,
     progress: &dyn Progress,
     differences: &mut Vec<String>,
@@ -72,8 +72,8 @@ pub(super) fn check(
 }
 
 /// Adds a sentence for each difference between the cache and a replay.
-fn compare(cached: &Replayed, replayed: &Replayed, differences: &mut Vec<String>) -> Result<()> {
-    let profiles = |state: &Replayed| -> Vec<(String, (u32, Micros), u64, TraitsByName)> {
+fn compare(cached: &ResolverState, replayed: &ResolverState, differences: &mut Vec<String>) -> Result<()> {
+    let profiles = |state: &ResolverState| -> Vec<(String, (u32, Micros), u64, TraitsByName)> {
         let of = state.graph.profile_states().map(|p| {
             let canonical = traits_of(p.traits, &state.trait_names);
             (p.segment_id.to_owned(), (p.canonical, p.created), p.last_seq, canonical)
@@ -99,7 +99,7 @@ fn compare(cached: &Replayed, replayed: &Replayed, differences: &mut Vec<String>
                 .push(format!("profile \"{}\" in the state cache differs from the raw tables", replay.0));
         }
     }
-    let identifiers = |graph: &Graph| -> Vec<MappedIdentifier> {
+    let identifiers = |graph: &IdentityGraph| -> Vec<MappedIdentifier> {
         let mut all: Vec<MappedIdentifier> = graph.mapped_identifiers().collect();
         all.par_sort_unstable();
         all
@@ -107,8 +107,8 @@ fn compare(cached: &Replayed, replayed: &Replayed, differences: &mut Vec<String>
     if identifiers(&cached.graph) != identifiers(&replayed.graph) {
         differences.push("the identifiers in the state cache differ from those in the raw tables".to_owned());
     }
-    let messages = |state: &Replayed| -> Result<Vec<Message>> {
-        let mut all: Vec<Message> = Vec::with_capacity(state.accepted.count());
+    let messages = |state: &ResolverState| -> Result<Vec<SeenMessage>> {
+        let mut all: Vec<SeenMessage> = Vec::with_capacity(state.accepted.count());
         state.accepted.sorted(|some| {
             all.extend_from_slice(some);
             Ok(())
@@ -125,7 +125,7 @@ fn compare(cached: &Replayed, replayed: &Replayed, differences: &mut Vec<String>
 /// Traits by name: when each was set, and its values as text.
 type TraitsByName = BTreeMap<String, (SetAt, Vec<String>)>;
 
-fn traits_of(traits: &PackedTraits, names: &TraitNames) -> TraitsByName {
+fn traits_of(traits: &EncodedTraits, names: &TraitNames) -> TraitsByName {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let mut out: TraitsByName = BTreeMap::new();
     for one in traits.values() {

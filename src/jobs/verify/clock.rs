@@ -10,7 +10,7 @@ use crate::{
     files::Files,
     json::{Document, Tape},
     space::{layout::MANIFEST, manifest::Manifest, tables::part_of},
-    table::{as_size, source::Source},
+    table::{as_size, source::TableSource},
     time::timestamp::{Micros, parse_micros},
 };
 
@@ -21,7 +21,7 @@ pub(super) fn check(space: &Path, manifest: &Manifest, files: &Files) -> Result<
         .par_iter()
         .with_max_len(1)
         .map(|&(name, state)| {
-            let source = Source::open(&part_of(space, name, state), files)?;
+            let source = TableSource::open(&part_of(space, name, state), files)?;
             Ok(uuid_ts(&last_row(&source)?).map(|uuid_ts| (uuid_ts, name)))
         })
         .collect::<Result<Vec<_>>>()?;
@@ -36,7 +36,7 @@ pub(super) fn check(space: &Path, manifest: &Manifest, files: &Files) -> Result<
 }
 
 /// Reads the last line of a table.
-fn last_row(source: &Source) -> Result<Vec<u8>> {
+fn last_row(source: &TableSource) -> Result<Vec<u8>> {
     let mut length = source.length().min(1 << 16);
     loop {
         let mut end = vec![0; as_size(length)];

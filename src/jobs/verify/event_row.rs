@@ -3,18 +3,18 @@
 use std::borrow::Cow;
 
 use crate::{
-    json::{Document, Kind, Tape, unescape},
+    json::{Document, JsonKind, Tape, unescape},
     table::{
-        blocks::{Problem, ROW_HINT},
+        blocks::{LineProblem, ROW_HINT},
         row::not_json,
-        scan::{Scanner, Value},
+        scan::{RowScanner, ValueSpan},
     },
 };
 
 /// Reads lines as rows of events. Reuse it from line to line.
 #[derive(Debug, Default)]
 pub(super) struct EventRowReader {
-    scanner: Scanner<Column>,
+    scanner: RowScanner<EventColumn>,
     tape: Tape,
 }
 
@@ -28,7 +28,7 @@ pub(super) struct EventRow<'a> {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Column {
+enum EventColumn {
     /// A column to read, by its index in [`NAMES`].
     Read(usize),
     /// The last fixed column. No column to read comes after it.
@@ -38,24 +38,24 @@ enum Column {
 
 const NAMES: [&[u8]; 4] = [b"id", b"event_id", b"user_id", b"anonymous_id"];
 
-fn column_of(name: &[u8]) -> Column {
+fn column_of(name: &[u8]) -> EventColumn {
     match NAMES.iter().position(|&column| column == name) {
-        Some(number) => Column::Read(number),
-        None if name == b"uuid_ts" => Column::UuidTs,
-        None => Column::Other,
+        Some(number) => EventColumn::Read(number),
+        None if name == b"uuid_ts" => EventColumn::UuidTs,
+        None => EventColumn::Other,
     }
 }
 
 impl EventRowReader {
     /// Reads a line. `clean` promises that it has no control characters.
-    pub(super) fn read<'a>(&mut self, line: &'a [u8], clean: bool) -> Result<EventRow<'a>, Problem> {
+    pub(super) fn read<'a>(&mut self, line: &'a [u8], clean: bool) -> Result<EventRow<'a>, LineProblem> {
         let mut values = [None; NAMES.len()];
-        let mut put = |column: Column, value: Value| {
-            if let Column::Read(number) = column {
+        let mut put = |column: EventColumn, value: ValueSpan| {
+            if let EventColumn::Read(number) = column {
                 values[number] = Some(value);
             }
         };
-        let is_last = |column: &Column| *column == Column::UuidTs;
+        let is_last = |column: &EventColumn| *column == EventColumn::UuidTs;
         let scanned = if clean {
             self.scanner.scan(line, column_of, is_last, |label, value| put(label.class, value))
         } else {
@@ -64,12 +64,12 @@ impl EventRowReader {
         if scanned.is_none() {
             self.tape.read(line).map_err(not_json)?;
             let document = Document { text: line, tokens: &self.tape.tokens };
-            if document.kind(0) != Kind::Object {
-                return Err(Problem { message: "the line is not a JSON object".into(), hint: ROW_HINT });
+            if document.kind(0) != JsonKind::Object {
+                return Err(LineProblem { message: "the line is not a JSON object".into(), hint: ROW_HINT });
             }
             for (key, value) in document.members(0) {
                 let column = column_of(&document.string(key).unwrap_or_default());
-                put(column, Value::from(document.tokens[value as usize]));
+                put(column, ValueSpan::from(document.tokens[value as usize]));
             }
         }
         let [id, event_id, user_id, anonymous_id] = values.map(|value| text(line, value?));
@@ -77,11 +77,11 @@ impl EventRowReader {
     }
 }
 
-fn text(line: &[u8], value: Value) -> Option<Cow<'_, [u8]>> {
+fn text(line: &[u8], value: ValueSpan) -> Option<Cow<'_, [u8]>> {
     let raw = &line[value.start..value.end];
     match value.kind {
-        Kind::Plain => Some(Cow::Borrowed(raw)),
-        Kind::Escaped => Some(unescape(raw)),
+        JsonKind::Plain => Some(Cow::Borrowed(raw)),
+        JsonKind::Escaped => Some(unescape(raw)),
         _ => None,
     }
 }

@@ -20,14 +20,14 @@ use crate::{
     files::Files,
     identity::{
         extract::{identifier_key, normalized},
-        graph::Graph,
+        graph::IdentityGraph,
     },
     raw::identity_violations,
-    space::{event_rows::backfilled, manifest::Manifest, table_state::TableState, tables::part_of},
+    space::{event_rows::backfilled, manifest::Manifest, table_state::CommittedTable, tables::part_of},
     table::{
-        blocks::{BLOCK_BYTES, Block, Meter, Problem, map_blocks, rows},
+        blocks::{BLOCK_BYTES, LineProblem, SharedProgress, TableBlock, map_blocks, rows},
         row::RowReader,
-        source::Source,
+        source::TableSource,
     },
     time::timestamp::Millis,
 };
@@ -44,9 +44,9 @@ const OPEN_TABLES: usize = 100;
 pub(super) fn check(
     space: &Path,
     manifest: &Manifest,
-    graph: &Graph,
+    graph: &IdentityGraph,
     files: &Files,
-    meter: &Meter<'_>,
+    meter: &SharedProgress<'_>,
 ) -> Result<Vec<String>> {
     let tables = EventTable::all(manifest);
     meter.start("checking identifiers", Some(tables.iter().map(|table| table.bytes).sum()));
@@ -54,12 +54,13 @@ pub(super) fn check(
         return Ok(Vec::new());
     }
     let violations = Violations::read(space, manifest, graph, files, meter)?;
-    let mut report = Report::default();
+    let mut report = LostReport::default();
     for some in tables.chunks(OPEN_TABLES) {
         let parts = some.iter().map(|table| part_of(space, table.name, &manifest.tables[table.name]));
-        let sources: Vec<Source> = parts.map(|part| Source::open(&part, files)).collect::<Result<_>>()?;
-        let search = |block: Block<'_>| {
-            Search { table: &some[block.source as usize], graph, violations: &violations }.read(block)
+        let sources: Vec<TableSource> =
+            parts.map(|part| TableSource::open(&part, files)).collect::<Result<_>>()?;
+        let search = |block: TableBlock<'_>| {
+            LostSearch { table: &some[block.source as usize], graph, violations: &violations }.read(block)
         };
         for found in map_blocks(&sources, BLOCK_BYTES, meter, search)? {
             report.add(found, &sources)?;
@@ -81,7 +82,7 @@ impl<'a> EventTable<'a> {
     fn all(manifest: &'a Manifest) -> Vec<Self> {
         let backfilled = backfilled(manifest, Millis::MIN);
         let mut spans = Spans::of(manifest);
-        let table = |(name, state): (&'a String, &TableState)| {
+        let table = |(name, state): (&'a String, &CommittedTable)| {
             let spans =
                 spans.remove(name.as_str()).filter(|spans| catalog::is_event_table(name) && spans.any())?;
             let skipped = backfilled.get(name.as_str()).cloned().unwrap_or_default();
@@ -104,21 +105,21 @@ impl Violations {
     fn read(
         space: &Path,
         manifest: &Manifest,
-        graph: &Graph,
+        graph: &IdentityGraph,
         files: &Files,
-        meter: &Meter<'_>,
+        meter: &SharedProgress<'_>,
     ) -> Result<Self> {
         let Some(state) = manifest.tables.get(identity_violations::TABLE) else {
             return Ok(Self(Vec::new()));
         };
-        let source = Source::open(&part_of(space, identity_violations::TABLE, state), files)?;
+        let source = TableSource::open(&part_of(space, identity_violations::TABLE, state), files)?;
         let keys = map_blocks(&[source], BLOCK_BYTES, meter, |block| Self::read_block(block, graph))?;
         let mut keys = keys.concat();
         keys.par_sort_unstable();
         Ok(Self(keys))
     }
 
-    fn read_block(block: Block<'_>, graph: &Graph) -> Result<Vec<u128>, (usize, Problem)> {
+    fn read_block(block: TableBlock<'_>, graph: &IdentityGraph) -> Result<Vec<u128>, (usize, LineProblem)> {
         let mut reader = RowReader::new(VIOLATION_COLUMNS);
         let mut keys = Vec::new();
         let mut scratch = Vec::new();
@@ -153,7 +154,7 @@ fn violation_key(scratch: &mut Vec<u8>, identifier: u128, message_id: &[u8]) -> 
 }
 
 /// An identifier of an event that is neither mapped nor in a violation of that event.
-struct Lost {
+struct LostIdentifier {
     /// The offset of the event's row in its table.
     offset: u64,
     type_name: &'static str,
@@ -161,25 +162,25 @@ struct Lost {
 }
 
 /// The lost identifiers of a block.
-struct Found {
+struct LostInBlock {
     source: u32,
     rows: u64,
     /// The first ones, without duplicates.
-    first: Vec<Lost>,
+    first: Vec<LostIdentifier>,
 }
 
 /// Finds lost identifiers in blocks of one table.
-struct Search<'a> {
+struct LostSearch<'a> {
     table: &'a EventTable<'a>,
-    graph: &'a Graph,
+    graph: &'a IdentityGraph,
     violations: &'a Violations,
 }
 
-impl Search<'_> {
-    fn read(&self, block: Block<'_>) -> Result<Found, (usize, Problem)> {
+impl LostSearch<'_> {
+    fn read(&self, block: TableBlock<'_>) -> Result<LostInBlock, (usize, LineProblem)> {
         let mut reader = EventRowReader::default();
         let mut scratch = Vec::new();
-        let mut found = Found { source: block.source, rows: 0, first: Vec::new() };
+        let mut found = LostInBlock { source: block.source, rows: 0, first: Vec::new() };
         for (at, line) in rows(block.text) {
             let offset = block.offset + at as u64;
             let Some(rules) = self.table.rules_at(offset) else { continue };
@@ -196,7 +197,7 @@ impl Search<'_> {
                 let is_new =
                     found.first.iter().all(|lost| (lost.type_name, &*lost.value) != (type_name, &*value));
                 if found.first.len() < REPORTED && is_new {
-                    found.first.push(Lost { offset, type_name, value: value.into_owned() });
+                    found.first.push(LostIdentifier { offset, type_name, value: value.into_owned() });
                 }
             }
             found.rows += u64::from(has_lost);
@@ -221,14 +222,14 @@ impl Search<'_> {
 
 /// The sentences to report.
 #[derive(Default)]
-struct Report {
+struct LostReport {
     sentences: Vec<String>,
     reported: BTreeSet<(&'static str, Vec<u8>)>,
     rows: u64,
 }
 
-impl Report {
-    fn add(&mut self, found: Found, sources: &[Source]) -> Result<()> {
+impl LostReport {
+    fn add(&mut self, found: LostInBlock, sources: &[TableSource]) -> Result<()> {
         self.rows += found.rows;
         let source = &sources[found.source as usize];
         for lost in found.first {

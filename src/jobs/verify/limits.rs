@@ -9,15 +9,15 @@ use crate::{
     },
     error::Result,
     event::block::TypeId,
-    identity::{graph::Graph, types::Types},
+    identity::{graph::IdentityGraph, types::IdentifierTypes},
     space::manifest::Manifest,
 };
 
 /// Checks limits and caps if the rules never changed. Otherwise a profile may exceed a limit that was tightened later.
 pub(super) fn check(
-    graph: &Graph,
+    graph: &IdentityGraph,
     manifest: &Manifest,
-    types: &Types,
+    types: &IdentifierTypes,
     differences: &mut Vec<String>,
 ) -> Result<()> {
     let Some(used) = &manifest.config else { return Ok(()) };

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 use crate::{
     config::{self, rules::Normalize},
     raw::identity_violations,
-    space::manifest::{Job, Manifest, Run},
+    space::manifest::{Manifest, RunKind, RunRecord},
 };
 
 /// The identifier types that have their own column in event tables.
@@ -41,7 +41,7 @@ impl Spans {
     pub(super) fn of(manifest: &Manifest) -> BTreeMap<&str, Self> {
         let mut spans: BTreeMap<&str, Self> = BTreeMap::new();
         let mut known = BTreeMap::new();
-        let mut runs: Vec<&Run> = Vec::new();
+        let mut runs: Vec<&RunRecord> = Vec::new();
         for run in &manifest.runs {
             runs.push(run);
             if let Some(after) = &run.after {
@@ -80,13 +80,13 @@ impl Spans {
 
 /// Returns the rules of runs if they are known and all the same. Adopted rows were written under unknown rules.
 fn rules_of<'a>(
-    runs: &[&'a Run],
+    runs: &[&'a RunRecord],
     manifest: &Manifest,
     known: &mut BTreeMap<&'a str, Option<RunRules>>,
 ) -> Option<RunRules> {
-    let mut digests = runs.iter().filter(|run| run.job == Job::Ingest).map(|run| run.config.as_str());
+    let mut digests = runs.iter().filter(|run| run.job == RunKind::Ingest).map(|run| run.config.as_str());
     let digest = digests.next()?;
-    if digests.any(|other| other != digest) || runs.iter().any(|run| run.job == Job::BackfillRaw) {
+    if digests.any(|other| other != digest) || runs.iter().any(|run| run.job == RunKind::BackfillRaw) {
         return None;
     }
     *known.entry(digest).or_insert_with(|| RunRules::of(manifest.rules_text(digest)?))
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
     use crate::{
         config::rules::Rules,
-        space::{after::After, manifest::ConfigUsed, table_state::TableState},
+        space::{after::SpaceRecord, manifest::ConfigUsed, table_state::CommittedTable},
     };
 
     fn rules(normalize: &str) -> ConfigUsed {
@@ -105,13 +105,13 @@ mod tests {
         ConfigUsed::of(&config::parse(&text, Path::new("test")).unwrap())
     }
 
-    fn run(job: Job, config: &ConfigUsed, bytes: Option<u64>) -> Run {
-        let table = |bytes| TableState { bytes, ..TableState::default() };
-        let after = bytes.map(|bytes| After {
+    fn run(job: RunKind, config: &ConfigUsed, bytes: Option<u64>) -> RunRecord {
+        let table = |bytes| CommittedTable { bytes, ..CommittedTable::default() };
+        let after = bytes.map(|bytes| SpaceRecord {
             tables: BTreeMap::from([("pages".to_owned(), table(bytes))]),
-            ..After::default()
+            ..SpaceRecord::default()
         });
-        Run { job, config: config.digest.clone(), after, ..Run::default() }
+        RunRecord { job, config: config.digest.clone(), after, ..RunRecord::default() }
     }
 
     #[test]
@@ -120,15 +120,15 @@ mod tests {
         let mut manifest = Manifest { config: Some(new.clone()), ..Manifest::default() };
         manifest.rules.insert(old.digest.clone(), old.text.clone());
         manifest.runs = vec![
-            run(Job::BackfillRaw, &ConfigUsed::of(&Rules::default()), Some(10)),
-            run(Job::Ingest, &old, None),
-            run(Job::Ingest, &old, Some(20)),
-            run(Job::Ingest, &old, None),
-            run(Job::Ingest, &new, Some(30)),
-            run(Job::BackfillEvents, &old, None),
-            run(Job::Ingest, &new, Some(40)),
+            run(RunKind::BackfillRaw, &ConfigUsed::of(&Rules::default()), Some(10)),
+            run(RunKind::Ingest, &old, None),
+            run(RunKind::Ingest, &old, Some(20)),
+            run(RunKind::Ingest, &old, None),
+            run(RunKind::Ingest, &new, Some(30)),
+            run(RunKind::BackfillEvents, &old, None),
+            run(RunKind::Ingest, &new, Some(40)),
         ];
-        let bytes = |bytes| TableState { bytes, ..TableState::default() };
+        let bytes = |bytes| CommittedTable { bytes, ..CommittedTable::default() };
         manifest.tables.insert("pages".to_owned(), bytes(50));
         let (old, new) = (RunRules::of(&old.text), RunRules::of(&new.text));
         assert!(old.is_some() && new.is_some() && old != new);

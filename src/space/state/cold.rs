@@ -3,25 +3,25 @@
 use rayon::prelude::*;
 
 use super::{
-    part::Part,
+    part::SegmentFile,
     shelves::{as_message, as_time},
 };
 use crate::{
     collections::Set,
     error::Result,
-    event::duplicates::{Message, Remembered, ranges},
-    identity::graph::{Cluster, Cold, ProfileId},
+    event::duplicates::{MessageLookup, SeenMessage, ranges},
+    identity::graph::{ProfileId, ProfileLoader, ProfileRecord},
     time::timestamp::Millis,
 };
 
 /// All segment files of a state, oldest first.
 #[derive(Debug)]
-pub(super) struct Parts {
-    parts: Vec<Part>,
+pub(super) struct SegmentFiles {
+    parts: Vec<SegmentFile>,
 }
 
-impl Parts {
-    pub(super) fn new(parts: Vec<Part>) -> Self {
+impl SegmentFiles {
+    pub(super) fn new(parts: Vec<SegmentFile>) -> Self {
         Self { parts }
     }
 
@@ -46,7 +46,7 @@ impl Parts {
     }
 
     /// Calls `each` with the newest record of every profile.
-    pub(super) fn clusters(&self, mut each: impl FnMut(Cluster) -> Result<()>) -> Result<()> {
+    pub(super) fn clusters(&self, mut each: impl FnMut(ProfileRecord) -> Result<()>) -> Result<()> {
         // The newer record of a profile has all segment ids of an older one, including the profile's own.
         let mut met: Set<ProfileId> = Set::default();
         for (newer, part) in self.parts.iter().rev().enumerate() {
@@ -66,7 +66,7 @@ impl Parts {
     }
 
     /// Calls `each` with all messages in batches, sorted by key.
-    pub(super) fn messages(&self, mut each: impl FnMut(&[Message]) -> Result<()>) -> Result<()> {
+    pub(super) fn messages(&self, mut each: impl FnMut(&[SeenMessage]) -> Result<()>) -> Result<()> {
         let mut some = Vec::new();
         for (first, last) in ranges(usize::try_from(self.n_messages()).unwrap_or(usize::MAX)) {
             some.clear();
@@ -82,8 +82,8 @@ impl Parts {
     }
 }
 
-impl Cold for Parts {
-    fn cluster(&self, key: u128) -> Result<Option<Cluster>> {
+impl ProfileLoader for SegmentFiles {
+    fn cluster(&self, key: u128) -> Result<Option<ProfileRecord>> {
         for part in self.parts.iter().rev() {
             let mut place = None;
             part.find(&part.places, key, |found| {
@@ -98,7 +98,7 @@ impl Cold for Parts {
     }
 }
 
-impl Remembered for Parts {
+impl MessageLookup for SegmentFiles {
     fn near(&self, message_key: u128, received_at: Millis, window: Millis) -> Result<bool> {
         for part in self.parts.iter().rev() {
             let mut near = false;

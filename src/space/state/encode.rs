@@ -3,9 +3,9 @@
 
 /// A buffer to encode into.
 #[derive(Debug, Default)]
-pub(super) struct Out(pub(super) Vec<u8>);
+pub(super) struct Encoder(pub(super) Vec<u8>);
 
-impl Out {
+impl Encoder {
     pub(super) fn u32(&mut self, value: u32) {
         self.0.extend_from_slice(&value.to_le_bytes());
     }
@@ -48,9 +48,9 @@ impl Out {
 
 /// The bytes left to decode. Its methods return `None` if these are too few or malformed.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct In<'a>(pub(super) &'a [u8]);
+pub(super) struct Decoder<'a>(pub(super) &'a [u8]);
 
-impl<'a> In<'a> {
+impl<'a> Decoder<'a> {
     fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (now, behind) = self.0.split_first_chunk::<N>()?;
         self.0 = behind;
@@ -105,18 +105,18 @@ mod tests {
     #[test]
     fn numbers_of_any_size_come_back() {
         let numbers = [0, 1, -1, 63, -64, 64, 1 << 31, -(1 << 40), i64::MAX, i64::MIN];
-        let mut out = Out::default();
+        let mut out = Encoder::default();
         for number in numbers {
             out.signed_varint(number);
             out.varint(number.cast_unsigned());
         }
-        let mut rest = In(&out.0);
+        let mut rest = Decoder(&out.0);
         for number in numbers {
             assert_eq!(rest.signed_varint(), Some(number));
             assert_eq!(rest.varint(), Some(number.cast_unsigned()));
         }
         assert_eq!(rest.varint(), None);
-        let mut small = Out::default();
+        let mut small = Encoder::default();
         small.signed_varint(-64);
         assert_eq!(small.0.len(), 1);
     }

@@ -17,21 +17,21 @@ mod sorted;
 
 use std::{path::Path, sync::Arc};
 
-pub use self::shelves::DiskShelves;
+pub use self::shelves::DiskSpillStore;
 use self::{
-    cold::Parts,
-    part::{Part, Writer, keys_of},
+    cold::SegmentFiles,
+    part::{SegmentFile, SegmentWriter, keys_of},
 };
-use super::{manifest::StateFile, replayed::Replayed};
+use super::{manifest::StateFile, replayed::ResolverState};
 use crate::{
     collections::Set,
     error::Result,
-    event::duplicates::Accepted,
+    event::duplicates::SeenMessages,
     files::Files,
     identity::{
-        graph::{Cluster, Graph, segment_key},
+        graph::{IdentityGraph, ProfileRecord, segment_key},
         traits::TraitNames,
-        types::Types,
+        types::IdentifierTypes,
     },
 };
 
@@ -48,22 +48,22 @@ pub enum Reading {
 
 /// What is written to the state at the end of a run.
 #[derive(Debug, Clone, Copy)]
-pub struct Contents<'a> {
+pub struct StateContents<'a> {
     /// Profiles, identifiers and traits.
-    pub graph: &'a Graph,
+    pub graph: &'a IdentityGraph,
     /// The paths of all traits.
     pub trait_names: &'a TraitNames,
     /// The accepted messages.
-    pub accepted: &'a Accepted,
+    pub accepted: &'a SeenMessages,
     /// The identifier types.
-    pub types: &'a Types,
+    pub types: &'a IdentifierTypes,
 }
 
-impl<'a> Contents<'a> {
+impl<'a> StateContents<'a> {
     /// Returns everything that was replayed.
     #[must_use]
-    pub fn of(replayed: &'a Replayed, types: &'a Types) -> Self {
-        let Replayed { graph, trait_names, accepted } = replayed;
+    pub fn of(replayed: &'a ResolverState, types: &'a IdentifierTypes) -> Self {
+        let ResolverState { graph, trait_names, accepted } = replayed;
         Self { graph, trait_names, accepted, types }
     }
 }
@@ -73,20 +73,22 @@ pub fn read(
     folder: &Path,
     named: &[StateFile],
     reading: Reading,
-    types: &Types,
+    types: &IdentifierTypes,
     files: &Files,
-) -> Result<Option<Replayed>> {
+) -> Result<Option<ResolverState>> {
     let mut trait_names = TraitNames::default();
     let Some(parts) = open(folder, named, types, &mut trait_names, files)? else { return Ok(None) };
     let n_profiles = parts.n_profiles();
     let parts = Arc::new(parts);
     if reading == Reading::Lazy {
-        let (graph, accepted) =
-            (Graph::cold(n_profiles, Arc::clone(&parts) as _), Accepted::cold(Arc::clone(&parts) as _));
-        return Ok(Some(Replayed { graph, trait_names, accepted }));
+        let (graph, accepted) = (
+            IdentityGraph::cold(n_profiles, Arc::clone(&parts) as _),
+            SeenMessages::cold(Arc::clone(&parts) as _),
+        );
+        return Ok(Some(ResolverState { graph, trait_names, accepted }));
     }
-    let mut graph = Graph::cold(n_profiles, Arc::clone(&parts) as _);
-    let mut accepted = Accepted::default();
+    let mut graph = IdentityGraph::cold(n_profiles, Arc::clone(&parts) as _);
+    let mut accepted = SeenMessages::default();
     let whole = parts.clusters(|cluster| {
         graph.warm(cluster);
         Ok(())
@@ -100,7 +102,7 @@ pub fn read(
     match whole {
         Ok(()) => {
             graph.all_here();
-            Ok(Some(Replayed { graph, trait_names, accepted }))
+            Ok(Some(ResolverState { graph, trait_names, accepted }))
         }
         Err(crate::error::Error::StateDamaged) => Ok(None),
         Err(error) => Err(error),
@@ -109,7 +111,12 @@ pub fn read(
 
 /// Returns whether the state that the manifest lists finds every identifier and segment id that it contains, and no
 /// other.
-pub fn lookup_is_whole(folder: &Path, named: &[StateFile], types: &Types, files: &Files) -> Result<bool> {
+pub fn lookup_is_whole(
+    folder: &Path,
+    named: &[StateFile],
+    types: &IdentifierTypes,
+    files: &Files,
+) -> Result<bool> {
     let Some(parts) = open(folder, named, types, &mut TraitNames::default(), files)? else {
         return Ok(false);
     };
@@ -128,18 +135,18 @@ pub fn is_of_earlier_version(folder: &Path, named: &[StateFile], files: &Files) 
 fn open(
     folder: &Path,
     named: &[StateFile],
-    types: &Types,
+    types: &IdentifierTypes,
     trait_names: &mut TraitNames,
     files: &Files,
-) -> Result<Option<Parts>> {
+) -> Result<Option<SegmentFiles>> {
     let mut parts = Vec::new();
     for part in named {
-        match Part::open(folder, part, types, trait_names, files)? {
+        match SegmentFile::open(folder, part, types, trait_names, files)? {
             Some(part) => parts.push(part),
             None => return Ok(None),
         }
     }
-    Ok(Some(Parts::new(parts)))
+    Ok(Some(SegmentFiles::new(parts)))
 }
 
 /// Writes a segment file with what a run changed, compacts if necessary, and syncs. Returns the new list of segment
@@ -150,7 +157,7 @@ pub fn write(
     folder: &Path,
     number: u64,
     before: &[StateFile],
-    contents: Contents<'_>,
+    contents: StateContents<'_>,
     files: &Files,
 ) -> Result<Vec<StateFile>> {
     let mut kept = before.to_vec();
@@ -177,12 +184,12 @@ pub fn write(
 fn write_part(
     folder: &Path,
     name: String,
-    contents: Contents<'_>,
+    contents: StateContents<'_>,
     n_profiles: u32,
     files: &Files,
 ) -> Result<StateFile> {
-    let Contents { graph, trait_names, accepted, types } = contents;
-    let mut writer = Writer::create(folder, name, files)?;
+    let StateContents { graph, trait_names, accepted, types } = contents;
+    let mut writer = SegmentWriter::create(folder, name, files)?;
     for profile in graph.changed() {
         let merged = graph.merged(profile).iter().map(|&(segment, _)| segment);
         let segments = std::iter::once(profile).chain(merged);
@@ -200,7 +207,7 @@ fn merge(
     folder: &Path,
     name: String,
     named: &[StateFile],
-    contents: Contents<'_>,
+    contents: StateContents<'_>,
     n_profiles: u32,
     files: &Files,
 ) -> Result<StateFile> {
@@ -208,8 +215,8 @@ fn merge(
     let mut trait_names = TraitNames::default();
     let parts = open(folder, named, contents.types, &mut trait_names, files)?;
     let parts = parts.ok_or(crate::error::Error::StateDamaged)?;
-    let mut writer = Writer::create(folder, name, files)?;
-    parts.clusters(|cluster: Cluster| {
+    let mut writer = SegmentWriter::create(folder, name, files)?;
+    parts.clusters(|cluster: ProfileRecord| {
         writer.record(|out| record::encode_cluster(&cluster, out), keys_of(&cluster))
     })?;
     writer.places()?;

@@ -16,21 +16,21 @@ use rayon::prelude::*;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use super::{
-    encode::{In, Out},
+    encode::{Decoder, Encoder},
     record::{self, HEAD},
     shelves::as_entry,
-    sorted::{Entry, Sorted, Sorter},
+    sorted::{SortedEntry, SortedIndex, SortedWriter},
 };
 use crate::{
-    collections::Key,
+    collections::SplitKey,
     error::{Error, Result},
-    event::{block::TypeId, duplicates::Message},
+    event::{block::TypeId, duplicates::SeenMessage},
     files::{Files, OutFile},
     identity::{
-        graph::{Cluster, segment_key},
+        graph::{ProfileRecord, segment_key},
         packed_traits::PathId,
         traits::TraitNames,
-        types::Types,
+        types::IdentifierTypes,
     },
     space::manifest::StateFile,
 };
@@ -43,27 +43,27 @@ const FOOT: usize = 24;
 
 /// A segment file open for reading.
 #[derive(Debug)]
-pub(super) struct Part {
+pub(super) struct SegmentFile {
     path: PathBuf,
     file: File,
     /// Offset at which the records end.
     records_end: u64,
     /// The offset of the record of each identifier and segment id.
-    pub(super) places: Sorted,
+    pub(super) places: SortedIndex,
     /// The arrival time of each message.
-    pub(super) messages: Sorted,
+    pub(super) messages: SortedIndex,
     type_ids: Vec<TypeId>,
     paths: Vec<PathId>,
     /// Number of profiles ever created.
     pub(super) n_profiles: u32,
 }
 
-impl Part {
+impl SegmentFile {
     /// Opens a segment file; returns `None` if it is not the one that the manifest lists.
     pub(super) fn open(
         folder: &Path,
         named: &StateFile,
-        types: &Types,
+        types: &IdentifierTypes,
         trait_names: &mut TraitNames,
         files: &Files,
     ) -> Result<Option<Self>> {
@@ -77,11 +77,11 @@ impl Part {
     }
 
     /// Reads the record at an offset.
-    pub(super) fn record(&self, place: u64) -> Result<Cluster> {
+    pub(super) fn record(&self, place: u64) -> Result<ProfileRecord> {
         Ok(self.record_and_length(place)?.0)
     }
 
-    fn record_and_length(&self, place: u64) -> Result<(Cluster, u64)> {
+    fn record_and_length(&self, place: u64) -> Result<(ProfileRecord, u64)> {
         let io = |e| Error::io("read", &self.path, e);
         let mut first = [0; HEAD];
         self.file.read_exact_at(&mut first, place).map_err(io)?;
@@ -99,7 +99,7 @@ impl Part {
     }
 
     /// Calls `each` with all records and their offsets, in file order. Reads large blocks.
-    pub(super) fn records(&self, mut each: impl FnMut(u64, Cluster) -> Result<()>) -> Result<()> {
+    pub(super) fn records(&self, mut each: impl FnMut(u64, ProfileRecord) -> Result<()>) -> Result<()> {
         const PIECE: usize = 4 << 20;
         let mut at = START;
         let mut bytes = Vec::new();
@@ -131,7 +131,7 @@ impl Part {
 
     /// Returns whether the lookup leads from every key to its record and has no other entries.
     pub(super) fn lookup_is_whole(&self) -> Result<bool> {
-        let mut expected: Vec<Entry> = Vec::new();
+        let mut expected: Vec<SortedEntry> = Vec::new();
         self.records(|place, cluster| {
             expected.extend(keys_of(&cluster).map(|key| (key, place)));
             Ok(())
@@ -145,18 +145,18 @@ impl Part {
     }
 
     /// Calls `each` with the number of every entry with this key, until it returns true.
-    pub(super) fn find(&self, sorted: &Sorted, key: u128, each: impl FnMut(u64) -> bool) -> Result<()> {
+    pub(super) fn find(&self, sorted: &SortedIndex, key: u128, each: impl FnMut(u64) -> bool) -> Result<()> {
         sorted.find(key, &self.file, &self.path, each)
     }
 
     /// Calls `each` with all messages whose keys are from `first` to `last`, both included, in order.
-    pub(super) fn messages(&self, first: u128, last: u128, each: impl FnMut(Entry)) -> Result<()> {
+    pub(super) fn messages(&self, first: u128, last: u128, each: impl FnMut(SortedEntry)) -> Result<()> {
         self.messages.range(first, last, &self.file, &self.path, each)
     }
 }
 
 /// Returns the keys by which a record is found: those of its segment ids and identifiers.
-pub(super) fn keys_of(cluster: &Cluster) -> impl Iterator<Item = u128> + '_ {
+pub(super) fn keys_of(cluster: &ProfileRecord) -> impl Iterator<Item = u128> + '_ {
     let segments = cluster.segments.iter().map(|segment| segment_key(&segment.segment_id));
     segments.chain(cluster.identifiers.iter().map(|identifier| identifier.key))
 }
@@ -169,7 +169,7 @@ const START_BYTES: usize = MAGIC.len() + 4;
 pub(super) fn is_of_earlier_version(path: &Path, files: &Files) -> bool {
     let mut first = [0; START_BYTES];
     let read = files.open(path).is_ok_and(|file| file.read_exact_at(&mut first, 0).is_ok());
-    let version = In(&first[MAGIC.len()..]).u32();
+    let version = Decoder(&first[MAGIC.len()..]).u32();
     read && first[..MAGIC.len()] == MAGIC && version.is_some_and(|version| version < VERSION)
 }
 
@@ -181,7 +181,7 @@ fn read_index(file: &File, path: &Path, named: &StateFile) -> Result<Option<Vec<
     let Some(foot_at) = length.checked_sub(FOOT as u64).filter(|&at| START <= at) else { return Ok(None) };
     file.read_exact_at(&mut first, 0).map_err(io)?;
     file.read_exact_at(&mut foot, foot_at).map_err(io)?;
-    let mut rest = In(&foot);
+    let mut rest = Decoder(&foot);
     let (Some(index_at), Some(checksum)) = (rest.u64(), rest.u128()) else { return Ok(None) };
     let ours = first[..MAGIC.len()] == MAGIC && first[MAGIC.len()..] == VERSION.to_le_bytes();
     let Some(n_bytes) = foot_at.checked_sub(index_at).filter(|_| ours && hex(checksum) == named.digest)
@@ -197,10 +197,10 @@ fn decode_index(
     index: &[u8],
     path: PathBuf,
     file: File,
-    types: &Types,
+    types: &IdentifierTypes,
     trait_names: &mut TraitNames,
-) -> Option<Part> {
-    let mut rest = In(index);
+) -> Option<SegmentFile> {
+    let mut rest = Decoder(index);
     let n_profiles = rest.u32()?;
     let records_end = rest.u64()?;
     let mut type_ids = Vec::new();
@@ -211,9 +211,9 @@ fn decode_index(
     for _ in 0..rest.u64()? {
         paths.push(trait_names.id(rest.text()?));
     }
-    let places = Sorted::decode(&mut rest)?;
-    let messages = Sorted::decode(&mut rest)?;
-    rest.0.is_empty().then_some(Part {
+    let places = SortedIndex::decode(&mut rest)?;
+    let messages = SortedIndex::decode(&mut rest)?;
+    rest.0.is_empty().then_some(SegmentFile {
         path,
         file,
         records_end,
@@ -226,27 +226,27 @@ fn decode_index(
 }
 
 /// A writer of a segment file.
-pub(super) struct Writer {
+pub(super) struct SegmentWriter {
     out: OutFile,
     name: String,
     /// Bytes that are not written yet.
-    pending: Out,
+    pending: Encoder,
     /// Number of bytes written.
     written: u64,
     /// The offset of the record of each key, before sorting.
-    unsorted: Vec<(Key, u64)>,
+    unsorted: Vec<(SplitKey, u64)>,
     records_end: u64,
-    places: Sorted,
-    messages: Sorter,
+    places: SortedIndex,
+    messages: SortedWriter,
 }
 
 /// Bytes are written in blocks of this size.
 const OUT_BYTES: usize = 1 << 20;
 
-impl Writer {
+impl SegmentWriter {
     pub(super) fn create(folder: &Path, name: String, files: &Files) -> Result<Self> {
         let out = files.create_anew(&folder.join(&name))?;
-        let mut pending = Out::default();
+        let mut pending = Encoder::default();
         pending.0.extend_from_slice(&MAGIC);
         pending.u32(VERSION);
         Ok(Self {
@@ -256,20 +256,20 @@ impl Writer {
             written: 0,
             unsorted: Vec::new(),
             records_end: 0,
-            places: Sorted::default(),
-            messages: Sorter::default(),
+            places: SortedIndex::default(),
+            messages: SortedWriter::default(),
         })
     }
 
     /// Appends a record that can be found by `keys`.
     pub(super) fn record(
         &mut self,
-        push: impl FnOnce(&mut Out),
+        push: impl FnOnce(&mut Encoder),
         keys: impl Iterator<Item = u128>,
     ) -> Result<()> {
         let place = self.at();
         push(&mut self.pending);
-        self.unsorted.extend(keys.map(|key| (Key::from(key), place)));
+        self.unsorted.extend(keys.map(|key| (SplitKey::from(key), place)));
         self.relieve()
     }
 
@@ -278,18 +278,18 @@ impl Writer {
         self.records_end = self.at();
         let mut unsorted = std::mem::take(&mut self.unsorted);
         unsorted.par_sort_unstable();
-        let mut places = Sorter::begin(self.at());
+        let mut places = SortedWriter::begin(self.at());
         for (key, place) in unsorted {
             places.add((key.whole(), place), &mut self.pending.0);
             self.relieve()?;
         }
         self.places = places.finish(&mut self.pending.0);
-        self.messages = Sorter::begin(self.at());
+        self.messages = SortedWriter::begin(self.at());
         Ok(())
     }
 
     /// Appends messages, sorted by key. Their keys must not be smaller than those of earlier calls.
-    pub(super) fn messages(&mut self, sorted: &[Message]) -> Result<()> {
+    pub(super) fn messages(&mut self, sorted: &[SeenMessage]) -> Result<()> {
         for message in sorted {
             self.messages.add(as_entry(message), &mut self.pending.0);
             self.relieve()?;
@@ -301,12 +301,12 @@ impl Writer {
     pub(super) fn finish(
         mut self,
         n_profiles: u32,
-        types: &Types,
+        types: &IdentifierTypes,
         trait_names: &TraitNames,
     ) -> Result<StateFile> {
         let messages = std::mem::take(&mut self.messages).finish(&mut self.pending.0);
         let index_at = self.at();
-        let mut index = Out::default();
+        let mut index = Encoder::default();
         index.u32(n_profiles);
         index.u64(self.records_end);
         index.list(&types.names(), |out, name| out.text(name.as_bytes()));

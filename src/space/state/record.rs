@@ -5,12 +5,12 @@
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::encode::{In, Out};
+use super::encode::{Decoder, Encoder};
 use crate::{
     event::block::TypeId,
     identity::{
-        graph::{Cluster, Graph, MappedIdentifier, NO_CLOCK, ProfileId, SegmentRecord},
-        packed_traits::{PackedTraits, PathId},
+        graph::{IdentityGraph, MappedIdentifier, NO_CLOCK, ProfileId, ProfileRecord, SegmentRecord},
+        packed_traits::{EncodedTraits, PathId},
     },
     time::timestamp::{Micros, Millis},
 };
@@ -19,7 +19,7 @@ use crate::{
 pub(super) const HEAD: usize = 12;
 
 /// Appends the record of a canonical profile in the graph.
-pub(super) fn encode(graph: &Graph, profile: ProfileId, out: &mut Out) {
+pub(super) fn encode(graph: &IdentityGraph, profile: ProfileId, out: &mut Encoder) {
     let merged = graph.merged(profile);
     let segments = std::iter::once((profile, NO_CLOCK)).chain(merged.iter().copied());
     let segments = segments.map(|(id, merged)| (id, graph.segment_id(id), graph.created(id), merged));
@@ -33,7 +33,7 @@ pub(super) fn encode(graph: &Graph, profile: ProfileId, out: &mut Out) {
 }
 
 /// Appends the record of a profile that was read from a segment file.
-pub(super) fn encode_cluster(cluster: &Cluster, out: &mut Out) {
+pub(super) fn encode_cluster(cluster: &ProfileRecord, out: &mut Encoder) {
     let segments = cluster
         .segments
         .iter()
@@ -48,11 +48,11 @@ pub(super) fn encode_cluster(cluster: &Cluster, out: &mut Out) {
 }
 
 fn push<'a>(
-    out: &mut Out,
+    out: &mut Encoder,
     last_seq: u64,
     segments: (usize, impl Iterator<Item = (ProfileId, &'a str, Micros, Micros)>),
     identifiers: (usize, impl Iterator<Item = MappedIdentifier>),
-    traits: &PackedTraits,
+    traits: &EncodedTraits,
 ) {
     let start = out.0.len();
     out.0.extend_from_slice(&[0; HEAD]);
@@ -85,7 +85,7 @@ fn millis(uuid_ts: Micros) -> Millis {
 }
 
 /// Fills in length and checksum of the record that begins at `start`.
-fn seal(out: &mut Out, start: usize) {
+fn seal(out: &mut Encoder, start: usize) {
     let body = &out.0[start + HEAD..];
     let length = u32::try_from(body.len()).expect("a record is shorter than 4 GiB");
     let checksum = xxh3_64(body);
@@ -101,9 +101,9 @@ pub(super) fn head(bytes: &[u8; HEAD]) -> (usize, u64) {
 
 /// Decodes a record without its header; returns `None` if it is malformed. `type_ids` and `paths` map the numbers of
 /// the segment file to current ones.
-pub(super) fn decode(bytes: &[u8], type_ids: &[TypeId], paths: &[PathId]) -> Option<Cluster> {
-    let mut rest = In(bytes);
-    let mut cluster = Cluster { last_seq: rest.u64()?, ..Cluster::default() };
+pub(super) fn decode(bytes: &[u8], type_ids: &[TypeId], paths: &[PathId]) -> Option<ProfileRecord> {
+    let mut rest = Decoder(bytes);
+    let mut cluster = ProfileRecord { last_seq: rest.u64()?, ..ProfileRecord::default() };
     for number in 0..rest.u32()? {
         let id = rest.u32()?;
         let segment_id = std::str::from_utf8(rest.text()?).ok()?.into();
@@ -118,6 +118,6 @@ pub(super) fn decode(bytes: &[u8], type_ids: &[TypeId], paths: &[PathId]) -> Opt
         let type_id = *type_ids.get(usize::try_from(rest.varint()?).ok()?)?;
         cluster.identifiers.push(MappedIdentifier { key, timestamp, uuid_ts, profile, type_id });
     }
-    cluster.traits = PackedTraits::read(rest.0, paths)?;
+    cluster.traits = EncodedTraits::read(rest.0, paths)?;
     (!cluster.segments.is_empty()).then_some(cluster)
 }

@@ -10,27 +10,27 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::sorted::{Entry, Sorted, Sorter};
+use super::sorted::{SortedEntry, SortedIndex, SortedWriter};
 use crate::{
-    collections::Key,
+    collections::SplitKey,
     error::{Error, Result},
-    event::duplicates::{Message, Remembered, Shelves},
+    event::duplicates::{MessageLookup, MessageSpillStore, SeenMessage},
     time::timestamp::Millis,
 };
 
 /// A spill store on disk.
 #[derive(Debug)]
-pub struct DiskShelves {
+pub struct DiskSpillStore {
     folder: PathBuf,
     file: Option<File>,
     end: u64,
-    shelves: Vec<Sorted>,
+    shelves: Vec<SortedIndex>,
 }
 
 /// Bytes are written in blocks of this size.
 const OUT_BYTES: usize = 1 << 20;
 
-impl DiskShelves {
+impl DiskSpillStore {
     /// Returns an empty store. Its file is created in `folder` when the first messages arrive.
     #[must_use]
     pub fn new(folder: &Path) -> Self {
@@ -53,9 +53,9 @@ impl DiskShelves {
     }
 }
 
-impl Shelves for DiskShelves {
-    fn put(&mut self, messages: &[Message]) -> Result<()> {
-        let mut filling = Sorter::begin(self.end);
+impl MessageSpillStore for DiskSpillStore {
+    fn put(&mut self, messages: &[SeenMessage]) -> Result<()> {
+        let mut filling = SortedWriter::begin(self.end);
         let mut bytes = Vec::new();
         for message in messages {
             filling.add(as_entry(message), &mut bytes);
@@ -69,7 +69,7 @@ impl Shelves for DiskShelves {
         Ok(())
     }
 
-    fn copy(&self, first: u128, last: u128, out: &mut Vec<Message>) -> Result<()> {
+    fn copy(&self, first: u128, last: u128, out: &mut Vec<SeenMessage>) -> Result<()> {
         let Some(file) = &self.file else { return Ok(()) };
         for shelf in &self.shelves {
             shelf.range(first, last, file, &self.folder, |entry| out.push(as_message(entry)))?;
@@ -78,7 +78,7 @@ impl Shelves for DiskShelves {
     }
 }
 
-impl Remembered for DiskShelves {
+impl MessageLookup for DiskSpillStore {
     fn near(&self, message_key: u128, received_at: Millis, window: Millis) -> Result<bool> {
         let Some(file) = &self.file else { return Ok(false) };
         let mut near = false;
@@ -96,12 +96,12 @@ impl Remembered for DiskShelves {
     }
 }
 
-pub(super) fn as_entry(message: &Message) -> Entry {
+pub(super) fn as_entry(message: &SeenMessage) -> SortedEntry {
     (message.key.whole(), message.received_at.cast_unsigned() ^ SIGN)
 }
 
-pub(super) fn as_message((key, value): Entry) -> Message {
-    Message { key: Key::from(key), received_at: as_time(value) }
+pub(super) fn as_message((key, value): SortedEntry) -> SeenMessage {
+    SeenMessage { key: SplitKey::from(key), received_at: as_time(value) }
 }
 
 pub(super) fn as_time(value: u64) -> Millis {
@@ -114,15 +114,15 @@ const SIGN: u64 = 1 << 63;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{collections::key_of, event::duplicates::Accepted};
+    use crate::{collections::key_of, event::duplicates::SeenMessages};
 
     #[test]
     fn shelves_change_nothing_but_the_memory_taken() {
         let folder = tempfile::tempdir().expect("a folder for temporary files");
         for foretold in [0, 10_000] {
-            let mut plain = Accepted::default();
-            let mut shelved = Accepted::default();
-            shelved.shelve(Box::new(DiskShelves::new(folder.path())), 0, foretold);
+            let mut plain = SeenMessages::default();
+            let mut shelved = SeenMessages::default();
+            shelved.shelve(Box::new(DiskSpillStore::new(folder.path())), 0, foretold);
             // Every message occurs several times, inside and outside the window.
             for number in 0..20_000_u64 {
                 let key = key_of(&(number * number % 9973).to_le_bytes());
@@ -136,9 +136,9 @@ mod tests {
             }
             assert_eq!(plain.count(), shelved.count());
             assert!(5000 < plain.count() && plain.count() < 20_000, "{}", plain.count());
-            let all = |accepted: &Accepted| {
+            let all = |accepted: &SeenMessages| {
                 let mut all = Vec::new();
-                let each = |some: &[Message]| {
+                let each = |some: &[SeenMessage]| {
                     all.extend_from_slice(some);
                     Ok(())
                 };

@@ -11,12 +11,12 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
     bits::{SLACK, bits, put_bits, width},
-    encode::{In, Out},
+    encode::{Decoder, Encoder},
 };
 use crate::error::{Error, Result};
 
 /// A key and the number stored for it.
-pub(super) type Entry = (u128, u64);
+pub(super) type SortedEntry = (u128, u64);
 
 /// Size of a block in bytes. The last one may be shorter.
 const BLOCK: usize = 4096;
@@ -26,7 +26,7 @@ const HEAD: usize = 16 + 8 + 1 + 1 + 2;
 
 /// The index of sorted entries in a file.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Sorted {
+pub(super) struct SortedIndex {
     offset: u64,
     n_bytes: u64,
     n_entries: u64,
@@ -36,23 +36,23 @@ pub(super) struct Sorted {
 
 /// A writer of sorted entries.
 #[derive(Debug, Default)]
-pub(super) struct Sorter {
-    sorted: Sorted,
+pub(super) struct SortedWriter {
+    sorted: SortedIndex,
     /// The entries of the next block.
-    entries: Vec<Entry>,
+    entries: Vec<SortedEntry>,
     /// The smallest and the largest number of these.
     range: (u64, u64),
 }
 
-impl Sorter {
+impl SortedWriter {
     /// Starts at an offset in a file.
     pub(super) fn begin(offset: u64) -> Self {
-        Self { sorted: Sorted { offset, ..Sorted::default() }, ..Self::default() }
+        Self { sorted: SortedIndex { offset, ..SortedIndex::default() }, ..Self::default() }
     }
 
     /// Adds the next entry, whose key must not be smaller than the last. Appends the block before it to `out` if that
     /// is full.
-    pub(super) fn add(&mut self, (key, value): Entry, out: &mut Vec<u8>) {
+    pub(super) fn add(&mut self, (key, value): SortedEntry, out: &mut Vec<u8>) {
         let mut range = (self.range.0.min(value), self.range.1.max(value));
         if let Some(&(first, _)) = self.entries.first() {
             let bits = width(key - first) + width((range.1 - range.0).into());
@@ -68,7 +68,7 @@ impl Sorter {
     }
 
     /// Appends the last block. Returns the index.
-    pub(super) fn finish(mut self, out: &mut Vec<u8>) -> Sorted {
+    pub(super) fn finish(mut self, out: &mut Vec<u8>) -> SortedIndex {
         self.end_block(0, out);
         self.sorted
     }
@@ -104,7 +104,7 @@ impl Sorter {
 const MOST: usize = 1 << 12;
 
 /// A block that was read.
-struct Block<'a> {
+struct EntryBlock<'a> {
     bytes: &'a [u8; BLOCK + SLACK],
     first: u128,
     smallest: u64,
@@ -113,10 +113,10 @@ struct Block<'a> {
     len: usize,
 }
 
-impl<'a> Block<'a> {
+impl<'a> EntryBlock<'a> {
     /// Parses the header of a block; returns `None` if it cannot belong to a block of `n_bytes`.
     fn new(bytes: &'a [u8; BLOCK + SLACK], n_bytes: usize) -> Option<Self> {
-        let mut head = In(bytes);
+        let mut head = Decoder(bytes);
         let (first, smallest) = (head.u128()?, head.u64()?);
         let [of_key, of_value, low, high] = *head.0.first_chunk()?;
         let (of_key, of_value) = (u32::from(of_key), u32::from(of_value));
@@ -144,14 +144,14 @@ impl<'a> Block<'a> {
     }
 }
 
-impl Sorted {
+impl SortedIndex {
     /// Returns the number of entries.
     pub(super) fn len(&self) -> u64 {
         self.n_entries
     }
 
     /// Encodes the index.
-    pub(super) fn encode(&self, out: &mut Out) {
+    pub(super) fn encode(&self, out: &mut Encoder) {
         out.u64(self.offset);
         out.u64(self.n_bytes);
         out.u64(self.n_entries);
@@ -162,7 +162,7 @@ impl Sorted {
     }
 
     /// Decodes an index; returns `None` if it is malformed.
-    pub(super) fn decode(rest: &mut In<'_>) -> Option<Self> {
+    pub(super) fn decode(rest: &mut Decoder<'_>) -> Option<Self> {
         let (offset, n_bytes, n_entries) = (rest.u64()?, rest.u64()?, rest.u64()?);
         let n_blocks = usize::try_from(rest.count(16)?).ok()?;
         rest.u64()?;
@@ -211,7 +211,7 @@ impl Sorted {
         last: u128,
         file: &File,
         path: &Path,
-        mut each: impl FnMut(Entry),
+        mut each: impl FnMut(SortedEntry),
     ) -> Result<()> {
         let from = self.blocks.partition_point(|&(start, _)| start < high(first)).saturating_sub(1);
         let to = self.blocks.partition_point(|&(start, _)| start <= high(last));
@@ -235,12 +235,12 @@ impl Sorted {
         bytes: &'a mut [u8; BLOCK + SLACK],
         file: &File,
         path: &Path,
-    ) -> Result<Block<'a>> {
+    ) -> Result<EntryBlock<'a>> {
         let before = (number * BLOCK) as u64;
         let n = usize::try_from((self.n_bytes - before).min(BLOCK as u64)).unwrap_or(BLOCK);
         file.read_exact_at(&mut bytes[..n], self.offset + before).map_err(|e| Error::io("read", path, e))?;
         let as_written = xxh3_64(&bytes[..n]) == self.blocks[number].1;
-        as_written.then(|| Block::new(bytes, n)).flatten().ok_or(Error::StateDamaged)
+        as_written.then(|| EntryBlock::new(bytes, n)).flatten().ok_or(Error::StateDamaged)
     }
 }
 
@@ -256,19 +256,19 @@ mod tests {
     use crate::collections::key_of;
 
     /// Checks that every entry is read back, both in order and by key. Returns the number of bytes written.
-    fn check(mut entries: Vec<Entry>) -> u64 {
+    fn check(mut entries: Vec<SortedEntry>) -> u64 {
         entries.sort_unstable();
         let mut out = b"before".to_vec();
-        let mut writer = Sorter::begin(6);
+        let mut writer = SortedWriter::begin(6);
         for entry in &entries {
             writer.add(*entry, &mut out);
         }
         let sorted = writer.finish(&mut out);
         assert_eq!(out.len() as u64, 6 + sorted.n_bytes);
         assert_eq!(sorted.len(), entries.len() as u64);
-        let mut encoded = Out::default();
+        let mut encoded = Encoder::default();
         sorted.encode(&mut encoded);
-        let sorted = Sorted::decode(&mut In(&encoded.0)).expect("the index was just encoded");
+        let sorted = SortedIndex::decode(&mut Decoder(&encoded.0)).expect("the index was just encoded");
         let mut file = tempfile::tempfile().expect("a temporary file");
         file.write_all(&out).expect("the disk has room");
         let path = Path::new("sorted");

@@ -10,7 +10,7 @@ use std::{
 };
 
 use profiles_sync::{
-    files::{Change, Fault, Files},
+    files::{Fault, FileChange, Files},
     jobs::{
         ingest::Compression,
         materialize::{MaterializeOptions, materialize},
@@ -32,7 +32,7 @@ struct FailAt {
 }
 
 impl Fault for FailAt {
-    fn before(&self, _: Change, _: &Path) -> io::Result<()> {
+    fn before(&self, _: FileChange, _: &Path) -> io::Result<()> {
         let n_changes = self.n_changes.fetch_add(1, Ordering::Relaxed);
         if n_changes == self.at || self.for_good && self.at < n_changes {
             return Err(io::Error::other("the disk is full"));

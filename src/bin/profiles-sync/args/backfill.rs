@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Subcommand};
 use profiles_sync::jobs::ingest::MaxRejects;
 
-use super::shared::{Compress, Messages, Threads, Wait};
+use super::shared::{CompressFlag, MessageFlags, ThreadsFlag, WaitFlag};
 use crate::values;
 
 const BACKFILL_HELP: &str = "\
@@ -88,12 +88,12 @@ Examples:
 #[command(disable_help_subcommand = true)]
 pub(crate) struct BackfillArgs {
     #[command(subcommand)]
-    pub(crate) what: BackfillWhat,
+    pub(crate) what: BackfillCommand,
 }
 
 /// What to import.
 #[derive(Debug, Subcommand)]
-pub(crate) enum BackfillWhat {
+pub(crate) enum BackfillCommand {
     Profiles(ProfilesArgs),
     Events(EventsArgs),
     Raw(RawArgs),
@@ -103,27 +103,27 @@ impl BackfillArgs {
     /// Returns the words that select the subcommand.
     pub(crate) fn name(&self) -> &'static str {
         match &self.what {
-            BackfillWhat::Profiles(_) => "backfill profiles",
-            BackfillWhat::Events(_) => "backfill events",
-            BackfillWhat::Raw(_) => "backfill raw",
+            BackfillCommand::Profiles(_) => "backfill profiles",
+            BackfillCommand::Events(_) => "backfill events",
+            BackfillCommand::Raw(_) => "backfill raw",
         }
     }
 
     /// Returns the arguments about the space.
-    pub(crate) fn target(&self) -> &Target {
+    pub(crate) fn target(&self) -> &SpaceArgs {
         match &self.what {
-            BackfillWhat::Profiles(args) => &args.target,
-            BackfillWhat::Events(args) => &args.target,
-            BackfillWhat::Raw(args) => &args.target,
+            BackfillCommand::Profiles(args) => &args.target,
+            BackfillCommand::Events(args) => &args.target,
+            BackfillCommand::Raw(args) => &args.target,
         }
     }
 
     /// Returns the message flags.
-    pub(crate) fn messages(&self) -> Messages {
+    pub(crate) fn messages(&self) -> MessageFlags {
         match &self.what {
-            BackfillWhat::Profiles(args) => args.messages,
-            BackfillWhat::Events(args) => args.messages,
-            BackfillWhat::Raw(args) => args.messages,
+            BackfillCommand::Profiles(args) => args.messages,
+            BackfillCommand::Events(args) => args.messages,
+            BackfillCommand::Raw(args) => args.messages,
         }
     }
 }
@@ -147,14 +147,14 @@ pub(crate) struct ProfilesArgs {
     #[arg(value_name = "STATE_DIR", display_order = 0, help_heading = "Input")]
     pub(crate) state: PathBuf,
     #[command(flatten)]
-    pub(crate) target: Target,
+    pub(crate) target: SpaceArgs,
     /// Fail on conflicts
     ///
     /// Fails and commits nothing if a row of the snapshot contradicts the space or another row.
     #[arg(long, help_heading = "Output")]
     pub(crate) strict: bool,
     #[command(flatten)]
-    pub(crate) messages: Messages,
+    pub(crate) messages: MessageFlags,
 }
 
 /// Write missing rows of old events; change no profile
@@ -215,9 +215,9 @@ pub(crate) struct EventsArgs {
     #[arg(help_heading = "Output")]
     pub(crate) tables: Vec<String>,
     #[command(flatten)]
-    pub(crate) target: Target,
+    pub(crate) target: SpaceArgs,
     #[command(flatten)]
-    pub(crate) messages: Messages,
+    pub(crate) messages: MessageFlags,
 }
 
 /// Adopt raw tables with their history as a space
@@ -236,33 +236,33 @@ pub(crate) struct RawArgs {
     #[arg(value_name = "RAW_DIR", display_order = 0, help_heading = "Input")]
     pub(crate) raw: PathBuf,
     #[command(flatten)]
-    pub(crate) target: Target,
+    pub(crate) target: SpaceArgs,
     /// Fail if a raw profile table is missing
     ///
     /// Fails and commits nothing if one of the three raw profile tables is missing.
     #[arg(long, help_heading = "Output")]
     pub(crate) strict: bool,
     #[command(flatten)]
-    pub(crate) messages: Messages,
+    pub(crate) messages: MessageFlags,
 }
 
 /// The arguments about the space, which every backfill has.
 #[derive(Debug, Args)]
-pub(crate) struct Target {
+pub(crate) struct SpaceArgs {
     #[command(flatten)]
-    pub(crate) threads: Threads,
+    pub(crate) threads: ThreadsFlag,
     /// The folder of the tables; created if missing
     ///
     /// The folder that holds the tables of one space, one NDJSON file each. It is created if it does not exist.
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub(crate) space: PathBuf,
     #[command(flatten)]
-    pub(crate) compress: Compress,
+    pub(crate) compress: CompressFlag,
     /// Do everything except the commit
     ///
     /// Reads the input and prints the summary as usual, but leaves the space unchanged.
     #[arg(long, help_heading = "Output")]
     pub(crate) dry_run: bool,
     #[command(flatten)]
-    pub(crate) wait: Wait,
+    pub(crate) wait: WaitFlag,
 }

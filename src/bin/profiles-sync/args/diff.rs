@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, ValueEnum};
-use profiles_sync::diff::{IdMode, fail_on::Kind};
+use profiles_sync::diff::{IdMode, fail_on::DifferenceKind};
 
-use super::shared::{Messages, Threads};
+use super::shared::{MessageFlags, ThreadsFlag};
 use crate::values;
 
 const DIFF_HELP: &str = "\
@@ -83,7 +83,7 @@ pub(crate) struct DiffArgs {
     #[arg(long, value_name = "SIZE", value_parser = values::memory, help_heading = "Input")]
     pub(crate) memory: Option<u64>,
     #[command(flatten)]
-    pub(crate) threads: Threads,
+    pub(crate) threads: ThreadsFlag,
     /// Output: people, markdown, json or ndjson
     ///
     /// `people` is a report to read, `markdown` is a comment for a pull request, `json` is the summary as one object,
@@ -110,9 +110,9 @@ pub(crate) struct DiffArgs {
     /// merged, split (profiles); moved (identifiers). The default is any difference.
     #[arg(long, value_name = "KINDS", value_delimiter = ',', action = ArgAction::Set, num_args = 1)]
     #[arg(value_parser = values::difference, help_heading = "Output")]
-    pub(crate) fail_on: Vec<Kind>,
+    pub(crate) fail_on: Vec<DifferenceKind>,
     #[command(flatten)]
-    pub(crate) messages: Messages,
+    pub(crate) messages: MessageFlags,
 }
 
 impl DiffArgs {

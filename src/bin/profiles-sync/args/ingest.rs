@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use profiles_sync::{config::rules::SegmentIdStyle, jobs::ingest::MaxRejects};
 
-use super::shared::{Compress, Messages, Threads, Wait};
+use super::shared::{CompressFlag, MessageFlags, ThreadsFlag, WaitFlag};
 use crate::values;
 
 const INGEST_HELP: &str = "\
@@ -88,7 +88,7 @@ pub(crate) struct IngestArgs {
     #[arg(long, value_name = "SIZE", value_parser = values::memory, help_heading = "Input")]
     pub(crate) memory: Option<u64>,
     #[command(flatten)]
-    pub(crate) threads: Threads,
+    pub(crate) threads: ThreadsFlag,
     /// Rules for identity, filters and names
     ///
     /// A TOML file with the rules: limits, ranks and blocked values of identifiers, custom identifiers, filters, names
@@ -113,7 +113,7 @@ pub(crate) struct IngestArgs {
     #[arg(long, value_name = "DIR", required_unless_present = "print_config", help_heading = "Output")]
     pub(crate) space: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) compress: Compress,
+    pub(crate) compress: CompressFlag,
     /// Then build the views from the raw tables
     ///
     /// Runs `profiles-sync materialize --space DIR` after the events are committed.
@@ -134,9 +134,9 @@ pub(crate) struct IngestArgs {
     #[arg(long, help_heading = "Output")]
     pub(crate) dry_run: bool,
     #[command(flatten)]
-    pub(crate) wait: Wait,
+    pub(crate) wait: WaitFlag,
     #[command(flatten)]
-    pub(crate) messages: Messages,
+    pub(crate) messages: MessageFlags,
 }
 
 /// The values of `--segment-ids`.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{ArgAction, Args, builder::PossibleValuesParser};
 use profiles_sync::catalog::{self, TableKind};
 
-use super::shared::{Messages, Threads, Wait};
+use super::shared::{MessageFlags, ThreadsFlag, WaitFlag};
 use crate::values;
 
 const MATERIALIZE_HELP: &str = "\
@@ -86,7 +86,7 @@ pub(crate) struct MaterializeArgs {
     #[arg(long, value_name = "FILE", help_heading = "Input")]
     pub(crate) config: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) threads: Threads,
+    pub(crate) threads: ThreadsFlag,
     /// The folder of the views; created if missing
     ///
     /// The folder to write the views to. Required with --raw. With --space the default is the space.
@@ -119,9 +119,9 @@ pub(crate) struct MaterializeArgs {
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(crate) changes: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) wait: Wait,
+    pub(crate) wait: WaitFlag,
     #[command(flatten)]
-    pub(crate) messages: Messages,
+    pub(crate) messages: MessageFlags,
 }
 
 impl MaterializeArgs {

@@ -8,7 +8,7 @@ use crate::values;
 /// What to print, and in which format.
 #[derive(Debug, Clone, Copy, Default, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each flag is a field")]
-pub(crate) struct Messages {
+pub(crate) struct MessageFlags {
     /// Print the summary as one JSON object on stdout
     ///
     /// Prints the summary as one JSON object on the standard output instead of as text, also if the run fails.
@@ -29,7 +29,7 @@ pub(crate) struct Messages {
 
 /// How many threads to use.
 #[derive(Debug, Clone, Copy, Args)]
-pub(crate) struct Threads {
+pub(crate) struct ThreadsFlag {
     /// Use N threads; one per core by default
     ///
     /// The number of threads. The result does not depend on it. The default is one per core.
@@ -37,7 +37,7 @@ pub(crate) struct Threads {
     threads: Option<usize>,
 }
 
-impl Threads {
+impl ThreadsFlag {
     /// Returns the number of threads from the command line.
     pub(crate) fn given(self) -> Option<usize> {
         self.threads
@@ -46,7 +46,7 @@ impl Threads {
 
 /// How long to wait for another run.
 #[derive(Debug, Clone, Copy, Args)]
-pub(crate) struct Wait {
+pub(crate) struct WaitFlag {
     /// Wait up to SECONDS for another run on the space
     ///
     /// Only one run at a time may write to a space or build its views. By default a second run fails at once; with this
@@ -62,7 +62,7 @@ pub(crate) struct Wait {
     wait: u64,
 }
 
-impl Wait {
+impl WaitFlag {
     /// Returns the seconds to wait, 0 by default.
     pub(crate) fn seconds(self) -> u64 {
         self.wait
@@ -71,17 +71,17 @@ impl Wait {
 
 /// How to store tables.
 #[derive(Debug, Clone, Copy, Args)]
-pub(crate) struct Compress {
+pub(crate) struct CompressFlag {
     /// How a new space stores its tables: none or zstd
     ///
     /// With `zstd` the tables and views of a new space are compressed, as `TABLE.ndjson.zst`. With `none`, the default,
     /// they are plain, as `TABLE.ndjson`. A space keeps the choice of its first run, so later runs do not need this
     /// flag. Overrides the config.
     #[arg(long, value_enum, value_name = "HOW", hide_possible_values = true, help_heading = "Output")]
-    compress: Option<Storing>,
+    compress: Option<CompressValue>,
 }
 
-impl Compress {
+impl CompressFlag {
     /// Returns the value from the command line.
     pub(crate) fn given(self) -> Option<Compression> {
         self.compress.map(Into::into)
@@ -90,16 +90,16 @@ impl Compress {
 
 /// The values of `--compress`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Storing {
+pub(crate) enum CompressValue {
     None,
     Zstd,
 }
 
-impl From<Storing> for Compression {
-    fn from(typed: Storing) -> Self {
+impl From<CompressValue> for Compression {
+    fn from(typed: CompressValue) -> Self {
         match typed {
-            Storing::None => Self::None,
-            Storing::Zstd => Self::Zstd,
+            CompressValue::None => Self::None,
+            CompressValue::Zstd => Self::Zstd,
         }
     }
 }

@@ -13,24 +13,24 @@ use profiles_sync::{
 };
 
 use crate::{
-    args::{BackfillArgs, BackfillWhat, EventsArgs, ProfilesArgs, RawArgs},
+    args::{BackfillArgs, BackfillCommand, EventsArgs, ProfilesArgs, RawArgs},
     commands::on_threads,
     console::Console,
     exit::Exit,
-    record::{Record, Summary},
+    record::{JsonRecord, Summary},
     report,
 };
 
 /// Runs the subcommand.
-pub(crate) fn run(args: &BackfillArgs, console: &Console, record: &mut Record) -> Result<Exit> {
+pub(crate) fn run(args: &BackfillArgs, console: &Console, record: &mut JsonRecord) -> Result<Exit> {
     match &args.what {
-        BackfillWhat::Profiles(args) => run_profiles(args, console, record),
-        BackfillWhat::Events(args) => run_events(args, console, record),
-        BackfillWhat::Raw(args) => run_raw(args, console, record),
+        BackfillCommand::Profiles(args) => run_profiles(args, console, record),
+        BackfillCommand::Events(args) => run_events(args, console, record),
+        BackfillCommand::Raw(args) => run_raw(args, console, record),
     }
 }
 
-fn run_profiles(args: &ProfilesArgs, console: &Console, record: &mut Record) -> Result<Exit> {
+fn run_profiles(args: &ProfilesArgs, console: &Console, record: &mut JsonRecord) -> Result<Exit> {
     let options = ProfilesOptions {
         state: args.state.clone(),
         space: args.target.space.clone(),
@@ -48,7 +48,7 @@ fn run_profiles(args: &ProfilesArgs, console: &Console, record: &mut Record) -> 
     Ok(Exit::Done)
 }
 
-fn run_events(args: &EventsArgs, console: &Console, record: &mut Record) -> Result<Exit> {
+fn run_events(args: &EventsArgs, console: &Console, record: &mut JsonRecord) -> Result<Exit> {
     let options = EventsOptions {
         inputs: args.dumps.clone(),
         space: args.target.space.clone(),
@@ -80,7 +80,7 @@ fn run_events(args: &EventsArgs, console: &Console, record: &mut Record) -> Resu
     Ok(Exit::Done)
 }
 
-fn run_raw(args: &RawArgs, console: &Console, record: &mut Record) -> Result<Exit> {
+fn run_raw(args: &RawArgs, console: &Console, record: &mut JsonRecord) -> Result<Exit> {
     let options = RawOptions {
         raw: args.raw.clone(),
         space: args.target.space.clone(),

@@ -28,7 +28,7 @@ pub(crate) fn run(args: &DiffArgs, console: &Console) -> Result<Exit> {
     let options = options(args);
     let files = Files::real();
     let comparison = on_threads(args.threads.given(), || -> Result<_, Error> {
-        let mut out = io::BufWriter::with_capacity(1 << 16, Changes(console));
+        let mut out = io::BufWriter::with_capacity(1 << 16, ChangesToStdout(console));
         let comparison = diff(&options, &files, console, &mut out)?;
         out.flush().map_err(|e| Error::io("write to", "the standard output", e))?;
         Ok(comparison)
@@ -97,9 +97,9 @@ fn options(args: &DiffArgs) -> DiffOptions {
 }
 
 /// Writes changes to the standard output while tables are compared.
-struct Changes<'a>(&'a Console);
+struct ChangesToStdout<'a>(&'a Console);
 
-impl Write for Changes<'_> {
+impl Write for ChangesToStdout<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.offer(bytes)?;
         Ok(bytes.len())

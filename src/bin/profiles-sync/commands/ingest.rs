@@ -19,12 +19,12 @@ use crate::{
     commands::{interruptible, on_threads},
     console::Console,
     exit::Exit,
-    record::{Record, Summary},
+    record::{JsonRecord, Summary},
     report,
 };
 
 /// Runs the subcommand.
-pub(crate) fn run(args: &IngestArgs, console: &Console, record: &mut Record) -> Result<Exit> {
+pub(crate) fn run(args: &IngestArgs, console: &Console, record: &mut JsonRecord) -> Result<Exit> {
     let options = options(args);
     let files = Files::real();
     if args.print_config {
@@ -77,7 +77,7 @@ fn verified(
     options: &IngestOptions,
     files: &Files,
     console: &Console,
-    record: &mut Record,
+    record: &mut JsonRecord,
 ) -> Result<Exit> {
     let verified = on_threads(args.threads.given(), || verify(&options.space, files, console))?;
     let verified = interruptible(verified, "interrupted")?;

@@ -16,17 +16,17 @@ use crate::{
     commands::{interruptible, on_threads},
     console::Console,
     exit::Exit,
-    record::{Record, Summary},
+    record::{JsonRecord, Summary},
     report,
 };
 
 /// Runs the subcommand.
-pub(crate) fn run(args: &MaterializeArgs, console: &Console, record: &mut Record) -> Result<Exit> {
+pub(crate) fn run(args: &MaterializeArgs, console: &Console, record: &mut JsonRecord) -> Result<Exit> {
     let options = options(args);
     let files = Files::real();
     let summary = on_threads(args.threads.given(), || {
         if args.tells() {
-            materialize_telling(&options, &files, console, &mut Data(console))
+            materialize_telling(&options, &files, console, &mut ViewChangesToStdout(console))
         } else {
             materialize(&options, &files, console)
         }
@@ -58,9 +58,9 @@ fn options(args: &MaterializeArgs) -> MaterializeOptions {
 }
 
 /// Writes changes to the standard output. A consumer needs all changes, so a closed pipe is an error that ends the run.
-struct Data<'a>(&'a Console);
+struct ViewChangesToStdout<'a>(&'a Console);
 
-impl Write for Data<'_> {
+impl Write for ViewChangesToStdout<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.stream(bytes)?;
         Ok(bytes.len())

@@ -5,11 +5,11 @@ use profiles_sync::{
     summary::{EventsSummary, ProfilesSummary, RawSummary},
 };
 
-use super::{Lines, Report, bytes, count, seconds, table_file};
+use super::{SummaryLines, TextReport, bytes, count, seconds, table_file};
 
 /// Summarizes a `backfill profiles`.
-pub(crate) fn profiles(summary: &ProfilesSummary, options: &ProfilesOptions) -> Report {
-    let mut report = Report::new(format!(
+pub(crate) fn profiles(summary: &ProfilesSummary, options: &ProfilesOptions) -> TextReport {
+    let mut report = TextReport::new(format!(
         "{} {} from {} into {} in {}",
         if options.dry_run { "would adopt" } else { "adopted" },
         count(summary.profiles, "profile"),
@@ -20,7 +20,7 @@ pub(crate) fn profiles(summary: &ProfilesSummary, options: &ProfilesOptions) -> 
     if summary.adopted_before {
         return report;
     }
-    let mut lines = Lines::new(&mut report);
+    let mut lines = SummaryLines::new(&mut report);
     lines.number("merged segment ids adopted", summary.merged);
     lines.number("identifiers adopted", summary.identifiers.values().sum());
     lines.indented(&summary.identifiers);
@@ -46,8 +46,8 @@ pub(crate) fn profiles(summary: &ProfilesSummary, options: &ProfilesOptions) -> 
 }
 
 /// Summarizes a `backfill events`.
-pub(crate) fn events(summary: &EventsSummary, options: &EventsOptions) -> Report {
-    let mut report = Report::new(format!(
+pub(crate) fn events(summary: &EventsSummary, options: &EventsOptions) -> TextReport {
+    let mut report = TextReport::new(format!(
         "{} {} of {} ({}) from {} into {} in {}",
         if options.dry_run { "would backfill" } else { "backfilled" },
         count(summary.written, "event"),
@@ -61,7 +61,7 @@ pub(crate) fn events(summary: &EventsSummary, options: &EventsOptions) -> Report
         let until = summary.until.as_deref().unwrap_or("the end");
         report.line(format!("received from {since} to {until}"));
     }
-    let mut lines = Lines::new(&mut report);
+    let mut lines = SummaryLines::new(&mut report);
     lines.number("outside the window", summary.outside_window);
     lines.number("already present", summary.known);
     lines.number("duplicates", summary.duplicates);
@@ -84,8 +84,8 @@ pub(crate) fn events(summary: &EventsSummary, options: &EventsOptions) -> Report
 }
 
 /// Summarizes a `backfill raw`.
-pub(crate) fn raw(summary: &RawSummary, options: &RawOptions) -> Report {
-    let mut report = Report::new(format!(
+pub(crate) fn raw(summary: &RawSummary, options: &RawOptions) -> TextReport {
+    let mut report = TextReport::new(format!(
         "{} {} from {} into {} in {}",
         if options.dry_run { "would adopt" } else { "adopted" },
         count(summary.rows.values().sum(), "row"),
@@ -96,7 +96,7 @@ pub(crate) fn raw(summary: &RawSummary, options: &RawOptions) -> Report {
     if summary.adopted_before {
         return report;
     }
-    let mut lines = Lines::new(&mut report);
+    let mut lines = SummaryLines::new(&mut report);
     lines.number("profiles", summary.profiles);
     lines.number("identifiers", summary.identifiers);
     lines.number("messages known", summary.messages);

@@ -8,8 +8,8 @@ use profiles_sync::diff::{
     Comparison, Sameness,
     identity::{
         compare::{IdentityResult, MostChanged},
-        events::Event,
-        names::Identifier,
+        events::CausingEvent,
+        names::ReportedIdentifier,
     },
     ndjson::{side, told_as_json},
     outcome::{Cell, RowChange, RowKind},
@@ -144,7 +144,7 @@ fn of_identity(identity: &IdentityResult, examples: bool) -> Value {
             .moves
             .iter()
             .map(|moved| {
-                let Identifier { type_name, value } = &moved.identifier;
+                let ReportedIdentifier { type_name, value } = &moved.identifier;
                 json!({"type": type_name, "value": value, "old": moved.from, "new": moved.to})
             })
             .collect();
@@ -167,7 +167,7 @@ fn of_most_changed(changed: &MostChanged) -> Value {
     value
 }
 
-fn of_event(event: &Event) -> Value {
+fn of_event(event: &CausingEvent) -> Value {
     json!({
         "id": event.id,
         "type": event.type_name,

@@ -4,9 +4,9 @@ use profiles_sync::{
     diff::{
         Comparison, Sameness,
         identity::{
-            compare::{Moved, Told},
-            events::Event,
-            stories::StoryKind,
+            compare::{MovedIdentifier, ProfileChangeSummary},
+            events::CausingEvent,
+            stories::ProfileChangeKind,
         },
         ndjson::side,
         sides::{NEW, OLD},
@@ -31,9 +31,9 @@ pub(crate) fn headline(comparison: &Comparison) -> String {
 
 /// Returns the old profiles, an arrow, and the new profiles.
 #[must_use]
-pub(crate) fn arrow(told: &Told) -> String {
+pub(crate) fn arrow(told: &ProfileChangeSummary) -> String {
     match told.kind {
-        StoryKind::Changed if told.old == told.new => some(&told.old),
+        ProfileChangeKind::Changed if told.old == told.new => some(&told.old),
         _ => format!("{} -> {}", some(&told.old), some(&told.new)),
     }
 }
@@ -51,14 +51,14 @@ pub(crate) fn some(names: &[String]) -> String {
 
 /// Returns an identifier with its old and new profile.
 #[must_use]
-pub(crate) fn moved(moved: &Moved) -> String {
-    let Moved { identifier, from, to } = moved;
+pub(crate) fn moved(moved: &MovedIdentifier) -> String {
+    let MovedIdentifier { identifier, from, to } = moved;
     escaped(&format!("{} {}: {from} -> {to}", identifier.type_name, identifier.value)).into_owned()
 }
 
 /// Returns an event: its id, type, source and time, and what it did.
 #[must_use]
-pub(crate) fn event(event: &Event) -> String {
+pub(crate) fn event(event: &CausingEvent) -> String {
     let mut text = event.id.clone();
     let about: Vec<&str> = [&event.type_name, &event.source, &event.timestamp]
         .into_iter()
