@@ -64,7 +64,7 @@ fn without_detail(rows: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn on_made_up_dumps() {
+fn generated_dumps_give_the_same_tables() {
     for seed in 300..330 {
         let mut bytes = Vec::new();
         dump::write(Knobs { events: 150, seed, days: 5, malformed: 2.0, changes: 10.0 }, &mut bytes).unwrap();
@@ -73,7 +73,7 @@ fn on_made_up_dumps() {
 }
 
 #[test]
-fn on_the_golden_cases_of_one_plain_file() {
+fn golden_cases_of_one_plain_file_give_the_same_tables() {
     for case in names_in(&project("fixtures/cases")) {
         let folder = project("fixtures/cases").join(&case).join("in");
         if let Ok(bytes) = fs::read(folder.join("events.ndjson"))

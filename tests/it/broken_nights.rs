@@ -20,7 +20,7 @@ fn run(work: &Work, args: &[&str]) -> (String, Option<i32>) {
 }
 
 #[test]
-fn a_run_that_rejects_more_than_a_twentieth_fails_but_not_for_a_hundred() {
+fn a_run_fails_above_five_percent_and_a_hundred_rejects() {
     let work = Work::new();
     // The limit is 5 % of all, but at least 100. These are counts just within it and just over it.
     for (n_events, n_rejects, code) in [
@@ -47,7 +47,7 @@ fn a_run_that_rejects_more_than_a_twentieth_fails_but_not_for_a_hundred() {
 }
 
 #[test]
-fn a_bound_that_is_given_has_no_floor() {
+fn an_explicit_reject_limit_has_no_minimum() {
     let work = Work::new();
     work.write("events.ndjson", dump(98, 2));
     for (bound, code) in [("2%", 0), ("1.9%", 2), ("2", 0), ("1", 2), ("0", 2), ("100%", 0)] {
@@ -95,7 +95,7 @@ fn items_of_batches_count_like_lines() {
 }
 
 #[test]
-fn rejects_are_a_warning_and_for_a_quiet_run_from_a_thousandth_on() {
+fn quiet_runs_warn_about_rejects_from_one_in_a_thousand() {
     let work = Work::new();
     for (n_events, heard) in [(1000, true), (1001, false)] {
         work.write("events.ndjson", dump(n_events, 1));
@@ -111,7 +111,7 @@ fn rejects_are_a_warning_and_for_a_quiet_run_from_a_thousandth_on() {
 }
 
 #[test]
-fn a_dump_that_was_cut_off_is_heard_however_large_it_is() {
+fn a_cut_off_dump_is_a_warning_whatever_its_size() {
     let work = Work::new();
     let lines = dump(3000, 0);
     work.write("events.ndjson", &lines[..lines.len() - 20]);
@@ -131,7 +131,7 @@ fn a_dump_that_was_cut_off_is_heard_however_large_it_is() {
 }
 
 #[test]
-fn a_night_that_ingested_nothing_is_heard() {
+fn a_run_that_ingests_nothing_warns() {
     let work = Work::new();
     work.write("empty.ndjson", "");
     work.write("blank.ndjson", "\n \n");
@@ -163,7 +163,7 @@ fn a_night_that_ingested_nothing_is_heard() {
 }
 
 #[test]
-fn a_changed_config_is_heard_once_and_a_normal_night_is_silent() {
+fn a_changed_config_warns_once_and_a_normal_run_is_silent() {
     let work = Work::new();
     let night = |at: usize, rules: &str| {
         work.write("tonight.ndjson", event(at));
@@ -186,7 +186,7 @@ fn a_changed_config_is_heard_once_and_a_normal_night_is_silent() {
 }
 
 #[test]
-fn rejects_are_listed_where_the_user_wants_them() {
+fn rejects_are_listed_in_the_given_file() {
     let work = Work::new();
     work.write("events.ndjson", dump(2, 3));
     for (args, code) in [
@@ -217,7 +217,7 @@ fn rejects_are_listed_where_the_user_wants_them() {
 }
 
 #[test]
-fn the_list_of_rejects_takes_the_place_of_nothing_that_is_needed() {
+fn the_list_of_rejects_overwrites_no_input_or_space() {
     let work = Work::new();
     work.write("events.ndjson", dump(2, 1));
     assert_eq!(run(&work, &["ingest", "events.ndjson", "--space", "space", "-q"]).1, Some(0));
@@ -232,7 +232,7 @@ fn the_list_of_rejects_takes_the_place_of_nothing_that_is_needed() {
 }
 
 #[test]
-fn leaving_out_the_account_of_violations_is_warned_of_once() {
+fn excluding_identity_violations_warns_once() {
     let work = Work::new();
     work.write("rules.toml", "[sync]\nexclude_tables = [\"identity_violations\"]\n");
     for (at, heard) in [(1, true), (2, false)] {
@@ -245,7 +245,7 @@ fn leaving_out_the_account_of_violations_is_warned_of_once() {
 }
 
 #[test]
-fn a_table_of_no_letters_is_not_answered_with_an_empty_name() {
+fn a_table_name_without_letters_gets_no_empty_suggestion() {
     let work = Work::new();
     work.write("events.ndjson", event(1));
     work.write("rules.toml", "[sync]\nexclude_tables = [\"---\"]\n");

@@ -49,7 +49,7 @@ fn help_fits_80_columns() {
 }
 
 #[test]
-fn short_help_has_one_line_a_flag() {
+fn short_help_has_one_line_per_flag() {
     for command in COMMANDS {
         let help = stdout(&[command, &["-h"]].concat());
         // A description that does not fit would continue on an indented line.
@@ -60,7 +60,7 @@ fn short_help_has_one_line_a_flag() {
 }
 
 #[test]
-fn long_help_is_a_manual() {
+fn long_help_has_every_section() {
     for command in COMMANDS {
         let help = stdout(&[command, &["--help"]].concat());
         assert!(help.contains("Exit codes:\n  0 "), "{command:?}");
@@ -75,7 +75,7 @@ fn long_help_is_a_manual() {
 }
 
 #[test]
-fn completions_and_the_man_page_know_every_flag() {
+fn completions_and_the_man_page_list_every_flag() {
     for kind in ["man", "bash", "zsh", "fish"] {
         let text = stdout(&["--generate", kind]).replace('\\', "");
         for flag in ["max-rejects", "segment-ids", "as-of", "partial", "strict", "quiet"] {
@@ -87,7 +87,7 @@ fn completions_and_the_man_page_know_every_flag() {
 }
 
 #[test]
-fn usage_errors_are_2_and_leave_stdout_empty() {
+fn usage_errors_exit_with_2_and_leave_stdout_empty() {
     for args in [
         &[][..],
         &["ingest"],
@@ -110,7 +110,7 @@ fn usage_errors_are_2_and_leave_stdout_empty() {
 }
 
 #[test]
-fn a_number_that_is_none_is_told_what_it_should_be() {
+fn an_invalid_number_is_reported_with_the_expected_form() {
     let ingest = &["ingest", "events.ndjson", "--space", "s"][..];
     let raw = &["backfill", "raw", "r", "--space", "s"];
     for (args, flag, expected) in [
@@ -132,7 +132,7 @@ fn a_number_that_is_none_is_told_what_it_should_be() {
 }
 
 #[test]
-fn a_run_tells_what_it_did_on_stderr() {
+fn a_run_prints_its_summary_on_stderr() {
     let work = with_events();
     let assert = work.program(&["ingest", "events.ndjson", "--space", "space"]).assert().success().stdout("");
     let said = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
@@ -152,7 +152,7 @@ fn counts(said: &str, name: &str, number: &str) -> bool {
 }
 
 #[test]
-fn the_headline_counts_what_was_accepted() {
+fn the_headline_counts_accepted_events() {
     let work = with_events();
     let lines: String = (1..=4).map(|at| LINE.replace("m1", &format!("m{at}")) + "\n").collect();
     let headline = |input: &str, flags: &[&str]| {
@@ -182,7 +182,7 @@ fn the_headline_counts_what_was_accepted() {
 }
 
 #[test]
-fn quiet_says_nothing_when_all_goes_well() {
+fn quiet_prints_only_warnings() {
     let work = with_events();
     let args = ["ingest", "events.ndjson", "--space", "space", "--materialize", "--quiet"];
     work.program(&args).assert().success().stdout("").stderr("");
@@ -215,7 +215,7 @@ fn json_is_one_object_and_nothing_else() {
 }
 
 #[test]
-fn a_dry_run_leaves_nothing() {
+fn a_dry_run_writes_nothing() {
     let work = with_events();
     let assert =
         work.program(&["ingest", "events.ndjson", "--space", "space", "--dry-run"]).assert().success();
@@ -227,7 +227,7 @@ fn a_dry_run_leaves_nothing() {
 }
 
 #[test]
-fn the_printed_rules_can_be_fed_back() {
+fn the_printed_config_can_be_read_back() {
     let work = with_events();
     let printed = |args: &[&str]| {
         let assert =
@@ -243,14 +243,14 @@ fn the_printed_rules_can_be_fed_back() {
 }
 
 #[test]
-fn events_come_from_stdin_too() {
+fn events_can_come_from_stdin() {
     let work = Work::new();
     work.program(&["ingest", "-", "--space", "space", "-q"]).write_stdin(LINE).assert().success().stderr("");
     assert_eq!(work.rows("space/pages.ndjson").len(), 1);
 }
 
 #[test]
-fn paths_are_those_of_the_working_folder() {
+fn paths_are_relative_to_the_working_folder() {
     let work = with_events();
     work.write("elsewhere/deep/x", "");
     let mut command = work.program(&["ingest", "../../events.ndjson", "--space", "../space", "-q"]);
@@ -259,7 +259,7 @@ fn paths_are_those_of_the_working_folder() {
 }
 
 #[test]
-fn colour_is_for_those_who_ask() {
+fn colour_appears_only_if_requested() {
     let work = Work::new();
     let escapes = |flags: &[&str]| {
         let args = [&["ingest", "missing", "--space", "space"], flags].concat();
@@ -273,7 +273,7 @@ fn colour_is_for_those_who_ask() {
 }
 
 #[test]
-fn a_reader_that_had_enough_is_no_failure() {
+fn a_closed_stdout_is_not_a_failure() {
     let work = with_events();
     for args in [
         &["--generate", "man"][..],
@@ -292,7 +292,7 @@ fn a_reader_that_had_enough_is_no_failure() {
 }
 
 #[test]
-fn changes_that_nobody_takes_leave_the_views_as_they_were() {
+fn changes_that_nobody_reads_leave_the_views_unchanged() {
     let work = with_events();
     work.program(&["ingest", "events.ndjson", "--space", "space", "-q"]).assert().success();
     let args = ["materialize", "--space", "space", "--changes", "-", "-q"];
@@ -329,7 +329,7 @@ fn an_interrupted_run_commits_nothing() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn behind_nohup_a_run_outlives_its_terminal() {
+fn a_run_under_nohup_survives_a_hangup() {
     let work = Work::new();
     let mut child = Command::new("nohup")
         .arg(assert_cmd::cargo::cargo_bin!("profiles-sync"))
@@ -351,7 +351,7 @@ fn behind_nohup_a_run_outlives_its_terminal() {
 }
 
 #[test]
-fn a_run_that_waits_for_its_input_ends_at_the_first_signal() {
+fn a_run_waiting_for_input_ends_at_the_first_signal() {
     // The standard input with nothing, with a line and with the start of a gzip file; then a pipe without a writer.
     for (input, sent) in [("-", &b""[..]), ("-", LINE.as_bytes()), ("-", &[0x1f, 0x8b, 8, 0]), ("pipe", b"")]
     {
@@ -374,7 +374,7 @@ fn a_run_that_waits_for_its_input_ends_at_the_first_signal() {
 }
 
 #[test]
-fn what_an_interrupted_run_says_of_the_files_is_true() {
+fn an_interrupted_run_reports_correctly_what_was_committed() {
     let work = with_events();
     work.program(&["ingest", "events.ndjson", "--space", "space", "-q"]).assert().success();
     work.write("more.ndjson", LINE.replace("m1", "m2"));
@@ -412,7 +412,7 @@ fn what_an_interrupted_run_says_of_the_files_is_true() {
 }
 
 #[test]
-fn a_pipe_that_nobody_writes_to_is_no_table() {
+fn a_pipe_is_not_read_as_a_table() {
     let work = Work::new();
     work.write("old/pages.ndjson", "{\"id\":\"a\"}\n");
     for folder in ["raw", "new"] {

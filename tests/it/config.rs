@@ -154,7 +154,7 @@ const REFUSALS: [(&str, &str, &str); 36] = [
 ];
 
 #[test]
-fn what_makes_no_sense_is_refused_with_its_line_and_a_way_out() {
+fn invalid_configs_are_reported_with_line_and_hint() {
     for (text, said, hint) in REFUSALS {
         let told = refusal(text);
         assert!(
@@ -199,7 +199,7 @@ fn the_page_on_identity_shows_the_default_config_and_explains_each_key() {
 }
 
 #[test]
-fn the_page_on_identity_shows_rules_that_are_read_and_rows_that_come_out() {
+fn the_page_on_identity_shows_valid_rules_and_real_rows() {
     for rules in shown("toml") {
         config::parse(&rules, Path::new("docs/identity.md"))
             .unwrap_or_else(|error| panic!("{error}\n{rules}"));
@@ -343,7 +343,7 @@ fn refused(work: &Work, args: &[&str], said: &str) {
 }
 
 #[test]
-fn a_config_that_is_missing_or_wrong_ends_the_run_before_it_begins() {
+fn a_missing_or_invalid_config_stops_the_run_before_it_starts() {
     let work = Work::new();
     work.write("events.ndjson", EVENTS);
     work.write("wrong.toml", "[identity]\nmax_merge = 5\n");
@@ -361,7 +361,7 @@ fn a_config_that_is_missing_or_wrong_ends_the_run_before_it_begins() {
 }
 
 #[test]
-fn a_config_in_the_space_is_found_and_one_that_is_given_goes_before_it() {
+fn a_given_config_overrides_the_one_in_the_space() {
     let work = Work::new();
     work.write("events.ndjson", EVENTS);
     work.write("space/profiles-sync.toml", "[identity.types.user_id]\nlimit = 0\n");
@@ -381,7 +381,7 @@ fn a_config_in_the_space_is_found_and_one_that_is_given_goes_before_it() {
 }
 
 #[test]
-fn the_config_used_is_remembered_and_a_change_is_told() {
+fn the_manifest_records_the_config_and_changes_are_reported() {
     let work = Work::new();
     for (number, line) in EVENTS.lines().enumerate() {
         work.write(&format!("{number}.ndjson"), line);
@@ -433,7 +433,7 @@ fn tables(work: &Work) -> Vec<String> {
 }
 
 #[test]
-fn tables_and_columns_are_left_out_by_globs_but_never_the_truth() {
+fn globs_exclude_tables_and_columns_but_never_raw_tables() {
     let work = Work::new();
     work.write("events.ndjson", EVENTS);
     work.write(
@@ -459,7 +459,7 @@ fn tables_and_columns_are_left_out_by_globs_but_never_the_truth() {
 }
 
 #[test]
-fn dropped_events_are_counted_and_leave_nothing_behind() {
+fn dropped_events_are_counted_and_write_nothing() {
     let work = Work::new();
     work.write("events.ndjson", EVENTS);
     work.write(
@@ -474,7 +474,7 @@ fn dropped_events_are_counted_and_leave_nothing_behind() {
 }
 
 #[test]
-fn sources_have_their_names_in_rows() {
+fn rows_have_the_names_of_their_sources() {
     let work = Work::new();
     work.write("events.ndjson", EVENTS.replace("\"u1\",\"event\"", "\"u2\",\"event\""));
     work.write(
@@ -493,7 +493,7 @@ fn sources_have_their_names_in_rows() {
 }
 
 #[test]
-fn what_looks_like_a_slip_is_told_once() {
+fn likely_mistakes_are_reported_once() {
     let work = Work::new();
     let event = |n: u32| {
         format!(

@@ -68,7 +68,7 @@ fn closed_streams_and_an_empty_environment_change_nothing() {
 }
 
 #[test]
-fn a_full_standard_output_is_an_error_that_says_the_run_is_done() {
+fn a_full_stdout_is_an_error_but_a_full_stderr_is_not() {
     for args in COMMANDS {
         let work = prepared();
         let output = shell(&work, r#"env -i "$0" "$@" --json >/dev/full"#, args);
@@ -83,7 +83,7 @@ fn a_full_standard_output_is_an_error_that_says_the_run_is_done() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_written_to_is_named() {
+fn an_unwritable_folder_is_an_error_with_a_hint() {
     // Root may write anywhere, so the test returns early for root.
     let work = prepared();
     let lock = |mode| {
@@ -128,7 +128,7 @@ fn a_file_size_limit_is_an_error_with_a_path_and_a_hint() {
 }
 
 #[test]
-fn a_dry_run_makes_no_folder_and_leaves_one_that_is_there() {
+fn a_dry_run_creates_no_folder_and_changes_none() {
     let work = Work::new();
     work.write("events.ndjson", format!("{LINE}\n"));
     work.write(

@@ -45,7 +45,7 @@ fn the_summary_on_the_command_line_page_is_what_the_program_prints() {
 }
 
 #[test]
-fn the_page_on_the_command_line_names_every_flag_and_no_other() {
+fn the_page_on_the_command_line_lists_exactly_the_flags() {
     let page = project_text("docs/cli.md");
     let mut known = BTreeSet::new();
     for command in [

@@ -36,7 +36,7 @@ fn with_events() -> Work {
 }
 
 #[test]
-fn a_missing_file_is_named() {
+fn a_missing_file_is_reported() {
     let work = with_events();
     let said = fails(&work, &["ingest", "events.ndjson", "missing.ndjson", "--space", "space"]);
     assert!(said.contains("`missing.ndjson`"), "{said}");
@@ -44,14 +44,14 @@ fn a_missing_file_is_named() {
 }
 
 #[test]
-fn a_path_below_a_file_is_named() {
+fn a_path_below_a_file_is_reported() {
     let work = with_events();
     let said = fails(&work, &["ingest", "events.ndjson/day", "--space", "space"]);
     assert!(said.contains("`events.ndjson/day`"), "{said}");
 }
 
 #[test]
-fn a_space_that_is_a_file_is_named() {
+fn a_space_that_is_a_file_is_reported() {
     let work = with_events();
     work.write("space", "here first");
     let said = fails(&work, &["ingest", "events.ndjson", "--space", "space"]);
@@ -62,14 +62,14 @@ fn a_space_that_is_a_file_is_named() {
 }
 
 #[test]
-fn a_space_that_cannot_be_written_is_named() {
+fn an_unwritable_space_is_reported() {
     let work = with_events();
     let said = fails(&work, &["ingest", "events.ndjson", "--space", "/proc/space"]);
     assert!(said.contains("/proc/space"), "{said}");
 }
 
 #[test]
-fn a_config_that_is_missing_or_a_folder_is_named() {
+fn a_config_that_is_missing_or_a_folder_is_reported() {
     let work = with_events();
     work.write("folder/x", "");
     for config in ["missing.toml", "folder"] {
@@ -79,7 +79,7 @@ fn a_config_that_is_missing_or_a_folder_is_named() {
 }
 
 #[test]
-fn lines_without_one_event_are_no_dump() {
+fn a_dump_without_events_is_an_error() {
     let work = Work::new();
     work.write("access.log", "GET /\nGET /plants\n");
     let said = fails(&work, &["ingest", "access.log", "--space", "space"]);
@@ -88,7 +88,7 @@ fn lines_without_one_event_are_no_dump() {
 }
 
 #[test]
-fn lines_without_one_event_are_named_with_what_to_do() {
+fn a_dump_without_events_gets_a_fitting_hint() {
     let work = Work::new();
     let check = |name: &str, bytes: Vec<u8>, message: &str, hint: &str| {
         work.write(name, bytes);
@@ -132,7 +132,7 @@ fn gz(bytes: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_broken_archive_is_named() {
+fn a_broken_archive_is_reported() {
     let work = Work::new();
     work.write("cut.gz", [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 1, 2]);
     let said = fails(&work, &["ingest", "cut.gz", "--space", "space"]);
@@ -140,7 +140,7 @@ fn a_broken_archive_is_named() {
 }
 
 #[test]
-fn an_empty_file_is_no_failure_but_told() {
+fn an_empty_file_is_only_a_warning() {
     let work = Work::new();
     work.write("empty.ndjson", "");
     work.write("blank.ndjson", "\n\r\n  \n");
@@ -151,7 +151,7 @@ fn an_empty_file_is_no_failure_but_told() {
 }
 
 #[test]
-fn a_folder_without_events_is_a_run_of_no_events_and_is_told() {
+fn a_folder_without_events_is_only_a_warning() {
     let work = with_events();
     work.write("folder/notes.txt", "nothing");
     work.write("empty.ndjson", "");
@@ -187,7 +187,7 @@ fn a_folder_without_events_is_a_run_of_no_events_and_is_told() {
 }
 
 #[test]
-fn a_space_that_is_not_there_cannot_be_materialized() {
+fn a_missing_space_cannot_be_materialized() {
     let work = Work::new();
     let said = fails(&work, &["materialize", "--space", "missing"]);
     assert!(said.contains("`missing"), "{said}");
@@ -199,7 +199,7 @@ fn a_space_that_is_not_there_cannot_be_materialized() {
 }
 
 #[test]
-fn views_that_cannot_follow_leave_the_events_ingested() {
+fn events_stay_committed_if_views_cannot_be_written() {
     let work = with_events();
     work.program(&["ingest", "events.ndjson", "--space", "space", "-q"]).assert().success();
     // A folder occupies the path of a view.
@@ -244,7 +244,7 @@ fn a_second_run_on_a_space_fails_at_once_or_waits() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn what_cannot_be_written_to_stdout_is_named_and_a_run_that_is_done_says_so() {
+fn an_unwritable_stdout_is_reported_after_a_successful_run() {
     let work = with_events();
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let run = |args: &[&str]| {
@@ -269,7 +269,7 @@ fn what_cannot_be_written_to_stdout_is_named_and_a_run_that_is_done_says_so() {
 }
 
 #[test]
-fn files_that_somebody_put_into_a_space_stay_there() {
+fn foreign_files_in_a_space_are_left_alone() {
     for compress in ["none", "zstd"] {
         let work = with_events();
         let ingest = |input: &str| {
@@ -307,7 +307,7 @@ fn files_that_somebody_put_into_a_space_stay_there() {
 }
 
 #[test]
-fn names_of_the_program_are_not_followed_through_links() {
+fn links_at_internal_paths_are_not_followed() {
     use std::os::unix::fs::symlink;
 
     let work = with_events();
@@ -361,7 +361,7 @@ fn names(work: &Work, folder: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_space_that_lost_its_manifest_is_left_alone() {
+fn a_space_without_its_manifest_is_left_alone() {
     let work = with_events();
     work.write("state/user_identifiers.ndjson", "");
     work.write("none.ndjson", "");
@@ -384,7 +384,7 @@ fn a_space_that_lost_its_manifest_is_left_alone() {
 }
 
 #[test]
-fn what_somebody_puts_where_a_first_run_failed_stays() {
+fn files_added_after_a_failed_first_run_are_left_alone() {
     let work = with_events();
     work.write("bad.ndjson", format!("{LINE}\nno JSON\n"));
     fails(&work, &["ingest", "bad.ndjson", "--space", "space", "--max-rejects", "0"]);
@@ -395,7 +395,7 @@ fn what_somebody_puts_where_a_first_run_failed_stays() {
 }
 
 #[test]
-fn changes_do_not_go_over_what_a_space_holds() {
+fn changes_never_overwrite_files_of_a_space() {
     let work = with_events();
     work.program(&["ingest", "events.ndjson", "--space", "space", "--materialize", "-q"]).assert().success();
     work.program(&["ingest", "events.ndjson", "--space", "other", "--materialize", "-q"]).assert().success();
@@ -411,7 +411,7 @@ fn changes_do_not_go_over_what_a_space_holds() {
 }
 
 #[test]
-fn nothing_is_appended_behind_bytes_that_were_changed() {
+fn nothing_is_appended_to_a_changed_table() {
     let work = with_events();
     work.write("more.ndjson", LINE.replace("m1", "m2"));
     for compress in ["none", "zstd"] {
@@ -435,7 +435,7 @@ fn nothing_is_appended_behind_bytes_that_were_changed() {
 }
 
 #[test]
-fn a_packed_space_that_lost_its_manifest_is_left_alone() {
+fn a_compressed_space_without_its_manifest_is_left_alone() {
     let work = Work::new();
     work.write("one.ndjson", format!("{LINE}\n"));
     work.write("two.ndjson", format!("{}\n", LINE.replace("\"m1\"", "\"m2\"")));
@@ -456,7 +456,7 @@ fn a_packed_space_that_lost_its_manifest_is_left_alone() {
 }
 
 #[test]
-fn more_tables_than_files_may_be_open_are_no_trouble() {
+fn more_tables_than_the_open_file_limit_are_fine() {
     let work = Work::new();
     let event = |number: u32| {
         format!(
@@ -479,7 +479,7 @@ fn more_tables_than_files_may_be_open_are_no_trouble() {
 }
 
 #[test]
-fn a_table_that_is_gone_is_called_missing() {
+fn a_deleted_table_is_reported_as_missing() {
     let work = Work::new();
     work.write("one.ndjson", format!("{LINE}\n"));
     work.write("two.ndjson", format!("{}\n", LINE.replace("\"m1\"", "\"m2\"")));
@@ -495,7 +495,7 @@ fn a_table_that_is_gone_is_called_missing() {
 }
 
 #[test]
-fn no_state_is_rebuilt_from_tables_that_were_changed() {
+fn the_state_is_not_rebuilt_from_changed_tables() {
     let work = Work::new();
     work.write("one.ndjson", format!("{LINE}\n"));
     work.write("two.ndjson", format!("{}\n", LINE.replace("\"m1\"", "\"m2\"")));

@@ -224,12 +224,12 @@ fn add_new_table_and_large_row(dump: &Path) {
 }
 
 #[test]
-fn the_kth_change_fails_for_every_k_of_a_small_run() {
+fn a_run_survives_the_failure_of_any_change() {
     kth_change_fails(Compression::None);
 }
 
 #[test]
-fn the_kth_change_fails_for_every_k_of_a_small_run_into_packed_tables() {
+fn a_run_into_compressed_tables_survives_the_failure_of_any_change() {
     kth_change_fails(Compression::Zstd);
 }
 
@@ -286,7 +286,7 @@ fn kth_change_fails(compress: Compression) {
 }
 
 #[test]
-fn a_first_run_that_fails_leaves_nothing_that_looks_whole() {
+fn a_failed_first_run_leaves_no_tables() {
     let work = folder();
     let (all, _) = slices(work.path(), 8, 40, 1);
     let expected = work.path().join("expected");
@@ -418,7 +418,7 @@ struct Placing {
 }
 
 #[test]
-fn rows_that_are_half_in_place_are_put_in_place_by_whoever_comes_next() {
+fn the_next_command_completes_half_placed_rows() {
     for compress in [Compression::None, Compression::Zstd] {
         let work = folder();
         let [_, half, after] = committed_but_not_in_place(work.path(), compress);
@@ -477,7 +477,7 @@ fn rows_that_are_half_in_place_are_put_in_place_by_whoever_comes_next() {
 }
 
 #[test]
-fn a_staged_file_that_is_missing_or_damaged_is_named() {
+fn a_missing_or_damaged_staged_file_is_reported() {
     let work = folder();
     let [before, half, _] = committed_but_not_in_place(work.path(), Compression::None);
     for Placing { table: name, staged, offset, n_bytes, .. } in placing(&half) {
@@ -505,7 +505,7 @@ fn a_staged_file_that_is_missing_or_damaged_is_named() {
 }
 
 #[test]
-fn a_space_of_an_earlier_version_is_read_on() {
+fn a_space_of_an_earlier_version_still_works() {
     let work = folder();
     let (_, files) = slices(work.path(), 19, 300, 3);
     let [first, second, third] = files.as_slice() else { panic!("expected three slices") };
@@ -540,7 +540,7 @@ fn a_space_of_an_earlier_version_is_read_on() {
 }
 
 #[test]
-fn a_manifest_that_cannot_be_written_again_after_the_commit_is_no_error() {
+fn a_failed_manifest_write_after_the_commit_is_no_error() {
     /// Every manifest after the first fails.
     struct OneManifest(AtomicU64);
     impl Fault for OneManifest {
@@ -565,7 +565,7 @@ fn a_manifest_that_cannot_be_written_again_after_the_commit_is_no_error() {
 }
 
 #[test]
-fn the_program_killed_at_random_moments_loses_and_doubles_nothing() {
+fn random_kills_lose_and_duplicate_nothing() {
     let work = folder();
     let (_, files) = slices(work.path(), 9, 3000, 2);
     let [first, second] = files.as_slice() else { panic!("expected two slices") };

@@ -71,7 +71,7 @@ fn batch(n_items: usize, context: usize) -> String {
 }
 
 #[test]
-fn the_context_of_a_batch_is_shared_and_a_batch_that_makes_too_much_of_it_is_rejected() {
+fn batches_share_their_context_and_too_large_ones_are_rejected() {
     let work = Work::new();
     let event = format!("{{\"type\":\"page\",\"userId\":\"u\",{TIMES}}}\n");
     work.write("large.ndjson", batch(10_000, 1_000_000) + &event);
@@ -108,7 +108,7 @@ fn a_long_key_around_many_values_is_rejected() {
 }
 
 #[test]
-fn a_batch_of_bad_items_takes_no_copy_of_its_line_for_each() {
+fn bad_items_of_a_batch_share_its_line() {
     let work = Work::new();
     let event = format!("{{\"type\":\"page\",\"userId\":\"u\",{TIMES}}}\n");
     let items = vec!["1"; 500_000].join(",");
@@ -150,7 +150,7 @@ fn events_that_arrived_at_the_same_time_are_never_all_in_memory() {
 }
 
 #[test]
-fn sorted_lines_keep_their_places_and_ties_their_order() {
+fn sorting_keeps_line_numbers_and_the_order_of_ties() {
     let work = Work::new();
     let mut lines: Vec<String> = ties(9_000).lines().map(str::to_owned).collect();
     for at in (0..lines.len()).step_by(7) {
@@ -198,7 +198,7 @@ fn page(id: &str, identifiers: impl Iterator<Item = (String, String)>) -> String
 }
 
 #[test]
-fn one_event_of_a_hundred_thousand_types_or_identifiers_or_leaves_takes_seconds() {
+fn events_with_a_hundred_thousand_values_take_seconds() {
     let work = Work::new();
     let types = page("types", (0..100_000).map(|at| (format!("t{at}"), "v".to_owned())));
     work.write("types.ndjson", types);
@@ -229,7 +229,7 @@ fn one_event_of_a_hundred_thousand_types_or_identifiers_or_leaves_takes_seconds(
 }
 
 #[test]
-fn trait_names_that_are_ever_new_are_left_out_in_the_end() {
+fn endlessly_new_trait_names_are_capped() {
     let work = Work::new();
     let mut on_one = String::new();
     let mut on_many = String::new();
@@ -256,7 +256,7 @@ fn trait_names_that_are_ever_new_are_left_out_in_the_end() {
 }
 
 #[test]
-fn profiles_that_merge_youngest_first_write_their_rows_as_they_come() {
+fn profiles_merging_youngest_first_stay_within_memory() {
     const PROFILES: usize = 1_500;
     let work = Work::new();
     work.write(
@@ -280,7 +280,7 @@ fn profiles_that_merge_youngest_first_write_their_rows_as_they_come() {
 }
 
 #[test]
-fn event_names_beyond_the_bound_have_no_table_also_in_later_runs_and_replays() {
+fn event_names_beyond_the_limit_never_get_a_table() {
     let work = Work::new();
     work.write("rules.toml", "max_tables = 2\n[sync]\nexclude_tables = [\"left_out\"]\n");
     let track = |at: usize, name: &str| {

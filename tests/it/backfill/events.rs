@@ -24,7 +24,7 @@ fn event_rows(work: &Work, space: &str) -> BTreeMap<String, Vec<String>> {
 }
 
 #[test]
-fn a_table_switched_on_late_gets_the_rows_it_would_have_had() {
+fn a_table_enabled_late_gets_its_earlier_rows() {
     for seed in SEEDS {
         let work = Work::new();
         slices(&work, seed);
@@ -50,7 +50,7 @@ fn a_table_switched_on_late_gets_the_rows_it_would_have_had() {
 }
 
 #[test]
-fn overlapping_windows_before_and_between_runs_double_nothing() {
+fn overlapping_windows_duplicate_nothing() {
     let work = Work::new();
     slices(&work, 410);
     run(&work, &["ingest", "first.ndjson", "second.ndjson", "--space", "all"]);
@@ -86,7 +86,7 @@ fn overlapping_windows_before_and_between_runs_double_nothing() {
 }
 
 #[test]
-fn the_clock_of_the_space_goes_on() {
+fn backfilled_rows_get_later_clocks_than_existing_ones() {
     let work = Work::new();
     slices(&work, 420);
     run(&work, &["ingest", "second.ndjson", "--space", "space"]);
@@ -156,7 +156,7 @@ fn the_default_window_is_the_two_months_before_the_newest_event() {
 }
 
 #[test]
-fn of_duplicates_the_first_counts_also_outside_the_window_and_in_another_table() {
+fn the_first_duplicate_counts_even_outside_the_window() {
     let work = Work::new();
     let lines = [
         event("m1", "2026-01-01T00:00:00Z", &json!({"userId": "u"})),
@@ -174,7 +174,7 @@ fn of_duplicates_the_first_counts_also_outside_the_window_and_in_another_table()
 }
 
 #[test]
-fn a_duplicate_of_a_duplicate_is_an_event() {
+fn a_duplicate_does_not_make_later_events_duplicates() {
     let work = Work::new();
     let received = ["2026-01-01", "2026-01-29", "2026-02-10"];
     let lines = received.map(|day| event("m1", &format!("{day}T00:00:00Z"), &json!({"userId": "u"})));
@@ -185,7 +185,7 @@ fn a_duplicate_of_a_duplicate_is_an_event() {
 }
 
 #[test]
-fn a_message_that_is_known_as_another_call_is_a_duplicate_whichever_tables_are_written() {
+fn a_message_known_as_another_call_is_a_duplicate() {
     let day = "2026-01-01T00:00:00Z";
     let track = |name: &str| event("m1", day, &json!({"type": "track", "event": name, "userId": "u"}));
     let page = || event("m1", day, &json!({"userId": "u"}));
@@ -234,7 +234,7 @@ fn a_message_that_is_known_as_another_call_is_a_duplicate_whichever_tables_are_w
 }
 
 #[test]
-fn a_message_known_as_another_call_is_a_duplicate_within_the_window_of_duplicates_only() {
+fn another_call_is_a_duplicate_only_within_the_dedupe_window() {
     let work = Work::new();
     work.write("known.ndjson", event("m1", "2026-01-01T00:00:00Z", &json!({"userId": "u"})));
     run(&work, &["ingest", "known.ndjson", "--space", "space"]);
@@ -252,7 +252,7 @@ fn a_message_known_as_another_call_is_a_duplicate_within_the_window_of_duplicate
 }
 
 #[test]
-fn rules_that_are_not_those_of_the_space_are_told() {
+fn a_config_that_differs_from_the_last_run_is_reported() {
     let work = Work::new();
     work.write("dump.ndjson", event("m1", "2026-01-01T00:00:00Z", &json!({"userId": "u"})));
     work.write("rules.toml", "[[drop]]\ntype = [\"screen\"]\n");
@@ -270,7 +270,7 @@ fn rules_that_are_not_those_of_the_space_are_told() {
 }
 
 #[test]
-fn what_is_no_event_table_and_what_is_no_dump_is_refused() {
+fn invalid_tables_windows_and_dumps_are_errors() {
     let work = Work::new();
     work.write("dump.ndjson", event("m1", "2026-01-01T00:00:00Z", &json!({"userId": "u"})) + "no event\n");
     let backfill = ["backfill", "events", "dump.ndjson", "--space", "space"];

@@ -69,12 +69,12 @@ fn every_change_fails(work: &Path, before: &Path, job: impl Fn(&Path, &Files) ->
 }
 
 #[test]
-fn the_kth_change_fails_for_every_k_of_each_kind_of_backfill() {
+fn backfills_survive_the_failure_of_any_change() {
     kth_change_fails(Compression::None);
 }
 
 #[test]
-fn the_kth_change_fails_for_every_k_of_each_kind_of_backfill_into_packed_tables() {
+fn backfills_into_compressed_tables_survive_the_failure_of_any_change() {
     kth_change_fails(Compression::Zstd);
 }
 

@@ -205,7 +205,7 @@ fn values() -> [Value; 7] {
 }
 
 #[test]
-fn any_name_is_a_trait_or_a_property_like_any_other_in_ingest_and_views() {
+fn any_name_works_as_trait_or_property_in_ingest_and_views() {
     for value in values() {
         let work = space(&value);
         assert_whole(&work, "space");
@@ -261,7 +261,7 @@ fn event_tables(work: &Work, space: &str) -> BTreeMap<String, String> {
 }
 
 #[test]
-fn any_name_is_a_trait_or_a_property_like_any_other_in_backfills() {
+fn any_name_works_as_trait_or_property_in_backfills() {
     for value in values() {
         let work = space(&value);
         // Profiles: from the space, and from tables that hold every trait as text.

@@ -58,7 +58,7 @@ fn traits(work: &Work) -> BTreeSet<String> {
 }
 
 #[test]
-fn the_newest_value_counts_under_whatever_segment_id_it_stands() {
+fn the_newest_value_of_a_trait_counts_whatever_its_segment_id() {
     let old = |clock, value: Value| at(clock, of_trait("use_a", "plan", &value));
     let own = |clock, value: Value| at(clock, of_trait("use_c", "plan", &value));
     let without = |value: Value| of_trait("use_a", "plan", &value);
@@ -94,7 +94,7 @@ fn the_newest_value_counts_under_whatever_segment_id_it_stands() {
 }
 
 #[test]
-fn a_snapshot_that_is_newer_counts_before_a_value_of_its_own_row() {
+fn a_newer_profile_traits_row_beats_user_traits() {
     for (clock, expected) in [(9, "new"), (2, "old")] {
         let work = Work::new();
         let snapshot = at(clock, json!({"canonical_segment_id": "use_a", "plan": "new", "visits": 3}));
@@ -113,7 +113,7 @@ fn a_snapshot_that_is_newer_counts_before_a_value_of_its_own_row() {
 }
 
 #[test]
-fn the_newest_row_decides_over_identifiers_and_merges() {
+fn the_newest_row_decides_identifiers_and_merges() {
     let work = Work::new();
     let removed = |clock, mut row: Value| {
         row["__operation"] = json!("REMOVED");
@@ -158,7 +158,7 @@ fn the_newest_row_decides_over_identifiers_and_merges() {
 }
 
 #[test]
-fn profiles_that_are_one_here_have_the_newest_value_of_both() {
+fn profiles_merged_in_the_space_get_the_newest_value() {
     let work = Work::new();
     let identify = |id: &str, anonymous: &str| {
         json!({
@@ -191,7 +191,7 @@ fn profiles_that_are_one_here_have_the_newest_value_of_both() {
 }
 
 #[test]
-fn a_row_without_its_key_is_set_aside_and_all_others_are_adopted() {
+fn a_row_without_its_key_is_recorded_and_others_are_adopted() {
     let good: [(&str, Value); 6] = [
         ("profile_merges", merge("use_b", "use_a")),
         ("id_graph", merge("use_b", "use_a")),
@@ -239,7 +239,7 @@ fn a_row_without_its_key_is_set_aside_and_all_others_are_adopted() {
 }
 
 #[test]
-fn bookkeeping_of_sql_models_is_no_trait() {
+fn bookkeeping_columns_of_sql_models_are_not_traits() {
     let work = Work::new();
     let row = json!({
         "canonical_segment_id": "use_a", "email": "a@shop.example", "segment_id": "use_a", "seq": "7",
@@ -296,7 +296,7 @@ fn bookkeeping_of_sql_models_is_no_trait() {
 }
 
 #[test]
-fn a_table_in_a_form_that_is_not_read_is_an_error() {
+fn a_table_in_an_unsupported_format_is_an_error() {
     let identifiers = lines(&[mapping("use_a", "user_id", "1")]);
     for name in ["user_traits.csv", "PROFILE_MERGES.parquet", "user_identifiers.csv.gz", "id_graph"] {
         let work = Work::new();
@@ -326,7 +326,7 @@ fn a_table_in_a_form_that_is_not_read_is_an_error() {
 }
 
 #[test]
-fn a_profile_that_was_merged_away_and_lost_its_identifier_is_no_profile() {
+fn a_merged_profile_without_identifiers_is_not_counted() {
     let work = Work::new();
     let mapping = |segment: &str, value: &str, clock, operation: Option<&str>| {
         let row = json!({

@@ -24,7 +24,7 @@ fn state(seed: u64, views: &[&str]) -> Work {
 const LOST: [&str; 3] = ["seq", "uuid_ts", "timestamp"];
 
 #[test]
-fn views_come_back_from_any_set_of_them_but_for_the_clocks_that_are_lost() {
+fn any_set_of_views_comes_back_except_for_lost_clocks() {
     for seed in SEEDS {
         for views in [&VIEWS[..], &OF_WAREHOUSE, &OF_VIEWS] {
             let work = state(seed, views);
@@ -90,7 +90,7 @@ fn inferred_rows_have_the_documented_clocks_and_are_older_than_live_ones() {
 }
 
 #[test]
-fn runs_go_on_as_in_the_space_that_never_moved() {
+fn later_runs_give_the_profiles_of_the_original_space() {
     for seed in SEEDS {
         for views in [&VIEWS[..], &OF_WAREHOUSE] {
             let work = state(seed, views);
@@ -120,7 +120,7 @@ fn run_with_notice(work: &Work, args: &[&str]) {
 }
 
 #[test]
-fn doing_it_twice_changes_nothing_also_between_runs() {
+fn adopting_twice_changes_nothing_even_between_runs() {
     let work = state(320, &VIEWS);
     let backfill = ["backfill", "profiles", "state", "--space", "new"];
     run(&work, &backfill);
@@ -197,7 +197,7 @@ fn merge(segment: &str, id: &str) -> Value {
 }
 
 #[test]
-fn an_identifier_that_belongs_elsewhere_stays_there() {
+fn an_identifier_of_another_profile_stays_there() {
     let work = with_jane();
     let found = conflicts(
         &work,
@@ -214,7 +214,7 @@ fn an_identifier_that_belongs_elsewhere_stays_there() {
 }
 
 #[test]
-fn a_segment_id_of_somebody_else_is_not_taken_for_the_same() {
+fn an_unrelated_profile_with_the_same_segment_id_is_a_conflict() {
     let work = with_jane();
     let found = conflicts(
         &work,
@@ -234,7 +234,7 @@ fn a_segment_id_of_somebody_else_is_not_taken_for_the_same() {
 }
 
 #[test]
-fn traits_that_are_there_stay_and_new_ones_are_added() {
+fn existing_traits_stay_and_new_ones_are_added() {
     let work = with_jane();
     let found = conflicts(
         &work,
@@ -266,7 +266,7 @@ fn traits_that_are_there_stay_and_new_ones_are_added() {
 }
 
 #[test]
-fn adopted_profiles_are_older_than_live_ones_whenever_they_come() {
+fn adopted_profiles_are_always_older_than_live_ones() {
     let work = with_jane();
     work.write(
         "state/user_identifiers.ndjson",
@@ -293,7 +293,7 @@ fn adopted_profiles_are_older_than_live_ones_whenever_they_come() {
 }
 
 #[test]
-fn a_warehouse_may_spell_it_in_its_own_way() {
+fn warehouse_spellings_of_names_and_times_are_read() {
     let work = Work::new();
     work.write(
         "state/USER_IDENTIFIERS/part-1.json",
@@ -325,7 +325,7 @@ fn a_warehouse_may_spell_it_in_its_own_way() {
 }
 
 #[test]
-fn what_is_no_state_is_refused() {
+fn an_unusable_snapshot_is_an_error() {
     let work = Work::new();
     work.write("state/user_traits.ndjson", "");
     let said = refused(&work, &["backfill", "profiles", "state", "--space", "space"]);
@@ -341,7 +341,7 @@ fn what_is_no_state_is_refused() {
 }
 
 #[test]
-fn limits_count_adopted_identifiers_for_ever_but_in_no_sliding_window() {
+fn adopted_identifiers_count_only_in_limits_that_last_forever() {
     for (window, is_full) in [("ever", true), ("daily", false), ("annually", false)] {
         let work = Work::new();
         let emails = ["1", "2"].map(|n| mapping("use_a", "email", &format!("{n}@shop.example")));
@@ -363,7 +363,7 @@ fn limits_count_adopted_identifiers_for_ever_but_in_no_sliding_window() {
 }
 
 #[test]
-fn merges_are_also_told_by_profile_traits_alone() {
+fn profile_traits_alone_is_enough_to_find_merges() {
     let work = Work::new();
     work.write(
         "state/external_id_mapping.ndjson",
@@ -379,7 +379,7 @@ fn merges_are_also_told_by_profile_traits_alone() {
 }
 
 #[test]
-fn values_that_only_text_tells_are_known_as_they_read() {
+fn values_known_only_as_text_equal_typed_ones() {
     let work = Work::new();
     work.write(
         "events.ndjson",
@@ -402,7 +402,7 @@ fn values_that_only_text_tells_are_known_as_they_read() {
 }
 
 #[test]
-fn views_that_are_older_than_their_space_are_told() {
+fn views_older_than_their_space_are_reported() {
     let work = Work::new();
     slices(&work, 300);
     run(&work, &["ingest", "first.ndjson", "--space", "old", "--materialize"]);

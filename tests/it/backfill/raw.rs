@@ -15,7 +15,7 @@ fn adopted(work: &Work, space: &str) -> Vec<(String, String)> {
 }
 
 #[test]
-fn tables_of_ours_are_adopted_byte_for_byte_and_go_on_as_if_nothing_had_happened() {
+fn our_tables_are_adopted_byte_for_byte_and_later_runs_continue() {
     for seed in SEEDS {
         let work = Work::new();
         slices(&work, seed);
@@ -42,7 +42,7 @@ fn tables_of_ours_are_adopted_byte_for_byte_and_go_on_as_if_nothing_had_happened
 }
 
 #[test]
-fn a_space_is_adopted_as_far_as_it_is_committed() {
+fn only_committed_rows_of_a_space_are_adopted() {
     let work = Work::new();
     slices(&work, 510);
     run(&work, &["ingest", "first.ndjson", "--space", "old"]);
@@ -55,7 +55,7 @@ fn a_space_is_adopted_as_far_as_it_is_committed() {
 }
 
 #[test]
-fn profiles_adopted_in_the_export_stay_the_oldest() {
+fn profiles_adopted_before_the_export_stay_the_oldest() {
     let work = Work::new();
     slices(&work, 520);
     run(&work, &["ingest", "first.ndjson", "--space", "a", "--materialize"]);
@@ -94,7 +94,7 @@ fn live(n: u64) -> String {
 }
 
 #[test]
-fn whatever_a_warehouse_exports_the_views_stay_the_same_and_runs_go_on() {
+fn random_exports_keep_their_views_and_later_runs_continue() {
     let mut n_as_views = 0;
     for seed in 0..24 {
         let mut random = random::Random::new(seed);
@@ -137,7 +137,7 @@ fn whatever_a_warehouse_exports_the_views_stay_the_same_and_runs_go_on() {
 }
 
 #[test]
-fn event_tables_of_a_warehouse_are_told_and_their_messages_known() {
+fn event_tables_of_a_warehouse_are_recognized_with_their_messages() {
     let work = Work::new();
     work.write(
         "export/EXTERNAL_ID_MAPPING_UPDATES.json",
@@ -174,7 +174,7 @@ fn event_tables_of_a_warehouse_are_told_and_their_messages_known() {
 }
 
 #[test]
-fn doing_it_twice_changes_nothing_and_another_history_is_refused() {
+fn adopting_twice_changes_nothing_and_another_history_is_refused() {
     let work = Work::new();
     slices(&work, 530);
     run(&work, &["ingest", "first.ndjson", "--space", "old"]);
@@ -191,7 +191,7 @@ fn doing_it_twice_changes_nothing_and_another_history_is_refused() {
 }
 
 #[test]
-fn what_cannot_be_read_is_named_in_the_export() {
+fn errors_point_to_the_bad_row_of_the_export() {
     let work = Work::new();
     let backfill = ["backfill", "raw", "export", "--space", "space"];
     work.write("export/id_graph_updates.ndjson", "");
@@ -216,7 +216,7 @@ fn what_cannot_be_read_is_named_in_the_export() {
 }
 
 #[test]
-fn a_row_that_was_damaged_behind_adopted_ones_is_named_by_its_line() {
+fn a_damaged_row_after_adopted_ones_is_reported_by_line() {
     let work = Work::new();
     work.write(
         "export/external_id_mapping_updates.json",
@@ -240,7 +240,7 @@ fn a_row_that_was_damaged_behind_adopted_ones_is_named_by_its_line() {
 }
 
 #[test]
-fn values_of_a_trait_that_stand_apart_in_an_export_stay_one_trait() {
+fn scattered_values_of_a_trait_stay_one_trait() {
     let identify = |traits: Value, at: &str| {
         let event = json!({"type": "identify", "userId": "u", "traits": traits, "timestamp": at});
         format!("{event}\n")

@@ -145,7 +145,7 @@ fn write(work: &Work, name: &str, rows: &[(Cell, Cell)]) -> std::path::PathBuf {
 }
 
 #[test]
-fn every_pair_of_values_is_the_same_by_the_rules_or_not() {
+fn every_pair_of_values_is_compared_by_the_rules() {
     let work = Work::new();
     let mut wrong = Vec::new();
     let cells = all_cells();

@@ -98,17 +98,17 @@ fn replaced_views(compression: &str) {
 }
 
 #[test]
-fn views_that_are_replaced_are_read_as_they_were() {
+fn replaced_views_are_read_as_they_were() {
     replaced_views("none");
 }
 
 #[test]
-fn compressed_views_that_are_replaced_are_read_as_they_were() {
+fn replaced_compressed_views_are_read_as_they_were() {
     replaced_views("zstd");
 }
 
 #[test]
-fn a_space_never_differs_from_itself_around_a_commit() {
+fn a_space_never_differs_from_itself_during_a_commit() {
     for compression in ["none", "zstd"] {
         let work = Work::new();
         ingest(&work, "space", 0..20, compression);
@@ -121,7 +121,7 @@ fn a_space_never_differs_from_itself_around_a_commit() {
 }
 
 #[test]
-fn of_a_table_given_as_a_file_what_is_committed_counts() {
+fn only_committed_bytes_of_a_given_table_file_count() {
     for (compression, name) in [("none", "identifies.ndjson"), ("zstd", "identifies.ndjson.zst")] {
         let work = Work::new();
         for space in ["old", "new"] {
@@ -136,7 +136,7 @@ fn of_a_table_given_as_a_file_what_is_committed_counts() {
 }
 
 #[test]
-fn tables_beyond_those_that_stay_open_are_compared() {
+fn more_tables_than_stay_open_are_compared() {
     let work = Work::new();
     for side in ["old", "new"] {
         for n in 0..150 {

@@ -45,7 +45,7 @@ fn the_order_of_columns_does_not_matter() {
 }
 
 #[test]
-fn the_spelling_of_numbers_does_not_matter_and_their_type_does() {
+fn the_type_of_numbers_matters_but_not_their_spelling() {
     check(A, "{\"id\":\"a\",\"x\":1.0}\n", &[], 0, [1, 0, 0, 0]);
     check(A, "{\"id\":\"a\",\"x\":1e0}\n", &[], 0, [1, 0, 0, 0]);
     check(A, "{\"id\":\"a\",\"x\":\"1\"}\n", &[], 1, [0, 0, 0, 1]);
@@ -61,7 +61,7 @@ fn null_and_absent_are_the_same() {
 }
 
 #[test]
-fn duplicate_keys_are_multisets_and_are_told() {
+fn duplicate_keys_are_multisets_and_are_reported() {
     let twice = "{\"id\":\"a\",\"x\":2}\n";
     check(&format!("{A}{twice}"), &format!("{twice}{A}"), &[], 0, [2, 0, 0, 0]);
     check(&format!("{A}{A}"), A, &[], 1, [1, 0, 1, 0]);
@@ -93,7 +93,7 @@ fn line_ends_and_a_byte_order_mark_do_not_matter() {
 }
 
 #[test]
-fn a_half_written_last_line_is_named() {
+fn an_incomplete_last_line_is_reported() {
     let work = Work::new();
     work.write("old.ndjson", format!("{A}{B}"));
     work.write("new.ndjson", format!("{A}{{\"id\":\"b\",\"x\""));
@@ -108,7 +108,7 @@ fn a_half_written_last_line_is_named() {
 }
 
 #[test]
-fn a_last_line_that_is_whole_but_no_row_is_not_called_half_written() {
+fn a_complete_last_line_is_not_called_incomplete() {
     let work = Work::new();
     work.write("old.json", "[{\"id\":\"a\"}]");
     work.write("new.json", A);
@@ -119,7 +119,7 @@ fn a_last_line_that_is_whole_but_no_row_is_not_called_half_written() {
 }
 
 #[test]
-fn the_standard_input_and_pipes_are_refused_with_a_way_out() {
+fn the_standard_input_and_pipes_are_refused_with_a_hint() {
     let work = Work::new();
     work.write("old.ndjson", A);
     for path in ["-", "/dev/stdin"] {
@@ -132,7 +132,7 @@ fn the_standard_input_and_pipes_are_refused_with_a_way_out() {
 }
 
 #[test]
-fn a_line_that_is_no_row_is_named_wherever_it_stands() {
+fn a_malformed_line_is_reported_wherever_it_is() {
     let work = Work::new();
     for (line, message) in [("[1]", "is not a JSON object"), ("{\"id\":", "is not JSON")] {
         work.write("old.ndjson", format!("{A}{B}"));
@@ -147,7 +147,7 @@ fn a_line_that_is_no_row_is_named_wherever_it_stands() {
 }
 
 #[test]
-fn a_table_on_one_side_only_has_rows_there_only() {
+fn a_table_on_one_side_is_added_or_removed() {
     let work = Work::new();
     work.write("old/pages.ndjson", A);
     work.write("new/pages.ndjson", A);
@@ -168,7 +168,7 @@ fn a_table_on_one_side_only_has_rows_there_only() {
 }
 
 #[test]
-fn folders_and_files_do_not_mix_and_missing_ones_are_trouble() {
+fn mixed_and_missing_sides_are_errors() {
     let work = Work::new();
     work.write("old/pages.ndjson", A);
     work.write("empty/notes.txt", "");
@@ -220,7 +220,7 @@ fn a_folder_of_files_is_one_table() {
 }
 
 #[test]
-fn the_key_is_known_or_typed_or_the_whole_row() {
+fn the_key_is_known_or_given_or_the_whole_row() {
     let rows = |x: u32| format!("{{\"p\":1,\"q\":\"b\",\"x\":{x}}}\n");
     check(&rows(1), &rows(2), &["--key", "p,q"], 1, [0, 0, 0, 1]);
     check(&rows(1), &rows(2), &[], 1, [0, 1, 1, 0]);
@@ -236,7 +236,7 @@ fn the_key_is_known_or_typed_or_the_whole_row() {
 }
 
 #[test]
-fn a_key_in_capitals_is_told() {
+fn a_key_in_capitals_is_reported() {
     let work = Work::new();
     work.write("old/id_graph.ndjson", "{\"segment_id\":\"s\",\"canonical_segment_id\":\"s\"}\n");
     work.write("new/id_graph.ndjson", "{\"SEGMENT_ID\":\"s\",\"CANONICAL_SEGMENT_ID\":\"s\"}\n");
@@ -248,7 +248,7 @@ fn a_key_in_capitals_is_told() {
 }
 
 #[test]
-fn a_csv_that_cannot_be_read_is_trouble() {
+fn a_malformed_csv_is_an_error() {
     let work = Work::new();
     work.write("bad.csv", "id,n\n1,5\n2\n");
     let (code, _, said) = run(&work, &["bad.csv", "bad.csv"]);
@@ -266,7 +266,7 @@ fn ignored_columns_do_not_count() {
 }
 
 #[test]
-fn comma_separated_tables_are_compared_as_they_read() {
+fn csv_is_compared_as_text_and_with_ndjson_by_value() {
     let work = Work::new();
     work.write("old.csv", "id,x,y\na,1,\"one, two\"\nb,2,\n");
     work.write("new.csv", "y,id,x\n,b,2\n\"one, two\",a,1\n");
@@ -287,7 +287,7 @@ fn comma_separated_tables_are_compared_as_they_read() {
 }
 
 #[test]
-fn fail_on_narrows_what_counts() {
+fn fail_on_selects_which_changes_count() {
     let work = Work::new();
     work.write("old.ndjson", A);
     work.write("new.ndjson", format!("{A}{B}"));
@@ -300,7 +300,7 @@ fn fail_on_narrows_what_counts() {
 }
 
 #[test]
-fn a_packed_file_that_was_cut_short_is_trouble() {
+fn a_truncated_compressed_file_is_an_error() {
     let work = Work::new();
     let packed = zstd::encode_all(format!("{A}{B}").as_bytes(), 1).unwrap();
     work.write("old.ndjson.zst", &packed);
@@ -311,7 +311,7 @@ fn a_packed_file_that_was_cut_short_is_trouble() {
 }
 
 #[test]
-fn a_csv_header_with_a_name_twice_is_refused() {
+fn a_duplicate_name_in_a_csv_header_is_an_error() {
     let work = Work::new();
     work.write("good.csv", "id,name,name2\n1,ann,x\n");
     for (header, message) in [
@@ -332,7 +332,7 @@ fn a_csv_header_with_a_name_twice_is_refused() {
 }
 
 #[test]
-fn a_csv_that_a_spreadsheet_wrote_is_read() {
+fn a_csv_from_a_spreadsheet_is_read() {
     let work = Work::new();
     work.write("old.csv", "\u{feff}\"id\",\"n\"\r\n\"1\",\"a, b\"\r\n");
     work.write("new.csv", "id,n\n1,\"a, b\"\n");
@@ -340,7 +340,7 @@ fn a_csv_that_a_spreadsheet_wrote_is_read() {
 }
 
 #[test]
-fn a_line_of_a_csv_is_named_as_an_editor_counts() {
+fn csv_errors_count_lines_as_an_editor_does() {
     let work = Work::new();
     work.write("old.csv", "id,n\n1,\"two\nlines\"\n2,b\n");
     let mut bytes = work.read("old.csv").into_bytes();
@@ -353,7 +353,7 @@ fn a_line_of_a_csv_is_named_as_an_editor_counts() {
 }
 
 #[test]
-fn values_of_the_same_fast_hash_differ() {
+fn values_with_the_same_fast_hash_differ() {
     let work = Work::new();
     work.write("old.ndjson", project_text("fixtures/diff/collisions/old.ndjson"));
     work.write("new.ndjson", project_text("fixtures/diff/collisions/new.ndjson"));

@@ -38,7 +38,7 @@ fn diff(work: &Work, flags: &[&str]) -> String {
 
 #[test]
 #[expect(clippy::disallowed_methods, reason = "a test's own files need no wrapper")]
-fn formats_are_as_written_down() {
+fn all_formats_match_the_fixtures() {
     let work = two_spaces();
     for (name, flags) in [
         ("people.txt", &[][..]),
@@ -62,13 +62,13 @@ fn formats_are_as_written_down() {
 }
 
 #[test]
-fn json_is_the_format_json() {
+fn the_json_flag_is_the_json_format() {
     let work = two_spaces();
     assert_eq!(diff(&work, &["--json"]), diff(&work, &["--format", "json"]));
 }
 
 #[test]
-fn colours_add_nothing_but_colours() {
+fn colours_do_not_change_the_text() {
     let work = two_spaces();
     let plain = diff(&work, &[]);
     assert!(!plain.contains('\u{1b}'));
@@ -93,7 +93,7 @@ fn only_summary_has_numbers_and_no_examples() {
 }
 
 #[test]
-fn quiet_says_nothing_when_nothing_differs_that_counts() {
+fn quiet_prints_nothing_unless_a_difference_counts() {
     let work = two_spaces();
     let quiet = |args: &[&str], code: i32| {
         let assert = work.program(&[&["diff", "-q"], args].concat()).assert().code(code).stderr("");
@@ -108,7 +108,7 @@ fn quiet_says_nothing_when_nothing_differs_that_counts() {
 }
 
 #[test]
-fn limit_says_how_many() {
+fn limit_bounds_the_number_of_examples() {
     let work = two_spaces();
     let all = diff(&work, &["--format", "ndjson"]);
     let one = diff(&work, &["--format", "ndjson", "--limit", "1"]);
@@ -120,7 +120,7 @@ fn limit_says_how_many() {
 }
 
 #[test]
-fn a_reader_that_had_enough_changes_no_answer() {
+fn a_closed_stdout_does_not_change_the_exit_code() {
     let work = two_spaces();
     work.write("odd/pages.ndjson", "no JSON\n");
     work.write("even/pages.ndjson", "{\"id\":\"a\"}\n");
@@ -136,7 +136,7 @@ fn a_reader_that_had_enough_changes_no_answer() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn an_output_that_cannot_be_written_is_trouble_in_every_format() {
+fn an_unwritable_output_is_an_error_in_every_format() {
     let work = two_spaces();
     for format in ["people", "markdown", "json", "ndjson"] {
         let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();

@@ -172,7 +172,7 @@ fn plain_pairs(old: &Side, new: &Side) -> [u64; 3] {
 }
 
 #[test]
-fn planted_merges_splits_and_moves_are_found_and_nothing_else_in_200_pairs() {
+fn planted_merges_splits_and_moves_are_found_and_nothing_else() {
     for seed in 0..200 {
         let random = &mut Random(seed);
         let (old, new, expected, n_unchanged) = plant(random);
@@ -246,7 +246,7 @@ fn space(work: &Work, name: &str, events: &[(&str, &str)], flags: &[&str]) -> Pa
 }
 
 #[test]
-fn results_that_differ_in_generated_ids_only_are_told_as_such() {
+fn differences_in_generated_ids_only_are_reported_as_such() {
     let work = Work::new();
     let old = space(&work, "old", &EVENTS, &["--segment-ids", "sequential"]);
     let new = space(&work, "new", &EVENTS, &["--segment-ids", "ksuid"]);
@@ -274,7 +274,7 @@ fn results_that_differ_in_generated_ids_only_are_told_as_such() {
 }
 
 #[test]
-fn under_other_ids_a_real_difference_stays_one() {
+fn a_real_difference_is_found_under_renamed_ids() {
     let work = Work::new();
     let old = space(&work, "old", &EVENTS, &["--segment-ids", "sequential"]);
     let mut events = EVENTS;
@@ -305,7 +305,7 @@ fn renamed(work: &Work, from: &str, into: &str, tables: &[&str]) {
 }
 
 #[test]
-fn the_tables_of_an_export_and_a_lone_graph_are_the_same_under_other_ids() {
+fn exports_and_lone_graphs_are_equal_under_renamed_ids() {
     for tables in [
         &["user_identifiers", "user_traits", "profile_merges"][..],
         &["external_id_mapping", "id_graph"],
@@ -328,7 +328,7 @@ fn the_tables_of_an_export_and_a_lone_graph_are_the_same_under_other_ids() {
 }
 
 #[test]
-fn a_merge_is_a_difference_under_any_ids() {
+fn a_merge_is_a_difference_even_under_renamed_ids() {
     let work = Work::new();
     let line = |id: &str, identifiers: &str, minute: u32| {
         format!(
@@ -359,7 +359,7 @@ fn a_merge_is_a_difference_under_any_ids() {
 }
 
 #[test]
-fn the_events_that_made_the_difference_are_told() {
+fn the_events_that_caused_the_difference_are_reported() {
     let work = Work::new();
     let old = space(&work, "old", &EVENTS, &[]);
     // The event that identifies the second device is missing.
@@ -381,7 +381,7 @@ fn the_events_that_made_the_difference_are_told() {
 }
 
 #[test]
-fn why_an_identifier_of_the_profile_was_left_out_is_told() {
+fn the_reason_for_an_unused_identifier_is_reported() {
     let work = Work::new();
     let events = [
         ("m1", r#""type":"identify","anonymousId":"a1","traits":{"email":"jane@example.com"}"#),

@@ -254,7 +254,7 @@ fn pack(text: &str, way: usize) -> (Vec<u8>, &'static str) {
 }
 
 #[test]
-fn agrees_with_a_plain_comparison_on_200_pairs_of_up_to_200_rows() {
+fn agrees_with_a_plain_comparison_on_200_random_pairs() {
     for seed in 0..200 {
         let random = &mut Random(seed);
         let n_rows = 1 + random.below(200);
@@ -334,7 +334,7 @@ fn segment_id(side: &str, number: usize) -> String {
 }
 
 #[test]
-fn under_other_ids_agrees_with_a_plain_comparison_on_200_pairs_of_up_to_200_rows() {
+fn agrees_with_a_plain_comparison_under_renamed_ids() {
     const PROFILES: usize = 10;
     for seed in 0..200 {
         let random = &mut Random(1000 + seed);
@@ -381,7 +381,7 @@ fn under_other_ids_agrees_with_a_plain_comparison_on_200_pairs_of_up_to_200_rows
 }
 
 #[test]
-fn changes_stand_in_the_order_of_keys_however_they_were_found() {
+fn changes_are_in_the_order_of_keys_whatever_the_method() {
     let random = &mut Random(7);
     let plans = random_tables(random, 3000);
     let work = Work::new();

@@ -32,7 +32,7 @@ const KNOBS: Knobs = Knobs { events: 100_000, seed: 7, days: 120, malformed: 0.0
 const OFTEN: u64 = 50;
 
 #[test]
-fn the_views_of_100_000_events_are_those_of_plain_sql() {
+fn plain_sql_gives_the_views_of_100_000_events() {
     let Some(duckdb) = DuckDb::find() else { return };
     let work = Work::new();
     let mut events = Vec::new();

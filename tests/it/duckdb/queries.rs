@@ -31,7 +31,7 @@ fn arguments(page: &str) -> Vec<&str> {
 }
 
 #[test]
-fn the_queries_of_the_docs_run_and_give_what_is_expected() {
+fn the_queries_of_the_docs_return_the_expected_rows() {
     let Some(duckdb) = DuckDb::find() else { return };
     let page = project_text("docs/tables.md");
     let work = Work::new();
@@ -68,7 +68,7 @@ fn the_queries_of_the_docs_run_and_give_what_is_expected() {
 }
 
 #[test]
-fn the_queries_read_packed_tables_of_several_runs() {
+fn the_queries_read_compressed_tables_of_several_runs() {
     let Some(duckdb) = DuckDb::find() else { return };
     let page = project_text("docs/tables.md");
     let work = Work::new();
@@ -143,7 +143,7 @@ fn spelled(rows: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn the_queries_survive_wide_sparse_tables_whose_columns_come_late() {
+fn the_queries_handle_wide_sparse_tables() {
     let Some(duckdb) = DuckDb::find() else { return };
     let page = project_text("docs/tables.md");
     let work = Work::new();
