@@ -89,7 +89,7 @@ cases! {
 }
 
 #[test]
-fn every_case_is_run_and_explained() {
+fn every_case_runs_and_has_a_readme() {
     let folder = project("fixtures/cases");
     assert_eq!(names_in(&folder), CASES);
     for name in CASES {

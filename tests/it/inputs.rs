@@ -32,7 +32,7 @@ fn column(work: &Work, table: &str, name: &str) -> Vec<Value> {
 }
 
 #[test]
-fn an_archive_is_read_alike_from_whatever_folder() {
+fn an_archive_gives_the_same_sources_from_any_working_folder() {
     let work = Work::new();
     work.write("q/segment-logs/top.gz", gz(&line("m1")));
     work.write("q/segment-logs/A/2026/b.gz", gz(&format!("{}no event\n", line("m2"))));
@@ -67,7 +67,7 @@ fn an_archive_is_read_alike_from_whatever_folder() {
 }
 
 #[test]
-fn skipped_files_are_summed_up_in_a_note() {
+fn skipped_files_are_summarised_in_a_note() {
     let work = Work::new();
     let notes = |inputs: &[&str]| -> Vec<String> {
         let said = ingest(&work, "", &[inputs, &["--space", "space"]].concat());
@@ -108,7 +108,7 @@ fn skipped_files_are_summed_up_in_a_note() {
 }
 
 #[test]
-fn inputs_are_read_again_when_asked_and_add_what_was_left_out() {
+fn again_reads_known_inputs_and_adds_events_dropped_before() {
     let work = Work::new();
     work.write("events.ndjson", format!("{}{}oops\n", line("m1"), line("m2").replace("page", "screen")));
     work.write("rules.toml", "[[drop]]\ntype = [\"screen\"]\n");
@@ -129,7 +129,7 @@ fn inputs_are_read_again_when_asked_and_add_what_was_left_out() {
 }
 
 #[test]
-fn a_run_with_nothing_to_read_leaves_the_state_as_it_is() {
+fn a_run_without_new_inputs_does_not_rebuild_the_state() {
     let work = Work::new();
     work.write("events.ndjson", line("m1"));
     ingest(&work, "", &["events.ndjson", "--space", "space"]);
@@ -144,7 +144,7 @@ fn a_run_with_nothing_to_read_leaves_the_state_as_it_is() {
 }
 
 #[test]
-fn an_array_over_many_lines_is_no_dump_though_its_last_item_is_an_event() {
+fn json_arrays_over_many_lines_are_rejected_with_a_hint() {
     let work = Work::new();
     let items = [line("m1"), line("m2"), line("m3")].concat();
     let items = items.trim_end().replace('\n', ",\n");
@@ -159,7 +159,7 @@ fn an_array_over_many_lines_is_no_dump_though_its_last_item_is_an_event() {
 }
 
 #[test]
-fn a_byte_order_mark_in_the_middle_is_named() {
+fn a_byte_order_mark_in_the_middle_is_reported() {
     let work = Work::new();
     let text = format!("\u{feff}{}\u{feff}{}", line("m1"), line("m2"));
     work.write("events.ndjson", &text);
@@ -173,7 +173,7 @@ fn a_byte_order_mark_in_the_middle_is_named() {
 }
 
 #[test]
-fn times_that_cannot_be_read_are_counted() {
+fn unreadable_times_are_counted() {
     let work = Work::new();
     let event = line("m1").replace(
         "\"userId\"",
@@ -193,7 +193,7 @@ fn ingest_stream(work: &Work, space: &str, text: &str) -> Value {
 }
 
 #[test]
-fn a_pipe_is_read_once_also_where_the_first_look_is_fooled() {
+fn a_pipe_is_read_once_even_if_the_scan_misjudges_the_order() {
     let work = Work::new();
     // The scan mistakes the `receivedAt` property for the time of arrival, which is really earlier.
     let event = |name: &str, time: u32| {
@@ -218,7 +218,7 @@ fn a_pipe_is_read_once_also_where_the_first_look_is_fooled() {
 }
 
 #[test]
-fn a_pipe_is_read_once_also_where_the_state_turns_out_to_be_damaged() {
+fn a_pipe_is_read_once_even_if_the_state_is_damaged() {
     let work = Work::new();
     let people: String =
         (0..3000).map(|number| line(&format!("m{number}")).replace("u1", &format!("u{number}"))).collect();
@@ -238,7 +238,7 @@ fn a_pipe_is_read_once_also_where_the_state_turns_out_to_be_damaged() {
 }
 
 #[test]
-fn an_archive_is_refused_before_it_loses_lines() {
+fn tar_archives_are_rejected_with_a_hint() {
     let work = Work::new();
     let mut tar = b"events.ndjson".to_vec();
     tar.resize(257, 0);
@@ -259,7 +259,7 @@ fn an_archive_is_refused_before_it_loses_lines() {
 }
 
 #[test]
-fn a_walk_passes_over_what_is_no_dump_and_says_so() {
+fn a_walk_skips_files_that_are_not_dumps_and_reports_them() {
     let work = Work::new();
     for (number, name) in
         ["a.ndjson", "B.NDJSON", "c.JSON.GZ", "deep/d.JsonL", "segment-logs/s/e.GZ"].iter().enumerate()
@@ -297,7 +297,7 @@ fn a_walk_passes_over_what_is_no_dump_and_says_so() {
 }
 
 #[test]
-fn a_zstd_window_that_is_too_large_is_answered_with_what_helps() {
+fn a_zstd_window_that_is_too_large_gets_a_hint() {
     let work = Work::new();
     let mut compressed = zstd::stream::Encoder::new(Vec::new(), 1).unwrap();
     compressed.window_log(28).unwrap();

@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn tables_that_hold_together_pass() {
+    fn consistent_tables_pass() {
         tables(
             &[("p1", "p1"), ("p2", "p2"), ("p2", "p1")],
             &[("p2", "user_id", "u1"), ("p1", "email", "e1")],
@@ -321,14 +321,14 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "p1 has 2 of user_id")]
-    fn a_limit_that_is_passed_is_noticed() {
+    fn a_broken_limit_is_detected() {
         tables(&[("p1", "p1")], &[("p1", "user_id", "u1"), ("p1", "user_id", "u2")])
             .check(&Rules::default(), "");
     }
 
     #[test]
     #[should_panic(expected = "p1 merged 3 profiles")]
-    fn a_cap_that_is_passed_is_noticed() {
+    fn a_broken_cap_is_detected() {
         let rules = Rules { merge_cap: 1, ..Rules::default() };
         tables(&[("p1", "p1"), ("p2", "p2"), ("p3", "p3"), ("p2", "p1"), ("p3", "p1")], &[])
             .check(&rules, "");
@@ -336,7 +336,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "canonical of p3")]
-    fn a_recursive_entry_that_is_missing_is_noticed() {
+    fn a_missing_recursive_entry_is_detected() {
         tables(&[("p1", "p1"), ("p2", "p2"), ("p3", "p3"), ("p3", "p2"), ("p2", "p1")], &[])
             .check(&Rules::default(), "");
     }
@@ -374,7 +374,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "unknown profile")]
-    fn an_identifier_of_nobody_is_noticed() {
+    fn an_identifier_of_an_unknown_profile_is_detected() {
         tables(&[("p1", "p1")], &[("p9", "email", "e1")]).check(&Rules::default(), "");
     }
 }

@@ -28,7 +28,7 @@ fn track(message_id: &str, day: u32) -> String {
 }
 
 #[test]
-fn eight_people_whose_ids_were_chosen_to_collide_stay_eight() {
+fn user_ids_forged_to_collide_stay_separate_profiles() {
     let work = Work::new();
     work.write("events.ndjson", project_text("fixtures/colliding/ids.ndjson"));
     run(&work, &["ingest", "events.ndjson", "--space", "space"]);
@@ -42,7 +42,7 @@ fn eight_people_whose_ids_were_chosen_to_collide_stay_eight() {
 }
 
 #[test]
-fn a_file_made_to_collide_with_one_that_was_ingested_is_read() {
+fn a_file_forged_to_collide_with_an_ingested_one_is_read() {
     let work = Work::new();
     let pair = project_text("fixtures/colliding/files.ndjson");
     for (name, line) in ["a.ndjson", "b.ndjson"].into_iter().zip(pair.lines()) {
@@ -66,7 +66,7 @@ const LEFT_OUT: [&str; 5] = [
 ];
 
 #[test]
-fn messages_are_known_without_the_state_and_without_event_tables() {
+fn duplicates_are_found_without_state_and_without_event_tables() {
     let first = [page("m1", 1), track("m2", 2), page("m3", 3)].concat();
     let second = [page("m4", 4), track("m5", 5)].concat();
     for rules in LEFT_OUT {
@@ -102,7 +102,7 @@ fn messages_are_known_without_the_state_and_without_event_tables() {
 }
 
 #[test]
-fn kept_messages_that_are_gone_are_an_error_that_names_the_file() {
+fn a_missing_messages_file_is_an_error_that_names_it() {
     let work = Work::new();
     work.write("rules.toml", LEFT_OUT[0]);
     work.write("first.ndjson", page("m1", 1));
@@ -118,7 +118,7 @@ fn kept_messages_that_are_gone_are_an_error_that_names_the_file() {
 }
 
 #[test]
-fn a_space_whose_messages_are_lost_is_refused() {
+fn a_space_that_has_lost_message_ids_is_an_error() {
     let work = Work::new();
     work.write("rules.toml", LEFT_OUT[0]);
     work.write("first.ndjson", [page("m1", 1), page("m2", 1), track("m3", 1)].concat());

@@ -174,7 +174,7 @@ fn shortest_arrows() -> BTreeSet<(String, String)> {
 }
 
 #[test]
-fn a_module_uses_only_those_above_it() {
+fn a_module_uses_only_modules_above_it() {
     let order = order();
     let position = |name: &String| {
         order.iter().position(|module| module == name).unwrap_or_else(|| panic!("`{name}` is not in lib.rs"))
@@ -191,7 +191,7 @@ fn a_module_uses_only_those_above_it() {
 }
 
 #[test]
-fn no_files_use_each_other_in_a_circle() {
+fn files_have_no_cyclic_dependencies() {
     let left = circles(arrows());
     let lines: Vec<_> = left
         .iter()
@@ -204,7 +204,7 @@ fn no_files_use_each_other_in_a_circle() {
 }
 
 #[test]
-fn circles_are_found_and_chains_are_not() {
+fn cycles_are_found_and_chains_are_not() {
     let path = |name: &str| vec![name.to_owned()];
     let of = |arrows: &[(&str, &[&str])]| -> Arrows {
         arrows.iter().map(|(from, to)| (path(from), to.iter().map(|name| path(name)).collect())).collect()
@@ -225,7 +225,7 @@ fn paths_are_found_in_use_lines_and_in_code() {
 }
 
 #[test]
-fn the_figure_of_the_architecture_page_shows_the_modules() {
+fn the_figure_of_the_architecture_page_shows_the_dependencies() {
     let page = project_text("docs/architecture.md");
     let (_, figure) = page.split_once("```mermaid\n").expect("the page has a figure");
     let (figure, _) = figure.split_once("```").expect("the figure ends");

@@ -69,7 +69,7 @@ fn ingest(work: &Work, space: &str, input: &str, flags: &[&str], stdin: &[u8]) -
 }
 
 #[test]
-fn lines_are_the_same_however_they_are_read() {
+fn lines_give_the_same_tables_however_they_are_read() {
     for seed in 0..60 {
         let bytes = dump(&mut Random(seed));
         let work = Work::new();

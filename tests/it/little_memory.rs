@@ -32,7 +32,7 @@ fn run(input: &Path, space: &Path, memory: u64) -> IngestSummary {
 }
 
 #[test]
-fn messages_of_5000_events_that_do_not_fit_the_memory_are_remembered_all_the_same() {
+fn duplicates_among_5000_events_are_found_with_almost_no_memory() {
     let work = folder();
     let mut bytes = Vec::new();
     let knobs = Knobs { events: 5000, seed: 7, days: 60, malformed: 0.0, changes: 10.0 };

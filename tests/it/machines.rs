@@ -38,7 +38,7 @@ fn object(work: &Work, args: &[&str]) -> (Value, Option<i32>) {
 }
 
 #[test]
-fn every_object_says_what_ran_where_and_what_was_committed() {
+fn every_json_summary_contains_command_space_run_and_counts() {
     let work = with_events();
     work.write(
         "state/user_identifiers.ndjson",
@@ -73,7 +73,7 @@ fn every_object_says_what_ran_where_and_what_was_committed() {
 }
 
 #[test]
-fn a_run_that_fails_prints_its_object_too() {
+fn a_failed_run_prints_a_json_summary_too() {
     let work = with_events();
     work.write("many.ndjson", format!("{LINE}\n{}", "oops\n".repeat(3)));
     let (failed, code) = object(&work, &["ingest", "many.ndjson", "--space", "space", "--max-rejects", "1"]);
@@ -114,7 +114,7 @@ fn a_run_that_fails_prints_its_object_too() {
 }
 
 #[test]
-fn warnings_are_in_the_object_also_those_that_are_not_printed() {
+fn warnings_are_in_the_json_summary_even_if_quiet() {
     let work = with_events();
     let lines: String = (0..2000)
         .map(|at| LINE.replace("m1", &format!("m{at}")) + "\n")
@@ -130,7 +130,7 @@ fn warnings_are_in_the_object_also_those_that_are_not_printed() {
 }
 
 #[test]
-fn the_run_log_has_a_line_for_each_run_into_the_space() {
+fn every_run_that_writes_to_the_space_is_logged() {
     let work = with_events();
     let run = |args: &[&str]| work.program(&[args, &["-q"]].concat()).output().unwrap().status.code();
     // Neither of these runs is logged.
@@ -170,7 +170,7 @@ fn the_run_log_has_a_line_for_each_run_into_the_space() {
 }
 
 #[test]
-fn a_line_that_was_cut_off_does_not_damage_the_next() {
+fn a_truncated_run_log_line_does_not_damage_the_next() {
     let work = with_events();
     work.program(&["ingest", "events.ndjson", "--space", "space", "-q"]).assert().success();
     let whole = work.read(LOG);
@@ -182,7 +182,7 @@ fn a_line_that_was_cut_off_does_not_damage_the_next() {
 }
 
 #[test]
-fn the_run_log_is_written_in_the_space_or_not_at_all() {
+fn the_run_log_is_never_written_outside_the_space() {
     let work = with_events();
     work.program(&["ingest", "events.ndjson", "--space", "space", "-q"]).assert().success();
     work.write("precious", "as it was\n");

@@ -91,7 +91,7 @@ fn error(files: &[(&str, &str)]) -> (String, String) {
 }
 
 #[test]
-fn an_identifier_is_out_while_its_newest_row_removes_it() {
+fn an_identifier_whose_newest_row_removes_it_is_left_out() {
     let row = |seq: u32, operation: &str| {
         format!(
             "{{\"external_id_type\":\"email\",\"external_id_value\":\"a@b.c\",\"segment_id\":\"s\",\
@@ -117,7 +117,7 @@ fn an_identifier_is_out_while_its_newest_row_removes_it() {
 }
 
 #[test]
-fn a_missing_hash_is_computed_and_a_given_one_is_in_lower_case() {
+fn a_missing_hash_is_computed_and_a_given_one_lower_cased() {
     let table = "{\"external_id_type\":\"email\",\"external_id_value\":\"jane.kim@segment.com\",\"segment_id\":\"s\"}\n\
                  {\"external_id_type\":\"x\",\"external_id_value\":7,\"external_id_hash\":\"ABC\",\"segment_id\":\"s\"}\n";
     let rows = view(&[("external_id_mapping_updates.json", table)], "external_id_mapping");
@@ -128,7 +128,7 @@ fn a_missing_hash_is_computed_and_a_given_one_is_in_lower_case() {
 }
 
 #[test]
-fn an_identifier_has_the_clocks_of_the_merge_that_moved_it_unless_its_own_are_later() {
+fn an_identifier_has_the_later_clocks_of_its_row_and_its_merge() {
     let graph = "{\"segment_id\":\"a\",\"canonical_segment_id\":\"a\",\"seq\":9}\n\
                  {\"segment_id\":\"b\",\"canonical_segment_id\":\"a\",\"seq\":5}\n";
     let row = |value: &str, segment: &str, seq: u32| {
@@ -154,7 +154,7 @@ fn an_identifier_has_the_clocks_of_the_merge_that_moved_it_unless_its_own_are_la
 }
 
 #[test]
-fn a_segment_id_that_the_graph_does_not_know_is_its_own_profile_without_graph_row() {
+fn a_segment_id_missing_from_the_graph_is_its_own_profile() {
     let graph = "{\"segment_id\":\"m\",\"canonical_segment_id\":\"only-survivor\"}\n";
     let mappings =
         "{\"external_id_type\":\"t\",\"external_id_value\":\"v\",\"segment_id\":\"only-identifier\"}\n";
@@ -239,7 +239,7 @@ fn check_traits(graph: &str, rows: &[(&str, u32, &str)], expected: &[&str]) {
 }
 
 #[test]
-fn without_trait_seqs_the_row_that_gave_the_present_value_counts() {
+fn without_trait_seqs_clocks_come_from_the_row_that_set_the_value() {
     check_traits(
         "",
         &[
@@ -253,7 +253,7 @@ fn without_trait_seqs_the_row_that_gave_the_present_value_counts() {
 }
 
 #[test]
-fn a_trait_that_comes_back_has_the_clocks_of_its_return() {
+fn a_trait_that_is_set_again_has_its_new_clocks() {
     check_traits("", &[("s", 1, r#","a":1"#), ("s", 2, ""), ("s", 3, r#","a":1"#)], &["s a 1 3"]);
 }
 
@@ -263,7 +263,7 @@ const MERGE: &str = "{\"segment_id\":\"a\",\"canonical_segment_id\":\"a\",\"seq\
                      {\"segment_id\":\"b\",\"canonical_segment_id\":\"a\",\"seq\":5}\n";
 
 #[test]
-fn a_merge_without_snapshot_keeps_of_each_trait_the_newest_value() {
+fn a_merge_without_snapshot_keeps_the_newest_value_of_each_trait() {
     check_traits(
         MERGE,
         &[
@@ -294,7 +294,7 @@ fn a_merge_without_snapshot_keeps_of_each_trait_the_newest_value() {
 }
 
 #[test]
-fn a_snapshot_after_the_merge_is_all_there_is_and_what_it_brought_in_keeps_its_clocks() {
+fn a_snapshot_after_a_merge_replaces_all_and_merged_traits_keep_clocks() {
     check_traits(
         MERGE,
         &[
@@ -308,17 +308,17 @@ fn a_snapshot_after_the_merge_is_all_there_is_and_what_it_brought_in_keeps_its_c
 }
 
 #[test]
-fn the_same_value_before_the_merge_is_not_brought_in() {
+fn a_value_the_survivor_already_had_keeps_its_clocks() {
     check_traits(MERGE, &[("b", 2, r#","x":1"#), ("a", 4, r#","x":1"#), ("a", 5, r#","x":1"#)], &["a x 1 4"]);
 }
 
 #[test]
-fn rows_of_a_merged_profile_after_the_merge_are_snapshots_of_the_survivor() {
+fn rows_of_a_merged_profile_count_as_snapshots_of_the_survivor() {
     check_traits(MERGE, &[("a", 3, r#","x":1"#), ("b", 6, r#","y":2"#)], &["a y 2 6"]);
 }
 
 #[test]
-fn a_value_that_the_merge_did_not_bring_in_was_set_by_the_row_that_has_it_again() {
+fn a_value_set_again_after_a_merge_has_its_new_clocks() {
     check_traits(
         MERGE,
         &[("b", 3, r#","x":"b""#), ("a", 5, r#","x":"a""#), ("a", 6, r#","x":"b""#)],
@@ -338,7 +338,7 @@ fn a_value_that_the_merge_did_not_bring_in_was_set_by_the_row_that_has_it_again(
 }
 
 #[test]
-fn what_two_merges_brought_in_is_of_the_profile_that_had_it_last() {
+fn after_two_merges_a_value_has_the_clocks_of_its_last_owner() {
     // `c` is merged into `b` at seq 4, `b` into `a` at seq 8.
     let graph = "{\"segment_id\":\"c\",\"canonical_segment_id\":\"b\",\"seq\":4}\n\
                  {\"segment_id\":\"b\",\"canonical_segment_id\":\"a\",\"seq\":8}\n\
@@ -355,7 +355,7 @@ fn what_two_merges_brought_in_is_of_the_profile_that_had_it_last() {
 }
 
 #[test]
-fn trait_seqs_name_the_row_that_set_a_value_also_on_a_profile_merged_away() {
+fn trait_seqs_can_refer_to_rows_of_merged_profiles() {
     check_traits(
         MERGE,
         &[
@@ -369,7 +369,7 @@ fn trait_seqs_name_the_row_that_set_a_value_also_on_a_profile_merged_away() {
 }
 
 #[test]
-fn a_row_named_by_trait_seqs_that_is_not_there_leaves_the_row_that_gave_the_value() {
+fn a_missing_row_in_trait_seqs_falls_back_to_the_inferred_row() {
     check_traits(
         "",
         &[
@@ -381,7 +381,7 @@ fn a_row_named_by_trait_seqs_that_is_not_there_leaves_the_row_that_gave_the_valu
 }
 
 #[test]
-fn a_seq_that_two_profiles_share_goes_to_the_one_that_set_the_trait() {
+fn a_shared_seq_resolves_to_the_profile_that_set_the_trait() {
     check_traits(
         MERGE,
         &[
@@ -407,7 +407,7 @@ fn a_seq_that_two_profiles_share_goes_to_the_one_that_set_the_trait() {
 }
 
 #[test]
-fn what_a_snapshot_after_a_merge_lacks_is_removed_and_no_older_value_brings_it_back() {
+fn older_values_do_not_restore_traits_removed_by_a_snapshot() {
     let graph = format!("{MERGE}{{\"segment_id\":\"c\",\"canonical_segment_id\":\"a\",\"seq\":9}}\n");
     check_traits(
         &graph,
@@ -442,7 +442,7 @@ fn as_of_leaves_out_later_rows_and_keeps_those_without_uuid_ts() {
 }
 
 #[test]
-fn bad_rows_are_named_by_file_and_line_with_a_hint() {
+fn malformed_rows_are_reported_by_file_and_line_with_a_hint() {
     let table =
         "{\"segment_id\":\"a\",\"canonical_segment_id\":\"a\"}\n\n{\"segment_id\":\"a\",\"seq\":\"x\"}\n";
     let (text, hint) = error(&[("id_graph_updates.ndjson", table)]);
@@ -457,7 +457,7 @@ fn bad_rows_are_named_by_file_and_line_with_a_hint() {
 }
 
 #[test]
-fn a_bad_trait_is_named_by_line_where_the_row_matters() {
+fn a_malformed_trait_is_reported_by_line() {
     let row = |seq: u32, value: &str| {
         format!(
             "{{\"id\":\"r\",\"segment_id\":\"s\",\"seq\":{seq},\"timestamp\":null,\"received_at\":null,\
@@ -473,14 +473,14 @@ fn a_bad_trait_is_named_by_line_where_the_row_matters() {
 }
 
 #[test]
-fn merges_in_a_circle_are_refused_with_their_names() {
+fn a_cycle_of_merges_is_an_error() {
     let graph = "{\"segment_id\":\"a\",\"canonical_segment_id\":\"b\"}\n{\"segment_id\":\"b\",\"canonical_segment_id\":\"a\"}\n";
     let (text, _) = error(&[("id_graph_updates.ndjson", graph)]);
     assert_eq!(text, "`id_graph_updates` merges in a circle: `a` -> `b` -> `a`");
 }
 
 #[test]
-fn a_missing_table_costs_views_and_only_partial_runs_do_without() {
+fn a_missing_table_is_an_error_unless_partial() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out");
     write_file(&folder.path().join("id_graph_updates.ndjson"), "");
@@ -504,7 +504,7 @@ fn a_missing_table_costs_views_and_only_partial_runs_do_without() {
 }
 
 #[test]
-fn only_the_views_asked_for_are_written_and_only_their_tables_are_read() {
+fn only_requested_views_are_written_and_only_their_tables_read() {
     let folder = raw(&[("profile_traits_updates.ndjson", "nonsense\n")]);
     let out = folder.path().join("out");
     fs::create_dir(&out).unwrap();
@@ -521,7 +521,7 @@ fn only_the_views_asked_for_are_written_and_only_their_tables_are_read() {
 }
 
 #[test]
-fn of_a_space_only_committed_bytes_count() {
+fn only_committed_bytes_of_a_space_are_read() {
     let folder = tempfile::tempdir().unwrap();
     let row = "{\"segment_id\":\"a\",\"canonical_segment_id\":\"a\"}\n";
     write_file(&folder.path().join("id_graph_updates.ndjson"), format!("{row}{{\"torn\":"));
@@ -541,7 +541,7 @@ fn of_a_space_only_committed_bytes_count() {
 }
 
 #[test]
-fn without_trait_seqs_our_own_tables_give_the_same_values() {
+fn without_trait_seqs_the_values_are_the_same() {
     let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/cases");
     let mut n_cases = 0;
     for case in fs::read_dir(cases).unwrap() {
@@ -562,7 +562,7 @@ fn without_trait_seqs_our_own_tables_give_the_same_values() {
 }
 
 #[test]
-fn random_exports_of_120_give_the_views_of_the_plain_twin_with_any_number_of_threads() {
+fn random_exports_give_the_views_of_the_twin_on_any_threads() {
     for seed in 0..120 {
         let mut random = random::Random::new(seed);
         let tables = random::tables(&mut random);
@@ -601,7 +601,7 @@ impl Fault for FailAt {
 }
 
 #[test]
-fn whatever_fails_each_view_is_old_or_new_and_nothing_is_left_beside_it() {
+fn after_any_failure_each_view_is_old_or_new() {
     let folder = raw(&[("id_graph_updates.ndjson", MERGE)]);
     let out = folder.path().join("out");
     let options = options(&folder.path().join("raw"), &out);
@@ -642,7 +642,7 @@ impl Progress for StopAfter {
 }
 
 #[test]
-fn a_run_that_is_told_to_stop_leaves_the_views_as_they_were() {
+fn an_interrupted_run_leaves_the_views_unchanged() {
     let folder = raw(&[("id_graph_updates.ndjson", MERGE)]);
     let out = folder.path().join("out");
     let options = options(&folder.path().join("raw"), &out);

@@ -75,7 +75,7 @@ fn parts(space: &Path) -> Vec<PathBuf> {
 
 #[test]
 #[expect(clippy::disallowed_methods, reason = "tests may write files directly")]
-fn a_hundred_and_twenty_events_night_by_night_give_the_tables_of_one_run() {
+fn many_small_runs_give_the_tables_of_one_run() {
     for seed in 400..404 {
         let work = folder();
         let (history, nights) = slices(seed);
@@ -117,7 +117,7 @@ impl Progress for Listener {
 
 #[test]
 #[expect(clippy::disallowed_methods, reason = "tests may write files directly")]
-fn wherever_a_part_is_damaged_the_run_goes_on_from_the_raw_tables() {
+fn damage_anywhere_in_the_state_is_repaired_from_the_raw_tables() {
     let work = folder();
     let (history, nights) = slices(410);
     let (whole, space) = (work.path().join("whole"), work.path().join("space"));

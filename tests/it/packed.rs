@@ -80,7 +80,7 @@ fn claimed(space: &Path) -> BTreeMap<String, (u64, String)> {
 }
 
 #[test]
-fn one_run_or_many_on_any_threads_hold_the_content_of_plain_tables() {
+fn compressed_tables_have_the_content_of_plain_ones() {
     let work = Work::new();
     write_dump(&work, 6000, 31);
     ok(&work, &["ingest", "all.ndjson", "--space", "plain", "--materialize", "-q"]);
@@ -114,7 +114,7 @@ fn one_run_or_many_on_any_threads_hold_the_content_of_plain_tables() {
 }
 
 #[test]
-fn views_are_the_same_whichever_way_they_are_made() {
+fn views_are_the_same_with_compressed_tables() {
     let work = Work::new();
     write_dump(&work, 3000, 32);
     for (space, compress) in [("plain", "none"), ("packed", "zstd")] {
@@ -153,7 +153,7 @@ fn views_are_the_same_whichever_way_they_are_made() {
 }
 
 #[test]
-fn rows_that_are_read_again_are_found_in_packed_tables() {
+fn rows_in_compressed_tables_can_be_read_again() {
     let work = Work::new();
     write_dump(&work, 3000, 38);
     ok(&work, &["ingest", "all.ndjson", "--space", "space", "-q"]);
@@ -187,7 +187,7 @@ fn rows_that_are_read_again_are_found_in_packed_tables() {
 }
 
 #[test]
-fn backfills_read_and_write_packed_tables() {
+fn backfills_read_and_write_compressed_tables() {
     let work = Work::new();
     write_dump(&work, 1500, 33);
     for (space, compress) in [("plain", "none"), ("packed", "zstd")] {
@@ -213,7 +213,7 @@ fn backfills_read_and_write_packed_tables() {
 }
 
 #[test]
-fn the_config_says_it_too_and_a_space_stays_as_it_was_made() {
+fn the_config_sets_compression_which_a_space_keeps() {
     let work = Work::new();
     write_dump(&work, 300, 34);
     work.write("space/profiles-sync.toml", "compress = \"zstd\"\n");
@@ -245,7 +245,7 @@ fn the_config_says_it_too_and_a_space_stays_as_it_was_made() {
 }
 
 #[test]
-fn tables_that_somebody_unpacked_or_packed_anew() {
+fn tables_decompressed_or_recompressed_by_hand_are_safe() {
     let work = Work::new();
     write_dump(&work, 600, 35);
     for (space, compress) in [("plain", "none"), ("packed", "zstd")] {
@@ -304,7 +304,7 @@ fn tables_that_somebody_unpacked_or_packed_anew() {
 }
 
 #[test]
-fn what_a_killed_run_left_is_cut_off_and_damage_is_named() {
+fn leftovers_of_a_killed_run_are_cut_off_and_damage_is_reported() {
     let work = Work::new();
     write_dump(&work, 600, 36);
     for space in ["space", "whole"] {
@@ -355,7 +355,7 @@ fn what_a_killed_run_left_is_cut_off_and_damage_is_named() {
 }
 
 #[test]
-fn packed_files_of_somebody_else_are_left_alone() {
+fn unrelated_compressed_files_are_left_alone() {
     let work = Work::new();
     write_dump(&work, 300, 37);
     let dump = zstd::encode_all(&fs::read(work.path("0.ndjson")).unwrap()[..], 1).unwrap();
@@ -387,7 +387,7 @@ fn with_large_window(content: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_window_that_is_too_large_says_how_to_decompress() {
+fn a_window_that_is_too_large_gets_a_hint_how_to_decompress() {
     let work = Work::new();
     let row = "{\"segment_id\":\"s\",\"canonical_segment_id\":\"s\",\"uuid_ts\":\"2024-01-01T00:00:00Z\"}\n";
     work.write("raw/id_graph_updates.ndjson.zst", with_large_window(row.as_bytes()));

@@ -9,7 +9,7 @@ use crate::{
 };
 
 #[test]
-fn the_tables_of_3000_events_have_the_bytes_they_always_had() {
+fn the_tables_of_3000_events_never_change() {
     let work = folder();
     let mut bytes = Vec::new();
     let knobs = Knobs { events: 3000, seed: 2022, days: 60, malformed: 0.01, changes: 10.0 };

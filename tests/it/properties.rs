@@ -85,7 +85,7 @@ fn runs_over_consecutive_slices_give_the_bytes_of_one_run() {
 }
 
 #[test]
-fn an_old_dump_again_adds_nothing() {
+fn ingesting_a_dump_again_adds_nothing() {
     let work = Work::new();
     let mut lines = lines(200);
     work.write("all.ndjson", lines.join("\n"));
@@ -100,7 +100,7 @@ fn an_old_dump_again_adds_nothing() {
 }
 
 #[test]
-fn every_table_holds_together() {
+fn all_tables_are_consistent() {
     for seed in SEEDS {
         let work = Work::new();
         work.write("all.ndjson", lines(seed).join("\n"));

@@ -33,7 +33,7 @@ fn rejected(line: &[u8]) -> Value {
 }
 
 #[test]
-fn every_reason_has_a_line() {
+fn every_reason_has_a_fixture() {
     let mut reasons: Vec<_> =
         RejectReason::ALL.iter().map(|reason| format!("{}.ndjson", reason.word())).collect();
     let large = ["line_too_long.ndjson", "batch_too_large.ndjson", "columns_too_long.ndjson"];
@@ -44,7 +44,7 @@ fn every_reason_has_a_line() {
 }
 
 #[test]
-fn every_malformed_line_is_set_aside_with_its_reason() {
+fn every_malformed_line_is_rejected_with_its_reason() {
     for name in names_in(&project("fixtures/bad")) {
         let Some(reason) = name.strip_suffix(".ndjson") else { continue };
         let bytes = fs::read(project("fixtures/bad").join(&name)).unwrap();
@@ -56,7 +56,7 @@ fn every_malformed_line_is_set_aside_with_its_reason() {
 }
 
 #[test]
-fn a_line_over_16_mib_is_set_aside_and_cut() {
+fn a_line_over_16_mib_is_rejected_and_its_text_is_cut() {
     const LIMIT: usize = 16 << 20;
     let frame = |length: usize| {
         let start =
@@ -75,7 +75,7 @@ fn a_line_over_16_mib_is_set_aside_and_cut() {
 }
 
 #[test]
-fn a_line_is_too_long_by_its_text_alone_however_it_is_read() {
+fn the_length_of_a_line_excludes_line_end_and_byte_order_mark() {
     const LIMIT: usize = 16 << 20;
     let event = |name: &str, length: usize| {
         let start = format!(
@@ -146,7 +146,7 @@ fn the_text_of_a_reject_is_cut_at_64_kib_between_characters() {
 }
 
 #[test]
-fn max_rejects_counts_lines_or_per_cent() {
+fn max_rejects_is_a_count_or_a_percentage() {
     let work = Work::new();
     let mut lines = vec!["not json".to_owned(); 3];
     lines.extend((0..7).map(|at| GOOD.replace("good", &format!("m{at}"))));
@@ -170,7 +170,7 @@ fn max_rejects_counts_lines_or_per_cent() {
 }
 
 #[test]
-fn too_many_rejects_are_named_and_can_be_counted_first() {
+fn too_many_rejects_are_listed_with_a_hint_to_count_them() {
     let work = Work::new();
     work.write("b.ndjson", format!("{GOOD}\nnot json\n"));
     let bad = GOOD.replace("timestamp", "time");

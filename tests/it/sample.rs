@@ -17,7 +17,7 @@ fn text(knobs: Knobs) -> String {
 }
 
 #[test]
-fn the_shipped_dump_is_what_the_generator_writes() {
+fn the_sample_dump_is_what_the_generator_writes() {
     let shipped = project_text("fixtures/sample/events.ndjson");
     assert!(shipped == text(SHIPPED), "run the command in fixtures/sample/README.md");
     let readme = project_text("fixtures/sample/README.md");
@@ -27,12 +27,12 @@ fn the_shipped_dump_is_what_the_generator_writes() {
 }
 
 #[test]
-fn another_seed_is_another_dump() {
+fn another_seed_gives_another_dump() {
     assert_ne!(text(SHIPPED), text(Knobs { seed: SHIPPED.seed + 1, ..SHIPPED }));
 }
 
 #[test]
-fn the_shipped_dump_holds_every_situation_and_no_reject() {
+fn the_sample_dump_covers_every_situation_without_rejects() {
     let work = Work::new();
     let events = project("fixtures/sample/events.ndjson");
     let output = work

@@ -14,7 +14,7 @@ fn serde_reads(text: &str) -> bool {
 }
 
 #[test]
-fn changed_bytes_are_judged_alike() {
+fn the_scanner_accepts_what_serde_json_accepts() {
     let mut bytes = Vec::new();
     dump::write(Knobs { events: 60, seed: 3, days: 20, malformed: 0.0, changes: 0.0 }, &mut bytes).unwrap();
     let dump = String::from_utf8(bytes).unwrap();

@@ -102,7 +102,7 @@ fn fixed(sections: &BTreeMap<String, Section>, heading: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_page_on_tables_names_every_column_and_no_other() {
+fn the_tables_page_lists_exactly_the_columns_written() {
     let sections = sections();
     let mut headings = BTreeSet::from([EVERY_EVENT_TABLE.to_owned()]);
     for (path, bytes) in space() {
@@ -122,7 +122,7 @@ fn the_page_on_tables_names_every_column_and_no_other() {
 }
 
 #[test]
-fn the_page_on_tables_says_of_each_its_grain_key_order_and_joins() {
+fn the_tables_page_gives_grain_key_order_and_join_of_each_table() {
     for (heading, section) in sections() {
         for what in ["Grain", "Key", "Order", "Join"] {
             let alone = format!("\n- {what}: ");
@@ -133,7 +133,7 @@ fn the_page_on_tables_says_of_each_its_grain_key_order_and_joins() {
 }
 
 #[test]
-fn the_examples_on_tables_stand_in_golden_tables() {
+fn the_examples_on_the_tables_page_occur_in_golden_tables() {
     let mut tables: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     let mut add = |tree: Tree| {
         for (path, bytes) in tree {
@@ -165,7 +165,7 @@ fn the_examples_on_tables_stand_in_golden_tables() {
 }
 
 #[test]
-fn the_page_on_tables_explains_every_reason_of_a_reject() {
+fn the_tables_page_explains_every_reason_for_rejection() {
     let text = &sections()["rejected"].text;
     let (_, reasons) = text.split_once("| reason |").unwrap();
     let explained: Vec<_> =

@@ -52,7 +52,7 @@ fn space() -> Work {
 }
 
 #[test]
-fn a_whole_space_is_found_whole() {
+fn an_intact_space_has_no_differences() {
     let work = space();
     let output = work.program(&["ingest", "--verify", "--space", "space", "--json"]).assert().success();
     let told: serde_json::Value = serde_json::from_slice(&output.get_output().stdout).unwrap();
@@ -61,7 +61,7 @@ fn a_whole_space_is_found_whole() {
 }
 
 #[test]
-fn a_changed_byte_a_cut_table_and_a_damaged_cache_are_named() {
+fn changed_and_truncated_tables_and_a_damaged_cache_are_reported() {
     let work = space();
     let table = work.path("space/pages.ndjson");
     let whole = fs::read(&table).unwrap();
@@ -125,7 +125,7 @@ fn a_changed_byte_anywhere_in_the_state_cache_is_reported() {
 }
 
 #[test]
-fn a_missing_table_and_a_changed_view_are_named_with_what_to_do() {
+fn a_missing_table_and_a_changed_view_are_reported() {
     let work = space();
     work.program(&["materialize", "--space", "space", "-q"]).assert().success();
     let verify = || {
@@ -152,14 +152,14 @@ fn a_missing_table_and_a_changed_view_are_named_with_what_to_do() {
 }
 
 #[test]
-fn what_is_no_space_is_refused() {
+fn a_folder_that_is_not_a_space_is_an_error() {
     let work = Work::new();
     let told = work.program(&["ingest", "--verify", "--space", "nowhere"]).assert().code(2);
     assert!(String::from_utf8_lossy(&told.get_output().stderr).contains("is not a space"));
 }
 
 #[test]
-fn a_space_inside_the_folder_of_dumps_is_not_read_as_one() {
+fn a_space_inside_the_input_folder_is_not_ingested() {
     let work = Work::new();
     work.write(
         "dumps/a.ndjson",

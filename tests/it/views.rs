@@ -191,7 +191,7 @@ fn check_splits(random: &mut Random, lines: &[String], config: Option<&Path>, wh
 }
 
 #[test]
-fn random_splits_of_random_events_give_the_views_of_one_full_fold_whichever_way() {
+fn random_splits_of_random_events_give_the_views_of_a_full_fold() {
     let mut counts = [0; 2];
     for seed in 0..150 {
         let mut random = Random(seed);
@@ -211,7 +211,7 @@ fn random_splits_of_random_events_give_the_views_of_one_full_fold_whichever_way(
 }
 
 #[test]
-fn random_splits_of_made_up_dumps_give_the_views_of_one_full_fold_whichever_way() {
+fn random_splits_of_generated_dumps_give_the_views_of_a_full_fold() {
     for seed in 0..6 {
         let mut bytes = Vec::new();
         dump::write(Knobs { events: 600, seed, days: 30, malformed: 0.0, changes: 0.0 }, &mut bytes).unwrap();
@@ -238,7 +238,7 @@ fn outdated_as(compress: Compression, work: &Path) -> std::path::PathBuf {
 }
 
 #[test]
-fn views_that_are_not_as_they_were_written_are_folded_anew() {
+fn changed_views_are_rebuilt_in_full() {
     let work = folder();
     let expected = work.path().join("expected");
     let mishaps = [
@@ -303,7 +303,7 @@ fn views_that_are_not_as_they_were_written_are_folded_anew() {
 }
 
 #[test]
-fn some_views_are_brought_up_to_date_and_the_age_of_the_others_is_known() {
+fn selected_views_are_updated_and_the_others_are_known_to_be_stale() {
     let work = folder();
     let space = outdated(work.path());
     let some = ["profile_traits".to_owned(), "user_traits".to_owned()];
@@ -327,7 +327,7 @@ fn some_views_are_brought_up_to_date_and_the_age_of_the_others_is_known() {
 }
 
 #[test]
-fn changes_are_told_from_no_views_to_another_folder_at_another_time_and_of_some_views() {
+fn changes_work_for_any_folder_time_and_selection_of_views() {
     let work = folder();
     let space = outdated(work.path());
     let changes_file = work.path().join("changes.ndjson");
@@ -357,7 +357,7 @@ fn changes_are_told_from_no_views_to_another_folder_at_another_time_and_of_some_
 }
 
 #[test]
-fn changes_of_a_file_that_is_no_view_cannot_be_told() {
+fn changes_against_a_malformed_view_are_an_error() {
     let work = folder();
     let space = outdated(work.path());
     let out = work.path().join("out");

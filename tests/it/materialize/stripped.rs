@@ -45,7 +45,7 @@ fn text(row: &Value, column: &str) -> String {
 }
 
 #[test]
-fn what_a_snapshot_shows_has_the_same_clocks_without_trait_seqs_in_40_spaces_of_120_events() {
+fn without_trait_seqs_visible_changes_keep_their_clocks() {
     let mut n_shown = 0;
     for seed in 0..40 {
         let work = Work::new();

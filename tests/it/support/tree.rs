@@ -125,7 +125,7 @@ fn indented(rows: &str) -> String {
 }
 
 #[test]
-fn both_sides_are_walked() {
+fn differences_on_both_sides_are_reported() {
     let tree = |files: &[(&str, &str)]| -> Tree {
         files.iter().map(|(path, rows)| (PathBuf::from(path), rows.as_bytes().to_vec())).collect()
     };
@@ -139,6 +139,6 @@ fn both_sides_are_walked() {
 }
 
 #[test]
-fn the_order_of_columns_counts() {
+fn a_different_order_of_columns_is_a_difference() {
     assert!(columns("{\"a\":1,\"b\":2}", "{\"b\":2,\"a\":1}").contains("expected {\"a\""));
 }

@@ -332,7 +332,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_is_compact_and_numbers_and_key_order_stay() {
+    fn output_is_compact_and_keeps_numbers_and_key_order() {
         let json = parse(
             " { \"b\" : [ 1.50 , -0 , 1E5 , null ] , \"a\" : \"\\u00e9\\/\\u001F\\ud83d\\ude00\\n\" } ",
         );
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_of_two_equal_keys_counts_at_the_place_of_the_first() {
+    fn a_duplicate_key_keeps_its_position_and_gets_the_last_value() {
         assert_eq!(
             parse("{\"a\":1,\"b\":2,\"a\":3}").expect("the text is JSON").to_text(),
             "{\"a\":3,\"b\":2}"
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_json_is_refused() {
+    fn invalid_json_is_rejected() {
         for text in [
             "",
             "nul",
@@ -380,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn nesting_stops_at_one_hundred_and_twenty_eight() {
+    fn nesting_is_limited_to_128() {
         let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
         assert!(parse(&nested(128)).is_some());
         assert!(parse(&nested(129)).is_none());

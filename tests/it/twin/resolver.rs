@@ -315,7 +315,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ksuid_text_is_the_published_one() {
+    fn base_62_matches_the_published_ksuid() {
         let hex = "0669f7efb5a1cd34b5f99d1154fb6853345c9735";
         let bytes = (0..20)
             .map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).expect("the text is hex"))
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn times_before_the_ksuid_epoch_are_its_zero() {
+    fn times_before_the_ksuid_epoch_count_as_zero() {
         assert_eq!(ksuid(1_399_999_999, b"m"), ksuid(1_400_000_000, b"m"));
         assert_ne!(ksuid(1_400_000_001, b"m"), ksuid(1_400_000_000, b"m"));
     }

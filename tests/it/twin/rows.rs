@@ -296,7 +296,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_hash_is_of_type_followed_by_value() {
+    fn the_hash_covers_type_followed_by_value() {
         assert_eq!(
             external_id_hash("email", "jane.kim@segment.com"),
             "bc269125e7a325f844980b80d7084928bbcaf304"

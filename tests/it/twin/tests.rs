@@ -153,7 +153,7 @@ fn the_case_study_gives_the_documented_views() {
 }
 
 #[test]
-fn a_second_user_id_takes_the_email_off() {
+fn a_second_user_id_demotes_the_email() {
     let first = event(1, "identify", "\"userId\":\"abc123\",\"traits\":{\"email\":\"jane\"}");
     let second = event(2, "identify", "\"userId\":\"abc456\",\"traits\":{\"email\":\"jane\"}");
     let space = space_of(&[&first, &second], &sequential());
@@ -178,7 +178,7 @@ fn a_shared_browser_stays_with_the_first_user() {
 }
 
 #[test]
-fn a_full_email_limit_does_not_cost_a_new_device_its_place() {
+fn a_full_email_limit_does_not_keep_a_new_device_out() {
     let mut events = Vec::new();
     for number in 1..=5 {
         let members = format!("\"userId\":\"u1\",\"traits\":{{\"email\":\"e{number}\"}}");
@@ -198,7 +198,7 @@ fn a_full_email_limit_does_not_cost_a_new_device_its_place() {
 }
 
 #[test]
-fn recursive_entries_stand_oldest_first() {
+fn recursive_entries_are_written_oldest_first() {
     let events = [
         event(1, "page", "\"anonymousId\":\"a1\""),
         event(2, "page", "\"anonymousId\":\"a2\""),
@@ -226,7 +226,7 @@ fn recursive_entries_stand_oldest_first() {
 }
 
 #[test]
-fn a_late_identify_and_a_removal_keep_their_times() {
+fn late_traits_and_removals_keep_their_times() {
     let at = |number: usize, second: usize, traits: &str| {
         let members = format!(
             "\"userId\":\"u\",\"traits\":{traits},\"receivedAt\":\"2024-01-02T00:00:{number:02}Z\",\
@@ -272,7 +272,7 @@ fn a_late_identify_and_a_removal_keep_their_times() {
 }
 
 #[test]
-fn a_merge_that_brings_traits_in_has_a_row_and_one_that_does_not_has_none() {
+fn a_merge_writes_a_traits_row_only_if_it_adds_traits() {
     let events = [
         event(1, "identify", "\"userId\":\"u\",\"traits\":{\"a\":1}"),
         event(2, "page", "\"anonymousId\":\"a1\""),
@@ -295,7 +295,7 @@ fn a_merge_that_brings_traits_in_has_a_row_and_one_that_does_not_has_none() {
 }
 
 #[test]
-fn rejected_lines_say_why() {
+fn rejected_lines_have_their_reasons() {
     let keys: Vec<String> = (0..301).map(|number| format!("\"k{number}\":1")).collect();
     let too_many = format!("{{{}}}", keys.join(","));
     let ok = "\"messageId\":\"m\",\"timestamp\":\"2024-01-01\"";
@@ -352,12 +352,12 @@ fn rejected_lines_say_why() {
 }
 
 #[test]
-fn a_run_without_an_event_leaves_nothing() {
+fn a_run_without_events_writes_nothing() {
     assert!(!space_of(&["no", "events"], &sequential()).tables().contains_key("rejected"));
 }
 
 #[test]
-fn duplicates_are_dropped_within_thirty_days_only() {
+fn duplicates_are_dropped_only_within_thirty_days() {
     let at = |day: &str| {
         format!("{{\"type\":\"page\",\"messageId\":\"m\",\"userId\":\"u\",\"timestamp\":\"{day}\"}}")
     };
@@ -371,7 +371,7 @@ fn duplicates_are_dropped_within_thirty_days_only() {
 }
 
 #[test]
-fn rules_of_the_config_are_kept() {
+fn the_settings_of_the_config_are_applied() {
     let rules = Rules {
         limits: BTreeMap::from([("device".to_owned(), (1, Window::Daily))]),
         order: vec!["device".to_owned()],
@@ -466,7 +466,7 @@ fn a_window_ends_just_after_its_length() {
 }
 
 #[test]
-fn caps_refuse_merges_and_mappings() {
+fn caps_prevent_merges_and_mappings() {
     let rules = Rules { merge_cap: 1, mapping_cap: 4, ..sequential() };
     let events = [
         event(1, "page", "\"anonymousId\":\"a1\""),
@@ -504,7 +504,7 @@ fn caps_refuse_merges_and_mappings() {
 }
 
 #[test]
-fn payload_columns_step_aside_for_those_of_the_row() {
+fn payload_columns_are_renamed_if_the_row_has_the_column() {
     let members = "\"userId\":5,\"name\":\"Home\",\"properties\":{\"name\":\"Home\",\"Category\":\"c\",\"id\":1,\
                    \"contextIp\":2,\"user_id\":5},\"context\":{\"ip\":\"1\",\"page\":{\"URL\":\"u\"},\"x\":{}}";
     let space = space_of(&[&event(1, "page", members)], &sequential());
@@ -554,7 +554,7 @@ fn random_events(seed: u64, count: usize) -> Vec<String> {
 }
 
 #[test]
-fn slices_and_shuffles_and_replays_give_the_same_tables() {
+fn slices_shuffles_and_repetitions_give_the_same_tables() {
     for seed in 0..40 {
         let events = random_events(seed, 120);
         let lines: Vec<&str> = events.iter().map(String::as_str).collect();
@@ -576,7 +576,7 @@ fn slices_and_shuffles_and_replays_give_the_same_tables() {
 }
 
 #[test]
-fn views_agree_with_each_other_and_with_the_memory_of_the_resolver() {
+fn views_agree_with_the_state_of_the_resolver() {
     for seed in 100..140 {
         let events = random_events(seed, 120);
         let lines: Vec<&str> = events.iter().map(String::as_str).collect();

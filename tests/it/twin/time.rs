@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn accepted_spellings_come_out_as_ours() {
+    fn accepted_formats_are_rewritten_in_one_format() {
         for (text, expected) in [
             ("2022-05-02T14:01:00.000Z", "2022-05-02T14:01:00.000000Z"),
             ("2022-05-02 14:01:00", "2022-05-02T14:01:00.000000Z"),
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn other_spellings_are_no_times() {
+    fn other_formats_are_rejected() {
         for text in [
             "",
             "now",

@@ -24,7 +24,7 @@ fn space(flags: &[&str]) -> Work {
 }
 
 #[test]
-fn any_byte_that_is_changed_in_any_table_is_found() {
+fn a_changed_byte_in_any_table_is_reported() {
     for flags in [&[][..], &["--compress", "zstd"]] {
         let work = space(flags);
         assert_eq!(verify(&work), (0, vec![]));
@@ -49,7 +49,7 @@ fn any_byte_that_is_changed_in_any_table_is_found() {
 }
 
 #[test]
-fn a_changed_line_is_named_by_its_number() {
+fn a_changed_line_is_reported_by_its_position() {
     let work = space(&[]);
     let pages = work.read("space/pages.ndjson");
     work.write("space/pages.ndjson", pages.replace("\"n1\",\"event", "\"n1\":\"event"));
@@ -69,7 +69,7 @@ fn a_changed_line_is_named_by_its_number() {
 }
 
 #[test]
-fn of_a_large_table_the_changed_part_is_named() {
+fn the_changed_part_of_a_large_table_is_reported() {
     let work = Work::new();
     let event = |n: u32| {
         let name = "x".repeat(300);
@@ -109,7 +109,7 @@ fn change_manifest(work: &Work, change: impl Fn(&mut serde_json::Value)) {
 }
 
 #[test]
-fn what_the_manifest_says_of_a_table_is_compared_with_it() {
+fn tables_are_compared_with_the_manifest() {
     for (flags, field, number) in [
         (&[][..], "rows", 1),
         (&[], "link", 1),
@@ -141,7 +141,7 @@ fn what_the_manifest_says_of_a_table_is_compared_with_it() {
 }
 
 #[test]
-fn what_the_manifest_records_of_a_run_is_compared_with_the_table() {
+fn tables_are_compared_with_the_record_of_each_run() {
     let work = space(&[]);
     change_manifest(&work, |manifest| {
         let table = &mut manifest["runs"][0]["after"]["tables"]["pages"];
@@ -153,7 +153,7 @@ fn what_the_manifest_records_of_a_run_is_compared_with_the_table() {
 }
 
 #[test]
-fn a_clock_behind_the_tables_is_reported() {
+fn a_manifest_clock_behind_the_tables_is_reported() {
     let work = space(&[]);
     change_manifest(&work, |manifest| {
         manifest["uuid_ts"] = (manifest["uuid_ts"].as_u64().unwrap() - 1).into();
@@ -167,7 +167,7 @@ fn a_clock_behind_the_tables_is_reported() {
 }
 
 #[test]
-fn a_state_cache_that_is_gone_is_no_damage() {
+fn a_missing_state_cache_is_not_damage() {
     let work = space(&[]);
     fs::remove_dir_all(work.path("space/.state")).unwrap();
     let told = work.program(&["ingest", "--verify", "--space", "space"]).assert().success();
@@ -176,7 +176,7 @@ fn a_state_cache_that_is_gone_is_no_damage() {
 }
 
 #[test]
-fn a_packed_table_without_rows_is_checked_like_any_other() {
+fn a_compressed_table_without_rows_is_checked() {
     let work = Work::new();
     work.write("events.ndjson", EVENTS.lines().nth(1).unwrap());
     let args = ["ingest", "events.ndjson", "--space", "space", "--compress", "zstd", "-q"];
@@ -200,7 +200,7 @@ fn a_packed_table_without_rows_is_checked_like_any_other() {
 }
 
 #[test]
-fn an_unpacked_table_and_one_with_more_behind_it_are_fine() {
+fn a_decompressed_table_is_not_damage() {
     let work = space(&["--compress", "zstd"]);
     let packed = fs::read(work.path("space/pages.ndjson.zst")).unwrap();
     work.write("space/pages.ndjson", zstd::decode_all(&packed[..]).unwrap());
@@ -209,7 +209,7 @@ fn an_unpacked_table_and_one_with_more_behind_it_are_fine() {
 }
 
 #[test]
-fn times_before_1970_in_an_export_are_no_damage() {
+fn times_before_1970_in_an_export_are_not_damage() {
     let work = Work::new();
     for table in ["id_graph_updates", "external_id_mapping_updates", "profile_traits_updates"] {
         work.write(&format!("export/{table}.ndjson"), "");

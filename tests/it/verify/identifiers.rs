@@ -46,7 +46,7 @@ fn delete(work: &Work, table: &str, column: &str, value: &str) {
 }
 
 #[test]
-fn every_fate_of_an_identifier_is_accounted_for() {
+fn intact_spaces_account_for_every_identifier() {
     for config in ["", CONFIG] {
         let work = space(config, &[]);
         assert_eq!(verify(&work), (0, vec![]), "{config}");
@@ -54,7 +54,7 @@ fn every_fate_of_an_identifier_is_accounted_for() {
 }
 
 #[test]
-fn an_identifier_whose_mapping_is_gone_is_reported_with_its_line() {
+fn an_identifier_without_mapping_is_reported_with_its_line() {
     let work = space(CONFIG, &[]);
     delete(&work, "external_id_mapping_updates", "external_id_value", "u1");
     let lost = |table: &str, line: u64, what: &str| {
@@ -79,7 +79,7 @@ fn an_identifier_whose_mapping_is_gone_is_reported_with_its_line() {
 }
 
 #[test]
-fn an_identifier_whose_violation_is_gone_is_reported() {
+fn an_identifier_without_violation_is_reported() {
     for (message, table, value) in [("m2", "sale", "null"), ("m3", "identifies", "a2")] {
         let work = space(CONFIG, &[]);
         delete(&work, "identity_violations", "message_id", message);
@@ -93,7 +93,7 @@ fn an_identifier_whose_violation_is_gone_is_reported() {
 }
 
 #[test]
-fn many_lost_identifiers_are_reported_by_the_first_and_their_number() {
+fn many_lost_identifiers_are_reported_as_examples_and_a_count() {
     let work = Work::new();
     let event = |n: u32| {
         format!(
@@ -109,7 +109,7 @@ fn many_lost_identifiers_are_reported_by_the_first_and_their_number() {
 }
 
 #[test]
-fn rows_whose_rules_are_not_known_are_skipped() {
+fn rows_that_cannot_be_checked_are_skipped() {
     // The violations were not written.
     let work = space("[sync]\nexclude_tables = [\"identity_violations\"]\n", &[]);
     assert_eq!(verify(&work), (0, vec![]));
@@ -136,7 +136,7 @@ fn rows_whose_rules_are_not_known_are_skipped() {
 }
 
 #[test]
-fn each_row_is_judged_by_the_rules_of_its_run() {
+fn each_row_is_checked_under_the_rules_of_its_run() {
     let two_runs = || {
         let work = space(CONFIG, &[]);
         work.write("more.ndjson", EVENTS.replace(":\"m", ":\"n").replace("2026", "2027"));
@@ -156,13 +156,13 @@ fn each_row_is_judged_by_the_rules_of_its_run() {
 }
 
 #[test]
-fn packed_tables_are_searched_too() {
+fn compressed_tables_are_checked() {
     let work = space(CONFIG, &["--compress", "zstd"]);
     assert_eq!(verify(&work), (0, vec![]));
 }
 
 #[test]
-fn whatever_the_events_and_the_rules_nothing_is_lost() {
+fn random_events_and_rules_lose_no_identifiers() {
     for seed in 0..12 {
         let mut random = Random(seed);
         let work = Work::new();

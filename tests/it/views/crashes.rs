@@ -61,12 +61,12 @@ fn assert_claims_hold(space: &Path, what: &str) {
 }
 
 #[test]
-fn whatever_fails_each_view_is_old_or_new_and_claimed_only_as_it_is() {
+fn after_any_failure_views_are_old_or_new_and_match_the_manifest() {
     every_change_fails(Compression::None);
 }
 
 #[test]
-fn whatever_fails_each_packed_view_is_old_or_new_and_claimed_only_as_it_is() {
+fn after_any_failure_compressed_views_are_old_or_new_and_match() {
     every_change_fails(Compression::Zstd);
 }
 

@@ -54,7 +54,7 @@ fn event(id: &str) -> String {
 }
 
 #[test]
-fn an_ingest_may_run_while_views_are_made_and_both_stay_whole() {
+fn an_ingest_can_run_while_views_are_built() {
     let work = folder();
     let space = outdated(work.path());
     let before = work.path().join("before");
@@ -69,7 +69,7 @@ fn an_ingest_may_run_while_views_are_made_and_both_stay_whole() {
 }
 
 #[test]
-fn a_second_run_that_makes_views_is_refused_or_waits_and_readers_never_are() {
+fn two_runs_cannot_build_the_views_of_a_space_at_once() {
     let work = folder();
     let space = outdated(work.path());
     let out = work.path().join("out");
@@ -94,7 +94,7 @@ fn a_second_run_that_makes_views_is_refused_or_waits_and_readers_never_are() {
 }
 
 #[test]
-fn views_are_not_put_in_place_while_another_run_writes_to_the_space() {
+fn views_are_not_replaced_while_another_run_writes_to_the_space() {
     let work = folder();
     let space = outdated(work.path());
     let old = views(&space);

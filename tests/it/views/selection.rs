@@ -13,7 +13,7 @@ fn columns(rows: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn a_view_that_the_config_leaves_out_is_not_written_unless_it_is_named() {
+fn a_view_excluded_by_the_config_is_written_only_on_request() {
     let work = folder();
     let space = outdated(work.path());
     let config = work.path().join("rules.toml");
@@ -46,7 +46,7 @@ fn a_view_that_the_config_leaves_out_is_not_written_unless_it_is_named() {
 }
 
 #[test]
-fn columns_are_left_out_but_never_those_of_the_key() {
+fn excluded_columns_are_left_out_except_key_columns() {
     let work = folder();
     let space = outdated(work.path());
     let config = space.join("profiles-sync.toml");

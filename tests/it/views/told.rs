@@ -23,7 +23,7 @@ fn work() -> Work {
 }
 
 #[test]
-fn changes_go_to_the_standard_output_and_talk_does_not() {
+fn changes_go_to_standard_output_and_messages_do_not() {
     let work = work();
     let args = ["materialize", "--space", "out", "--changes", "-"];
     let told = work.program(&args).assert().success().stderr(contains("changes written"));
@@ -40,7 +40,7 @@ fn changes_go_to_the_standard_output_and_talk_does_not() {
 }
 
 #[test]
-fn changes_and_the_json_summary_do_not_share_the_standard_output() {
+fn changes_and_json_cannot_both_go_to_standard_output() {
     let work = work();
     let args = ["materialize", "--space", "out", "--changes", "-", "--json"];
     let refused = work.program(&args).assert().code(2).stdout(contains("\"error\":\"--changes - and"));
@@ -49,7 +49,7 @@ fn changes_and_the_json_summary_do_not_share_the_standard_output() {
 }
 
 #[test]
-fn views_older_than_the_raw_tables_are_told() {
+fn views_older_than_the_raw_tables_are_reported() {
     let work = work();
     work.program(&["materialize", "--space", "out", "-q"]).assert().success();
     let added = work.program(&["ingest", "second.ndjson", "--space", "out"]).assert().success();
@@ -66,7 +66,7 @@ fn views_older_than_the_raw_tables_are_told() {
 }
 
 #[test]
-fn the_rules_of_the_last_run_select_views_where_no_file_does() {
+fn the_rules_of_the_last_run_select_views_without_a_config() {
     let work = work();
     work.write("rules.toml", "[sync]\nexclude_tables = [\"profile_*\"]\n");
     let args = ["ingest", "second.ndjson", "--space", "out", "--config", "rules.toml", "--materialize"];
@@ -82,7 +82,7 @@ fn the_rules_of_the_last_run_select_views_where_no_file_does() {
 }
 
 #[test]
-fn packed_exports_are_folded_in_parts_as_well() {
+fn compressed_exports_can_be_folded_in_partitions() {
     let work = work();
     work.program(&["materialize", "--space", "out", "--out", "expected", "-q"]).assert().success();
     for table in profiles_sync::view::RAW_TABLES {
@@ -107,7 +107,7 @@ fn unmade(work: &Work) {
 }
 
 #[test]
-fn changes_go_where_they_are_sent_and_replace_nothing_else() {
+fn writing_changes_touches_no_other_file() {
     use std::os::unix::fs::{PermissionsExt, symlink};
     let work = Work::new();
     unmade(&work);
@@ -147,7 +147,7 @@ fn changes_go_where_they_are_sent_and_replace_nothing_else() {
 }
 
 #[test]
-fn the_views_of_a_space_are_made_as_such() {
+fn raw_cannot_write_into_a_space() {
     let work = Work::new();
     unmade(&work);
     work.program(&["materialize", "--space", "space", "-q"]).assert().success();
@@ -157,7 +157,7 @@ fn the_views_of_a_space_are_made_as_such() {
 }
 
 #[test]
-fn views_of_an_earlier_time_are_told() {
+fn views_as_of_an_earlier_time_are_reported() {
     let work = Work::new();
     unmade(&work);
     let materialize = |flags: &[&str]| {
