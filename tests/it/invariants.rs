@@ -97,7 +97,7 @@ impl Tables {
         let mut links = Links::default();
         for (uuid_ts, step) in &steps {
             let merged = space.apply(step, (since < *uuid_ts).then_some(rules));
-            // Adopted rows come without an event, and have no links.
+            // Adopted rows have no triggering event and no links.
             let of_events: Vec<_> =
                 step.mapping.iter().filter(|row| !row["triggering_event_id"].is_null()).copied().collect();
             let is_created = step.graph.iter().any(|row| row["segment_id"] == row["canonical_segment_id"]);
@@ -181,7 +181,7 @@ struct Replayed {
 }
 
 impl Replayed {
-    /// Applies the rows of an event. Returns the profiles that it merged away; those of adopted rows do not count.
+    /// Applies the rows of an event and returns the profiles that it merged away, except those of adopted rows.
     fn apply(&mut self, step: &Step, rules: Option<&Rules>) -> BTreeSet<String> {
         let mut merged = BTreeSet::new();
         let mut touched = BTreeSet::new();
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "a row for each identifier mapped")]
+    #[should_panic(expected = "every mapped identifier must have a row")]
     fn a_link_that_is_missing_is_noticed() {
         let mut tables = tables(&[("p1", "p1")], &[("p1", "user_id", "u1")]);
         let mapping = tables.tables.get_mut("external_id_mapping_updates").unwrap();
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "a way round")]
+    #[should_panic(expected = "a cycle of links")]
     fn a_circle_of_links_is_noticed() {
         let row = |value: &str, via: &str, link: &str| {
             serde_json::json!({"link": link, "external_id_type": "t", "external_id_value": value,
@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "p1 falls apart")]
+    #[should_panic(expected = "p1 is not connected")]
     fn a_profile_without_a_way_from_one_identifier_to_another_is_noticed() {
         let row = |value: &str| serde_json::json!({"link": "created", "external_id_type": "t", "external_id_value": value});
         let rows = [row("a"), row("b")];

@@ -1,4 +1,4 @@
-//! The table `identity_links` in spaces of every age. That its rows are right, the twin and the invariants check.
+//! The table `identity_links` in spaces without it and of earlier versions. The twin and the invariants check its rows.
 
 use std::fs;
 
@@ -33,7 +33,7 @@ fn a_space_without_links_begins_them_with_its_next_run() {
     run(&work, &["ingest", "--verify", "--space", "space"]);
 }
 
-/// Makes a space as an earlier version left it, in which an event has the table `identity_links`.
+/// Creates a space like those of earlier versions, in which an event name has the table `identity_links`.
 fn space_with_such_an_event(work: &Work) {
     work.write("without.toml", WITHOUT);
     work.write("first.ndjson", track("m1", 1, "Identity Links"));

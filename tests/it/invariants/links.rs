@@ -1,5 +1,5 @@
-//! What must hold for `identity_links`: a row for each identifier mapped and for each direct merge, and no two rows lead from
-//! one identifier to another, so that the rows of a profile are a tree over its identifiers.
+//! Invariants of `identity_links`: every mapped identifier and every direct merge has a row, and the rows of a profile are
+//! a tree over its identifiers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,31 +7,31 @@ use serde_json::Value;
 
 use super::text;
 
-/// Type and value.
+/// The type and the value of an identifier.
 type Identifier = (String, String);
 
-/// Which identifiers the rows so far connect.
+/// The forest of identifiers that the rows so far connect.
 #[derive(Default)]
 pub(super) struct Links {
     parents: BTreeMap<Identifier, Identifier>,
-    /// Identifiers whose own row is there.
+    /// The identifiers that have a `created` or `mapped` row.
     with_row: BTreeSet<Identifier>,
 }
 
-/// What the other tables say that an event did.
+/// The changes that an event made, according to the other tables.
 pub(super) struct Expected<'a> {
-    /// The rows of the identifiers that it mapped.
+    /// The mapping rows that it wrote.
     pub(super) mapping: &'a [&'a Value],
     /// The profiles that it merged away.
     pub(super) merged: &'a BTreeSet<String>,
-    /// Whether it created a profile.
+    /// Whether the event created a profile.
     pub(super) is_created: bool,
-    /// What each segment id is after it.
+    /// The canonical profile of each segment id after the event.
     pub(super) canonical: &'a BTreeMap<String, String>,
 }
 
 impl Links {
-    /// Adds the rows of one event. They are to be complete if it is known what is expected.
+    /// Adds the rows of one event, and panics if they close a cycle or do not match the expected changes, if given.
     pub(super) fn add(&mut self, rows: &[&Value], expected: Option<&Expected<'_>>) {
         for row in rows {
             let identifier =
@@ -40,18 +40,18 @@ impl Links {
                 row["via_value"].as_str().map(|value| (text(row, "via_type").to_owned(), value.to_owned()));
             assert!(["merged", "created", "mapped"].contains(&text(row, "link")), "{row}");
             if text(row, "link") != "merged" {
-                assert!(self.with_row.insert(identifier.clone()), "a second row of an identifier: {row}");
+                assert!(self.with_row.insert(identifier.clone()), "a second row for an identifier: {row}");
             }
             let Some(via) = via else {
                 assert_eq!(
                     text(row, "link"),
                     "created",
-                    "only the first identifier of a profile has no other: {row}"
+                    "only the first identifier of a new profile has no `via`: {row}"
                 );
                 continue;
             };
             let (root, root_of_via) = (self.root(&identifier), self.root(&via));
-            assert_ne!(root, root_of_via, "a way round: {row}");
+            assert_ne!(root, root_of_via, "a cycle of links: {row}");
             self.parents.insert(root, root_of_via);
         }
         if let Some(expected) = expected {
@@ -59,7 +59,7 @@ impl Links {
         }
     }
 
-    /// Whether these identifiers are one tree, as far as each of them has a row.
+    /// Panics if the identifiers of a profile all have rows but are not connected.
     pub(super) fn check_profile<'a>(
         &self,
         profile: &str,
@@ -67,7 +67,7 @@ impl Links {
     ) {
         if identifiers.clone().all(|identifier| self.with_row.contains(identifier)) {
             let roots: BTreeSet<_> = identifiers.map(|identifier| self.root(identifier)).collect();
-            assert!(roots.len() <= 1, "{profile} falls apart: {roots:?}");
+            assert!(roots.len() <= 1, "{profile} is not connected: {roots:?}");
         }
     }
 
@@ -86,12 +86,20 @@ impl Expected<'_> {
             rows.iter().partition(|row| text(row, "link") == "merged");
         let merged: Vec<String> = of_merges.iter().map(|row| text(row, "segment_id").to_owned()).collect();
         assert_eq!(merged.len(), self.merged.len(), "{rows:?}");
-        assert_eq!(&merged.into_iter().collect::<BTreeSet<_>>(), self.merged, "a row for each direct merge");
+        assert_eq!(
+            &merged.into_iter().collect::<BTreeSet<_>>(),
+            self.merged,
+            "every direct merge must have a row"
+        );
         let columns =
             ["external_id_type", "external_id_value", "segment_id", "seq", "uuid_ts", "triggering_event_id"];
         let of = |row: &&Value| columns.map(|column| row[column].clone());
         let mapped: Vec<_> = self.mapping.iter().map(of).collect();
-        assert_eq!(others.iter().map(of).collect::<Vec<_>>(), mapped, "a row for each identifier mapped");
+        assert_eq!(
+            others.iter().map(of).collect::<Vec<_>>(),
+            mapped,
+            "every mapped identifier must have a row"
+        );
         for row in rows {
             assert_eq!(
                 self.canonical.get(text(row, "segment_id")).map(String::as_str),

@@ -42,16 +42,16 @@ pub(crate) struct Resolution {
     pub(crate) graph_changes: Vec<(usize, usize)>,
     /// The identifiers that this event maps.
     pub(crate) mapped: Vec<Identifier>,
-    /// What led to what.
+    /// The links that this event adds.
     pub(crate) links: Vec<Link>,
 }
 
-/// Why a profile merged away, or why an identifier belongs to the profile.
+/// The reason why a profile was merged away or why an identifier was mapped to a profile.
 #[derive(Clone, Debug)]
 pub(crate) struct Link {
     /// `merged`, `created` or `mapped`.
     pub(crate) word: &'static str,
-    /// The profile merged away, or the one the identifier was mapped to.
+    /// The profile that was merged away, or to which the identifier was mapped.
     pub(crate) profile: usize,
     pub(crate) identifier: Identifier,
     pub(crate) via: Option<Identifier>,
@@ -121,13 +121,13 @@ impl Graph {
             return None;
         }
 
-        // The identifiers are in the order of rank and value, so the first one counts.
+        // The identifiers are sorted by rank and value, so this finds the highest-ranked one.
         let first_of = |profile: &usize| {
             let belongs = |identifier: &&Identifier| {
                 let mapping = self.mappings.get(*identifier);
                 mapping.is_some_and(|(owner, _)| self.profiles[*owner].canonical == *profile)
             };
-            on_event.iter().find(belongs).cloned().expect("a profile is found by an identifier")
+            on_event.iter().find(belongs).cloned().expect("every profile was found by an identifier")
         };
         let found_by: Vec<(usize, Identifier)> =
             found.iter().map(|profile| (*profile, first_of(profile))).collect();

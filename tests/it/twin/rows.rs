@@ -147,7 +147,7 @@ pub(crate) fn external_id_mapping_update(
     (table.to_owned(), Json::Object(row))
 }
 
-/// What led an identifier to its profile, or a profile to the one it merged into.
+/// Returns the row that links an identifier to another one, for a mapping or a merge.
 pub(crate) fn identity_link(
     event: &Event,
     rules: &Rules,
