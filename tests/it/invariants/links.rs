@@ -1,5 +1,5 @@
-//! Invariants of `identity_links`: every mapped identifier and every direct merge has a row, and the rows of a profile are
-//! a tree over its identifiers.
+//! Invariants of `identity_links`: every mapped identifier and every direct merge has a row, and the rows of a profile
+//! are a tree over its identifiers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
