@@ -343,7 +343,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "every mapped identifier must have a row")]
-    fn a_link_that_is_missing_is_noticed() {
+    fn a_missing_link_is_detected() {
         let mut tables = tables(&[("p1", "p1")], &[("p1", "user_id", "u1")]);
         let mapping = tables.tables.get_mut("external_id_mapping_updates").unwrap();
         mapping[0]["triggering_event_id"] = "m1".into();
@@ -352,7 +352,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "a cycle of links")]
-    fn a_circle_of_links_is_noticed() {
+    fn a_cycle_of_links_is_detected() {
         let row = |value: &str, via: &str, link: &str| {
             serde_json::json!({"link": link, "external_id_type": "t", "external_id_value": value,
                 "via_type": "t", "via_value": via})
@@ -363,7 +363,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "p1 is not connected")]
-    fn a_profile_without_a_way_from_one_identifier_to_another_is_noticed() {
+    fn a_profile_with_unconnected_identifiers_is_detected() {
         let row = |value: &str| serde_json::json!({"link": "created", "external_id_type": "t", "external_id_value": value});
         let rows = [row("a"), row("b")];
         let mut links = Links::default();

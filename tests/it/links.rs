@@ -19,7 +19,7 @@ fn track(message_id: &str, day: u32, name: &str) -> String {
 const WITHOUT: &str = "[sync]\nexclude_tables = [\"identity_links\"]\n";
 
 #[test]
-fn a_space_without_links_begins_them_with_its_next_run() {
+fn a_space_without_links_gets_them_from_its_next_run() {
     let work = Work::new();
     work.write("without.toml", WITHOUT);
     work.write("first.ndjson", track("m1", 1, "Order"));
@@ -46,7 +46,7 @@ fn space_with_such_an_event(work: &Work) {
 }
 
 #[test]
-fn an_event_that_has_the_name_already_keeps_its_table_and_the_run_is_refused() {
+fn an_event_table_with_the_name_is_kept_and_the_run_fails() {
     let work = Work::new();
     space_with_such_an_event(&work);
     let before = work.read("space/identity_links.ndjson");
@@ -62,7 +62,7 @@ fn an_event_that_has_the_name_already_keeps_its_table_and_the_run_is_refused() {
 }
 
 #[test]
-fn backfill_raw_passes_over_a_table_of_an_event_with_the_name() {
+fn backfill_raw_skips_an_event_table_with_the_name() {
     let work = Work::new();
     space_with_such_an_event(&work);
     let assert = work.program(&["backfill", "raw", "space", "--space", "new", "--json"]).assert().success();
