@@ -9,7 +9,7 @@ const CHUNK: usize = 32;
 
 /// Appends `text[start..end]`.
 #[inline]
-pub fn push_piece(out: &mut Vec<u8>, text: &[u8], start: usize, end: usize) {
+pub fn push_short(out: &mut Vec<u8>, text: &[u8], start: usize, end: usize) {
     if let Some(chunk) = text.get(start..).and_then(|behind| behind.first_chunk::<CHUNK>())
         && end - start <= CHUNK
     {
@@ -24,7 +24,7 @@ pub fn push_piece(out: &mut Vec<u8>, text: &[u8], start: usize, end: usize) {
 /// Returns whether two short texts are equal.
 #[inline]
 #[must_use]
-pub fn same(a: &[u8], b: &[u8]) -> bool {
+pub fn equal(a: &[u8], b: &[u8]) -> bool {
     if a.len() != b.len() {
         return false;
     }
@@ -99,7 +99,7 @@ mod tests {
         for start in 0..text.len() {
             for end in start..text.len() {
                 let mut out = vec![1, 2];
-                push_piece(&mut out, &text, start, end);
+                push_short(&mut out, &text, start, end);
                 assert_eq!(out, [&[1, 2], &text[start..end]].concat());
                 let mut out = vec![1, 2];
                 PaddedText::new(&text[start..end]).push(&mut out);
@@ -114,12 +114,12 @@ mod tests {
         for length in 0..text.len() {
             let a = &text[..length];
             let copy = a.to_vec();
-            assert!(same(a, &copy));
-            assert!(!same(a, &text[..=length]));
+            assert!(equal(a, &copy));
+            assert!(!equal(a, &text[..=length]));
             for place in 0..length {
                 let mut b = a.to_vec();
                 b[place] ^= 1;
-                assert!(!same(a, &b), "{length} {place}");
+                assert!(!equal(a, &b), "{length} {place}");
             }
         }
     }

@@ -131,7 +131,7 @@ pub fn diff(
 fn may_be_renamed(tables: &[TableResult], identity: Option<&IdentityResult>) -> bool {
     let balanced = |table: &TableResult| {
         let outcome = &table.outcome;
-        table.odd_lines.is_empty() && outcome.count(RowKind::Added) == outcome.count(RowKind::Removed)
+        table.malformed_lines.is_empty() && outcome.count(RowKind::Added) == outcome.count(RowKind::Removed)
     };
     identity.is_some_and(|identity| {
         0 < identity.renamed && identity.profiles == [identity.unchanged; 2] && tables.iter().all(balanced)

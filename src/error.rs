@@ -55,7 +55,7 @@ pub enum Error {
     /// The quick scan of an input misjudged the order of its events. The job catches this and scans again with full
     /// parsing.
     #[error("the scan misjudged the order of the events")]
-    Misjudged,
+    OrderEstimateWrong,
     /// The state cache is damaged. The job catches this and continues without it.
     #[error("the state cache is damaged")]
     StateDamaged,
@@ -127,10 +127,10 @@ impl Error {
 
     /// Returns whether a signal ended the run.
     #[must_use]
-    pub fn interrupted(&self) -> bool {
+    pub fn is_interrupted(&self) -> bool {
         match self {
             Self::Interrupted => true,
-            Self::Hinted { error, .. } => error.interrupted(),
+            Self::Hinted { error, .. } => error.is_interrupted(),
             _ => false,
         }
     }

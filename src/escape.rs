@@ -10,7 +10,7 @@ use std::{borrow::Cow, fmt::Write};
 /// except white space.
 #[must_use]
 pub fn escaped(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(acts) {
+    if !text.chars().any(is_unsafe) {
         return Cow::Borrowed(text);
     }
     let mut safe = String::with_capacity(text.len() + 16);
@@ -20,7 +20,7 @@ pub fn escaped(text: &str) -> Cow<'_, str> {
             '\r' => safe.push_str("\\r"),
             '\t' => safe.push_str("\\t"),
             // All of them are below U+10000, so four digits are enough.
-            _ if acts(character) => {
+            _ if is_unsafe(character) => {
                 let _ = write!(safe, "\\u{:04x}", u32::from(character));
             }
             _ => safe.push(character),
@@ -30,7 +30,7 @@ pub fn escaped(text: &str) -> Cow<'_, str> {
 }
 
 /// Returns whether a terminal or an editor would interpret a character instead of showing it.
-fn acts(character: char) -> bool {
+fn is_unsafe(character: char) -> bool {
     character.is_control()
         || matches!(
             character,

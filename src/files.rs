@@ -73,7 +73,7 @@ impl Files {
 
     /// Opens a file for reading. Returns `None` if it does not exist.
     #[expect(clippy::disallowed_methods, reason = "this is the wrapper")]
-    pub fn open_if_there(&self, path: &Path) -> Result<Option<File>> {
+    pub fn open_if_exists(&self, path: &Path) -> Result<Option<File>> {
         match File::open(path) {
             Ok(file) => Ok(Some(file)),
             Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
@@ -82,7 +82,7 @@ impl Files {
     }
 
     /// Reads a whole file. Returns `None` if it or its folder does not exist.
-    pub fn read_if_there(&self, path: &Path) -> Result<Option<Vec<u8>>> {
+    pub fn read_if_exists(&self, path: &Path) -> Result<Option<Vec<u8>>> {
         match fs::read(path) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
@@ -108,7 +108,7 @@ impl Files {
 
     /// Creates a file under a name that belongs to this program. Replaces whatever has that name, and never follows a
     /// link.
-    pub fn create_anew(&self, path: &Path) -> Result<OutFile> {
+    pub fn create_replacing(&self, path: &Path) -> Result<OutFile> {
         self.check(FileChange::Create, "create", path)?;
         let create = || OpenOptions::new().write(true).create_new(true).open(path);
         let file = create().or_else(|e| {
@@ -247,8 +247,8 @@ impl Files {
     /// Replaces a small file atomically: writes a temporary file, syncs it and renames it. The caller must sync the
     /// folder.
     pub fn replace(&self, path: &Path, bytes: &[u8]) -> Result<()> {
-        let beside = beside(path);
-        let mut out = self.create_anew(&beside)?;
+        let beside = temporary_path(path);
+        let mut out = self.create_replacing(&beside)?;
         out.write_all(bytes)?;
         out.sync()?;
         self.rename(&beside, path)
@@ -304,7 +304,7 @@ pub fn refuse_pipe(path: &Path) -> Result<()> {
 
 /// Returns the temporary name under which a file is written before it is renamed.
 #[must_use]
-pub fn beside(path: &Path) -> PathBuf {
+pub fn temporary_path(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".tmp");
     path.with_file_name(name)
@@ -351,7 +351,7 @@ impl OutFile {
     }
 
     /// Truncates the file to `length` bytes, which also releases space reserved after its end.
-    pub fn cut(&self, length: u64) -> Result<()> {
+    pub fn truncate(&self, length: u64) -> Result<()> {
         self.files.check(FileChange::Create, "truncate", &self.path)?;
         self.file.set_len(length).map_err(|e| Error::io("truncate", &self.path, e))
     }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{CONFIG, read};
+use super::{CONFIG_FILE, read};
 use crate::{
     config::rules::{Compression, Rules},
     error::{Error, Result},
@@ -11,14 +11,14 @@ use crate::{
 
 /// Returns the rules of the config `given`, else of the one in the space, else the defaults.
 pub fn load(space: &Path, given: Option<&Path>, files: &Files) -> Result<Rules> {
-    let found = space.join(CONFIG);
+    let found = space.join(CONFIG_FILE);
     let (path, text) = match given {
         Some(path) => {
-            let bytes = files.read_if_there(path)?;
+            let bytes = files.read_if_exists(path)?;
             let missing = || Error::file(path, "no such config file").hint("give one with `--config FILE`");
             (path, Some(bytes.ok_or_else(missing)?))
         }
-        None => (found.as_path(), files.read_if_there(&found)?),
+        None => (found.as_path(), files.read_if_exists(&found)?),
     };
     match text {
         None => Ok(Rules::default()),
@@ -32,8 +32,8 @@ pub fn compression_of(
     given: Option<Compression>,
     files: &Files,
 ) -> Result<Option<Compression>> {
-    let path = space.join(CONFIG);
-    match (given, files.read_if_there(&path)?) {
+    let path = space.join(CONFIG_FILE);
+    match (given, files.read_if_exists(&path)?) {
         (None, Some(bytes)) => Ok(read(&bytes, &path)?.compress),
         (given, _) => Ok(given),
     }

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// The name of the config file that is read from the space if no other is given.
-pub const CONFIG: &str = "profiles-sync.toml";
+pub const CONFIG_FILE: &str = "profiles-sync.toml";
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -106,7 +106,7 @@ struct ConfigError {
     hint: String,
 }
 
-fn wrong(place: Range<usize>, message: impl Into<String>, hint: impl Into<String>) -> ConfigError {
+fn config_error(place: Range<usize>, message: impl Into<String>, hint: impl Into<String>) -> ConfigError {
     ConfigError { place: Some(place), message: message.into(), hint: hint.into() }
 }
 
@@ -171,7 +171,7 @@ fn compile(file: ConfigFile) -> std::result::Result<Rules, ConfigError> {
     for (name, entry) in identity.types {
         let (type_name, of_type) = type_rules(&name, &entry)?;
         if rules.types.insert(type_name.clone(), of_type).is_some() {
-            return Err(wrong(
+            return Err(config_error(
                 name.span(),
                 format!("identifier type \"{type_name}\" is defined twice, in different case"),
                 "keep one of the two; types are compared in lower case",
@@ -208,7 +208,7 @@ fn type_rules(
     let key = name.get_ref();
     let type_name = key.to_lowercase();
     if type_name.is_empty() || type_name == "group_id" {
-        return Err(wrong(
+        return Err(config_error(
             name.span(),
             format!("\"{key}\" does not identify a profile"),
             "remove the type; an account's id never identifies a profile",
@@ -232,7 +232,7 @@ fn type_rules(
     rules.key.clone_from(key);
     if let Some(custom) = &entry.custom {
         if known && *custom.get_ref() {
-            return Err(wrong(
+            return Err(config_error(
                 custom.span(),
                 format!("\"{type_name}\" is a built-in type and cannot be custom"),
                 "remove the line; set `properties = true` to search `properties` too",
@@ -251,14 +251,14 @@ fn order(entries: &[Spanned<String>]) -> std::result::Result<Vec<String>, Config
         let written = entry.get_ref();
         let name = written.to_lowercase();
         if order.contains(&name) {
-            return Err(wrong(
+            return Err(config_error(
                 entry.span(),
                 format!("\"{written}\" is listed twice in `order`"),
                 "remove the second one",
             ));
         }
         if name.is_empty() || name == "group_id" {
-            return Err(wrong(
+            return Err(config_error(
                 entry.span(),
                 format!("\"{written}\" in `order` does not identify a profile"),
                 "remove it",
@@ -274,7 +274,7 @@ fn drop_rule(entry: Spanned<DropEntry>) -> std::result::Result<DropRule, ConfigE
     let entry = entry.into_inner();
     for (key, list) in [("type", &entry.r#type), ("event", &entry.event), ("source", &entry.source)] {
         if list.as_ref().is_some_and(Vec::is_empty) {
-            return Err(wrong(
+            return Err(config_error(
                 place,
                 format!("`{key} = []` in this `[[drop]]` rule matches no event"),
                 "list at least one value, or remove the line",
@@ -287,13 +287,13 @@ fn drop_rule(entry: Spanned<DropEntry>) -> std::result::Result<DropRule, ConfigE
                 Some(near) => format!("did you mean \"{near}\"?"),
                 None => "the calls are identify, track, page, screen, group and alias".to_owned(),
             };
-            return Err(wrong(call.span(), format!("\"{}\" is not a call", call.get_ref()), hint));
+            return Err(config_error(call.span(), format!("\"{}\" is not a call", call.get_ref()), hint));
         }
     }
     let rule =
         DropRule { calls: globs(entry.r#type), events: globs(entry.event), sources: globs(entry.source) };
     if rule.calls.is_none() && rule.events.is_none() && rule.sources.is_none() {
-        return Err(wrong(
+        return Err(config_error(
             place,
             "a `[[drop]]` rule without conditions would drop every event",
             "add `type`, `event` or `source`, or remove the rule",
@@ -302,14 +302,14 @@ fn drop_rule(entry: Spanned<DropEntry>) -> std::result::Result<DropRule, ConfigE
     let all_calls =
         rule.calls.as_ref().is_some_and(|globs| Call::ALL.iter().all(|c| globs.is_match(c.name())));
     if all_calls && rule.events.is_none() && rule.sources.is_none() {
-        return Err(wrong(
+        return Err(config_error(
             place,
             "this `[[drop]]` rule matches every call, so it would drop every event",
             "list fewer calls, or add `event` or `source`",
         ));
     }
     if rule.events.is_some() && rule.calls.as_ref().is_some_and(|globs| !globs.is_match(Call::Track.name())) {
-        return Err(wrong(
+        return Err(config_error(
             place,
             "this `[[drop]]` rule matches no event: only track calls have an `event`",
             "add \"track\" to its `type`, or remove its `event`",
@@ -326,7 +326,7 @@ fn blocked(
         Regex::new(pattern.get_ref()).map_err(|e| {
             let reason = e.to_string();
             let reason = reason.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-            wrong(
+            config_error(
                 pattern.span(),
                 format!("the pattern `{}` does not compile: {reason}", pattern.get_ref()),
                 "write a regular expression, or list a fixed value under `blocked`",
@@ -348,7 +348,7 @@ fn number(value: &Spanned<i64>, least: i64, most: i64, what: &str) -> std::resul
     if (least..=most).contains(&number) {
         return Ok(number);
     }
-    Err(wrong(
+    Err(config_error(
         value.span(),
         format!("{number} {what} are not allowed"),
         format!("give a number from {least} to {most}"),
@@ -363,7 +363,7 @@ fn max_rejects(value: &Spanned<toml::Value>) -> std::result::Result<MaxRejects, 
         _ => Err("write 100, or \"1%\" in quotes".to_owned()),
     };
     most.map_err(|hint| {
-        wrong(value.span(), "`max_rejects` is neither a number of lines nor a percentage", hint)
+        config_error(value.span(), "`max_rejects` is neither a number of lines nor a percentage", hint)
     })
 }
 

@@ -147,7 +147,7 @@ fn push_type(out: &mut String, name: &str, of_type: &TypeRules) {
         out,
         &format!(
             "\n[identity.types.{}]\nlimit = {}\nwindow = \"{}\"\nblocked = {}\nblocked_patterns = {}\nnormalize = \"{normalize}\"\nproperties = {}\n",
-            quoted(key),
+            toml_key(key),
             of_type.limit.values,
             of_type.limit.window.name(),
             list(&of_type.blocked.exact),
@@ -179,10 +179,10 @@ fn push_lists(out: &mut String, rules: &Rules) {
     }
     out.push_str("\n# Names of sources, for triggering_event_source_name and _slug: [sources.ID] with name and slug.\n");
     for (id, source) in &rules.sources {
-        put(out, &format!("[sources.{}]\n", quoted(id)));
+        put(out, &format!("[sources.{}]\n", toml_key(id)));
         for (key, value) in [("name", &source.name), ("slug", &source.slug)] {
             if let Some(value) = value {
-                put(out, &format!("{key} = {}\n", written(value)));
+                put(out, &format!("{key} = {}\n", toml_string(value)));
             }
         }
     }
@@ -205,17 +205,17 @@ fn put(out: &mut String, text: &str) {
 }
 
 fn list<T: AsRef<str>>(values: &[T]) -> String {
-    let values: Vec<String> = values.iter().map(|value| written(value.as_ref())).collect();
+    let values: Vec<String> = values.iter().map(|value| toml_string(value.as_ref())).collect();
     format!("[{}]", values.join(", "))
 }
 
-fn quoted(key: &str) -> String {
+fn toml_key(key: &str) -> String {
     let bare = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-    if bare { key.to_owned() } else { written(key) }
+    if bare { key.to_owned() } else { toml_string(key) }
 }
 
 /// Writes a TOML string on one line, as a key requires.
-fn written(text: &str) -> String {
+fn toml_string(text: &str) -> String {
     if !text.contains(char::is_control) {
         return toml::Value::from(text).to_string();
     }

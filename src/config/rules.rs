@@ -264,9 +264,9 @@ pub struct Rules {
 /// Exact values blocked for all types unless the config switches them off.
 pub const SUGGESTED_EXACT: [&str; 6] = ["-1", "null", "anonymous", "undefined", "NaN", "[object Object]"];
 /// Pattern of values of dashes and zeros only, blocked for all types unless the config switches it off.
-pub const ZEROS: &str = "^[0-]*$";
+pub const ZEROS_PATTERN: &str = "^[0-]*$";
 /// Pattern of values of white space only, blocked for all types unless the config switches it off.
-pub const BLANKS: &str = r"^\s+$";
+pub const BLANKS_PATTERN: &str = r"^\s+$";
 
 impl Default for Rules {
     fn default() -> Self {
@@ -311,6 +311,8 @@ impl Rules {
 pub fn suggested_blocks() -> Blocked {
     Blocked {
         exact: SUGGESTED_EXACT.map(str::to_owned).into(),
-        patterns: [ZEROS, BLANKS].map(|pattern| Regex::new(pattern).expect("the pattern is valid")).into(),
+        patterns: [ZEROS_PATTERN, BLANKS_PATTERN]
+            .map(|pattern| Regex::new(pattern).expect("the pattern is valid"))
+            .into(),
     }
 }

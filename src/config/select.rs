@@ -15,7 +15,7 @@ const MAX_COLUMNS: usize = 1 << 14;
 #[derive(Debug)]
 pub struct ColumnFilter {
     /// Whether the table is written at all.
-    pub table: bool,
+    pub writes_table: bool,
     name: String,
     columns: Option<Selection>,
     always: &'static [&'static str],
@@ -28,15 +28,15 @@ impl ColumnFilter {
     /// Creates the filter of a table.
     #[must_use]
     pub fn new(table: &str, rules: &Rules) -> Self {
-        Self::keeping(&[], table, rules)
+        Self::with_fixed(&[], table, rules)
     }
 
     /// Creates the filter of a table that keeps the columns in `always` whatever is selected.
     #[must_use]
-    pub fn keeping(always: &'static [&'static str], table: &str, rules: &Rules) -> Self {
+    pub fn with_fixed(always: &'static [&'static str], table: &str, rules: &Rules) -> Self {
         Self {
             always,
-            table: rules.tables.has(table),
+            writes_table: rules.tables.has(table),
             name: table.to_owned(),
             columns: (!rules.columns.all()).then(|| rules.columns.clone()),
             kept: Map::default(),

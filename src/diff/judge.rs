@@ -30,9 +30,9 @@ pub struct TableRules {
     /// The number of examples of each kind to keep.
     pub limit: usize,
     /// The number of changes of each kind to write; 0 for none.
-    pub every: u64,
+    pub max_changes: u64,
     /// What to collect for the comparison of profiles.
-    pub watch: Option<CollectorColumns>,
+    pub collect: Option<CollectorColumns>,
 }
 
 impl TableRules {
@@ -72,10 +72,10 @@ impl<'a> RowComparer<'a> {
     }
 
     /// Records a malformed line.
-    pub fn odd(&mut self, side: usize, line: TableLine<'_>, message: &'static str) {
+    pub fn malformed(&mut self, side: usize, line: TableLine<'_>, message: &'static str) {
         let TableLine { bytes, place, unfinished } = line;
         let hash = crate::collections::key_of(bytes);
-        self.outcome.odd_lines.push(MalformedLine { side, hash, place, message, unfinished });
+        self.outcome.malformed_lines.push(MalformedLine { side, hash, place, message, unfinished });
     }
 
     /// Compares all rows of a key that are not known to be the same. `twice` tells whether the key occurs more than
@@ -120,7 +120,7 @@ impl<'a> RowComparer<'a> {
         match read_row(tape, line.bytes) {
             Ok(()) => Some(Document { text: line.bytes, tokens: &tape.tokens }),
             Err(no_row) => {
-                self.odd(side, line, no_row.message);
+                self.malformed(side, line, no_row.message);
                 None
             }
         }
@@ -163,7 +163,7 @@ impl<'a> RowComparer<'a> {
             let (sort_key, key) = (key.to_vec(), self.key_cells(new));
             self.outcome.examples.push(RowChange { kind: RowKind::Changed, sort_key, key, cells });
         }
-        if n <= self.rules.every {
+        if n <= self.rules.max_changes {
             self.record(key, RowKind::Changed, new, |out| push_changed(out, old, new, &changed));
         }
     }
@@ -186,7 +186,7 @@ impl<'a> RowComparer<'a> {
             let (sort_key, key) = (key.to_vec(), self.key_cells(doc));
             self.outcome.examples.push(RowChange { kind, sort_key, key, cells });
         }
-        if n <= self.rules.every {
+        if n <= self.rules.max_changes {
             self.record(key, kind, doc, |out| {
                 out.extend_from_slice(if side == OLD { b",\"old\":" } else { b",\"new\":" });
                 doc.push_compact(out, 0);

@@ -43,7 +43,7 @@ const ENTRY: usize = 17;
 pub struct KeyTally {
     keys: Vec<TallyEntry>,
     room: usize,
-    aside: Option<File>,
+    spilled: Option<File>,
     /// The number of keys in each sorted run of the file.
     parts: Vec<u64>,
 }
@@ -70,7 +70,7 @@ impl KeyTally {
     pub fn new(memory: u64) -> Self {
         let room =
             usize::try_from(memory / size_of::<TallyEntry>() as u64).unwrap_or(usize::MAX).max(1 << 10);
-        Self { keys: Vec::new(), room, aside: None, parts: Vec::new() }
+        Self { keys: Vec::new(), room, spilled: None, parts: Vec::new() }
     }
 
     /// Adds a key.
@@ -84,9 +84,9 @@ impl KeyTally {
 
     fn set_aside(&mut self) -> Result<()> {
         self.keys.par_sort_unstable();
-        let file = match &mut self.aside {
+        let file = match &mut self.spilled {
             Some(file) => file,
-            None => self.aside.insert(tempfile::tempfile().map_err(temporary)?),
+            None => self.spilled.insert(tempfile::tempfile().map_err(temporary)?),
         };
         let mut block = Vec::with_capacity(1 << 20);
         for keys in self.keys.chunks(1 << 16) {
@@ -106,10 +106,10 @@ impl KeyTally {
     pub fn finish(mut self) -> Result<DuplicateKeys> {
         let mut twofold = DuplicateKeys::default();
         let mut group = KeyCounts::default();
-        if self.aside.is_some() && !self.keys.is_empty() {
+        if self.spilled.is_some() && !self.keys.is_empty() {
             self.set_aside()?;
         }
-        let Some(mut file) = self.aside else {
+        let Some(mut file) = self.spilled else {
             self.keys.par_sort_unstable();
             for key in self.keys {
                 group.take(key, &mut twofold);

@@ -43,7 +43,7 @@ pub fn merge(
 ) -> Result<Option<RowsOutcome>> {
     let mut join = MergeJoin {
         judge: RowComparer::new(rules),
-        watcher: rules.watch.as_ref().map(Collector::new),
+        watcher: rules.collect.as_ref().map(Collector::new),
         sides: [SideCursor::new(old, &rules.key), SideCursor::new(new, &rules.key)],
         last: LastKey::default(),
         key: Vec::new(),
@@ -72,7 +72,7 @@ pub fn merge(
         bounds.to.as_ref().is_none_or(|to| join.last.key < *to) && bounds.from <= join.last.first
     });
     let mut outcome = join.judge.outcome;
-    outcome.watched = join.watcher.map(|watcher| watcher.watched);
+    outcome.collected = join.watcher.map(|watcher| watcher.watched);
     Ok(in_bounds.then_some(outcome))
 }
 
@@ -187,8 +187,8 @@ impl MergeJoin<'_> {
             }
         } else {
             let message = found.err().map_or(NOT_JSON, |no_row| no_row.message);
-            self.judge.odd(OLD, old.present(), message);
-            self.judge.odd(NEW, new.present(), message);
+            self.judge.malformed(OLD, old.present(), message);
+            self.judge.malformed(NEW, new.present(), message);
         }
         for cursor in [old, new] {
             cursor.known = false;
@@ -221,7 +221,7 @@ impl<'a> SideCursor<'a> {
             match self.finder.push_quick(&mut self.key, self.rows.line()) {
                 Ok(()) => self.known = true,
                 Err(no_row) => {
-                    judge.odd(side, self.present(), no_row.message);
+                    judge.malformed(side, self.present(), no_row.message);
                     self.rows.advance();
                 }
             }

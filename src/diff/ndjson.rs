@@ -52,7 +52,7 @@ pub fn write_table(table: &TableResult, out: &mut dyn Write) -> Result<()> {
             line(out, &json!({"change": "duplicate_keys", "table": name, "side": side(at), "keys": keys}))?;
         }
     }
-    for odd in &table.odd_lines {
+    for odd in &table.malformed_lines {
         line(
             out,
             &json!({

@@ -91,11 +91,11 @@ pub struct RowsOutcome {
     /// The number of keys that occur more than once, on each side.
     pub duplicate_keys: [u64; 2],
     /// The malformed lines.
-    pub odd_lines: Vec<MalformedLine>,
+    pub malformed_lines: Vec<MalformedLine>,
     /// All changes as records of key and line, if they are wanted.
     pub records: Vec<u8>,
     /// What was collected for the comparison of profiles.
-    pub watched: Option<Collected>,
+    pub collected: Option<Collected>,
 }
 
 impl RowsOutcome {
@@ -125,13 +125,13 @@ impl RowsOutcome {
                 self.examples.push(example);
             }
         }
-        match (&mut self.watched, part.watched) {
+        match (&mut self.collected, part.collected) {
             (Some(watched), Some(more)) => watched.add(more),
-            (None, more) => self.watched = more,
+            (None, more) => self.collected = more,
             _ => {}
         }
-        self.odd_lines.extend(part.odd_lines);
-        if MAX_ODD_LINES < self.odd_lines.len() {
+        self.malformed_lines.extend(part.malformed_lines);
+        if MAX_ODD_LINES < self.malformed_lines.len() {
             return Err(Error::Refused("more than 10000 lines are not JSON objects".to_owned()).hint(
                 "give tables as NDJSON, one object per line, or as CSV with a name that ends in .csv",
             ));

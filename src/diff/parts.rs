@@ -14,7 +14,7 @@ use super::{
 const RANGE: u64 = 4 << 20;
 
 /// Reads a table in partitions. Returns the results in the order of the partitions.
-pub fn read_parts<T: Send>(
+pub fn read_in_ranges<T: Send>(
     table: &TableFiles,
     files: &Files,
     read: impl Fn(&mut TableLines<'_>) -> Result<T> + Sync,

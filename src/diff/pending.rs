@@ -157,7 +157,7 @@ impl<'a> UnpairedRows<'a> {
     ) -> Result<(RowsOutcome, Vec<ChangesRun>)> {
         let rules = self.rules;
         let Some(spill) = self.spill else {
-            let mut outcome = judge(rules, &self.bytes, self.waiting(), twofold);
+            let mut outcome = compare_rows(rules, &self.bytes, self.waiting(), twofold);
             let mut run = ChangesRun::default();
             run.append(&std::mem::take(&mut outcome.records))?;
             return Ok((outcome, vec![run]));
@@ -198,7 +198,7 @@ fn finish_spilled(
             }
             pending.push(hash, row)
         })?;
-        let mut outcome = judge(rules, &pending.bytes, pending.waiting(), twofold);
+        let mut outcome = compare_rows(rules, &pending.bytes, pending.waiting(), twofold);
         outcome.same += same;
         let mut run = ChangesRun::default();
         run.append(&std::mem::take(&mut outcome.records))?;
@@ -218,7 +218,12 @@ fn merge_examples(whole: &mut RowsOutcome, mut part: RowsOutcome, limit: usize) 
 }
 
 /// Compares the rows without an equal partner, in the order of their keys.
-fn judge(rules: &TableRules, bytes: &[u8], rows: Vec<UnpairedRow>, twofold: &DuplicateKeys) -> RowsOutcome {
+fn compare_rows(
+    rules: &TableRules,
+    bytes: &[u8],
+    rows: Vec<UnpairedRow>,
+    twofold: &DuplicateKeys,
+) -> RowsOutcome {
     let mut judge = RowComparer::new(rules);
     let mut finder = KeyFinder::new(&rules.key);
     let mut keys = Vec::new();
@@ -230,7 +235,7 @@ fn judge(rules: &TableRules, bytes: &[u8], rows: Vec<UnpairedRow>, twofold: &Dup
             Ok(()) => keyed.push((start..keys.len(), row)),
             Err(no_row) => {
                 let line = TableLine { bytes: line, place: row.place, unfinished: false };
-                judge.odd(usize::from(row.side), line, no_row.message);
+                judge.malformed(usize::from(row.side), line, no_row.message);
             }
         }
     }

@@ -25,7 +25,7 @@ use super::{
 const PROBE: usize = 4 << 10;
 
 /// The number of partitions to join at a time, for each thread. Their results wait in memory for their turn.
-const PIECES_A_THREAD: usize = 4;
+const PARTITIONS_PER_THREAD: usize = 4;
 
 struct TablePartition {
     old: Range<u64>,
@@ -42,7 +42,7 @@ struct OpenedTable<'a> {
 }
 
 /// Joins two files. Returns `None` if one is not in order.
-pub fn merge_in_pieces(
+pub fn merge_in_partitions(
     old: &TableFile,
     new: &TableFile,
     rules: &TableRules,
@@ -55,7 +55,7 @@ pub fn merge_in_pieces(
     let Some(pieces) = cut(&old, &new, piece)? else { return Ok(None) };
     let mut whole = RowsOutcome::default();
     let mut run = ChangesRun::default();
-    for window in pieces.chunks(PIECES_A_THREAD * rayon::current_num_threads()) {
+    for window in pieces.chunks(PARTITIONS_PER_THREAD * rayon::current_num_threads()) {
         let parts: Vec<Option<RowsOutcome>> = window
             .par_iter()
             .with_max_len(1)

@@ -15,8 +15,8 @@ use crate::{
     escape::escaped,
     files::Files,
     read::{
-        inputs::{CompressionFormat, first_bytes, unpack},
-        lines::{BOM, blank},
+        inputs::{CompressionFormat, decompress, first_bytes},
+        lines::{BOM, is_blank},
     },
 };
 
@@ -43,7 +43,7 @@ pub struct TablePosition {
 /// Reads the lines of a table.
 pub struct TableLines<'a> {
     files: &'a Files,
-    waiting: Vec<TableFile>,
+    remaining_files: Vec<TableFile>,
     path: PathBuf,
     packed: bool,
     reader: Option<Box<dyn Read + Send>>,
@@ -63,7 +63,7 @@ impl<'a> TableLines<'a> {
     #[must_use]
     pub fn of_table(table: &TableFiles, files: &'a Files) -> Self {
         let mut rows = Self::empty(BLOCK, files);
-        rows.waiting = table.iter().rev().cloned().collect();
+        rows.remaining_files = table.iter().rev().cloned().collect();
         rows
     }
 
@@ -86,7 +86,7 @@ impl<'a> TableLines<'a> {
     fn empty(block: usize, files: &'a Files) -> Self {
         Self {
             files,
-            waiting: Vec::new(),
+            remaining_files: Vec::new(),
             path: PathBuf::new(),
             packed: false,
             reader: None,
@@ -113,7 +113,7 @@ impl<'a> TableLines<'a> {
                 }
                 None => self.found(self.unread.end, 0),
             }
-            if self.filled && blank(self.line()) {
+            if self.filled && is_blank(self.line()) {
                 self.advance();
             }
         }
@@ -220,7 +220,7 @@ impl<'a> TableLines<'a> {
     }
 
     fn next_file(&mut self) -> Result<bool> {
-        let Some(file) = self.waiting.pop() else { return Ok(false) };
+        let Some(file) = self.remaining_files.pop() else { return Ok(false) };
         let mut reader = open(&file, self.files)?;
         let packed = file.packing != CompressionFormat::Plain;
         // A byte order mark is not part of the first line.
@@ -288,7 +288,7 @@ fn open_content(file: &TableFile, files: &Files) -> Result<Box<dyn Read + Send>>
         return Ok(Box::new(bytes));
     }
     let first = first_bytes(&mut bytes).map_err(io)?;
-    unpack(first, bytes).map_err(io)
+    decompress(first, bytes).map_err(io)
 }
 
 /// A range of a file. It does not use the file's own position, because several readers share the file.

@@ -25,7 +25,7 @@ use crate::{
     space::{
         layout::MANIFEST,
         manifest::Manifest,
-        tables::{bytes_of, stands},
+        tables::{committed_file_bytes, storage_of},
     },
     table::find,
 };
@@ -341,10 +341,10 @@ fn committed_bytes(folder: &Path, manifest: &Manifest, table: &str, file_name: &
     let state = manifest.tables.get(table)?;
     let stored = find::table_of(file_name).map(|(_, stored)| stored);
     // The user may have put a decompressed copy next to the table's file.
-    if stored.is_some_and(|stored| stored != stands(folder, table, state)) {
+    if stored.is_some_and(|stored| stored != storage_of(folder, table, state)) {
         return None;
     }
-    Some(bytes_of(state, stored.unwrap_or_default()))
+    Some(committed_file_bytes(state, stored.unwrap_or_default()))
 }
 
 fn insert(tables: &mut BTreeMap<String, TableFiles>, name: String, table: TableFiles) -> Result<()> {

@@ -29,7 +29,7 @@ use super::{
     options::{DiffOptions, IdMode, Sizes},
     outcome::{MalformedLine, RowsOutcome},
     pair::TablePair,
-    pieces::merge_in_pieces,
+    pieces::merge_in_partitions,
     records::ChangesRun,
     renaming::Renaming,
     rows::{TableLines, line_number},
@@ -57,14 +57,14 @@ pub struct TableResult {
     /// For each side, the columns that are not null there but are on the other.
     pub columns: [Vec<String>; 2],
     /// The malformed lines that only one side has.
-    pub odd_lines: Vec<ReportedLine>,
+    pub malformed_lines: Vec<ReportedLine>,
 }
 
 impl TableResult {
     /// Returns whether all rows are the same.
     #[must_use]
     pub fn same(&self) -> bool {
-        self.outcome.counts == [0; 3] && self.odd_lines.is_empty()
+        self.outcome.counts == [0; 3] && self.malformed_lines.is_empty()
     }
 }
 
@@ -109,7 +109,7 @@ struct ComparePlan<'a> {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum CompareMethod {
-    Pieces,
+    Partitions,
     Merge,
     Walk,
 }
@@ -132,7 +132,8 @@ pub fn compare_all(
     let memory = options.memory() / rayon::current_num_threads() as u64;
     let run = |plan: &ComparePlan<'_>| compare(plan, renaming, memory, options.sizes, files, meter);
     let mut results: Map<&str, TableResult> = Map::default();
-    let (large, small): (Vec<_>, Vec<_>) = plans.iter().partition(|plan| plan.way == CompareMethod::Pieces);
+    let (large, small): (Vec<_>, Vec<_>) =
+        plans.iter().partition(|plan| plan.way == CompareMethod::Partitions);
     for plan in large {
         results.insert(&plan.pair.name, run(plan)?);
     }
@@ -172,7 +173,7 @@ fn plan<'a>(
         key_columns(pair, &samples, options)?
     };
     if renaming.is_none() || options.ids == IdMode::Renamed {
-        tell_missing_key(pair, &columns, &samples, meter);
+        warn_missing_key(pair, &columns, &samples, meter);
     }
     let condition = Condition::of(name, &columns);
     let key = RowKey { columns, ignored: ignored.clone(), typing, numbers_are_text: false, condition };
@@ -182,8 +183,8 @@ fn plan<'a>(
         typing,
         ignored,
         limit: options.limit,
-        watch: if renaming.is_none() { watch(&pair.name, sources) } else { None },
-        every: if renaming.is_some() && options.ids == IdMode::Exact { 0 } else { options.every },
+        collect: if renaming.is_none() { watch(&pair.name, sources) } else { None },
+        max_changes: if renaming.is_some() && options.ids == IdMode::Exact { 0 } else { options.every },
     };
     let large = options.sizes.large < pair.n_bytes();
     let plain = pair.sides.iter().all(|table| {
@@ -196,7 +197,7 @@ fn plan<'a>(
     let way = if renaming.is_some() || !samples.iter().all(|lines| in_order(lines, &rules.key)) {
         CompareMethod::Walk
     } else if large && plain {
-        CompareMethod::Pieces
+        CompareMethod::Partitions
     } else {
         CompareMethod::Merge
     };
@@ -228,11 +229,11 @@ fn compare(
     let nothing = TableFiles::new();
     let rows = |side: usize| TableLines::of_table(pair.sides[side].unwrap_or(&nothing), files);
     let compared = match (*way, pair.sides) {
-        (CompareMethod::Pieces, [Some(old), Some(new)]) => {
-            merge_in_pieces(&old[0], &new[0], rules, sizes.piece, files, meter)?
+        (CompareMethod::Partitions, [Some(old), Some(new)]) => {
+            merge_in_partitions(&old[0], &new[0], rules, sizes.piece, files, meter)?
                 .map(|(outcome, run)| (outcome, vec![run]))
         }
-        (CompareMethod::Pieces | CompareMethod::Merge, _) => {
+        (CompareMethod::Partitions | CompareMethod::Merge, _) => {
             let mut run = ChangesRun::default();
             match merge(rows(OLD), rows(NEW), rules, &KeyBounds::default(), Some(&mut run), meter)? {
                 None => None,
@@ -248,7 +249,7 @@ fn compare(
         Some(compared) => compared,
         None => walk(rows(OLD), rows(NEW), rules, renaming, memory, meter)?,
     };
-    let odd_lines = name_odd_lines(&mut outcome, pair, files, meter)?;
+    let odd_lines = locate_malformed_lines(&mut outcome, pair, files, meter)?;
     let columns = schema::one_sided_columns(&outcome, pair, rules.typing, files)?;
     Ok(TableResult {
         name: pair.name.clone(),
@@ -257,7 +258,7 @@ fn compare(
         outcome,
         runs,
         columns,
-        odd_lines,
+        malformed_lines: odd_lines,
     })
 }
 
@@ -297,7 +298,7 @@ fn has(lines: &[Vec<u8>], column: &str) -> bool {
 }
 
 /// Warns about a key column that only one side has, because no row can be matched then.
-fn tell_missing_key(
+fn warn_missing_key(
     pair: &TablePair<'_>,
     columns: &[String],
     samples: &[Vec<Vec<u8>>; 2],
@@ -359,14 +360,14 @@ fn key_columns(
 }
 
 /// Removes malformed lines that both sides have, and finds the line numbers of the others.
-fn name_odd_lines(
+fn locate_malformed_lines(
     outcome: &mut RowsOutcome,
     pair: &TablePair<'_>,
     files: &Files,
     meter: &DiffMeter<'_>,
 ) -> Result<Vec<ReportedLine>> {
     let mut by_hash: Map<u128, Vec<MalformedLine>> = Map::default();
-    let mut odd_lines = std::mem::take(&mut outcome.odd_lines);
+    let mut odd_lines = std::mem::take(&mut outcome.malformed_lines);
     odd_lines.sort_by_key(|line| (line.side, line.place));
     let name = |odd: &MalformedLine| -> Result<ReportedLine> {
         let table = pair.sides[odd.side].expect("the line came from this table");

@@ -73,7 +73,7 @@ struct Walk<'a> {
 /// What happened to the current line of a side.
 enum Lookup {
     /// It was paired with an equal line.
-    Met,
+    Paired,
     /// It has no partner yet, or is malformed.
     Waits,
 }
@@ -94,13 +94,13 @@ impl Walk<'_> {
         let has_new = new.fill()?;
         if exact
             && has_old
-            && let Lookup::Met = self.look_up(OLD)?
+            && let Lookup::Paired = self.look_up(OLD)?
         {
             return Ok(true);
         }
         if exact
             && has_new
-            && let Lookup::Met = self.look_up(NEW)?
+            && let Lookup::Paired = self.look_up(NEW)?
         {
             return Ok(true);
         }
@@ -125,7 +125,7 @@ impl Walk<'_> {
             let message = found.err().map_or(NOT_JSON, |no_row| no_row.message);
             for (side, rows) in [(OLD, &*old), (NEW, &*new)] {
                 let (place, unfinished) = (rows.place(), rows.unfinished());
-                self.judge.odd(side, TableLine { bytes: rows.line(), place, unfinished }, message);
+                self.judge.malformed(side, TableLine { bytes: rows.line(), place, unfinished }, message);
             }
         }
         old.advance();
@@ -147,7 +147,7 @@ impl Walk<'_> {
         drop(line);
         self.judge.outcome.same += 1;
         self.sides[side].advance();
-        Ok(Lookup::Met)
+        Ok(Lookup::Paired)
     }
 
     /// Keeps the current line of a side until a partner appears.
@@ -171,7 +171,7 @@ impl Walk<'_> {
             }
             Err(message) => {
                 let (place, unfinished) = (rows.place(), rows.unfinished());
-                self.judge.odd(side, TableLine { bytes: rows.line(), place, unfinished }, message);
+                self.judge.malformed(side, TableLine { bytes: rows.line(), place, unfinished }, message);
             }
         }
         drop(line);

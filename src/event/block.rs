@@ -24,7 +24,7 @@ impl ByteSpan {
     /// Returns the range appended to an arena since it was `start` bytes long.
     #[must_use]
     pub fn since(arena: &[u8], start: usize) -> Self {
-        Self { start: position(start), end: position(arena.len()) }
+        Self { start: to_u32_offset(start), end: to_u32_offset(arena.len()) }
     }
 
     /// Returns whether the range is empty.
@@ -36,7 +36,7 @@ impl ByteSpan {
 
 /// Converts an offset or index in a block to `u32`. A block holds less than 4 GiB.
 #[must_use]
-pub fn position(at: usize) -> u32 {
+pub fn to_u32_offset(at: usize) -> u32 {
     u32::try_from(at).expect("a block holds less than 4 GiB")
 }
 
@@ -76,7 +76,7 @@ pub struct RenderedRow {
     /// The columns of `context`. Items of a batch share those of their envelope.
     pub context: ByteSpan,
     /// Offset of the call's own columns.
-    pub own: u32,
+    pub own_columns: u32,
     /// Offset after the last column of the row in the call's shared table.
     pub shared_end: u32,
     /// Offset after the last column of the row in the event's own table, which adds the payload.
@@ -116,9 +116,9 @@ pub struct Event {
     /// Index into [`EventBlock::traits`], for an identify call with traits.
     pub traits: Option<u32>,
     /// Index into [`EventBlock::tables`], or [`NO_TABLE`].
-    pub own_table: u32,
+    pub event_table: u32,
     /// Its rendered row.
-    pub row: RenderedRow,
+    pub rendered_row: RenderedRow,
 }
 
 /// The parsed events of a chunk.
@@ -163,7 +163,7 @@ impl EventBlock {
 
     /// Returns whether the block holds so much memory that it should be freed rather than reused.
     #[must_use]
-    pub fn is_blown_up(&self) -> bool {
+    pub fn is_oversized(&self) -> bool {
         const MOST: usize = 16 << 20;
         let n_bytes = self.lines.capacity()
             + self.arena.capacity()

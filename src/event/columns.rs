@@ -9,7 +9,7 @@ use std::{hash::BuildHasher, sync::Arc};
 use hashbrown::HashTable;
 
 use crate::{
-    bytes::{PaddedText, same},
+    bytes::{PaddedText, equal},
     collections::{Hasher, Map},
     json::{Document, JsonKind, unescape},
     names::push_snake_case,
@@ -172,7 +172,7 @@ impl<'a> ShapeKey<'a> {
     fn of(doc: Document<'a>, key: u32) -> Self {
         let token = doc.tokens[key as usize];
         let (start, end) = (token.start as usize, token.end as usize);
-        Self { text: &doc.text[start..end], front: front_of(doc.text, start, end) }
+        Self { text: &doc.text[start..end], front: prefix_of(doc.text, start, end) }
     }
 }
 
@@ -192,16 +192,16 @@ const NONE: u32 = u32::MAX;
 
 /// The first 16 bytes of a key as a little-endian number, padded with zeros.
 type KeyPrefix = u128;
-const FRONT: usize = 16;
+const PREFIX_BYTES: usize = 16;
 
 /// Reads 16 bytes from the start of the key `text[start..end]` and masks those after its end.
-fn front_of(text: &[u8], start: usize, end: usize) -> KeyPrefix {
-    let Some(chunk) = text.get(start..).and_then(|behind| behind.first_chunk::<FRONT>()) else {
+fn prefix_of(text: &[u8], start: usize, end: usize) -> KeyPrefix {
+    let Some(chunk) = text.get(start..).and_then(|behind| behind.first_chunk::<PREFIX_BYTES>()) else {
         let key = &text[start..end];
         return (0..).zip(key).fold(0, |front, (place, &byte)| front | KeyPrefix::from(byte) << (8 * place));
     };
     let front = KeyPrefix::from_le_bytes(*chunk);
-    if end - start < FRONT { front & !(KeyPrefix::MAX << (8 * (end - start))) } else { front }
+    if end - start < PREFIX_BYTES { front & !(KeyPrefix::MAX << (8 * (end - start))) } else { front }
 }
 
 /// Above this many nodes, the tree is rebuilt from scratch: keys that never repeat, such as ids, must not fill the
@@ -285,7 +285,7 @@ impl ShapeTree {
             && child.step == step
             && child.front == key.front
             && child.key.len() == key.text.len()
-            && (key.text.len() <= FRONT || same(&child.key, key.text))
+            && (key.text.len() <= PREFIX_BYTES || equal(&child.key, key.text))
         {
             return last;
         }

@@ -16,7 +16,7 @@ use crate::{collections::SplitKey, error::Result, time::timestamp::Millis};
 /// Looks up the messages of earlier runs, which are on disk.
 pub trait MessageLookup: fmt::Debug + Send + Sync {
     /// Returns whether a message with this key was accepted at most `window` ms before or after `received_at`.
-    fn near(&self, message_key: u128, received_at: Millis, window: Millis) -> Result<bool>;
+    fn has_within_window(&self, message_key: u128, received_at: Millis, window: Millis) -> Result<bool>;
 }
 
 /// Stores the messages that exceed the memory limit.
@@ -25,7 +25,7 @@ pub trait MessageSpillStore: MessageLookup {
     fn put(&mut self, messages: &[SeenMessage]) -> Result<()>;
 
     /// Appends all messages with keys from `first` to `last`, both included, in any order.
-    fn copy(&self, first: u128, last: u128, out: &mut Vec<SeenMessage>) -> Result<()>;
+    fn copy_range(&self, first: u128, last: u128, out: &mut Vec<SeenMessage>) -> Result<()>;
 }
 
 /// An accepted message.
@@ -57,22 +57,22 @@ struct SpilledMessages {
 impl SpilledMessages {
     /// Returns whether a message with this key may have been spilled.
     fn may_hold(&self, key: SplitKey) -> bool {
-        0 < self.count && self.filter.may_hold(key)
+        0 < self.count && self.filter.may_contain(key)
     }
 }
 
 /// How many messages are sorted at once.
-const SORTED_AT_ONCE: usize = 1 << 19;
+const SORT_BATCH: usize = 1 << 19;
 
 impl SeenMessages {
     /// Creates a set whose messages of earlier runs are all on disk.
     #[must_use]
-    pub fn cold(cold: Arc<dyn MessageLookup>) -> Self {
+    pub fn on_disk(cold: Arc<dyn MessageLookup>) -> Self {
         Self { cold: Some(cold), ..Self::default() }
     }
 
     /// Limits the messages in memory to about `bytes` and spills the others. Expects about `additional` more messages.
-    pub fn shelve(&mut self, shelves: Box<dyn MessageSpillStore>, bytes: u64, additional: usize) {
+    pub fn limit_memory(&mut self, shelves: Box<dyn MessageSpillStore>, bytes: u64, additional: usize) {
         let buckets = usize::try_from(bytes).unwrap_or(usize::MAX) / size_of::<SeenMessage>();
         // The table has a power of two of buckets and fills 7/8 of them.
         let most_here = ((1 << buckets.max(1 << 10).ilog2()) / 8 * 7).max(self.messages.len());
@@ -83,11 +83,11 @@ impl SeenMessages {
 
     /// Returns which of the released events are duplicates of messages of earlier runs on disk, using all cores.
     /// Returns an empty list if none are on disk.
-    pub fn cold_duplicates(&self, released: &ReleasedEvents, window: Millis) -> Result<Vec<bool>> {
+    pub fn duplicates_on_disk(&self, released: &ReleasedEvents, window: Millis) -> Result<Vec<bool>> {
         let Some(cold) = &self.cold else { return Ok(Vec::new()) };
         let near = |&place| {
             let (_, event) = released.event(place);
-            cold.near(event.message_key, event.received_at, window)
+            cold.has_within_window(event.message_key, event.received_at, window)
         };
         released.places.par_iter().map(near).collect()
     }
@@ -104,11 +104,11 @@ impl SeenMessages {
         }
         if let Some(shelved) = &self.shelved
             && shelved.may_hold(key)
-            && shelved.shelves.near(message_key, received_at, window)?
+            && shelved.shelves.has_within_window(message_key, received_at, window)?
         {
             return Ok(false);
         }
-        self.remember(message_key, received_at)?;
+        self.insert(message_key, received_at)?;
         Ok(true)
     }
 
@@ -122,9 +122,9 @@ impl SeenMessages {
     }
 
     /// Adds a message that was accepted in an earlier run or just now.
-    pub fn remember(&mut self, message_key: u128, received_at: Millis) -> Result<()> {
+    pub fn insert(&mut self, message_key: u128, received_at: Millis) -> Result<()> {
         if self.shelved.as_ref().is_some_and(|shelved| shelved.most_here <= self.messages.len()) {
-            self.clear_away()?;
+            self.spill_all()?;
         }
         let message = SeenMessage { key: SplitKey::from(message_key), received_at };
         self.messages.insert_unique(message.key.hash(), message, hash_of);
@@ -132,7 +132,7 @@ impl SeenMessages {
     }
 
     /// Adds an accepted message, unless it is present with the same time. Nothing may have been spilled.
-    pub fn remember_once(&mut self, message_key: u128, received_at: Millis) {
+    pub fn insert_if_new(&mut self, message_key: u128, received_at: Millis) {
         debug_assert!(self.shelved.is_none(), "messages are spilled only while events are accepted");
         let message = SeenMessage { key: SplitKey::from(message_key), received_at };
         if self.messages.find(message.key.hash(), |known| *known == message).is_none() {
@@ -141,7 +141,7 @@ impl SeenMessages {
     }
 
     /// Spills all messages in memory.
-    fn clear_away(&mut self) -> Result<()> {
+    fn spill_all(&mut self) -> Result<()> {
         let Some(shelved) = &mut self.shelved else { return Ok(()) };
         let mut messages: Vec<SeenMessage> = self.messages.drain().collect();
         messages.par_sort_unstable();
@@ -150,9 +150,9 @@ impl SeenMessages {
             // More messages came than expected, so the filter must be rebuilt with twice the size.
             shelved.filter = BloomFilter::for_keys(2 * shelved.count);
             let mut known = Vec::new();
-            for (first, last) in ranges(shelved.count) {
+            for (first, last) in key_ranges(shelved.count) {
                 known.clear();
-                shelved.shelves.copy(first, last, &mut known)?;
+                shelved.shelves.copy_range(first, last, &mut known)?;
                 for message in &known {
                     shelved.filter.add(message.key);
                 }
@@ -166,14 +166,14 @@ impl SeenMessages {
     }
 
     /// Calls `each` with all messages, in batches sorted by key.
-    pub fn sorted(&self, mut each: impl FnMut(&[SeenMessage]) -> Result<()>) -> Result<()> {
+    pub fn for_each_sorted(&self, mut each: impl FnMut(&[SeenMessage]) -> Result<()>) -> Result<()> {
         let mut some = Vec::new();
-        for (first, last) in ranges(self.count()) {
+        for (first, last) in key_ranges(self.count()) {
             some.clear();
             let (from, to) = (SplitKey::from(first), SplitKey::from(last));
             some.extend(self.messages.iter().filter(|message| from <= message.key && message.key <= to));
             if let Some(shelved) = &self.shelved {
-                shelved.shelves.copy(first, last, &mut some)?;
+                shelved.shelves.copy_range(first, last, &mut some)?;
             }
             some.par_sort_unstable();
             each(&some)?;
@@ -198,8 +198,8 @@ fn hash_of(message: &SeenMessage) -> u64 {
 }
 
 /// Splits the key space into ranges for this many messages. Keys are hashes, so the ranges hold about equally many.
-pub fn ranges(n_messages: usize) -> impl Iterator<Item = (u128, u128)> {
-    let n = (n_messages / SORTED_AT_ONCE + 1) as u128;
+pub fn key_ranges(n_messages: usize) -> impl Iterator<Item = (u128, u128)> {
+    let n = (n_messages / SORT_BATCH + 1) as u128;
     let width = u128::MAX / n;
     (0..n).map(move |range| {
         let first = range * width;
@@ -213,9 +213,9 @@ mod tests {
 
     #[test]
     fn ranges_hold_every_key_once() {
-        for n_messages in [0, 1, SORTED_AT_ONCE, 10 * SORTED_AT_ONCE, 999 * SORTED_AT_ONCE] {
+        for n_messages in [0, 1, SORT_BATCH, 10 * SORT_BATCH, 999 * SORT_BATCH] {
             let mut next = 0;
-            for (first, last) in ranges(n_messages) {
+            for (first, last) in key_ranges(n_messages) {
                 assert_eq!(first, next);
                 assert!(first < last);
                 next = last.wrapping_add(1);

@@ -90,14 +90,14 @@ impl EventFields {
 
     /// Returns whether this is a batch envelope: it has an array `batch` and no string `type`.
     #[must_use]
-    pub fn envelope(&self, doc: Document<'_>) -> bool {
+    pub fn is_envelope(&self, doc: Document<'_>) -> bool {
         let has_type =
             self.call.is_some_and(|call| matches!(doc.kind(call), JsonKind::Plain | JsonKind::Escaped));
         self.batch.is_some() && !has_type
     }
 
     /// Fills in a missing name or category of a page or screen call from the properties of the same keys.
-    pub(super) fn name_by_properties(&mut self, doc: Document<'_>) {
+    pub(super) fn fill_name_from_properties(&mut self, doc: Document<'_>) {
         let usable = |value: &u32| doc.scalar_text(*value).is_some_and(|text| !text.is_empty());
         let (name, category) = (self.name.filter(usable), self.category.filter(usable));
         if let Some(properties) = self.properties

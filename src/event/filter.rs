@@ -6,7 +6,7 @@
 use crate::collections::SplitKey;
 
 const WORDS: usize = 8;
-const KEYS_A_LINE: usize = 32;
+const KEYS_PER_LINE: usize = 32;
 
 /// The bits of the added keys.
 #[derive(Debug, Default)]
@@ -17,12 +17,12 @@ pub(super) struct BloomFilter {
 impl BloomFilter {
     /// Creates an empty filter sized for `n_keys` keys.
     pub(super) fn for_keys(n_keys: usize) -> Self {
-        Self { lines: vec![[0; WORDS]; n_keys / KEYS_A_LINE + 1] }
+        Self { lines: vec![[0; WORDS]; n_keys / KEYS_PER_LINE + 1] }
     }
 
     /// Returns the number of keys the filter is sized for.
     pub(super) fn capacity(&self) -> usize {
-        self.lines.len() * KEYS_A_LINE
+        self.lines.len() * KEYS_PER_LINE
     }
 
     /// Adds a key. Nearby keys have nearby lines.
@@ -34,7 +34,7 @@ impl BloomFilter {
     }
 
     /// Returns whether the key may have been added.
-    pub(super) fn may_hold(&self, key: SplitKey) -> bool {
+    pub(super) fn may_contain(&self, key: SplitKey) -> bool {
         self.lines[self.line_of(key)].iter().zip(bits_of(key)).all(|(word, bits)| word & bits != 0)
     }
 
@@ -62,10 +62,10 @@ mod tests {
     #[test]
     fn what_was_added_is_held_and_little_else() {
         let mut filter = BloomFilter::for_keys(100_000);
-        assert!(keys(0, 100_000).all(|key| !filter.may_hold(key)));
+        assert!(keys(0, 100_000).all(|key| !filter.may_contain(key)));
         keys(0, 100_000).for_each(|key| filter.add(key));
-        assert!(keys(0, 100_000).all(|key| filter.may_hold(key)));
-        let wrong = keys(100_000, 200_000).filter(|key| filter.may_hold(*key)).count();
+        assert!(keys(0, 100_000).all(|key| filter.may_contain(key)));
+        let wrong = keys(100_000, 200_000).filter(|key| filter.may_contain(*key)).count();
         assert!(wrong < 500, "{wrong}");
     }
 }

@@ -31,7 +31,7 @@ impl EventKey {
 
     /// Returns the smallest key of the events received at this time.
     #[must_use]
-    pub fn first_at(received_at: Millis) -> Self {
+    pub fn smallest_at(received_at: Millis) -> Self {
         Self { received_at, timestamp: Millis::MIN, message_id: String::new() }
     }
 
@@ -84,7 +84,7 @@ pub struct ArrivalKey {
 impl ArrivalKey {
     /// Returns the smallest key of the events received at this time.
     #[must_use]
-    pub fn least(received_at: Millis) -> Self {
+    pub fn smallest_at(received_at: Millis) -> Self {
         Self { received_at, timestamp: Millis::MIN, message_id: Box::default() }
     }
 

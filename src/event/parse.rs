@@ -70,13 +70,13 @@ const MAX_COLUMN_BYTES: u64 = 64 << 20;
 const SMALL_OBJECT: u64 = 16 << 10;
 
 /// Parses an event and checks it. If it breaks several rules, the first in the order of the code is reported.
-pub fn parse<'a>(
+pub fn parse_event<'a>(
     doc: Document<'a>,
     mut fields: EventFields,
     times: &mut TimeReader,
 ) -> Result<ParsedEvent<'a>, Reject> {
     let call = call_of(doc, fields.call)?;
-    let message_id = text(doc, fields.message_id).filter(|id| !id.is_empty());
+    let message_id = scalar_text(doc, fields.message_id).filter(|id| !id.is_empty());
     if let Some(id) = &message_id
         && 100 < n_characters(id)
     {
@@ -94,7 +94,7 @@ pub fn parse<'a>(
         check_group(doc, fields.group_id)?;
     }
     if matches!(call, Call::Page | Call::Screen) {
-        fields.name_by_properties(doc);
+        fields.fill_name_from_properties(doc);
     }
     let mut written = CanonicalTimes::default();
     let mut in_seconds = 0;
@@ -110,12 +110,12 @@ pub fn parse<'a>(
         (fields.received_at, received_at),
     ]
     .into_iter()
-    .filter(|(value, time)| time.is_none() && value.is_some_and(|value| says_something(doc, value)))
+    .filter(|(value, time)| time.is_none() && value.is_some_and(|value| is_present(doc, value)))
     .count() as u64;
-    let (timestamp, received_at) = clocks(timestamp, original_timestamp, sent_at, received_at)?;
-    let source_id = text(doc, fields.project_id)
+    let (timestamp, received_at) = derive_times(timestamp, original_timestamp, sent_at, received_at)?;
+    let source_id = scalar_text(doc, fields.project_id)
         .filter(|id| !id.is_empty())
-        .or_else(|| text(doc, fields.source_id).filter(|id| !id.is_empty()));
+        .or_else(|| scalar_text(doc, fields.source_id).filter(|id| !id.is_empty()));
     Ok(ParsedEvent {
         doc,
         fields,
@@ -147,7 +147,7 @@ pub fn derived_message_id(mut of_line: Sha1, item: Option<u32>) -> Vec<u8> {
 
 /// Returns the text of a string, or a number as written; `None` for other values.
 #[must_use]
-pub fn text(doc: Document<'_>, value: Option<u32>) -> Option<Cow<'_, [u8]>> {
+pub fn scalar_text(doc: Document<'_>, value: Option<u32>) -> Option<Cow<'_, [u8]>> {
     doc.scalar_text(value?)
 }
 
@@ -216,7 +216,7 @@ fn check_columns(doc: Document<'_>, object: u32) -> Result<(), Reject> {
 }
 
 fn check_group(doc: Document<'_>, group_id: Option<u32>) -> Result<(), Reject> {
-    let id = text(doc, group_id).unwrap_or_default();
+    let id = scalar_text(doc, group_id).unwrap_or_default();
     if id.is_empty() {
         return Err(reject(RejectReason::EmptyGroupId, "a group call without \"groupId\"".to_owned()));
     }
@@ -228,7 +228,7 @@ fn check_group(doc: Document<'_>, group_id: Option<u32>) -> Result<(), Reject> {
 }
 
 /// Returns `timestamp` and `receivedAt`, derived from the other times if they are missing.
-fn clocks(
+fn derive_times(
     timestamp: Option<Millis>,
     original: Option<Millis>,
     sent: Option<Millis>,
@@ -281,7 +281,7 @@ fn time(
         }
         JsonKind::Plain => {
             let read = times.read(doc.raw(value))?;
-            *written = read.ours.then_some(value);
+            *written = read.is_canonical.then_some(value);
             Some(read.micros.div_euclid(1000))
         }
         _ => times.read(&doc.string(value)?).map(|read| read.micros.div_euclid(1000)),
@@ -289,7 +289,7 @@ fn time(
 }
 
 /// Returns whether a value is neither null nor an empty string.
-fn says_something(doc: Document<'_>, value: u32) -> bool {
+fn is_present(doc: Document<'_>, value: u32) -> bool {
     match doc.kind(value) {
         JsonKind::Null => false,
         JsonKind::Plain => !doc.raw(value).is_empty(),

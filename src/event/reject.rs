@@ -105,7 +105,7 @@ pub struct LinePosition {
 }
 
 /// The maximum length of the text kept of a rejected line, in bytes.
-pub const KEPT_TEXT: usize = 64 * 1024;
+pub const MAX_TEXT: usize = 64 * 1024;
 
 /// Appends the row of a reject: `file, line, byte_offset, reason, detail, text`.
 pub fn push_row(out: &mut Vec<u8>, file: &str, position: LinePosition, reject: &Reject, line: &[u8]) {
@@ -121,8 +121,8 @@ pub fn push_row(out: &mut Vec<u8>, file: &str, position: LinePosition, reject: &
     out.extend_from_slice(b",\"text\":");
     // Invalid UTF-8 becomes U+FFFD, which may be longer than the bytes it replaces, so the text is cut after the
     // conversion. The extra 4 bytes complete a last character.
-    let text = String::from_utf8_lossy(&line[..line.len().min(KEPT_TEXT + 4)]);
-    push_string(out, text[..text.floor_char_boundary(KEPT_TEXT)].as_bytes());
+    let text = String::from_utf8_lossy(&line[..line.len().min(MAX_TEXT + 4)]);
+    push_string(out, text[..text.floor_char_boundary(MAX_TEXT)].as_bytes());
     out.extend_from_slice(b"}\n");
 }
 

@@ -68,7 +68,7 @@ struct SourceCounts {
 }
 
 /// Types below this number are stored in a vector.
-const FIRST: usize = 32;
+const DENSE_TYPES: usize = 32;
 
 /// The outcome of an identifier.
 #[derive(Debug, Clone, Copy)]
@@ -99,12 +99,12 @@ impl IdentifierAccounts {
     }
 
     /// Counts an identifier as seen.
-    pub fn saw(&mut self, source: u32, type_id: TypeId) {
+    pub fn count_seen(&mut self, source: u32, type_id: TypeId) {
         self.tally(source, type_id).seen += 1;
     }
 
     /// Counts the outcome of an identifier.
-    pub fn became(&mut self, source: u32, type_id: TypeId, fate: IdentifierOutcome) {
+    pub fn count_outcome(&mut self, source: u32, type_id: TypeId, fate: IdentifierOutcome) {
         let tally = self.tally(source, type_id);
         match fate {
             IdentifierOutcome::Mapped => tally.mapped += 1,
@@ -123,7 +123,7 @@ impl IdentifierAccounts {
     fn tally(&mut self, source: u32, type_id: TypeId) -> &mut OutcomeCounts {
         let of_source = &mut self.tallies[source as usize];
         let number = type_id as usize;
-        if FIRST <= number {
+        if DENSE_TYPES <= number {
             return of_source.others.entry(type_id).or_default();
         }
         if of_source.first.len() <= number {

@@ -10,7 +10,7 @@ use super::types::{
 };
 use crate::{
     collections::{KeyCache, Map, key_of},
-    config::rules::{BLANKS, Blocked, KNOWN_TYPES, Normalize, Rules, TypeRules, ZEROS},
+    config::rules::{BLANKS_PATTERN, Blocked, KNOWN_TYPES, Normalize, Rules, TypeRules, ZEROS_PATTERN},
     event::{
         Call,
         block::{ByteSpan, EventBlock, EventIdentifier, TypeId},
@@ -48,19 +48,19 @@ impl BlockedEntries {
             lengths |= length_bit(&value);
             exact.entry(value).or_insert(number);
         }
-        let first_pattern = first + number_of(blocked.exact.len());
+        let first_pattern = first + to_u32(blocked.exact.len());
         let patterns = blocked.patterns.iter().map(BlockPattern::of).collect();
         Self { exact, lengths, patterns, first_pattern }
     }
 
     /// Returns the index of the entry that blocks a value, as in [`block_entries`].
-    fn number(&self, value: &str) -> Option<u32> {
+    fn find(&self, value: &str) -> Option<u32> {
         // Non-ASCII letters may change their length in lower case, so the mask does not apply.
         let may_be = self.lengths & length_bit(value) != 0 || !value.is_ascii();
         let exact = may_be.then(|| self.exact.get(&value.to_lowercase())).flatten().copied();
         exact.or_else(|| {
             let place = self.patterns.iter().position(|pattern| pattern.is_match(value))?;
-            Some(self.first_pattern + number_of(place))
+            Some(self.first_pattern + to_u32(place))
         })
     }
 }
@@ -77,8 +77,8 @@ struct BlockPattern {
 impl BlockPattern {
     fn of(regex: &Regex) -> Self {
         let begins: fn(char) -> bool = match regex.as_str() {
-            ZEROS => |first| matches!(first, '0' | '-'),
-            BLANKS => char::is_whitespace,
+            ZEROS_PATTERN => |first| matches!(first, '0' | '-'),
+            BLANKS_PATTERN => char::is_whitespace,
             _ => |_| true,
         };
         Self { regex: regex.clone(), begins }
@@ -176,7 +176,7 @@ impl IdentifierExtractor {
             let known = KNOWN_TYPES.contains(&name.as_str());
             if of_type.custom && !known || of_type.properties {
                 named.push(NamedType {
-                    type_id: types.id(name),
+                    type_id: types.intern(name),
                     spellings: spellings(&of_type.key),
                     only_properties: known || !of_type.custom,
                 });
@@ -237,7 +237,10 @@ impl IdentifierExtractor {
                 }
             }
         }
-        (crate::event::block::position(first), crate::event::block::position(block.identifiers.len()))
+        (
+            crate::event::block::to_u32_offset(first),
+            crate::event::block::to_u32_offset(block.identifiers.len()),
+        )
     }
 
     /// Appends the identifiers in `context`, except those in its traits.
@@ -302,7 +305,7 @@ impl IdentifierExtractor {
             return id;
         }
         let lower = String::from_utf8_lossy(name).to_lowercase();
-        let id = self.types.id(&lower);
+        let id = self.types.intern(&lower);
         // Type names that never repeat must not fill the memory of each thread.
         if MAX_IDS <= self.ids.len() {
             self.ids.clear();
@@ -329,7 +332,7 @@ impl IdentifierExtractor {
         }
         let Some((name, of_type)) = &self.known[at] else { return false };
         let compiled = &self.compiled[*of_type as usize];
-        let text = normalized(text, compiled.normalize);
+        let text = normalize(text, compiled.normalize);
         if text.is_empty() {
             return false;
         }
@@ -338,7 +341,7 @@ impl IdentifierExtractor {
         block.arena.extend_from_slice(&text);
         let blocked_by = std::str::from_utf8(&text)
             .ok()
-            .and_then(|value| self.blocked.number(value).or_else(|| compiled.blocked.number(value)));
+            .and_then(|value| self.blocked.find(value).or_else(|| compiled.blocked.find(value)));
         block.identifiers.push(EventIdentifier {
             key,
             type_id,
@@ -357,7 +360,7 @@ impl IdentifierExtractor {
         let mut own = 0;
         if let Some(of_type) = self.rules.types.get(&*name) {
             let first_entry = self.first_entries.get(&*name).copied().unwrap_or_default();
-            own = number_of(self.compiled.len());
+            own = to_u32(self.compiled.len());
             self.compiled.push(compile(of_type, first_entry));
         }
         self.known[at] = Some((name, own));
@@ -380,23 +383,23 @@ pub fn identifier_key(scratch: &mut Vec<u8>, type_name: &str, value: &[u8]) -> u
 pub fn identifier_bytes<'a>(scratch: &'a mut Vec<u8>, type_name: &str, value: &[u8]) -> &'a [u8] {
     scratch.clear();
     // With this encoding, most identifiers fit into the 64 bytes of one hash block.
-    scratch.extend_from_slice(&number_of(type_name.len()).to_le_bytes());
+    scratch.extend_from_slice(&to_u32(type_name.len()).to_le_bytes());
     scratch.extend_from_slice(type_name.as_bytes());
     scratch.extend_from_slice(value);
     scratch
 }
 
 fn n_entries(blocked: &Blocked) -> u32 {
-    number_of(blocked.exact.len() + blocked.patterns.len())
+    to_u32(blocked.exact.len() + blocked.patterns.len())
 }
 
-fn number_of(entries: usize) -> u32 {
+fn to_u32(entries: usize) -> u32 {
     u32::try_from(entries).expect("a config or a line has fewer than 2^32 entries")
 }
 
 /// Returns a value as normalized by the rules of its type.
 #[must_use]
-pub fn normalized(text: Cow<'_, [u8]>, normalize: Normalize) -> Cow<'_, [u8]> {
+pub fn normalize(text: Cow<'_, [u8]>, normalize: Normalize) -> Cow<'_, [u8]> {
     if !normalize.lowercase && !normalize.trim {
         return text;
     }

@@ -23,10 +23,10 @@ pub type ProfileId = u32;
 
 /// The mapping time of an identifier that was adopted without one. It lies inside the `ever` window and outside all
 /// others.
-pub const NO_TIME: Millis = Millis::MIN;
+pub const UNKNOWN_TIME: Millis = Millis::MIN;
 
 /// The `uuid_ts` of a row that was adopted without one.
-pub const NO_CLOCK: Micros = Micros::MIN;
+pub const UNKNOWN_CLOCK: Micros = Micros::MIN;
 
 const NONE: u32 = u32::MAX;
 
@@ -77,12 +77,12 @@ struct ProfileExtra {
     /// The profiles merged into this one, each with the `uuid_ts` of its merge. They are in order of arrival: keeping
     /// them sorted would make each merge of a small profile into a large one cost more.
     merged: Vec<(ProfileId, Micros)>,
-    /// The number of identifiers by type, sorted by type. Used only above [`FEW`] identifiers.
+    /// The number of identifiers by type, sorted by type. Used only above [`COUNT_ON_DEMAND`] identifiers.
     counts: Vec<(TypeId, u32)>,
 }
 
 /// Up to this many identifiers are counted on demand.
-const FEW: u32 = 8;
+const COUNT_ON_DEMAND: u32 = 8;
 
 /// A canonical profile with everything that belongs to it, as stored in the state cache.
 #[derive(Debug, Clone, Default)]
@@ -106,14 +106,14 @@ pub struct SegmentRecord {
     pub segment_id: Box<str>,
     /// The `uuid_ts` of its creation.
     pub created: Micros,
-    /// The `uuid_ts` of the event that merged it away; [`NO_CLOCK`] for the canonical profile.
+    /// The `uuid_ts` of the event that merged it away; [`UNKNOWN_CLOCK`] for the canonical profile.
     pub merged: Micros,
 }
 
 /// Loads the profiles that are on disk.
 pub trait ProfileLoader: fmt::Debug + Send + Sync {
     /// Returns the profile that a key belongs to: the key of an identifier, or the [`segment_key`] of a segment id.
-    fn cluster(&self, key: u128) -> Result<Option<ProfileRecord>>;
+    fn load(&self, key: u128) -> Result<Option<ProfileRecord>>;
 }
 
 /// Returns the key of a segment id, which differs from the keys of all identifiers.
@@ -171,24 +171,24 @@ pub struct IdentityGraph {
 impl IdentityGraph {
     /// Creates a graph of `n_profiles` profiles, all of them on disk.
     #[must_use]
-    pub fn cold(n_profiles: u32, cold: Arc<dyn ProfileLoader>) -> Self {
+    pub fn on_disk(n_profiles: u32, cold: Arc<dyn ProfileLoader>) -> Self {
         Self { slots: vec![NONE; n_profiles as usize], cold: Some(cold), ..Self::default() }
     }
 
     /// Returns whether profiles may be on disk.
     #[must_use]
-    pub fn is_cold(&self) -> bool {
+    pub fn is_partial(&self) -> bool {
         self.cold.is_some()
     }
 
     /// Returns the first error of loading a profile and clears it. After an error, nothing that was resolved since is
     /// valid.
-    pub fn trouble(&mut self) -> Result<()> {
+    pub fn deferred_error(&mut self) -> Result<()> {
         self.trouble.take().map_or(Ok(()), Err)
     }
 
     /// Adds a profile loaded from disk, unless it is in memory already.
-    pub fn warm(&mut self, cluster: ProfileRecord) {
+    pub fn load(&mut self, cluster: ProfileRecord) {
         let Some(root) = cluster.segments.first().map(|segment| segment.id) else { return };
         if self.slots[root as usize] != NONE {
             return;
@@ -211,7 +211,7 @@ impl IdentityGraph {
 
     /// Marks the graph as fully loaded, and all profiles as changed so that they are stored again. All of them must be
     /// in memory.
-    pub fn all_here(&mut self) {
+    pub fn mark_fully_loaded(&mut self) {
         self.cold = None;
         for profile in &mut self.profiles {
             profile.changed = true;
@@ -244,9 +244,9 @@ impl IdentityGraph {
 
     fn fetch(&mut self, key: u128) {
         let Some(cold) = &self.cold else { return };
-        match cold.cluster(key) {
+        match cold.load(key) {
             Ok(None) => {}
-            Ok(Some(cluster)) => self.warm(cluster),
+            Ok(Some(cluster)) => self.load(cluster),
             Err(error) => self.trouble = self.trouble.take().or(Some(error)),
         }
     }
@@ -286,7 +286,7 @@ impl IdentityGraph {
 
     /// Returns the number of canonical profiles in memory.
     #[must_use]
-    pub fn n_survivors(&self) -> usize {
+    pub fn n_canonical(&self) -> usize {
         self.profiles.iter().filter(|profile| profile.parent == profile.id).count()
     }
 
@@ -377,17 +377,17 @@ impl IdentityGraph {
 
     /// Returns the index of a mapped identifier, loading its profile if necessary.
     pub fn find(&mut self, key: u128) -> Option<u32> {
-        let found = self.find_here(key);
+        let found = self.find_in_memory(key);
         if found.is_some() || self.cold.is_none() {
             return found;
         }
         self.fetch(key);
-        self.find_here(key)
+        self.find_in_memory(key)
     }
 
     /// Returns the index of a mapped identifier that is in memory.
     #[must_use]
-    pub fn find_here(&self, key: u128) -> Option<u32> {
+    pub fn find_in_memory(&self, key: u128) -> Option<u32> {
         let key = SplitKey::from(key);
         self.by_key.find(key.hash(), |&i| self.identifiers[i as usize].key == key).copied()
     }
@@ -399,7 +399,7 @@ impl IdentityGraph {
 
     /// Returns the profile that an identifier was first mapped to, which may have been merged since.
     #[must_use]
-    pub fn first_profile_of(&self, identifier: u32) -> ProfileId {
+    pub fn mapped_profile_of(&self, identifier: u32) -> ProfileId {
         self.identifiers[identifier as usize].profile
     }
 
@@ -420,13 +420,13 @@ impl IdentityGraph {
             profile.first_identifier = number;
         }
         let n = profile.n_identifiers;
-        if FEW + 1 < n {
+        if COUNT_ON_DEMAND + 1 < n {
             add_count(&mut profile.more.get_or_insert_default().counts, type_id, 1);
         }
         if last != NONE {
             self.identifiers[last as usize].next = number;
         }
-        if n == FEW + 1 {
+        if n == COUNT_ON_DEMAND + 1 {
             self.count_all(canonical);
         }
     }
@@ -450,9 +450,9 @@ impl IdentityGraph {
     pub fn merge(&mut self, from: ProfileId, into: ProfileId, uuid_ts: Micros) {
         debug_assert_ne!(from, into);
         let counts = [from, into].map(|profile| self.n_identifiers_of(profile));
-        if FEW < counts[0] + counts[1] {
+        if COUNT_ON_DEMAND < counts[0] + counts[1] {
             for (profile, n) in [from, into].into_iter().zip(counts) {
-                if n <= FEW {
+                if n <= COUNT_ON_DEMAND {
                     self.count_all(profile);
                 }
             }
@@ -519,7 +519,7 @@ impl IdentityGraph {
     /// Returns the counts by type; `None` for a profile with few identifiers.
     fn counts(&self, profile: ProfileId) -> Option<&[(TypeId, u32)]> {
         let profile = self.profile(profile);
-        let more = profile.more.as_ref().filter(|_| FEW < profile.n_identifiers)?;
+        let more = profile.more.as_ref().filter(|_| COUNT_ON_DEMAND < profile.n_identifiers)?;
         Some(&more.counts)
     }
 
@@ -543,7 +543,7 @@ impl IdentityGraph {
     }
 
     /// Records the `seq` of a raw row of the profile.
-    pub fn saw_seq(&mut self, profile: ProfileId, seq: u64) {
+    pub fn record_seq(&mut self, profile: ProfileId, seq: u64) {
         let canonical = self.canonical(profile);
         let profile = self.profile_mut(canonical);
         profile.changed |= profile.last_seq < seq;

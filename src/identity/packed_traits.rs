@@ -124,9 +124,9 @@ impl<'a> TraitValues<'a> {
     fn read(&mut self) -> Option<EncodedValue<'a>> {
         self.first = self.left == 0;
         if self.first {
-            let timestamp = unfold(self.number()?);
-            let uuid_ts = timestamp.wrapping_mul(1000).wrapping_add(unfold(self.number()?));
-            let seq = nanos(timestamp).wrapping_add(unfold(self.number()?).cast_unsigned());
+            let timestamp = unzigzag(self.number()?);
+            let uuid_ts = timestamp.wrapping_mul(1000).wrapping_add(unzigzag(self.number()?));
+            let seq = nanos(timestamp).wrapping_add(unzigzag(self.number()?).cast_unsigned());
             self.at = SetAt { timestamp, uuid_ts, seq };
             self.left = self.number()?;
         }
@@ -173,9 +173,9 @@ impl TraitEncoder {
     /// Starts a group of `n_values` values that were set at the same time.
     pub(super) fn clock(&mut self, at: SetAt, n_values: u64) {
         // The times are close to each other, and the seq is usually the time, so the differences are small.
-        self.number(fold(at.timestamp));
-        self.number(fold(at.uuid_ts.wrapping_sub(at.timestamp.wrapping_mul(1000))));
-        self.number(fold(at.seq.wrapping_sub(nanos(at.timestamp)).cast_signed()));
+        self.number(zigzag(at.timestamp));
+        self.number(zigzag(at.uuid_ts.wrapping_sub(at.timestamp.wrapping_mul(1000))));
+        self.number(zigzag(at.seq.wrapping_sub(nanos(at.timestamp)).cast_signed()));
         self.number(n_values);
     }
 
@@ -209,11 +209,11 @@ fn nanos(timestamp: Millis) -> u64 {
 }
 
 /// Encodes signed numbers of small magnitude as small unsigned ones (zigzag).
-fn fold(value: i64) -> u64 {
+fn zigzag(value: i64) -> u64 {
     (value << 1 ^ value >> 63).cast_unsigned()
 }
 
-fn unfold(value: u64) -> i64 {
+fn unzigzag(value: u64) -> i64 {
     (value >> 1).cast_signed() ^ -(value & 1).cast_signed()
 }
 

@@ -44,13 +44,13 @@ pub struct UnusedIdentifier {
     /// Index into [`EventBlock::identifiers`].
     pub identifier: u32,
     /// The violated rule.
-    pub refusal: ViolatedRule,
+    pub rule: ViolatedRule,
     /// For a limit: the type over its limit; if several are, the one with the highest rank.
-    pub limited_type: TypeId,
+    pub limit_type: TypeId,
     /// The profile the identifier belongs to. If it belongs to none, the profile it would have been mapped to.
     pub profile: Option<ProfileId>,
     /// Whether it was not mapped because the profile that the event resolved to was full.
-    pub no_room: bool,
+    pub profile_full: bool,
 }
 
 /// A profile that was merged into another, with every segment id that mapped to it.
@@ -89,11 +89,11 @@ pub struct EventChanges {
     /// Whether a traits snapshot must be written.
     pub traits: bool,
     /// Columns of the profile's previous snapshot that it no longer has.
-    pub gone_columns: Vec<u32>,
+    pub removed_columns: Vec<u32>,
     /// The `seq` of the event's raw rows.
     pub seq: u64,
     /// The violations, in the order in which the resolver found them.
-    pub refused: Vec<UnusedIdentifier>,
+    pub violations: Vec<UnusedIdentifier>,
 }
 
 impl EventChanges {
@@ -107,14 +107,14 @@ impl EventChanges {
         self.known.clear();
         self.seen.clear();
         self.traits = false;
-        self.gone_columns.clear();
+        self.removed_columns.clear();
         self.seq = 0;
-        self.refused.clear();
+        self.violations.clear();
     }
 
     /// Returns whether the event writes a row to a raw profile table.
     #[must_use]
-    pub fn any_rows(&self) -> bool {
+    pub fn has_rows(&self) -> bool {
         self.created || !self.merges.is_empty() || !self.mapped.is_empty() || self.traits
     }
 }
@@ -139,12 +139,12 @@ struct TypeTally {
     n_holders: u32,
     last_holder: Option<ProfileId>,
     /// How many of the held values fall into the limit's window; `None` until counted.
-    n_lately: Option<u64>,
+    n_in_window: Option<u64>,
 }
 
 impl TypeTally {
     fn of(type_id: TypeId) -> Self {
-        Self { type_id, n_new: 0, n_held: 0, n_holders: 0, last_holder: None, n_lately: None }
+        Self { type_id, n_new: 0, n_held: 0, n_holders: 0, last_holder: None, n_in_window: None }
     }
 }
 
@@ -207,13 +207,13 @@ impl Demotion {
     fn of(resolver: &mut Resolver, timestamp: Millis) -> Self {
         let mut n_of = vec![0; resolver.found.len()];
         for profile in resolver.candidates.iter().filter_map(|candidate| candidate.profile) {
-            n_of[place_of(&resolver.found, profile)] += 1;
+            n_of[index_of(&resolver.found, profile)] += 1;
         }
         for at in 0..resolver.tallies.all.len() {
             let TypeTally { type_id, n_new, n_held, .. } = resolver.tallies.all[at];
             let is_many = u64::from(resolver.limits[type_id as usize].values) < n_held + n_new;
             if let Some(after) = resolver.window_start(type_id, timestamp).filter(|_| is_many) {
-                resolver.tallies.all[at].n_lately = Some(resolver.count_lately(type_id, after));
+                resolver.tallies.all[at].n_in_window = Some(resolver.count_in_window(type_id, after));
             }
         }
         let all = &resolver.tallies.all;
@@ -231,14 +231,14 @@ impl Demotion {
     }
 
     /// Removes an identifier that belongs to no profile.
-    fn take_new(&mut self, resolver: &mut Resolver, type_id: TypeId) {
+    fn remove_new(&mut self, resolver: &mut Resolver, type_id: TypeId) {
         resolver.tallies.of(type_id).n_new -= 1;
-        self.ask_again(resolver, type_id);
+        self.recheck(resolver, type_id);
     }
 
     /// Removes an identifier that belongs to `profile`. Removes the profile as well if this was its last identifier.
-    fn take_known(&mut self, resolver: &mut Resolver, profile: ProfileId) {
-        let n_left = &mut self.n_of[place_of(&resolver.found, profile)];
+    fn remove_known(&mut self, resolver: &mut Resolver, profile: ProfileId) {
+        let n_left = &mut self.n_of[index_of(&resolver.found, profile)];
         *n_left -= 1;
         if 0 < *n_left {
             return;
@@ -258,23 +258,23 @@ impl Demotion {
         for of_type in types.chunk_by(|a, b| a.0 == b.0) {
             let type_id = of_type[0].0;
             let n_held: u64 = of_type.iter().map(|(_, n)| u64::from(*n)).sum();
-            let is_counted = resolver.tallies.of(type_id).n_lately.is_some();
+            let is_counted = resolver.tallies.of(type_id).n_in_window.is_some();
             let after = resolver.window_start(type_id, self.timestamp).filter(|_| is_counted);
             let n_lately = after.map(|after| u64::from(resolver.graph.count_after(profile, type_id, after)));
             let tally = resolver.tallies.of(type_id);
             if is_last {
-                (tally.n_held, tally.n_holders, tally.n_lately) = (0, 0, Some(0));
+                (tally.n_held, tally.n_holders, tally.n_in_window) = (0, 0, Some(0));
             } else {
                 tally.n_held -= n_held;
                 tally.n_holders -= 1;
-                tally.n_lately = tally.n_lately.zip(n_lately).map(|(all, gone)| all - gone);
+                tally.n_in_window = tally.n_in_window.zip(n_lately).map(|(all, gone)| all - gone);
             }
-            self.ask_again(resolver, type_id);
+            self.recheck(resolver, type_id);
         }
     }
 
     /// Drops the type from `broken` if it is now within its limit.
-    fn ask_again(&mut self, resolver: &mut Resolver, type_id: TypeId) {
+    fn recheck(&mut self, resolver: &mut Resolver, type_id: TypeId) {
         let at = resolver.tallies.at(type_id);
         let place = self.places[at];
         if self.broken.contains(&place) && !resolver.breaks_limit(&resolver.tallies.all[at], self.timestamp) {
@@ -299,7 +299,7 @@ impl Demotion {
 }
 
 /// Returns the index of a profile in `found`, which is sorted.
-fn place_of(found: &[ProfileId], profile: ProfileId) -> usize {
+fn index_of(found: &[ProfileId], profile: ProfileId) -> usize {
     found.binary_search(&profile).expect("`found` holds the profile of every candidate")
 }
 
@@ -351,7 +351,7 @@ impl Resolver {
 
     /// Returns how many traits were dropped because their profile had the maximum number of trait names.
     #[must_use]
-    pub fn n_refused_traits(&self) -> u64 {
+    pub fn n_dropped_traits(&self) -> u64 {
         self.n_refused_traits
     }
 
@@ -378,14 +378,14 @@ impl Resolver {
         self.set_found_by(n_left);
         let touched = self.found.iter().map(|&p| self.graph.last_seq(p) + 1).max().unwrap_or(0);
         changes.seq = nanos(event.timestamp).max(touched);
-        let canonical = self.settle(block, event, uuid_ts, changes);
+        let canonical = self.choose_profile(block, event, uuid_ts, changes);
         let mut previous_columns = Vec::new();
         if event.traits.is_some() || !changes.merges.is_empty() {
-            self.traits.unpack(self.graph.traits(canonical));
+            self.traits.decode(self.graph.traits(canonical));
             previous_columns = self.traits.columns(&self.trait_names).collect();
         }
-        self.merge(canonical, uuid_ts, changes);
-        self.map((event.timestamp, uuid_ts), canonical, n_left, changes);
+        self.apply_merges(canonical, uuid_ts, changes);
+        self.map_identifiers((event.timestamp, uuid_ts), canonical, n_left, changes);
         let plan = event.traits.map(|t| {
             let traits = &block.traits[t as usize];
             let range = traits.values.0 as usize..traits.values.1 as usize;
@@ -394,13 +394,13 @@ impl Resolver {
         });
         let at = SetAt { timestamp: event.timestamp, uuid_ts, seq: changes.seq };
         self.update_traits(canonical, plan, previous_columns, at, changes);
-        if changes.any_rows() {
-            self.graph.saw_seq(canonical, changes.seq);
+        if changes.has_rows() {
+            self.graph.record_seq(canonical, changes.seq);
         }
-        for refused in &mut changes.refused {
+        for refused in &mut changes.violations {
             // This event may have merged the profile into another.
             let reached = refused.profile.map(|profile| self.graph.canonical(profile));
-            let new = refused.refusal != ViolatedRule::Blocked;
+            let new = refused.rule != ViolatedRule::Blocked;
             refused.profile = reached.or(new.then_some(canonical));
         }
     }
@@ -424,12 +424,12 @@ impl Resolver {
             }
             changes.seen.push(index);
             if 0 < identifier.blocked_by {
-                changes.refused.push(UnusedIdentifier {
+                changes.violations.push(UnusedIdentifier {
                     identifier: index,
-                    refusal: ViolatedRule::Blocked,
-                    limited_type: identifier.type_id,
+                    rule: ViolatedRule::Blocked,
+                    limit_type: identifier.type_id,
                     profile: profile_of(&mut self.graph, identifier.key),
-                    no_room: false,
+                    profile_full: false,
                 });
                 continue;
             }
@@ -457,7 +457,7 @@ impl Resolver {
 
     /// Demotes the lowest-ranked identifiers until the rest break no rule. Returns how many are left.
     fn demote(&mut self, timestamp: Millis, changes: &mut EventChanges) -> usize {
-        self.find();
+        self.find_profiles();
         let mut n_left = self.candidates.len();
         let Some(mut broken) = self.broken_rule(timestamp) else { return n_left };
         // Updates the counts per identifier instead of recounting: an event may carry thousands, most of them over a
@@ -468,16 +468,16 @@ impl Resolver {
             let Candidate { index, type_id, profile, .. } = self.candidates[n_left];
             let (refusal, limited_type) = broken;
             let no_room = false;
-            changes.refused.push(UnusedIdentifier {
+            changes.violations.push(UnusedIdentifier {
                 identifier: index,
-                refusal,
-                limited_type,
+                rule: refusal,
+                limit_type: limited_type,
                 profile,
-                no_room,
+                profile_full: no_room,
             });
             match profile {
-                Some(profile) => demotion.take_known(self, profile),
-                None => demotion.take_new(self, type_id),
+                Some(profile) => demotion.remove_known(self, profile),
+                None => demotion.remove_new(self, type_id),
             }
             match demotion.broken_rule(self) {
                 Some(rule) => broken = rule,
@@ -489,7 +489,7 @@ impl Resolver {
     }
 
     /// Finds the profiles that the identifiers belong to, oldest first, and counts the event's types.
-    fn find(&mut self) {
+    fn find_profiles(&mut self) {
         self.found.clear();
         self.found.extend(self.candidates.iter().filter_map(|c| c.profile));
         self.found.sort_unstable();
@@ -563,7 +563,7 @@ impl Resolver {
             return false;
         }
         let Some(after) = self.window_start(type_id, timestamp) else { return true };
-        let n_lately = tally.n_lately.unwrap_or_else(|| self.count_lately(type_id, after));
+        let n_lately = tally.n_in_window.unwrap_or_else(|| self.count_in_window(type_id, after));
         most < n_lately + n_new
     }
 
@@ -573,7 +573,7 @@ impl Resolver {
     }
 
     /// Returns how many values of a type were mapped to the profiles found after the given time.
-    fn count_lately(&self, type_id: TypeId, after: Millis) -> u64 {
+    fn count_in_window(&self, type_id: TypeId, after: Millis) -> u64 {
         self.found.iter().map(|&p| u64::from(self.graph.count_after(p, type_id, after))).sum()
     }
 
@@ -583,7 +583,7 @@ impl Resolver {
         self.found_by.resize(self.found.len(), u32::MAX);
         for candidate in &self.candidates[..n_left] {
             if let Some(profile) = candidate.profile {
-                let first = &mut self.found_by[place_of(&self.found, profile)];
+                let first = &mut self.found_by[index_of(&self.found, profile)];
                 if *first == u32::MAX {
                     *first = candidate.index;
                 }
@@ -593,7 +593,7 @@ impl Resolver {
 
     /// Chooses the profile: creates one, takes the one found, or records merges into the oldest. Returns the canonical
     /// profile.
-    fn settle(
+    fn choose_profile(
         &mut self,
         block: &EventBlock,
         event: &Event,
@@ -636,7 +636,7 @@ impl Resolver {
     }
 
     /// Applies the recorded merges to the graph and to the traits.
-    fn merge(&mut self, canonical: ProfileId, uuid_ts: Micros, changes: &mut EventChanges) {
+    fn apply_merges(&mut self, canonical: ProfileId, uuid_ts: Micros, changes: &mut EventChanges) {
         let mut others: Vec<EncodedTraits> = Vec::new();
         for merge in &changes.merges {
             let from = merge.from;
@@ -654,7 +654,7 @@ impl Resolver {
 
     /// Maps the event's new identifiers: first those that were not demoted, then the demoted ones that belong to no
     /// profile and now break no rule.
-    fn map(
+    fn map_identifiers(
         &mut self,
         (timestamp, uuid_ts): (Millis, Micros),
         canonical: ProfileId,
@@ -665,7 +665,7 @@ impl Resolver {
         self.found.clear();
         self.found.push(canonical);
         // The demoted identifiers are the last violations, in reverse order of `candidates`.
-        let n_refused = changes.refused.len();
+        let n_refused = changes.violations.len();
         let mut has_its_place = vec![false; self.candidates.len() - n_left];
         // The tally of the current type: candidates of one type are adjacent.
         let mut alone = None;
@@ -689,15 +689,15 @@ impl Resolver {
             if let Some(refusal) = refusal {
                 let last_word = UnusedIdentifier {
                     identifier: candidate.index,
-                    refusal,
-                    limited_type: candidate.type_id,
+                    rule: refusal,
+                    limit_type: candidate.type_id,
                     profile: None,
-                    no_room: refusal == ViolatedRule::MappingCap,
+                    profile_full: refusal == ViolatedRule::MappingCap,
                 };
                 // Report the rule that failed the second chance, not the one that demoted it first.
                 match taken_off {
-                    Some(place) => changes.refused[n_refused - 1 - place] = last_word,
-                    None => changes.refused.push(last_word),
+                    Some(place) => changes.violations[n_refused - 1 - place] = last_word,
+                    None => changes.violations.push(last_word),
                 }
                 continue;
             }
@@ -706,7 +706,8 @@ impl Resolver {
             }
             if let Some(tally) = &mut alone {
                 tally.n_held += u64::from(tally.type_id == candidate.type_id);
-                tally.n_lately = tally.n_lately.map(|n| n + u64::from(tally.type_id == candidate.type_id));
+                tally.n_in_window =
+                    tally.n_in_window.map(|n| n + u64::from(tally.type_id == candidate.type_id));
             }
             let Candidate { key, type_id, .. } = candidate;
             self.graph.map(MappedIdentifier { key, timestamp, uuid_ts, profile: segment, type_id });
@@ -714,7 +715,7 @@ impl Resolver {
         }
         if has_its_place.contains(&true) {
             let mut at = 0;
-            changes.refused.retain(|_| {
+            changes.violations.retain(|_| {
                 let place = n_refused.checked_sub(1 + at);
                 at += 1;
                 !place.and_then(|place| has_its_place.get(place)).is_some_and(|&has| has)
@@ -729,8 +730,8 @@ impl Resolver {
         let tally = tally.insert(same.unwrap_or_else(|| {
             let n_held = self.found.iter().map(|&p| u64::from(self.graph.count(p, type_id))).sum();
             let n_lately =
-                self.window_start(type_id, timestamp).map(|after| self.count_lately(type_id, after));
-            TypeTally { n_new: 1, n_held, n_lately, ..TypeTally::of(type_id) }
+                self.window_start(type_id, timestamp).map(|after| self.count_in_window(type_id, after));
+            TypeTally { n_new: 1, n_held, n_in_window: n_lately, ..TypeTally::of(type_id) }
         }));
         self.breaks_limit(tally, timestamp)
     }
@@ -753,14 +754,14 @@ impl Resolver {
         } else if changes.merges.is_empty() {
             return;
         }
-        self.graph.set_traits(canonical, self.traits.pack());
+        self.graph.set_traits(canonical, self.traits.encode());
         let mut present: Vec<u32> = self.traits.columns(&self.trait_names).collect();
         present.sort_unstable();
         let n_previous = previous.len();
         previous.retain(|column| present.binary_search(column).is_err());
         // Columns were added if more are present than remained.
         changes.traits |= !previous.is_empty() || n_previous - previous.len() < present.len();
-        changes.gone_columns = previous;
+        changes.removed_columns = previous;
     }
 }
 

@@ -42,7 +42,7 @@ impl Item {
 /// save allocations.
 #[derive(Debug, Clone, Default)]
 pub struct ProfileTraits {
-    /// The items of a trait are adjacent. During a change, some are [`DEAD`].
+    /// The items of a trait are adjacent. During a change, some are [`DELETED`].
     items: Vec<Item>,
     /// The values, including some that are no longer used.
     bytes: Vec<u8>,
@@ -59,10 +59,10 @@ pub struct ProfileTraits {
 }
 
 /// Up to this many leaves, two with the same column are found by comparing all pairs.
-const FEW_LEAVES: usize = 16;
+const COMPARE_PAIRS_UP_TO: usize = 16;
 
 /// The name of a deleted item.
-const DEAD: PathId = PathId::MAX;
+const DELETED: PathId = PathId::MAX;
 
 /// An index that is valid only if its stamp is the current one, so that a table of them need not be cleared.
 #[derive(Debug, Clone, Copy, Default)]
@@ -106,7 +106,7 @@ impl TraitIndex {
 }
 
 /// Columns of `profile_traits_updates` and `profile_traits` that are not traits.
-const TAKEN: [&str; 15] = [
+const RESERVED_COLUMNS: [&str; 15] = [
     "id",
     "segment_id",
     "seq",
@@ -129,7 +129,7 @@ const TAKEN: [&str; 15] = [
 #[must_use]
 pub fn column_of(path: &[u8]) -> Vec<u8> {
     let mut column: Vec<u8> = path.iter().map(|&b| if b == b'.' { b'_' } else { b }).collect();
-    if TAKEN.iter().any(|t| t.as_bytes() == column) {
+    if RESERVED_COLUMNS.iter().any(|t| t.as_bytes() == column) {
         column.insert(0, b'_');
     }
     column
@@ -162,11 +162,11 @@ pub struct TraitNames {
 }
 
 /// Up to this many names are sorted again whenever one is added.
-const FEW_NAMES: usize = 1 << 10;
+const ALWAYS_SORT_UP_TO: usize = 1 << 10;
 
 impl TraitNames {
     /// Returns the number of a path, assigning one if it is new.
-    pub fn id(&mut self, path: &[u8]) -> PathId {
+    pub fn intern(&mut self, path: &[u8]) -> PathId {
         if let Some(&id) = self.by_path.get(path) {
             return id;
         }
@@ -240,7 +240,7 @@ impl TraitNames {
 
 /// Returns whether `n` names should be sorted again if `n_sorted` of them are sorted.
 fn is_due(n_sorted: usize, n: usize) -> bool {
-    n_sorted < n && (n <= FEW_NAMES || n_sorted + n_sorted / 4 < n)
+    n_sorted < n && (n <= ALWAYS_SORT_UP_TO || n_sorted + n_sorted / 4 < n)
 }
 
 /// Sorts entries by name. `places` are the ranks of the first names.
@@ -275,14 +275,14 @@ fn places<'a>(names: impl Iterator<Item = &'a [u8]>) -> Vec<u32> {
 
 impl ProfileTraits {
     /// Decodes the traits of a profile, replacing the current ones.
-    pub fn unpack(&mut self, packed: &EncodedTraits) {
+    pub fn decode(&mut self, packed: &EncodedTraits) {
         self.items.clear();
         self.bytes.clear();
         self.places.clear();
-        self.unpack_more(packed);
+        self.decode_more(packed);
     }
 
-    fn unpack_more(&mut self, packed: &EncodedTraits) {
+    fn decode_more(&mut self, packed: &EncodedTraits) {
         let base = self.bytes.len();
         self.bytes.extend_from_slice(packed.bytes());
         let mut values = packed.values();
@@ -294,7 +294,7 @@ impl ProfileTraits {
     }
 
     /// Encodes the traits.
-    pub fn pack(&mut self) -> EncodedTraits {
+    pub fn encode(&mut self) -> EncodedTraits {
         self.places.clear();
         self.items.sort_by_key(|item| item.at);
         let mut out = TraitEncoder::new(std::mem::take(&mut self.packed));
@@ -367,9 +367,9 @@ impl ProfileTraits {
     /// Sets a trait to a scalar, unless the current value is newer.
     pub fn put(&mut self, name: PathId, at: SetAt, value: &[u8], names: &TraitNames) {
         let item = self.keep(name, name, at, value);
-        self.begin();
+        self.begin_change();
         self.settle(name, at, &mut vec![item], names);
-        self.finish();
+        self.finish_change();
     }
 
     /// Indexes the items by trait, unless the index is up to date.
@@ -388,15 +388,15 @@ impl ProfileTraits {
     }
 
     /// Starts a change.
-    fn begin(&mut self) {
+    fn begin_change(&mut self) {
         self.index();
         self.has_holders = false;
     }
 
     /// Ends a change and removes deleted items.
-    fn finish(&mut self) {
+    fn finish_change(&mut self) {
         let n_items = self.items.len();
-        self.items.retain(|item| item.name != DEAD);
+        self.items.retain(|item| item.name != DELETED);
         if self.items.len() != n_items {
             self.places.clear();
         }
@@ -420,7 +420,7 @@ impl ProfileTraits {
             return;
         }
         if values.iter().any(|item| names.columns[names.column(item.path) as usize].contested) {
-            self.take_columns(name, at, values, names);
+            self.resolve_columns(name, at, values, names);
         }
         if values.is_empty() {
             values.push(Item::removed(name, at));
@@ -429,7 +429,7 @@ impl ProfileTraits {
             Some(held) if held.len() == values.len() => self.items[held].copy_from_slice(values),
             held => {
                 for item in held.map(|held| &mut self.items[held]).into_iter().flatten() {
-                    item.name = DEAD;
+                    item.name = DELETED;
                 }
                 self.append(name, values);
             }
@@ -448,7 +448,7 @@ impl ProfileTraits {
 
     /// Resolves columns that more than one trait wants. A trait that loses all its columns becomes a removed trait with
     /// the time at which it was set.
-    fn take_columns(&mut self, name: PathId, at: SetAt, new: &mut Vec<Item>, names: &TraitNames) {
+    fn resolve_columns(&mut self, name: PathId, at: SetAt, new: &mut Vec<Item>, names: &TraitNames) {
         self.find_holders(names);
         new.retain(|item| {
             let column = names.column(item.path);
@@ -466,7 +466,7 @@ impl ProfileTraits {
             });
             self.items[number] = Item::removed(other.name, other.at);
             if !is_last {
-                self.items[number].name = DEAD;
+                self.items[number].name = DELETED;
             }
             true
         });
@@ -482,7 +482,7 @@ impl ProfileTraits {
         self.holders_stamp += 1;
         for number in 0..self.items.len() {
             let item = self.items[number];
-            if item.name != DEAD && item.has_value() {
+            if item.name != DELETED && item.has_value() {
                 self.hold(names.column(item.path), number);
             }
         }
@@ -501,7 +501,7 @@ impl ProfileTraits {
         let number = held.at as usize;
         // The entry may be stale: its trait may have been set to another value since.
         let item = self.items[number];
-        (item.name != DEAD && item.has_value() && names.column(item.path) == column).then_some(number)
+        (item.name != DELETED && item.has_value() && names.column(item.path) == column).then_some(number)
     }
 
     /// Applies the traits of an identify call. `values` are the leaves' values as JSON, empty for a leaf without one.
@@ -526,7 +526,7 @@ impl ProfileTraits {
             winners.sort_by_key(|(place, ..)| *place);
         }
         let mut n_refused = 0;
-        self.begin();
+        self.begin_change();
         for (_, name, leaves) in winners {
             let known = names.find(name);
             let is_new = known.is_none_or(|name| self.places.get(name).is_none());
@@ -534,13 +534,13 @@ impl ProfileTraits {
                 n_refused += 1;
                 continue;
             }
-            let name = known.unwrap_or_else(|| names.id(name));
+            let name = known.unwrap_or_else(|| names.intern(name));
             let mut new = std::mem::take(&mut self.new);
             self.push_items(&mut new, name, leaves, values, at, names);
             self.settle(name, at, &mut new, names);
             self.new = new;
         }
-        self.finish();
+        self.finish_change();
         n_refused
     }
 
@@ -559,14 +559,14 @@ impl ProfileTraits {
         for leaf in leaves {
             let value = values[leaf.leaf as usize];
             if !value.is_empty() {
-                let path = names.id(&leaf.path);
+                let path = names.intern(&leaf.path);
                 items.push(self.keep(name, path, at, value));
             }
         }
         let column = |item: &Item| names.column(item.path);
         let is_met = |n: usize| items[..n].iter().any(|before| column(before) == column(&items[n]));
         // A set pays off only for many leaves.
-        if FEW_LEAVES < items.len() || (1..items.len()).any(is_met) {
+        if COMPARE_PAIRS_UP_TO < items.len() || (1..items.len()).any(is_met) {
             let mut met = Set::default();
             let mut is_last: Vec<bool> = items.iter().rev().map(|item| met.insert(column(item))).collect();
             items.retain(|_| is_last.pop().unwrap_or(true));
@@ -580,7 +580,7 @@ impl ProfileTraits {
         let mut start = 0;
         for other in std::iter::once(None).chain(others.iter().map(Some)) {
             if let Some(packed) = other {
-                self.unpack_more(packed);
+                self.decode_more(packed);
             }
             for one in self.items[start..].chunk_by(|a, b| a.name == b.name) {
                 let range = start..start + one.len();
@@ -594,11 +594,11 @@ impl ProfileTraits {
         let all = std::mem::take(&mut self.items);
         let mut in_order: Vec<&[Item]> = newest.into_values().map(|range| &all[range]).collect();
         in_order.sort_by_key(|one| Reverse(one[0].clock()));
-        self.begin();
+        self.begin_change();
         while let Some(next) = in_order.pop() {
             self.settle(next[0].name, next[0].at, &mut next.to_vec(), names);
         }
-        self.finish();
+        self.finish_change();
     }
 }
 

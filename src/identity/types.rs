@@ -42,7 +42,7 @@ impl Default for IdentifierTypes {
     fn default() -> Self {
         let types = Self { names: Mutex::new((Vec::new(), Map::default())) };
         for name in KNOWN_TYPES {
-            types.id(name);
+            types.intern(name);
         }
         types
     }
@@ -50,7 +50,7 @@ impl Default for IdentifierTypes {
 
 impl IdentifierTypes {
     /// Returns the number of a type, assigning one if it is new.
-    pub fn id(&self, name: &str) -> TypeId {
+    pub fn intern(&self, name: &str) -> TypeId {
         let (names, ids) = &mut *self.lock();
         if let Some(&id) = ids.get(name) {
             return id;
@@ -104,7 +104,7 @@ pub struct TypeRanks {
 }
 
 /// Up to this many types are sorted again whenever one is added.
-const FEW_TYPES: usize = 1 << 10;
+const ALWAYS_SORT_TYPES_UP_TO: usize = 1 << 10;
 
 impl TypeRanks {
     /// Creates ranks without any types.
@@ -118,7 +118,7 @@ impl TypeRanks {
         let n_known = self.names.len();
         types.learn(&mut self.names);
         let n_new = self.names.len() - self.sorted.len();
-        if n_new * 4 > self.sorted.len() || 0 < n_new && self.names.len() <= FEW_TYPES {
+        if n_new * 4 > self.sorted.len() || 0 < n_new && self.names.len() <= ALWAYS_SORT_TYPES_UP_TO {
             self.sort();
         }
         &self.names[n_known..]
@@ -165,7 +165,7 @@ mod tests {
         let names = ["user_id", "anonymous_id", "email", "crm_id", "b"];
         let sorted = |order: &[&str]| {
             let mut ranks = TypeRanks::new(&order.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
-            let mut ids = names.map(|name| types.id(name));
+            let mut ids = names.map(|name| types.intern(name));
             ranks.learn(&types);
             ids.sort_by(|a, b| ranks.compare(*a, *b));
             ids.map(|id| types.name(id).to_string())
@@ -178,14 +178,14 @@ mod tests {
     fn types_that_are_not_sorted_yet_have_their_ranks_too() {
         let types = IdentifierTypes::default();
         let mut ranks = TypeRanks::new(&[]);
-        for number in 0..2 * FEW_TYPES {
-            types.id(&format!("t{}", number % 7 * 10_000 + number));
+        for number in 0..2 * ALWAYS_SORT_TYPES_UP_TO {
+            types.intern(&format!("t{}", number % 7 * 10_000 + number));
         }
         ranks.learn(&types);
         let n_sorted = ranks.sorted.len();
-        types.id("aa");
-        types.id("zz");
-        types.id("t55");
+        types.intern("aa");
+        types.intern("zz");
+        types.intern("t55");
         ranks.learn(&types);
         assert_eq!(n_sorted, ranks.sorted.len());
         let mut all: Vec<TypeId> = (0..).take(types.count()).collect();

@@ -87,7 +87,7 @@ pub fn profiles(
         return Ok(summary);
     }
     let types = IdentifierTypes::default();
-    let mut replayed = space.carry_on(Reading::Whole, &types, progress)?;
+    let mut replayed = space.load_state(Reading::Whole, &types, progress)?;
     progress.start("adopting", None);
     let n_profiles = replayed.graph.n_profiles();
     let n_adopted: u64 = space.manifest.runs.iter().map(|run| run.adopted).sum();
@@ -110,14 +110,14 @@ pub fn profiles(
     adopted.conflicts.append(&mut state.conflicts);
     conflicts::sort(&mut adopted.conflicts);
     if options.strict && adopted.conflicts.iter().any(Conflict::is_error) {
-        return Err(conflicts::refusal(&adopted.conflicts));
+        return Err(conflicts::strict_error(&adopted.conflicts));
     }
     let known = conflicts::known(space.folder(), &space.manifest, files)?;
     let table = space.table(conflicts::TABLE);
     for row in conflicts::render(&adopted.conflicts, &state::TABLES, &state.sources, &known)? {
         let table = &mut space.tables()[table];
         table.pending().extend_from_slice(&row);
-        table.added(1, files)?;
+        table.count_appended(1, files)?;
     }
     summary.profiles = adopted.profiles;
     summary.merged = adopted.merged;

@@ -25,8 +25,8 @@ use crate::{
     memory::default_memory,
     pipeline::{
         event_names::EventTableLimit,
-        refusal::{self, check_lines, warn_of_rejects},
-        rejects::{self, RejectList, refuse_list},
+        refusal::{self, check_rejects, warn_of_rejects},
+        rejects::{self, RejectList, check_list_path},
         resolve,
         steps::{self, PlannedChunks, RunRejects},
     },
@@ -36,14 +36,14 @@ use crate::{
         digest::Hashing,
         inputs::{self, Input},
         plan::plan,
-        scan::{InputScanner, KEPT, ScanMode, ScannedInput, look_again},
+        scan::{InputScanner, KEPT, ScanMode, ScannedInput, rescan},
         spill::SpillStore,
         unit::{Chunk, ScannedFile},
     },
     space::{
         commit::Space,
         event_rows::{BackfilledRows, newest_arrival},
-        layout::STATE,
+        layout::STATE_FOLDER,
         manifest::{ConfigUsed, Manifest, RunInput, RunKind, RunRecord},
         state::{DiskSpillStore, Reading},
     },
@@ -100,14 +100,14 @@ pub fn ingest_into(
     let started = Instant::now();
     let inputs = inputs::list(&options.inputs, &options.space, progress)?;
     if let Some(path) = &options.rejects {
-        refuse_list(path, &options.space, &inputs)?;
+        check_list_path(path, &options.space, &inputs)?;
     }
     let mut rules = load_rules(options, files)?;
     let open = if options.dry_run { Space::open_dry } else { Space::open };
     let mut space = open(&options.space, rules.compress, options.wait, files, progress)?;
-    refuse_other_segment_ids(&options.space, &space.manifest, &rules)?;
+    check_segment_id_style(&options.space, &space.manifest, &rules)?;
     taken_name::refuse_taken_name(&space, &rules, files)?;
-    space.settle(&mut rules);
+    space.apply_compression(&mut rules);
     let rules = Arc::new(rules);
     let config = ConfigUsed::of(&rules);
     let last = space.manifest.config.as_ref();
@@ -115,7 +115,7 @@ pub fn ingest_into(
         progress.warning(&change);
     }
     if last.is_none_or(|last| last.digest != config.digest) {
-        for doubt in doubts::doubts(&rules) {
+        for doubt in doubts::config_lints(&rules) {
             progress.notice(&doubt);
         }
         if let Some(warning) = doubts::no_violations(&rules) {
@@ -123,33 +123,33 @@ pub fn ingest_into(
         }
     }
     let memory = options.memory.unwrap_or_else(default_memory);
-    let spill = SpillStore::new(&space.folder().join(STATE));
+    let spill = SpillStore::new(&space.folder().join(STATE_FOLDER));
     let known = if options.again { Set::default() } else { space.manifest.known_inputs() };
     let mut seen = IngestSummary::default();
     let hashing = space.manifest.hashing();
-    let mut looked = look_at(&inputs, memory, &hashing, &spill, &known, files, progress, &mut seen)?;
+    let mut looked = scan_inputs(&inputs, memory, &hashing, &spill, &known, files, progress, &mut seen)?;
     let (mut look, mut reading) = (ScanMode::Quick, Reading::Lazy);
     loop {
         *summary = seen.clone();
         match run(&mut space, reading, &rules, &looked, options, files, progress, summary) {
             // Try again with a thorough scan, or without the state cache. A pipe cannot be read a second time, so the
             // first scan has kept its input.
-            Err(Error::Misjudged) if look == ScanMode::Quick => {
+            Err(Error::OrderEstimateWrong) if look == ScanMode::Quick => {
                 look = ScanMode::Thorough;
-                looked.again(memory, files, progress)?;
+                looked.rescan(memory, files, progress)?;
             }
             Err(Error::StateDamaged) if reading == Reading::Lazy => reading = Reading::Tables,
             Err(error) => return Err(error),
             Ok(()) => break,
         }
-        space.begin_anew()?;
+        space.start_over()?;
     }
-    if let Some(warning) = refusal::nothing_new(summary, options.dry_run) {
+    if let Some(warning) = refusal::nothing_ingested(summary, options.dry_run) {
         progress.warning(&warning);
     }
     warn_of_late(summary, progress);
     summary.seconds = started.elapsed().as_secs_f64();
-    summary.events_per_second = refusal::real(summary.events) / summary.seconds.max(1e-9);
+    summary.events_per_second = refusal::to_f64(summary.events) / summary.seconds.max(1e-9);
     Ok(())
 }
 
@@ -167,7 +167,7 @@ pub fn load_rules(options: &IngestOptions, files: &Files) -> Result<Rules> {
 
 /// Fails if the space has segment ids of another style. With mixed styles the ids would depend on the order of the
 /// runs. Adopted profiles may have ids of any form.
-fn refuse_other_segment_ids(space: &Path, manifest: &Manifest, rules: &Rules) -> Result<()> {
+fn check_segment_id_style(space: &Path, manifest: &Manifest, rules: &Rules) -> Result<()> {
     let is_empty = manifest.tables.get(id_graph_updates::TABLE).is_none_or(|table| table.rows == 0);
     let used = manifest.config.as_ref().and_then(ConfigUsed::segment_ids).filter(|_| !is_empty);
     let Some(used) = used.filter(|used| *used != rules.segment_ids) else { return Ok(()) };
@@ -215,17 +215,17 @@ impl IngestScan<'_> {
     }
 
     /// Scans thoroughly, because the quick scan estimated the order wrong.
-    fn again(&mut self, memory: u64, files: &Files, progress: &dyn Progress) -> Result<()> {
+    fn rescan(&mut self, memory: u64, files: &Files, progress: &dyn Progress) -> Result<()> {
         progress.start("scanning again", None);
         self.units.par_iter_mut().with_max_len(1).try_for_each(|unit| {
-            if progress.interrupted() { Err(Error::Interrupted) } else { look_again(unit, files) }
+            if progress.interrupted() { Err(Error::Interrupted) } else { rescan(unit, files) }
         })?;
         self.plan(memory, files, progress)
     }
 }
 
 #[expect(clippy::too_many_arguments, reason = "wiring")]
-fn look_at<'a>(
+fn scan_inputs<'a>(
     inputs: &[Input],
     memory: u64,
     hashing: &Hashing,
@@ -240,7 +240,7 @@ fn look_at<'a>(
     let plain = InputScanner::new(ScanMode::Quick, KEPT.min(memory / 8), hashing, spill, files, progress);
     let scan = |(number, input): (u32, &Input)| -> Result<ScannedInput> {
         let known = |digest: &str| known.contains(&(digest.to_owned(), input.source.clone()));
-        let scanner = if inputs::packed(input, files)? { &packed } else { &plain };
+        let scanner = if inputs::is_compressed_or_stream(input, files)? { &packed } else { &plain };
         scanner.scan(number, input, &known)
     };
     let numbered: Vec<(u32, &Input)> = (0..).zip(inputs).collect();
@@ -266,22 +266,22 @@ fn look_at<'a>(
         }
         summary.files += 1;
         summary.bytes += bytes;
-        looked.seen.extend(units.iter().find_map(Chunk::seen).cloned());
+        looked.seen.extend(units.iter().find_map(Chunk::file).cloned());
         looked.units.extend(units);
         let source = input.source.clone();
         looked.read.push(RunInput { name: input.name(), digest, source, bytes, lines: n_lines });
     }
     let before = ["the same content was ingested before", "were ingested before"];
-    tell_skipped(&ingested_before, before, progress);
+    report_skipped(&ingested_before, before, progress);
     let same = ["it is the same as another input of this run", "are the same as other inputs of this run"];
-    tell_skipped(&twins, same, progress);
+    report_skipped(&twins, same, progress);
     looked.plan(memory, files, progress)?;
     Ok(looked)
 }
 
 /// Reports the files that are skipped for one reason, with its wording for one file and for many. Many files take one
 /// line, too.
-fn tell_skipped(skipped: &[String], [of_one, of_many]: [&str; 2], progress: &dyn Progress) {
+fn report_skipped(skipped: &[String], [of_one, of_many]: [&str; 2], progress: &dyn Progress) {
     const NAMED: usize = 3;
     match skipped {
         [] => {}
@@ -312,19 +312,19 @@ fn run(
     }
     let types = Arc::new(IdentifierTypes::default());
     let n_bytes: u64 = looked.units.iter().map(|unit| unit.length).sum();
-    let mut replayed = space.carry_on(space.reading_for(n_bytes, reading), &types, progress)?;
+    let mut replayed = space.load_state(space.choose_reading(n_bytes, reading), &types, progress)?;
     let n_lines: u64 = looked.read.iter().map(|input| input.lines).sum();
     let n_lines = usize::try_from(n_lines).unwrap_or_default();
-    let shelves = DiskSpillStore::new(&space.folder().join(STATE));
+    let shelves = DiskSpillStore::new(&space.folder().join(STATE_FOLDER));
     let memory = options.memory.unwrap_or_else(default_memory);
-    replayed.accepted.shelve(Box::new(shelves), memory / 32, n_lines);
+    replayed.accepted.limit_memory(Box::new(shelves), memory / 32, n_lines);
     let meter = SharedProgress::new(progress);
     let earliest = looked.units.iter().map(|unit| unit.earliest).min().unwrap_or(Millis::MAX);
     let window = rules.dedupe_window;
     let backfilled = BackfilledRows::read(space.folder(), &space.manifest, window, earliest, files, &meter)?;
     let resolver = Resolver::new(rules, &types, replayed.graph, replayed.trait_names);
     progress.start("ingesting", Some(n_bytes));
-    let rows = if options.dry_run { RowMode::Counted } else { RowMode::Written };
+    let rows = if options.dry_run { RowMode::Count } else { RowMode::Write };
     let names = EventTableLimit::of(&space.manifest, rules);
     let clocks = (space.manifest.uuid_ts, newest_before(space, files, &meter)?);
     let mut stage =
@@ -346,8 +346,8 @@ fn run(
     )?;
     stage.finish(summary);
     let n_rejected: u64 = summary.rejected.values().sum();
-    set_aside(all, space, looked, rows, list, files)?;
-    check_lines(options.max_rejects.or(rules.max_rejects), summary, &first)?;
+    write_rejects(all, space, looked, rows, list, files)?;
+    check_rejects(options.max_rejects.or(rules.max_rejects), summary, &first)?;
     warn_of_rejects(summary, &first, progress);
     looked.seen.par_iter().try_for_each(|seen| seen.check(files))?;
     summary.rows = space.rows_added().into_iter().collect();
@@ -374,7 +374,7 @@ fn run(
 }
 
 /// Writes the rejected lines to their table and to the file of `--rejects`.
-fn set_aside(
+fn write_rejects(
     all: rejects::RejectStore,
     space: &mut Space,
     looked: &IngestScan<'_>,
@@ -387,12 +387,12 @@ fn set_aside(
         if let Some(list) = &mut list {
             list.push(row)?;
         }
-        if rows == RowMode::Counted {
+        if rows == RowMode::Count {
             return Ok(());
         }
         let table = &mut space.tables()[rejected];
         table.pending().extend_from_slice(row);
-        table.added(1, files)
+        table.count_appended(1, files)
     })?;
     list.map_or(Ok(()), RejectList::finish)
 }
@@ -405,5 +405,5 @@ fn newest_before(space: &Space, files: &Files, meter: &SharedProgress<'_>) -> Re
     if manifest.newest.is_some() || !manifest.runs.iter().any(is_ingested) {
         return Ok(manifest.newest.clone());
     }
-    Ok(newest_arrival(space.folder(), manifest, files, meter)?.map(EventKey::first_at))
+    Ok(newest_arrival(space.folder(), manifest, files, meter)?.map(EventKey::smallest_at))
 }

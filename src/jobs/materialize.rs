@@ -32,12 +32,12 @@ use crate::{
     memory::default_memory,
     progress::Progress,
     space::{
-        cut::tell_twin,
+        cut::report_duplicate_file,
         guard::belongs_to_space,
-        layout::{MANIFEST, STATE},
+        layout::{MANIFEST, STATE_FOLDER},
         lock::Lock,
         manifest::Manifest,
-        tables::part_of,
+        tables::committed_file,
     },
     summary::{Fold, MaterializeSummary},
     table::{
@@ -60,7 +60,7 @@ pub fn materialize(
     progress: &dyn Progress,
 ) -> Result<MaterializeSummary> {
     if let Some(path) = &options.changes {
-        refuse_table(path, options)?;
+        check_changes_path(path, options)?;
     }
     match &options.changes {
         None => run(options, files, progress, None),
@@ -71,7 +71,7 @@ pub fn materialize(
 }
 
 /// Like [`materialize`], but also writes the changes in the existing views to `out` before it replaces them.
-pub fn materialize_telling(
+pub fn materialize_with_changes(
     options: &MaterializeOptions,
     files: &Files,
     progress: &dyn Progress,
@@ -87,9 +87,9 @@ fn run(
     changes: Option<&mut ChangeWriter<'_>>,
 ) -> Result<MaterializeSummary> {
     let start = Instant::now();
-    refuse_other_space(options, files)?;
+    check_out_folder(options, files)?;
     let in_place = options.is_in_place();
-    let state = options.raw.join(STATE);
+    let state = options.raw.join(STATE_FOLDER);
     let _alone = if in_place && Manifest::read(&options.raw, files)?.is_some() {
         files.create_folder(&state)?;
         Some(Lock::take_views(&state, options.wait, progress)?)
@@ -110,9 +110,9 @@ fn run(
     let job = ViewsJob { options, tables: &tables, views: &views, columns, compress, files, progress };
     let record = manifest.as_ref().filter(|_| in_place).map(|manifest| ViewRegistry::of(manifest, &job));
     if let Some(record) = &record {
-        record.tell_age(&views, options.as_of, progress);
+        record.report_age(&views, options.as_of, progress);
     }
-    let (made, staged) = job.make(record.as_ref(), &mut summary)?;
+    let (made, staged) = job.build(record.as_ref(), &mut summary)?;
     if let Some(changes) = changes {
         progress.start("comparing views", None);
         summary.changes = Some(changes.write(&job, staged.as_ref())?);
@@ -127,10 +127,12 @@ fn run(
             None => staged.put_in_place()?,
         }
         if told {
-            before::forget(&options.out, files);
+            before::remove_backups(&options.out, files);
         }
         if compress == Compression::Zstd {
-            made.views.iter().for_each(|(view, _)| tell_twin(&options.out, view.name(), progress));
+            made.views
+                .iter()
+                .for_each(|(view, _)| report_duplicate_file(&options.out, view.name(), progress));
         }
     }
     summary.rows = made.views.iter().map(|(view, written)| (view.name().to_owned(), written.rows)).collect();
@@ -140,7 +142,7 @@ fn run(
 }
 
 /// Fails if the changes would go to a file that belongs to a space, or that a space may want to create.
-fn refuse_table(changes: &Path, options: &MaterializeOptions) -> Result<()> {
+fn check_changes_path(changes: &Path, options: &MaterializeOptions) -> Result<()> {
     if belongs_to_space(changes, &[&options.raw, &options.out]) || changes.ends_with(before::FOLDER) {
         return Err(Error::file(changes, "changes cannot go where the tables and views of a space are")
             .hint("give `--changes` a file in another folder"));
@@ -149,7 +151,7 @@ fn refuse_table(changes: &Path, options: &MaterializeOptions) -> Result<()> {
 }
 
 /// Fails if the views would replace those of a space, but are built from other tables or without its manifest.
-fn refuse_other_space(options: &MaterializeOptions, files: &Files) -> Result<()> {
+fn check_out_folder(options: &MaterializeOptions, files: &Files) -> Result<()> {
     let (raw, out) = (options.raw.canonicalize(), options.out.canonicalize());
     let is_other = out.is_ok_and(|out| raw.is_ok_and(|raw| raw != out));
     if (is_other || !options.space) && Manifest::read(&options.out, files)?.is_some() {
@@ -174,16 +176,16 @@ fn read_manifest(space: &Path, files: &Files) -> Result<Manifest> {
 fn space_tables(space: &Path, manifest: &Manifest) -> Vec<RawTable> {
     let parts = |name: &str| match manifest.tables.get(name) {
         Some(table) if 0 < table.bytes => {
-            vec![part_of(space, name, table)]
+            vec![committed_file(space, name, table)]
         }
         _ => Vec::new(),
     };
-    RAW_TABLES.iter().map(|&name| RawTable { name, parts: parts(name) }).collect()
+    RAW_TABLES.iter().map(|&name| RawTable { name, files: parts(name) }).collect()
 }
 
 impl ViewsJob<'_> {
     /// Builds the views. Stages nothing if the existing views are up to date.
-    fn make(
+    fn build(
         &self,
         record: Option<&ViewRegistry>,
         summary: &mut MaterializeSummary,
@@ -201,7 +203,7 @@ impl ViewsJob<'_> {
         }
         let needed = self.tables.iter().flat_map(|table| {
             let of_part = |part| parts::memory_needed(table.name, part);
-            table.parts.iter().map(of_part)
+            table.files.iter().map(of_part)
         });
         let bytes = needed.sum::<u64>();
         let memory = self.options.memory.unwrap_or_else(default_memory);
@@ -222,11 +224,11 @@ impl ViewsJob<'_> {
         meter.start("reading raw tables", Some(sources.n_bytes()));
         let folds = FoldedTables::read(sources, self.options.as_of, &meter)?;
         meter.start("writing views", None);
-        let polish = self.columns.polish();
+        let polish = self.columns.row_filter();
         let way = WriteOptions {
             files: self.files,
             meter: &meter,
-            polish: polish.as_deref(),
+            row_filter: polish.as_deref(),
             digests: recorded,
             compress: self.compress,
         };
@@ -235,6 +237,9 @@ impl ViewsJob<'_> {
         summary.rows_read =
             folds.rows_read().into_iter().map(|(table, n_rows)| (table.to_owned(), n_rows)).collect();
         summary.bytes = folds.n_bytes;
-        Ok((BuiltViews { views, profiles: folds.n_survivors(), plain: folds.is_plain() }, staged))
+        Ok((
+            BuiltViews { views, profiles: folds.n_survivors(), plain: folds.has_one_row_per_identifier() },
+            staged,
+        ))
     }
 }

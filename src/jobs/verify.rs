@@ -20,11 +20,11 @@ use crate::{
     progress::Progress,
     space::{
         damage::{damage, earlier_states},
-        layout::STATE,
+        layout::STATE_FOLDER,
         manifest::{CommittedView, Manifest},
         replay::replay,
         table_state::{CommittedTable, CompressedExtent},
-        tables::{bytes_of, part_of, stands},
+        tables::{committed_file, committed_file_bytes, storage_of},
     },
     table::blocks::SharedProgress,
 };
@@ -49,7 +49,7 @@ pub struct Verified {
 }
 
 /// At most this many differences are reported.
-const NAMED: usize = 20;
+const MAX_DIFFERENCES: usize = 20;
 
 /// Verifies a space. Fails if it has no manifest.
 pub fn verify(space: &Path, files: &Files, progress: &dyn Progress) -> Result<Verified> {
@@ -61,11 +61,11 @@ pub fn verify(space: &Path, files: &Files, progress: &dyn Progress) -> Result<Ve
         let verified = verify_as(space, &manifest, files, progress);
         let is_answer = match &verified {
             Ok(verified) => verified.differences.is_empty(),
-            Err(error) => error.interrupted(),
+            Err(error) => error.is_interrupted(),
         };
         // If another run has committed meanwhile, the files that it replaced are not differences.
         if is_answer || Manifest::read(space, files)?.as_ref() == Some(&manifest) {
-            report_surplus(space, &manifest, files, progress)?;
+            warn_of_surplus(space, &manifest, files, progress)?;
             return verified;
         }
     }
@@ -98,7 +98,7 @@ fn verify_as(space: &Path, manifest: &Manifest, files: &Files, progress: &dyn Pr
     let mut tables_are_whole = true;
     for ((name, committed), wrong) in all.iter().zip(wrong) {
         let Some(wrong) = wrong else { continue };
-        let path = part_of(space, name, committed).path;
+        let path = committed_file(space, name, committed).path;
         let is_view = views.contains_key(name);
         tables_are_whole &= is_view;
         verified.differences.push(if is_view {
@@ -111,15 +111,15 @@ fn verify_as(space: &Path, manifest: &Manifest, files: &Files, progress: &dyn Pr
     if tables_are_whole {
         check_content(space, manifest, files, progress, &mut verified)?;
     }
-    verified.differences.truncate(NAMED);
+    verified.differences.truncate(MAX_DIFFERENCES);
     Ok(verified)
 }
 
 /// Warns about bytes after the committed rows, because other programs would read them as rows.
-fn report_surplus(space: &Path, manifest: &Manifest, files: &Files, progress: &dyn Progress) -> Result<()> {
+fn warn_of_surplus(space: &Path, manifest: &Manifest, files: &Files, progress: &dyn Progress) -> Result<()> {
     let surplus = manifest.tables.iter().filter_map(|(name, committed)| {
-        let path = part_of(space, name, committed).path;
-        let n_committed = bytes_of(committed, stands(space, name, committed));
+        let path = committed_file(space, name, committed).path;
+        let n_committed = committed_file_bytes(committed, storage_of(space, name, committed));
         let n_bytes = std::fs::metadata(&path).ok()?.len().checked_sub(n_committed).filter(|&n| 0 < n)?;
         Some(format!(
             "`{}` has {n_bytes} bytes after its committed rows; the next run removes them",
@@ -146,7 +146,7 @@ fn check_content(
 ) -> Result<()> {
     let types = IdentifierTypes::default();
     let replayed = replay(space, manifest, &types, files, progress)?;
-    verified.profiles = replayed.graph.n_survivors() as u64;
+    verified.profiles = replayed.graph.n_canonical() as u64;
     verified.identifiers = replayed.graph.n_identifiers() as u64;
     verified.messages = replayed.accepted.count() as u64;
     let differences = &mut verified.differences;
@@ -159,7 +159,7 @@ fn check_content(
         files,
         &SharedProgress::new(progress),
     )?);
-    cache::check(&space.join(STATE), manifest, &replayed, &types, files, progress, differences)?;
+    cache::check(&space.join(STATE_FOLDER), manifest, &replayed, &types, files, progress, differences)?;
     Ok(())
 }
 

@@ -10,12 +10,12 @@ pub mod values;
 use std::borrow::Cow;
 
 use crate::{
-    bytes::{push_piece, same},
+    bytes::{equal, push_short},
     json::marks::{Marks, plain_run},
 };
 
 /// Message for a line that holds more than one value.
-pub const MORE: &str = "unexpected text after the value";
+pub const TRAILING_TEXT: &str = "unexpected text after the value";
 
 /// The type of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,7 +120,11 @@ impl Tape {
             loop {
                 at = skip_space(text, at);
                 let Some(&open) = self.open.last() else {
-                    return if at == text.len() { Ok(()) } else { Err(JsonError { at, message: MORE }) };
+                    return if at == text.len() {
+                        Ok(())
+                    } else {
+                        Err(JsonError { at, message: TRAILING_TEXT })
+                    };
                 };
                 let in_object = self.tokens[open as usize].kind == JsonKind::Object;
                 match text.get(at) {
@@ -410,14 +414,14 @@ impl<'a> Document<'a> {
     #[inline]
     pub fn push_raw(&self, out: &mut Vec<u8>, index: u32) {
         let token = self.tokens[index as usize];
-        push_piece(out, self.text, token.start as usize, token.end as usize);
+        push_short(out, self.text, token.start as usize, token.end as usize);
     }
 
     /// Appends a string as written, including the quotes.
     #[inline]
     pub fn push_quoted(&self, out: &mut Vec<u8>, index: u32) {
         let token = self.tokens[index as usize];
-        push_piece(out, self.text, token.start as usize - 1, token.end as usize + 1);
+        push_short(out, self.text, token.start as usize - 1, token.end as usize + 1);
     }
 
     /// Returns the type of a token.
@@ -494,7 +498,7 @@ impl<'a> Document<'a> {
     #[must_use]
     pub fn key_is(&self, name: u32, key: &[u8]) -> bool {
         match self.kind(name) {
-            JsonKind::Plain => same(self.raw(name), key),
+            JsonKind::Plain => equal(self.raw(name), key),
             _ => self.string(name).is_some_and(|text| *text == *key),
         }
     }
@@ -543,7 +547,7 @@ impl<'a> Document<'a> {
             let differ = |a: u32, b: u32| {
                 self.kind(a) == JsonKind::Plain
                     && self.kind(b) == JsonKind::Plain
-                    && !same(self.raw(a), self.raw(b))
+                    && !equal(self.raw(a), self.raw(b))
             };
             let all_differ =
                 (1..distinct.len()).all(|n| distinct[..n].iter().all(|&(a, _)| differ(a, distinct[n].0)));

@@ -95,7 +95,7 @@ fn read_cell(tape: &mut Tape, cell: &[u8]) -> bool {
 }
 
 /// Returns a value as the text of a CSV cell.
-fn text(doc: Document<'_>, index: u32) -> Cow<'_, [u8]> {
+fn cell_text(doc: Document<'_>, index: u32) -> Cow<'_, [u8]> {
     match doc.kind(index) {
         JsonKind::Null => Cow::Borrowed(b""),
         JsonKind::Array | JsonKind::Object => {
@@ -146,7 +146,7 @@ pub fn push_canonical(out: &mut Vec<u8>, doc: Document<'_>, index: u32) {
 /// Appends a form shared by all values that may be equal if one side is CSV. Values that differ may share it too: the
 /// strings `1` and `1.0` both become the number 1.
 pub fn push_canonical_text(out: &mut Vec<u8>, doc: Document<'_>, index: u32) {
-    let text = text(doc, index);
+    let text = cell_text(doc, index);
     let mut tape = Tape::default();
     if read_cell(&mut tape, &text) {
         push_canonical(out, Document { text: &text, tokens: &tape.tokens }, 0);

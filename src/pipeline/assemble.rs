@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// The tables that are the source of truth. Selective sync does not apply to them.
-const TRUTH: [&str; 4] =
+const SOURCE_OF_TRUTH: [&str; 4] =
     [id_graph_updates::TABLE, external_id_mapping_updates::TABLE, profile_traits_updates::TABLE, RESOLVED];
 
 /// A row to be written: the index of its event, and which of the event's rows it is.
@@ -61,19 +61,19 @@ pub fn assemble(
     lists.resize_with(space.tables().len(), Vec::new);
     for number in filters.len()..lists.len() {
         let name = space.name(number);
-        let truth = TRUTH.contains(&name);
+        let truth = SOURCE_OF_TRUTH.contains(&name);
         filters.push((!truth).then(|| ColumnFilter::new(name, rules)));
     }
     let mut raw_of_table: Vec<Option<&RawRows>> = vec![None; lists.len()];
     for (table, rows) in raw {
         raw_of_table[table] = Some(rows);
     }
-    if rows == raw::RowMode::Counted {
+    if rows == raw::RowMode::Count {
         for (((table, list), raw), filter) in
             space.tables().iter_mut().zip(lists).zip(raw_of_table).zip(&*filters)
         {
-            if filter.as_ref().is_none_or(|filter| filter.table) {
-                table.count(list.len() as u64 + raw.map_or(0, |raw| raw.n_rows));
+            if filter.as_ref().is_none_or(|filter| filter.writes_table) {
+                table.count_only(list.len() as u64 + raw.map_or(0, |raw| raw.n_rows));
             }
         }
         return Ok(());
@@ -90,7 +90,7 @@ pub fn assemble(
     let tables = space.tables();
     tables.par_iter_mut().zip(lists).zip(raw_of_table).zip(filters).with_max_len(1).try_for_each(
         |(((table, list), raw), filter)| {
-            if filter.as_ref().is_some_and(|filter| !filter.table) {
+            if filter.as_ref().is_some_and(|filter| !filter.writes_table) {
                 return Ok(());
             }
             if let Some(raw) = raw.filter(|raw| 0 < raw.n_rows) {
@@ -99,12 +99,12 @@ pub fn assemble(
                 if let Some(filter) = filter {
                     filter.apply(table.pending(), start);
                 }
-                table.added(raw.n_rows, files)?;
+                table.count_appended(raw.n_rows, files)?;
             }
             append_rows(table, list.into_iter().filter_map(row), filter.as_mut(), files)
         },
     )?;
-    space.relieve()
+    space.enforce_limits()
 }
 
 /// Lists the rows of each table, in order. Rows that a backfill has already written are omitted; instead,
@@ -132,10 +132,10 @@ fn rows_by_table(
             continue;
         }
         let (block, of_event) = resolved.released.event(*place);
-        let which = if outcome.has_table { EventRowKind::Call } else { EventRowKind::CallAlone };
+        let which = if outcome.has_table { EventRowKind::Shared } else { EventRowKind::SharedOnly };
         let call = (by_call[of_event.call.index()], ListedRow { event, which });
-        let own = (of_event.own_table != NO_TABLE && outcome.has_table).then(|| {
-            let number = of_event.own_table as usize;
+        let own = (of_event.event_table != NO_TABLE && outcome.has_table).then(|| {
+            let number = of_event.event_table as usize;
             let table = *own[place.block as usize][number]
                 .get_or_insert_with(|| space.table(&String::from_utf8_lossy(&block.tables[number])));
             (table, ListedRow { event, which: EventRowKind::OwnTable })
@@ -188,11 +188,11 @@ pub fn append_rows<'a>(
     for PendingRow { block, event, segment_id, uuid_ts, which } in rows {
         let out = table.pending();
         let start = out.len();
-        event.row.push(out, &block.rows, segment_id, uuid_ts, which);
+        event.rendered_row.push(out, &block.rows, segment_id, uuid_ts, which);
         if let Some(filter) = &mut filter {
             filter.apply(out, start);
         }
-        table.added(1, files)?;
+        table.count_appended(1, files)?;
     }
     Ok(())
 }

@@ -51,10 +51,10 @@ impl EventTableLimit {
 
     /// Returns whether an event with a name has that table. `known` caches the answers for the event's block.
     pub fn admit_event(&mut self, block: &EventBlock, event: &Event, known: &mut Vec<Option<bool>>) -> bool {
-        if event.own_table == NO_TABLE {
+        if event.event_table == NO_TABLE {
             return true;
         }
-        let number = event.own_table as usize;
+        let number = event.event_table as usize;
         if known.len() <= number {
             known.resize(block.tables.len(), None);
         }
@@ -65,7 +65,7 @@ impl EventTableLimit {
 
     /// Returns the number of events without a table because of the limit.
     #[must_use]
-    pub fn n_refused(&self) -> u64 {
+    pub fn n_over_limit(&self) -> u64 {
         self.n_refused
     }
 }

@@ -11,9 +11,9 @@ use crate::{
     config::rules::Rules,
     event::{
         Call,
-        block::{ByteSpan, Event, EventBlock, EventTraits, NO_TABLE, RenderedRow, position},
+        block::{ByteSpan, Event, EventBlock, EventTraits, NO_TABLE, RenderedRow, to_u32_offset},
         fields::EventFields,
-        parse::{ParsedEvent, derived_message_id, parse, text},
+        parse::{ParsedEvent, derived_message_id, parse_event, scalar_text},
         reject::{LinePosition, Reject, RejectReason},
     },
     glob::Globs,
@@ -26,7 +26,7 @@ use crate::{
     read::{
         inputs::Input,
         line_records::LineOrigin,
-        lines::{BOM, MAX_LINE, blank, lines},
+        lines::{BOM, MAX_LINE, is_blank, lines},
         unit::Chunk,
     },
     time::{reader::TimeReader, timestamp::Millis},
@@ -125,7 +125,7 @@ impl ChunkPreparer {
                 range.start = BOM.len().min(range.end);
             }
             let text = &bytes[range.clone()];
-            if blank(text) {
+            if is_blank(text) {
                 continue;
             }
             prepared.n_lines += 1;
@@ -169,7 +169,7 @@ impl ChunkPreparer {
             let span = ByteSpan { start: position_of(range.start), end: position_of(range.end) };
             let sha1 = OnceCell::new();
             let fields = EventFields::read(doc, 0);
-            let is_batch = fields.envelope(doc);
+            let is_batch = fields.is_envelope(doc);
             self.renderer.begin_line(fields.context.filter(|_| is_batch));
             if is_batch {
                 if let Err(reject) = check_batch(doc, &fields, self.rules.max_batch_bytes) {
@@ -180,7 +180,8 @@ impl ChunkPreparer {
                 for (item, value) in (0..).zip(items) {
                     let line = SourceLine { text, span, input, sha1: &sha1, item, batched: true };
                     let result = if doc.kind(value) == JsonKind::Object {
-                        parse(doc, EventFields::read(doc, value).filled_from(doc, value, &fields), &mut times)
+                        let fields = EventFields::read(doc, value).filled_from(doc, value, &fields);
+                        parse_event(doc, fields, &mut times)
                     } else {
                         Err(not_an_object(doc.kind(value)))
                     };
@@ -191,7 +192,7 @@ impl ChunkPreparer {
                 }
             } else {
                 let line = SourceLine { text, span, input, sha1: &sha1, item: 0, batched: false };
-                match parse(doc, fields, &mut times) {
+                match parse_event(doc, fields, &mut times) {
                     Ok(parsed) => self.take(&parsed, line, &mut prepared),
                     Err(reject) => refuse(&mut prepared, 0, reject),
                 }
@@ -245,18 +246,18 @@ impl ChunkPreparer {
         let name = ByteSpan::since(&block.arena, start);
         let identifiers = self.extractor.extract(parsed, block);
         let traits = self.take_traits(parsed, block);
-        let (row, own_table) = match self.rows {
-            RowMode::Written => self.renderer.render(parsed, &message_id, source, block, &mut self.tables),
-            RowMode::Counted => {
+        let (rendered_row, event_table) = match self.rows {
+            RowMode::Write => self.renderer.render(parsed, &message_id, source, block, &mut self.tables),
+            RowMode::Count => {
                 (RenderedRow::default(), self.renderer.count(parsed, &mut block.tables, &mut self.tables))
             }
         };
         let source = source.map(<[u8]>::to_owned);
         let source = *self.sources.entry(source).or_insert_with_key(|source| {
             block.sources.push(source.clone().map(Into::into));
-            position(block.sources.len() - 1)
+            to_u32_offset(block.sources.len() - 1)
         });
-        debug_assert!(own_table == NO_TABLE || parsed.call == Call::Track);
+        debug_assert!(event_table == NO_TABLE || parsed.call == Call::Track);
         block.events.push(Event {
             received_at: parsed.received_at,
             timestamp: parsed.timestamp,
@@ -271,8 +272,8 @@ impl ChunkPreparer {
             name,
             identifiers,
             traits,
-            own_table,
-            row,
+            event_table,
+            rendered_row,
         });
     }
 
@@ -289,14 +290,14 @@ impl ChunkPreparer {
             block.values.push(ByteSpan::since(&block.arena, start));
         }
         let n_nameless = plan.n_nameless_traits;
-        let range = (position(first), position(block.values.len()));
+        let range = (to_u32_offset(first), to_u32_offset(block.values.len()));
         let none = plan.traits.is_empty();
         self.renderer.notes.traits_without_name += u64::from(n_nameless);
         if none {
             return None;
         }
         block.traits.push(EventTraits { plan, values: range });
-        Some(position(block.traits.len() - 1))
+        Some(to_u32_offset(block.traits.len() - 1))
     }
 
     /// Returns whether a drop rule matches the event.
@@ -307,7 +308,7 @@ impl ChunkPreparer {
                 Some(globs) => value.is_some_and(|value| globs.is_match(&String::from_utf8_lossy(value))),
             };
             // An empty name counts as no name.
-            let event = text(parsed.doc, parsed.fields.event)
+            let event = scalar_text(parsed.doc, parsed.fields.event)
                 .filter(|name| parsed.call == Call::Track && !name.is_empty());
             matches(&rule.calls, Some(parsed.call.name().as_bytes()))
                 && matches(&rule.events, event.as_deref())
@@ -392,5 +393,5 @@ fn not_an_object(kind: JsonKind) -> Reject {
 }
 
 fn position_of(at: usize) -> u32 {
-    position(at)
+    to_u32_offset(at)
 }

@@ -6,18 +6,18 @@ use super::rejects::RejectedLine;
 use crate::{
     error::{Error, Result},
     event::reject::{LinePosition, MaxRejects, RejectReason},
-    json::MORE,
+    json::TRAILING_TEXT,
     progress::Progress,
     read::inputs::Input,
     summary::IngestSummary,
 };
 
 /// The maximum number of rejects reported one by one.
-const NAMED: usize = 3;
+const MAX_REPORTED: usize = 3;
 
 /// Formats of files that are not events: how the text of their first reject starts, the format, and the tool to
 /// decompress it. One layer of gzip or zstd is decompressed on reading.
-const PACKED: [(&str, &str, &str); 6] = [
+const FOREIGN_FORMATS: [(&str, &str, &str); 6] = [
     ("\u{fffd}7zXZ\0", "xz", "xz -d"),
     ("BZh", "bzip2", "bzip2 -d"),
     ("PK\u{3}\u{4}", "zip", "unzip"),
@@ -36,15 +36,15 @@ pub struct FirstRejects {
 
 impl FirstRejects {
     /// Adds the rejects of a chunk, in order. `is_cut_off` means that the last one is an incomplete event.
-    pub fn see(&mut self, lines: &[RejectedLine], is_cut_off: bool, inputs: &[Input]) {
+    pub fn add(&mut self, lines: &[RejectedLine], is_cut_off: bool, inputs: &[Input]) {
         if lines.is_empty() {
             return;
         }
-        self.rows.extend(lines.iter().flat_map(|line| line.rows(inputs)).take(NAMED));
+        self.rows.extend(lines.iter().flat_map(|line| line.rows(inputs)).take(MAX_REPORTED));
         self.cut_off.extend(lines.last().filter(|_| is_cut_off).and_then(|line| line.rows(inputs).next()));
         for kept in [&mut self.rows, &mut self.cut_off] {
             kept.sort_unstable();
-            kept.truncate(NAMED);
+            kept.truncate(MAX_REPORTED);
         }
     }
 
@@ -68,7 +68,7 @@ struct RejectedRow {
 }
 
 impl RejectedRow {
-    fn told(&self) -> String {
+    fn describe(&self) -> String {
         format!("{}:{}: {} ({})", self.file, self.line, self.reason, self.detail)
     }
 }
@@ -80,17 +80,17 @@ const DEFAULT_PERCENT: f64 = 5.0;
 const DEFAULT_FLOOR: u64 = 100;
 
 /// Fails a run with lines but without events, or with more rejects than allowed.
-pub(crate) fn check_lines(
+pub(crate) fn check_rejects(
     given: Option<MaxRejects>,
     counted: &IngestSummary,
     first: &FirstRejects,
 ) -> Result<()> {
     if 0 < counted.lines && counted.events == 0 {
-        return Err(not_one_event(counted, &first.rows()));
+        return Err(no_events_error(counted, &first.rows()));
     }
     let n_rejected: u64 = counted.rejected.values().sum();
     let n_all = counted.events + n_rejected;
-    let above = |percent: f64| percent * real(n_all) < 100.0 * real(n_rejected);
+    let above = |percent: f64| percent * to_f64(n_all) < 100.0 * to_f64(n_rejected);
     let too_many = match given {
         Some(MaxRejects::Lines(most)) => most < n_rejected,
         Some(MaxRejects::Percent(most)) => above(most),
@@ -102,14 +102,14 @@ pub(crate) fn check_lines(
     let most = given.unwrap_or(MaxRejects::Percent(DEFAULT_PERCENT));
     Err(Error::Refused(format!(
         "{n_rejected} of {n_all} events and lines rejected, more than the {most} allowed: {}",
-        named(n_rejected, &first.rows())
+        list_rejects(n_rejected, &first.rows())
     ))
     .hint("run with `--dry-run --max-rejects 100%` to count them by reason, list them with `--rejects FILE`, or allow more with `--max-rejects`"))
 }
 
 /// Lists the first rejects, and how many more there are.
-fn named(n_rejected: u64, first: &[RejectedRow]) -> String {
-    let mut named: Vec<_> = first.iter().map(RejectedRow::told).collect();
+fn list_rejects(n_rejected: u64, first: &[RejectedRow]) -> String {
+    let mut named: Vec<_> = first.iter().map(RejectedRow::describe).collect();
     let n_more = n_rejected - named.len() as u64;
     if 0 < n_more {
         named.push(format!("and {n_more} more"));
@@ -125,14 +125,15 @@ pub(crate) fn warn_of_rejects(counted: &IngestSummary, first: &FirstRejects, pro
         return;
     }
     let rows = first.rows();
-    if let Some(doubt) = rows.iter().find_map(|row| Some(format!("{}: {}", row.told(), hint_for(row)?))) {
+    if let Some(doubt) = rows.iter().find_map(|row| Some(format!("{}: {}", row.describe(), hint_for(row)?))) {
         progress.warning(&doubt);
     }
     for RejectedRow { file, line, .. } in read(&first.cut_off) {
         progress.warning(&format!("{file}:{line}: the last line is cut off, so the file may be incomplete"));
     }
     let n_all = counted.events + n_rejected;
-    let told = format!("{n_rejected} of {n_all} events and lines rejected: {}", named(n_rejected, &rows));
+    let told =
+        format!("{n_rejected} of {n_all} events and lines rejected: {}", list_rejects(n_rejected, &rows));
     warn_if_many(n_rejected, counted.events, &told, progress);
 }
 
@@ -144,7 +145,7 @@ pub(crate) fn warn_if_many(n: u64, n_events: u64, told: &str, progress: &dyn Pro
 
 /// Returns the reason why a run accepted no event; `None` if it accepted some. If there are no inputs, that has been
 /// reported elsewhere.
-pub(crate) fn nothing_new(summary: &IngestSummary, dry_run: bool) -> Option<String> {
+pub(crate) fn nothing_ingested(summary: &IngestSummary, dry_run: bool) -> Option<String> {
     if 0 < summary.accepted || summary.files == 0 && summary.files_skipped.is_empty() {
         return None;
     }
@@ -167,14 +168,14 @@ pub(crate) fn nothing_new(summary: &IngestSummary, dry_run: bool) -> Option<Stri
     Some(format!("nothing {} ingested: {why}", if dry_run { "would be" } else { "was" }))
 }
 
-fn not_one_event(counted: &IngestSummary, first: &[RejectedRow]) -> Error {
+fn no_events_error(counted: &IngestSummary, first: &[RejectedRow]) -> Error {
     let n_lines = counted.lines;
     let mut message = format!("{n_lines} {}, but no events", if n_lines == 1 { "line" } else { "lines" });
     let mut reasons: Vec<_> = counted.rejected.iter().collect();
     reasons.sort_by_key(|(_, n)| std::cmp::Reverse(**n));
     if let Some(row) = first.first() {
         let counts: Vec<_> = reasons.iter().map(|(reason, n)| format!("{reason}: {n}")).collect();
-        message = format!("{message} ({}); {}", counts.join(", "), row.told());
+        message = format!("{message} ({}); {}", counts.join(", "), row.describe());
     }
     let most_lack_a_time =
         reasons.first().is_some_and(|(reason, _)| *reason == RejectReason::NoUsableTime.word());
@@ -189,7 +190,7 @@ fn not_one_event(counted: &IngestSummary, first: &[RejectedRow]) -> Error {
 /// Returns a hint if a rejected line shows the format of its file.
 fn hint_for(row: &RejectedRow) -> Option<String> {
     let text = &row.text;
-    if let Some((_, what, with)) = PACKED.iter().find(|(magic, ..)| text.starts_with(magic)) {
+    if let Some((_, what, with)) = FOREIGN_FORMATS.iter().find(|(magic, ..)| text.starts_with(magic)) {
         return Some(format!("decompress it first, with `{with}`: it is {what}"));
     }
     if text.starts_with("PAR1") {
@@ -209,7 +210,7 @@ fn hint_for(row: &RejectedRow) -> Option<String> {
             "remove the commas at the ends of the lines, with `sed 's/,[[:space:]]*$//' FILE`".to_owned(),
         );
     }
-    if line.starts_with('{') && row.detail.starts_with(MORE) {
+    if line.starts_with('{') && row.detail.starts_with(TRAILING_TEXT) {
         return Some("put each event on one line, as `jq -c . FILE` does".to_owned());
     }
     let items = line.strip_prefix('[')?.trim_start();
@@ -219,7 +220,7 @@ fn hint_for(row: &RejectedRow) -> Option<String> {
 
 /// Converts a count to a real number. Above 2^53 it is rounded.
 #[expect(clippy::cast_precision_loss, reason = "rates and percentages are printed with a few digits")]
-pub(crate) fn real(count: u64) -> f64 {
+pub(crate) fn to_f64(count: u64) -> f64 {
     count as f64
 }
 
@@ -229,8 +230,11 @@ mod tests {
     use crate::event::reject::Reject;
 
     fn row(text: &str) -> RejectedRow {
-        let detail =
-            if text.contains("}{") { format!("{MORE} at byte 3 of the line") } else { String::new() };
+        let detail = if text.contains("}{") {
+            format!("{TRAILING_TEXT} at byte 3 of the line")
+        } else {
+            String::new()
+        };
         RejectedRow { file: String::new(), line: 1, reason: String::new(), detail, text: text.to_owned() }
     }
 
@@ -271,9 +275,9 @@ mod tests {
             RejectedLine::new(LinePosition { input, line, item: 0, byte_offset: 0 }, &reject, b"x")
         };
         let mut first = FirstRejects::default();
-        first.see(&[row(1, 1), row(1, 2), row(1, 3), row(1, 4)], true, &inputs);
-        first.see(&[row(0, 7), row(0, 9)], false, &inputs);
-        first.see(&[], false, &inputs);
+        first.add(&[row(1, 1), row(1, 2), row(1, 3), row(1, 4)], true, &inputs);
+        first.add(&[row(0, 7), row(0, 9)], false, &inputs);
+        first.add(&[], false, &inputs);
         assert_eq!(first.cut_off.len(), 1);
         let kept: Vec<_> = first.rows.iter().map(|(position, _)| (position.input, position.line)).collect();
         assert_eq!(kept, [(0, 7), (0, 9), (1, 1)]);

@@ -12,7 +12,7 @@ use std::{
 
 use crate::{
     error::{Error, Result},
-    event::reject::{self, KEPT_TEXT, LinePosition, Reject, RejectReason},
+    event::reject::{self, LinePosition, MAX_TEXT, Reject, RejectReason},
     files::{Files, OutFile},
     read::{
         inputs::Input,
@@ -22,9 +22,9 @@ use crate::{
 };
 
 /// How many bytes of encoded lines are spilled at once.
-const PIECE: usize = 1 << 18;
+const SPILL_BYTES: usize = 1 << 18;
 /// This many sorted runs are merged into one, so that few are open at the end.
-const RUNS: usize = 16;
+const MERGE_WIDTH: usize = 16;
 
 /// A rejected line, or a line with rejected items. Ordered by input and line.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,7 +44,7 @@ impl RejectedLine {
     #[must_use]
     pub fn new(position: LinePosition, reject: &Reject, line: &[u8]) -> Self {
         let LinePosition { input, line: number, item, byte_offset } = position;
-        let text = line[..line.len().min(KEPT_TEXT + 4)].into();
+        let text = line[..line.len().min(MAX_TEXT + 4)].into();
         let mut rejected = Self { input, line: number, byte_offset, text, items: Vec::new() };
         rejected.push(item, None, reject);
         rejected
@@ -161,7 +161,7 @@ impl RejectStore {
         }
         self.runs.push((0, run.finish()?));
         self.bytes = 0;
-        while let Some(from) = self.runs.len().checked_sub(RUNS)
+        while let Some(from) = self.runs.len().checked_sub(MERGE_WIDTH)
             && self.runs[from..].iter().all(|(level, _)| *level == self.runs[from].0)
         {
             let level = self.runs[from].0 + 1;
@@ -210,8 +210,8 @@ impl<'a> RejectRunWriter<'a> {
 
     fn push(&mut self, line: &RejectedLine) -> Result<()> {
         line.encode(&mut self.piece);
-        if PIECE < self.piece.len() {
-            self.pieces.push(self.spill.put(&self.piece)?);
+        if SPILL_BYTES < self.piece.len() {
+            self.pieces.push(self.spill.write(&self.piece)?);
             self.piece.clear();
         }
         Ok(())
@@ -219,7 +219,7 @@ impl<'a> RejectRunWriter<'a> {
 
     fn finish(mut self) -> Result<Vec<SpilledBytes>> {
         if !self.piece.is_empty() {
-            self.pieces.push(self.spill.put(&self.piece)?);
+            self.pieces.push(self.spill.write(&self.piece)?);
         }
         Ok(self.pieces)
     }
@@ -242,7 +242,7 @@ impl RejectRun {
             && let Some(piece) = self.pieces.pop()
         {
             let mut bytes = Vec::new();
-            piece.take(&mut bytes).map_err(|e| Error::io("read the spilled rows of", "rejected", e))?;
+            piece.read(&mut bytes).map_err(|e| Error::io("read the spilled rows of", "rejected", e))?;
             let mut rest = bytes.as_slice();
             while let Some(line) = RejectedLine::decode(&mut rest) {
                 self.lines.push(line);
@@ -281,13 +281,17 @@ impl<'a> RejectList<'a> {
     pub(crate) fn new(path: &'a Path, files: &'a Files) -> Result<Self> {
         let there = std::fs::metadata(path).ok();
         let is_beside = there.is_none_or(|there| there.is_file());
-        let out = if is_beside { files.create_anew(&beside(path))? } else { files.open_to_write(path)? };
+        let out = if is_beside {
+            files.create_replacing(&temporary_path(path))?
+        } else {
+            files.open_to_write(path)?
+        };
         Ok(Self { path, out, is_beside, waiting: Vec::new(), files })
     }
 
     pub(crate) fn push(&mut self, row: &[u8]) -> Result<()> {
         self.waiting.extend_from_slice(row);
-        if PIECE < self.waiting.len() { self.flush() } else { Ok(()) }
+        if SPILL_BYTES < self.waiting.len() { self.flush() } else { Ok(()) }
     }
 
     fn flush(&mut self) -> Result<()> {
@@ -300,7 +304,7 @@ impl<'a> RejectList<'a> {
     pub(crate) fn finish(mut self) -> Result<()> {
         self.flush()?;
         if std::mem::take(&mut self.is_beside) {
-            self.files.rename(&beside(self.path), self.path)?;
+            self.files.rename(&temporary_path(self.path), self.path)?;
         }
         Ok(())
     }
@@ -310,19 +314,19 @@ impl<'a> RejectList<'a> {
 impl Drop for RejectList<'_> {
     fn drop(&mut self) {
         if self.is_beside {
-            let _ = self.files.remove_file(&beside(self.path));
+            let _ = self.files.remove_file(&temporary_path(self.path));
         }
     }
 }
 
 /// Returns the temporary name of the list, which nobody else should use.
-fn beside(path: &Path) -> PathBuf {
+fn temporary_path(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!(".{name}.profiles-sync.tmp"))
 }
 
 /// Fails if the path is that of an input, of a folder, or of a file of a space.
-pub(crate) fn refuse_list(path: &Path, space: &Path, inputs: &[Input]) -> Result<()> {
+pub(crate) fn check_list_path(path: &Path, space: &Path, inputs: &[Input]) -> Result<()> {
     let hint = |error: Error| Err(error.hint("choose another file for `--rejects`"));
     if path.is_dir() {
         return hint(Error::file(path, "is a folder"));
@@ -360,7 +364,7 @@ mod tests {
             line.push(5, Some(&reject("one")), &reject("two"));
             rejects.add(vec![line], &spill).unwrap();
         }
-        assert!(rejects.bytes < 2 << 20 && rejects.runs.len() < 2 * RUNS);
+        assert!(rejects.bytes < 2 << 20 && rejects.runs.len() < 2 * MERGE_WIDTH);
         let mut rows: Vec<(String, u64, String)> = Vec::new();
         let give = |row: &[u8]| {
             let row: serde_json::Value = serde_json::from_slice(row).unwrap();

@@ -98,10 +98,10 @@ impl ResolvedEvents {
 
 /// Stops resolving events above this many bytes of raw rows: one event may write a snapshot of ten thousand traits, or
 /// a row for each of a thousand merged profiles.
-const MOST_ROWS: usize = 16 << 20;
+const MAX_ROW_BYTES: usize = 16 << 20;
 
 /// How many events are prefetched at once.
-const AHEAD: usize = 32;
+const PREFETCH: usize = 32;
 
 /// A source that occurs in a block.
 struct BlockSource {
@@ -224,10 +224,10 @@ impl ResolveStage {
         resolved.outcomes.reserve(released.places.len());
         let window = self.rules.dedupe_window;
         let mut last_accepted = None;
-        let cold_duplicates = self.accepted.cold_duplicates(&released, window)?;
+        let cold_duplicates = self.accepted.duplicates_on_disk(&released, window)?;
         for (number, &place) in released.places.iter().enumerate() {
-            if number % AHEAD == 0 {
-                self.look_ahead(&released, number);
+            if number % PREFETCH == 0 {
+                self.prefetch(&released, number);
             }
             let (block, event) = released.event(place);
             if cold_duplicates.get(number).is_some_and(|&duplicate| duplicate)
@@ -250,7 +250,7 @@ impl ResolveStage {
             self.resolver.resolve(block, event, self.uuid_ts, &mut self.changes);
             let source = &sources[place.block as usize][event.source as usize];
             self.count(block, source.number);
-            if self.rows == RowMode::Counted {
+            if self.rows == RowMode::Count {
                 self.count_rows(&mut resolved);
                 resolved.outcomes.push(EventOutcome { segment_id: ByteSpan::default(), uuid_ts, has_table });
                 continue;
@@ -262,10 +262,10 @@ impl ResolveStage {
             }
             let segment_id = ByteSpan::since(&resolved.segment_ids, start);
             resolved.outcomes.push(EventOutcome { segment_id, uuid_ts, has_table });
-            if self.changes.any_rows() {
+            if self.changes.has_rows() {
                 self.push_rows(block, event, source.known.as_ref(), &mut resolved);
             }
-            if MOST_ROWS < resolved.n_bytes() {
+            if MAX_ROW_BYTES < resolved.n_bytes() {
                 n_resolved = number + 1;
                 break;
             }
@@ -276,20 +276,21 @@ impl ResolveStage {
         }
         let later = released.split_off(n_resolved);
         resolved.released = released;
-        self.resolver.graph.trouble()?;
+        self.resolver.graph.deferred_error()?;
         Ok((resolved, later))
     }
 
     /// Looks up the keys of the next events, so that their cache misses overlap instead of occurring one by one.
-    fn look_ahead(&self, released: &ReleasedEvents, number: usize) {
-        let end = released.places.len().min(number + AHEAD);
+    fn prefetch(&self, released: &ReleasedEvents, number: usize) {
+        let end = released.places.len().min(number + PREFETCH);
         let n_known: usize = released.places[number..end]
             .iter()
             .map(|&place| {
                 let (block, event) = released.event(place);
                 let (start, end) = event.identifiers;
                 let identifiers = &block.identifiers[start as usize..end as usize];
-                let known = identifiers.iter().filter(|i| self.resolver.graph.find_here(i.key).is_some());
+                let known =
+                    identifiers.iter().filter(|i| self.resolver.graph.find_in_memory(i.key).is_some());
                 known.count() + usize::from(self.accepted.may_hold(event.message_key))
             })
             .sum();
@@ -315,7 +316,7 @@ impl ResolveStage {
         resolved.graph_rows.n_rows += u64::from(changes.created) + n_merged as u64;
         resolved.mapping_rows.n_rows += changes.mapped.len() as u64;
         resolved.trait_rows.n_rows += u64::from(changes.traits);
-        resolved.violation_rows.n_rows += changes.refused.len() as u64;
+        resolved.violation_rows.n_rows += changes.violations.len() as u64;
         if self.has_links {
             resolved.link_rows.n_rows += (changes.merges.len() + changes.mapped.len()) as u64;
         }
@@ -384,7 +385,7 @@ impl ResolveStage {
                 &trigger,
                 graph.segment_id(canonical),
                 &self.resolver.traits,
-                &changes.gone_columns,
+                &changes.removed_columns,
                 &mut self.resolver.trait_names,
             );
             out.n_rows += 1;
@@ -393,17 +394,17 @@ impl ResolveStage {
 
     fn push_violations(&self, block: &EventBlock, event: &Event, resolved: &mut ResolvedEvents) {
         let event_segment_id = self.changes.segment.map(|segment| self.resolver.graph.segment_id(segment));
-        for refused in &self.changes.refused {
+        for refused in &self.changes.violations {
             let identifier = &block.identifiers[refused.identifier as usize];
-            let rule = match refused.refusal {
+            let rule = match refused.rule {
                 ViolatedRule::Blocked => "blocked",
                 ViolatedRule::Limit => "limit",
                 ViolatedRule::MergeCap => "merge_cap",
                 ViolatedRule::MappingCap => "mapping_cap",
             };
-            let limited = &*self.type_names[refused.limited_type as usize];
+            let limited = &*self.type_names[refused.limit_type as usize];
             let limit =
-                (refused.refusal == ViolatedRule::Limit).then(|| (limited, self.rules.limit_of(limited)));
+                (refused.rule == ViolatedRule::Limit).then(|| (limited, self.rules.limit_of(limited)));
             let violation = Violation {
                 message_id: event.message_id.of(&block.arena),
                 type_name: &self.type_names[identifier.type_id as usize],
@@ -432,22 +433,22 @@ impl ResolveStage {
         self.n_merged += changes.merges.len() as u64;
         let type_of = |index: u32| block.identifiers[index as usize].type_id;
         for &index in &changes.seen {
-            self.accounts.saw(source, type_of(index));
+            self.accounts.count_seen(source, type_of(index));
         }
         for &index in &changes.mapped {
-            self.accounts.became(source, type_of(index), IdentifierOutcome::Mapped);
+            self.accounts.count_outcome(source, type_of(index), IdentifierOutcome::Mapped);
         }
         for &index in &changes.known {
-            self.accounts.became(source, type_of(index), IdentifierOutcome::Known);
+            self.accounts.count_outcome(source, type_of(index), IdentifierOutcome::Known);
         }
-        for refused in &changes.refused {
+        for refused in &changes.violations {
             let identifier = &block.identifiers[refused.identifier as usize];
-            let fate = match refused.refusal {
+            let fate = match refused.rule {
                 ViolatedRule::Blocked => IdentifierOutcome::Blocked(identifier.blocked_by - 1),
-                _ if refused.no_room => IdentifierOutcome::Capped,
+                _ if refused.profile_full => IdentifierOutcome::Capped,
                 refusal => IdentifierOutcome::Demoted(refusal),
             };
-            self.accounts.became(source, identifier.type_id, fate);
+            self.accounts.count_outcome(source, identifier.type_id, fate);
         }
     }
 
@@ -461,8 +462,8 @@ impl ResolveStage {
         summary.profiles_merged = self.n_merged;
         for (name, n) in [
             (TIMES_IN_SECONDS, self.n_times_in_seconds),
-            (OVER_MAX_TABLES, self.event_names.n_refused()),
-            ("traits_over_max_traits", self.resolver.n_refused_traits()),
+            (OVER_MAX_TABLES, self.event_names.n_over_limit()),
+            ("traits_over_max_traits", self.resolver.n_dropped_traits()),
         ] {
             if 0 < n {
                 summary.notes.insert(name.to_owned(), n);

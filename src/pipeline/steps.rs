@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// The maximum total length of the chunks of one step, in bytes.
-const STEP: u64 = 4 << 20;
+const STEP_BYTES: u64 = 4 << 20;
 
 /// The chunks of a run in the order of reading, and the inputs that they were cut from.
 pub(crate) struct PlannedChunks<'a> {
@@ -108,7 +108,7 @@ pub(crate) fn run(
         for block in before.released.blocks.drain(..) {
             // Reuse the block unless unreleased events still refer to it.
             if let Ok(mut block) = Arc::try_unwrap(block)
-                && !block.is_blown_up()
+                && !block.is_oversized()
             {
                 block.clear();
                 blocks.give(block);
@@ -118,16 +118,16 @@ pub(crate) fn run(
         (resolved, later) = next?;
         for (unit, prepared) in units.iter().zip(prepared?) {
             if prepared.earliest.is_some_and(|earliest| earliest < unit.earliest) {
-                return Err(Error::Misjudged);
+                return Err(Error::OrderEstimateWrong);
             }
-            count(&prepared, summary);
+            add_counts(&prepared, summary);
             notes.add(prepared.notes);
-            rejected.first.see(&prepared.rejects, prepared.is_cut_off, planned.inputs);
-            if rows == RowMode::Counted {
+            rejected.first.add(&prepared.rejects, prepared.is_cut_off, planned.inputs);
+            if rows == RowMode::Count {
                 let number = space.table("rejected");
-                space.tables()[number].count(prepared.n_rejects.iter().sum());
+                space.tables()[number].count_only(prepared.n_rejects.iter().sum());
             }
-            if rows == RowMode::Written || is_listed {
+            if rows == RowMode::Write || is_listed {
                 rejected.all.add(prepared.rejects, planned.spill)?;
             }
             waiting.add(prepared.block);
@@ -135,7 +135,7 @@ pub(crate) fn run(
         }
         rest = behind;
         if later.places.is_empty() && released.places.is_empty() {
-            released = waiting.release(rest.first().map(Chunk::least_key).as_ref());
+            released = waiting.release(rest.first().map(Chunk::smallest_key).as_ref());
         }
         if progress.interrupted() {
             return Err(Error::Interrupted);
@@ -144,7 +144,7 @@ pub(crate) fn run(
             break;
         }
     }
-    note(notes, summary);
+    add_notices(notes, summary);
     Ok(rejected)
 }
 
@@ -169,7 +169,7 @@ impl<T> Pool<T> {
 
 /// Returns how many of the given chunks make a step, within the memory limit.
 pub(crate) fn step_length(units: &[Chunk], memory: u64) -> usize {
-    let most = (memory / 32).clamp(1 << 20, STEP);
+    let most = (memory / 32).clamp(1 << 20, STEP_BYTES);
     let mut bytes = 0;
     let full = units.iter().position(|unit| {
         bytes += unit.length;
@@ -178,7 +178,7 @@ pub(crate) fn step_length(units: &[Chunk], memory: u64) -> usize {
     full.map_or(units.len(), |last| last + 1)
 }
 
-pub(crate) fn count(prepared: &PreparedChunk, summary: &mut IngestSummary) {
+pub(crate) fn add_counts(prepared: &PreparedChunk, summary: &mut IngestSummary) {
     summary.lines += prepared.n_lines;
     summary.events += prepared.n_events;
     summary.filtered += prepared.n_filtered;
@@ -187,7 +187,7 @@ pub(crate) fn count(prepared: &PreparedChunk, summary: &mut IngestSummary) {
     }
 }
 
-pub(crate) fn note(notes: RowNotices, summary: &mut IngestSummary) {
+pub(crate) fn add_notices(notes: RowNotices, summary: &mut IngestSummary) {
     for (name, n) in [
         ("columns_without_name", notes.columns_without_name),
         ("columns_given_twice", notes.columns_given_twice),

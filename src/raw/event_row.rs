@@ -11,9 +11,9 @@ use crate::{
     collections::Map,
     event::{
         Call,
-        block::{ByteSpan, EventBlock, NO_TABLE, RenderedRow, position},
+        block::{ByteSpan, EventBlock, NO_TABLE, RenderedRow, to_u32_offset},
         columns::{ColumnPlan, FIXED_COLUMNS, NameClash, Payload, PlannedColumn, ShapeTree},
-        parse::{ParsedEvent, text},
+        parse::{ParsedEvent, scalar_text},
     },
     json::{Document, JsonKind, push_string, unescape},
     names::event_table,
@@ -50,9 +50,9 @@ impl RowNotices {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EventRowKind {
     /// The row in the table that all calls of its type share.
-    Call,
+    Shared,
     /// The row in `tracks` of an event whose own table would exceed `max_tables`: its `event` is null.
-    CallAlone,
+    SharedOnly,
     /// The row in the event's own table.
     OwnTable,
 }
@@ -81,8 +81,8 @@ impl RenderedRow {
         push_micros(out, uuid_ts);
         out.push(b'"');
         out.extend_from_slice(self.context.of(rows));
-        let mut own = &rows[self.own as usize..end as usize];
-        if which == EventRowKind::CallAlone
+        let mut own = &rows[self.own_columns as usize..end as usize];
+        if which == EventRowKind::SharedOnly
             && let Some(named) = own.strip_prefix(EVENT)
             && let Some(name_end) = memchr::memchr(b'"', named)
         {
@@ -158,12 +158,12 @@ impl RowRenderer {
         let doc = parsed.doc;
         if let Some(context) = parsed.fields.context {
             let plan = self.shapes.plan(doc, context, Payload::Context, &mut self.context_leaves);
-            self.present = self.present(doc, &plan, LeafSource::Context);
+            self.present = self.columns_with_value(doc, &plan, LeafSource::Context);
         }
-        let own_table = self.own_number(parsed, names, tables);
+        let own_table = self.event_table_index(parsed, names, tables);
         if let Some((object, kind)) = payload_of(parsed, own_table) {
             let plan = self.payload_plan(parsed, object, kind);
-            self.present = self.present(doc, &plan, LeafSource::Payload);
+            self.present = self.columns_with_value(doc, &plan, LeafSource::Payload);
         }
         own_table
     }
@@ -180,22 +180,32 @@ impl RowRenderer {
     ) -> (RenderedRow, u32) {
         let doc = parsed.doc;
         let rows = &mut block.rows;
-        let start = position(rows.len());
+        let start = to_u32_offset(rows.len());
         let clock = self.push_head(parsed, message_id, source, rows);
         let (context, context_plan) = self.push_context(parsed, rows);
-        let own = position(rows.len());
-        let own_table = self.own_number(parsed, &mut block.tables, tables);
+        let own = to_u32_offset(rows.len());
+        let own_table = self.event_table_index(parsed, &mut block.tables, tables);
         let own_name = block.tables.get(own_table as usize).map(|name| &**name);
         self.push_own(parsed, own_name, rows);
-        let mut shared_end = position(rows.len());
+        let mut shared_end = to_u32_offset(rows.len());
         if let Some((object, kind)) = payload_of(parsed, own_table) {
             let plan = self.payload_plan(parsed, object, kind);
             self.push_payload(doc, &plan, context_plan, rows);
         }
         if parsed.call != Call::Track {
-            shared_end = position(rows.len());
+            shared_end = to_u32_offset(rows.len());
         }
-        (RenderedRow { start, clock, context, own, shared_end, end: position(rows.len()) }, own_table)
+        (
+            RenderedRow {
+                start,
+                clock,
+                context,
+                own_columns: own,
+                shared_end,
+                end: to_u32_offset(rows.len()),
+            },
+            own_table,
+        )
     }
 
     /// Appends the columns of `context`, or reuses those of the envelope. Returns their span, and the context's token
@@ -215,7 +225,7 @@ impl RowRenderer {
         let notes = std::mem::take(&mut self.notes);
         let start = rows.len();
         let plan = self.shapes.plan(doc, context, Payload::Context, &mut self.context_leaves);
-        let present = self.present(doc, &plan, LeafSource::Context);
+        let present = self.columns_with_value(doc, &plan, LeafSource::Context);
         for &(column, value) in &present {
             plan.columns[column as usize].label.push(rows);
             push_value(rows, &mut self.scratch, doc, value);
@@ -286,7 +296,7 @@ impl RowRenderer {
         debug_assert_eq!(self.fixed.len(), FIXED_COLUMNS.len());
         // The closing quote is written with the clock, since the columns that follow may come from elsewhere.
         rows.extend_from_slice(b",\"uuid_ts\":\"");
-        position(rows.len())
+        to_u32_offset(rows.len())
     }
 
     /// Appends a column. The label's length is a constant, so copying it needs no call.
@@ -303,7 +313,7 @@ impl RowRenderer {
     }
 
     /// Returns the index of a track event's own table in `names`, adding it if it is new; [`NO_TABLE`] if it has none.
-    fn own_number(
+    fn event_table_index(
         &mut self,
         parsed: &ParsedEvent<'_>,
         names: &mut Vec<Box<[u8]>>,
@@ -312,15 +322,16 @@ impl RowRenderer {
         if parsed.call != Call::Track {
             return NO_TABLE;
         }
-        let table =
-            text(parsed.doc, parsed.fields.event).map(|name| self.own_table(&name)).unwrap_or_default();
+        let table = scalar_text(parsed.doc, parsed.fields.event)
+            .map(|name| self.own_table(&name))
+            .unwrap_or_default();
         if table.is_empty() {
             self.notes.events_without_table += 1;
             return NO_TABLE;
         }
         *tables.entry_ref(&*table).or_insert_with(|| {
             names.push(table.clone());
-            position(names.len() - 1)
+            to_u32_offset(names.len() - 1)
         })
     }
 
@@ -367,7 +378,12 @@ impl RowRenderer {
 
     /// Returns the columns of a plan that have a value in this payload, with the value's token. If several keys give a
     /// column, the last counts. The caller returns the buffer to `self.present`.
-    fn present(&mut self, doc: Document<'_>, plan: &ColumnPlan, leaves: LeafSource) -> Vec<(u32, u32)> {
+    fn columns_with_value(
+        &mut self,
+        doc: Document<'_>,
+        plan: &ColumnPlan,
+        leaves: LeafSource,
+    ) -> Vec<(u32, u32)> {
         let leaves = match leaves {
             LeafSource::Context => &self.context_leaves,
             LeafSource::Payload => &self.leaves,
@@ -384,7 +400,7 @@ impl RowRenderer {
             if !column.shared_with_next
                 && let Some(value) = shared_value.take()
             {
-                present.push((position(place), value));
+                present.push((to_u32_offset(place), value));
             }
         }
         let nameless = plan.nameless.iter().filter(|&&leaf| has_value(doc, leaves[leaf as usize]));
@@ -409,7 +425,7 @@ impl RowRenderer {
             self.push_payload_beside_context(doc, plan, &context, arena);
             return;
         }
-        let present = self.present(doc, plan, LeafSource::Payload);
+        let present = self.columns_with_value(doc, plan, LeafSource::Payload);
         for &(column, value) in &present {
             self.push_column(doc, &plan.columns[column as usize], value, arena);
         }
@@ -439,10 +455,10 @@ impl RowRenderer {
     ) {
         // The context's notices were counted when it was rendered.
         let notes = self.notes;
-        let beside = self.present(doc, context, LeafSource::Context);
+        let beside = self.columns_with_value(doc, context, LeafSource::Context);
         self.notes = notes;
         let mut rendered: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
-        for (column, value) in self.present(doc, plan, LeafSource::Payload) {
+        for (column, value) in self.columns_with_value(doc, plan, LeafSource::Payload) {
             let column = &plan.columns[column as usize];
             let mut text = Vec::new();
             push_value(&mut text, &mut self.scratch, doc, value);
@@ -523,18 +539,18 @@ pub fn push_text(out: &mut Vec<u8>, doc: Document<'_>, value: Option<u32>) {
         Some(value) if doc.kind(value) == JsonKind::Plain && !doc.raw(value).is_empty() => {
             doc.push_quoted(out, value);
         }
-        _ => match text(doc, value).filter(|text| !text.is_empty()) {
-            Some(text) => push_string(out, &text),
+        _ => match scalar_text(doc, value).filter(|text| !text.is_empty()) {
+            Some(scalar_text) => push_string(out, &scalar_text),
             None => out.extend_from_slice(b"null"),
         },
     }
 }
 
 /// The years 0 to 9999, which the time format can express.
-const WRITABLE: std::ops::Range<Millis> = -62_167_219_200_000..253_402_300_800_000;
+const WRITABLE_TIMES: std::ops::Range<Millis> = -62_167_219_200_000..253_402_300_800_000;
 
 fn push_time(out: &mut Vec<u8>, time: Option<Millis>) {
-    match time.filter(|time| WRITABLE.contains(time)) {
+    match time.filter(|time| WRITABLE_TIMES.contains(time)) {
         Some(time) => {
             out.push(b'"');
             push_millis(out, time);

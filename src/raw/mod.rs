@@ -12,7 +12,7 @@ pub mod trigger;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RowMode {
     /// Rows are rendered and written.
-    Written,
+    Write,
     /// Rows are only counted, along with the notices that rendering them would count.
-    Counted,
+    Count,
 }

@@ -212,7 +212,7 @@ impl CompressionFormat {
 pub const MAGIC: usize = 4;
 
 /// Decompresses a stream, given its first bytes and the rest.
-pub fn unpack<'a>(first: Vec<u8>, rest: impl Read + Send + 'a) -> io::Result<Box<dyn Read + Send + 'a>> {
+pub fn decompress<'a>(first: Vec<u8>, rest: impl Read + Send + 'a) -> io::Result<Box<dyn Read + Send + 'a>> {
     let packing = CompressionFormat::of(&first);
     let whole = io::BufReader::with_capacity(1 << 18, io::Cursor::new(first).chain(rest));
     Ok(match packing {
@@ -240,7 +240,7 @@ pub fn refuse_tar(path: &Path, start: &[u8]) -> Result<()> {
 }
 
 /// Returns whether an input is compressed or cannot be read twice.
-pub fn packed(input: &Input, files: &Files) -> Result<bool> {
+pub fn is_compressed_or_stream(input: &Input, files: &Files) -> Result<bool> {
     if input.is_stdin() {
         return Ok(true);
     }
@@ -256,7 +256,7 @@ pub fn packed(input: &Input, files: &Files) -> Result<bool> {
 /// Opens a file and decompresses it if necessary.
 pub fn open(path: &Path, files: &Files) -> Result<Box<dyn Read + Send>> {
     let mut file = files.open(path)?;
-    first_bytes(&mut file).and_then(|first| unpack(first, file)).map_err(|e| Error::io("read", path, e))
+    first_bytes(&mut file).and_then(|first| decompress(first, file)).map_err(|e| Error::io("read", path, e))
 }
 
 #[cfg(test)]

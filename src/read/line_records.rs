@@ -42,7 +42,7 @@ pub(super) struct SortLine {
 }
 
 /// Truncates a spilled block to its lines, and returns where each line came from.
-pub(super) fn take_lines_at(bytes: &mut Vec<u8>) -> Vec<LineOrigin> {
+pub(super) fn take_line_origins(bytes: &mut Vec<u8>) -> Vec<LineOrigin> {
     let at = records_at(bytes);
     let mut reader = LineRecordReader { bytes, at };
     let mut lines_at = Vec::new();

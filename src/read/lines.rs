@@ -39,7 +39,7 @@ pub fn end_length(line: &[u8]) -> usize {
 
 /// Returns whether a line contains only white space.
 #[must_use]
-pub fn blank(line: &[u8]) -> bool {
+pub fn is_blank(line: &[u8]) -> bool {
     line.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\r'))
 }
 

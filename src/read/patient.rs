@@ -19,13 +19,13 @@ use crate::{
 };
 
 /// Bytes passed to the reader at a time.
-const CHUNK: usize = 1 << 18;
+const BUFFER_BYTES: usize = 1 << 18;
 
 /// Number of buffers that are read ahead.
-const CHUNKS: usize = 4;
+const N_BUFFERS: usize = 4;
 
 /// How often a waiting run checks whether it was interrupted.
-const ASKS: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The bytes of a stream, read ahead by another thread.
 pub(super) struct InterruptibleReader<'a> {
@@ -37,7 +37,7 @@ pub(super) struct InterruptibleReader<'a> {
 impl<'a> InterruptibleReader<'a> {
     /// Starts a thread that opens the stream, which may block too, and reads ahead.
     pub(super) fn open(input: &Input, files: &Files, progress: &'a dyn Progress) -> Result<Self> {
-        let (sender, chunks) = sync_channel(CHUNKS);
+        let (sender, chunks) = sync_channel(N_BUFFERS);
         let (input, files, path) = (input.clone(), files.clone(), input.path.clone());
         thread::Builder::new()
             .spawn(move || read_ahead(&input, &files, &sender))
@@ -58,7 +58,7 @@ impl Read for InterruptibleReader<'_> {
             if 0 < n_read || out.is_empty() {
                 return Ok(n_read);
             }
-            match self.chunks.recv_timeout(ASKS) {
+            match self.chunks.recv_timeout(POLL_INTERVAL) {
                 Ok(chunk) => self.chunk = Cursor::new(chunk?),
                 // An error is sent before the sender is dropped, so this is the end of the stream.
                 Err(RecvTimeoutError::Disconnected) => return Ok(0),
@@ -79,7 +79,7 @@ fn read_ahead(input: &Input, files: &Files, sender: &SyncSender<io::Result<Vec<u
         files.open(&input.path).map(|file| Box::new(file) as _)
     };
     let mut stream = match opened.map_err(io::Error::other) {
-        Ok(stream) => stream.take(CHUNK as u64),
+        Ok(stream) => stream.take(BUFFER_BYTES as u64),
         Err(e) => {
             // If the receiver is gone, the error can be dropped.
             let _ = sender.send(Err(e));
@@ -87,10 +87,10 @@ fn read_ahead(input: &Input, files: &Files, sender: &SyncSender<io::Result<Vec<u
         }
     };
     loop {
-        let mut chunk = Vec::with_capacity(CHUNK);
-        stream.set_limit(CHUNK as u64);
+        let mut chunk = Vec::with_capacity(BUFFER_BYTES);
+        stream.set_limit(BUFFER_BYTES as u64);
         let read = stream.read_to_end(&mut chunk);
-        let ended = !matches!(read, Ok(CHUNK));
+        let ended = !matches!(read, Ok(BUFFER_BYTES));
         if sender.send(read.map(|_| chunk)).is_err() || ended {
             return;
         }

@@ -23,7 +23,7 @@ pub fn plan(
     files: &Files,
     progress: &dyn Progress,
 ) -> Result<Vec<Chunk>> {
-    order(&mut units);
+    sort_by_smallest_key(&mut units);
     if peak(&units) <= budget {
         return Ok(units);
     }
@@ -45,7 +45,7 @@ pub fn plan(
         rest = behind;
     }
     let mut all: Vec<Chunk> = runs.iter().flatten().cloned().collect();
-    order(&mut all);
+    sort_by_smallest_key(&mut all);
     if budget < peak(&all) {
         all = sorter.merge(runs)?;
         for unit in &mut all {
@@ -56,8 +56,8 @@ pub fn plan(
     Ok(all)
 }
 
-fn order(units: &mut [Chunk]) {
-    units.sort_by_cached_key(|unit| (unit.least_key(), unit.input, unit.offset));
+fn sort_by_smallest_key(units: &mut [Chunk]) {
+    units.sort_by_cached_key(|unit| (unit.smallest_key(), unit.input, unit.offset));
 }
 
 /// Returns the peak number of bytes of lines held at a time.
@@ -66,7 +66,7 @@ fn peak(units: &[Chunk]) -> u64 {
     let (mut now, mut most) = (0, 0);
     for unit in units {
         // Chunks that end before everything unread are released.
-        let kept = in_hand.split_off(&unit.least_key());
+        let kept = in_hand.split_off(&unit.smallest_key());
         now -= in_hand.values().sum::<u64>();
         in_hand = kept;
         *in_hand.entry(greatest_key(unit)).or_default() += unit.length;
@@ -80,6 +80,6 @@ fn peak(units: &[Chunk]) -> u64 {
 fn greatest_key(unit: &Chunk) -> ArrivalKey {
     match &unit.keys {
         Some(keys) => keys.1.clone(),
-        None => ArrivalKey { timestamp: Millis::MAX, ..ArrivalKey::least(unit.latest) },
+        None => ArrivalKey { timestamp: Millis::MAX, ..ArrivalKey::smallest_at(unit.latest) },
     }
 }

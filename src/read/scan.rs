@@ -26,18 +26,18 @@ use rayon::prelude::*;
 
 use super::{
     digest::Hashing,
-    inputs::{CompressionFormat, Input, first_bytes, refuse_tar, unpack},
-    lines::{BOM, MAX_LINE, blank, end_length, lines},
+    inputs::{CompressionFormat, Input, decompress, first_bytes, refuse_tar},
+    lines::{BOM, MAX_LINE, end_length, is_blank, lines},
     patient::InterruptibleReader,
     spill::SpillStore,
-    unit::{Chunk, ChunkSource, ScannedFile, UNIT, UNIT_BYTES},
+    unit::{CHUNK_BYTES, CHUNK_SIZE, Chunk, ChunkSource, ScannedFile},
 };
 use crate::{
     error::{Error, Result, decompression_hint},
     event::{
         fields::EventFields,
-        parse::{ParsedEvent, parse},
-        reject::KEPT_TEXT,
+        parse::{ParsedEvent, parse_event},
+        reject::MAX_TEXT,
     },
     files::{Files, is_pipe},
     json::{Document, Tape},
@@ -79,9 +79,9 @@ pub struct ScannedInput {
 /// Scans inputs. Small inputs are cached in memory, so that they are read only once.
 pub struct InputScanner<'a> {
     /// How chunks are scanned.
-    pub look: ScanMode,
+    pub mode: ScanMode,
     /// Maximum number of bytes to cache in memory.
-    pub keep: u64,
+    pub cache_limit: u64,
     /// How digests are computed.
     pub hashing: &'a Hashing,
     /// Receives the data of streams that exceed the cache.
@@ -90,7 +90,7 @@ pub struct InputScanner<'a> {
     pub files: &'a Files,
     /// Receives progress reports.
     pub progress: &'a dyn Progress,
-    kept: AtomicU64,
+    n_cached: AtomicU64,
     buffers: Mutex<Vec<Vec<u8>>>,
 }
 
@@ -105,13 +105,13 @@ impl<'a> InputScanner<'a> {
         progress: &'a dyn Progress,
     ) -> Self {
         Self {
-            look,
-            keep,
+            mode: look,
+            cache_limit: keep,
             hashing,
             spill,
             files,
             progress,
-            kept: AtomicU64::new(0),
+            n_cached: AtomicU64::new(0),
             buffers: Mutex::new(Vec::new()),
         }
     }
@@ -128,7 +128,7 @@ impl<'a> InputScanner<'a> {
     ) -> Result<ScannedInput> {
         if input.is_stdin() || is_pipe(&input.path) {
             let mut stream = InterruptibleReader::open(input, self.files, self.progress)?;
-            let unpacked = first_bytes(&mut stream).and_then(|first| unpack(first, stream));
+            let unpacked = first_bytes(&mut stream).and_then(|first| decompress(first, stream));
             let mut unpacked = unpacked.map_err(|e| InterruptibleReader::error(&input.path, e))?;
             return self.scan_stream(number, input, &mut unpacked, None);
         }
@@ -156,7 +156,7 @@ impl<'a> InputScanner<'a> {
             }
             digest = Some(hex);
         }
-        let mut unpacked = unpack(first, file).map_err(|e| Error::io("read", &input.path, e))?;
+        let mut unpacked = decompress(first, file).map_err(|e| Error::io("read", &input.path, e))?;
         self.scan_stream(number, input, &mut unpacked, digest)
     }
 
@@ -176,7 +176,7 @@ impl<'a> InputScanner<'a> {
         loop {
             let before = rest.len();
             // Read exactly up to the next chunk boundary, so that the kept buffers have no unused capacity.
-            let wanted = UNIT_BYTES - before % UNIT_BYTES;
+            let wanted = CHUNK_BYTES - before % CHUNK_BYTES;
             let mut bytes = Vec::with_capacity(before + wanted);
             bytes.append(&mut rest);
             let read = (&mut stream).take(wanted as u64).read_to_end(&mut bytes);
@@ -210,9 +210,9 @@ impl<'a> InputScanner<'a> {
                 let length = bytes.len() as u64 + dropped;
                 bytes[before - 1] = last_dropped;
                 let line_end = end_length(&bytes[before - 1..]);
-                bytes.truncate(KEPT_TEXT + 4);
+                bytes.truncate(MAX_TEXT + 4);
                 let text = length - (bom_length(found.offset, &bytes) + line_end) as u64;
-                found.too_long(ChunkSource::Memory(Arc::new(bytes)), LongLine { length, text });
+                found.push_long_line(ChunkSource::Memory(Arc::new(bytes)), LongLine { length, text });
                 dropped = 0;
                 bytes = behind;
             }
@@ -228,12 +228,13 @@ impl<'a> InputScanner<'a> {
                 let length = bytes.len() as u64;
                 // A small input must not hold a large allocation.
                 bytes.shrink_to_fit();
-                let place = if self.kept.fetch_add(length, Ordering::Relaxed) + length <= self.keep {
+                let place = if self.n_cached.fetch_add(length, Ordering::Relaxed) + length <= self.cache_limit
+                {
                     ChunkSource::Memory(Arc::new(bytes))
                 } else {
-                    ChunkSource::Spilled(self.spill.put(&bytes)?)
+                    ChunkSource::Spilled(self.spill.write(&bytes)?)
                 };
-                found.lines(place, length, times);
+                found.push_lines(place, length, times);
             }
             if ended {
                 let digest = digest.unwrap_or_else(|| content.hex());
@@ -250,7 +251,7 @@ impl<'a> InputScanner<'a> {
     /// Scans an uncompressed file in pieces on all cores.
     fn scan_plain(&self, number: u32, file: &File, mut seen: ScannedFile) -> Result<ScannedInput> {
         let (path, size) = (&seen.path, seen.size);
-        let pieces: Vec<ScannedPiece> = (0..size.div_ceil(UNIT))
+        let pieces: Vec<ScannedPiece> = (0..size.div_ceil(CHUNK_SIZE))
             .collect::<Vec<_>>()
             .into_par_iter()
             .with_max_len(1)
@@ -258,7 +259,7 @@ impl<'a> InputScanner<'a> {
                 if self.progress.interrupted() {
                     return Err(Error::Interrupted);
                 }
-                self.scan_piece(file, path, piece * UNIT, size)
+                self.scan_piece(file, path, piece * CHUNK_SIZE, size)
             })
             .collect::<Result<_>>()?;
         let digest = self.hashing.hex_of_pieces(pieces.iter().map(|piece| piece.hash));
@@ -271,11 +272,11 @@ impl<'a> InputScanner<'a> {
             if piece.lines.start < piece.lines.end {
                 found.offset = piece.lines.start;
                 let place = piece.kept.map_or_else(in_file, |bytes| ChunkSource::Memory(Arc::new(bytes)));
-                found.lines(place, piece.lines.end - piece.lines.start, piece.times);
+                found.push_lines(place, piece.lines.end - piece.lines.start, piece.times);
             }
             if let Some((start, line)) = piece.too_long {
                 found.offset = start;
-                found.too_long(in_file(), line);
+                found.push_long_line(in_file(), line);
             }
         }
         Ok(ScannedInput { digest, bytes: size, n_lines: found.first_line - 1, units: found.units })
@@ -285,7 +286,7 @@ impl<'a> InputScanner<'a> {
     fn scan_piece(&self, file: &File, path: &Path, start: u64, size: u64) -> Result<ScannedPiece> {
         const MARGIN: u64 = 1 << 15;
         let io = |e| Error::io("read", path, e).hint("run again when nothing truncates the file");
-        let end = (start + UNIT).min(size);
+        let end = (start + CHUNK_SIZE).min(size);
         // The byte before shows whether a line begins at `start`. The margin usually contains the end of the last line.
         let from = start.saturating_sub(1);
         let spare = self.buffers.lock().unwrap_or_else(PoisonError::into_inner).pop();
@@ -318,7 +319,7 @@ impl<'a> InputScanner<'a> {
             match memchr::memchr(b'\n', &bytes[searched..]) {
                 Some(found) => last_end = Some(from + (searched + found) as u64 + 1),
                 None if to == size => last_end = Some(size),
-                None if UNIT_BYTES + MAX_LINE + AROUND < bytes.len() => break,
+                None if CHUNK_BYTES + MAX_LINE + AROUND < bytes.len() => break,
                 None => {
                     searched = bytes.len();
                     to = (to + (to - from)).min(size);
@@ -350,12 +351,12 @@ impl<'a> InputScanner<'a> {
         if 0 < length {
             let text = &bytes[at(lines.start)..at(lines.end)];
             piece.times = self.times(text);
-            if self.kept.fetch_add(length, Ordering::Relaxed) + length <= self.keep {
+            if self.n_cached.fetch_add(length, Ordering::Relaxed) + length <= self.cache_limit {
                 piece.kept = Some(text.to_vec());
             }
         }
         // Drop buffers that grew for a long line.
-        if bytes.len() <= 2 * UNIT_BYTES {
+        if bytes.len() <= 2 * CHUNK_BYTES {
             self.buffers.lock().unwrap_or_else(PoisonError::into_inner).push(bytes);
         }
         Ok(piece)
@@ -365,7 +366,7 @@ impl<'a> InputScanner<'a> {
     fn times(&self, bytes: &[u8]) -> ArrivalTimes {
         let n_ends = memchr::memchr_iter(b'\n', bytes).count() as u64;
         let n_lines = n_ends + u64::from(!bytes.ends_with(b"\n"));
-        let quick = if self.look == ScanMode::Quick { quick_times(bytes, n_lines) } else { None };
+        let quick = if self.mode == ScanMode::Quick { quick_times(bytes, n_lines) } else { None };
         let (earliest, latest) = quick.unwrap_or_else(|| thorough_times(bytes));
         ArrivalTimes { earliest, latest, n_lines }
     }
@@ -406,12 +407,12 @@ struct ChunkBuilder {
 }
 
 impl ChunkBuilder {
-    fn lines(&mut self, place: ChunkSource, length: u64, times: ArrivalTimes) {
+    fn push_lines(&mut self, place: ChunkSource, length: u64, times: ArrivalTimes) {
         let ArrivalTimes { earliest, latest, n_lines } = times;
         let (input, offset, first_line) = (self.number, self.offset, self.first_line);
         self.units.push(Chunk {
             input,
-            place,
+            source: place,
             offset,
             length,
             first_line,
@@ -427,13 +428,13 @@ impl ChunkBuilder {
     }
 
     /// Adds a line that is too long. Its beginning is enough to list it as rejected.
-    fn too_long(&mut self, place: ChunkSource, line: LongLine) {
+    fn push_long_line(&mut self, place: ChunkSource, line: LongLine) {
         let LongLine { length, text } = line;
         self.units.push(Chunk {
             input: self.number,
-            place,
+            source: place,
             offset: self.offset,
-            length: length.min(KEPT_TEXT as u64 + 4),
+            length: length.min(MAX_TEXT as u64 + 4),
             first_line: self.first_line,
             n_lines: 1,
             earliest: Millis::MAX,
@@ -454,10 +455,10 @@ fn bom_length(offset: u64, line: &[u8]) -> usize {
 
 /// Returns the end of the line that contains byte `from`, including the line feed.
 fn end_of_line(file: &File, from: u64, size: u64) -> std::io::Result<u64> {
-    let mut bytes = vec![0; UNIT_BYTES];
+    let mut bytes = vec![0; CHUNK_BYTES];
     let mut offset = from;
     while offset < size {
-        let length = usize::try_from((size - offset).min(UNIT)).unwrap_or(usize::MAX);
+        let length = usize::try_from((size - offset).min(CHUNK_SIZE)).unwrap_or(usize::MAX);
         file.read_exact_at(&mut bytes[..length], offset)?;
         if let Some(found) = memchr::memchr(b'\n', &bytes[..length]) {
             return Ok(offset + found as u64 + 1);
@@ -492,7 +493,7 @@ fn quick_times(bytes: &[u8], n_lines: u64) -> Option<(Millis, Millis)> {
 }
 
 /// Scans a chunk again by parsing its lines, and corrects its times.
-pub fn look_again(unit: &mut Chunk, files: &Files) -> Result<()> {
+pub fn rescan(unit: &mut Chunk, files: &Files) -> Result<()> {
     if unit.too_long.is_none() {
         let mut bytes = Vec::new();
         unit.read(&mut bytes, files)?;
@@ -542,7 +543,7 @@ pub(super) fn each_event(
     tape: &mut Tape,
     call: &mut dyn FnMut(Option<u32>, &ParsedEvent<'_>),
 ) -> bool {
-    if blank(line) {
+    if is_blank(line) {
         return false;
     }
     if std::str::from_utf8(line).is_err() || tape.read(line).is_err() {
@@ -552,11 +553,11 @@ pub(super) fn each_event(
     let fields = EventFields::read(doc, 0);
     let mut reader = TimeReader::default();
     let mut see = |item, fields| {
-        if let Ok(parsed) = parse(doc, fields, &mut reader) {
+        if let Ok(parsed) = parse_event(doc, fields, &mut reader) {
             call(item, &parsed);
         }
     };
-    if fields.envelope(doc) {
+    if fields.is_envelope(doc) {
         for (place, item) in (0..).zip(fields.batch.into_iter().flat_map(|batch| doc.items(batch))) {
             see(Some(place), EventFields::read(doc, item).filled_from(doc, item, &fields));
         }

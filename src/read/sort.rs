@@ -32,13 +32,13 @@ use crate::{
 };
 
 /// Minimum size of a spilled block in bytes. Smaller ones cost more than they save.
-const LEAST_PIECE: u64 = 1 << 16;
+const MIN_BLOCK_BYTES: u64 = 1 << 16;
 /// Maximum size of a spilled block in bytes.
-const MOST_PIECE: u64 = 1 << 20;
+const MAX_BLOCK_BYTES: u64 = 1 << 20;
 /// Approximate number of sorted runs that are merged at a time.
-const SIDE_BY_SIDE: u64 = 128;
+const MERGE_WIDTH: u64 = 128;
 /// Number of blocks that are compressed in parallel.
-const TOGETHER: usize = 8;
+const BLOCKS_PER_SPILL: usize = 8;
 
 /// Sorts the lines of chunks.
 pub(super) struct LineSorter<'a> {
@@ -59,8 +59,8 @@ struct SortBlock {
 
 impl LineSorter<'_> {
     /// Returns the size in bytes of a block of a sorted run.
-    fn piece(&self) -> u64 {
-        (self.budget / SIDE_BY_SIDE).clamp(LEAST_PIECE, MOST_PIECE)
+    fn block_bytes(&self) -> u64 {
+        (self.budget / MERGE_WIDTH).clamp(MIN_BLOCK_BYTES, MAX_BLOCK_BYTES)
     }
 
     /// Sorts chunks that fit in memory and spills them as a sorted run of new chunks.
@@ -71,7 +71,7 @@ impl LineSorter<'_> {
         let read = |unit: &Chunk| {
             let mut bytes = Vec::new();
             let at = unit.read(&mut bytes, self.files)?;
-            Ok(SortBlock::of(unit, &at, bytes))
+            Ok(SortBlock::parse(unit, &at, bytes))
         };
         let pieces: Vec<SortBlock> = units.par_iter().with_max_len(1).map(read).collect::<Result<_>>()?;
         let mut all: Vec<(&SortBlock, &SortLine)> =
@@ -83,7 +83,7 @@ impl LineSorter<'_> {
             let mut bytes = 0;
             let n = rest.iter().position(|(_, line)| {
                 bytes += line.text.len() as u64 + 1;
-                self.piece() < bytes
+                self.block_bytes() < bytes
             });
             let (group, behind) = rest.split_at(n.unwrap_or(rest.len()).max(1));
             groups.push(group);
@@ -103,7 +103,7 @@ impl LineSorter<'_> {
 
     /// Merges sorted runs into one.
     pub(super) fn merge(&self, mut runs: Vec<Vec<Chunk>>) -> Result<Vec<Chunk>> {
-        let side_by_side = usize::try_from(self.budget / self.piece()).unwrap_or(usize::MAX).max(8);
+        let side_by_side = usize::try_from(self.budget / self.block_bytes()).unwrap_or(usize::MAX).max(8);
         while 1 < runs.len() {
             let mut merged = Vec::new();
             let mut rest = runs.into_iter().peekable();
@@ -124,14 +124,14 @@ impl LineSorter<'_> {
         let (mut out, mut full, mut merged) = (SortBlock::default(), Vec::new(), Vec::new());
         while let Some(mut head) = heads.pop() {
             let line = &head.piece.lines[head.line];
-            if !out.bytes.is_empty() && self.piece() < (out.bytes.len() + line.text.len()) as u64 {
+            if !out.bytes.is_empty() && self.block_bytes() < (out.bytes.len() + line.text.len()) as u64 {
                 full.push(std::mem::take(&mut out));
             }
-            if full.len() == TOGETHER {
+            if full.len() == BLOCKS_PER_SPILL {
                 if self.progress.interrupted() {
                     return Err(Error::Interrupted);
                 }
-                merged.extend(self.put(&mut full)?);
+                merged.extend(self.spill_blocks(&mut full)?);
             }
             out.push(&head.piece, line);
             head.line += 1;
@@ -142,19 +142,19 @@ impl LineSorter<'_> {
             }
         }
         full.push(out);
-        merged.extend(self.put(&mut full)?);
+        merged.extend(self.spill_blocks(&mut full)?);
         Ok(merged)
     }
 
-    fn put(&self, full: &mut Vec<SortBlock>) -> Result<Vec<Chunk>> {
+    fn spill_blocks(&self, full: &mut Vec<SortBlock>) -> Result<Vec<Chunk>> {
         let pieces = std::mem::take(full).into_par_iter().with_max_len(1);
         pieces.filter(|piece| !piece.lines.is_empty()).map(|piece| piece.spill(self.spill)).collect()
     }
 
     fn next_head(&self, run: &mut std::vec::IntoIter<Chunk>, number: usize) -> Result<Option<RunHead<'_>>> {
         let Some(unit) = run.next() else { return Ok(None) };
-        let ChunkSource::Sorted(spilled) = &unit.place else { return Ok(None) };
-        let piece = Rc::new(SortBlock::take(spilled)?);
+        let ChunkSource::Sorted(spilled) = &unit.source else { return Ok(None) };
+        let piece = Rc::new(SortBlock::read(spilled)?);
         Ok(Some(RunHead { piece, line: 0, run: number, inputs: self.inputs }))
     }
 }
@@ -208,7 +208,7 @@ fn compare(
 impl SortBlock {
     /// Parses the lines of a chunk, without blank ones. `at` holds the origin of each line if the chunk is sorted
     /// already.
-    fn of(unit: &Chunk, at: &[LineOrigin], bytes: Vec<u8>) -> Self {
+    fn parse(unit: &Chunk, at: &[LineOrigin], bytes: Vec<u8>) -> Self {
         let mut piece = Self { bytes, lines: Vec::new() };
         let mut tape = Tape::default();
         let ranges: Vec<Range<usize>> = lines(&piece.bytes).collect();
@@ -248,8 +248,8 @@ impl SortBlock {
             return;
         }
         // Rejected lines come last: their order does not matter.
-        let (first, last) =
-            ends.unwrap_or_else(|| (ArrivalKey::least(Millis::MAX), ArrivalKey::least(Millis::MIN)));
+        let (first, last) = ends
+            .unwrap_or_else(|| (ArrivalKey::smallest_at(Millis::MAX), ArrivalKey::smallest_at(Millis::MIN)));
         let (first, last) = (self.keep(&first), self.keep(&last));
         self.lines.push(SortLine { first, last, at, text });
     }
@@ -284,12 +284,12 @@ impl SortBlock {
         out.extend_from_slice(&length.to_le_bytes());
         let key = |key: &KeyRange| key.key(&self.bytes);
         let first =
-            self.lines.first().map_or_else(|| ArrivalKey::least(Millis::MAX), |line| key(&line.first));
+            self.lines.first().map_or_else(|| ArrivalKey::smallest_at(Millis::MAX), |line| key(&line.first));
         let last = self.lines.iter().map(|line| key(&line.last)).max();
-        let last = last.unwrap_or_else(|| ArrivalKey::least(Millis::MIN));
+        let last = last.unwrap_or_else(|| ArrivalKey::smallest_at(Millis::MIN));
         Ok(Chunk {
             input: self.lines.first().map_or(0, |line| line.at.input),
-            place: ChunkSource::Sorted(spill.put(&out)?),
+            source: ChunkSource::Sorted(spill.write(&out)?),
             // Not 0, so that a line is never checked for a byte order mark.
             offset: 1,
             length,
@@ -318,9 +318,9 @@ impl SortBlock {
     }
 
     /// Reads a spilled block back.
-    fn take(spilled: &SpilledBytes) -> Result<Self> {
+    fn read(spilled: &SpilledBytes) -> Result<Self> {
         let mut bytes = Vec::new();
-        spilled.take(&mut bytes).map_err(spill_error)?;
+        spilled.read(&mut bytes).map_err(spill_error)?;
         let mut reader = LineRecordReader { bytes: &bytes, at: records_at(&bytes) };
         let mut lines = Vec::new();
         let mut start = 0;

@@ -27,7 +27,7 @@ pub struct SpillStore {
 pub struct SpilledBytes {
     file: Arc<File>,
     offset: u64,
-    packed: usize,
+    compressed_length: usize,
     length: usize,
 }
 
@@ -42,7 +42,7 @@ impl SpillStore {
     }
 
     /// Compresses bytes and writes them to the file.
-    pub fn put(&self, bytes: &[u8]) -> Result<SpilledBytes> {
+    pub fn write(&self, bytes: &[u8]) -> Result<SpilledBytes> {
         let error = |e: io::Error| {
             Error::io("spill to", &self.folder, e)
                 .hint("free space on this disk, or allow more memory with `--memory SIZE`")
@@ -59,14 +59,14 @@ impl SpillStore {
         };
         let offset = self.end.fetch_add(packed.len() as u64, Ordering::Relaxed);
         file.write_all_at(&packed, offset).map_err(error)?;
-        Ok(SpilledBytes { file, offset, packed: packed.len(), length: bytes.len() })
+        Ok(SpilledBytes { file, offset, compressed_length: packed.len(), length: bytes.len() })
     }
 }
 
 impl SpilledBytes {
     /// Reads the bytes back and replaces the content of `bytes`.
-    pub fn take(&self, bytes: &mut Vec<u8>) -> io::Result<()> {
-        let mut packed = vec![0; self.packed];
+    pub fn read(&self, bytes: &mut Vec<u8>) -> io::Result<()> {
+        let mut packed = vec![0; self.compressed_length];
         self.file.read_exact_at(&mut packed, self.offset)?;
         *bytes = zstd::bulk::decompress(&packed, self.length)?;
         Ok(())

@@ -22,10 +22,10 @@ use crate::{
 };
 
 /// Approximate size of a chunk in bytes: small enough for the caches, large enough to be worth a task.
-pub const UNIT: u64 = 1 << 20;
+pub const CHUNK_SIZE: u64 = 1 << 20;
 
-/// [`UNIT`] as a `usize`, for buffers.
-pub const UNIT_BYTES: usize = 1 << 20;
+/// [`CHUNK_SIZE`] as a `usize`, for buffers.
+pub const CHUNK_BYTES: usize = 1 << 20;
 
 /// Shown when an input changes during a run.
 const CHANGED_HINT: &str = "run again when nothing writes to the file; appending to it is fine";
@@ -91,7 +91,7 @@ pub struct Chunk {
     /// Index of the input, in reading order.
     pub input: u32,
     /// Where the bytes are stored.
-    pub place: ChunkSource,
+    pub source: ChunkSource,
     /// Offset of the first byte after decompression.
     pub offset: u64,
     /// Length in bytes.
@@ -115,8 +115,8 @@ pub struct Chunk {
 impl Chunk {
     /// Returns the file that the chunk is read from, or `None` if its bytes are in memory or spilled.
     #[must_use]
-    pub fn seen(&self) -> Option<&Arc<ScannedFile>> {
-        match &self.place {
+    pub fn file(&self) -> Option<&Arc<ScannedFile>> {
+        match &self.source {
             ChunkSource::File(seen) => Some(seen),
             ChunkSource::Memory(_) | ChunkSource::Spilled(_) | ChunkSource::Sorted(_) => None,
         }
@@ -124,22 +124,22 @@ impl Chunk {
 
     /// Returns the smallest key that an event in the chunk can have.
     #[must_use]
-    pub fn least_key(&self) -> ArrivalKey {
-        self.keys.as_ref().map_or_else(|| ArrivalKey::least(self.earliest), |keys| keys.0.clone())
+    pub fn smallest_key(&self) -> ArrivalKey {
+        self.keys.as_ref().map_or_else(|| ArrivalKey::smallest_at(self.earliest), |keys| keys.0.clone())
     }
 
     /// Replaces the content of `bytes` with the chunk's. Returns the origin of each line if the lines are sorted, else
     /// an empty vector.
     pub fn read(&self, bytes: &mut Vec<u8>, files: &Files) -> Result<Vec<LineOrigin>> {
-        match &self.place {
+        match &self.source {
             ChunkSource::Memory(kept) => {
                 bytes.clear();
                 bytes.extend_from_slice(kept);
             }
-            ChunkSource::Spilled(spilled) => spilled.take(bytes).map_err(spill_error)?,
+            ChunkSource::Spilled(spilled) => spilled.read(bytes).map_err(spill_error)?,
             ChunkSource::Sorted(spilled) => {
-                spilled.take(bytes).map_err(spill_error)?;
-                return Ok(line_records::take_lines_at(bytes));
+                spilled.read(bytes).map_err(spill_error)?;
+                return Ok(line_records::take_line_origins(bytes));
             }
             ChunkSource::File(seen) => {
                 let path = &seen.path;
@@ -190,7 +190,7 @@ mod tests {
         };
         let unit = Chunk {
             input: 0,
-            place: ChunkSource::File(Arc::new(seen)),
+            source: ChunkSource::File(Arc::new(seen)),
             offset: 4,
             length: 4,
             first_line: 2,
@@ -206,7 +206,7 @@ mod tests {
             unit.read(&mut bytes, &files).map(|_| bytes)
         };
         assert_eq!(read().unwrap(), b"two\n");
-        let check = || unit.seen().unwrap().check(&files);
+        let check = || unit.file().unwrap().check(&files);
         files.append_after(&path, 8).unwrap().write_all(b"more\n").unwrap();
         assert_eq!(read().unwrap(), b"two\n");
         assert!(check().is_ok());

@@ -7,20 +7,20 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use super::{manifest::Manifest, replayed::ResolverState, tables::part_of};
+use super::{manifest::Manifest, replayed::ResolverState, tables::committed_file};
 use crate::{
     collections::{Map, local_key_of},
     error::Result,
     files::Files,
     identity::{
         extract::identifier_key,
-        graph::{MappedIdentifier, NO_CLOCK, NO_TIME, ProfileId},
+        graph::{MappedIdentifier, ProfileId, UNKNOWN_CLOCK, UNKNOWN_TIME},
         packed_traits::{EncodedValue, SetAt},
         traits::{ProfileTraits, column_of},
         types::IdentifierTypes,
     },
     table::{
-        blocks::{BLOCK_BYTES, LineProblem, SharedProgress, TableBlock, map_blocks, rows},
+        blocks::{BLOCK_BYTES, LineProblem, SharedProgress, TableBlock, map_blocks, non_blank_lines},
         clock::Clock,
         find::{RawTable, RawTableFile},
         row::RowReader,
@@ -41,11 +41,11 @@ use crate::{
 pub fn tables(folder: &Path, manifest: &Manifest, written: &BTreeMap<String, (u64, u64)>) -> Vec<RawTable> {
     let parts = |name: &str| match (written.get(name), manifest.tables.get(name)) {
         (Some(&(_, end)), Some(state)) if 0 < end => {
-            vec![RawTableFile { committed: Some(end), ..part_of(folder, name, state) }]
+            vec![RawTableFile { committed: Some(end), ..committed_file(folder, name, state) }]
         }
         _ => Vec::new(),
     };
-    RAW_TABLES.iter().map(|&name| RawTable { name, parts: parts(name) }).collect()
+    RAW_TABLES.iter().map(|&name| RawTable { name, files: parts(name) }).collect()
 }
 
 /// Folds raw tables as their views do.
@@ -81,16 +81,16 @@ fn create(folds: &FoldedTables, ages: &SegmentAges, replayed: &mut ResolverState
     for &segment in &in_order {
         let segment_id = String::from_utf8_lossy(folds.segments.text(segment));
         let created = ages.of(folds.segments.text(segment)).first.0;
-        profiles[segment as usize] = graph.create(&segment_id, created.unwrap_or(NO_CLOCK));
+        profiles[segment as usize] = graph.create(&segment_id, created.unwrap_or(UNKNOWN_CLOCK));
     }
     for &segment in &in_order {
         let canonical = folds.graph.canonical(segment);
         let (from, into) = (profiles[segment as usize], profiles[canonical as usize]);
         if from != into {
-            let clock = folds.graph.mapped_at(segment).and_then(Clock::uuid_ts);
-            graph.merge(from, into, clock.unwrap_or(NO_CLOCK));
+            let clock = folds.graph.mapping_clock(segment).and_then(Clock::uuid_ts);
+            graph.merge(from, into, clock.unwrap_or(UNKNOWN_CLOCK));
         }
-        graph.saw_seq(into, ages.of(folds.segments.text(segment)).last_seq);
+        graph.record_seq(into, ages.of(folds.segments.text(segment)).last_seq);
     }
     profiles
 }
@@ -103,13 +103,13 @@ fn map(folds: &FoldedTables, profiles: &[ProfileId], types: &IdentifierTypes, re
         let kind = String::from_utf8_lossy(kind).to_lowercase();
         let key = identifier_key(&mut scratch, &kind, value);
         if replayed.graph.find(key).is_none() {
-            let timestamp = identifier.clock.timestamp().map_or(NO_TIME, |time| time.div_euclid(1000));
+            let timestamp = identifier.clock.timestamp().map_or(UNKNOWN_TIME, |time| time.div_euclid(1000));
             replayed.graph.map(MappedIdentifier {
                 key,
                 timestamp,
-                uuid_ts: identifier.clock.uuid_ts().unwrap_or(NO_CLOCK),
+                uuid_ts: identifier.clock.uuid_ts().unwrap_or(UNKNOWN_CLOCK),
                 profile: profiles[identifier.segment as usize],
-                type_id: types.id(&kind),
+                type_id: types.intern(&kind),
             });
         }
     }
@@ -129,15 +129,15 @@ fn set_traits(folds: &FoldedTables, profiles: &[ProfileId], replayed: &mut Resol
             // A name that JSON escapes cannot be a trait of an event, so it remains only in the raw tables.
             for one in present.iter().filter(|one| one.is_plain) {
                 let clock = &rows[one.set_by].clock;
-                let name = trait_names.id(&path_of_column(one.name));
+                let name = trait_names.intern(&path_of_column(one.name));
                 let at = SetAt {
-                    timestamp: clock.timestamp().map_or(NO_TIME, |time| time.div_euclid(1000)),
+                    timestamp: clock.timestamp().map_or(UNKNOWN_TIME, |time| time.div_euclid(1000)),
                     uuid_ts: clock.uuid_ts().unwrap_or(Micros::MIN),
                     seq: clock.seq().saturating_sub(1),
                 };
                 traits.push(EncodedValue { name, at, path: name, value: one.json });
             }
-            graph.set_traits(profiles[profile as usize], traits.pack());
+            graph.set_traits(profiles[profile as usize], traits.encode());
         })?;
     }
     Ok(())
@@ -172,7 +172,7 @@ impl SegmentAges {
         let mut place = 0;
         for table in tables {
             let sources: Vec<TableSource> =
-                table.parts.iter().map(|part| TableSource::open(part, files)).collect::<Result<_>>()?;
+                table.files.iter().map(|part| TableSource::open(part, files)).collect::<Result<_>>()?;
             for (key, clock) in map_blocks(&sources, BLOCK_BYTES, meter, parse)?.into_iter().flatten() {
                 place += 1;
                 let new = SegmentAge {
@@ -197,7 +197,7 @@ impl SegmentAges {
 fn parse(block: TableBlock<'_>) -> Result<Vec<(u128, Clock)>, (usize, LineProblem)> {
     let mut reader = RowReader::new(["segment_id"]);
     let mut found = Vec::new();
-    for (at, line) in rows(block.text) {
+    for (at, line) in non_blank_lines(block.text) {
         let row = reader.read(line, block.clean).map_err(|problem| (at, problem))?;
         if let Some(segment_id) = row.text(0).map_err(|problem| (at, problem))? {
             found.push((local_key_of(&segment_id), row.clock));

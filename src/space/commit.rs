@@ -10,10 +10,10 @@ use rayon::prelude::*;
 use tempfile::TempDir;
 
 use super::{
-    cut::{cut_back, tell_twin},
+    cut::{cut_back, report_duplicate_file},
     damage::damage,
     kept::{self, KeptMessageWriter},
-    layout::{MANIFEST, STATE, staged_folder},
+    layout::{MANIFEST, STATE_FOLDER, staged_folder},
     lock::Lock,
     manifest::Manifest,
     place,
@@ -21,7 +21,7 @@ use super::{
     replayed::ResolverState,
     state::{self, Reading, StateContents},
     table_state::CommittedTable,
-    tables::{AppendTable, SharedFile, bytes_of, part_of, stands},
+    tables::{AppendTable, SharedFile, committed_file, committed_file_bytes, storage_of},
 };
 use crate::{
     collections::Map,
@@ -59,7 +59,7 @@ pub struct Space {
 }
 
 /// Tables that every space has, even without rows, so that readers need not check for them.
-const ALWAYS: [&str; 4] =
+const ALWAYS_PRESENT: [&str; 4] =
     [id_graph_updates::TABLE, external_id_mapping_updates::TABLE, profile_traits_updates::TABLE, "rejected"];
 /// If there are more tables than this, their files do not stay open.
 const MAX_OPEN: usize = 200;
@@ -84,7 +84,7 @@ impl Space {
                 Error::file(folder, "is not a folder").hint("give a folder for the space with `--space DIR`")
             );
         }
-        let state = folder.join(STATE);
+        let state = folder.join(STATE_FOLDER);
         files
             .create_folder(&state)
             .map_err(|e| e.hint("give a folder that you can write to with `--space DIR`"))?;
@@ -96,7 +96,7 @@ impl Space {
         } else {
             let compress = compress.unwrap_or_default();
             refuse_foreign_tables(folder, compress)?;
-            state::sweep(&state, &[], files);
+            state::delete_unused(&state, &[], files);
             Manifest::of(compress)
         };
         manifest.ensure_secret(files)?;
@@ -116,16 +116,16 @@ impl Space {
         };
         space.check_lengths(progress)?;
         kept::check_length(folder, space.manifest.kept_messages.as_ref())?;
-        place::discard(folder, files)?;
+        place::delete_staged(folder, files)?;
         cut_back(folder, &space.manifest, files)?;
         Ok(space)
     }
 
     /// Drops all rows added so far, so that the run can start again.
-    pub fn begin_anew(&mut self) -> Result<()> {
-        self.forget_tables();
+    pub fn start_over(&mut self) -> Result<()> {
+        self.drop_added_rows();
         self.keeper = KeptMessageWriter::new(&self.folder, self.manifest.kept_messages.as_ref());
-        place::discard(&self.folder, &self.files)?;
+        place::delete_staged(&self.folder, &self.files)?;
         self.is_clean = true;
         Ok(())
     }
@@ -154,7 +154,7 @@ impl Space {
 
     /// Sets the compression in the rules to that of the space, and returns it. Takes from the rules how many runs to
     /// keep.
-    pub fn settle(&mut self, rules: &mut Rules) -> Compression {
+    pub fn apply_compression(&mut self, rules: &mut Rules) -> Compression {
         let compress = self.manifest.compress;
         self.keep_runs = Some(rules.keep_runs);
         rules.compress = Some(compress).filter(|compress| !compress.is_none());
@@ -163,7 +163,7 @@ impl Space {
 
     /// Keeps an accepted message that no table records.
     pub fn keep(&mut self, message_key: u128, received_at: Millis) -> Result<()> {
-        self.keeper.keep(message_key, received_at, &self.files)
+        self.keeper.append(message_key, received_at, &self.files)
     }
 
     /// Returns the number of a table, opening it if necessary.
@@ -191,7 +191,7 @@ impl Space {
     }
 
     /// Flushes and closes files if over the limits. Call after each batch.
-    pub fn relieve(&mut self) -> Result<()> {
+    pub fn enforce_limits(&mut self) -> Result<()> {
         let pending: usize = self.tables.iter().map(AppendTable::n_pending).sum();
         let many = MAX_OPEN < self.tables.len();
         for table in &mut self.tables {
@@ -199,7 +199,7 @@ impl Space {
                 table.flush(&self.files)?;
             }
             if many {
-                table.rest();
+                table.close();
             }
         }
         Ok(())
@@ -217,28 +217,29 @@ impl Space {
         self.finish_tables(&mut next)?;
         let prepared = self.prepare(&mut next, state);
         if let Err(error) = prepared.and_then(|()| next.write(&self.folder, &self.files)) {
-            place::release(&self.folder, &next.placing, &self.files);
+            place::release_reserved(&self.folder, &next.placing, &self.files);
             return Err(error);
         }
         self.is_clean = true;
-        self.forget_tables();
+        self.drop_added_rows();
         let synced = self.files.sync_folder(&self.folder);
-        let placed = synced.and_then(|()| place::place(&self.folder, &next.placing, true, &self.files));
+        let placed =
+            synced.and_then(|()| place::put_in_place(&self.folder, &next.placing, true, &self.files));
         placed.map_err(place::not_in_place)?;
         // If this fails, the next command does it.
         if !next.placing.is_empty()
-            && let Err(error) = place::close(&self.folder, &mut next, &self.files)
+            && let Err(error) = place::record_in_place(&self.folder, &mut next, &self.files)
         {
             progress.warning(&format!(
                 "the run is committed, but its staged files are left to the next run: {error}"
             ));
         }
         self.manifest = next;
-        state::sweep(&self.folder.join(STATE), &self.manifest.state, &self.files);
+        state::delete_unused(&self.folder.join(STATE_FOLDER), &self.manifest.state, &self.files);
         Ok(())
     }
 
-    fn forget_tables(&mut self) {
+    fn drop_added_rows(&mut self) {
         self.tables.clear();
         self.names.clear();
         self.by_name.clear();
@@ -246,7 +247,7 @@ impl Space {
 
     /// Flushes all rows to the staged files, and records the new tables in the manifest.
     fn finish_tables(&mut self, next: &mut Manifest) -> Result<()> {
-        for name in ALWAYS {
+        for name in ALWAYS_PRESENT {
             self.table(name);
         }
         next.kept_messages = self.keeper.finish(&self.files)?;
@@ -254,15 +255,17 @@ impl Space {
         self.tables.par_iter_mut().with_max_len(1).try_for_each(|table| {
             table.flush_last(&self.files)?;
             if many {
-                table.rest();
+                table.close();
             }
             Ok(())
         })?;
         let mut shared = SharedFile::new(&self.folder, &self.files);
         for (name, table) in self.names.iter().zip(&mut self.tables) {
             let addition = match table.finish(&mut shared)? {
-                None if ALWAYS.contains(&name.as_str()) && !self.manifest.tables.contains_key(name) => {
-                    Some(table.make(&self.files)?)
+                None if ALWAYS_PRESENT.contains(&name.as_str())
+                    && !self.manifest.tables.contains_key(name) =>
+                {
+                    Some(table.create_empty(&self.files)?)
                 }
                 addition => addition,
             };
@@ -278,13 +281,13 @@ impl Space {
     fn prepare(&self, next: &mut Manifest, state: StateContents<'_>) -> Result<()> {
         place::prepare(&self.folder, &next.placing, &self.files)?;
         // A state that was loaded completely is written completely.
-        let before = if state.graph.is_cold() { &self.manifest.state[..] } else { &[] };
-        let folder = self.folder.join(STATE);
+        let before = if state.graph.is_partial() { &self.manifest.state[..] } else { &[] };
+        let folder = self.folder.join(STATE_FOLDER);
         next.state = state::write(&folder, next.runs.len() as u64, before, state, &self.files)?;
         next.record_rules(&self.manifest);
         next.record_run(&self.manifest);
         if let Some(keep) = self.keep_runs {
-            next.thin_runs(keep);
+            next.drop_old_records(keep);
         }
         Ok(())
     }
@@ -311,7 +314,7 @@ impl Space {
     /// Returns how to read the state for a run over `n_bytes` of events: lookups cost more per event, and loading
     /// everything costs something for each entry.
     #[must_use]
-    pub fn reading_for(&self, n_bytes: u64, reading: Reading) -> Reading {
+    pub fn choose_reading(&self, n_bytes: u64, reading: Reading) -> Reading {
         const BYTES_PER_ENTRY: u64 = 200;
         let n_entries: u64 = self.manifest.state.iter().map(|part| part.entries).sum();
         match reading {
@@ -321,7 +324,7 @@ impl Space {
     }
 
     /// Returns the state that the resolver continues with: from the cache if possible, otherwise from the raw tables.
-    pub fn carry_on(
+    pub fn load_state(
         &self,
         reading: Reading,
         types: &IdentifierTypes,
@@ -330,12 +333,13 @@ impl Space {
         let named = &self.manifest.state;
         if !named.is_empty()
             && reading != Reading::Tables
-            && let Some(state) = state::read(&self.folder.join(STATE), named, reading, types, &self.files)?
+            && let Some(state) =
+                state::read(&self.folder.join(STATE_FOLDER), named, reading, types, &self.files)?
         {
             return Ok(state);
         }
         if !self.manifest.runs.is_empty() {
-            let why = if state::is_of_earlier_version(&self.folder.join(STATE), named, &self.files) {
+            let why = if state::is_of_earlier_version(&self.folder.join(STATE_FOLDER), named, &self.files) {
                 "from an earlier version of this program"
             } else {
                 "missing or damaged"
@@ -343,12 +347,12 @@ impl Space {
             progress.notice(&format!("the state cache is {why}: it is rebuilt from the raw tables"));
         }
         let replayed = replay(&self.folder, &self.manifest, types, &self.files, progress)?;
-        self.check_truth(progress)?;
+        self.check_raw_tables(progress)?;
         Ok(replayed)
     }
 
     /// Fails if a raw table is not as committed. A state rebuilt from it would stay wrong.
-    fn check_truth(&self, progress: &dyn Progress) -> Result<()> {
+    fn check_raw_tables(&self, progress: &dyn Progress) -> Result<()> {
         let truth =
             [id_graph_updates::TABLE, external_id_mapping_updates::TABLE, profile_traits_updates::TABLE];
         let states = truth.iter().filter_map(|&name| Some((name, self.manifest.tables.get(name)?)));
@@ -356,7 +360,7 @@ impl Space {
         let meter = SharedProgress::new(progress);
         for (name, state) in states {
             if let Some(wrong) = damage(&self.folder, name, state, &[], &self.files, &meter)? {
-                return Err(Error::file(part_of(&self.folder, name, state).path, wrong)
+                return Err(Error::file(committed_file(&self.folder, name, state).path, wrong)
                     .hint("restore the table from a backup, or ingest into a new space"));
             }
         }
@@ -372,8 +376,8 @@ impl Space {
 
     /// Returns what was flushed of each table, for the first run in a space: as if the staged files were the tables.
     #[must_use]
-    pub fn went_out(&self) -> BTreeMap<String, CommittedTable> {
-        let tables = self.names.iter().cloned().zip(self.tables.iter().map(AppendTable::went_out));
+    pub fn flushed(&self) -> BTreeMap<String, CommittedTable> {
+        let tables = self.names.iter().cloned().zip(self.tables.iter().map(AppendTable::flushed));
         tables.filter(|(_, state)| 0 < state.bytes).collect()
     }
 
@@ -393,9 +397,9 @@ impl Space {
     /// Fails if a table is missing or shorter than its committed length. Reports duplicate files.
     fn check_lengths(&self, progress: &dyn Progress) -> Result<()> {
         for (name, state) in &self.manifest.tables {
-            let stands = stands(&self.folder, name, state);
+            let stands = storage_of(&self.folder, name, state);
             let path = file_of(&self.folder, name, stands);
-            let committed = bytes_of(state, stands);
+            let committed = committed_file_bytes(state, stands);
             let wrong = match std::fs::metadata(&path) {
                 Ok(there) if there.is_dir() => "is a folder, not a file".to_owned(),
                 Ok(there) if committed <= there.len() => String::new(),
@@ -411,7 +415,7 @@ impl Space {
                     .hint("restore the table from a backup, or ingest into a new space"));
             }
             if stands == Compression::Zstd {
-                tell_twin(&self.folder, name, progress);
+                report_duplicate_file(&self.folder, name, progress);
             }
         }
         Ok(())
@@ -425,8 +429,8 @@ impl Drop for Space {
             return;
         }
         self.tables.clear();
-        state::sweep(&self.folder.join(STATE), &self.manifest.state, &self.files);
-        let _ = place::discard(&self.folder, &self.files);
+        state::delete_unused(&self.folder.join(STATE_FOLDER), &self.manifest.state, &self.files);
+        let _ = place::delete_staged(&self.folder, &self.files);
     }
 }
 
@@ -434,7 +438,7 @@ impl Drop for Space {
 /// in other formats may stay. If there is a state but no staged file of a first run, the manifest was lost, so any
 /// table is an error.
 fn refuse_foreign_tables(folder: &Path, compress: Compression) -> Result<()> {
-    let is_lost = !staged_folder(folder).exists() && state::is_there(&folder.join(STATE));
+    let is_lost = !staged_folder(folder).exists() && state::is_there(&folder.join(STATE_FOLDER));
     let entries = std::fs::read_dir(folder).map_err(|e| Error::io("read the folder", folder, e))?;
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
@@ -478,7 +482,7 @@ mod tests {
         let open = || Space::open(folder.path(), None, 0, &files, &Silent);
         let mut space = open().unwrap();
         assert!(open().is_err());
-        space.begin_anew().unwrap();
+        space.start_over().unwrap();
         assert!(open().is_err());
         drop(space);
         open().unwrap();

@@ -3,10 +3,10 @@
 use std::{os::unix::fs::FileExt, path::Path};
 
 use super::{
-    layout::STATE,
+    layout::STATE_FOLDER,
     manifest::{EARLIER_FORMATS, Manifest},
     table_state::{CommittedTable, CompressedExtent},
-    tables::{bytes_of, stands},
+    tables::{committed_file_bytes, storage_of},
 };
 use crate::{
     catalog,
@@ -37,11 +37,13 @@ pub fn cut_back(folder: &Path, manifest: &Manifest, files: &Files) -> Result<()>
         let path = entry.path();
         let length = entry.metadata().map_err(|e| Error::io("read", &path, e))?.len();
         match manifest.tables.get(table) {
-            Some(state) if stands(folder, table, state) != stored || length == bytes_of(state, stored) => {}
+            Some(state)
+                if storage_of(folder, table, state) != stored
+                    || length == committed_file_bytes(state, stored) => {}
             Some(state) => {
-                refuse_other_frames(&path, state, stored, files)?;
-                let committed = bytes_of(state, stored);
-                files.write_from(&path, committed)?.cut(committed)?;
+                check_frame_end(&path, state, stored, files)?;
+                let committed = committed_file_bytes(state, stored);
+                files.write_from(&path, committed)?.truncate(committed)?;
             }
             None if left_behind.contains(&name) => files.remove_file(&path)?,
             None => {}
@@ -49,7 +51,7 @@ pub fn cut_back(folder: &Path, manifest: &Manifest, files: &Files) -> Result<()>
     }
     if !left_behind.is_empty() {
         // Everything it lists is now committed or deleted, so a leftover file is harmless.
-        let _ = files.remove_file(&folder.join(STATE).join(NEW_TABLES));
+        let _ = files.remove_file(&folder.join(STATE_FOLDER).join(NEW_TABLES));
     }
     Ok(())
 }
@@ -59,7 +61,7 @@ pub fn cut_back(folder: &Path, manifest: &Manifest, files: &Files) -> Result<()>
 const NEW_TABLES: &str = "new-tables";
 
 fn left_behind(folder: &Path, files: &Files) -> Result<Set<String>> {
-    let text = files.read_if_there(&folder.join(STATE).join(NEW_TABLES))?.unwrap_or_default();
+    let text = files.read_if_exists(&folder.join(STATE_FOLDER).join(NEW_TABLES))?.unwrap_or_default();
     // If the last line has no line end, its write was interrupted and its table was never created.
     let whole = text.split_inclusive(|&byte| byte == b'\n').filter_map(|line| line.strip_suffix(b"\n"));
     Ok(whole.map(|name| String::from_utf8_lossy(name).into_owned()).collect())
@@ -67,12 +69,7 @@ fn left_behind(folder: &Path, files: &Files) -> Result<Set<String>> {
 
 /// Fails if a compressed table does not have the end of a frame at its committed length. It can only be cut there, and
 /// a table that somebody recompressed has other frames.
-fn refuse_other_frames(
-    path: &Path,
-    state: &CommittedTable,
-    stands: Compression,
-    files: &Files,
-) -> Result<()> {
+fn check_frame_end(path: &Path, state: &CommittedTable, stands: Compression, files: &Files) -> Result<()> {
     let Some(CompressedExtent { bytes, tail }) = state.stored.filter(|_| stands == Compression::Zstd) else {
         return Ok(());
     };
@@ -96,7 +93,7 @@ fn refuse_other_frames(
 const FRAME: [u8; MAGIC] = [0x28, 0xb5, 0x2f, 0xfd];
 
 /// Reports a duplicate plain file beside a compressed table: it is ignored.
-pub fn tell_twin(folder: &Path, table: &str, progress: &dyn Progress) {
+pub fn report_duplicate_file(folder: &Path, table: &str, progress: &dyn Progress) {
     let plain = file_of(folder, table, Compression::None);
     if plain.exists() {
         progress.notice(&format!("`{}` is ignored: the table is in `{table}.ndjson.zst`", plain.display()));

@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::{
     manifest::Manifest,
     table_state::{CommittedTable, CompressedExtent},
-    tables::{bytes_of, part_of, stands},
+    tables::{committed_file, committed_file_bytes, storage_of},
 };
 use crate::{
     config::rules::Compression,
@@ -18,10 +18,10 @@ use crate::{
     progress::Silent,
     read::digest::{PIECE, chain},
     table::{
-        as_size,
-        blocks::{BLOCK_BYTES, SharedProgress, TableBlock, map_unseen_blocks, rows},
+        blocks::{BLOCK_BYTES, SharedProgress, TableBlock, map_unchecked_blocks, non_blank_lines},
         frame_check::FrameLayout,
         source::TableSource,
+        to_usize,
     },
 };
 
@@ -48,9 +48,9 @@ pub fn damage(
     files: &Files,
     meter: &SharedProgress<'_>,
 ) -> Result<Option<String>> {
-    let stored_as = stands(folder, name, committed);
-    let n_committed = bytes_of(committed, stored_as);
-    let part = part_of(folder, name, committed);
+    let stored_as = storage_of(folder, name, committed);
+    let n_committed = committed_file_bytes(committed, stored_as);
+    let part = committed_file(folder, name, committed);
     let path = &part.path;
     match std::fs::metadata(path) {
         Ok(there) if !there.is_file() => return Ok(Some("is not a file".into())),
@@ -135,7 +135,7 @@ impl TableHashes {
         let pieces =
             (0..bytes.div_ceil(PIECE)).into_par_iter().map_init(Vec::new, |buffer: &mut Vec<u8>, number| {
                 let start = number * PIECE;
-                let n_bytes = as_size((bytes - start).min(PIECE));
+                let n_bytes = to_usize((bytes - start).min(PIECE));
                 buffer.resize(n_bytes, 0);
                 source.read_at(buffer, start)?;
                 meter.advance(n_bytes as u64)?;
@@ -182,7 +182,7 @@ impl TableHashes {
 
     /// Returns what the manifest would record of the table at a length of `bytes`.
     fn state_at(&self, bytes: u64, source: &TableSource) -> Result<CommittedTable> {
-        let n_whole = as_size(bytes / PIECE);
+        let n_whole = to_usize(bytes / PIECE);
         let (whole, rest) = self.pieces.split_at(n_whole);
         let link = whole.iter().fold(0, |link, piece| chain(link, piece.0));
         let whole_rows: u64 = whole.iter().map(|piece| piece.1).sum();
@@ -191,7 +191,7 @@ impl TableHashes {
             _ if n_last == 0 => None,
             Some(&last) if bytes == self.bytes => Some(last),
             _ => {
-                let mut last = vec![0; as_size(n_last)];
+                let mut last = vec![0; to_usize(n_last)];
                 source.read_at(&mut last, bytes - n_last)?;
                 Some(hash(&last))
             }
@@ -245,10 +245,10 @@ fn malformed_line(source: &TableSource) -> Result<Option<u64>> {
                 && tape.read(line).is_ok()
                 && tape.tokens[0].kind == JsonKind::Object
         };
-        let line = rows(block.text).find(|(_, line)| !is_row(line));
+        let line = non_blank_lines(block.text).find(|(_, line)| !is_row(line));
         line.map(|(at, _)| block.offset + at as u64)
     };
-    let blocks = map_unseen_blocks(
+    let blocks = map_unchecked_blocks(
         std::slice::from_ref(source),
         BLOCK_BYTES,
         &SharedProgress::new(&Silent),

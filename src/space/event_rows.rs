@@ -6,7 +6,7 @@ use hashbrown::HashTable;
 
 use super::{
     manifest::{Manifest, RunKind, RunRecord},
-    tables::part_of,
+    tables::committed_file,
 };
 use crate::{
     catalog,
@@ -15,7 +15,7 @@ use crate::{
     files::Files,
     json::push_string,
     table::{
-        blocks::{BLOCK_BYTES, LineProblem, SharedProgress, TableBlock, map_blocks, rows},
+        blocks::{BLOCK_BYTES, LineProblem, SharedProgress, TableBlock, map_blocks, non_blank_lines},
         find::RawTableFile,
         row::RowReader,
         source::TableSource,
@@ -68,7 +68,7 @@ impl EventRows {
         else {
             return Ok(all);
         };
-        let part = RawTableFile { committed: Some(end), ..part_of(folder, table, state) };
+        let part = RawTableFile { committed: Some(end), ..committed_file(folder, table, state) };
         let source = TableSource::open(&part, files)?;
         let blocks = map_blocks(&[source], BLOCK_BYTES, meter, |block| parse(block, ranges, within))?;
         for (message_key, received_at) in blocks.into_iter().flatten() {
@@ -81,7 +81,7 @@ impl EventRows {
 /// Returns the byte ranges of each event table that backfills of events wrote. Skips a backfill if all its events
 /// arrived before `since`.
 #[must_use]
-pub fn backfilled(manifest: &Manifest, since: Millis) -> BTreeMap<&str, Vec<(u64, u64)>> {
+pub fn backfilled_ranges(manifest: &Manifest, since: Millis) -> BTreeMap<&str, Vec<(u64, u64)>> {
     let mut ranges: BTreeMap<&str, Vec<(u64, u64)>> = BTreeMap::new();
     let is_wanted = |run: &&RunRecord| {
         run.job == RunKind::BackfillEvents && run.newest.is_none_or(|newest| since <= newest)
@@ -101,11 +101,11 @@ pub fn newest_arrival(
     files: &Files,
     meter: &SharedProgress<'_>,
 ) -> Result<Option<Millis>> {
-    let backfilled = backfilled(manifest, Millis::MIN);
+    let backfilled = backfilled_ranges(manifest, Millis::MIN);
     let mut newest = None;
     for (table, state) in manifest.tables.iter().filter(|(table, _)| catalog::is_event_table(table)) {
         let ranges = backfilled.get(table.as_str()).map_or(&[][..], Vec::as_slice);
-        let source = TableSource::open(&part_of(folder, table, state), files)?;
+        let source = TableSource::open(&committed_file(folder, table, state), files)?;
         let of_block = |block: TableBlock<'_>| newest_of_block(block, ranges);
         let newest_of_table =
             map_blocks(&[source], BLOCK_BYTES, meter, of_block)?.into_iter().flatten().max();
@@ -120,7 +120,7 @@ fn newest_of_block(
 ) -> Result<Option<Millis>, (usize, LineProblem)> {
     let mut reader = RowReader::new([]);
     let mut newest = None;
-    for (at, line) in rows(block.text) {
+    for (at, line) in non_blank_lines(block.text) {
         let offset = block.offset + at as u64;
         if !backfilled.iter().any(|&(from, to)| from <= offset && offset < to) {
             let row = reader.read(line, block.clean).map_err(|problem| (at, problem))?;
@@ -149,7 +149,7 @@ impl BackfilledRows {
         meter: &SharedProgress<'_>,
     ) -> Result<Self> {
         let mut by_table = BTreeMap::new();
-        let ranges = backfilled(manifest, earliest.saturating_sub(window));
+        let ranges = backfilled_ranges(manifest, earliest.saturating_sub(window));
         if !ranges.is_empty() {
             meter.start("reading tables", None);
         }
@@ -208,8 +208,8 @@ fn parse(
     if !ranges.iter().any(|&(from, to)| from < end && block.offset < to) {
         return Ok(found);
     }
-    let mut reader = RowReader::of_events(["id", "event_id"]);
-    for (at, line) in rows(block.text) {
+    let mut reader = RowReader::for_events(["id", "event_id"]);
+    for (at, line) in non_blank_lines(block.text) {
         let offset = block.offset + at as u64;
         if !ranges.iter().any(|&(from, to)| from <= offset && offset < to) {
             continue;

@@ -58,7 +58,7 @@ impl Manifest {
 
     /// Drops all records except those of the last `keep` runs and of the last run of each month before them, by
     /// `uuid_ts`.
-    pub(super) fn thin_runs(&mut self, keep: u32) {
+    pub(super) fn drop_old_records(&mut self, keep: u32) {
         let recorded: Vec<usize> = (0..self.runs.len()).filter(|&at| self.runs[at].after.is_some()).collect();
         let n_old = recorded.len().saturating_sub(keep as usize);
         for pair in recorded[..recorded.len().min(n_old + 1)].windows(2) {
@@ -123,7 +123,7 @@ mod tests {
             manifest.uuid_ts = i64::try_from(run).unwrap() * DAY;
             manifest.runs.push(RunRecord::default());
             manifest.record_run(&before);
-            manifest.thin_runs(keep);
+            manifest.drop_old_records(keep);
             let bytes = serde_json::to_vec(&manifest).unwrap();
             assert_eq!(serde_json::from_slice::<Manifest>(&bytes).unwrap(), manifest);
             expected.push(manifest.tables.clone());

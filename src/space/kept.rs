@@ -15,7 +15,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::layout::RUN;
+use super::layout::RUN_FOLDER;
 use crate::{
     error::{Error, Result},
     files::{Files, OutFile},
@@ -63,7 +63,7 @@ impl KeptMessageWriter {
     }
 
     /// Appends a message.
-    pub(super) fn keep(&mut self, message_key: u128, received_at: Millis, files: &Files) -> Result<()> {
+    pub(super) fn append(&mut self, message_key: u128, received_at: Millis, files: &Files) -> Result<()> {
         if self.out.is_none() {
             if let Some(folder) = self.path.parent() {
                 files.create_folder(folder)?;
@@ -157,7 +157,7 @@ fn damaged(path: &Path, what: &str) -> Error {
 }
 
 fn path_of(folder: &Path) -> PathBuf {
-    folder.join(RUN).join(FILE)
+    folder.join(RUN_FOLDER).join(FILE)
 }
 
 fn entry(message_key: u128, received_at: Millis) -> [u8; ENTRY] {
@@ -199,7 +199,7 @@ mod tests {
         let keep = |committed: Option<&KeptMessages>, range: std::ops::Range<u64>| {
             let mut keeper = KeptMessageWriter::new(folder.path(), committed);
             for number in range {
-                keeper.keep(number.into(), 7 - number.cast_signed(), &files).unwrap();
+                keeper.append(number.into(), 7 - number.cast_signed(), &files).unwrap();
             }
             keeper.finish(&files).unwrap()
         };

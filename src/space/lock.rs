@@ -86,18 +86,18 @@ impl Lock {
             }
             std::thread::sleep(Duration::from_millis(100));
         };
-        Ok(Self::sign(file, holds_it))
+        Ok(Self::write_holder(file, holds_it))
     }
 
     /// Takes the lock of a state folder for a moment; returns `None` if another run holds it.
     pub(super) fn try_take(state: &Path) -> Result<Option<Self>> {
         let path = state.join(LOCK);
         let (file, is_ours) = try_lock(&path)?;
-        Ok(is_ours.then(|| Self::sign(file, BRIEF)))
+        Ok(is_ours.then(|| Self::write_holder(file, BRIEF)))
     }
 
     /// Writes the holder into the lock file.
-    fn sign(mut file: File, holds_it: &str) -> Self {
+    fn write_holder(mut file: File, holds_it: &str) -> Self {
         let holder = format!("{holds_it}process {} since {}", std::process::id(), wall_clock::now());
         let mut write = || {
             file.set_len(0)?;

@@ -148,7 +148,7 @@ impl ConfigUsed {
     /// Returns how segment ids are made; `None` if the text does not say.
     #[must_use]
     pub fn segment_ids(&self) -> Option<SegmentIdStyle> {
-        let style = flat(&self.text).remove("segment_ids")?;
+        let style = flatten_config(&self.text).remove("segment_ids")?;
         [SegmentIdStyle::Ksuid, SegmentIdStyle::Sequential]
             .into_iter()
             .find(|known| style.trim_matches('"') == known.word())
@@ -158,9 +158,9 @@ impl ConfigUsed {
     #[must_use]
     pub fn changes_since(&self, last: Option<&Self>) -> Vec<String> {
         let Some(last) = last.filter(|last| last.digest != self.digest) else { return Vec::new() };
-        let (mut before, now) = (flat(&last.text), flat(&self.text));
+        let (mut before, now) = (flatten_config(&last.text), flatten_config(&self.text));
         // If an earlier version did not know a key, it worked like its default value.
-        for (key, value) in flat(&config::print(&Rules::default())) {
+        for (key, value) in flatten_config(&config::print(&Rules::default())) {
             before.entry(key).or_insert(value);
         }
         let mut changes = Vec::new();
@@ -181,7 +181,7 @@ impl ConfigUsed {
 }
 
 /// Flattens a config into dotted keys.
-fn flat(text: &str) -> BTreeMap<String, String> {
+fn flatten_config(text: &str) -> BTreeMap<String, String> {
     fn walk(prefix: &str, value: &toml::Value, out: &mut BTreeMap<String, String>) {
         match value {
             toml::Value::Table(table) => {
@@ -324,7 +324,7 @@ impl Manifest {
     /// Reads the manifest as it is, without putting rows in place.
     pub(super) fn load(space: &Path, files: &Files) -> Result<Option<Self>> {
         let path = space.join(MANIFEST);
-        let Some(bytes) = files.read_if_there(&path)? else { return Ok(None) };
+        let Some(bytes) = files.read_if_exists(&path)? else { return Ok(None) };
         let wrong = |message: String| {
             Error::file(&path, message)
                 .hint("restore it from a backup: without it, the tables cannot be trusted")

@@ -19,7 +19,7 @@ use std::{
 };
 
 use super::{
-    layout::{RUN, shared_file, staged_folder},
+    layout::{RUN_FOLDER, shared_file, staged_folder},
     manifest::{Manifest, Placement},
 };
 use crate::{
@@ -39,14 +39,14 @@ impl Placement {
 }
 
 /// Deletes all staged files. Call this only if the manifest lists none of them.
-pub(super) fn discard(space: &Path, files: &Files) -> Result<()> {
+pub(super) fn delete_staged(space: &Path, files: &Files) -> Result<()> {
     let folder = staged_folder(space);
     if folder.symlink_metadata().is_ok() { files.remove_folder(&folder) } else { Ok(()) }
 }
 
 /// Fails if the run folder is not a real folder: a link could lead outside the space.
 pub(super) fn refuse_link(space: &Path) -> Result<()> {
-    let folder = space.join(RUN);
+    let folder = space.join(RUN_FOLDER);
     match folder.symlink_metadata() {
         Ok(there) if !there.is_dir() => Err(Error::file(&folder, "is not a folder of this space")
             .hint("move it away: runs create a folder of this name for their rows")),
@@ -77,7 +77,7 @@ pub(super) fn prepare(space: &Path, placing: &Placing, files: &Files) -> Result<
     } else if own < placing.len() {
         files.write_from(&shared_file(space), 1)?.sync()?;
     }
-    in_parallel(placing, |name, placement| {
+    for_each_staged(placing, |name, placement| {
         if !is_one_sync && placement.shared_from.is_none() {
             files.write_from(&staged.join(name), placement.bytes)?.sync()?;
         }
@@ -90,28 +90,28 @@ pub(super) fn prepare(space: &Path, placing: &Placing, files: &Files) -> Result<
             Some(_) => Ok(()),
         }
     })?;
-    for folder in [&staged, &space.join(RUN), space] {
+    for folder in [&staged, &space.join(RUN_FOLDER), space] {
         files.sync_folder(folder)?;
     }
     Ok(())
 }
 
 /// Frees the disk space reserved for a commit that failed, as far as possible.
-pub(super) fn release(space: &Path, placing: &Placing, files: &Files) {
+pub(super) fn release_reserved(space: &Path, placing: &Placing, files: &Files) {
     for (name, from) in placing.iter().filter_map(|(name, placement)| Some((name, placement.from?))) {
-        let _ = files.write_from(&space.join(name), from).and_then(|out| out.cut(from));
+        let _ = files.write_from(&space.join(name), from).and_then(|out| out.truncate(from));
     }
 }
 
 /// Puts all rows into their tables and syncs them. If `is_new` is false, another process staged the rows, so their
 /// digests are checked first.
-pub(super) fn place(space: &Path, placing: &Placing, is_new: bool, files: &Files) -> Result<()> {
+pub(super) fn put_in_place(space: &Path, placing: &Placing, is_new: bool, files: &Files) -> Result<()> {
     if placing.is_empty() {
         return Ok(());
     }
     let is_one_sync = syncs_at_once(placing.len());
-    in_parallel(placing, |name, placement| {
-        let appended = place_one(space, name, placement, is_new, files)?;
+    for_each_staged(placing, |name, placement| {
+        let appended = put_table_in_place(space, name, placement, is_new, files)?;
         appended.filter(|_| !is_one_sync).map_or(Ok(()), |out| out.sync())
     })?;
     if is_one_sync {
@@ -127,7 +127,7 @@ fn syncs_at_once(n_files: usize) -> bool {
 }
 
 /// Puts the rows of one table in place. If they were appended, returns the table's file, which the caller has to sync.
-fn place_one(
+fn put_table_in_place(
     space: &Path,
     name: &str,
     placement: &Placement,
@@ -139,7 +139,7 @@ fn place_one(
         Some(_) => shared_file(space),
         None => staged_folder(space).join(name),
     };
-    let Some(file) = files.open_if_there(&staged)? else {
+    let Some(file) = files.open_if_exists(&staged)? else {
         let length = fs::metadata(&path).map_or(0, |there| there.len());
         if path.exists() && placement.end() <= length {
             return Ok(None);
@@ -174,23 +174,24 @@ fn place_one(
     }
     out.copy(&file, offset, placement.bytes)?;
     if placement.end() < length {
-        out.cut(placement.end())?;
+        out.truncate(placement.end())?;
     }
     Ok(Some(out))
 }
 
 /// Records in the manifest that all rows are in place, and deletes the staged files.
-pub(super) fn close(space: &Path, manifest: &mut Manifest, files: &Files) -> Result<()> {
+pub(super) fn record_in_place(space: &Path, manifest: &mut Manifest, files: &Files) -> Result<()> {
     let placing = std::mem::take(&mut manifest.placing);
     let write = || manifest.write(space, files).and_then(|()| files.sync_folder(space));
     // If the disk is full, deleting the staged files may make room. Their rows are in place, so they are not needed.
-    let written = write().or_else(|error| if discard(space, files).is_ok() { write() } else { Err(error) });
+    let written =
+        write().or_else(|error| if delete_staged(space, files).is_ok() { write() } else { Err(error) });
     if written.is_err() {
         manifest.placing = placing;
     }
     written?;
     // The next run deletes what is left.
-    let _ = discard(space, files);
+    let _ = delete_staged(space, files);
     Ok(())
 }
 
@@ -206,7 +207,7 @@ pub(super) fn not_in_place(error: Error) -> Error {
 /// Calls `work` for every staged file. Of all errors, returns that of the first file by name. The threads mostly wait
 /// for the disk, so there are more of them than cores. They are not rayon's, which would start other work while they
 /// wait.
-fn in_parallel(placing: &Placing, work: impl Fn(&str, &Placement) -> Result<()> + Sync) -> Result<()> {
+fn for_each_staged(placing: &Placing, work: impl Fn(&str, &Placement) -> Result<()> + Sync) -> Result<()> {
     const MAX_THREADS: usize = 32;
     let all: Vec<(&str, &Placement)> =
         placing.iter().map(|(name, placement)| (name.as_str(), placement)).collect();

@@ -7,10 +7,10 @@ use std::{
 };
 
 use super::{
-    layout::STATE,
+    layout::STATE_FOLDER,
     lock::Lock,
     manifest::Manifest,
-    place::{close, not_in_place, place},
+    place::{not_in_place, put_in_place, record_in_place},
 };
 use crate::{
     error::{Error, Result},
@@ -23,28 +23,28 @@ impl Manifest {
     /// [`Manifest::read_locked`] instead.
     pub fn read(space: &Path, files: &Files) -> Result<Option<Self>> {
         match Self::load(space, files)? {
-            Some(manifest) if !manifest.placing.is_empty() => complete(space, files),
+            Some(manifest) if !manifest.placing.is_empty() => finish_commit(space, files),
             manifest => Ok(manifest),
         }
     }
 
     /// Does the same as [`Manifest::read`] for a caller that holds the lock.
     pub fn read_locked(space: &Path, lock: &Lock, files: &Files) -> Result<Option<Self>> {
-        complete_locked(space, lock, files)
+        finish_commit_locked(space, lock, files)
     }
 }
 
 /// Waits until the rows of a commit are in place, or puts them there if no other process does. Returns the manifest
 /// after that, or `None` if there is none.
-fn complete(space: &Path, files: &Files) -> Result<Option<Manifest>> {
-    let state = space.join(STATE);
+fn finish_commit(space: &Path, files: &Files) -> Result<Option<Manifest>> {
+    let state = space.join(STATE_FOLDER);
     let since = Instant::now();
-    while since.elapsed() < PATIENCE {
+    while since.elapsed() < MAX_WAIT {
         files.create_folder(&state).map_err(not_in_place)?;
         if let Some(_lock) = Lock::try_take(&state).map_err(not_in_place)? {
             let Some(mut manifest) = load_and_place(space, files)? else { return Ok(None) };
             // Reading the tables requires only that the rows are in them.
-            if close(space, &mut manifest, files).is_err() {
+            if record_in_place(space, &mut manifest, files).is_err() {
                 manifest.placing.clear();
             }
             return Ok(Some(manifest));
@@ -60,13 +60,13 @@ fn complete(space: &Path, files: &Files) -> Result<Option<Manifest>> {
 }
 
 /// How long to wait for another process to put its rows in place.
-const PATIENCE: Duration = Duration::from_mins(10);
+const MAX_WAIT: Duration = Duration::from_mins(10);
 
 /// Puts the rows of a commit in place if necessary. Returns the manifest after that, or `None` if there is none.
-fn complete_locked(space: &Path, _lock: &Lock, files: &Files) -> Result<Option<Manifest>> {
+fn finish_commit_locked(space: &Path, _lock: &Lock, files: &Files) -> Result<Option<Manifest>> {
     let Some(mut manifest) = load_and_place(space, files)? else { return Ok(None) };
     if !manifest.placing.is_empty() {
-        close(space, &mut manifest, files).map_err(not_in_place)?;
+        record_in_place(space, &mut manifest, files).map_err(not_in_place)?;
     }
     Ok(Some(manifest))
 }
@@ -74,7 +74,7 @@ fn complete_locked(space: &Path, _lock: &Lock, files: &Files) -> Result<Option<M
 fn load_and_place(space: &Path, files: &Files) -> Result<Option<Manifest>> {
     let Some(manifest) = Manifest::load(space, files)? else { return Ok(None) };
     if !manifest.placing.is_empty() {
-        place(space, &manifest.placing, false, files).map_err(not_in_place)?;
+        put_in_place(space, &manifest.placing, false, files).map_err(not_in_place)?;
     }
     Ok(Some(manifest))
 }

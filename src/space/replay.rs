@@ -17,7 +17,7 @@ use super::{
     layout::MANIFEST,
     manifest::{Manifest, RunKind, RunRecord},
     replayed::ResolverState,
-    tables::part_of,
+    tables::committed_file,
 };
 use crate::{
     catalog,
@@ -27,7 +27,7 @@ use crate::{
     files::Files,
     identity::{
         extract::identifier_key,
-        graph::{IdentityGraph, MappedIdentifier, NO_CLOCK, NO_TIME, ProfileId},
+        graph::{IdentityGraph, MappedIdentifier, ProfileId, UNKNOWN_CLOCK, UNKNOWN_TIME},
         packed_traits::{EncodedValue, SetAt},
         traits::{ProfileTraits, column_of},
         types::IdentifierTypes,
@@ -85,7 +85,7 @@ pub fn create_adopted(
         let inferred = rows.optional("timestamp").is_none() && rows.optional("triggering_event_id").is_none();
         if inferred && graph.find_segment_id(&segment_id).is_none() {
             let uuid_ts = rows.optional("uuid_ts").and_then(|text| parse_micros(text.as_bytes()));
-            graph.create(&segment_id, uuid_ts.unwrap_or(NO_CLOCK));
+            graph.create(&segment_id, uuid_ts.unwrap_or(UNKNOWN_CLOCK));
         }
         rows.advance();
     }
@@ -143,12 +143,12 @@ fn graph_row(rows: &CommittedRows, uuid_ts: Micros, replayed: &mut ResolverState
         let theirs = graph.take_traits(from);
         if !theirs.is_empty() {
             let mut traits = ProfileTraits::default();
-            traits.unpack(graph.traits(into));
+            traits.decode(graph.traits(into));
             traits.merge(&[theirs], &replayed.trait_names);
-            graph.set_traits(into, traits.pack());
+            graph.set_traits(into, traits.encode());
         }
     }
-    graph.saw_seq(into, rows.seq()?);
+    graph.record_seq(into, rows.seq()?);
     Ok(())
 }
 
@@ -163,12 +163,12 @@ fn mapping_row(
     let value = rows.text("external_id_value")?;
     let key = identifier_key(&mut Vec::new(), &type_name, value.as_bytes());
     let timestamp =
-        rows.optional("timestamp").and_then(|text| parse_millis(text.as_bytes())).unwrap_or(NO_TIME);
+        rows.optional("timestamp").and_then(|text| parse_millis(text.as_bytes())).unwrap_or(UNKNOWN_TIME);
     if replayed.graph.find(key).is_none() {
-        let type_id = types.id(&type_name);
+        let type_id = types.intern(&type_name);
         replayed.graph.map(MappedIdentifier { key, timestamp, uuid_ts, profile: segment, type_id });
     }
-    replayed.graph.saw_seq(segment, rows.seq()?);
+    replayed.graph.record_seq(segment, rows.seq()?);
     Ok(())
 }
 
@@ -179,11 +179,11 @@ fn trait_row(rows: &CommittedRows, uuid_ts: Micros, replayed: &mut ResolverState
     let profile = replayed.graph.canonical(profile);
     let seq = rows.seq()?;
     let timestamp =
-        rows.optional("timestamp").and_then(|text| parse_millis(text.as_bytes())).unwrap_or(NO_TIME);
+        rows.optional("timestamp").and_then(|text| parse_millis(text.as_bytes())).unwrap_or(UNKNOWN_TIME);
     let row_at = SetAt { timestamp, uuid_ts, seq };
     let seqs = rows.text("__trait_seqs")?;
     let mut tape = Tape::default();
-    tape.read(seqs.as_bytes()).map_err(|_| rows.wrong("\"__trait_seqs\" is not JSON"))?;
+    tape.read(seqs.as_bytes()).map_err(|_| rows.error("\"__trait_seqs\" is not JSON"))?;
     let doc = Document { text: seqs.as_bytes(), tokens: &tape.tokens };
     let names = &mut replayed.trait_names;
     let known: Map<u32, SetAt> =
@@ -200,13 +200,13 @@ fn trait_row(rows: &CommittedRows, uuid_ts: Micros, replayed: &mut ResolverState
         let path = doc.raw(path);
         let set: u64 =
             std::str::from_utf8(doc.raw(set)).ok().and_then(|text| text.parse().ok()).unwrap_or_default();
-        let name = names.id(path.split(|&b| b == b'.').next().unwrap_or(path));
+        let name = names.intern(path.split(|&b| b == b'.').next().unwrap_or(path));
         let at = if set == seq {
             row_at
         } else {
             known.get(&name).copied().unwrap_or(SetAt { seq: set, ..row_at })
         };
-        let path_id = names.id(path);
+        let path_id = names.intern(path);
         let column = column_of(path);
         // If a bare name and a path share a column, the bare name is a removed trait and the value belongs to the path.
         let removed = !path.contains(&b'.') && nested.contains(&column);
@@ -215,8 +215,8 @@ fn trait_row(rows: &CommittedRows, uuid_ts: Micros, replayed: &mut ResolverState
         let path = if value.is_empty() { name } else { path_id };
         traits.push(EncodedValue { name, at, path, value });
     }
-    replayed.graph.set_traits(profile, traits.pack());
-    replayed.graph.saw_seq(profile, seq);
+    replayed.graph.set_traits(profile, traits.encode());
+    replayed.graph.record_seq(profile, seq);
     Ok(())
 }
 
@@ -224,7 +224,7 @@ fn profile(rows: &CommittedRows, graph: &mut IdentityGraph) -> Result<ProfileId>
     let segment_id = rows.text("segment_id")?;
     graph
         .find_segment_id(&segment_id)
-        .ok_or_else(|| rows.wrong(&format!("segment id \"{segment_id}\" is not in `id_graph_updates`")))
+        .ok_or_else(|| rows.error(&format!("segment id \"{segment_id}\" is not in `id_graph_updates`")))
 }
 
 /// Collects the accepted messages. A message is in the table of its call, in [`RESOLVED`], or kept. If this finds too
@@ -243,7 +243,7 @@ fn replay_messages(
         manifest,
         files,
         progress,
-        backfilled: event_rows::backfilled(manifest, Millis::MIN),
+        backfilled: event_rows::backfilled_ranges(manifest, Millis::MIN),
         accepted,
     };
     for table in of_calls {
@@ -251,7 +251,7 @@ fn replay_messages(
     }
     messages.replay(RESOLVED, true)?;
     kept::read(folder, manifest.kept_messages.as_ref(), files, |message_key, received_at| {
-        messages.accepted.remember(message_key, received_at)
+        messages.accepted.insert(message_key, received_at)
     })?;
     let ingested = manifest.runs.iter().filter(|run| run.job == RunKind::Ingest);
     let n_accepted = ingested.map(|run| run.accepted).sum::<u64>();
@@ -310,14 +310,14 @@ impl MessageCollector<'_> {
             // Selective sync may have left out a column. The message is then found elsewhere.
             if let (Some(id), Some(received_at), false) = (id, rows.optional("received_at"), is_backfilled) {
                 let Some(received_at) = parse_millis(received_at.as_bytes()) else {
-                    return Err(rows.wrong("\"received_at\" is not a time"));
+                    return Err(rows.error("\"received_at\" is not a time"));
                 };
                 let message = (id, received_at);
                 if !may_be_known {
-                    self.accepted.remember(key_of(message.0.as_bytes()), received_at)?;
+                    self.accepted.insert(key_of(message.0.as_bytes()), received_at)?;
                 } else if message != last {
                     // The rows of one event are neighbours.
-                    self.accepted.remember_once(key_of(message.0.as_bytes()), received_at);
+                    self.accepted.insert_if_new(key_of(message.0.as_bytes()), received_at);
                     last = message;
                 }
             }
@@ -357,7 +357,7 @@ impl CommittedRows {
     /// Opens a table. Rows that were folded as views come first; they are skipped unless `all` is set.
     fn open(folder: &Path, table: &str, manifest: &Manifest, files: &Files, all: bool) -> Result<Self> {
         let state = manifest.tables.get(table).cloned().unwrap_or_default();
-        let part = part_of(folder, table, &state);
+        let part = committed_file(folder, table, &state);
         let as_views = manifest.runs.iter().filter(|run| run.job == RunKind::BackfillRaw && !all);
         let start = as_views.filter_map(|run| run.written.get(table)).map(|range| range.1).max().unwrap_or(0);
         let reader: Box<dyn BufRead> = if start < state.bytes {
@@ -392,7 +392,7 @@ impl CommittedRows {
             return Ok(false);
         }
         if std::str::from_utf8(&self.line).is_err() || self.tape.read(&self.line).is_err() {
-            return Err(self.wrong("the row is not JSON"));
+            return Err(self.error("the row is not JSON"));
         }
         self.filled = true;
         Ok(true)
@@ -407,7 +407,7 @@ impl CommittedRows {
             return Ok(None);
         }
         let text = self.text("uuid_ts")?;
-        parse_micros(text.as_bytes()).map(Some).ok_or_else(|| self.wrong("\"uuid_ts\" is not a time"))
+        parse_micros(text.as_bytes()).map(Some).ok_or_else(|| self.error("\"uuid_ts\" is not a time"))
     }
 
     fn doc(&self) -> Document<'_> {
@@ -421,14 +421,14 @@ impl CommittedRows {
     }
 
     fn text(&self, column: &str) -> Result<String> {
-        self.optional(column).ok_or_else(|| self.wrong(&format!("\"{column}\" is missing")))
+        self.optional(column).ok_or_else(|| self.error(&format!("\"{column}\" is missing")))
     }
 
     /// Returns the `seq` of the row. An adopted row may have none; 0 makes it older than all others.
     fn seq(&self) -> Result<u64> {
         match self.optional("seq") {
             None => Ok(0),
-            Some(text) => text.parse().map_err(|_| self.wrong("\"seq\" is not a number")),
+            Some(text) => text.parse().map_err(|_| self.error("\"seq\" is not a number")),
         }
     }
 
@@ -448,7 +448,7 @@ impl CommittedRows {
         doc.members(0).filter_map(|(name, at)| Some((doc.raw(name), value(at)?))).collect()
     }
 
-    fn wrong(&self, message: &str) -> Error {
+    fn error(&self, message: &str) -> Error {
         // `number` counts from the first row read, which may not be the first line of the table.
         let part = RawTableFile { path: self.path.clone(), committed: None };
         let source = (self.start != 0).then(|| TableSource::open(&part, &Files::real()));

@@ -3,7 +3,7 @@
 
 use std::{fs, path::Path};
 
-use super::layout::{MANIFEST, RUN, STATE};
+use super::layout::{MANIFEST, RUN_FOLDER, STATE_FOLDER};
 use crate::{
     error::{Error, Result},
     files::Files,
@@ -15,10 +15,10 @@ pub const RUNS: &str = "runs.ndjson";
 /// Appends one line, including its line end, in a single write. Does nothing if the folder is not a space. Takes no
 /// lock, because a run that could not get the lock is logged, too.
 pub fn append(space: &Path, line: &[u8], files: &Files) -> Result<()> {
-    if ![MANIFEST, STATE, RUN].iter().any(|name| space.join(name).exists()) {
+    if ![MANIFEST, STATE_FOLDER, RUN_FOLDER].iter().any(|name| space.join(name).exists()) {
         return Ok(());
     }
-    let folder = space.join(RUN);
+    let folder = space.join(RUN_FOLDER);
     refuse_link(&folder)?;
     files.create_folder(&folder)?;
     let path = folder.join(RUNS);

@@ -21,9 +21,8 @@ use crate::{
     files::{Files, OutFile},
     read::digest::{Digest, PIECE},
     table::{
-        as_size,
         find::{RawTableFile, file_of},
-        frames,
+        frames, to_usize,
     },
 };
 
@@ -32,7 +31,7 @@ const BLOCK: usize = 1 << 18;
 
 /// Returns how the file of a table is stored: as it was committed, or plain if somebody decompressed it.
 #[must_use]
-pub fn stands(folder: &Path, table: &str, committed: &CommittedTable) -> Compression {
+pub fn storage_of(folder: &Path, table: &str, committed: &CommittedTable) -> Compression {
     let is_there = |stored| file_of(folder, table, stored).is_file();
     match committed.stored {
         Some(_) if is_there(Compression::Zstd) || !is_there(Compression::None) => Compression::Zstd,
@@ -42,7 +41,7 @@ pub fn stands(folder: &Path, table: &str, committed: &CommittedTable) -> Compres
 
 /// Returns the number of committed bytes of a table's file, given how it is stored.
 #[must_use]
-pub fn bytes_of(state: &CommittedTable, stands: Compression) -> u64 {
+pub fn committed_file_bytes(state: &CommittedTable, stands: Compression) -> u64 {
     match stands {
         Compression::None => state.bytes,
         Compression::Zstd => state.stored.unwrap_or_default().bytes,
@@ -51,8 +50,8 @@ pub fn bytes_of(state: &CommittedTable, stands: Compression) -> u64 {
 
 /// Returns the file of a table and how much of its content is committed.
 #[must_use]
-pub fn part_of(folder: &Path, table: &str, committed: &CommittedTable) -> RawTableFile {
-    let path = file_of(folder, table, stands(folder, table, committed));
+pub fn committed_file(folder: &Path, table: &str, committed: &CommittedTable) -> RawTableFile {
+    let path = file_of(folder, table, storage_of(folder, table, committed));
     RawTableFile { path, committed: Some(committed.bytes) }
 }
 
@@ -122,7 +121,7 @@ impl<'a> SharedFile<'a> {
     fn write(&mut self) -> Result<()> {
         if self.out.is_none() {
             self.files.create_folder(self.path.parent().unwrap_or(Path::new(".")))?;
-            self.out = Some(self.files.create_anew(&self.path)?);
+            self.out = Some(self.files.create_replacing(&self.path)?);
         }
         if let Some(out) = &mut self.out {
             out.write_all(&self.pending)?;
@@ -141,7 +140,7 @@ impl AppendTable {
     /// Prepares a table for appending. If it is not committed yet, it is stored as `new`.
     #[must_use]
     pub fn new(folder: &Path, name: &str, committed: Option<&CommittedTable>, new: Compression) -> Self {
-        let stands = committed.map_or(new, |committed| stands(folder, name, committed));
+        let stands = committed.map_or(new, |committed| storage_of(folder, name, committed));
         let is_new = committed.is_none();
         let committed = committed.cloned().unwrap_or_default();
         let stored = (stands == Compression::Zstd).then(|| committed.stored.unwrap_or_default());
@@ -175,14 +174,14 @@ impl AppendTable {
     }
 
     /// Counts rows that were appended, and flushes the block if it is large enough.
-    pub fn added(&mut self, rows: u64, files: &Files) -> Result<()> {
+    pub fn count_appended(&mut self, rows: u64, files: &Files) -> Result<()> {
         self.rows += rows;
-        let block = if self.stored.is_some() { as_size(PIECE) } else { BLOCK };
-        if self.pending.len() < block { Ok(()) } else { self.go_out(false, files) }
+        let block = if self.stored.is_some() { to_usize(PIECE) } else { BLOCK };
+        if self.pending.len() < block { Ok(()) } else { self.write_pending(false, files) }
     }
 
     /// Counts rows without appending them, for a run that does not commit.
-    pub fn count(&mut self, rows: u64) {
+    pub fn count_only(&mut self, rows: u64) {
         self.rows += rows;
     }
 
@@ -200,13 +199,13 @@ impl AppendTable {
 
     /// Returns what was flushed of a new table, as if its staged file were the table.
     #[must_use]
-    pub fn went_out(&self) -> CommittedTable {
+    pub fn flushed(&self) -> CommittedTable {
         CommittedTable { bytes: self.bytes, stored: self.stored, ..CommittedTable::default() }
     }
 
     /// Flushes all rows.
     pub fn flush(&mut self, files: &Files) -> Result<()> {
-        if self.pending.is_empty() { Ok(()) } else { self.go_out(true, files) }
+        if self.pending.is_empty() { Ok(()) } else { self.write_pending(true, files) }
     }
 
     /// Flushes all rows at the end of a run. The rows of a small addition to an existing table stay in memory for the
@@ -219,11 +218,11 @@ impl AppendTable {
     }
 
     /// Writes pending rows. A compressed table writes only whole pieces, unless `all` is set.
-    fn go_out(&mut self, all: bool, files: &Files) -> Result<()> {
+    fn write_pending(&mut self, all: bool, files: &Files) -> Result<()> {
         let mut pending = std::mem::take(&mut self.pending);
         let packed = match self.stored {
             Some(_) => {
-                let packed = frames::pack(&pending, self.bytes, all);
+                let packed = frames::compress_frames(&pending, self.bytes, all);
                 Some(packed.map_err(|e| Error::io("compress", &self.path, e))?)
             }
             None => None,
@@ -274,17 +273,17 @@ impl AppendTable {
             refuse_foreign(&self.path)?;
         }
         files.create_folder(self.staged.parent().unwrap_or(Path::new(".")))?;
-        files.create_anew(&self.staged)
+        files.create_replacing(&self.staged)
     }
 
     /// Returns the number of bytes of the staged file so far.
     fn n_staged(&self) -> u64 {
         let all = self.stored.map_or(self.bytes, |stored| stored.bytes);
-        all - self.n_before()
+        all - self.n_committed_bytes()
     }
 
     /// Returns the number of committed bytes of the table's file.
-    fn n_before(&self) -> u64 {
+    fn n_committed_bytes(&self) -> u64 {
         match self.stored {
             Some(_) => self.committed.stored.unwrap_or_default().bytes,
             None => self.committed.bytes,
@@ -292,7 +291,7 @@ impl AppendTable {
     }
 
     /// Closes the file until the next flush, for runs with more tables than files may be open.
-    pub fn rest(&mut self) {
+    pub fn close(&mut self) {
         self.out = None;
         self.pending.shrink_to_fit();
     }
@@ -320,9 +319,9 @@ impl AppendTable {
     }
 
     /// Creates the staged file of a new table that has no rows.
-    pub fn make(&mut self, files: &Files) -> Result<Addition> {
+    pub fn create_empty(&mut self, files: &Files) -> Result<Addition> {
         let empty = match self.stored {
-            Some(_) => frames::frame(b"").map_err(|e| Error::io("compress", &self.path, e))?,
+            Some(_) => frames::compress_frame(b"").map_err(|e| Error::io("compress", &self.path, e))?,
             None => Vec::new(),
         };
         self.write(b"", &empty, files)?;
@@ -340,7 +339,7 @@ impl AppendTable {
     }
 
     fn addition(&self, state: CommittedTable) -> Addition {
-        let from = (!self.is_new).then(|| self.n_before());
+        let from = (!self.is_new).then(|| self.n_committed_bytes());
         let digest = self.staged_digest.as_ref().map_or_else(|| state.digest.clone(), Digest::hex);
         let file = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let placement = Placement { from, shared_from: None, bytes: self.n_staged(), digest };
@@ -354,14 +353,14 @@ impl AppendTable {
         let link = u128::from_str_radix(&self.committed.link, 16).unwrap_or_default();
         let mut digest = Digest::resume(link);
         if 0 < tail {
-            let mut bytes = vec![0; as_size(tail)];
+            let mut bytes = vec![0; to_usize(tail)];
             let file = files.open(&self.path)?;
             match self.stored {
                 None => file
                     .read_exact_at(&mut bytes, self.committed.bytes - tail)
                     .map_err(|e| Error::io("read", &self.path, e))?,
                 Some(stored) => {
-                    let mut packed = vec![0; as_size(stored.bytes - stored.tail)];
+                    let mut packed = vec![0; to_usize(stored.bytes - stored.tail)];
                     let read = file.read_exact_at(&mut packed, stored.tail);
                     read.and_then(|()| frames::unpack(&packed, &mut bytes)).map_err(|e| {
                         Error::decompress(&self.path, e)

@@ -14,11 +14,11 @@ use std::{
 
 use rayon::prelude::*;
 
-use super::{as_size, small, source::TableSource};
+use super::{source::TableSource, to_u32, to_usize};
 use crate::{
     error::{Error, Result},
     progress::Progress,
-    read::lines::{BOM, blank, lines},
+    read::lines::{BOM, is_blank, lines},
 };
 
 /// Size of a block in bytes: small enough to stay in a core's cache between reading and parsing.
@@ -43,7 +43,7 @@ pub struct TableBlock<'a> {
 impl TableBlock<'_> {
     /// Estimates the number of rows from the length of the first, to allocate memory once.
     #[must_use]
-    pub fn n_rows_about(&self) -> usize {
+    pub fn estimated_rows(&self) -> usize {
         let first = memchr::memchr(b'\n', self.text).unwrap_or(self.text.len());
         self.text.len() / (first + 1) + 1
     }
@@ -102,12 +102,12 @@ pub fn map_blocks<T: Send>(
     meter: &SharedProgress<'_>,
     parse: impl Fn(TableBlock<'_>) -> Result<T, (usize, LineProblem)> + Sync,
 ) -> Result<Vec<T>> {
-    parse_all(sources, block_bytes, meter, look_and(&parse))
+    parse_all(sources, block_bytes, meter, check_then(&parse))
 }
 
 /// Maps blocks like [`map_blocks`], but without checking the text: it may not be UTF-8, and no block is marked clean.
 /// Use it to select rows that are checked later.
-pub fn map_unseen_blocks<T: Send>(
+pub fn map_unchecked_blocks<T: Send>(
     sources: &[TableSource],
     block_bytes: u64,
     meter: &SharedProgress<'_>,
@@ -148,7 +148,7 @@ pub fn map_blocks_backwards<T: Send>(
         let places = std::iter::repeat_n((), blocks.len()).map_while(take);
         places
             .map(|place| {
-                (place, parse_block(sources, blocks[place], block_bytes, meter, &buffers, look_and(&parse)))
+                (place, parse_block(sources, blocks[place], block_bytes, meter, &buffers, check_then(&parse)))
             })
             .collect()
     };
@@ -172,7 +172,7 @@ pub fn each_block<T: Send>(
         let results: Vec<Result<T>> = batch
             .par_iter()
             .with_max_len(1)
-            .map(|&block| parse_block(sources, block, block_bytes, meter, &buffers, look_and(&parse)))
+            .map(|&block| parse_block(sources, block, block_bytes, meter, &buffers, check_then(&parse)))
             .collect();
         for result in results {
             take(result?)?;
@@ -202,17 +202,17 @@ fn parse_block<T>(
     let mut buffer = lock(buffers).pop().unwrap_or_default();
     let (offset, text) = read_block(source, start, block_bytes, &mut buffer)?;
     meter.advance(block_bytes.min(source.length() - start))?;
-    let parsed = parse(TableBlock { source: small(index), offset, text, clean: false });
+    let parsed = parse(TableBlock { source: to_u32(index), offset, text, clean: false });
     let result = parsed.map_err(|(at, problem)| line_error(source, offset + at as u64, &problem));
     lock(buffers).push(buffer);
     result
 }
 
 /// Wraps `parse` to check the text of a block first.
-fn look_and<T>(
+fn check_then<T>(
     parse: &impl Fn(TableBlock<'_>) -> Result<T, (usize, LineProblem)>,
 ) -> impl Fn(TableBlock<'_>) -> Result<T, (usize, LineProblem)> {
-    |block| parse(TableBlock { clean: look(block.text)?, ..block })
+    |block| parse(TableBlock { clean: check_text(block.text)?, ..block })
 }
 
 /// Ignores poisoning. A panic of another thread ends the run anyway, and a second one here would hide it.
@@ -221,9 +221,9 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// Returns the lines of a text that are not blank, without line ends, each with its offset.
-pub fn rows(text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+pub fn non_blank_lines(text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     let lines = lines(text).map(|range| (range.start, &text[range]));
-    lines.filter(|(_, line)| !blank(line))
+    lines.filter(|(_, line)| !is_blank(line))
 }
 
 /// Returns the error for the line that begins at `offset`.
@@ -236,7 +236,7 @@ pub fn line_error(source: &TableSource, offset: u64, problem: &LineProblem) -> E
 }
 
 /// Returns whether a text is clean, or an error if it is not UTF-8.
-fn look(text: &[u8]) -> Result<bool, (usize, LineProblem)> {
+fn check_text(text: &[u8]) -> Result<bool, (usize, LineProblem)> {
     /// Bytes that are checked for ASCII together. In most tables, few such pieces contain anything else.
     const PIECE: usize = 256;
     let check = |start: usize, end: usize| {
@@ -277,35 +277,40 @@ fn read_block<'a>(
 ) -> Result<(u64, &'a [u8])> {
     let end = (start + block_bytes).min(source.length());
     let text = match source.in_memory() {
-        Some(bytes) => &bytes[as_size(start)..],
-        None => read_behind(source, start, end, buffer)?,
+        Some(bytes) => &bytes[to_usize(start)..],
+        None => read_with_tail(source, start, end, buffer)?,
     };
     let mut from = 0;
     if 0 < start {
-        match memchr::memchr(b'\n', &text[..as_size(end - start)]) {
+        match memchr::memchr(b'\n', &text[..to_usize(end - start)]) {
             Some(line_end) => from = line_end + 1,
             None => return Ok((start, b"")),
         }
     } else if text.starts_with(BOM) {
         from = BOM.len();
     }
-    let inside = as_size(end - start);
+    let inside = to_usize(end - start);
     let to = memchr::memchr(b'\n', &text[inside..]).map_or(text.len(), |line_end| inside + line_end + 1);
     let from = from.min(to);
     Ok((start + from as u64, &text[from..to]))
 }
 
 /// Reads a block, and as many bytes after it as its last line needs.
-fn read_behind<'a>(source: &TableSource, start: u64, end: u64, buffer: &'a mut Vec<u8>) -> Result<&'a [u8]> {
+fn read_with_tail<'a>(
+    source: &TableSource,
+    start: u64,
+    end: u64,
+    buffer: &'a mut Vec<u8>,
+) -> Result<&'a [u8]> {
     let mut n_read = 0;
     let mut to = (end + TAIL_BYTES).min(source.length());
     loop {
-        let wanted = as_size(to - start);
+        let wanted = to_usize(to - start);
         if buffer.len() < wanted {
             buffer.resize(wanted, 0);
         }
         source.read_at(&mut buffer[n_read..wanted], start + n_read as u64)?;
-        let behind = n_read.max(as_size(end - start));
+        let behind = n_read.max(to_usize(end - start));
         n_read = wanted;
         if to == source.length() || memchr::memchr(b'\n', &buffer[behind..wanted]).is_some() {
             return Ok(&buffer[..wanted]);
@@ -334,7 +339,7 @@ mod tests {
 
     fn all_lines(sources: &[TableSource], block_bytes: u64) -> Vec<(u32, u64, String)> {
         let lines = |block: TableBlock<'_>| {
-            let lines = rows(block.text).map(|(at, line)| {
+            let lines = non_blank_lines(block.text).map(|(at, line)| {
                 (block.source, block.offset + at as u64, String::from_utf8(line.to_vec()).unwrap())
             });
             Ok(lines.collect::<Vec<_>>())
@@ -378,7 +383,7 @@ mod tests {
     fn of_several_bad_lines_the_first_is_named() {
         let (_folder, sources) = sources(&[b"ok\n\nbad\nbad\n", b"bad\n"]);
         let result = map_blocks(&sources, 2, &SharedProgress::new(&Silent), |block| {
-            for (at, line) in rows(block.text) {
+            for (at, line) in non_blank_lines(block.text) {
                 if line == b"bad" {
                     return Err((at, LineProblem { message: "bad".into(), hint: ROW_HINT }));
                 }
@@ -395,7 +400,7 @@ mod tests {
         let lines: Vec<String> =
             (0..400).map(|n| "x".repeat(n % 7 * 40) + ["", "\u{e9}", "\u{1f600}"][n % 3]).collect();
         let text = lines.join("\n").into_bytes();
-        assert_eq!(look(&text), Ok(true));
+        assert_eq!(check_text(&text), Ok(true));
         for at in (0..text.len()).step_by(37) {
             for byte in [7, 0xff] {
                 let mut other = text.clone();
@@ -403,7 +408,7 @@ mod tests {
                 let line_of = |at: usize| memchr::memrchr(b'\n', &other[..at]).map_or(0, |end| end + 1);
                 let whole = std::str::from_utf8(&other);
                 let expected = whole.map(|_| false).map_err(|error| line_of(error.valid_up_to()));
-                assert_eq!(look(&other).map_err(|(at, _)| at), expected, "{byte} at {at}");
+                assert_eq!(check_text(&other).map_err(|(at, _)| at), expected, "{byte} at {at}");
             }
         }
     }

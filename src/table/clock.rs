@@ -153,7 +153,7 @@ impl Clock {
 
     /// Returns whether the row existed at time `as_of`. A row without `uuid_ts` always did.
     #[must_use]
-    pub fn was_there(&self, as_of: Option<Micros>) -> bool {
+    pub fn existed_at(&self, as_of: Option<Micros>) -> bool {
         as_of.is_none_or(|as_of| self.uuid_ts <= as_of)
     }
 
@@ -166,19 +166,19 @@ impl Clock {
     /// Returns the time at which the row was added to its space, or `None` if it is missing.
     #[must_use]
     pub fn uuid_ts(&self) -> Option<Micros> {
-        there(self.uuid_ts)
+        present(self.uuid_ts)
     }
 
     /// Returns the time at which the event happened, or `None` if it is missing.
     #[must_use]
     pub fn timestamp(&self) -> Option<Micros> {
-        there(self.timestamp)
+        present(self.timestamp)
     }
 
     /// Returns the time at which the event arrived, or `None` if it is missing.
     #[must_use]
     pub fn received_at(&self) -> Option<Micros> {
-        there(self.received_at)
+        present(self.received_at)
     }
 
     /// Appends `"seq":...,"received_at":...,"uuid_ts":...,"timestamp":...`.
@@ -188,11 +188,11 @@ impl Clock {
         {
             out.extend_from_slice(&text);
         } else {
-            self.push_all_pieces(out);
+            self.push_all_by_field(out);
         }
     }
 
-    fn push_all_pieces(&self, out: &mut Vec<u8>) {
+    fn push_all_by_field(&self, out: &mut Vec<u8>) {
         self.push_seq(out);
         out.push(b',');
         push_time(out, b"\"received_at\":", self.received_at, push_milliseconds);
@@ -209,11 +209,11 @@ impl Clock {
         {
             out.extend_from_slice(&text);
         } else {
-            self.push_mapping_pieces(out);
+            self.push_mapping_by_field(out);
         }
     }
 
-    fn push_mapping_pieces(&self, out: &mut Vec<u8>) {
+    fn push_mapping_by_field(&self, out: &mut Vec<u8>) {
         push_time(out, b"\"timestamp\":", self.timestamp, push_milliseconds);
         out.push(b',');
         self.push_seq(out);
@@ -232,7 +232,7 @@ impl Clock {
     }
 }
 
-fn there(time: Micros) -> Option<Micros> {
+fn present(time: Micros) -> Option<Micros> {
     (time != NO_TIME).then_some(time)
 }
 
@@ -342,8 +342,8 @@ mod tests {
             clock.push_all(&mut all);
             clock.push_mapping(&mut mapping);
             let (mut all_pieces, mut mapping_pieces) = (Vec::new(), Vec::new());
-            clock.push_all_pieces(&mut all_pieces);
-            clock.push_mapping_pieces(&mut mapping_pieces);
+            clock.push_all_by_field(&mut all_pieces);
+            clock.push_mapping_by_field(&mut mapping_pieces);
             assert_eq!(all, all_pieces, "{clock:?}");
             assert_eq!(mapping, mapping_pieces, "{clock:?}");
         }
@@ -426,6 +426,6 @@ mod tests {
         let none = read(r#"["","2023-01-01","",""]"#).unwrap();
         let zero = read(r#"["0","","",""]"#).unwrap();
         assert!(none.order() < zero.order());
-        assert!(zero.was_there(Some(0)) && !none.was_there(Some(0)) && none.was_there(None));
+        assert!(zero.existed_at(Some(0)) && !none.existed_at(Some(0)) && none.existed_at(None));
     }
 }

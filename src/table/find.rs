@@ -27,7 +27,7 @@ pub fn file_of(folder: &Path, table: &str, compression: Compression) -> PathBuf 
 
 /// Returns the existing file of a table, or `None`. Prefers the compressed file if both exist.
 #[must_use]
-pub fn file_there(folder: &Path, table: &str) -> Option<PathBuf> {
+pub fn existing_file(folder: &Path, table: &str) -> Option<PathBuf> {
     let files = [Compression::Zstd, Compression::None].map(|stored| file_of(folder, table, stored));
     files.into_iter().find(|path| path.is_file())
 }
@@ -54,7 +54,7 @@ pub struct RawTable {
     /// One of the names in [`crate::view::RAW_TABLES`].
     pub name: &'static str,
     /// Its files. A table without files has no rows.
-    pub parts: Vec<RawTableFile>,
+    pub files: Vec<RawTableFile>,
 }
 
 /// Returns the names of all tables in a folder, lower-cased and sorted.
@@ -83,22 +83,22 @@ pub fn raw_tables(folder: &Path, names: &[&'static str]) -> Result<Vec<RawTable>
     let entries = list(folder)?;
     let mut tables = Vec::new();
     for &name in names {
-        tables.extend(parts_among(&entries, name)?.map(|parts| RawTable { name, parts }));
+        tables.extend(table_files_among(&entries, name)?.map(|parts| RawTable { name, files: parts }));
     }
     Ok(tables)
 }
 
 /// Finds the files of one table in a folder. Returns `None` if the table is missing.
-pub fn parts_of(folder: &Path, name: &str) -> Result<Option<Vec<RawTableFile>>> {
-    parts_among(&list(folder)?, name)
+pub fn table_files(folder: &Path, name: &str) -> Result<Option<Vec<RawTableFile>>> {
+    table_files_among(&list(folder)?, name)
 }
 
-fn parts_among(entries: &[PathBuf], name: &str) -> Result<Option<Vec<RawTableFile>>> {
+fn table_files_among(entries: &[PathBuf], name: &str) -> Result<Option<Vec<RawTableFile>>> {
     let mut parts = Vec::new();
     let mut found = false;
     for path in entries {
         if !stem(path).is_some_and(|stem| stem.eq_ignore_ascii_case(name)) {
-            if is_other_form(path, name) {
+            if is_unsupported_format(path, name) {
                 let error = format!("holds the table `{name}` in a format that is not supported");
                 return Err(Error::file(path, error).hint(
                     "export the table as JSON, one object per line, to `TABLE.ndjson`, `.json` or `.jsonl`, optionally with `.gz` or `.zst`; or move the file out of the folder",
@@ -109,7 +109,7 @@ fn parts_among(entries: &[PathBuf], name: &str) -> Result<Option<Vec<RawTableFil
         found = true;
         if path.is_dir() { files_below(path, &mut parts)? } else { parts.push(path.clone()) }
     }
-    if let Some(pair) = parts.windows(2).find(|pair| is_packed_form(&pair[0], &pair[1])) {
+    if let Some(pair) = parts.windows(2).find(|pair| is_compressed_form(&pair[0], &pair[1])) {
         return Err(Error::file(
             &pair[1],
             format!("holds the table `{name}`, but so does `{}`", pair[0].display()),
@@ -147,7 +147,7 @@ fn stem(path: &Path) -> Option<&str> {
 }
 
 /// Returns whether a file has the name of a table but an extension that is not supported.
-fn is_other_form(path: &Path, table: &str) -> bool {
+fn is_unsupported_format(path: &Path, table: &str) -> bool {
     let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return false };
     let stem = name.split_once('.').map_or(name, |(stem, _)| stem);
     // A `.tmp` file is a table being replaced, written beside the old one.
@@ -155,7 +155,7 @@ fn is_other_form(path: &Path, table: &str) -> bool {
 }
 
 /// Returns whether `packed` is the name of `plain` with a compression extension.
-fn is_packed_form(plain: &Path, packed: &Path) -> bool {
+fn is_compressed_form(plain: &Path, packed: &Path) -> bool {
     let [plain, packed] = [plain, packed].map(|path| path.to_str().unwrap_or_default());
     strip_extension(packed, &["gz", "zst"]) == Some(plain)
 }
@@ -196,7 +196,7 @@ mod tests {
             Files::real().create(&path).unwrap();
         }
         let tables = raw_tables(folder.path(), &["id_graph_updates"]).unwrap();
-        let parts = tables.iter().flat_map(|table| &table.parts);
+        let parts = tables.iter().flat_map(|table| &table.files);
         let found: Vec<_> =
             parts.map(|part| part.path.strip_prefix(folder.path()).unwrap().to_str().unwrap()).collect();
         assert_eq!(found, expected);

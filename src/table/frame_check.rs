@@ -2,7 +2,7 @@
 
 use std::{fs::File, io, os::unix::fs::FileExt};
 
-use super::{as_size, extent::FrameExtent, frames::unpack};
+use super::{extent::FrameExtent, frames::unpack, to_usize};
 
 /// The frames in the first bytes of a file.
 #[derive(Debug)]
@@ -47,11 +47,11 @@ impl FrameLayout {
             if only_empty && content < content_end {
                 continue;
             }
-            let mut frame = vec![0; as_size(end - offset)];
+            let mut frame = vec![0; to_usize(end - offset)];
             file.read_exact_at(&mut frame, offset)?;
             // A damaged header may claim any size, so do not allocate memory for it.
             let n_content = content_end - content;
-            if MAX_CONTENT < n_content || unpack(&frame, &mut vec![0; as_size(n_content)]).is_err() {
+            if MAX_CONTENT < n_content || unpack(&frame, &mut vec![0; to_usize(n_content)]).is_err() {
                 return Ok(Some(offset));
             }
         }

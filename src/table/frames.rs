@@ -20,7 +20,7 @@ use zstd::{
     zstd_safe::CParameter,
 };
 
-use super::{as_size, extent::FrameExtent};
+use super::{extent::FrameExtent, to_usize};
 use crate::read::digest::PIECE;
 
 /// On tables of synthetic events in frames of 1 MiB, level 1 is faster than 2 and 3, and neither of them compresses
@@ -42,12 +42,12 @@ pub struct CompressedFrames {
 /// rest.
 ///
 /// Uses all cores. The frames do not depend on the number of cores.
-pub fn pack(content: &[u8], place: u64, all: bool) -> io::Result<CompressedFrames> {
+pub fn compress_frames(content: &[u8], place: u64, all: bool) -> io::Result<CompressedFrames> {
     let mut ends = Vec::new();
-    let mut end = as_size(PIECE - place % PIECE);
+    let mut end = to_usize(PIECE - place % PIECE);
     while end <= content.len() {
         ends.push(end);
-        end += as_size(PIECE);
+        end += to_usize(PIECE);
     }
     let n_whole = ends.len();
     if all && ends.last().copied().unwrap_or_default() < content.len() {
@@ -56,7 +56,7 @@ pub fn pack(content: &[u8], place: u64, all: bool) -> io::Result<CompressedFrame
     let starts = std::iter::once(0).chain(ends.iter().copied());
     let pieces: Vec<&[u8]> = starts.zip(&ends).map(|(start, &end)| &content[start..end]).collect();
     let frames: Vec<Vec<u8>> =
-        pieces.into_par_iter().with_max_len(1).map(frame).collect::<io::Result<_>>()?;
+        pieces.into_par_iter().with_max_len(1).map(compress_frame).collect::<io::Result<_>>()?;
     Ok(CompressedFrames {
         n_whole: (0 < n_whole).then(|| frames[..n_whole].iter().map(Vec::len).sum()),
         n_taken: ends.last().copied().unwrap_or_default(),
@@ -66,7 +66,7 @@ pub fn pack(content: &[u8], place: u64, all: bool) -> io::Result<CompressedFrame
 
 /// Compresses a piece into a frame. A table without rows holds one empty frame, because zstd does not accept an empty
 /// file.
-pub fn frame(piece: &[u8]) -> io::Result<Vec<u8>> {
+pub fn compress_frame(piece: &[u8]) -> io::Result<Vec<u8>> {
     // Created once per thread, because it allocates tables of a megabyte.
     thread_local!(static COMPRESSOR: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) });
     COMPRESSOR.with_borrow_mut(|compressor| {
@@ -90,7 +90,7 @@ fn damaged() -> io::Error {
 }
 
 /// Maximum content size in bytes of a frame that is read by offset.
-const MOST_CONTENT: u64 = 8 << 20;
+const MAX_FRAME_CONTENT: u64 = 8 << 20;
 
 /// A file of frames, read by offset in the content.
 #[derive(Debug)]
@@ -120,7 +120,7 @@ impl Frames {
             };
             match found.content {
                 Some(0) => {}
-                Some(n_content) if n_content <= MOST_CONTENT => {
+                Some(n_content) if n_content <= MAX_FRAME_CONTENT => {
                     starts.push((content, at));
                     content += n_content;
                 }
@@ -146,9 +146,9 @@ impl Frames {
         let mut pieces = Vec::new();
         while !out.is_empty() {
             let (start, end) = (self.starts[number].0, self.starts[number + 1].0);
-            let n_bytes = out.len().min(as_size(end - place));
+            let n_bytes = out.len().min(to_usize(end - place));
             let (now, later) = out.split_at_mut(n_bytes);
-            pieces.push((number, as_size(place - start), now));
+            pieces.push((number, to_usize(place - start), now));
             out = later;
             place = end;
             number += 1;
@@ -161,20 +161,20 @@ impl Frames {
 
     /// Returns the whole content.
     pub fn read_all(&self) -> io::Result<Vec<u8>> {
-        let mut bytes = vec![0; as_size(self.length())];
+        let mut bytes = vec![0; to_usize(self.length())];
         self.read_at(&mut bytes, 0)?;
         Ok(bytes)
     }
 
     /// Fills `out` with the content of frame `number` from byte `from` on.
     fn read(&self, number: usize, from: usize, out: &mut [u8]) -> io::Result<()> {
-        let length = as_size(self.starts[number + 1].0 - self.starts[number].0);
+        let length = to_usize(self.starts[number + 1].0 - self.starts[number].0);
         if out.len() == length { self.unpack(number, out) } else { self.copy(number, from, out) }
     }
 
     fn unpack(&self, number: usize, out: &mut [u8]) -> io::Result<()> {
         let (start, end) = (self.starts[number].1, self.starts[number + 1].1);
-        let mut packed = vec![0; as_size(end - start)];
+        let mut packed = vec![0; to_usize(end - start)];
         self.file.read_exact_at(&mut packed, start)?;
         unpack(&packed, out)
     }
@@ -184,7 +184,7 @@ impl Frames {
         let slot = self.slot(number);
         let mut content = slot.lock().unwrap_or_else(PoisonError::into_inner);
         if content.is_empty() {
-            let mut bytes = vec![0; as_size(self.starts[number + 1].0 - self.starts[number].0)];
+            let mut bytes = vec![0; to_usize(self.starts[number + 1].0 - self.starts[number].0)];
             self.unpack(number, &mut bytes)?;
             *content = bytes;
         }
@@ -218,7 +218,7 @@ mod tests {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             random >> 40
         };
-        (0..n_bytes).map(|_| b"a row of { : } "[as_size(step() * step() % 15)]).collect()
+        (0..n_bytes).map(|_| b"a row of { : } "[to_usize(step() * step() % 15)]).collect()
     }
 
     fn file_of(bytes: &[u8]) -> File {
@@ -230,11 +230,11 @@ mod tests {
     #[test]
     fn frames_that_are_appended_hold_what_was_put_in_and_any_zstd_reads_them() {
         let content = content(3_500_000, 1);
-        let (mut bytes, mut at) = (frame(b"").unwrap(), 0);
+        let (mut bytes, mut at) = (compress_frame(b"").unwrap(), 0);
         for end in [10, 10, 400_000, 1 << 20, 2_500_000, 3_500_000] {
-            let whole = pack(&content[at..end], at as u64, false).unwrap();
+            let whole = compress_frames(&content[at..end], at as u64, false).unwrap();
             assert_eq!((at + whole.n_taken) % (1 << 20) * usize::from(0 < whole.n_taken), 0);
-            let packed = pack(&content[at..end], at as u64, true).unwrap();
+            let packed = compress_frames(&content[at..end], at as u64, true).unwrap();
             assert_eq!(packed.n_taken, end - at);
             assert_eq!(packed.bytes[..packed.n_whole.unwrap_or_default()], whole.bytes);
             bytes.extend(packed.bytes);
@@ -257,9 +257,10 @@ mod tests {
     #[test]
     fn a_frame_is_the_same_whatever_its_thread_packed_before() {
         let pieces: Vec<Vec<u8>> = (0..20).map(|i| content(1 << (i % 7 + 14), i)).collect();
-        let alone = |piece: &Vec<u8>| std::thread::scope(|s| s.spawn(|| frame(piece)).join().unwrap());
+        let alone =
+            |piece: &Vec<u8>| std::thread::scope(|s| s.spawn(|| compress_frame(piece)).join().unwrap());
         for piece in pieces.iter().chain(pieces.iter().rev()) {
-            assert!(frame(piece).unwrap() == alone(piece).unwrap());
+            assert!(compress_frame(piece).unwrap() == alone(piece).unwrap());
         }
     }
 
@@ -269,7 +270,7 @@ mod tests {
         let streamed = zstd::encode_all(&content[..], 3).unwrap();
         assert!(Frames::find(&file_of(&streamed), None).unwrap().is_none());
         let skipped =
-            [&[0x51, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 1, 2, 3][..], &frame(&content).unwrap()].concat();
+            [&[0x51, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 1, 2, 3][..], &compress_frame(&content).unwrap()].concat();
         assert!(Frames::find(&file_of(&skipped), None).unwrap().unwrap().read_all().unwrap() == content);
         for small in [0, 1, 200, 255, 256, 300, 70_000] {
             let bytes = zstd::bulk::compress(&content[..small], 9).unwrap();
@@ -283,7 +284,8 @@ mod tests {
     #[test]
     fn what_is_cut_short_or_damaged_is_no_row_of_frames() {
         let content = content(300_000, 4);
-        let bytes = [frame(&content[..100]).unwrap(), frame(&content[100..]).unwrap()].concat();
+        let bytes =
+            [compress_frame(&content[..100]).unwrap(), compress_frame(&content[100..]).unwrap()].concat();
         for length in [1, 5, 30, bytes.len() - 1] {
             assert!(Frames::find(&file_of(&bytes[..length]), None).unwrap().is_none(), "{length}");
         }

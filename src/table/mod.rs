@@ -19,11 +19,11 @@ pub mod write;
 
 /// Converts a count of rows, files or bytes to 32 bits. Blocks of lines, and what is counted in a table, are below
 /// 2^32.
-pub(crate) fn small(number: usize) -> u32 {
+pub(crate) fn to_u32(number: usize) -> u32 {
     u32::try_from(number).expect("counts of blocks, rows and files fit in 32 bits")
 }
 
 /// Converts a length or offset in a file whose content is in memory.
-pub(crate) fn as_size(bytes: u64) -> usize {
+pub(crate) fn to_usize(bytes: u64) -> usize {
     usize::try_from(bytes).expect("content in memory has a length that fits in `usize`")
 }

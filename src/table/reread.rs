@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{as_size, small, source::TableSource};
+use super::{source::TableSource, to_u32, to_usize};
 use crate::error::Result;
 
 /// The position of a row.
@@ -35,8 +35,8 @@ impl RowTexts {
     }
 
     /// Requests a row.
-    pub fn want(&mut self, place: RowPosition) {
-        self.wanted.push((place, small(self.wanted.len())));
+    pub fn request(&mut self, place: RowPosition) {
+        self.wanted.push((place, to_u32(self.wanted.len())));
     }
 
     /// Reads all requested rows. Reads rows that are close together at once.
@@ -61,13 +61,13 @@ impl RowTexts {
                 n_rows += 1;
             }
             let (run, behind) = rest.split_at(n_rows);
-            let n_bytes = as_size(end - first.offset);
+            let n_bytes = to_usize(end - first.offset);
             if texts.len() < n_used + n_bytes {
                 texts.resize(n_used + n_bytes, 0);
             }
             sources[first.source as usize].read_at(&mut texts[n_used..n_used + n_bytes], first.offset)?;
             for (place, slot) in run {
-                let start = n_used + as_size(place.offset - first.offset);
+                let start = n_used + to_usize(place.offset - first.offset);
                 found[*slot as usize] = (start, start + place.length as usize);
             }
             n_used += n_bytes;

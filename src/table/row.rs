@@ -60,7 +60,7 @@ impl<const N: usize> RowReader<N> {
 
     /// Creates a reader for rows of events, in which a column `seq` is an ordinary property.
     #[must_use]
-    pub fn of_events(columns: [&'static str; N]) -> Self {
+    pub fn for_events(columns: [&'static str; N]) -> Self {
         Self { first_clock: 1, ..Self::new(columns) }
     }
 
@@ -68,7 +68,7 @@ impl<const N: usize> RowReader<N> {
     /// a second time if they matter. The value of the last column is not parsed; only whether it is null is known.
     /// `is_other` returns whether a column that was not requested is of no interest; see [`TableRow::tail`].
     #[must_use]
-    pub fn until_last(columns: [&'static str; N], is_other: fn(&[u8]) -> bool) -> Self {
+    pub fn stopping_at_last(columns: [&'static str; N], is_other: fn(&[u8]) -> bool) -> Self {
         Self { last_ends: Some(is_other), ..Self::new(columns) }
     }
 
@@ -196,13 +196,13 @@ impl<'a, const N: usize> TableRow<'a, N> {
     }
 
     /// Returns the text of a required column, which may be empty.
-    pub fn needed(&self, column: usize) -> Result<Cow<'a, [u8]>, LineProblem> {
+    pub fn required(&self, column: usize) -> Result<Cow<'a, [u8]>, LineProblem> {
         self.text(column)?.ok_or_else(|| self.missing(column))
     }
 
     /// Returns the text of a required column that must not be empty.
-    pub fn name(&self, column: usize) -> Result<Cow<'a, [u8]>, LineProblem> {
-        self.needed(column)
+    pub fn required_name(&self, column: usize) -> Result<Cow<'a, [u8]>, LineProblem> {
+        self.required(column)
             .and_then(|name| if name.is_empty() { Err(self.missing(column)) } else { Ok(name) })
     }
 
@@ -226,7 +226,7 @@ mod tests {
         ] {
             for clean in [true, false] {
                 let row = reader.read(line.as_bytes(), clean).unwrap();
-                let texts = [row.needed(0).unwrap(), row.needed(1).unwrap()];
+                let texts = [row.required(0).unwrap(), row.required(1).unwrap()];
                 assert_eq!(texts, [&b"s"[..], b"v"], "{line}");
                 assert_eq!(row.clock.seq(), 8, "{line}");
             }
@@ -235,7 +235,7 @@ mod tests {
 
     #[test]
     fn behind_the_last_column_nothing_is_read_once_all_others_were_found() {
-        let mut reader = RowReader::until_last(["segment_id", "__trait_seqs"], |name| name == b"id");
+        let mut reader = RowReader::stopping_at_last(["segment_id", "__trait_seqs"], |name| name == b"id");
         let clocks = r#""seq":"1","timestamp":null,"received_at":null,"uuid_ts":null"#;
         for (line, has_seqs) in [
             (format!(r#"{{"segment_id":"s",{clocks},"__trait_seqs":"x","a":nonsense}}"#), true),
@@ -245,7 +245,7 @@ mod tests {
             (format!(r#"{{"seq":"1",{clocks},"__trait_seqs":"x","segment_id":"s"}}"#), true),
         ] {
             let row = reader.read(line.as_bytes(), true).unwrap();
-            assert_eq!((&*row.name(0).unwrap(), row.has(1)), (&b"s"[..], has_seqs), "{line}");
+            assert_eq!((&*row.required_name(0).unwrap(), row.has(1)), (&b"s"[..], has_seqs), "{line}");
         }
         for (line, has_tail) in [
             (format!(r#"{{"id":1,"segment_id":"s",{clocks},"__trait_seqs":"x","a":nonsense}}"#), true),
@@ -264,7 +264,7 @@ mod tests {
 
     #[test]
     fn a_seq_of_an_event_is_no_clock() {
-        let mut reader = RowReader::of_events(["id"]);
+        let mut reader = RowReader::for_events(["id"]);
         for seq in ["\"first\"", "{}", "7", "null"] {
             let line = format!(r#"{{"seq":{seq},"id":"m","received_at":"2026-01-01T00:00:00.000Z"}}"#);
             for clean in [true, false] {
@@ -281,11 +281,11 @@ mod tests {
         for line in ["{}", r#"{"segment_id":null}"#, r#"{"segment_id":"s","segment_id":null}"#] {
             let row = reader.read(line.as_bytes(), true).unwrap();
             assert_eq!(row.text(0).unwrap(), None);
-            assert_eq!(row.needed(0).unwrap_err().message, "the row has no `segment_id`");
+            assert_eq!(row.required(0).unwrap_err().message, "the row has no `segment_id`");
         }
         let row = reader.read(br#"{"segment_id":""}"#, true).unwrap();
-        assert_eq!(&*row.needed(0).unwrap(), b"");
-        assert!(row.name(0).is_err());
+        assert_eq!(&*row.required(0).unwrap(), b"");
+        assert!(row.required_name(0).is_err());
     }
 
     #[test]
@@ -294,6 +294,6 @@ mod tests {
         for line in ["[]", "{", r#"{"seq":[]}"#, r#"{"segment_id":"s""#] {
             assert!(reader.read(line.as_bytes(), true).is_err(), "{line}");
         }
-        assert!(reader.read(br#"{"segment_id":true}"#, true).unwrap().name(0).is_err());
+        assert!(reader.read(br#"{"segment_id":true}"#, true).unwrap().required_name(0).is_err());
     }
 }

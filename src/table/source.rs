@@ -10,11 +10,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{as_size, find::RawTableFile, frames::Frames};
+use super::{find::RawTableFile, frames::Frames, to_usize};
 use crate::{
     error::{Error, Result},
     files::{Files, refuse_pipe},
-    read::inputs::{CompressionFormat, first_bytes, unpack},
+    read::inputs::{CompressionFormat, decompress, first_bytes},
 };
 
 /// An open file of a raw table. Offsets refer to the decompressed content.
@@ -29,7 +29,7 @@ pub struct TableSource {
 enum Content {
     Plain(File),
     Frames(Frames),
-    Unpacked(Vec<u8>),
+    Memory(Vec<u8>),
 }
 
 impl TableSource {
@@ -46,8 +46,8 @@ impl TableSource {
 
     /// Creates a source from rows in memory. Errors name `path` as the file.
     #[must_use]
-    pub fn of_bytes(path: &Path, bytes: Vec<u8>) -> Self {
-        Self { path: path.to_owned(), length: bytes.len() as u64, content: Content::Unpacked(bytes) }
+    pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Self {
+        Self { path: path.to_owned(), length: bytes.len() as u64, content: Content::Memory(bytes) }
     }
 
     fn open_by(part: &RawTableFile, files: &Files, folder: Option<&Path>) -> Result<Self> {
@@ -67,8 +67,8 @@ impl TableSource {
                 (frames.length(), Content::Frames(frames))
             }
             _ => {
-                let all = unpack(first, file).map_err(error)?;
-                unpack_all(&mut all.take(part.committed.unwrap_or(u64::MAX)), folder).map_err(error)?
+                let all = decompress(first, file).map_err(error)?;
+                decompress_all(&mut all.take(part.committed.unwrap_or(u64::MAX)), folder).map_err(error)?
             }
         };
         let committed = part.committed.unwrap_or(length);
@@ -82,11 +82,11 @@ impl TableSource {
     }
 
     /// Loads compressed content into memory, so that it is not decompressed again for every row that is reread.
-    pub fn into_unpacked(self) -> Result<Self> {
+    pub fn load(self) -> Result<Self> {
         let Content::Frames(frames) = &self.content else { return Ok(self) };
         let mut bytes = frames.read_all().map_err(|e| Error::decompress(&self.path, e))?;
-        bytes.truncate(as_size(self.length));
-        Ok(Self { content: Content::Unpacked(bytes), ..self })
+        bytes.truncate(to_usize(self.length));
+        Ok(Self { content: Content::Memory(bytes), ..self })
     }
 
     /// Returns the path of the file as given.
@@ -106,7 +106,7 @@ impl TableSource {
     pub fn in_memory(&self) -> Option<&[u8]> {
         match &self.content {
             Content::Plain(_) | Content::Frames(_) => None,
-            Content::Unpacked(bytes) => Some(bytes),
+            Content::Memory(bytes) => Some(bytes),
         }
     }
 
@@ -119,8 +119,8 @@ impl TableSource {
             Content::Frames(frames) => {
                 frames.read_at(out, offset).map_err(|e| Error::decompress(&self.path, e))?;
             }
-            Content::Unpacked(bytes) => {
-                let offset = as_size(offset);
+            Content::Memory(bytes) => {
+                let offset = to_usize(offset);
                 out.copy_from_slice(&bytes[offset..offset + out.len()]);
             }
         }
@@ -134,7 +134,7 @@ impl TableSource {
         let mut line = 1;
         let mut at = 0;
         while at < offset {
-            let n_bytes = as_size((offset - at).min(chunk.len() as u64));
+            let n_bytes = to_usize((offset - at).min(chunk.len() as u64));
             self.read_at(&mut chunk[..n_bytes], at)?;
             line += memchr::memchr_iter(b'\n', &chunk[..n_bytes]).count() as u64;
             at += n_bytes as u64;
@@ -169,11 +169,11 @@ impl Read for SourceReader {
 }
 
 /// Decompresses into memory, or into a nameless file in `folder`. Returns the size and the content.
-fn unpack_all(all: &mut impl Read, folder: Option<&Path>) -> io::Result<(u64, Content)> {
+fn decompress_all(all: &mut impl Read, folder: Option<&Path>) -> io::Result<(u64, Content)> {
     let Some(folder) = folder else {
         let mut bytes = Vec::new();
         all.read_to_end(&mut bytes)?;
-        return Ok((bytes.len() as u64, Content::Unpacked(bytes)));
+        return Ok((bytes.len() as u64, Content::Memory(bytes)));
     };
     let mut file = tempfile::tempfile_in(folder)?;
     let length = io::copy(all, &mut file)?;

@@ -21,7 +21,7 @@ use super::{blocks::SharedProgress, find::file_of, frames};
 use crate::{
     config::rules::Compression,
     error::{Error, Result},
-    files::{Files, OutFile, beside},
+    files::{Files, OutFile, temporary_path},
     read::{
         digest::Digest,
         spill::{SpillStore, SpilledBytes},
@@ -54,7 +54,7 @@ pub struct WriteOptions<'a> {
     /// Receives the number of bytes written.
     pub meter: &'a SharedProgress<'a>,
     /// Applied to all rendered rows.
-    pub polish: Option<RowFilter<'a>>,
+    pub row_filter: Option<RowFilter<'a>>,
     /// Whether to compute digests of the content.
     pub digests: bool,
     /// Compression of the files.
@@ -71,7 +71,7 @@ enum StagingTarget<'a> {
     /// Files beside those that they will replace.
     Views { folder: &'a Path, written: Sender<OutFile>, paths: Mutex<Vec<PathBuf>> },
     /// Spilled rows that are read back later.
-    Runs { spill: &'a SpillStore, runs: Mutex<Vec<SortedRun>> },
+    SortedRuns { spill: &'a SpillStore, runs: Mutex<Vec<SortedRun>> },
 }
 
 /// What was written for a view.
@@ -93,7 +93,7 @@ pub struct SortedRun {
     /// Name of the view.
     pub view: String,
     /// The spilled blocks, in order.
-    pub pieces: Vec<SpilledBytes>,
+    pub blocks: Vec<SpilledBytes>,
 }
 
 /// Views on disk beside those that they will replace. Dropping this removes the files that were not put in place.
@@ -122,7 +122,7 @@ pub fn stage<T>(
                 drop(written);
                 paths.into_inner().unwrap_or_else(PoisonError::into_inner)
             }
-            StagingTarget::Runs { .. } => Vec::new(),
+            StagingTarget::SortedRuns { .. } => Vec::new(),
         };
         let synced = syncing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         (result.and_then(|value| synced.map(|()| value)), paths)
@@ -132,14 +132,14 @@ pub fn stage<T>(
 }
 
 /// Calls `work` to spill sorted runs, and returns them.
-pub fn runs<T>(
+pub fn spill_runs<T>(
     way: WriteOptions<'_>,
     spill: &SpillStore,
     work: impl FnOnce(&ViewStaging<'_>) -> Result<T>,
 ) -> Result<(T, Vec<SortedRun>)> {
-    let staging = ViewStaging { way, target: StagingTarget::Runs { spill, runs: Mutex::default() } };
+    let staging = ViewStaging { way, target: StagingTarget::SortedRuns { spill, runs: Mutex::default() } };
     let value = work(&staging)?;
-    let StagingTarget::Runs { runs, .. } = staging.target else { return Ok((value, Vec::new())) };
+    let StagingTarget::SortedRuns { runs, .. } = staging.target else { return Ok((value, Vec::new())) };
     Ok((value, runs.into_inner().unwrap_or_else(PoisonError::into_inner)))
 }
 
@@ -151,7 +151,7 @@ impl StagedViews {
     /// Returns the path of the new file that will replace the view at `path`, or `None` if that view stays.
     #[must_use]
     pub fn replacement_of(&self, path: &Path) -> Option<PathBuf> {
-        self.paths.iter().any(|staged| staged == path).then(|| beside(path))
+        self.paths.iter().any(|staged| staged == path).then(|| temporary_path(path))
     }
 
     /// Returns the paths of the views that will be replaced.
@@ -167,7 +167,7 @@ impl StagedViews {
         // in parallel.
         let replaced: Vec<Option<File>> = self.paths.iter().map(|path| self.files.open(path).ok()).collect();
         for path in &self.paths {
-            self.files.rename(&beside(path), path)?;
+            self.files.rename(&temporary_path(path), path)?;
         }
         replaced.into_par_iter().for_each(drop);
         self.files.sync_folder(&self.folder)
@@ -177,7 +177,7 @@ impl StagedViews {
 /// Errors are ignored: the first error of the run is reported already, and the next run overwrites leftovers.
 impl Drop for StagedViews {
     fn drop(&mut self) {
-        for path in self.paths.iter().map(|path| beside(path)).filter(|path| path.exists()) {
+        for path in self.paths.iter().map(|path| temporary_path(path)).filter(|path| path.exists()) {
             let _ = self.files.remove_file(&path);
         }
     }
@@ -188,10 +188,10 @@ impl<'a> ViewStaging<'a> {
     pub fn open(&self, view: &str) -> Result<ViewWriter<'a>> {
         let digest = self.way.digests.then(Digest::default);
         let sink = match &self.target {
-            StagingTarget::Runs { spill, .. } => ViewSink::Run(spill, Vec::new()),
+            StagingTarget::SortedRuns { spill, .. } => ViewSink::Run(spill, Vec::new()),
             StagingTarget::Views { folder, paths, .. } => {
                 let path = file_of(folder, view, self.way.compress);
-                let out = self.way.files.create_anew(&beside(&path));
+                let out = self.way.files.create_replacing(&temporary_path(&path));
                 lock(paths).push(path);
                 match self.way.compress {
                     Compression::None => ViewSink::File(out?),
@@ -218,8 +218,8 @@ impl<'a> ViewStaging<'a> {
                 stored = Some(packed.n_stored);
                 sync(packed.out, written)?;
             }
-            (ViewSink::Run(_, pieces), StagingTarget::Runs { runs, .. }) => {
-                lock(runs).push(SortedRun { view, pieces })
+            (ViewSink::Run(_, pieces), StagingTarget::SortedRuns { runs, .. }) => {
+                lock(runs).push(SortedRun { view, blocks: pieces });
             }
             _ => unreachable!("a view is closed by the staging that opened it"),
         }
@@ -271,7 +271,7 @@ impl<'a> ViewStaging<'a> {
                     }
                     let start = (first + place).min(n_chunks) * chunk_items;
                     render(start.min(n_items)..(start + chunk_items).min(n_items), pages)?;
-                    if let Some(polish) = self.way.polish {
+                    if let Some(polish) = self.way.row_filter {
                         views.iter().zip(pages).for_each(|(view, page)| polish(view, &mut page.bytes));
                     }
                     Ok(())
@@ -321,13 +321,13 @@ struct CompressedFile {
 }
 
 /// Number of bytes to compress at a time, on as many cores as there are pieces.
-const PACKED_BYTES: usize = 4 << 20;
+const COMPRESS_BYTES: usize = 4 << 20;
 
 impl CompressedFile {
     /// Adds lines that follow the first `n_before` bytes of content.
     fn write(&mut self, lines: &[u8], n_before: u64) -> Result<()> {
         self.waiting.extend_from_slice(lines);
-        if PACKED_BYTES <= self.waiting.len() {
+        if COMPRESS_BYTES <= self.waiting.len() {
             self.pack(n_before + lines.len() as u64, false)
         } else {
             Ok(())
@@ -338,7 +338,8 @@ impl CompressedFile {
     /// everything.
     fn pack(&mut self, end: u64, all: bool) -> Result<()> {
         let error = |e| Error::io("compress", self.out.path(), e);
-        let packed = frames::pack(&self.waiting, end - self.waiting.len() as u64, all).map_err(error)?;
+        let packed =
+            frames::compress_frames(&self.waiting, end - self.waiting.len() as u64, all).map_err(error)?;
         self.out.write_all(&packed.bytes)?;
         self.n_stored += packed.bytes.len() as u64;
         self.waiting.drain(..packed.n_taken);
@@ -347,7 +348,7 @@ impl CompressedFile {
 
     fn end(&mut self, n_bytes: u64) -> Result<()> {
         if n_bytes == 0 {
-            let empty = frames::frame(b"").map_err(|e| Error::io("compress", self.out.path(), e))?;
+            let empty = frames::compress_frame(b"").map_err(|e| Error::io("compress", self.out.path(), e))?;
             self.n_stored = empty.len() as u64;
             return self.out.write_all(&empty);
         }
@@ -374,7 +375,7 @@ impl ViewWriter<'_> {
                 while !rest.is_empty() {
                     let end = memchr::memchr(b'\n', &rest[PIECE_BYTES.min(rest.len())..]);
                     let end = end.map_or(rest.len(), |end| PIECE_BYTES + end + 1);
-                    pieces.push(spill.put(&rest[..end])?);
+                    pieces.push(spill.write(&rest[..end])?);
                     rest = &rest[end..];
                 }
                 Ok(())

@@ -17,7 +17,7 @@ pub struct ParsedTime {
     /// The time.
     pub micros: Micros,
     /// Whether [`push_millis`](super::timestamp::push_millis) would write exactly the same text.
-    pub ours: bool,
+    pub is_canonical: bool,
 }
 
 impl TimeReader {
@@ -35,7 +35,7 @@ impl TimeReader {
             self.date = *date;
             self.midnight = midnight;
         }
-        Some(self.of_this_day(text).unwrap_or(ParsedTime { micros, ours: false }))
+        Some(self.of_this_day(text).unwrap_or(ParsedTime { micros, is_canonical: false }))
     }
 
     /// Parses a time on the last day seen, if it is in the format that this program writes, with milliseconds or
@@ -58,7 +58,7 @@ impl TimeReader {
         // Larger values are not valid times, except second 60, which the general parser handles.
         let in_range = hour < 24 && minute < 60 && second < 60;
         let micros = self.midnight + ((hour * 60 + minute) * 60 + second) * 1_000_000 + micros;
-        in_range.then_some(ParsedTime { micros, ours })
+        in_range.then_some(ParsedTime { micros, is_canonical: ours })
     }
 }
 
@@ -106,7 +106,7 @@ mod tests {
                 let mut ours = Vec::new();
                 if let Some(read) = read {
                     push_millis(&mut ours, read.micros.div_euclid(1000));
-                    assert_eq!(read.ours, ours == text.as_bytes(), "{before} {text}");
+                    assert_eq!(read.is_canonical, ours == text.as_bytes(), "{before} {text}");
                 }
             }
         }

@@ -8,10 +8,10 @@ use crate::{
     error::Result,
     raw::id_graph_updates::TABLE,
     table::{
-        blocks::{LineProblem, SharedProgress, each_block, rows},
+        blocks::{LineProblem, SharedProgress, each_block, non_blank_lines},
         row::RowReader,
-        small,
         source::TableSource,
+        to_u32,
     },
 };
 
@@ -29,11 +29,11 @@ impl Components {
         let mut components = Self::default();
         let parse = |block: crate::table::blocks::TableBlock<'_>| {
             let mut reader = RowReader::new(["segment_id", "canonical_segment_id"]);
-            let mut pairs = Vec::with_capacity(block.n_rows_about());
-            for (at, line) in rows(block.text) {
+            let mut pairs = Vec::with_capacity(block.estimated_rows());
+            for (at, line) in non_blank_lines(block.text) {
                 let row = reader.read(line, block.clean).map_err(|problem| (at, problem))?;
                 let pair = || -> Result<_, LineProblem> {
-                    Ok((local_key_of(&row.name(0)?), local_key_of(&row.name(1)?)))
+                    Ok((local_key_of(&row.required_name(0)?), local_key_of(&row.required_name(1)?)))
                 };
                 pairs.push(pair().map_err(|problem| (at, problem))?);
             }
@@ -51,7 +51,7 @@ impl Components {
     /// Returns an id of the component of a segment id. Two components have different ids, barring a collision of
     /// 128-bit hashes.
     #[must_use]
-    pub fn of(&self, segment_id: &[u8]) -> u128 {
+    pub fn component_of(&self, segment_id: &[u8]) -> u128 {
         let key = local_key_of(segment_id);
         let Some(mut at) = self.keys.find(key) else { return key };
         while self.parents[at as usize] != at {
@@ -67,9 +67,9 @@ impl Components {
     }
 
     fn root(&mut self, key: u128) -> u32 {
-        let (mut at, is_new) = self.keys.meet(key);
+        let (mut at, is_new) = self.keys.intern(key);
         if is_new {
-            debug_assert_eq!(at, small(self.parents.len()), "{TABLE}: numbers are assigned in order");
+            debug_assert_eq!(at, to_u32(self.parents.len()), "{TABLE}: numbers are assigned in order");
             self.parents.push(at);
         }
         while self.parents[at as usize] != at {
@@ -97,7 +97,7 @@ mod tests {
                 let together = [7, 8, 9, 20, 30];
                 let expected = one == other || together.contains(&one) && together.contains(&other);
                 assert_eq!(
-                    components.of(&names[one]) == components.of(&names[other]),
+                    components.component_of(&names[one]) == components.component_of(&names[other]),
                     expected,
                     "{one} {other}"
                 );

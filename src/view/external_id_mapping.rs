@@ -17,17 +17,17 @@ pub fn write(folds: &FoldedTables, staging: &ViewStaging<'_>) -> Result<ViewStat
     let sorted = identifiers.sorted_by_hash();
     staging.write_one("external_id_mapping", sorted.len(), CHUNK_ROWS, |range, page| {
         let some = &sorted[range];
-        identifiers.fetch(some, graph, segments);
+        identifiers.prefetch(some, graph, segments);
         for &identifier in some {
             let own = &identifier.clock;
             let canonical = graph.canonical(identifier.segment);
-            let merge = graph.mapped_at(identifier.segment).filter(|_| canonical != identifier.segment);
+            let merge = graph.mapping_clock(identifier.segment).filter(|_| canonical != identifier.segment);
             let clock = merge.filter(|merge| own.order() < merge.order()).unwrap_or(own);
             let out = &mut page.bytes;
             out.extend_from_slice(b"{\"canonical_segment_id\":");
             segments.push(out, canonical);
             out.extend_from_slice(b",\"external_id_type\":");
-            identifiers.push_kind(out, identifier);
+            identifiers.push_type(out, identifier);
             out.extend_from_slice(b",\"external_id_value\":");
             identifiers.push_value(out, identifier);
             out.extend_from_slice(b",\"external_id_hash\":");

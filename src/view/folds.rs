@@ -65,7 +65,7 @@ impl ViewSources {
             let Some(table) = tables.iter().find(|table| needed && table.name == name) else {
                 return Ok(None);
             };
-            let sources: Vec<_> = table.parts.par_iter().map(&open).collect();
+            let sources: Vec<_> = table.files.par_iter().map(&open).collect();
             sources.into_iter().collect::<Result<_>>().map(Some)
         };
         Ok(Self {
@@ -106,7 +106,7 @@ impl FoldedTables {
             || identifiers.map(IdentifierRows::fold),
             || (traits.map(|rows| rows.fold(&graph, segments.len())), segments.sorted()),
         );
-        let traits = traits.map(|traits| traits.unpacked(&graph)).transpose()?;
+        let traits = traits.map(|traits| traits.decompressed_if_needed(&graph)).transpose()?;
         let ranks = ranks(&sorted);
         Ok(Self { graph, segments, sorted, ranks, identifiers, traits, n_bytes, n_profiles })
     }
@@ -114,7 +114,7 @@ impl FoldedTables {
     /// Returns whether every row of identifiers maps another identifier. If so, rows of one profile never affect
     /// identifiers of another.
     #[must_use]
-    pub fn is_plain(&self) -> bool {
+    pub fn has_one_row_per_identifier(&self) -> bool {
         self.identifiers.as_ref().is_none_or(|identifiers| identifiers.n_mapped() == identifiers.n_rows())
     }
 

@@ -13,11 +13,11 @@ use crate::{
     error::{Error, Result},
     raw::id_graph_updates::TABLE,
     table::{
-        blocks::{LineProblem, SharedProgress, TableBlock, map_blocks, rows},
+        blocks::{LineProblem, SharedProgress, TableBlock, map_blocks, non_blank_lines},
         clock::Clock,
         row::RowReader,
-        small,
         source::TableSource,
+        to_u32,
     },
     time::timestamp::Micros,
 };
@@ -94,7 +94,7 @@ impl MergeGraph {
     /// Returns the number of segment ids in the table. Their numbers are all smaller.
     #[must_use]
     pub fn n_segments(&self) -> u32 {
-        small(self.present.len())
+        to_u32(self.present.len())
     }
 
     /// Returns the current profile of a `segment_id`.
@@ -105,7 +105,7 @@ impl MergeGraph {
 
     /// Returns the clocks of the row that set the current profile; `None` for a segment id without rows.
     #[must_use]
-    pub fn mapped_at(&self, segment: Segment) -> Option<&Clock> {
+    pub fn mapping_clock(&self, segment: Segment) -> Option<&Clock> {
         let set_by = self.present.get(segment as usize)?.set_by?;
         Some(&self.mappings[set_by as usize].clock)
     }
@@ -138,7 +138,7 @@ impl MergeGraph {
         let mut present: Vec<Option<CurrentProfile>> = vec![None; n_segments];
         let mut on_path = vec![false; n_segments];
         let mut path: Vec<(Segment, u32)> = Vec::new();
-        for first in 0..small(n_segments) {
+        for first in 0..to_u32(n_segments) {
             let mut at = first;
             let mut end = loop {
                 if let Some(known) = present[at as usize] {
@@ -195,15 +195,15 @@ struct ParsedGraphRow {
 
 fn parse(block: TableBlock<'_>, as_of: Option<Micros>) -> Result<ParsedGraphBlock, (usize, LineProblem)> {
     let mut reader = RowReader::new(["segment_id", "canonical_segment_id"]);
-    let n_rows = block.n_rows_about();
+    let n_rows = block.estimated_rows();
     let (rows_room, texts_room) = (Vec::with_capacity(n_rows), Vec::with_capacity(32 * n_rows));
     let mut parsed = ParsedGraphBlock { n_rows: 0, rows: rows_room, texts: texts_room };
-    for (at, line) in rows(block.text) {
+    for (at, line) in non_blank_lines(block.text) {
         let mut add = || -> Result<(), LineProblem> {
             let row = reader.read(line, block.clean)?;
-            let (segment, canonical) = (row.name(0)?, row.name(1)?);
+            let (segment, canonical) = (row.required_name(0)?, row.required_name(1)?);
             parsed.n_rows += 1;
-            if !row.clock.was_there(as_of) {
+            if !row.clock.existed_at(as_of) {
                 return Ok(());
             }
             let canonical = if segment == canonical { &b""[..] } else { &canonical };
@@ -211,8 +211,8 @@ fn parse(block: TableBlock<'_>, as_of: Option<Micros>) -> Result<ParsedGraphBloc
             parsed.texts.extend_from_slice(canonical);
             parsed.rows.push(ParsedGraphRow {
                 segment_key: local_key_of(&segment),
-                segment_length: small(segment.len()),
-                canonical_length: small(canonical.len()),
+                segment_length: to_u32(segment.len()),
+                canonical_length: to_u32(canonical.len()),
                 clock: row.clock,
             });
             Ok(())
@@ -251,7 +251,7 @@ mod tests {
         for (number, (segment, canonical, seq)) in (0..).zip(expected) {
             assert_eq!(segments.text(number), segment.as_bytes());
             assert_eq!(segments.text(graph.canonical(number)), canonical.as_bytes(), "{segment}");
-            let clock = graph.mapped_at(number);
+            let clock = graph.mapping_clock(number);
             assert_eq!(clock.map(Clock::seq), seq.map(|seq| seq + 1), "{segment}");
         }
     }

@@ -25,7 +25,7 @@ use crate::table::clock::NO_SEQ;
 /// Returns the current traits of a profile, sorted by name. `rows` are sorted oldest first; `snapshots` has one for
 /// each.
 #[must_use]
-pub fn present<'a>(
+pub fn current_traits<'a>(
     rows: &[TraitsRow],
     snapshots: &'a [Snapshot],
     graph: &MergeGraph,
@@ -47,7 +47,7 @@ pub fn present<'a>(
                 .unwrap_or(place)
         };
         let before = own.map(|own| own.entries).unwrap_or_default();
-        let mut entries = step(before, &snapshots[place], place, set_by);
+        let mut entries = apply_row(before, &snapshots[place], place, set_by);
         if !row.with_seqs {
             for state in merged {
                 remove_absorbed(&mut entries, &state.entries, place, rows);
@@ -110,7 +110,7 @@ struct HistoryValue<'a> {
 }
 
 /// Returns the entries after one more row.
-fn step<'a>(
+fn apply_row<'a>(
     before: Vec<TraitEntry<'a>>,
     snapshot: &'a Snapshot,
     place: usize,

@@ -14,7 +14,7 @@ pub fn write(folds: &FoldedTables, staging: &ViewStaging<'_>) -> Result<ViewStat
     let FoldedTables { graph, segments, sorted, .. } = folds;
     staging.write_one("id_graph", sorted.len(), CHUNK_ROWS, |range, page| {
         for &segment in &sorted[range] {
-            let Some(clock) = graph.mapped_at(segment) else { continue };
+            let Some(clock) = graph.mapping_clock(segment) else { continue };
             let out = &mut page.bytes;
             out.extend_from_slice(b"{\"segment_id\":");
             segments.push(out, segment);

@@ -16,12 +16,11 @@ use crate::{
     json::push_string,
     raw::external_id_mapping_updates::push_external_id_hash,
     table::{
-        as_size,
-        blocks::{LineProblem, SharedProgress, TableBlock, map_blocks, rows},
+        blocks::{LineProblem, SharedProgress, TableBlock, map_blocks, non_blank_lines},
         clock::Clock,
         row::RowReader,
-        small,
         source::TableSource,
+        to_u32, to_usize,
         write::push_plain,
     },
     time::timestamp::Micros,
@@ -34,9 +33,9 @@ pub struct IdentifierFold {
     /// For each identifier, its block and the index of its row in the block.
     places: Vec<(u32, u32)>,
     /// The identifier types.
-    kinds: Vec<Vec<u8>>,
+    types: Vec<Vec<u8>>,
     /// The identifier types as JSON.
-    kinds_json: Vec<Vec<u8>>,
+    types_json: Vec<Vec<u8>>,
     /// All rows, by block.
     rows: Vec<Vec<FoldedIdentifier>>,
     /// Values and hashes, by block.
@@ -86,7 +85,7 @@ struct ParsedIdentifierBlock {
 }
 
 /// More rows than this are sorted on all cores.
-const MANY: usize = 1 << 14;
+const PARALLEL_SORT_ROWS: usize = 1 << 14;
 
 const COLUMNS: [&str; 5] =
     ["external_id_type", "external_id_value", "external_id_hash", "segment_id", "__operation"];
@@ -117,12 +116,12 @@ impl IdentifierRows {
         let n_rows = self.blocks.iter().map(|block| block.rows.len()).sum();
         let mut keys = KeyNumbers::with_capacity(n_rows);
         let mut identifiers = IdentifierFold::default();
-        let IdentifierFold { places, rows, kinds: all_kinds, .. } = &mut identifiers;
+        let IdentifierFold { places, rows, types: all_kinds, .. } = &mut identifiers;
         places.reserve(n_rows);
         let mut n_rows = 0;
         let mut texts = Vec::with_capacity(self.blocks.len());
         for (number, mut block) in (0..).zip(self.blocks) {
-            let kinds: Vec<u32> = block.kinds.iter().map(|kind| place_of(all_kinds, kind)).collect();
+            let kinds: Vec<u32> = block.kinds.iter().map(|kind| index_of_type(all_kinds, kind)).collect();
             let mut met = block.met.into_iter();
             for row in &mut block.rows {
                 if row.is_mapped
@@ -136,7 +135,7 @@ impl IdentifierRows {
             rows.push(block.rows);
             let order = |(block, place): (u32, u32)| rows[block as usize][place as usize].clock.order();
             for (place, key) in (0..).zip(block.keys) {
-                let (known, is_new) = keys.meet(key);
+                let (known, is_new) = keys.intern(key);
                 if is_new {
                     places.push((number, place));
                 } else if order(places[known as usize]) <= order((number, place)) {
@@ -147,7 +146,7 @@ impl IdentifierRows {
             texts.push(block.texts);
         }
         places.retain(|&(block, place)| rows[block as usize][place as usize].is_mapped);
-        identifiers.kinds_json = json_of(&identifiers.kinds);
+        identifiers.types_json = json_of(&identifiers.types);
         IdentifierFold { texts, n_rows, ..identifiers }
     }
 }
@@ -188,7 +187,7 @@ impl IdentifierFold {
     /// Reads a byte of everything that the rows of some identifiers are rendered from. Sorted by hash, these are
     /// scattered in memory: here the cache misses overlap, while rendering would wait for one after the other. For the
     /// same reason, all lookups of one step come before those of the next.
-    pub fn fetch(&self, some: &[&FoldedIdentifier], graph: &MergeGraph, segments: &Segments) {
+    pub fn prefetch(&self, some: &[&FoldedIdentifier], graph: &MergeGraph, segments: &Segments) {
         let first = |text: &[u8]| text.first().copied().unwrap_or_default();
         let rows: Vec<Segment> = some.iter().map(|identifier| identifier.segment).collect();
         let texts = some.iter().fold(0, |touched, identifier| {
@@ -203,12 +202,12 @@ impl IdentifierFold {
     /// Returns the type and the value of an identifier.
     #[must_use]
     pub fn texts(&self, identifier: &FoldedIdentifier) -> (&[u8], &[u8]) {
-        (self.kind(identifier), self.value(identifier))
+        (self.type_of(identifier), self.value(identifier))
     }
 
     /// Appends the type of an identifier as JSON.
-    pub fn push_kind(&self, out: &mut Vec<u8>, identifier: &FoldedIdentifier) {
-        out.extend_from_slice(&self.kinds_json[identifier.kind as usize]);
+    pub fn push_type(&self, out: &mut Vec<u8>, identifier: &FoldedIdentifier) {
+        out.extend_from_slice(&self.types_json[identifier.kind as usize]);
     }
 
     /// Appends the value of an identifier as JSON.
@@ -221,8 +220,8 @@ impl IdentifierFold {
         identifier.push(out, self.hash(identifier));
     }
 
-    fn kind(&self, identifier: &FoldedIdentifier) -> &[u8] {
-        &self.kinds[identifier.kind as usize]
+    fn type_of(&self, identifier: &FoldedIdentifier) -> &[u8] {
+        &self.types[identifier.kind as usize]
     }
 
     fn value(&self, identifier: &FoldedIdentifier) -> &[u8] {
@@ -238,7 +237,7 @@ impl IdentifierFold {
     /// Returns all identifiers, sorted by hash, type, value.
     #[must_use]
     pub fn sorted_by_hash(&self) -> Vec<&FoldedIdentifier> {
-        let n_rows = small(self.places.len());
+        let n_rows = to_u32(self.places.len());
         let keyed_by = |key: fn(&[u8]) -> Option<u64>| -> Option<Vec<(u64, u32)>> {
             let keyed = (0..n_rows).into_par_iter();
             keyed.map(|row| Some((key(self.hash(self.at(row)))?, row))).collect()
@@ -247,17 +246,17 @@ impl IdentifierFold {
         let keyed = keyed.expect("every text has a prefix");
         // Hashes are evenly distributed: in buckets by their first digits, few are left to compare.
         let n_buckets = n_rows.next_power_of_two().max(4) / 2;
-        let bucket = |key: u64| small(as_size(key >> (64 - n_buckets.trailing_zeros())));
+        let bucket = |key: u64| to_u32(to_usize(key >> (64 - n_buckets.trailing_zeros())));
         let compare = |a: &(u64, u32), b: &(u64, u32)| {
             let texts = |row: u32| {
                 let row = self.at(row);
-                (self.hash(row), self.kind(row), self.value(row))
+                (self.hash(row), self.type_of(row), self.value(row))
             };
             a.0.cmp(&b.0).then_with(|| texts(a.1).cmp(&texts(b.1)))
         };
         let keyed = keyed.iter().map(|keyed| (bucket(keyed.0), *keyed));
         let (_, sorted) = gather(n_buckets, keyed, |keyed| {
-            if MANY < keyed.len() {
+            if PARALLEL_SORT_ROWS < keyed.len() {
                 keyed.par_sort_unstable_by(compare);
             } else {
                 keyed.sort_unstable_by(compare);
@@ -269,14 +268,14 @@ impl IdentifierFold {
     /// Returns all identifiers, sorted by profile, type, value. `ranks` are those of segment ids sorted by text.
     #[must_use]
     pub fn sorted_by_profile(&self, graph: &MergeGraph, ranks: &[u32]) -> Vec<&FoldedIdentifier> {
-        let mut by_name: Vec<u32> = (0..).zip(&self.kinds).map(|(number, _)| number).collect();
-        by_name.sort_unstable_by_key(|&kind| &self.kinds[kind as usize]);
+        let mut by_name: Vec<u32> = (0..).zip(&self.types).map(|(number, _)| number).collect();
+        by_name.sort_unstable_by_key(|&kind| &self.types[kind as usize]);
         let mut kind_ranks = vec![0; by_name.len()];
         for (rank, &kind) in (0_u32..).zip(&by_name) {
             kind_ranks[kind as usize] = rank;
         }
         let profiles = self.all().map(|row| ranks[graph.canonical(row.segment) as usize]);
-        let (starts, mut places) = group(small(ranks.len()), profiles);
+        let (starts, mut places) = group(to_u32(ranks.len()), profiles);
         sort_groups(&starts, &mut places, &|places: &mut [u32]| {
             places.sort_unstable_by(|&a, &b| {
                 let (a, b) = (self.at(a), self.at(b));
@@ -294,7 +293,7 @@ fn parse(
     segments: &Segments,
 ) -> Result<ParsedIdentifierBlock, (usize, LineProblem)> {
     let mut reader = RowReader::new(COLUMNS);
-    let n_rows = block.n_rows_about();
+    let n_rows = block.estimated_rows();
     let mut parsed = ParsedIdentifierBlock {
         keys: Vec::with_capacity(n_rows),
         rows: Vec::with_capacity(n_rows),
@@ -303,17 +302,17 @@ fn parse(
     };
     let mut names = Vec::with_capacity(n_rows);
     let mut key = Vec::new();
-    for (at, line) in rows(block.text) {
+    for (at, line) in non_blank_lines(block.text) {
         let mut add = || -> Result<(), LineProblem> {
             let row = reader.read(line, block.clean)?;
             parsed.n_rows += 1;
-            if !row.clock.was_there(as_of) {
+            if !row.clock.existed_at(as_of) {
                 return Ok(());
             }
-            let (kind, value) = (row.name(0)?, row.needed(1)?);
+            let (kind, value) = (row.required_name(0)?, row.required(1)?);
             let removed = row.text(4)?.is_some_and(|operation| operation.eq_ignore_ascii_case(b"removed"));
             if !removed {
-                names.push(row.name(3)?);
+                names.push(row.required_name(3)?);
             }
             let start = parsed.texts.len();
             parsed.texts.extend_from_slice(&value);
@@ -326,11 +325,11 @@ fn parse(
             let identifier = FoldedIdentifier {
                 segment: 0,
                 clock: row.clock,
-                kind: place_of(&mut parsed.kinds, &kind),
+                kind: index_of_type(&mut parsed.kinds, &kind),
                 block: 0,
-                start: small(start),
-                value_length: small(value.len()),
-                hash_length: small(hash_length),
+                start: to_u32(start),
+                value_length: to_u32(value.len()),
+                hash_length: to_u32(hash_length),
                 is_plain: row.is_plain(1) && row.is_plain(2),
                 is_mapped: !removed,
             };
@@ -341,7 +340,7 @@ fn parse(
         };
         add().map_err(|problem| (at, problem))?;
     }
-    parsed.met = parsed.new.meet_all(segments, &names);
+    parsed.met = parsed.new.look_up_all(segments, &names);
     Ok(parsed)
 }
 
@@ -378,12 +377,12 @@ fn text_prefix(text: &[u8]) -> Option<u64> {
 }
 
 /// Returns the index of an identifier type in a short list, appending it if it is new.
-fn place_of(kinds: &mut Vec<Vec<u8>>, kind: &[u8]) -> u32 {
+fn index_of_type(kinds: &mut Vec<Vec<u8>>, kind: &[u8]) -> u32 {
     let place = kinds.iter().position(|known| known == kind).unwrap_or_else(|| {
         kinds.push(kind.to_vec());
         kinds.len() - 1
     });
-    small(place)
+    to_u32(place)
 }
 
 #[cfg(test)]

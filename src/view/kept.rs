@@ -15,7 +15,7 @@ use super::{
     snapshot_reader::SnapshotReader,
     traits_row::{TraitsRow, row_of_seq},
 };
-use crate::table::{clock::NO_SEQ, reread::RowPosition, small};
+use crate::table::{clock::NO_SEQ, reread::RowPosition, to_u32};
 
 /// The newest row of each profile so far, while all cores read blocks.
 #[derive(Debug)]
@@ -26,19 +26,19 @@ pub(super) struct NewestRows {
 }
 
 /// At most one byte is cached for this many bytes of the table.
-const LARGEST_SHARE: u64 = 5;
+const TABLE_BYTES_PER_CACHED_BYTE: u64 = 5;
 /// At most this many bytes are cached, however large the table is.
-const MOST_BYTES: u64 = 1 << 28;
+const MAX_CACHE_BYTES: u64 = 1 << 28;
 
 impl NewestRows {
     /// Prepares for the profiles of a graph and a table of `n_bytes`.
     pub(super) fn new(graph: &MergeGraph, n_bytes: u64) -> Self {
         let seqs = (0..graph.n_segments()).map(|_| AtomicU64::new(NO_SEQ)).collect();
-        Self { seqs, room: AtomicU64::new((n_bytes / LARGEST_SHARE).min(MOST_BYTES)) }
+        Self { seqs, room: AtomicU64::new((n_bytes / TABLE_BYTES_PER_CACHED_BYTE).min(MAX_CACHE_BYTES)) }
     }
 
     /// Records a row of a profile. Returns whether no newer row was read before it.
-    fn may_be(&self, profile: Segment, seq: u64) -> bool {
+    fn is_newest_so_far(&self, profile: Segment, seq: u64) -> bool {
         let Some(newest) = self.seqs.get(profile as usize) else { return false };
         seq != NO_SEQ && newest.fetch_max(seq, Relaxed) <= seq
     }
@@ -88,9 +88,9 @@ impl<'a> RowCacheWriter<'a> {
     /// Caches the traits of a row if it may be the newest of its profile.
     ///
     /// If this program wrote the row, `tail` is the offset of the value of `__trait_seqs`.
-    pub(super) fn meet(&mut self, line: &[u8], tail: Option<usize>, segment: Segment, row: &TraitsRow) {
+    pub(super) fn add(&mut self, line: &[u8], tail: Option<usize>, segment: Segment, row: &TraitsRow) {
         let Self { newest, graph, reader, snapshot, kept } = self;
-        if !row.with_seqs || !newest.may_be(graph.canonical(segment), row.clock.seq()) {
+        if !row.with_seqs || !newest.is_newest_so_far(graph.canonical(segment), row.clock.seq()) {
             return;
         }
         let is_ours = tail.is_some_and(|start| reader.read_ours(line, start, snapshot).is_some());
@@ -104,7 +104,7 @@ impl<'a> RowCacheWriter<'a> {
         let verbatim = snapshot.verbatim();
         if let Some(texts) = verbatim {
             kept.texts.extend_from_slice(texts);
-            let (base, traits) = (small(start), snapshot.traits().iter());
+            let (base, traits) = (to_u32(start), snapshot.traits().iter());
             kept.traits.extend(traits.map(|one| {
                 let (name, json) = Snapshot::ends(one);
                 CachedTrait { name: base + name, json: base + json, seq: one.seq }
@@ -114,10 +114,10 @@ impl<'a> RowCacheWriter<'a> {
             kept.texts.extend_from_slice(b",\"");
             kept.texts.extend_from_slice(snapshot.name(one));
             kept.texts.push(b'"');
-            let name = small(kept.texts.len());
+            let name = to_u32(kept.texts.len());
             kept.texts.push(b':');
             kept.texts.extend_from_slice(snapshot.json(one));
-            kept.traits.push(CachedTrait { name, json: small(kept.texts.len()), seq: one.seq });
+            kept.traits.push(CachedTrait { name, json: to_u32(kept.texts.len()), seq: one.seq });
         }
         let size = kept.texts.len() - start + snapshot.traits().len() * size_of::<CachedTrait>();
         let size = (size + size_of::<CachedRow>()) as u64;
@@ -126,7 +126,7 @@ impl<'a> RowCacheWriter<'a> {
             kept.traits.truncate(kept.traits.len() - snapshot.traits().len());
             return;
         }
-        let (texts, traits) = (small(kept.texts.len()), small(kept.traits.len()));
+        let (texts, traits) = (to_u32(kept.texts.len()), to_u32(kept.traits.len()));
         kept.rows.push(CachedRow { segment, place: row.place, texts, traits });
     }
 
@@ -143,11 +143,11 @@ impl<'a> RowCacheWriter<'a> {
 #[derive(Debug, Default)]
 pub(super) struct RowCache {
     blocks: Vec<CachedBlock>,
-    /// For each profile, the block and the index in it of its newest row; [`NOTHING`] if that row is not cached.
+    /// For each profile, the block and the index in it of its newest row; [`NOT_CACHED`] if that row is not cached.
     by_profile: Vec<(u32, u32)>,
 }
 
-const NOTHING: (u32, u32) = (u32::MAX, u32::MAX);
+const NOT_CACHED: (u32, u32) = (u32::MAX, u32::MAX);
 
 impl RowCache {
     /// Finds the cached newest row of each profile.
@@ -157,7 +157,7 @@ impl RowCache {
         n_segments: u32,
         newest_of: impl Fn(Segment) -> Option<&'r TraitsRow>,
     ) -> Self {
-        let mut by_profile = vec![NOTHING; n_segments as usize];
+        let mut by_profile = vec![NOT_CACHED; n_segments as usize];
         for (number, block) in (0..).zip(&blocks) {
             for (place, row) in (0..).zip(&block.rows) {
                 let profile = graph.canonical(row.segment);
@@ -193,7 +193,7 @@ pub(super) struct CachedTraits<'a> {
 impl<'a> CachedTraits<'a> {
     /// Reads a byte of everything that is needed later, so that the cache misses of several rows overlap. The result
     /// only keeps the compiler from removing the reads.
-    pub(super) fn touch(&self) -> u64 {
+    pub(super) fn prefetch(&self) -> u64 {
         /// Size of a CPU cache line in bytes.
         const LINE: usize = 64;
         let Some(last) = self.traits.last() else { return 0 };

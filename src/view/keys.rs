@@ -5,7 +5,7 @@
 
 use hashbrown::HashTable;
 
-use crate::table::small;
+use crate::table::to_u32;
 
 /// The numbers of keys.
 #[derive(Debug, Default)]
@@ -31,12 +31,12 @@ impl KeyNumbers {
     }
 
     /// Returns the number of a key, and whether it was assigned just now.
-    pub(super) fn meet(&mut self, key: u128) -> (u32, bool) {
+    pub(super) fn intern(&mut self, key: u128) -> (u32, bool) {
         let Self { keys, table } = self;
         if let Some(&number) = table.find(hash(key), |&number| keys[number as usize] == key) {
             return (number, false);
         }
-        let number = small(keys.len());
+        let number = to_u32(keys.len());
         table.insert_unique(hash(key), number, |&number| hash(keys[number as usize]));
         keys.push(key);
         (number, true)
@@ -59,11 +59,11 @@ mod tests {
         let mut keys = KeyNumbers::with_capacity(2);
         for number in 0..1000_u32 {
             assert_eq!(keys.find(key_of(&number.to_le_bytes())), None);
-            assert_eq!(keys.meet(key_of(&number.to_le_bytes())), (number, true));
+            assert_eq!(keys.intern(key_of(&number.to_le_bytes())), (number, true));
         }
         for number in 0..1000_u32 {
             assert_eq!(keys.find(key_of(&number.to_le_bytes())), Some(number));
-            assert_eq!(keys.meet(key_of(&number.to_le_bytes())), (number, false));
+            assert_eq!(keys.intern(key_of(&number.to_le_bytes())), (number, false));
         }
     }
 }

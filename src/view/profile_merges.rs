@@ -15,7 +15,7 @@ pub fn write(folds: &FoldedTables, staging: &ViewStaging<'_>) -> Result<ViewStat
     let sorted = sorted(folds);
     staging.write_one("profile_merges", sorted.len(), CHUNK_ROWS, |range, page| {
         for &segment in &sorted[range] {
-            let Some(clock) = graph.mapped_at(segment) else { continue };
+            let Some(clock) = graph.mapping_clock(segment) else { continue };
             let out = &mut page.bytes;
             out.extend_from_slice(b"{\"canonical_segment_id\":");
             segments.push(out, graph.canonical(segment));

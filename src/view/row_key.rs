@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Limit of the columns in a key.
-const MOST: usize = 3;
+const MAX_KEY_COLUMNS: usize = 3;
 
 /// Reads the keys of one view's rows. Keeps its buffers from row to row.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub struct KeyReader {
 }
 
 /// The texts of a key, in key order.
-pub type KeyTexts<'a> = [Cow<'a, [u8]>; MOST];
+pub type KeyTexts<'a> = [Cow<'a, [u8]>; MAX_KEY_COLUMNS];
 
 impl KeyReader {
     /// Returns a reader of whole keys.
@@ -39,37 +39,38 @@ impl KeyReader {
 
     /// Returns a reader of the key's first column only, which has to come first in a row.
     #[must_use]
-    pub fn of_first(view: View) -> Self {
+    pub fn for_first_column(view: View) -> Self {
         Self { columns: &view.key()[..1], last: 0, scanner: RowScanner::default(), tape: Tape::default() }
     }
 
     /// Returns the texts of a row's key; `None` if the line is not a row of the view.
-    pub fn parts<'a>(&mut self, line: &'a [u8]) -> Option<KeyTexts<'a>> {
+    pub fn texts<'a>(&mut self, line: &'a [u8]) -> Option<KeyTexts<'a>> {
         let Self { columns, last, scanner, tape } = self;
         let place_of = |name: &[u8]| columns.iter().position(|column| column.as_bytes() == name);
-        let mut values: [Option<ValueSpan>; MOST] = [None; MOST];
+        let mut values: [Option<ValueSpan>; MAX_KEY_COLUMNS] = [None; MAX_KEY_COLUMNS];
         let is_last = |place: &Option<usize>| *place == Some(*last);
         let plain = scanner.scan(line, place_of, is_last, |label, value| {
             if let Some(place) = label.class {
                 values[place] = if place == *last { value_from(line, value.start) } else { Some(value) };
             }
         });
-        let found =
-            |values: &[Option<ValueSpan>; MOST]| values.iter().filter(|value| value.is_some()).count();
+        let found = |values: &[Option<ValueSpan>; MAX_KEY_COLUMNS]| {
+            values.iter().filter(|value| value.is_some()).count()
+        };
         if plain.is_none() || found(&values) < columns.len() {
             tape.read(line).ok()?;
             let document = Document { text: line, tokens: &tape.tokens };
             if document.kind(0) != JsonKind::Object {
                 return None;
             }
-            values = [None; MOST];
+            values = [None; MAX_KEY_COLUMNS];
             for (key, value) in document.members(0) {
                 if let Some(place) = place_of(&document.string(key).unwrap_or_default()) {
                     values[place] = Some(document.tokens[value as usize].into());
                 }
             }
         }
-        let mut parts: KeyTexts<'a> = [const { Cow::Borrowed(b"".as_slice()) }; MOST];
+        let mut parts: KeyTexts<'a> = [const { Cow::Borrowed(b"".as_slice()) }; MAX_KEY_COLUMNS];
         for (part, value) in parts.iter_mut().zip(values).take(columns.len()) {
             let value = value?;
             let raw = &line[value.start..value.end];
@@ -85,17 +86,17 @@ impl KeyReader {
     /// Encodes a row's key into `key`, replacing its content; returns `None` if the line is not a row of the view.
     pub fn encode(&mut self, line: &[u8], key: &mut Vec<u8>) -> Option<()> {
         let n_columns = self.columns.len();
-        let parts = self.parts(line)?;
+        let parts = self.texts(line)?;
         key.clear();
         for part in &parts[..n_columns] {
-            push_part(key, part);
+            push_key_text(key, part);
         }
         Some(())
     }
 }
 
 /// Appends the encoding of one text of a key.
-pub fn push_part(key: &mut Vec<u8>, text: &[u8]) {
+pub fn push_key_text(key: &mut Vec<u8>, text: &[u8]) {
     if memchr::memchr(0, text).is_none() {
         key.extend_from_slice(text);
     } else {
@@ -121,7 +122,7 @@ mod tests {
                 let encode = |texts: [&[u8]; 2]| {
                     let mut key = Vec::new();
                     for text in texts {
-                        push_part(&mut key, text);
+                        push_key_text(&mut key, text);
                     }
                     key
                 };
@@ -137,16 +138,16 @@ mod tests {
             r#"{"canonical_segment_id":"s","external_id_type":"t","external_id_value":"\"v","external_id_hash":"h","timestamp":nonsense}"#,
             r#"{ "external_id_hash":"h", "external_id_value":"\u0022v", "external_id_type":"t" }"#,
         ] {
-            let parts = reader.parts(row.as_bytes()).unwrap();
+            let parts = reader.texts(row.as_bytes()).unwrap();
             assert_eq!(parts.each_ref().map(|part| &**part), [&b"h"[..], b"t", b"\"v"]);
         }
         for row in
             ["", "[]", "{}", r#"{"external_id_hash":"h","external_id_type":"t","external_id_value":7}"#]
         {
-            assert!(reader.parts(row.as_bytes()).is_none(), "{row}");
+            assert!(reader.texts(row.as_bytes()).is_none(), "{row}");
         }
         let mut reader = KeyReader::new(View::ProfileMerges);
-        let parts = reader.parts(br#"{"canonical_segment_id":"a","segment_id":"b","seq":null}"#).unwrap();
+        let parts = reader.texts(br#"{"canonical_segment_id":"a","segment_id":"b","seq":null}"#).unwrap();
         assert_eq!(parts.each_ref().map(|part| &**part), [&b"a"[..], b"b", b""]);
     }
 }

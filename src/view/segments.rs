@@ -6,10 +6,10 @@ use rayon::prelude::*;
 
 use super::keys::KeyNumbers;
 use crate::{
-    bytes::same,
+    bytes::equal,
     collections::local_key_of,
     json::push_string,
-    table::{small, write::push_plain},
+    table::{to_u32, write::push_plain},
 };
 
 /// The number of a `segment_id`.
@@ -62,7 +62,7 @@ impl Segments {
 
     /// Does the same as [`Segments::intern`] if the key of the text is known.
     pub(super) fn intern_key(&mut self, key: u128, text: &[u8]) -> Segment {
-        let (number, is_new) = self.keys.meet(key);
+        let (number, is_new) = self.keys.intern(key);
         if is_new {
             self.texts.extend_from_slice(text);
             self.ends.push(self.texts.len());
@@ -73,13 +73,13 @@ impl Segments {
 
     /// Assigns numbers to the new segment ids of a block. Returns them by index in the block.
     pub fn intern_all(&mut self, new: &NewSegments) -> Vec<Segment> {
-        (0..new.ends.len()).map(|place| self.intern(piece(&new.texts, &new.ends, place))).collect()
+        (0..new.ends.len()).map(|place| self.intern(text_at(&new.texts, &new.ends, place))).collect()
     }
 
     /// Returns how many there are. All numbers are smaller.
     #[must_use]
     pub fn len(&self) -> u32 {
-        small(self.ends.len())
+        to_u32(self.ends.len())
     }
 
     /// Returns whether there are none.
@@ -91,7 +91,7 @@ impl Segments {
     /// Returns the text of a number.
     #[must_use]
     pub fn text(&self, segment: Segment) -> &[u8] {
-        piece(&self.texts, &self.ends, segment as usize)
+        text_at(&self.texts, &self.ends, segment as usize)
     }
 
     /// Appends the text of a number as JSON.
@@ -113,11 +113,11 @@ impl Segments {
 impl NewSegments {
     /// Looks up the segment ids of all rows in a block. Doing them together makes their cache misses overlap.
     #[must_use]
-    pub fn meet_all(&mut self, known: &Segments, texts: &[Cow<'_, [u8]>]) -> Vec<InternedOrNew> {
+    pub fn look_up_all(&mut self, known: &Segments, texts: &[Cow<'_, [u8]>]) -> Vec<InternedOrNew> {
         let mut last: (&[u8], u128) = (b"", local_key_of(b""));
         let keys = texts.iter().map(|text| {
             // Rows of one event are neighbours and usually have the same segment id.
-            if !same(last.0, text) {
+            if !equal(last.0, text) {
                 last = (text, local_key_of(text));
             }
             last.1
@@ -131,7 +131,7 @@ impl NewSegments {
     }
 
     fn meet(&mut self, key: u128, text: &[u8]) -> InternedOrNew {
-        let (place, is_new) = self.keys.meet(key);
+        let (place, is_new) = self.keys.intern(key);
         if is_new {
             self.texts.extend_from_slice(text);
             self.ends.push(self.texts.len());
@@ -171,7 +171,7 @@ pub fn prefix(text: &[u8]) -> u128 {
     u128::from_be_bytes(bytes)
 }
 
-fn piece<'a>(texts: &'a [u8], ends: &[usize], place: usize) -> &'a [u8] {
+fn text_at<'a>(texts: &'a [u8], ends: &[usize], place: usize) -> &'a [u8] {
     let start = place.checked_sub(1).map_or(0, |before| ends[before]);
     &texts[start..ends[place]]
 }
@@ -200,8 +200,8 @@ mod tests {
         let mut segments = Segments::default();
         segments.intern(b"known");
         let mut new = NewSegments::default();
-        let met =
-            new.meet_all(&segments, &["new_2", "known", "new_1", "new_2"].map(|text| text.as_bytes().into()));
+        let met = new
+            .look_up_all(&segments, &["new_2", "known", "new_1", "new_2"].map(|text| text.as_bytes().into()));
         segments.intern(b"new_1");
         let numbers = segments.intern_all(&new);
         let met: Vec<_> = met.into_iter().map(|met| met.number(&numbers)).collect();

@@ -2,7 +2,7 @@
 
 use crate::{
     json::JsonKind,
-    table::{clock::NO_SEQ, small},
+    table::{clock::NO_SEQ, to_u32},
 };
 
 /// The traits of a row. Keeps its buffers from row to row.
@@ -94,7 +94,7 @@ impl Trait {
     pub(super) fn new(name: (u32, u32), is_plain: bool, texts: &[u8], kind: JsonKind) -> Self {
         Self {
             name,
-            json: (name.1, small(texts.len())),
+            json: (name.1, to_u32(texts.len())),
             kind,
             is_plain,
             seq: NO_SEQ,

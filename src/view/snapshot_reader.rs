@@ -14,7 +14,7 @@ use crate::{
     table::{
         clock::NO_SEQ,
         scan::{ColumnLabel, RowScanner, ValueSpan},
-        small,
+        to_u32,
     },
 };
 
@@ -106,7 +106,7 @@ impl SnapshotReader {
     pub(super) fn read_ours(&mut self, line: &[u8], start: usize, into: &mut Snapshot) -> Option<()> {
         let Self { scanner, seqs, .. } = self;
         let Snapshot { texts, traits, is_verbatim } = into;
-        let end = trait_seqs::find_ours(line, start, seqs)?;
+        let end = trait_seqs::find_own_form(line, start, seqs)?;
         texts.clear();
         traits.clear();
         texts.extend_from_slice(line.get(end..line.len() - 1)?);
@@ -121,7 +121,7 @@ impl SnapshotReader {
             is_ours &= matches!(label.class, TraitColumn::Trait { is_lower: true, .. })
                 && line[before.0..before.1] < line[name.0..name.1];
             before = name;
-            let in_texts = |(from, to): (usize, usize)| (small(from - end), small(to - end));
+            let in_texts = |(from, to): (usize, usize)| (to_u32(from - end), to_u32(to - end));
             let json = match value.kind {
                 JsonKind::Null => {
                     *is_verbatim = false;
@@ -131,7 +131,7 @@ impl SnapshotReader {
                     *is_verbatim = false;
                     let start = texts.len();
                     push_value(texts, line, value);
-                    (small(start), small(texts.len()))
+                    (to_u32(start), to_u32(texts.len()))
                 }
                 _ => in_texts(json),
             };
@@ -164,7 +164,7 @@ fn column_of_name(name: &[u8]) -> TraitColumn {
     // A column name that no trait can have is that of a fixed column.
     let is_lower = !name.iter().any(u8::is_ascii_uppercase);
     let name = name.to_ascii_lowercase();
-    let is_of_loader = || OF_LOADERS.iter().any(|prefix| name.starts_with(prefix));
+    let is_of_loader = || LOADER_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
     if name == TRAIT_SEQS.as_bytes() {
         TraitColumn::Seqs
     } else if name.starts_with(b"__") || column_of(&name) != name || is_of_loader() {
@@ -175,13 +175,13 @@ fn column_of_name(name: &[u8]) -> TraitColumn {
 }
 
 /// Returns whether a column is not a trait.
-pub(super) fn is_no_trait(name: &[u8]) -> bool {
+pub(super) fn is_not_trait(name: &[u8]) -> bool {
     !matches!(column_of_name(name), TraitColumn::Trait { .. })
 }
 
 /// Prefixes of columns that loaders add to the tables they copy. No trait has such a column, because a trait's column
 /// begins with `_` only if its name is taken.
-const OF_LOADERS: [&[u8]; 4] = [b"_airbyte_", b"_dlt_", b"_fivetran_", b"_sdc_"];
+const LOADER_PREFIXES: [&[u8]; 4] = [b"_airbyte_", b"_dlt_", b"_fivetran_", b"_sdc_"];
 
 fn push_name(texts: &mut Vec<u8>, name: &[u8], is_lower: bool) -> (u32, u32) {
     let start = texts.len();
@@ -189,7 +189,7 @@ fn push_name(texts: &mut Vec<u8>, name: &[u8], is_lower: bool) -> (u32, u32) {
     if !is_lower {
         texts[start..].make_ascii_lowercase();
     }
-    (small(start), small(texts.len()))
+    (to_u32(start), to_u32(texts.len()))
 }
 
 fn push_value(texts: &mut Vec<u8>, line: &[u8], value: ValueSpan) {

@@ -17,7 +17,7 @@ use super::{
     snapshot::Snapshot,
     snapshot_reader::SnapshotReader,
     traits::TraitsByProfile,
-    traits_row::{TraitsRow, newest_is_all, row_of_seq},
+    traits_row::{TraitsRow, newest_is_enough, row_of_seq},
 };
 use crate::{error::Result, table::reread::RowTexts};
 
@@ -42,17 +42,17 @@ impl TraitFold {
         mut each: impl FnMut(Segment, &[TraitsRow], &[CurrentTrait<'_>]),
     ) -> Result<()> {
         let needed =
-            |rows: &[TraitsRow]| if newest_is_all(rows, graph, with_clocks) { 1 } else { rows.len() };
+            |rows: &[TraitsRow]| if newest_is_enough(rows, graph, with_clocks) { 1 } else { rows.len() };
         self.texts.clear();
         let mut touched = 0;
         for &profile in profiles {
             let rows = traits.rows_of(profile);
             let n_needed = needed(rows);
-            let kept = traits.kept(profile);
-            touched ^= kept.as_ref().map_or(0, CachedTraits::touch);
+            let kept = traits.cached(profile);
+            touched ^= kept.as_ref().map_or(0, CachedTraits::prefetch);
             if 1 < n_needed || kept.is_none() {
                 for row in &rows[rows.len() - n_needed..] {
-                    self.texts.want(row.place);
+                    self.texts.request(row.place);
                 }
             }
         }
@@ -63,14 +63,14 @@ impl TraitFold {
             let rows = traits.rows_of(profile);
             let n_needed = needed(rows);
             if n_needed == 1
-                && let Some(kept) = traits.kept(profile)
+                && let Some(kept) = traits.cached(profile)
             {
                 if let Some(present) = kept.present(rows, with_clocks) {
                     each(profile, rows, &present);
                     continue;
                 }
                 self.read_all(traits, rows)?;
-                each(profile, rows, &history::present(rows, &self.snapshots[..rows.len()], graph));
+                each(profile, rows, &history::current_traits(rows, &self.snapshots[..rows.len()], graph));
                 continue;
             }
             let read = &rows[rows.len() - n_needed..];
@@ -79,14 +79,14 @@ impl TraitFold {
             self.read(traits, read, slot, with_seqs)?;
             slot += n_needed;
             if n_needed == 1 {
-                if let Some(present) = present_alone(&self.snapshots[0], rows, with_clocks) {
+                if let Some(present) = traits_of_newest(&self.snapshots[0], rows, with_clocks) {
                     each(profile, rows, &present);
                     continue;
                 }
                 // A row that set a trait is not in the table, so the other rows have to do.
                 self.read_all(traits, rows)?;
             }
-            each(profile, rows, &history::present(rows, &self.snapshots[..rows.len()], graph));
+            each(profile, rows, &history::current_traits(rows, &self.snapshots[..rows.len()], graph));
         }
         Ok(())
     }
@@ -114,7 +114,7 @@ impl TraitFold {
     fn read_all(&mut self, traits: &TraitsByProfile, rows: &[TraitsRow]) -> Result<()> {
         let mut texts = RowTexts::default();
         for row in rows {
-            texts.want(row.place);
+            texts.request(row.place);
         }
         traits.load(&mut texts)?;
         std::mem::swap(&mut self.texts, &mut texts);
@@ -125,7 +125,7 @@ impl TraitFold {
 }
 
 /// Returns the traits of a profile's newest row; `None` if it is unknown which row set one of them.
-fn present_alone<'a>(
+fn traits_of_newest<'a>(
     newest: &'a Snapshot,
     rows: &[TraitsRow],
     with_clocks: bool,

@@ -6,7 +6,7 @@
 
 use super::snapshot::Snapshot;
 use crate::{
-    bytes::same,
+    bytes::equal,
     identity::traits::column_of,
     json::{Document, JsonKind, Tape, unescape},
     table::{
@@ -33,7 +33,7 @@ impl<'a> TraitSeqSetter<'a> {
 
     /// Reads the raw value of the column, either text or the object itself. Ignores a value that is neither.
     pub(super) fn read(mut self, raw: &[u8], kind: JsonKind, tape: &mut Tape) {
-        if kind == JsonKind::Escaped && self.read_ours(raw).is_some() {
+        if kind == JsonKind::Escaped && self.read_own_form(raw).is_some() {
             return;
         }
         let decoded = unescape(raw);
@@ -51,7 +51,7 @@ impl<'a> TraitSeqSetter<'a> {
 
     /// Reads text in the form that this program writes, with its quotes still escaped; returns `None` if it has another
     /// form.
-    fn read_ours(&mut self, raw: &[u8]) -> Option<()> {
+    fn read_own_form(&mut self, raw: &[u8]) -> Option<()> {
         let mut rest = raw.strip_prefix(br#"{\""#)?;
         let mut last: (&[u8], u64) = (b"", NO_SEQ);
         loop {
@@ -80,7 +80,7 @@ impl<'a> TraitSeqSetter<'a> {
         {
             // The name of a column never has a dot.
             let next = *next;
-            if same(snapshot.name(&next), path) {
+            if equal(snapshot.name(&next), path) {
                 snapshot.traits_mut()[self.next].seq = seq;
                 self.next += 1;
                 return;
@@ -104,7 +104,7 @@ impl<'a> TraitSeqSetter<'a> {
 
 /// Finds the paths and their `seq` in the value of the column, which begins at `start` in a row and is text in the form
 /// that this program writes. Returns the end of the value; `None` if it has another form.
-pub(super) fn find_ours(line: &[u8], start: usize, seqs: &mut Vec<(usize, usize, u64)>) -> Option<usize> {
+pub(super) fn find_own_form(line: &[u8], start: usize, seqs: &mut Vec<(usize, usize, u64)>) -> Option<usize> {
     let behind = |at: usize, text: &[u8]| line.get(at..)?.starts_with(text).then_some(at + text.len());
     let mut at = behind(start, br#""{\""#)?;
     let mut last = (&[b' '; 19], NO_SEQ);

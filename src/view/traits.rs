@@ -9,20 +9,21 @@ use super::{
     group::gather,
     kept::{CachedBlock, CachedTraits, NewestRows, RowCache, RowCacheWriter},
     segments::{InternedOrNew, NewSegments, Segment, Segments},
-    snapshot_reader::is_no_trait,
+    snapshot_reader::is_not_trait,
     trait_seqs::TRAIT_SEQS,
-    traits_row::{TraitsRow, newest_is_all},
+    traits_row::{TraitsRow, newest_is_enough},
 };
 use crate::{
     error::{Error, Result},
     json::JsonError,
     table::{
-        as_size,
-        blocks::{LineProblem, SharedProgress, TableBlock, line_error, map_blocks_backwards, rows},
+        blocks::{
+            LineProblem, SharedProgress, TableBlock, line_error, map_blocks_backwards, non_blank_lines,
+        },
         reread::{RowPosition, RowTexts},
         row::{RowReader, not_json},
-        small,
         source::TableSource,
+        to_u32, to_usize,
     },
     time::timestamp::Micros,
 };
@@ -103,16 +104,18 @@ fn parse(
     segments: &Segments,
     mut keeper: RowCacheWriter<'_>,
 ) -> Result<ParsedTraitsBlock, (usize, LineProblem)> {
-    let mut reader = RowReader::until_last(["segment_id", TRAIT_SEQS], is_no_trait);
-    let mut parsed =
-        ParsedTraitsBlock { rows: Vec::with_capacity(block.n_rows_about()), ..ParsedTraitsBlock::default() };
+    let mut reader = RowReader::stopping_at_last(["segment_id", TRAIT_SEQS], is_not_trait);
+    let mut parsed = ParsedTraitsBlock {
+        rows: Vec::with_capacity(block.estimated_rows()),
+        ..ParsedTraitsBlock::default()
+    };
     let mut names = Vec::with_capacity(parsed.rows.capacity());
     let mut tails = Vec::with_capacity(parsed.rows.capacity());
-    for (at, line) in rows(block.text) {
+    for (at, line) in non_blank_lines(block.text) {
         let row = reader.read(line, block.clean).map_err(|problem| (at, problem))?;
         parsed.n_rows += 1;
-        let segment = row.name(0).map_err(|problem| (at, problem))?;
-        if !row.clock.was_there(as_of) {
+        let segment = row.required_name(0).map_err(|problem| (at, problem))?;
+        if !row.clock.existed_at(as_of) {
             continue;
         }
         names.push(segment);
@@ -124,17 +127,17 @@ fn parse(
             place: RowPosition {
                 source: block.source,
                 offset: block.offset + at as u64,
-                length: small(line.len()),
+                length: to_u32(line.len()),
             },
         };
         parsed.rows.push(row);
     }
-    parsed.met = parsed.new.meet_all(segments, &names);
+    parsed.met = parsed.new.look_up_all(segments, &names);
     if block.clean {
         for ((row, met), &tail) in parsed.rows.iter().zip(&parsed.met).zip(&tails).rev() {
             if let InternedOrNew::Known(segment) = *met {
-                let start = as_size(row.place.offset - block.offset);
-                keeper.meet(&block.text[start..start + row.place.length as usize], tail, segment, row);
+                let start = to_usize(row.place.offset - block.offset);
+                keeper.add(&block.text[start..start + row.place.length as usize], tail, segment, row);
             }
         }
     }
@@ -143,7 +146,7 @@ fn parse(
 }
 
 /// The rows of at most this many profiles are read again in place, even in compressed files.
-const FEW: usize = 64;
+const FEW_PROFILES: usize = 64;
 
 impl TraitsByProfile {
     /// Returns the number of rows read.
@@ -162,20 +165,20 @@ impl TraitsByProfile {
     }
 
     /// Returns the cached traits of a profile's newest row.
-    pub(super) fn kept(&self, profile: Segment) -> Option<CachedTraits<'_>> {
+    pub(super) fn cached(&self, profile: Segment) -> Option<CachedTraits<'_>> {
         self.kept.of(profile)
     }
 
     /// Decompresses the compressed files if many rows must be read again, because each read would decompress a block of
     /// its file.
-    pub fn unpacked(mut self, graph: &MergeGraph) -> Result<Self> {
+    pub fn decompressed_if_needed(mut self, graph: &MergeGraph) -> Result<Self> {
         let is_read_again = |profile: &Segment| {
             let rows = self.rows_of(*profile);
-            !rows.is_empty() && (self.kept(*profile).is_none() || !newest_is_all(rows, graph, true))
+            !rows.is_empty() && (self.cached(*profile).is_none() || !newest_is_enough(rows, graph, true))
         };
-        let n_again = (0..small(self.starts.len())).filter(is_read_again).count();
-        if FEW < n_again {
-            self.sources = self.sources.into_iter().map(TableSource::into_unpacked).collect::<Result<_>>()?;
+        let n_again = (0..to_u32(self.starts.len())).filter(is_read_again).count();
+        if FEW_PROFILES < n_again {
+            self.sources = self.sources.into_iter().map(TableSource::load).collect::<Result<_>>()?;
         }
         Ok(self)
     }

@@ -26,7 +26,7 @@ pub fn is_absorbed(segment: Segment, row: &TraitsRow, graph: &MergeGraph) -> boo
 }
 
 /// Returns whether the newest row of a profile is enough.
-pub(super) fn newest_is_all(rows: &[TraitsRow], graph: &MergeGraph, with_clocks: bool) -> bool {
+pub(super) fn newest_is_enough(rows: &[TraitsRow], graph: &MergeGraph, with_clocks: bool) -> bool {
     let Some((newest, before)) = rows.split_last() else { return false };
     let mut other_segments = before.iter().filter(|row| row.segment != newest.segment);
     // If two profiles share a `seq`, it does not identify the row that set a trait.

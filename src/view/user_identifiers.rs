@@ -21,7 +21,7 @@ pub fn write(folds: &FoldedTables, staging: &ViewStaging<'_>) -> Result<ViewStat
             out.extend_from_slice(b"{\"canonical_segment_id\":");
             segments.push(out, graph.canonical(identifier.segment));
             out.extend_from_slice(b",\"type\":");
-            identifiers.push_kind(out, identifier);
+            identifiers.push_type(out, identifier);
             out.extend_from_slice(b",\"value\":");
             identifiers.push_value(out, identifier);
             out.push(b',');

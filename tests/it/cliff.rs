@@ -67,7 +67,7 @@ fn prepare(dump: &str, rules: &Arc<Rules>, types: &Arc<IdentifierTypes>) -> Rele
     let input = Input { path: PathBuf::new(), source: None };
     let unit = Chunk {
         input: 0,
-        place: ChunkSource::Memory(Arc::default()),
+        source: ChunkSource::Memory(Arc::default()),
         offset: 0,
         length: dump.len() as u64,
         first_line: 1,
@@ -80,8 +80,7 @@ fn prepare(dump: &str, rules: &Arc<Rules>, types: &Arc<IdentifierTypes>) -> Rele
     };
     let mut waiting = EventQueue::default();
     let block = EventBlock { lines: dump.as_bytes().to_vec(), ..EventBlock::default() };
-    waiting
-        .add(ChunkPreparer::new(rules, types, RowMode::Written).prepare(&unit, &[], &[input], block).block);
+    waiting.add(ChunkPreparer::new(rules, types, RowMode::Write).prepare(&unit, &[], &[input], block).block);
     waiting.release(None)
 }
 
@@ -89,15 +88,8 @@ fn prepare(dump: &str, rules: &Arc<Rules>, types: &Arc<IdentifierTypes>) -> Rele
 fn resolve(events: &ReleasedEvents, rules: &Arc<Rules>, types: &Arc<IdentifierTypes>) -> (Duration, u64) {
     let resolver = Resolver::new(rules, types, IdentityGraph::default(), TraitNames::default());
     let names = EventTableLimit::of(&Manifest::default(), rules);
-    let mut stage = ResolveStage::new(
-        resolver,
-        SeenMessages::default(),
-        (0, None),
-        names,
-        rules,
-        types,
-        RowMode::Written,
-    );
+    let mut stage =
+        ResolveStage::new(resolver, SeenMessages::default(), (0, None), names, rules, types, RowMode::Write);
     let mut events = ReleasedEvents { blocks: events.blocks.clone(), places: events.places.clone() };
     let start = Instant::now();
     let mut rows = ResolvedEvents::default();

@@ -26,7 +26,7 @@ use profiles_sync::{
         verify::verify,
     },
     progress::Silent,
-    space::{manifest::Manifest, tables::part_of},
+    space::{manifest::Manifest, tables::committed_file},
 };
 use tempfile::TempDir;
 
@@ -113,7 +113,7 @@ pub(crate) fn run_as(compress: Compression, input: &Path, space: &Path, files: &
 pub(crate) fn committed(space: &Path) -> BTreeMap<String, Vec<u8>> {
     let Some(manifest) = Manifest::read(space, &Files::real()).unwrap() else { return BTreeMap::new() };
     let tables = manifest.tables.into_iter().map(|(name, state)| {
-        let part = part_of(space, &name, &state);
+        let part = committed_file(space, &name, &state);
         let mut bytes = fs::read(part.path).unwrap();
         if let Some(stored) = state.stored {
             bytes.truncate(usize::try_from(stored.bytes).unwrap());

@@ -650,7 +650,7 @@ fn an_interrupted_run_leaves_the_views_unchanged() {
         let progress = StopAfter { left: AtomicUsize::new(left) };
         match materialize(&options, &Files::real(), &progress) {
             Ok(_) => break,
-            Err(error) => assert!(error.interrupted(), "{error}"),
+            Err(error) => assert!(error.is_interrupted(), "{error}"),
         }
         assert!(!out.exists() || read_views(&out).is_empty(), "after {left} calls");
     }

@@ -173,7 +173,7 @@ fn rows_in_compressed_tables_can_be_read_again() {
             }
         }
         let (head, rest) = traits.as_bytes().split_at(traits.len() / 3);
-        let pack = |bytes, place| frames::pack(bytes, place, true).unwrap().bytes;
+        let pack = |bytes, place| frames::compress_frames(bytes, place, true).unwrap().bytes;
         let packed = [pack(head, 0), pack(rest, head.len() as u64)].concat();
         work.write("plain/profile_traits_updates.ndjson", &traits);
         work.write("packed/profile_traits_updates.ndjson.zst", packed);

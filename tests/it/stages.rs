@@ -38,13 +38,13 @@ pub(crate) fn ingest(rules: &Rules, runs: &[Vec<u8>]) -> Ingested {
     let rules = Arc::new(rules.clone());
     let types = Arc::new(IdentifierTypes::default());
     let inputs = [Input { path: PathBuf::new(), source: None }];
-    let mut preparer = ChunkPreparer::new(&rules, &types, RowMode::Written);
+    let mut preparer = ChunkPreparer::new(&rules, &types, RowMode::Write);
     let resolver = Resolver::new(&rules, &types, IdentityGraph::default(), TraitNames::default());
     let start = Manifest::default().uuid_ts;
     let names = EventTableLimit::of(&Manifest::default(), &rules);
     let clocks = (start, None);
     let mut stage =
-        ResolveStage::new(resolver, SeenMessages::default(), clocks, names, &rules, &types, RowMode::Written);
+        ResolveStage::new(resolver, SeenMessages::default(), clocks, names, &rules, &types, RowMode::Write);
     let mut tables: BTreeMap<String, Vec<u8>> = BTreeMap::new();
     for bytes in runs {
         let mut waiting = EventQueue::default();
@@ -53,7 +53,7 @@ pub(crate) fn ingest(rules: &Rules, runs: &[Vec<u8>]) -> Ingested {
         for (first_line, line) in (1..).zip(bytes.split_inclusive(|byte| *byte == b'\n')) {
             let unit = Chunk {
                 input: 0,
-                place: ChunkSource::Memory(Arc::default()),
+                source: ChunkSource::Memory(Arc::default()),
                 offset,
                 length: line.len() as u64,
                 first_line,
@@ -109,11 +109,11 @@ fn push_event_rows(resolved: &ResolvedEvents, tables: &mut BTreeMap<String, Vec<
         let segment_id = outcome.segment_id.of(&resolved.segment_ids);
         let rows = &block.rows;
         let table = tables.entry(event.call.table().to_owned()).or_default();
-        let which = if outcome.has_table { EventRowKind::Call } else { EventRowKind::CallAlone };
-        event.row.push(table, rows, segment_id, uuid_ts, which);
-        if outcome.has_table && event.own_table != NO_TABLE {
-            let table = String::from_utf8_lossy(&block.tables[event.own_table as usize]).into_owned();
-            event.row.push(
+        let which = if outcome.has_table { EventRowKind::Shared } else { EventRowKind::SharedOnly };
+        event.rendered_row.push(table, rows, segment_id, uuid_ts, which);
+        if outcome.has_table && event.event_table != NO_TABLE {
+            let table = String::from_utf8_lossy(&block.tables[event.event_table as usize]).into_owned();
+            event.rendered_row.push(
                 tables.entry(table).or_default(),
                 rows,
                 segment_id,

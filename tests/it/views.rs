@@ -16,7 +16,7 @@ use profiles_sync::{
     progress::Silent,
     space::manifest::Manifest,
     summary::{Fold, MaterializeSummary},
-    table::find::file_there,
+    table::find::existing_file,
     view::View,
 };
 use serde_json::Value;
@@ -83,7 +83,7 @@ fn views(folder: &Path) -> BTreeMap<&'static str, String> {
 }
 
 fn path(folder: &Path, view: View) -> std::path::PathBuf {
-    file_there(folder, view.name()).unwrap_or_else(|| folder.join(view.name()).with_extension("ndjson"))
+    existing_file(folder, view.name()).unwrap_or_else(|| folder.join(view.name()).with_extension("ndjson"))
 }
 
 /// Applies changes to views, as a consumer of the changes would, and returns the new views.

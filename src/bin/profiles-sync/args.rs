@@ -110,10 +110,10 @@ impl Command {
     }
 
     /// Returns whether data is written to the standard output while the job runs.
-    pub(crate) fn writes_data(&self) -> bool {
+    pub(crate) fn streams_data(&self) -> bool {
         match self {
             Self::Diff(args) => args.format() == DiffFormat::Ndjson,
-            Self::Materialize(args) => args.tells(),
+            Self::Materialize(args) => args.changes_to_stdout(),
             _ => false,
         }
     }
@@ -149,7 +149,7 @@ fn parse_words(typed: Vec<OsString>) -> Result<LowArgs, clap::Error> {
         (None, None) => return Err(command.error(ErrorKind::MissingSubcommand, "a subcommand is missing")),
     };
     if let Command::Materialize(args) = &what
-        && args.tells()
+        && args.changes_to_stdout()
         && args.messages.json
     {
         let message = "--changes - and --json both write to the standard output; give --changes a file";

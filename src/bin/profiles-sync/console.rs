@@ -41,7 +41,7 @@ impl Console {
         let terminal = io::stderr().is_terminal();
         let messages = args.command.messages();
         // Data and a bar on the same terminal would garble each other.
-        let data_on_terminal = (messages.json || args.command.writes_data()) && io::stdout().is_terminal();
+        let data_on_terminal = (messages.json || args.command.streams_data()) && io::stdout().is_terminal();
         Self {
             quiet: messages.quiet,
             draws: terminal && !messages.quiet && !data_on_terminal,
@@ -59,32 +59,32 @@ impl Console {
 
     /// Writes data; `what` describes it in the error.
     pub(crate) fn data(&self, what: &str, bytes: &[u8]) -> Result<()> {
-        self.offer(bytes).with_context(|| format!("could not write {what} to the standard output"))
+        self.write_if_read(bytes).with_context(|| format!("could not write {what} to the standard output"))
     }
 
     /// Writes data. A closed pipe is not an error, because the result of the run is still valid.
-    pub(crate) fn offer(&self, bytes: &[u8]) -> io::Result<()> {
-        match self.stream(bytes) {
+    pub(crate) fn write_if_read(&self, bytes: &[u8]) -> io::Result<()> {
+        match self.write_all(bytes) {
             Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()),
             written => written,
         }
     }
 
     /// Writes data that the reader must receive in full: a closed pipe is an error.
-    pub(crate) fn stream(&self, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
         self.end_step();
         write_data(bytes)
     }
 
     /// Prints a report, except with `--quiet`.
-    pub(crate) fn say(&self, report: &TextReport) {
+    pub(crate) fn report(&self, report: &TextReport) {
         if !self.quiet {
             self.write(&report.text());
         }
     }
 
     /// Prints a report, even with `--quiet`.
-    pub(crate) fn insist(&self, report: &TextReport) {
+    pub(crate) fn report_always(&self, report: &TextReport) {
         self.write(&report.text());
     }
 

@@ -44,7 +44,7 @@ impl Failure {
     pub(crate) fn of(error: &anyhow::Error) -> (Exit, Self) {
         let hint = library_errors(error).find_map(Error::hint_text).or_else(|| io_hint(error));
         let hint = hint.map(ToOwned::to_owned);
-        if library_errors(error).any(Error::interrupted) {
+        if library_errors(error).any(Error::is_interrupted) {
             // Only the outermost message knows what was committed.
             (Exit::Interrupted, Self { error: error.to_string(), hint })
         } else {

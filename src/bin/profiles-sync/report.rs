@@ -13,7 +13,7 @@ use profiles_sync::{
     escape::escaped,
     jobs::{ingest::IngestOptions, verify::Verified},
     summary::{Fold, IngestSummary, MaterializeSummary},
-    table::find::file_there,
+    table::find::existing_file,
 };
 use serde::Serialize;
 
@@ -295,7 +295,7 @@ fn whole(number: f64) -> u64 {
 
 /// Returns the path of a table's file.
 fn table_file(space: &Path, table: &str) -> PathBuf {
-    file_there(space, table).unwrap_or_else(|| space.join(table).with_extension("ndjson"))
+    existing_file(space, table).unwrap_or_else(|| space.join(table).with_extension("ndjson"))
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ static SIGNAL: LazyLock<Arc<AtomicUsize>> = LazyLock::new(Arc::default);
 pub(crate) fn watch() -> io::Result<()> {
     // Exceeding the file size limit then fails the write, with a path and a hint, instead of killing the process.
     flag::register(SIGXFSZ, Arc::default())?;
-    let hangup = hangup_counts().then_some(SIGHUP);
+    let hangup = hangup_stops().then_some(SIGHUP);
     for signal in [SIGINT, SIGTERM].into_iter().chain(hangup) {
         // This handler must come first: it ends the process if an earlier signal has already set the flag.
         flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&ASKED))?;
@@ -34,7 +34,7 @@ pub(crate) fn watch() -> io::Result<()> {
 /// Returns whether SIGHUP should stop the run. It should not under `nohup`, which makes the process ignore the signal.
 /// If the system cannot report that, this is `false` and SIGHUP keeps its default effect, which ends the process at
 /// once.
-fn hangup_counts() -> bool {
+fn hangup_stops() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored =
         status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());

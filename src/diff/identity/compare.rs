@@ -12,8 +12,8 @@ use super::{
     events::{CausingEvent, EventSearch, explain},
     load::{IdentitySource, load, segment_id_of, source},
     names::{ReportedIdentifier, identifiers, keep_one_profile, names},
-    shares::{JoinedIdentifiers, Membership, Overlaps, Pairwise, ProfileNumber, share},
-    stories::{ProfileChange, ProfileChangeKind, ProfileChanges, tell},
+    shares::{JoinedIdentifiers, Membership, Overlaps, Pairwise, ProfileNumber, count_overlaps},
+    stories::{ProfileChange, ProfileChangeKind, ProfileChanges, classify},
     watch::{self, Collected, Texts},
 };
 
@@ -21,7 +21,7 @@ use super::{
 const MOST_CHANGED: usize = 10;
 
 /// The number of identifiers of a profile to look up and report.
-const IDENTIFIERS_TOLD: usize = 20;
+const MAX_IDENTIFIERS: usize = 20;
 
 /// What happened to profiles.
 #[derive(Debug, Default)]
@@ -112,7 +112,7 @@ impl CollectedViews {
     pub fn of(tables: &mut [TableResult]) -> Self {
         let mut taken = Self::default();
         for table in tables {
-            let watched = table.outcome.watched.take().filter(|_| table.outcome.duplicate_keys == [0; 2]);
+            let watched = table.outcome.collected.take().filter(|_| table.outcome.duplicate_keys == [0; 2]);
             match &*table.name {
                 "id_graph" => taken.graph = watched,
                 "external_id_mapping" | "user_identifiers" if watched.is_some() => taken.mapping = watched,
@@ -136,7 +136,7 @@ pub fn compare(
     let has_graph = sides.iter().any(|side| side.tables.contains_key("id_graph"));
     let watched = match taken {
         CollectedViews { mapping: Some(mapping), graph } if graph.is_some() || !has_graph => {
-            watch::shared(mapping, graph)
+            watch::combine(mapping, graph)
         }
         _ => None,
     };
@@ -151,9 +151,9 @@ pub fn compare(
         let (old, new) = rayon::join(|| load(0), || load(1));
         (JoinedIdentifiers::join(old?, new?), None)
     };
-    let (mut shares, differing) = share(read);
+    let (mut shares, differing) = count_overlaps(read);
     find_texts(&mut shares, sides, sources, texts.as_ref(), files)?;
-    let stories = tell(&shares);
+    let stories = classify(&shares);
     let mut result = count(&shares, &stories);
     let chosen = choose(&shares, &stories, limit);
     let names = ProfileIds { shares: &shares };
@@ -175,7 +175,7 @@ pub fn compare(
     let mut of_stories: Vec<Vec<ReportedIdentifier>> = vec![Vec::new(); chosen.most.len()];
     for (identifier, tells) in identifiers {
         for at in tells.stories {
-            if of_stories[at].len() < IDENTIFIERS_TOLD {
+            if of_stories[at].len() < MAX_IDENTIFIERS {
                 of_stories[at].push(identifier.clone());
             }
         }
@@ -280,7 +280,7 @@ fn find_texts(
     texts: Option<&Texts>,
     files: &Files,
 ) -> Result<()> {
-    let unsettled = shares.unsettled();
+    let unsettled = shares.possibly_changed();
     let mut known: Map<u128, Box<[u8]>> = Map::default();
     if texts.is_none() {
         for side in [0, 1] {

@@ -18,7 +18,7 @@ use crate::{
 use crate::diff::{
     columns::IgnoredColumns,
     keys::{KeyFinder, RowKey, read_row},
-    parts::read_parts,
+    parts::read_in_ranges,
     rows::TableLines,
     sides::{DiffSide, TableFiles},
 };
@@ -62,7 +62,7 @@ pub fn load(side: &DiffSide, source: IdentitySource<'_>, files: &Files) -> Resul
     let mut profiles = match source {
         IdentitySource::View(view, columns) => {
             let columns = key(&columns);
-            let parts = read_parts(view, files, |rows| {
+            let parts = read_in_ranges(view, files, |rows| {
                 let mut pairs = Vec::new();
                 each_key(rows, &columns, &mut |found| {
                     let (profile, identifier) = split_part(found);
@@ -185,7 +185,7 @@ pub fn text_parts(mut key: &[u8]) -> Vec<String> {
 /// Returns the segment ids that are their own canonical ones.
 fn canonical_ids(graph: &TableFiles, files: &Files) -> Result<Vec<u128>> {
     let columns = key(&["segment_id", "canonical_segment_id"]);
-    let parts = read_parts(graph, files, |rows| {
+    let parts = read_in_ranges(graph, files, |rows| {
         let mut ids = Vec::new();
         each_key(rows, &columns, &mut |found| {
             let (segment_id, canonical) = split_part(found);

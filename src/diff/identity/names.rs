@@ -10,7 +10,7 @@ use crate::{
 
 use crate::diff::{
     keys::push_text,
-    parts::read_parts,
+    parts::read_in_ranges,
     sides::{DiffSide, TableFiles},
 };
 
@@ -64,7 +64,7 @@ fn find_names(
         return Ok(());
     }
     let column = key(&[column]);
-    let parts = read_parts(table, files, |rows| {
+    let parts = read_in_ranges(table, files, |rows| {
         let mut names: Map<u128, Box<[u8]>> = Map::default();
         each_key(rows, &column, &mut |found| {
             let Some(id) = segment_id_of(found) else { return };
@@ -119,7 +119,7 @@ pub fn identifiers<T: Send + Sync + Clone>(
             IdentitySource::Raw(mappings, _) => (mappings, ["external_id_type", "external_id_value"]),
         };
         let columns = key(&columns);
-        let parts = read_parts(table, files, |rows| {
+        let parts = read_in_ranges(table, files, |rows| {
             let mut told = Vec::new();
             each_key(rows, &columns, &mut |found| {
                 if let Some(tells) = wanted.get(&key_of(found)) {

@@ -17,7 +17,7 @@ pub struct Overlaps {
     /// The number of identifiers of each profile, on each side; `None` if the profile is not there.
     pub sizes: [Vec<Option<u32>>; 2],
     /// The overlaps of profiles, sorted by old and new profile.
-    pub edges: Vec<Overlap>,
+    pub pairs: Vec<Overlap>,
     /// The number of identifiers on each side.
     pub identifiers: [u64; 2],
     /// The number of identifiers on both sides.
@@ -40,10 +40,10 @@ impl Overlaps {
     /// Returns the profiles of each side whose ids are needed, because they may have changed. The overlaps alone show
     /// that most have not.
     #[must_use]
-    pub fn unsettled(&self) -> [Vec<ProfileNumber>; 2] {
+    pub fn possibly_changed(&self) -> [Vec<ProfileNumber>; 2] {
         let n_edges = self.n_edges();
         let mut settled = [vec![false; self.ids.len()], vec![false; self.ids.len()]];
-        for Overlap { old, new, n } in &self.edges {
+        for Overlap { old, new, n } in &self.pairs {
             let (old, new) = (*old as usize, *new as usize);
             let whole = self.sizes[0][old] == Some(*n) && self.sizes[1][new] == Some(*n);
             if whole && n_edges[0][old] == 1 && n_edges[1][new] == 1 {
@@ -66,7 +66,7 @@ impl Overlaps {
     #[must_use]
     pub fn n_edges(&self) -> [Vec<u32>; 2] {
         let mut n_edges = [vec![0; self.ids.len()], vec![0; self.ids.len()]];
-        for edge in &self.edges {
+        for edge in &self.pairs {
             n_edges[0][edge.old as usize] += 1;
             n_edges[1][edge.new as usize] += 1;
         }
@@ -146,7 +146,7 @@ impl JoinedIdentifiers {
 
 /// Counts overlaps. Also returns the identifiers whose profiles differ.
 #[must_use]
-pub fn share(mut shared: JoinedIdentifiers) -> (Overlaps, Vec<(u128, Membership)>) {
+pub fn count_overlaps(mut shared: JoinedIdentifiers) -> (Overlaps, Vec<(u128, Membership)>) {
     shared.same.par_sort_unstable();
     let ids = shared.ids();
     let mut sizes = [vec![None; ids.len()], vec![None; ids.len()]];
@@ -200,7 +200,7 @@ pub fn share(mut shared: JoinedIdentifiers) -> (Overlaps, Vec<(u128, Membership)
         }
     }
     let texts = vec![Box::default(); ids.len()];
-    (Overlaps { ids, texts, sizes, edges, identifiers, common }, shared.differing)
+    (Overlaps { ids, texts, sizes, pairs: edges, identifiers, common }, shared.differing)
 }
 
 fn as_number(at: usize) -> ProfileNumber {
@@ -226,7 +226,7 @@ impl Pairwise {
         let pairs = |n: u64| n * n.saturating_sub(1) / 2;
         let mut of_sides: [Vec<u64>; 2] = [vec![0; shares.ids.len()], vec![0; shares.ids.len()]];
         let mut both = 0;
-        for edge in &shares.edges {
+        for edge in &shares.pairs {
             of_sides[0][edge.old as usize] += u64::from(edge.n);
             of_sides[1][edge.new as usize] += u64::from(edge.n);
             both += pairs(u64::from(edge.n));

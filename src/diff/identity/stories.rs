@@ -54,16 +54,16 @@ pub struct ProfileChanges {
 
 /// Classifies all changes.
 #[must_use]
-pub fn tell(shares: &Overlaps) -> ProfileChanges {
+pub fn classify(shares: &Overlaps) -> ProfileChanges {
     let mut told = ProfileChanges::default();
     let n_edges = shares.n_edges();
     // Nearly all profiles share identifiers with only one profile of the other side, and vice versa.
     let (alone, tangled): (Vec<&Overlap>, Vec<&Overlap>) = shares
-        .edges
+        .pairs
         .iter()
         .partition(|edge| n_edges[0][edge.old as usize] == 1 && n_edges[1][edge.new as usize] == 1);
     for edge in alone {
-        goes_on_alone(shares, edge, &mut told);
+        record_continuation(shares, edge, &mut told);
     }
     untangle(shares, &tangled, &mut told);
     came_and_gone(shares, &n_edges, &mut told);
@@ -113,7 +113,7 @@ fn untangle(shares: &Overlaps, tangled: &[&Overlap], told: &mut ProfileChanges) 
         let together =
             goes_on.get(&edge.old) == Some(&edge.new) && comes_from.get(&edge.new) == Some(&edge.old);
         if together && !in_story[0].contains(&edge.old) && !in_story[1].contains(&edge.new) {
-            goes_on_alone(shares, edge, told);
+            record_continuation(shares, edge, told);
         }
     }
 }
@@ -141,7 +141,7 @@ fn chosen(
 }
 
 /// Records an old profile and the new one that it continues in.
-fn goes_on_alone(shares: &Overlaps, edge: &Overlap, told: &mut ProfileChanges) {
+fn record_continuation(shares: &Overlaps, edge: &Overlap, told: &mut ProfileChanges) {
     let size_old = shares.sizes[0][edge.old as usize].unwrap_or(0);
     let size_new = shares.sizes[1][edge.new as usize].unwrap_or(0);
     if size_old == edge.n && size_new == edge.n {
@@ -184,7 +184,7 @@ mod tests {
         collections::key_of,
         diff::identity::{
             load::SideProfiles,
-            shares::{JoinedIdentifiers, share},
+            shares::{JoinedIdentifiers, count_overlaps},
         },
     };
 
@@ -203,14 +203,14 @@ mod tests {
     }
 
     fn told(old: &str, new: &str) -> String {
-        let (mut shares, _) = share(JoinedIdentifiers::join(side(old), side(new)));
+        let (mut shares, _) = count_overlaps(JoinedIdentifiers::join(side(old), side(new)));
         let name = |id: &u128| ('A'..='Z').find(|name| key_of(name.to_string().as_bytes()) == *id).unwrap();
         shares.texts = shares.ids.iter().map(|id| name(id).to_string().into_bytes().into()).collect();
         let names: Vec<char> = shares.ids.iter().map(name).collect();
         let list = |numbers: &[ProfileNumber]| -> String {
             numbers.iter().map(|number| names[*number as usize]).collect()
         };
-        let stories = tell(&shares);
+        let stories = classify(&shares);
         let mut text = format!("={}", stories.unchanged);
         if 0 < stories.renamed {
             let _ = write!(text, " renamed{}", stories.renamed);

@@ -173,7 +173,7 @@ impl<'a> Collector<'a> {
 /// Combines what was collected from the mapping and the graph. Returns `None` if an identifier has two profiles on one
 /// side.
 #[must_use]
-pub fn shared(mapping: Collected, graph: Option<Collected>) -> Option<(JoinedIdentifiers, Option<Texts>)> {
+pub fn combine(mapping: Collected, graph: Option<Collected>) -> Option<(JoinedIdentifiers, Option<Texts>)> {
     let mut differing = mapping.differing;
     // If the profile is part of the key, an identifier that moved was removed and added.
     differing.sort_unstable_by_key(|(identifier, _)| *identifier);

@@ -8,9 +8,9 @@
 use super::{
     conflicts::{Conflict, ConflictReason},
     inferred::{InferredClocks, SpaceClocks, push_graph_row, push_mapping_row, push_traits_row},
-    newest::rivals,
+    newest::groups_of_equal_keys,
     rows_of::FactRows,
-    state::{ClockKey, ProfileSnapshot, TraitValue, age},
+    state::{ClockKey, ProfileSnapshot, TraitValue, clock_key},
 };
 use crate::{
     collections::Set,
@@ -18,7 +18,7 @@ use crate::{
     event::block::TypeId,
     files::Files,
     identity::{
-        graph::{MappedIdentifier, NO_TIME, ProfileId},
+        graph::{MappedIdentifier, ProfileId, UNKNOWN_TIME},
         packed_traits::{EncodedValue, SetAt},
         traits::ProfileTraits,
         types::IdentifierTypes,
@@ -77,7 +77,7 @@ struct AdoptedSegments {
 }
 
 /// The job checks for an interrupt once per this many rows.
-const ROWS_A_LOOK: u64 = 1 << 14;
+const ROWS_PER_INTERRUPT_CHECK: u64 = 1 << 14;
 
 impl Adopter<'_> {
     /// Adopts everything that can be adopted.
@@ -125,7 +125,7 @@ impl Adopter<'_> {
             if fates.taken[segment as usize] {
                 let detail =
                     format!("\"{segment_id}\" is a different profile here, with none of its identifiers");
-                adopted.set_aside(self.state, profile.rows, ConflictReason::SegmentIdTaken, &detail);
+                adopted.record_conflicts(self.state, profile.rows, ConflictReason::SegmentIdTaken, &detail);
                 continue;
             }
             let here = if let Some(here) = self.replayed.graph.find_segment_id(segment_id) {
@@ -148,7 +148,7 @@ impl Adopter<'_> {
             let canonical_id = self.state.segment_id(profile.canonical);
             let Some(into) = fates.profile[profile.canonical as usize] else {
                 let detail = format!("\"{segment_id}\" is part of \"{canonical_id}\", which was not adopted");
-                adopted.set_aside(self.state, profile.rows, ConflictReason::SegmentIdTaken, &detail);
+                adopted.record_conflicts(self.state, profile.rows, ConflictReason::SegmentIdTaken, &detail);
                 continue;
             };
             let into = self.replayed.graph.canonical(into);
@@ -161,7 +161,12 @@ impl Adopter<'_> {
                     let here = self.replayed.graph.segment_id(here);
                     let detail =
                         format!("\"{segment_id}\" is part of \"{here}\" here, not of \"{canonical_id}\"");
-                    adopted.set_aside(self.state, profile.rows, ConflictReason::SegmentElsewhere, &detail);
+                    adopted.record_conflicts(
+                        self.state,
+                        profile.rows,
+                        ConflictReason::SegmentElsewhere,
+                        &detail,
+                    );
                 }
                 continue;
             }
@@ -169,7 +174,7 @@ impl Adopter<'_> {
             let row = self.clocks.next(profile.received_at);
             let graph = &mut self.replayed.graph;
             graph.merge(from, into, row.uuid_ts);
-            graph.saw_seq(into, row.seq);
+            graph.record_seq(into, row.seq);
             let table = self.space.table(id_graph_updates::TABLE);
             let out = self.space.tables()[table].pending();
             push_graph_row(out, &row, segment_id, graph.segment_id(into));
@@ -183,7 +188,7 @@ impl Adopter<'_> {
     fn create(&mut self, segment_id: &str, received_at: Option<Micros>) -> Result<ProfileId> {
         let row = self.clocks.next(received_at);
         let profile = self.replayed.graph.create(segment_id, row.uuid_ts);
-        self.replayed.graph.saw_seq(profile, row.seq);
+        self.replayed.graph.record_seq(profile, row.seq);
         let table = self.space.table(id_graph_updates::TABLE);
         push_graph_row(self.space.tables()[table].pending(), &row, segment_id, segment_id);
         self.added(table, row.seq)?;
@@ -192,11 +197,12 @@ impl Adopter<'_> {
 
     fn identifiers(&mut self, fates: &AdoptedSegments, adopted: &mut Adopted) -> Result<()> {
         let state = self.state;
-        let type_ids: Vec<TypeId> = state.type_names.iter().map(|name| self.types.id(name)).collect();
+        let type_ids: Vec<TypeId> = state.type_names.iter().map(|name| self.types.intern(name)).collect();
         let mut in_order: Vec<&_> = state.identifiers.iter().collect();
         in_order.sort_by(|a, b| {
-            let key =
-                |i: &super::state::SnapshotIdentifier| (age(&i.clock), &state.type_names[i.kind as usize]);
+            let key = |i: &super::state::SnapshotIdentifier| {
+                (clock_key(&i.clock), &state.type_names[i.kind as usize])
+            };
             key(a).cmp(&key(b)).then_with(|| state.value(a).cmp(state.value(b)))
         });
         let table = self.space.table(external_id_mapping_updates::TABLE);
@@ -213,7 +219,7 @@ impl Adopter<'_> {
                 (Some(here), _) => {
                     let here = graph.segment_id(here);
                     let detail = format!("{} belongs to \"{here}\" here, not to \"{segment_id}\"", told());
-                    adopted.set_aside(
+                    adopted.record_conflicts(
                         state,
                         Some(identifier.rows),
                         ConflictReason::IdentifierElsewhere,
@@ -222,18 +228,23 @@ impl Adopter<'_> {
                 }
                 (None, None) => {
                     let detail = format!("{} belongs to \"{segment_id}\", which was not adopted", told());
-                    adopted.set_aside(state, Some(identifier.rows), ConflictReason::SegmentIdTaken, &detail);
+                    adopted.record_conflicts(
+                        state,
+                        Some(identifier.rows),
+                        ConflictReason::SegmentIdTaken,
+                        &detail,
+                    );
                 }
                 (None, Some(profile)) => {
                     let row = self.clocks.next(identifier.clock.received_at());
                     graph.map(MappedIdentifier {
                         key: identifier.key,
-                        timestamp: NO_TIME,
+                        timestamp: UNKNOWN_TIME,
                         uuid_ts: row.uuid_ts,
                         profile,
                         type_id: type_ids[identifier.kind as usize],
                     });
-                    graph.saw_seq(profile, row.seq);
+                    graph.record_seq(profile, row.seq);
                     let out = self.space.tables()[table].pending();
                     push_mapping_row(out, &row, name, value, graph.segment_id(profile));
                     self.added(table, row.seq)?;
@@ -249,10 +260,10 @@ impl Adopter<'_> {
         let state = self.state;
         // Of two values the one with the newest `timestamp` wins, then the one that was processed later.
         let order = |one: &TraitValue| {
-            let (uuid_ts, seq, timestamp, received_at) = age(&one.clock);
+            let (uuid_ts, seq, timestamp, received_at) = clock_key(&one.clock);
             (timestamp, uuid_ts, seq, received_at)
         };
-        let is_older = self.set_older_traits_aside(fates, adopted);
+        let is_older = self.record_older_traits(fates, adopted);
         let mut in_order: Vec<&TraitValue> = (state.traits.iter().enumerate())
             .filter(|(place, _)| !is_older.contains(place))
             .map(|(_, one)| one)
@@ -271,7 +282,7 @@ impl Adopter<'_> {
                 for one in group {
                     let name = String::from_utf8_lossy(state.trait_names.path(one.name));
                     let detail = format!("trait `{name}` of \"{segment_id}\", which was not adopted");
-                    adopted.set_aside(state, Some(one.rows), ConflictReason::SegmentIdTaken, &detail);
+                    adopted.record_conflicts(state, Some(one.rows), ConflictReason::SegmentIdTaken, &detail);
                 }
                 continue;
             };
@@ -288,7 +299,7 @@ impl Adopter<'_> {
 
     /// Records older trait values as conflicts. Several profiles of the snapshot may be one profile here, and of their
     /// values of a trait only the newest counts. Returns the indexes of the older values.
-    fn set_older_traits_aside(&mut self, fates: &AdoptedSegments, adopted: &mut Adopted) -> Set<usize> {
+    fn record_older_traits(&mut self, fates: &AdoptedSegments, adopted: &mut Adopted) -> Set<usize> {
         let state = self.state;
         let mut known = Set::default();
         let mut canonicals = Vec::with_capacity(fates.profile.len());
@@ -305,7 +316,7 @@ impl Adopter<'_> {
         }
         let profile_of = |one: &TraitValue| canonicals[one.segment as usize].ok_or(one.segment);
         let mut is_older = Set::default();
-        for group in rivals(state.traits.iter().map(|one| (profile_of(one), one.name))) {
+        for group in groups_of_equal_keys(state.traits.iter().map(|one| (profile_of(one), one.name))) {
             let winner = state.newest_trait(&group);
             for place in group.into_iter().filter(|&place| place != winner) {
                 let [counts, older] = [winner, place].map(|place| &state.traits[place]);
@@ -325,7 +336,7 @@ impl Adopter<'_> {
     fn is_new(&mut self, one: &TraitValue, profile: ProfileId, adopted: &mut Adopted) -> bool {
         let path = self.state.trait_names.path(one.name);
         let ResolverState { graph, trait_names, .. } = &mut *self.replayed;
-        let name = trait_names.id(path);
+        let name = trait_names.intern(path);
         let column = trait_names.column(name);
         let told = || String::from_utf8_lossy(path).into_owned();
         let traits = graph.traits(profile);
@@ -342,7 +353,7 @@ impl Adopter<'_> {
                     String::from_utf8_lossy(held.value),
                     String::from_utf8_lossy(self.state.json(one))
                 );
-                adopted.set_aside(self.state, Some(one.rows), ConflictReason::TraitDiffers, &detail);
+                adopted.record_conflicts(self.state, Some(one.rows), ConflictReason::TraitDiffers, &detail);
             }
             return false;
         }
@@ -352,7 +363,7 @@ impl Adopter<'_> {
                 told(),
                 graph.segment_id(profile)
             );
-            adopted.set_aside(self.state, Some(one.rows), ConflictReason::TraitDiffers, &detail);
+            adopted.record_conflicts(self.state, Some(one.rows), ConflictReason::TraitDiffers, &detail);
             return false;
         }
         true
@@ -363,15 +374,15 @@ impl Adopter<'_> {
         let next = self.clocks.next(new[0].clock.received_at());
         // The row must be the newest of its profile, so it comes after the rows that the profile already has here.
         let row = InferredClocks { seq: next.seq.max(graph.last_seq(profile) + 1), ..next };
-        let at = SetAt { timestamp: NO_TIME, uuid_ts: row.uuid_ts, seq: row.seq };
+        let at = SetAt { timestamp: UNKNOWN_TIME, uuid_ts: row.uuid_ts, seq: row.seq };
         let mut traits = ProfileTraits::default();
-        traits.unpack(graph.traits(profile));
+        traits.decode(graph.traits(profile));
         for one in new {
-            let name = trait_names.id(self.state.trait_names.path(one.name));
+            let name = trait_names.intern(self.state.trait_names.path(one.name));
             traits.put(name, at, self.state.json(one), trait_names);
         }
-        graph.set_traits(profile, traits.pack());
-        graph.saw_seq(profile, row.seq);
+        graph.set_traits(profile, traits.encode());
+        graph.record_seq(profile, row.seq);
         let table = self.space.table(profile_traits_updates::TABLE);
         let out = self.space.tables()[table].pending();
         push_traits_row(out, &row, graph.segment_id(profile), &traits, trait_names, rows);
@@ -395,8 +406,8 @@ impl Adopter<'_> {
 
     /// Counts an appended row, and checks for an interrupt now and then.
     fn added(&mut self, table: usize, number: u64) -> Result<()> {
-        self.space.tables()[table].added(1, self.files)?;
-        if number.is_multiple_of(ROWS_A_LOOK) && self.progress.interrupted() {
+        self.space.tables()[table].count_appended(1, self.files)?;
+        if number.is_multiple_of(ROWS_PER_INTERRUPT_CHECK) && self.progress.interrupted() {
             return Err(Error::Interrupted);
         }
         Ok(())
@@ -406,7 +417,7 @@ impl Adopter<'_> {
 impl Adopted {
     /// Records a conflict for each row that states a fact. A segment id without a row of its own is covered by the
     /// conflicts of the rows that refer to it.
-    fn set_aside(
+    fn record_conflicts(
         &mut self,
         state: &ProfileSnapshot,
         rows: Option<FactRows>,

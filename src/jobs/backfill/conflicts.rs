@@ -11,8 +11,8 @@ use crate::{
     files::Files,
     json::push_string,
     read::lines::lines,
-    space::{manifest::Manifest, tables::part_of},
-    table::{as_size, reread::RowPosition, source::TableSource},
+    space::{manifest::Manifest, tables::committed_file},
+    table::{reread::RowPosition, source::TableSource, to_usize},
 };
 
 /// The name of the table.
@@ -122,8 +122,8 @@ pub fn render(
 /// Returns the keys of the rows that are already in the table of a space.
 pub fn known(folder: &std::path::Path, manifest: &Manifest, files: &Files) -> Result<Set<u128>> {
     let Some(committed) = manifest.tables.get(TABLE) else { return Ok(Set::default()) };
-    let source = TableSource::open(&part_of(folder, TABLE, committed), files)?;
-    let mut bytes = vec![0; as_size(source.length())];
+    let source = TableSource::open(&committed_file(folder, TABLE, committed), files)?;
+    let mut bytes = vec![0; to_usize(source.length())];
     source.read_at(&mut bytes, 0)?;
     Ok(lines(&bytes).map(|line| key_of(&[&bytes[line], b"\n"].concat())).collect())
 }
@@ -145,7 +145,7 @@ pub fn counts(conflicts: &[Conflict]) -> BTreeMap<String, u64> {
 
 /// Returns the error for conflicts under `--strict`.
 #[must_use]
-pub fn refusal(conflicts: &[Conflict]) -> Error {
+pub fn strict_error(conflicts: &[Conflict]) -> Error {
     let conflicts: Vec<&Conflict> = conflicts.iter().filter(|conflict| conflict.is_error()).collect();
     let named: Vec<&str> = conflicts.iter().take(NAMED).map(|conflict| conflict.detail.as_str()).collect();
     let more = conflicts.len().saturating_sub(NAMED);

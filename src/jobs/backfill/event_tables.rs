@@ -48,7 +48,7 @@ struct SelectedTable {
     /// Its index in the space.
     number: usize,
     /// The events that already have a row in it.
-    there: EventRows,
+    existing: EventRows,
     filter: ColumnFilter,
 }
 
@@ -60,7 +60,7 @@ pub struct MissingRows {
     /// Whether the event may have a table of its own name, if it needs one.
     pub has_table: bool,
     /// Whether none of the event's tables is selected.
-    pub not_wanted: bool,
+    pub not_selected: bool,
 }
 
 impl MissingRows {
@@ -93,9 +93,9 @@ impl PendingEventRows {
         self.segment_ids.extend_from_slice(segment_id.as_bytes());
         let segment_id = ByteSpan::since(&self.segment_ids, start);
         let of_call = if missing.has_table {
-            event_row::EventRowKind::Call
+            event_row::EventRowKind::Shared
         } else {
-            event_row::EventRowKind::CallAlone
+            event_row::EventRowKind::SharedOnly
         };
         for (target, which) in [(missing.call, of_call), (missing.own, event_row::EventRowKind::OwnTable)] {
             let Some(target) = target else { continue };
@@ -152,7 +152,7 @@ impl EventTables {
             if let Some(target) = tables.target(name.as_bytes(), space)? {
                 let (folder, manifest) = (space.folder(), &space.manifest);
                 let there = EventRows::read(folder, manifest, &name, &[(0, bytes)], within, files, &meter)?;
-                tables.targets[target as usize].there = there;
+                tables.targets[target as usize].existing = there;
             }
         }
         Ok(tables)
@@ -177,7 +177,7 @@ impl EventTables {
         let target = is_wanted.then(|| {
             self.targets.push(SelectedTable {
                 number: space.table(&text),
-                there: EventRows::default(),
+                existing: EventRows::default(),
                 filter: ColumnFilter::new(&text, &self.rules),
             });
             u32::try_from(self.targets.len() - 1).expect("fewer than 2^32 tables")
@@ -187,7 +187,7 @@ impl EventTables {
     }
 
     /// Returns the tables that were given by name but that no event belongs to.
-    pub fn unmet(&self) -> impl Iterator<Item = &str> {
+    pub fn without_events(&self) -> impl Iterator<Item = &str> {
         let chosen = self.chosen.iter().map(String::as_str);
         chosen.filter(|name| !self.by_name.contains_key(name.as_bytes()))
     }
@@ -208,7 +208,7 @@ impl EventTables {
     ) -> Result<MissingRows> {
         let call = self.target(event.call.table().as_bytes(), space)?;
         let mut has_table = true;
-        let own = match event.own_table {
+        let own = match event.event_table {
             NO_TABLE => None,
             number => {
                 let name = &block.tables[number as usize];
@@ -219,11 +219,16 @@ impl EventTables {
             }
         };
         let lacks = |target: &u32| {
-            let there = &self.targets[*target as usize].there;
+            let there = &self.targets[*target as usize].existing;
             !there.has(event.message_key, event.received_at, window)
         };
         let not_wanted = call.is_none() && own.is_none();
-        Ok(MissingRows { call: call.filter(lacks), own: own.filter(lacks), has_table, not_wanted })
+        Ok(MissingRows {
+            call: call.filter(lacks),
+            own: own.filter(lacks),
+            has_table,
+            not_selected: not_wanted,
+        })
     }
 
     /// Returns an empty list of rows.
@@ -254,6 +259,6 @@ impl EventTables {
             Some((list, filter)) => append_rows(table, list.iter().map(row), Some(filter), files),
             None => Ok(()),
         })?;
-        space.relieve()
+        space.enforce_limits()
     }
 }

@@ -31,9 +31,9 @@ use crate::{
     memory::default_memory,
     pipeline::{
         prepare::{ChunkPreparer, PreparedChunk},
-        refusal::{FirstRejects, check_lines, warn_of_rejects},
-        rejects::{RejectList, RejectStore, refuse_list},
-        steps::{Pool, count, note, step_length},
+        refusal::{FirstRejects, check_rejects, warn_of_rejects},
+        rejects::{RejectList, RejectStore, check_list_path},
+        steps::{Pool, add_counts, add_notices, step_length},
     },
     progress::Progress,
     raw::{RowMode, event_row::RowNotices},
@@ -47,7 +47,7 @@ use crate::{
     },
     space::{
         commit::Space,
-        layout::STATE,
+        layout::STATE_FOLDER,
         manifest::{ConfigUsed, RunInput, RunKind, RunRecord},
         replayed::ResolverState,
         state::{DiskSpillStore, Reading, StateContents},
@@ -86,7 +86,7 @@ pub struct EventsOptions {
 }
 
 /// The length of the default window, in months.
-const MONTHS: u32 = 2;
+const DEFAULT_WINDOW_MONTHS: u32 = 2;
 
 /// The time range in which an event must be received, both ends included.
 #[derive(Debug, Clone, Copy)]
@@ -114,10 +114,10 @@ fn widened((from, to): (Micros, Micros), window: Millis) -> (Micros, Micros) {
     (from.saturating_sub(window * 1000), to.saturating_add(window * 1000))
 }
 
-/// Returns the time [`MONTHS`] months earlier; if that month is too short, its last day.
+/// Returns the time [`DEFAULT_WINDOW_MONTHS`] months earlier; if that month is too short, its last day.
 fn months_before(time: Micros) -> Micros {
-    let before =
-        DateTime::from_timestamp_micros(time).and_then(|time| time.checked_sub_months(Months::new(MONTHS)));
+    let before = DateTime::from_timestamp_micros(time)
+        .and_then(|time| time.checked_sub_months(Months::new(DEFAULT_WINDOW_MONTHS)));
     before.map_or(Micros::MIN, |before| before.timestamp_micros())
 }
 
@@ -142,7 +142,7 @@ pub fn events_into(
     }
     let inputs = inputs::list(&options.inputs, &options.space, progress)?;
     if let Some(path) = &options.rejects {
-        refuse_list(path, &options.space, &inputs)?;
+        check_list_path(path, &options.space, &inputs)?;
     }
     let mut rules = in_force::load(&options.space, options.config.as_deref(), files)?;
     if options.compress.is_some() {
@@ -150,7 +150,7 @@ pub fn events_into(
     }
     let open = if options.dry_run { Space::open_dry } else { Space::open };
     let mut space = open(&options.space, rules.compress, options.wait, files, progress)?;
-    space.settle(&mut rules);
+    space.apply_compression(&mut rules);
     // This job creates no profiles, so the space keeps its style of segment ids.
     if let Some(style) = space.manifest.config.as_ref().and_then(ConfigUsed::segment_ids) {
         rules.segment_ids = style;
@@ -160,15 +160,15 @@ pub fn events_into(
         progress.notice(&change);
     }
     let memory = options.memory.unwrap_or_else(default_memory);
-    let spill = SpillStore::new(&space.folder().join(STATE));
+    let spill = SpillStore::new(&space.folder().join(STATE_FOLDER));
     let mut counted = IngestSummary::default();
     let hashing = space.manifest.hashing();
-    let mut looked = look_at(&inputs, memory, &hashing, &spill, files, progress, &mut counted)?;
+    let mut looked = scan_inputs(&inputs, memory, &hashing, &spill, files, progress, &mut counted)?;
     let window = BackfillWindow::of(options, looked.newest);
     let of_dumps = (looked.earliest.saturating_mul(1000), looked.newest.unwrap_or_default() * 1000);
     looked.units = plan(looked.units, &inputs, memory / 6, &spill, files, progress)?;
     let types = Arc::new(IdentifierTypes::default());
-    let replayed = space.carry_on(Reading::Whole, &types, progress)?;
+    let replayed = space.load_state(Reading::Whole, &types, progress)?;
     if replayed.graph.n_profiles() == 0 {
         progress.notice("the space has no profiles, so no event can be resolved");
     }
@@ -177,8 +177,8 @@ pub fn events_into(
     let tables = EventTables::read(&mut space, &options.tables, &rules, times, files, progress)?;
     let mut met = SeenMessages::default();
     let n_lines = looked.read.iter().map(|input| input.lines).sum::<u64>();
-    let shelves = DiskSpillStore::new(&space.folder().join(STATE));
-    met.shelve(Box::new(shelves), memory / 32, usize::try_from(n_lines).unwrap_or_default());
+    let shelves = DiskSpillStore::new(&space.folder().join(STATE_FOLDER));
+    met.limit_memory(Box::new(shelves), memory / 32, usize::try_from(n_lines).unwrap_or_default());
     progress.start("backfilling", Some(looked.units.iter().map(|unit| unit.length).sum()));
     let mut job = Backfill {
         graph: &replayed.graph,
@@ -189,7 +189,7 @@ pub fn events_into(
         memory,
         uuid_ts: space.manifest.uuid_ts,
         newest: None,
-        met,
+        seen: met,
         tables,
         summary: EventsSummary::default(),
         n_times_in_seconds: 0,
@@ -205,10 +205,10 @@ pub fn events_into(
     }
     job.finish(&mut counted, &looked);
     *summary = job.summary.clone();
-    for name in job.tables.unmet() {
+    for name in job.tables.without_events() {
         progress.notice(&format!("no event in the window belongs to `{name}`"));
     }
-    check_lines(options.max_rejects.or(rules.max_rejects), &counted, &first_rejects)?;
+    check_rejects(options.max_rejects.or(rules.max_rejects), &counted, &first_rejects)?;
     warn_of_rejects(&counted, &first_rejects, progress);
     if counted.events == 0 && 0 < counted.files {
         progress.warning("nothing was backfilled: the inputs have no lines");
@@ -263,7 +263,7 @@ struct BackfillScan {
 }
 
 /// Scans all inputs thoroughly, because the window depends on the newest event.
-fn look_at(
+fn scan_inputs(
     inputs: &[Input],
     memory: u64,
     hashing: &Hashing,
@@ -277,7 +277,7 @@ fn look_at(
     let plain = InputScanner::new(ScanMode::Thorough, KEPT.min(memory / 8), hashing, spill, files, progress);
     let numbered: Vec<(u32, &Input)> = (0..).zip(inputs).collect();
     let scan = |(number, input): (u32, &Input)| -> Result<ScannedInput> {
-        let scanner = if inputs::packed(input, files)? { &packed } else { &plain };
+        let scanner = if inputs::is_compressed_or_stream(input, files)? { &packed } else { &plain };
         scanner.scan(number, input, &|_| false)
     };
     let seen: Vec<ScannedInput> =
@@ -293,7 +293,7 @@ fn look_at(
         looked.newest = looked.newest.max(latest);
         let earliest = units.iter().map(|unit| unit.earliest).min();
         looked.earliest = looked.earliest.min(earliest.unwrap_or(Millis::MAX));
-        looked.seen.extend(units.iter().find_map(Chunk::seen).cloned());
+        looked.seen.extend(units.iter().find_map(Chunk::file).cloned());
         looked.units.extend(units);
     }
     Ok(looked)
@@ -312,7 +312,7 @@ struct Backfill<'a> {
     /// When the newest written event was received.
     newest: Option<Millis>,
     /// The events of this run; of several duplicates the first one counts.
-    met: SeenMessages,
+    seen: SeenMessages,
     tables: EventTables,
     summary: EventsSummary,
     /// The number of times in written events that were given in seconds.
@@ -339,7 +339,7 @@ impl<'a> Backfill<'a> {
             let mut block = EventBlock::default();
             let at = unit.read(&mut block.lines, files)?;
             let mut worker: ChunkPreparer =
-                workers.take().unwrap_or_else(|| ChunkPreparer::new(rules, types, RowMode::Written));
+                workers.take().unwrap_or_else(|| ChunkPreparer::new(rules, types, RowMode::Write));
             let prepared = worker.prepare(unit, &at, inputs, block);
             workers.give(worker);
             Ok(prepared)
@@ -360,11 +360,11 @@ impl<'a> Backfill<'a> {
             taken?;
             for (unit, prepared) in now.iter().zip(prepared?) {
                 if prepared.earliest.is_some_and(|earliest| earliest < unit.earliest) {
-                    return Err(Error::Misjudged);
+                    return Err(Error::OrderEstimateWrong);
                 }
-                count(&prepared, counted);
+                add_counts(&prepared, counted);
                 notes.add(prepared.notes);
-                first_rejects.see(&prepared.rejects, prepared.is_cut_off, inputs);
+                first_rejects.add(&prepared.rejects, prepared.is_cut_off, inputs);
                 if let Some((rejects, spill)) = &mut rejects {
                     rejects.add(prepared.rejects, spill)?;
                 }
@@ -372,7 +372,7 @@ impl<'a> Backfill<'a> {
                 progress.advance(unit.length);
             }
             rest = behind;
-            released = waiting.release(rest.first().map(Chunk::least_key).as_ref());
+            released = waiting.release(rest.first().map(Chunk::smallest_key).as_ref());
             if progress.interrupted() {
                 return Err(Error::Interrupted);
             }
@@ -380,7 +380,7 @@ impl<'a> Backfill<'a> {
                 break;
             }
         }
-        note(notes, counted);
+        add_notices(notes, counted);
         Ok(first_rejects)
     }
 
@@ -394,7 +394,7 @@ impl<'a> Backfill<'a> {
             // As in `ingest`, a duplicate of a known message is not remembered. Of duplicates in the dumps the first
             // one counts, even if it is outside the window.
             if self.tables.knows_as_other_call(block, event, dedupe)
-                || !self.met.accept(event.message_key, event.received_at, dedupe)?
+                || !self.seen.accept(event.message_key, event.received_at, dedupe)?
             {
                 self.summary.duplicates += 1;
                 continue;
@@ -405,8 +405,8 @@ impl<'a> Backfill<'a> {
             }
             let missing = self.tables.missing(block, event, dedupe, space)?;
             if missing.is_empty() {
-                self.summary.not_wanted += u64::from(missing.not_wanted);
-                self.summary.known += u64::from(!missing.not_wanted);
+                self.summary.not_wanted += u64::from(missing.not_selected);
+                self.summary.known += u64::from(!missing.not_selected);
                 continue;
             }
             self.uuid_ts = (event.received_at * 1000).max(self.uuid_ts + 1);
@@ -429,11 +429,11 @@ impl<'a> Backfill<'a> {
         let identifiers = &block.identifiers[start as usize..end as usize];
         let known =
             identifiers.iter().filter(|identifier| identifier.blocked_by == 0).filter_map(|identifier| {
-                let number = graph.find_here(identifier.key)?;
+                let number = graph.find_in_memory(identifier.key)?;
                 Some((identifier.type_id, identifier.value.of(&block.arena), number))
             });
         let first = known.min_by(|a, b| self.ranks.compare(a.0, b.0).then_with(|| a.1.cmp(b.1)));
-        first.map_or("", |(_, _, number)| graph.segment_id(graph.first_profile_of(number)))
+        first.map_or("", |(_, _, number)| graph.segment_id(graph.mapped_profile_of(number)))
     }
 
     fn finish(&mut self, counted: &mut IngestSummary, looked: &BackfillScan) {
@@ -453,14 +453,14 @@ impl<'a> Backfill<'a> {
             }
         }
         if looked.newest.is_some() {
-            summary.since = told(self.window.since);
-            summary.until = told(self.window.until);
+            summary.since = shown_time(self.window.since);
+            summary.until = shown_time(self.window.until);
         }
     }
 }
 
 /// Formats a time as in tables; `None` for the minimum and maximum.
-fn told(time: Micros) -> Option<String> {
+fn shown_time(time: Micros) -> Option<String> {
     (time != Micros::MIN && time != Micros::MAX).then(|| {
         let mut text = Vec::new();
         push_micros(&mut text, time);

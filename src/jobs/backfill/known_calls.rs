@@ -15,9 +15,9 @@ use crate::{
     files::Files,
     json::unescape,
     names::event_table,
-    space::{manifest::Manifest, tables::part_of},
+    space::{manifest::Manifest, tables::committed_file},
     table::{
-        blocks::{BLOCK_BYTES, LineProblem, SharedProgress, TableBlock, map_blocks, rows},
+        blocks::{BLOCK_BYTES, LineProblem, SharedProgress, TableBlock, map_blocks, non_blank_lines},
         row::RowReader,
         source::TableSource,
     },
@@ -75,7 +75,7 @@ impl KnownCalls {
         let says_table = has_name("event") || has_name("event_text");
         for name in event_tables.iter().map(String::as_str).chain(raw) {
             let Some(state) = manifest.tables.get(name).filter(|state| 0 < state.bytes) else { continue };
-            let sources = [TableSource::open(&part_of(folder, name, state), files)?];
+            let sources = [TableSource::open(&committed_file(folder, name, state), files)?];
             let is_raw = !event_tables.iter().any(|table| table == name);
             let blocks = map_blocks(&sources, BLOCK_BYTES, meter, |block| {
                 if is_raw { of_raw_rows(block, within) } else { of_event_rows(block, name, within) }
@@ -151,14 +151,14 @@ fn of_event_rows(
     within: (Micros, Micros),
 ) -> Result<Vec<ReferencedMessage>, (usize, LineProblem)> {
     let call = Call::ALL.into_iter().find(|call| call.table() == name);
-    let mut reader = RowReader::of_events(["id", "event_id", "event", "event_text"]);
+    let mut reader = RowReader::for_events(["id", "event_id", "event", "event_text"]);
     let mut found = Vec::new();
-    for (at, line) in rows(block.text) {
+    for (at, line) in non_blank_lines(block.text) {
         let row = reader.read(line, block.clean).map_err(|problem| (at, problem))?;
         let text = |column| row.text(column).map_err(|problem| (at, problem));
         let id = text(0)?;
         let Some(id) = (if id.is_some() { id } else { text(1)? }) else { continue };
-        let Some(received_at) = near(row.clock.received_at(), within) else { continue };
+        let Some(received_at) = received_within(row.clock.received_at(), within) else { continue };
         let table = match call {
             Some(Call::Track) => match text(3)? {
                 Some(event) => event_table(&event),
@@ -186,13 +186,13 @@ fn of_raw_rows(
     let mut reader =
         RowReader::new(["triggering_event_id", "triggering_event_type", "triggering_event_name"]);
     let mut found: Vec<ReferencedMessage> = Vec::new();
-    for (at, line) in rows(block.text) {
+    for (at, line) in non_blank_lines(block.text) {
         let row = reader.read(line, block.clean).map_err(|problem| (at, problem))?;
         let text = |column| row.text(column).map_err(|problem| (at, problem));
         let (Some(id), Some(call)) = (text(0)?, text(1)?.and_then(|call| Call::of_type(&call))) else {
             continue;
         };
-        let Some(received_at) = near(row.clock.received_at(), within) else { continue };
+        let Some(received_at) = received_within(row.clock.received_at(), within) else { continue };
         let message_key = key_of(&id);
         // Rows of the same event are adjacent.
         if found.last().is_some_and(|last| (last.message_key, last.received_at) == (message_key, received_at))
@@ -207,7 +207,7 @@ fn of_raw_rows(
 }
 
 /// Returns when a row was received, or [`ANY_TIME`] if it is unknown; `None` if it is outside the range.
-fn near(received_at: Option<Micros>, within: (Micros, Micros)) -> Option<Millis> {
+fn received_within(received_at: Option<Micros>, within: (Micros, Micros)) -> Option<Millis> {
     match received_at {
         None => Some(ANY_TIME),
         Some(at) => (within.0 <= at && at <= within.1).then(|| at.div_euclid(1000)),

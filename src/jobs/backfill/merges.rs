@@ -6,7 +6,7 @@ use super::{
     conflicts::{Conflict, ConflictReason, SnapshotRowPosition},
     newest::{IdentifierClaim, newer},
     rows_of::FactRows,
-    state::{ClockKey, ProfileSnapshot, SnapshotProfile, TABLES, age},
+    state::{ClockKey, ProfileSnapshot, SnapshotProfile, TABLES, clock_key},
 };
 use crate::{
     error::{Error, Result},
@@ -78,7 +78,7 @@ impl ProfileSnapshot {
         for (claim, &canonical) in claims.newest.iter().zip(&canonicals) {
             self.profiles.push(SnapshotProfile {
                 canonical,
-                age: claim.map_or(none, |claim| age(&claim.clock)),
+                age: claim.map_or(none, |claim| clock_key(&claim.clock)),
                 received_at: claim.and_then(|claim| claim.clock.received_at()),
                 rows: claim.map(|claim| FactRows::new(claim.row)),
                 counts: false,
@@ -127,8 +127,9 @@ impl ProfileSnapshot {
     /// Dates profiles without clocks by their oldest identifier or trait.
     fn date_profiles(&mut self, none: ClockKey) {
         let mut first: Vec<Option<ClockKey>> = vec![None; self.profiles.len()];
-        let identifiers = self.identifiers.iter().map(|i| (i.segment, age(&i.clock)));
-        for (segment, age) in identifiers.chain(self.traits.iter().map(|t| (t.segment, age(&t.clock)))) {
+        let identifiers = self.identifiers.iter().map(|i| (i.segment, clock_key(&i.clock)));
+        for (segment, age) in identifiers.chain(self.traits.iter().map(|t| (t.segment, clock_key(&t.clock))))
+        {
             let first = &mut first[segment as usize];
             *first = Some(first.map_or(age, |first| first.min(age)));
         }

@@ -117,13 +117,13 @@ impl ProfileSnapshot {
         for one in &mut self.traits {
             one.segment = canonicals[one.segment as usize];
         }
-        let rivals = rivals(self.traits.iter().map(|one| (one.segment, one.name)));
+        let rivals = groups_of_equal_keys(self.traits.iter().map(|one| (one.segment, one.name)));
         let mut is_loser = vec![false; if rivals.is_empty() { 0 } else { self.traits.len() }];
         for group in &rivals {
             let winner = self.newest_trait(group);
             for &place in group.iter().filter(|&&place| place != winner) {
                 is_loser[place] = true;
-                self.yield_to(winner, place);
+                self.merge_or_record(winner, place);
             }
         }
         if !rivals.is_empty() {
@@ -146,10 +146,10 @@ impl ProfileSnapshot {
     }
 
     /// Merges a trait into the winner if the values are the same; otherwise records a conflict.
-    fn yield_to(&mut self, winner: usize, loser: usize) {
+    fn merge_or_record(&mut self, winner: usize, loser: usize) {
         let [kept, gone] = [winner, loser].map(|place| self.traits[place]);
         if !self.is_same_trait(&kept, &gone) {
-            self.set_older_aside(&kept, &gone);
+            self.record_older(&kept, &gone);
             return;
         }
         let mut kept = kept;
@@ -186,14 +186,16 @@ impl ProfileSnapshot {
         rows.map(|row| Conflict { row, reason: ConflictReason::OlderRow, detail: detail.clone() }).collect()
     }
 
-    fn set_older_aside(&mut self, winner: &TraitValue, loser: &TraitValue) {
+    fn record_older(&mut self, winner: &TraitValue, loser: &TraitValue) {
         let older = self.older_rows(winner, loser);
         self.conflicts.extend(older);
     }
 }
 
 /// Returns the indexes of items that share their key with others, in groups, in order.
-pub(super) fn rivals<K: std::hash::Hash + Eq>(keys: impl Iterator<Item = (K, PathId)>) -> Vec<Vec<usize>> {
+pub(super) fn groups_of_equal_keys<K: std::hash::Hash + Eq>(
+    keys: impl Iterator<Item = (K, PathId)>,
+) -> Vec<Vec<usize>> {
     let mut first: Map<(K, PathId), usize> = Map::default();
     let mut pairs = Vec::new();
     for (place, key) in keys.enumerate() {

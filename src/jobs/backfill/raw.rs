@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use super::{
     adopted_before,
     raw_rows::Rewriter,
-    tables_of::{Export, input, take_in},
+    tables_of::{Export, digest_file, input},
 };
 use crate::{
     catalog,
@@ -20,7 +20,7 @@ use crate::{
     files::Files,
     identity::{graph::IdentityGraph, packed_traits::EncodedTraits, types::IdentifierTypes},
     progress::Progress,
-    read::lines::{BOM, MAX_LINE, blank, lines},
+    read::lines::{BOM, MAX_LINE, is_blank, lines},
     space::{
         adopted,
         commit::Space,
@@ -33,9 +33,9 @@ use crate::{
     },
     summary::RawSummary,
     table::{
-        as_size,
         blocks::{SharedProgress, line_error},
         source::TableSource,
+        to_usize,
     },
     time::timestamp::{Micros, Millis},
     view::{
@@ -74,7 +74,7 @@ pub fn raw(options: &RawOptions, files: &Files, progress: &dyn Progress) -> Resu
     }
     let mut summary = RawSummary {
         tables_missing: export.missing.clone(),
-        tables_passed_over: export.passed_over.clone(),
+        tables_passed_over: export.not_adopted.clone(),
         ..RawSummary::default()
     };
     let compress = compression_of(&options.space, options.compress, files)?;
@@ -85,7 +85,7 @@ pub fn raw(options: &RawOptions, files: &Files, progress: &dyn Progress) -> Resu
     for (name, parts) in &export.tables {
         let (mut digest, mut bytes) = (blake3::Hasher::new(), 0);
         for part in parts {
-            bytes += take_in(&mut digest, &TableSource::open(part, files)?, &meter)?;
+            bytes += digest_file(&mut digest, &TableSource::open(part, files)?, &meter)?;
         }
         inputs.push(input(name, &digest, bytes));
     }
@@ -111,20 +111,20 @@ pub fn raw(options: &RawOptions, files: &Files, progress: &dyn Progress) -> Resu
             let source = TableSource::open(part, files)?;
             newest = newest.max(copy(&source, &mut space, table, of_events, files, &meter)?);
         }
-        space.relieve()?;
+        space.enforce_limits()?;
     }
     let rows = space.rows_added();
     let mut run = RunRecord { job: RunKind::BackfillRaw, inputs, ..RunRecord::default() };
-    let (mut replayed, types) = carry_on(&mut space, &mut run, files, progress)?;
+    let (mut replayed, types) = resolver_state(&mut space, &mut run, files, progress)?;
     // Messages that no table refers to are stored next to the tables.
     if let Some(manifest) = Manifest::read(&options.raw, files)? {
         kept::read(&options.raw, manifest.kept_messages.as_ref(), files, |message_key, received_at| {
-            replayed.accepted.remember(message_key, received_at)?;
+            replayed.accepted.insert(message_key, received_at)?;
             space.keep(message_key, received_at)
         })?;
     }
     summary.as_views = !run.written.is_empty();
-    summary.profiles = replayed.graph.n_survivors() as u64;
+    summary.profiles = replayed.graph.n_canonical() as u64;
     summary.identifiers = replayed.graph.n_identifiers() as u64;
     summary.messages = replayed.accepted.count() as u64;
     summary.rows = rows.into_iter().collect();
@@ -139,9 +139,9 @@ pub fn raw(options: &RawOptions, files: &Files, progress: &dyn Progress) -> Resu
 }
 
 /// Bytes copied at a time.
-const CHUNK: u64 = 16 << 20;
+const COPY_BYTES: u64 = 16 << 20;
 /// Bytes that one thread rewrites at a time.
-const PIECE: usize = 1 << 18;
+const REWRITE_BYTES: usize = 1 << 18;
 
 /// Copies the rows of a file and returns their newest `uuid_ts` or `received_at`.
 fn copy(
@@ -154,15 +154,15 @@ fn copy(
 ) -> Result<Option<Micros>> {
     let mut newest = None;
     let mut offset = 0;
-    let mut length = CHUNK;
+    let mut length = COPY_BYTES;
     while offset < source.length() {
         let end = (offset + length).min(source.length());
-        let mut text = vec![0; as_size(end - offset)];
+        let mut text = vec![0; to_usize(end - offset)];
         source.read_at(&mut text, offset)?;
         if end < source.length() {
             match memchr::memrchr(b'\n', &text) {
                 Some(last) => text.truncate(last + 1),
-                None if length < CHUNK + MAX_LINE as u64 => {
+                None if length < COPY_BYTES + MAX_LINE as u64 => {
                     length += MAX_LINE as u64;
                     continue;
                 }
@@ -172,8 +172,8 @@ fn copy(
                 }
             }
         }
-        length = CHUNK;
-        let pieces = pieces(&text);
+        length = COPY_BYTES;
+        let pieces = split_at_lines(&text);
         let rewritten: Vec<Result<Rewritten>> = pieces
             .into_par_iter()
             .with_max_len(1)
@@ -184,7 +184,7 @@ fn copy(
             newest = newest.max(piece.newest);
             let out = &mut space.tables()[table];
             out.pending().extend_from_slice(&piece.bytes);
-            out.added(piece.rows, files)?;
+            out.count_appended(piece.rows, files)?;
         }
         offset += text.len() as u64;
         meter.advance(text.len() as u64)?;
@@ -193,11 +193,11 @@ fn copy(
 }
 
 /// Splits text into ranges of whole lines.
-fn pieces(text: &[u8]) -> Vec<std::ops::Range<usize>> {
+fn split_at_lines(text: &[u8]) -> Vec<std::ops::Range<usize>> {
     let mut pieces = Vec::new();
     let mut start = 0;
     while start < text.len() {
-        let from = (start + PIECE).min(text.len());
+        let from = (start + REWRITE_BYTES).min(text.len());
         let end = memchr::memchr(b'\n', &text[from..]).map_or(text.len(), |line_end| from + line_end + 1);
         pieces.push(start..end);
         start = end;
@@ -228,7 +228,7 @@ fn rewrite(
         if at == 0 {
             row = row.strip_prefix(BOM).unwrap_or(row);
         }
-        if blank(row) {
+        if is_blank(row) {
             continue;
         }
         if std::str::from_utf8(row).is_err() {
@@ -242,7 +242,7 @@ fn rewrite(
 }
 
 /// Returns the state that the resolver starts from, and records in `run` how it was made.
-fn carry_on(
+fn resolver_state(
     space: &mut Space,
     run: &mut RunRecord,
     files: &Files,
@@ -252,13 +252,13 @@ fn carry_on(
         table.flush(files)?;
     }
     let added = space.bytes_added();
-    let mut manifest = Manifest { tables: space.went_out(), ..Manifest::of(space.manifest.compress) };
+    let mut manifest = Manifest { tables: space.flushed(), ..Manifest::of(space.manifest.compress) };
     // The only rows of the space are those that are staged for the commit.
     let folder = staged_folder(space.folder());
     manifest.runs.push(run.clone());
     let types = IdentifierTypes::default();
     let plain = replay(&folder, &manifest, &types, files, progress);
-    if plain.as_ref().is_err_and(Error::interrupted) {
+    if plain.as_ref().is_err_and(Error::is_interrupted) {
         return plain.map(|replayed| (replayed, types));
     }
     run.written = added.into_iter().filter(|(name, _)| RAW_TABLES.contains(&name.as_str())).collect();

@@ -34,7 +34,7 @@ impl Rewriter {
     #[must_use]
     pub fn new(of_events: bool) -> Self {
         let columns = ["id", "event_id"];
-        let reader = if of_events { RowReader::of_events(columns) } else { RowReader::new(columns) };
+        let reader = if of_events { RowReader::for_events(columns) } else { RowReader::new(columns) };
         Self { tape: Tape::default(), reader, of_events }
     }
 

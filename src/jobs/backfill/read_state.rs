@@ -9,7 +9,7 @@ use super::{
     rows_of::FactRows,
     state::{ProfileSnapshot, SnapshotIdentifier, TABLES, TraitValue, is_same},
     state_rows::{ColumnRequirement, SnapshotRow, SnapshotRows, UnusableRow, read},
-    tables_of::{input, take_in},
+    tables_of::{digest_file, input},
 };
 use crate::{
     error::{Error, Result},
@@ -36,7 +36,7 @@ impl ProfileSnapshot {
         let mut ranges = vec![None; TABLES.len()];
         for table in &tables {
             let first = state.sources.len();
-            for part in &table.parts {
+            for part in &table.files {
                 state.sources.push(TableSource::open(part, files)?);
             }
             let place = TABLES.iter().position(|name| *name == table.name).unwrap_or_default();
@@ -59,7 +59,7 @@ impl ProfileSnapshot {
             let Some(range) = range else { continue };
             let (mut digest, mut bytes) = (blake3::Hasher::new(), 0);
             for source in &state.sources[range.clone()] {
-                bytes += take_in(&mut digest, source, meter)?;
+                bytes += digest_file(&mut digest, source, meter)?;
             }
             state.used.push(input(TABLES[usize::from(place)], &digest, bytes));
             state.read_table(place, range, &mut claims, meter)?;
@@ -131,12 +131,12 @@ impl ProfileSnapshot {
                 }
             }
         }
-        self.set_unusable_aside(met, range, row_of)
+        self.record_unusable(met, range, row_of)
     }
 
     /// Records unusable rows as conflicts. One bad row is not an error, but a table of nothing else is probably not the
     /// table that its name says.
-    fn set_unusable_aside(
+    fn record_unusable(
         &mut self,
         met: ReadRows,
         range: std::ops::Range<usize>,
@@ -263,7 +263,7 @@ impl ProfileSnapshot {
             self.conflicts.push(Conflict { row, reason: ConflictReason::TraitWithoutName, detail });
             return;
         }
-        let name = self.trait_names.id(name);
+        let name = self.trait_names.intern(name);
         let next = u32::try_from(self.traits.len()).expect("fewer than 2^32 traits");
         let known = *self.by_trait.entry((segment, name)).or_insert(next);
         if known == next || !is_same(self.json(&self.traits[known as usize]), json, Typing::Text) {

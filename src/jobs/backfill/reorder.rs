@@ -3,7 +3,7 @@
 //! A replay gives the same order, because it creates adopted profiles first.
 
 use crate::{
-    identity::graph::{IdentityGraph, MappedIdentifier, NO_CLOCK, ProfileId},
+    identity::graph::{IdentityGraph, MappedIdentifier, ProfileId, UNKNOWN_CLOCK},
     time::timestamp::Micros,
 };
 
@@ -27,11 +27,11 @@ pub fn adopted_first(graph: &IdentityGraph, first_live: usize, first_new: usize)
         let (profile, canonical) = (numbers[old], numbers[state.canonical as usize]);
         // A merged profile has no data of its own.
         if profile == canonical {
-            reordered.saw_seq(profile, state.last_seq);
+            reordered.record_seq(profile, state.last_seq);
             reordered.set_traits(profile, state.traits.clone());
         }
     }
-    let mut merged_at: Vec<Micros> = vec![NO_CLOCK; n_profiles];
+    let mut merged_at: Vec<Micros> = vec![UNKNOWN_CLOCK; n_profiles];
     for (id, state) in (0..).zip(&states) {
         if state.canonical == id {
             graph.merged(id).iter().for_each(|&(merged, uuid_ts)| merged_at[merged as usize] = uuid_ts);

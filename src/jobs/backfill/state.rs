@@ -42,7 +42,7 @@ pub type ClockKey = (Option<Micros>, u64, Option<Micros>, Option<Micros>);
 
 /// Returns the age that clocks give.
 #[must_use]
-pub fn age(clock: &Clock) -> ClockKey {
+pub fn clock_key(clock: &Clock) -> ClockKey {
     (clock.uuid_ts(), clock.seq(), clock.timestamp(), clock.received_at())
 }
 

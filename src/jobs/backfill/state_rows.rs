@@ -6,12 +6,14 @@ use crate::{
     json::{JsonKind, unescape},
     names::snake_case,
     table::{
-        blocks::{BLOCK_BYTES, LineProblem, ROW_HINT, SharedProgress, TableBlock, map_blocks, rows},
+        blocks::{
+            BLOCK_BYTES, LineProblem, ROW_HINT, SharedProgress, TableBlock, map_blocks, non_blank_lines,
+        },
         clock::Clock,
         reread::RowPosition,
         row::{RowReader, TableRow, not_json},
-        small,
         source::TableSource,
+        to_u32,
     },
     view::{snapshot::Snapshot, snapshot_reader::SnapshotReader},
 };
@@ -108,11 +110,11 @@ impl<const N: usize> SnapshotRows<N> {
         for (column, (_, wanted)) in columns.into_iter().enumerate() {
             let without_key = |problem| (ConflictReason::RowWithoutKey, problem);
             texts[column] = match wanted {
-                ColumnRequirement::Name => Some(self.push(&row.name(column).map_err(without_key)?)),
-                ColumnRequirement::Text => Some(self.push(&row.needed(column).map_err(without_key)?)),
+                ColumnRequirement::Name => Some(self.push(&row.required_name(column).map_err(without_key)?)),
+                ColumnRequirement::Text => Some(self.push(&row.required(column).map_err(without_key)?)),
                 ColumnRequirement::Key => {
                     let without_name = |problem| (ConflictReason::TraitWithoutName, problem);
-                    let name = row.name(column).map_err(without_name)?;
+                    let name = row.required_name(column).map_err(without_name)?;
                     if snake_case(&name).is_empty() {
                         return Err(without_name(LineProblem {
                             message: "a trait whose name has no letters or digits".into(),
@@ -131,9 +133,9 @@ impl<const N: usize> SnapshotRows<N> {
     }
 
     fn push(&mut self, text: &[u8]) -> BlockText {
-        let start = small(self.texts.len());
+        let start = to_u32(self.texts.len());
         self.texts.extend_from_slice(text);
-        BlockText { start, end: small(self.texts.len()) }
+        BlockText { start, end: to_u32(self.texts.len()) }
     }
 }
 
@@ -157,10 +159,13 @@ fn parse<const N: usize>(
     let mut snapshot = Snapshot::default();
     let mut parsed =
         SnapshotRows { rows: Vec::new(), traits: Vec::new(), unusable: Vec::new(), texts: Vec::new() };
-    for (at, line) in rows(block.text) {
+    for (at, line) in non_blank_lines(block.text) {
         let row = reader.read(line, block.clean).map_err(|problem| (at, problem))?;
-        let place =
-            RowPosition { source: block.source, offset: block.offset + at as u64, length: small(line.len()) };
+        let place = RowPosition {
+            source: block.source,
+            offset: block.offset + at as u64,
+            length: to_u32(line.len()),
+        };
         let texts = match parsed.push_columns(&row, columns) {
             Ok(texts) => texts,
             Err((reason, problem)) => {
@@ -170,7 +175,7 @@ fn parse<const N: usize>(
                 continue;
             }
         };
-        let first = small(parsed.traits.len());
+        let first = to_u32(parsed.traits.len());
         if with_traits {
             let read = snapshots.read_all(line, &mut snapshot);
             read.map_err(|error| (at, not_json(error)))?;
@@ -183,7 +188,7 @@ fn parse<const N: usize>(
                 parsed.traits.push(one);
             }
         }
-        let traits = (first, small(parsed.traits.len()));
+        let traits = (first, to_u32(parsed.traits.len()));
         parsed.rows.push(SnapshotRow { clock: row.clock, place, columns: texts, traits });
     }
     Ok(parsed)

@@ -15,15 +15,15 @@ use crate::{
     read::digest::PIECE,
     space::{
         manifest::{Manifest, RunInput},
-        tables::part_of,
+        tables::committed_file,
     },
     table::{
-        as_size,
         blocks::SharedProgress,
-        find::{RawTable, RawTableFile, parts_of, table_names, unread_files},
+        find::{RawTable, RawTableFile, table_files, table_names, unread_files},
         head::{first_row, holds_events},
         row::RowReader,
         source::TableSource,
+        to_usize,
     },
     view::RAW_TABLES,
 };
@@ -38,7 +38,7 @@ pub struct Export {
     /// What is lost with each missing table, by its name.
     pub missing: BTreeMap<String, String>,
     /// Tables that are not adopted.
-    pub passed_over: Vec<String>,
+    pub not_adopted: Vec<String>,
 }
 
 impl Export {
@@ -49,17 +49,17 @@ impl Export {
         let found = |name: &str| -> Result<Option<Vec<RawTableFile>>> {
             match &manifest {
                 Some(manifest) => Ok(manifest.tables.get(name).map(|table| {
-                    if 0 < table.bytes { vec![part_of(folder, name, table)] } else { Vec::new() }
+                    if 0 < table.bytes { vec![committed_file(folder, name, table)] } else { Vec::new() }
                 })),
-                None => parts_of(folder, name),
+                None => table_files(folder, name),
             }
         };
         for name in RAW_TABLES {
             let parts = found(name)?;
             if parts.is_none() {
-                export.missing.insert(name.to_owned(), cost_of(name).to_owned());
+                export.missing.insert(name.to_owned(), loss_without(name).to_owned());
             }
-            export.raw.push(RawTable { name, parts: parts.clone().unwrap_or_default() });
+            export.raw.push(RawTable { name, files: parts.clone().unwrap_or_default() });
             export.tables.push((name.to_owned(), parts.unwrap_or_default()));
         }
         if export.missing.contains_key(external_id_mapping_updates::TABLE) {
@@ -76,7 +76,7 @@ impl Export {
             for call in Call::ALL {
                 found(call.table())?;
             }
-            export.passed_over.extend(unread_files(folder)?);
+            export.not_adopted.extend(unread_files(folder)?);
             table_names(folder)?
         };
         for name in names.into_iter().filter(|name| !RAW_TABLES.contains(&name.as_str())) {
@@ -84,7 +84,7 @@ impl Export {
             if is_report(&name, &parts, files)? || is_of_events(&name, &parts, files)? {
                 export.tables.push((name, parts));
             } else {
-                export.passed_over.push(name);
+                export.not_adopted.push(name);
             }
         }
         Ok(export)
@@ -108,14 +108,14 @@ fn is_of_events(name: &str, parts: &[RawTableFile], files: &Files) -> Result<boo
     if catalog::is_built_in(name) {
         return Ok(false);
     }
-    let mut reader = RowReader::of_events(["event", "event_text"]);
+    let mut reader = RowReader::for_events(["event", "event_text"]);
     let Some(line) = first_row(parts, files)? else { return Ok(false) };
     let row = reader.read(&line, false);
     let event = row.ok().and_then(|row| row.text(0).ok().flatten().map(Cow::into_owned));
     Ok(event.is_some_and(|event| event.eq_ignore_ascii_case(name.as_bytes())))
 }
 
-fn cost_of(table: &str) -> &'static str {
+fn loss_without(table: &str) -> &'static str {
     match table {
         id_graph_updates::TABLE => "merged segment ids are separate profiles",
         profile_traits_updates::TABLE => "there are no traits",
@@ -125,10 +125,14 @@ fn cost_of(table: &str) -> &'static str {
 
 /// Adds a file to a digest and returns its length in bytes. An adopted table is recognized by its digest, so the hash
 /// must resist deliberate collisions.
-pub fn take_in(digest: &mut blake3::Hasher, source: &TableSource, meter: &SharedProgress<'_>) -> Result<u64> {
+pub fn digest_file(
+    digest: &mut blake3::Hasher,
+    source: &TableSource,
+    meter: &SharedProgress<'_>,
+) -> Result<u64> {
     let mut offset = 0;
     while offset < source.length() {
-        let mut piece = vec![0; as_size((source.length() - offset).min(PIECE))];
+        let mut piece = vec![0; to_usize((source.length() - offset).min(PIECE))];
         source.read_at(&mut piece, offset)?;
         digest.update(&piece);
         offset += piece.len() as u64;

@@ -15,7 +15,7 @@ use crate::{
 
 /// Returns a sentence for each lint.
 #[must_use]
-pub(crate) fn doubts(rules: &Rules) -> Vec<String> {
+pub(crate) fn config_lints(rules: &Rules) -> Vec<String> {
     let mut doubts = Vec::new();
     for name in rules.types.keys().filter(|name| !KNOWN_TYPES.contains(&name.as_str())) {
         if let Some(near) = nearest(name, KNOWN_TYPES.into_iter()) {

@@ -7,7 +7,7 @@ use crate::{
     error::{Error, Result},
     files::Files,
     raw::identity_links,
-    space::{commit::Space, tables::part_of},
+    space::{commit::Space, tables::committed_file},
     table::head::holds_events,
 };
 
@@ -16,7 +16,7 @@ pub(super) fn refuse_taken_name(space: &Space, rules: &Rules, files: &Files) -> 
     let name = identity_links::TABLE;
     let committed = space.manifest.tables.get(name).filter(|table| 0 < table.rows && rules.tables.has(name));
     let Some(committed) = committed else { return Ok(()) };
-    let part = part_of(space.folder(), name, committed);
+    let part = committed_file(space.folder(), name, committed);
     if !holds_events(std::slice::from_ref(&part), files)? {
         return Ok(());
     }

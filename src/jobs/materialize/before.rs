@@ -16,7 +16,7 @@ use crate::{
     error::{Error, Result},
     files::Files,
     progress::Progress,
-    space::{layout::STATE, lock::Lock, manifest::Manifest},
+    space::{layout::STATE_FOLDER, lock::Lock, manifest::Manifest},
     table::find::table_of,
 };
 
@@ -41,7 +41,7 @@ pub(super) fn keep(out: &Path, paths: &[PathBuf], files: &Files) -> Result<()> {
         } else {
             let mut name = name.to_owned();
             name.push(ABSENT);
-            files.create_anew(&folder.join(name))?;
+            files.create_replacing(&folder.join(name))?;
         }
     }
     files.sync_folder(&folder)?;
@@ -50,7 +50,7 @@ pub(super) fn keep(out: &Path, paths: &[PathBuf], files: &Files) -> Result<()> {
 }
 
 /// Removes the backups after all views are in place.
-pub(super) fn forget(out: &Path, files: &Files) {
+pub(super) fn remove_backups(out: &Path, files: &Files) {
     // If this fails, the next run restores the backups and reports the changes once more, which is harmless.
     let _ = files.remove_folder(&out.join(FOLDER));
 }
@@ -74,7 +74,7 @@ pub(super) fn restore(
     let kept = kept.map_err(|e| Error::io("read the folder", &folder, e))?;
     if in_place {
         let space = &options.raw;
-        let lock = Lock::take_briefly(&space.join(STATE), options.wait, progress)?;
+        let lock = Lock::take_briefly(&space.join(STATE_FOLDER), options.wait, progress)?;
         let mut manifest = Manifest::read_locked(space, &lock, files)?.unwrap_or_default();
         if !manifest.views.is_empty() {
             manifest.views.clear();

@@ -16,7 +16,7 @@ use crate::{
     json::push_string,
     progress::Progress,
     table::{
-        find::{RawTableFile, file_of, file_there},
+        find::{RawTableFile, existing_file, file_of},
         source::TableSource,
         write::{StagedViews, push_plain},
     },
@@ -26,7 +26,7 @@ use crate::{
 /// Writes changes to a stream or a file.
 pub(super) struct ChangeWriter<'a> {
     sink: ChangeSink<'a>,
-    waiting: Vec<u8>,
+    buffer: Vec<u8>,
 }
 
 enum ChangeSink<'a> {
@@ -48,7 +48,7 @@ const OUT_BYTES: usize = 1 << 18;
 impl<'a> ChangeWriter<'a> {
     /// Writes changes to a stream.
     pub(super) fn to_stream(out: &'a mut dyn Write, name: &'a Path) -> Self {
-        Self { sink: ChangeSink::Stream(out, name), waiting: Vec::new() }
+        Self { sink: ChangeSink::Stream(out, name), buffer: Vec::new() }
     }
 
     /// Runs `work` with a file to write changes to. The file is replaced in one step, or left unchanged if `work`
@@ -69,11 +69,11 @@ impl<'a> ChangeWriter<'a> {
         // A link is kept: the file that it points to is replaced.
         let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let beside = beside(path);
-        let out = files.create_anew(&beside)?;
+        let out = files.create_replacing(&beside)?;
         if let Some(there) = there {
             out.set_permissions(there.permissions())?;
         }
-        let result = work(&mut ChangeWriter { sink: ChangeSink::File(out, path), waiting: Vec::new() });
+        let result = work(&mut ChangeWriter { sink: ChangeSink::File(out, path), buffer: Vec::new() });
         if result.is_err() && beside.exists() {
             // The first error is the one to report.
             let _ = files.remove_file(&beside);
@@ -92,13 +92,13 @@ impl<'a> ChangeWriter<'a> {
             let Some(replacement) = staged.and_then(|staged| staged.replacement_of(&path)) else { continue };
             let new = TableSource::open(&RawTableFile { path: replacement, committed: None }, files)?;
             // In a compressed space, the user may have decompressed the view.
-            let there = file_there(folder, view.name()).filter(|_| !job.compress.is_none());
+            let there = existing_file(folder, view.name()).filter(|_| !job.compress.is_none());
             let tell = || {
                 let old = match there.or_else(|| Some(path.clone()).filter(|path| path.exists())) {
                     Some(path) => TableSource::open(&RawTableFile { path, committed: None }, files)?,
-                    None => TableSource::of_bytes(&path, Vec::new()),
+                    None => TableSource::from_bytes(&path, Vec::new()),
                 };
-                self.tell(view, &old, &new, progress)
+                self.write_view(view, &old, &new, progress)
             };
             n_changes += tell().map_err(|e| if e.is_decompression() { e.hint(NO_VIEW_HINT) } else { e })?;
         }
@@ -113,7 +113,7 @@ impl<'a> ChangeWriter<'a> {
     }
 
     /// Writes the changes in one view and returns their number.
-    fn tell(
+    fn write_view(
         &mut self,
         view: View,
         old: &TableSource,
@@ -124,7 +124,7 @@ impl<'a> ChangeWriter<'a> {
         let mut keys = KeyReader::new(view);
         let mut n_changes = 0;
         loop {
-            pass_over_same(&mut old, &mut new)?;
+            skip_common_rows(&mut old, &mut new)?;
             if progress.interrupted() {
                 return Err(Error::Interrupted);
             }
@@ -153,20 +153,20 @@ impl<'a> ChangeWriter<'a> {
             if order.is_ge() {
                 new.step();
             }
-            if OUT_BYTES <= self.waiting.len() {
+            if OUT_BYTES <= self.buffer.len() {
                 self.flush()?;
             }
         }
     }
 
     fn push(&mut self, view: View, keys: &mut KeyReader, change: &str, row: &[u8]) {
-        let out = &mut self.waiting;
+        let out = &mut self.buffer;
         out.extend_from_slice(b"{\"view\":");
         push_plain(out, view.name().as_bytes());
         out.extend_from_slice(b",\"change\":");
         push_plain(out, change.as_bytes());
         out.extend_from_slice(b",\"key\":{");
-        let parts = keys.parts(row).expect("the key of this row was read before");
+        let parts = keys.texts(row).expect("the key of this row was read before");
         for (place, (column, part)) in view.key().iter().zip(&parts).enumerate() {
             if 0 < place {
                 out.push(b',');
@@ -182,16 +182,16 @@ impl<'a> ChangeWriter<'a> {
 
     fn flush(&mut self) -> Result<()> {
         match &mut self.sink {
-            ChangeSink::File(out, _) => out.write_all(&self.waiting)?,
+            ChangeSink::File(out, _) => out.write_all(&self.buffer)?,
             ChangeSink::Stream(out, name) => {
-                let written = out.write_all(&self.waiting).and_then(|()| out.flush());
+                let written = out.write_all(&self.buffer).and_then(|()| out.flush());
                 written.map_err(|e: io::Error| {
                     Error::io("write the changes to", *name, e)
                         .hint("the views are unchanged; run it again to get the same changes")
                 })?;
             }
         }
-        self.waiting.clear();
+        self.buffer.clear();
         Ok(())
     }
 }
@@ -254,7 +254,7 @@ impl<'a> ViewRows<'a> {
     }
 
     /// Skips this many bytes of whole rows.
-    fn pass(&mut self, n_bytes: usize) {
+    fn skip(&mut self, n_bytes: usize) {
         let passed = &self.block[self.start..self.start + n_bytes - 1];
         let last = memchr::memrchr(b'\n', passed).map_or(0, |end| end + 1);
         self.passed.clear();
@@ -289,12 +289,12 @@ impl<'a> ViewRows<'a> {
 }
 
 /// Skips rows that are the same on both sides.
-fn pass_over_same(old: &mut ViewRows<'_>, new: &mut ViewRows<'_>) -> Result<()> {
+fn skip_common_rows(old: &mut ViewRows<'_>, new: &mut ViewRows<'_>) -> Result<()> {
     while old.has_row()? && new.has_row()? {
         let same = common(old.rest(), new.rest());
         let Some(end) = memchr::memrchr(b'\n', &old.rest()[..same]) else { return Ok(()) };
-        old.pass(end + 1);
-        new.pass(end + 1);
+        old.skip(end + 1);
+        new.skip(end + 1);
     }
     Ok(())
 }

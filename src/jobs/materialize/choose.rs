@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::options::MaterializeOptions;
 use crate::{
-    config::{self, CONFIG, rules::Rules},
+    config::{self, CONFIG_FILE, rules::Rules},
     error::{Error, Result},
     files::Files,
     space::{layout::MANIFEST, manifest::Manifest},
@@ -26,11 +26,11 @@ pub(super) fn rules(
     };
     if let Some(path) = &options.config {
         let missing = || Error::file(path, "no such config file").hint("give one with `--config FILE`");
-        return read(path, files.read_if_there(path)?.ok_or_else(missing)?);
+        return read(path, files.read_if_exists(path)?.ok_or_else(missing)?);
     }
     let Some(manifest) = manifest else { return Ok(Rules::default()) };
-    let in_space = options.raw.join(CONFIG);
-    if let Some(bytes) = files.read_if_there(&in_space)? {
+    let in_space = options.raw.join(CONFIG_FILE);
+    if let Some(bytes) = files.read_if_exists(&in_space)? {
         return read(&in_space, bytes);
     }
     match &manifest.config {

@@ -36,7 +36,7 @@ impl ViewColumns {
     }
 
     /// Returns a function that removes the excluded columns from rows; `None` if there are none.
-    pub(super) fn polish(&self) -> Option<OwnedRowFilter<'_>> {
+    pub(super) fn row_filter(&self) -> Option<OwnedRowFilter<'_>> {
         if self.rules.columns.all() {
             return None;
         }
@@ -44,7 +44,7 @@ impl ViewColumns {
             let Some(place) = View::ALL.iter().position(|view| view.name() == name) else { return };
             let at_rest = || self.filters[place].lock().unwrap_or_else(PoisonError::into_inner);
             let filter = at_rest().pop();
-            let new = || ColumnFilter::keeping(View::ALL[place].key(), name, &self.rules);
+            let new = || ColumnFilter::with_fixed(View::ALL[place].key(), name, &self.rules);
             let mut filter = filter.unwrap_or_else(new);
             filter.apply(rows, 0);
             at_rest().push(filter);

@@ -23,7 +23,7 @@ pub(super) fn merge(
     let mut of_views: Vec<(View, Vec<RunCursor>)> = views.iter().map(|&view| (view, Vec::new())).collect();
     for run in runs {
         if let Some((_, cursors)) = of_views.iter_mut().find(|(view, _)| view.name() == run.view) {
-            cursors.push(RunCursor::new(run.pieces));
+            cursors.push(RunCursor::new(run.blocks));
         }
     }
     let merged: Vec<Result<_>> = of_views
@@ -85,7 +85,7 @@ impl RunCursor {
         let read_back = |e| Error::io("read back", "rows", e);
         if self.line.end == self.bytes.len() {
             let Some(piece) = self.pieces.next() else { return Ok(false) };
-            piece.take(&mut self.bytes).map_err(read_back)?;
+            piece.read(&mut self.bytes).map_err(read_back)?;
             self.line = 0..0;
         }
         let start = self.line.end;

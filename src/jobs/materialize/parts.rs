@@ -17,14 +17,14 @@ use crate::{
     json::Tape,
     raw::{external_id_mapping_updates, id_graph_updates, profile_traits_updates},
     read::spill::{SpillStore, SpilledBytes},
-    space::layout::STATE,
+    space::layout::STATE_FOLDER,
     summary::MaterializeSummary,
     table::{
-        blocks::{BLOCK_BYTES, LineProblem, SharedProgress, TableBlock, each_block, rows},
+        blocks::{BLOCK_BYTES, LineProblem, SharedProgress, TableBlock, each_block, non_blank_lines},
         find::RawTableFile,
         row::{RowReader, not_json},
         source::TableSource,
-        write::{SortedRun, StagedViews, WriteOptions, runs, stage},
+        write::{SortedRun, StagedViews, WriteOptions, spill_runs, stage},
     },
     view::{
         components::Components,
@@ -34,7 +34,7 @@ use crate::{
 };
 
 /// The maximum number of partitions. While sorted runs are merged, a block of each is in memory.
-const MOST_PARTS: u64 = 256;
+const MAX_PARTITIONS: u64 = 256;
 
 /// Returns about how many bytes of memory folding a file takes.
 pub(super) fn memory_needed(table: &str, part: &RawTableFile) -> u64 {
@@ -62,7 +62,7 @@ pub(super) fn fold(
     summary: &mut MaterializeSummary,
 ) -> Result<(BuiltViews, StagedViews)> {
     let ViewsJob { options, files, .. } = job;
-    let state = options.out.join(STATE);
+    let state = options.out.join(STATE_FOLDER);
     let folder = if state.is_dir() { &*state } else { &*options.out };
     files.create_folder(folder)?;
     let meter = SharedProgress::new(job.progress);
@@ -72,14 +72,14 @@ pub(super) fn fold(
     summary.bytes = n_bytes;
     meter.start("splitting raw tables", Some(n_bytes));
     // A partition is in memory as it is, and its fold takes another third of that.
-    let n_parts = (3 * n_bytes).div_ceil(memory).clamp(2, MOST_PARTS);
+    let n_parts = (3 * n_bytes).div_ceil(memory).clamp(2, MAX_PARTITIONS);
     let spill = SpillStore::new(folder);
     let parts = Partitions::cut(&sources, n_parts, &spill, options.as_of, &meter, summary)?;
-    let polish = job.columns.polish();
+    let polish = job.columns.row_filter();
     let way = WriteOptions {
         files,
         meter: &meter,
-        polish: polish.as_deref(),
+        row_filter: polish.as_deref(),
         digests: false,
         compress: job.compress,
     };
@@ -90,11 +90,11 @@ pub(super) fn fold(
         let sources = parts.sources(number, &sources, &options.out)?;
         let folds = FoldedTables::read(sources, options.as_of, &meter)?;
         made.profiles += folds.n_survivors();
-        let (_, of_part) = runs(way, &spill, |staging| render::write(&folds, job.views, staging))?;
+        let (_, of_part) = spill_runs(way, &spill, |staging| render::write(&folds, job.views, staging))?;
         all_runs.extend(of_part);
     }
     meter.start("writing views", None);
-    let way = WriteOptions { polish: None, digests: recorded, ..way };
+    let way = WriteOptions { row_filter: None, digests: recorded, ..way };
     let (views, staged) = stage(way, &options.out, |staging| merge(job.views, all_runs, staging))?;
     made.views = views;
     Ok((made, staged))
@@ -121,7 +121,7 @@ impl Partitions {
         summary: &mut MaterializeSummary,
     ) -> Result<Self> {
         let components = Components::read(&sources.graph, BLOCK_BYTES, meter)?;
-        let part_of = |segment_id: &[u8]| part_of(components.of(segment_id), n_parts);
+        let part_of = |segment_id: &[u8]| partition_of(components.component_of(segment_id), n_parts);
         let cutting = TableSplitter { n_parts, spill, as_of, meter };
         let mut tell = |table: &str, n_rows| {
             summary.rows_read.insert(table.to_owned(), n_rows);
@@ -129,14 +129,14 @@ impl Partitions {
 
         let (graph, n_rows) = cutting.cut(&sources.graph, &[], |line, clean, reader| {
             let row = reader.read(line, clean)?;
-            Ok((part_of(&row.name(0)?), row.clock.was_there(as_of)))
+            Ok((part_of(&row.required_name(0)?), row.clock.existed_at(as_of)))
         })?;
         tell(id_graph_updates::TABLE, n_rows);
 
         let traits = sources.traits.as_ref().map(|sources| {
             cutting.cut(sources, &[], |line, clean, reader| {
                 let row = reader.read(line, clean)?;
-                let part = (part_of(&row.name(0)?), row.clock.was_there(as_of));
+                let part = (part_of(&row.required_name(0)?), row.clock.existed_at(as_of));
                 // The whole row is parsed now, because its line number is no longer known later.
                 Tape::default().read(line).map_err(not_json)?;
                 Ok(part)
@@ -160,9 +160,9 @@ impl Partitions {
                     removed.store(true, std::sync::atomic::Ordering::Relaxed);
                     0
                 } else {
-                    part_of(&row.name(0)?)
+                    part_of(&row.required_name(0)?)
                 };
-                Ok((part, row.clock.was_there(as_of)))
+                Ok((part, row.clock.existed_at(as_of)))
             })?;
             is_plain = superseded.is_empty() && !*removed.get_mut();
             tell(external_id_mapping_updates::TABLE, n_rows);
@@ -178,11 +178,11 @@ impl Partitions {
             let mut bytes = Vec::new();
             let mut piece = Vec::new();
             for spilled in &pieces[number] {
-                spilled.take(&mut piece).map_err(|e| Error::io("read back from", folder, e))?;
+                spilled.read(&mut piece).map_err(|e| Error::io("read back from", folder, e))?;
                 bytes.extend_from_slice(&piece);
             }
             let path = of.first().map_or(folder, |source| source.path());
-            Ok(vec![TableSource::of_bytes(path, bytes)])
+            Ok(vec![TableSource::from_bytes(path, bytes)])
         };
         let maybe = |pieces: &Option<SpilledRows>, of: &Option<Vec<TableSource>>| {
             pieces.as_ref().map(|pieces| take(pieces, of.as_deref().unwrap_or_default())).transpose()
@@ -196,7 +196,7 @@ impl Partitions {
 }
 
 /// Returns the partition of a key. The high bits choose it, because hash tables use the low ones.
-fn part_of(key: u128, n_parts: u64) -> usize {
+fn partition_of(key: u128, n_parts: u64) -> usize {
     usize::try_from((key >> 64) % u128::from(n_parts)).expect("there are few partitions")
 }
 
@@ -209,7 +209,7 @@ struct TableSplitter<'a> {
 }
 
 /// The rows of a partition are spilled when they reach this many bytes.
-const WAITING: usize = 1 << 16;
+const SPILL_BYTES: usize = 1 << 16;
 
 impl TableSplitter<'_> {
     /// Spills each row that `part_of` reports as present to its partition, except those whose numbers are in `without`.
@@ -222,9 +222,9 @@ impl TableSplitter<'_> {
     ) -> Result<(SpilledRows, u64)> {
         let parse = |block: TableBlock<'_>| {
             let mut reader = RowReader::new(["segment_id", "__operation"]);
-            let mut lines = Vec::with_capacity(block.n_rows_about());
+            let mut lines = Vec::with_capacity(block.estimated_rows());
             let mut texts = Vec::with_capacity(block.text.len());
-            for (at, line) in rows(block.text) {
+            for (at, line) in non_blank_lines(block.text) {
                 let part = part_of(line, block.clean, &mut reader).map_err(|problem| (at, problem))?;
                 texts.extend_from_slice(line);
                 texts.push(b'\n');
@@ -242,8 +242,8 @@ impl TableSplitter<'_> {
                 let is_out = without.next_if_eq(&&n_rows).is_some();
                 if was_there && !is_out {
                     waiting[part].extend_from_slice(&texts[start..end]);
-                    if WAITING <= waiting[part].len() {
-                        pieces[part].push(self.spill.put(&waiting[part])?);
+                    if SPILL_BYTES <= waiting[part].len() {
+                        pieces[part].push(self.spill.write(&waiting[part])?);
                         waiting[part].clear();
                     }
                 }
@@ -253,7 +253,7 @@ impl TableSplitter<'_> {
             Ok(())
         })?;
         for (waiting, pieces) in waiting.iter().zip(&mut pieces).filter(|(waiting, _)| !waiting.is_empty()) {
-            pieces.push(self.spill.put(waiting)?);
+            pieces.push(self.spill.write(waiting)?);
         }
         Ok((pieces, n_rows))
     }
@@ -264,15 +264,15 @@ impl TableSplitter<'_> {
         let parse = |block: TableBlock<'_>| {
             let mut reader = RowReader::new(["external_id_type", "external_id_value", "external_id_hash"]);
             let mut key = Vec::new();
-            let mut known = Vec::with_capacity(block.n_rows_about());
-            for (at, line) in rows(block.text) {
+            let mut known = Vec::with_capacity(block.estimated_rows());
+            for (at, line) in non_blank_lines(block.text) {
                 let mut read = || -> Result<_, LineProblem> {
                     let row = reader.read(line, block.clean)?;
-                    let (kind, value) = (row.name(0)?, row.needed(1)?);
+                    let (kind, value) = (row.required_name(0)?, row.required(1)?);
                     row.text(2)?;
                     let kind = std::str::from_utf8(&kind).unwrap_or_default();
                     let key = local_key_of(identifier_bytes(&mut key, kind, &value));
-                    Ok((key, row.clock.order(), row.clock.was_there(self.as_of)))
+                    Ok((key, row.clock.order(), row.clock.existed_at(self.as_of)))
                 };
                 known.push(read().map_err(|problem| (at, problem))?);
             }
@@ -284,14 +284,14 @@ impl TableSplitter<'_> {
         each_block(sources, BLOCK_BYTES, self.meter, parse, |known| {
             for (key, (seq, uuid_ts), was_there) in known {
                 if was_there {
-                    let part = part_of(key, self.n_parts);
+                    let part = partition_of(key, self.n_parts);
                     let bytes: &mut Vec<u8> = &mut waiting[part];
                     bytes.extend_from_slice(&key.to_le_bytes());
                     bytes.extend_from_slice(&seq.to_le_bytes());
                     bytes.extend_from_slice(&uuid_ts.to_le_bytes());
                     bytes.extend_from_slice(&number.to_le_bytes());
-                    if WAITING <= bytes.len() {
-                        pieces[part].push(self.spill.put(bytes)?);
+                    if SPILL_BYTES <= bytes.len() {
+                        pieces[part].push(self.spill.write(bytes)?);
                         bytes.clear();
                     }
                 }
@@ -313,7 +313,7 @@ impl TableSplitter<'_> {
             let mut piece = Vec::new();
             for spilled in pieces {
                 let path = sources.first().map_or(Path::new(""), |source| source.path());
-                spilled.take(&mut piece).map_err(|e| Error::io("read back rows of", path, e))?;
+                spilled.read(&mut piece).map_err(|e| Error::io("read back rows of", path, e))?;
                 take(&piece);
             }
             take(waiting);

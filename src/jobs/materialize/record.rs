@@ -12,7 +12,7 @@ use crate::{
     files::Files,
     progress::Progress,
     space::{
-        layout::STATE,
+        layout::STATE_FOLDER,
         lock::Lock,
         manifest::{CommittedView, Manifest, ReflectedTable},
         stale_views::{raw_state, time},
@@ -66,7 +66,7 @@ impl ViewRegistry {
     }
 
     /// Reports views that stay older than the raw tables, and views as of an earlier time that are replaced.
-    pub(super) fn tell_age(&self, made: &[View], as_of: Option<Micros>, progress: &dyn Progress) {
+    pub(super) fn report_age(&self, made: &[View], as_of: Option<Micros>, progress: &dyn Progress) {
         let Self { known, run, .. } = self;
         let old: Vec<_> = known.iter().filter(|(_, state)| self.is_old(state)).collect();
         let is_made = |name: &str| made.iter().any(|view| view.name() == name);
@@ -128,7 +128,7 @@ impl ViewRegistry {
         progress: &dyn Progress,
     ) -> Result<u64> {
         let space = &options.raw;
-        let lock = Lock::take_briefly(&space.join(STATE), options.wait, progress)?;
+        let lock = Lock::take_briefly(&space.join(STATE_FOLDER), options.wait, progress)?;
         // Another run may have extended the raw tables meanwhile. What it committed is kept.
         let mut manifest = Manifest::read_locked(space, &lock, files)?.unwrap_or_default();
         let n_known = manifest.views.len();

@@ -35,7 +35,7 @@ const FEW_BYTES: usize = 1 << 15;
 /// have.
 ///
 /// Returns `None` if a line is not a row of the view.
-pub(super) fn splice(
+pub(super) fn patch(
     old: &TableSource,
     new_rows: &[u8],
     edits: &[Patch],
@@ -125,15 +125,15 @@ impl<'a> Patcher<'a, '_> {
 
     /// Returns the start of the first line whose key is not less than this one.
     fn first_not_below(&mut self, lines: &[u8], key: &[u8]) -> Option<usize> {
-        self.halve(lines, |other| other < key)
+        self.binary_search(lines, |other| other < key)
     }
 
     /// Returns the start of the first line whose key is greater than this one.
     fn first_above(&mut self, lines: &[u8], key: &[u8]) -> Option<usize> {
-        self.halve(lines, |other| other <= key)
+        self.binary_search(lines, |other| other <= key)
     }
 
-    fn halve(&mut self, lines: &[u8], is_before: impl Fn(&[u8]) -> bool) -> Option<usize> {
+    fn binary_search(&mut self, lines: &[u8], is_before: impl Fn(&[u8]) -> bool) -> Option<usize> {
         let mut scratch = std::mem::take(&mut self.scratch);
         // Lines before `low` are before the target, those from `high` on are after it. The target is usually near, so
         // the search starts with small steps.

@@ -9,7 +9,9 @@ use crate::{
     error::{Error, Result},
     json::{Document, JsonKind, Tape, unescape},
     table::{
-        blocks::{BLOCK_BYTES, SharedProgress, TableBlock, map_blocks, map_unseen_blocks, rows},
+        blocks::{
+            BLOCK_BYTES, SharedProgress, TableBlock, map_blocks, map_unchecked_blocks, non_blank_lines,
+        },
         scan::{RowScanner, ValueSpan, value_from},
         source::TableSource,
     },
@@ -43,7 +45,7 @@ impl AffectedProfiles {
             let named = map_blocks(sources, BLOCK_BYTES, meter, |block| {
                 let mut finder = SegmentIdFinder::default();
                 let mut named: Vec<Vec<u8>> = Vec::new();
-                for (_, line) in rows(block.text) {
+                for (_, line) in non_blank_lines(block.text) {
                     finder.names(line, &mut |name| named.push(name.to_vec()));
                 }
                 Ok(named)
@@ -92,8 +94,8 @@ impl AffectedProfiles {
         let mut reader = KeyReader::new(View::ProfileMerges);
         let mut groups: Vec<AffectedGroup> = Vec::new();
         let mut n_groups = 0;
-        for (_, line) in rows(block.text) {
-            let [canonical, segment, _] = reader.parts(line)?;
+        for (_, line) in non_blank_lines(block.text) {
+            let [canonical, segment, _] = reader.texts(line)?;
             if groups.last().is_none_or(|group| group.canonical != *canonical) {
                 if 1 < n_groups && groups.last().is_some_and(|group| !group.is_touched) {
                     groups.pop();
@@ -121,10 +123,10 @@ impl AffectedProfiles {
 
     /// Returns the rows of a raw table that have an affected segment id, in their order.
     pub(super) fn rows_of(&self, source: &TableSource, meter: &SharedProgress<'_>) -> Result<Vec<u8>> {
-        let kept = map_unseen_blocks(std::slice::from_ref(source), BLOCK_BYTES, meter, |block| {
+        let kept = map_unchecked_blocks(std::slice::from_ref(source), BLOCK_BYTES, meter, |block| {
             let mut finder = SegmentIdFinder::default();
             let mut kept = Vec::new();
-            for (_, line) in rows(block.text) {
+            for (_, line) in non_blank_lines(block.text) {
                 if finder.segment_of(line, |segment| self.has(segment)) {
                     kept.extend_from_slice(line);
                     kept.push(b'\n');
@@ -218,7 +220,7 @@ impl SegmentIdFinder {
 }
 
 /// Returns the rows of a committed raw table that the views do not reflect.
-pub(super) fn rows_behind(source: &TableSource, reflected: u64) -> Result<Vec<u8>> {
+pub(super) fn new_rows(source: &TableSource, reflected: u64) -> Result<Vec<u8>> {
     let length = usize::try_from(source.length() - reflected)
         .map_err(|_| Error::Refused("the new rows do not fit in memory".into()))?;
     let mut bytes = vec![0; length];

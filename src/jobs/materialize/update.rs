@@ -11,27 +11,27 @@ use rayon::prelude::*;
 use super::{
     job::ViewsJob,
     record::{Baseline, BuiltViews},
-    splice::{Patch, PatchResult, splice},
-    touched::{AffectedProfiles, rows_behind},
+    splice::{Patch, PatchResult, patch},
+    touched::{AffectedProfiles, new_rows},
 };
 use crate::{
     error::{Error, Result},
     memory::default_memory,
     raw::{external_id_mapping_updates, id_graph_updates, profile_traits_updates},
     read::{digest::Digest, spill::SpillStore},
-    space::{layout::STATE, manifest::CommittedView},
+    space::{layout::STATE_FOLDER, manifest::CommittedView},
     summary::{Fold, MaterializeSummary},
     table::{
         blocks::SharedProgress,
         find::{RawTableFile, file_of},
         source::TableSource,
-        write::{SortedRun, StagedViews, ViewStats, WriteOptions, runs, stage},
+        write::{SortedRun, StagedViews, ViewStats, WriteOptions, spill_runs, stage},
     },
     view::{
         View,
         folds::{FoldedTables, ViewSources},
         render,
-        row_key::{KeyReader, push_part},
+        row_key::{KeyReader, push_key_text},
     },
 };
 
@@ -49,7 +49,7 @@ pub(super) fn update(
     let Some(raw) = GrownTables::open(job, base)? else { return Ok(None) };
     if raw.n_new_bytes() == 0 {
         meter.start("checking views", Some(old.views.iter().map(|(_, _, source)| source.length()).sum()));
-        let made = old.if_whole(base, &meter)?;
+        let made = old.if_intact(base, &meter)?;
         if made.is_some() {
             summary.fold = Fold::Current;
         }
@@ -60,7 +60,7 @@ pub(super) fn update(
         return Ok(None);
     }
     meter.start("finding affected profiles", Some(old.merges.length() + raw.n_bytes()));
-    let behind = raw.behind()?;
+    let behind = raw.new_rows()?;
     let new: Vec<&[TableSource]> = behind.values().map(std::slice::from_ref).collect();
     let Some(touched) = AffectedProfiles::find(&new, &old.merges, base.merges.rows, &meter)? else {
         return Ok(None);
@@ -81,7 +81,7 @@ pub(super) fn update(
         if table == external_id_mapping_updates::TABLE {
             n_known = memchr::memchr_iter(b'\n', &rows).count() as u64;
         }
-        tables.insert(table, vec![TableSource::of_bytes(source.path(), rows)]);
+        tables.insert(table, vec![TableSource::from_bytes(source.path(), rows)]);
     }
     for (table, source) in behind {
         tables.entry(table).or_default().push(source);
@@ -93,15 +93,15 @@ pub(super) fn update(
     };
     // An error in a row is reported by the full build, which knows its line.
     let folds = match FoldedTables::read(sources, None, &meter) {
-        Err(error) if !error.interrupted() => return Ok(None),
+        Err(error) if !error.is_interrupted() => return Ok(None),
         folds => folds?,
     };
     let stays_inside = (0..folds.segments.len()).all(|segment| touched.has(folds.segments.text(segment)));
-    if !stays_inside || !folds.is_plain() {
+    if !stays_inside || !folds.has_one_row_per_identifier() {
         return Ok(None);
     }
     meter.start("updating views", None);
-    let Some((views, staged)) = old.splice(job, &folds, &touched, (n_known, &raw), &meter)? else {
+    let Some((views, staged)) = old.patch(job, &folds, &touched, (n_known, &raw), &meter)? else {
         return Ok(None);
     };
     summary.fold = Fold::Incremental;
@@ -147,7 +147,7 @@ impl<'b> OldViews<'b> {
     }
 
     /// Returns the recorded views if the digests of all files are the recorded ones.
-    fn if_whole(&self, base: &Baseline<'_>, meter: &SharedProgress<'_>) -> Result<Option<BuiltViews>> {
+    fn if_intact(&self, base: &Baseline<'_>, meter: &SharedProgress<'_>) -> Result<Option<BuiltViews>> {
         let digests: Vec<Result<bool>> = self
             .views
             .par_iter()
@@ -162,7 +162,7 @@ impl<'b> OldViews<'b> {
 
     /// Writes the views with the rows of affected profiles replaced. Returns `None` if a file does not match its
     /// record.
-    fn splice(
+    fn patch(
         &self,
         job: &ViewsJob<'_>,
         folds: &FoldedTables,
@@ -170,23 +170,23 @@ impl<'b> OldViews<'b> {
         (n_known, raw): (u64, &GrownTables),
         meter: &SharedProgress<'_>,
     ) -> Result<Option<UpdatedViews>> {
-        let polish = job.columns.polish();
+        let polish = job.columns.row_filter();
         let way = WriteOptions {
             files: job.files,
             meter,
-            polish: polish.as_deref(),
+            row_filter: polish.as_deref(),
             digests: true,
             compress: job.compress,
         };
-        let spill = SpillStore::new(&job.options.raw.join(STATE));
-        let (n_rows, runs) = runs(way, &spill, |staging| render::write(folds, job.views, staging))?;
+        let spill = SpillStore::new(&job.options.raw.join(STATE_FOLDER));
+        let (n_rows, runs) = spill_runs(way, &spill, |staging| render::write(folds, job.views, staging))?;
         let (views, staged) = stage(way, &job.options.out, |staging| {
             let spliced: Vec<Result<Option<(View, ViewStats)>>> = self
                 .views
                 .par_iter()
                 .with_max_len(1)
                 .map(|(view, state, source)| {
-                    if !raw.has_more_for(*view) {
+                    if !raw.has_new_rows_for(*view) {
                         let is_whole = digest_of(source, meter)? == state.digest;
                         return Ok(is_whole.then(|| (*view, written(state))));
                     }
@@ -195,7 +195,7 @@ impl<'b> OldViews<'b> {
                     let rows = run.map(take).transpose()?.unwrap_or_default();
                     let Some((edits, mut keys)) = edits(*view, &rows, touched) else { return Ok(None) };
                     let mut out = staging.open(view.name())?;
-                    let spliced = splice(source, &rows, &edits, &mut keys, &mut out)?;
+                    let spliced = patch(source, &rows, &edits, &mut keys, &mut out)?;
                     let Some(PatchResult { n_removed, digest }) = spliced else { return Ok(None) };
                     // An identifier that is new to its profile must be new to all profiles.
                     let of_identifiers = matches!(view, View::ExternalIdMapping | View::UserIdentifiers);
@@ -225,7 +225,7 @@ impl GrownTables {
         let mut raw = Self { tables: BTreeMap::new(), parts: BTreeMap::new(), files: job.files.clone() };
         for table in job.tables.iter().filter(|table| base.raw.contains_key(table.name)) {
             let reflected = base.raw[table.name].bytes;
-            match &table.parts[..] {
+            match &table.files[..] {
                 [] if reflected == 0 => {}
                 [part] => {
                     let source = TableSource::open(part, job.files)?;
@@ -251,15 +251,15 @@ impl GrownTables {
     }
 
     /// Returns whether a view has new raw rows to reflect.
-    fn has_more_for(&self, view: View) -> bool {
+    fn has_new_rows_for(&self, view: View) -> bool {
         let tables = view.tables().iter().filter_map(|table| self.tables.get(table));
         tables.into_iter().any(|(source, reflected)| *reflected < source.length())
     }
 
     /// Returns the new rows, by table.
-    fn behind(&self) -> Result<BTreeMap<&'static str, TableSource>> {
+    fn new_rows(&self) -> Result<BTreeMap<&'static str, TableSource>> {
         let behind = self.tables.iter().map(|(&table, (source, reflected))| {
-            Ok((table, TableSource::of_bytes(source.path(), rows_behind(source, *reflected)?)))
+            Ok((table, TableSource::from_bytes(source.path(), new_rows(source, *reflected)?)))
         });
         behind.collect()
     }
@@ -295,10 +295,10 @@ fn edits(view: View, rows: &[u8], touched: &AffectedProfiles) -> Option<(Vec<Pat
         return Some((edits, keys));
     }
     // The key of every other view begins with the profile or the segment id.
-    let mut keys = KeyReader::of_first(view);
+    let mut keys = KeyReader::for_first_column(view);
     for text in touched.texts() {
         let mut key = Vec::new();
-        push_part(&mut key, text);
+        push_key_text(&mut key, text);
         edits.push(Patch { key, rows: 0..0 });
     }
     let mut at = 0;
@@ -320,8 +320,8 @@ fn edits(view: View, rows: &[u8], touched: &AffectedProfiles) -> Option<(Vec<Pat
 fn take(run: &SortedRun) -> Result<Vec<u8>> {
     let mut rows = Vec::new();
     let mut bytes = Vec::new();
-    for piece in &run.pieces {
-        piece.take(&mut bytes).map_err(|e| Error::io("read back", Path::new(&run.view), e))?;
+    for piece in &run.blocks {
+        piece.read(&mut bytes).map_err(|e| Error::io("read back", Path::new(&run.view), e))?;
         rows.extend_from_slice(&bytes);
     }
     Ok(rows)

@@ -53,7 +53,7 @@ pub(super) fn check(
         return Ok(());
     }
     let cached = state::read(state, &manifest.state, Reading::Whole, types, files)?;
-    let finds_all = cached.is_some() && state::lookup_is_whole(state, &manifest.state, types, files)?;
+    let finds_all = cached.is_some() && state::lookup_is_complete(state, &manifest.state, types, files)?;
     match cached.filter(|_| finds_all) {
         None => {
             let missing: Vec<&PathBuf> = paths.iter().filter(|path| !path.exists()).collect();
@@ -109,7 +109,7 @@ fn compare(cached: &ResolverState, replayed: &ResolverState, differences: &mut V
     }
     let messages = |state: &ResolverState| -> Result<Vec<SeenMessage>> {
         let mut all: Vec<SeenMessage> = Vec::with_capacity(state.accepted.count());
-        state.accepted.sorted(|some| {
+        state.accepted.for_each_sorted(|some| {
             all.extend_from_slice(some);
             Ok(())
         })?;

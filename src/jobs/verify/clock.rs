@@ -9,8 +9,8 @@ use crate::{
     error::Result,
     files::Files,
     json::{Document, Tape},
-    space::{layout::MANIFEST, manifest::Manifest, tables::part_of},
-    table::{as_size, source::TableSource},
+    space::{layout::MANIFEST, manifest::Manifest, tables::committed_file},
+    table::{source::TableSource, to_usize},
     time::timestamp::{Micros, parse_micros},
 };
 
@@ -21,7 +21,7 @@ pub(super) fn check(space: &Path, manifest: &Manifest, files: &Files) -> Result<
         .par_iter()
         .with_max_len(1)
         .map(|&(name, state)| {
-            let source = TableSource::open(&part_of(space, name, state), files)?;
+            let source = TableSource::open(&committed_file(space, name, state), files)?;
             Ok(uuid_ts(&last_row(&source)?).map(|uuid_ts| (uuid_ts, name)))
         })
         .collect::<Result<Vec<_>>>()?;
@@ -39,7 +39,7 @@ pub(super) fn check(space: &Path, manifest: &Manifest, files: &Files) -> Result<
 fn last_row(source: &TableSource) -> Result<Vec<u8>> {
     let mut length = source.length().min(1 << 16);
     loop {
-        let mut end = vec![0; as_size(length)];
+        let mut end = vec![0; to_usize(length)];
         source.read_at(&mut end, source.length() - length)?;
         let rows = end.strip_suffix(b"\n").unwrap_or(&end);
         match memchr::memrchr(b'\n', rows) {

@@ -19,13 +19,16 @@ use crate::{
     escape::escaped,
     files::Files,
     identity::{
-        extract::{identifier_key, normalized},
+        extract::{identifier_key, normalize},
         graph::IdentityGraph,
     },
     raw::identity_violations,
-    space::{event_rows::backfilled, manifest::Manifest, table_state::CommittedTable, tables::part_of},
+    space::{
+        event_rows::backfilled_ranges, manifest::Manifest, table_state::CommittedTable,
+        tables::committed_file,
+    },
     table::{
-        blocks::{BLOCK_BYTES, LineProblem, SharedProgress, TableBlock, map_blocks, rows},
+        blocks::{BLOCK_BYTES, LineProblem, SharedProgress, TableBlock, map_blocks, non_blank_lines},
         row::RowReader,
         source::TableSource,
     },
@@ -56,7 +59,7 @@ pub(super) fn check(
     let violations = Violations::read(space, manifest, graph, files, meter)?;
     let mut report = LostReport::default();
     for some in tables.chunks(OPEN_TABLES) {
-        let parts = some.iter().map(|table| part_of(space, table.name, &manifest.tables[table.name]));
+        let parts = some.iter().map(|table| committed_file(space, table.name, &manifest.tables[table.name]));
         let sources: Vec<TableSource> =
             parts.map(|part| TableSource::open(&part, files)).collect::<Result<_>>()?;
         let search = |block: TableBlock<'_>| {
@@ -80,7 +83,7 @@ struct EventTable<'a> {
 
 impl<'a> EventTable<'a> {
     fn all(manifest: &'a Manifest) -> Vec<Self> {
-        let backfilled = backfilled(manifest, Millis::MIN);
+        let backfilled = backfilled_ranges(manifest, Millis::MIN);
         let mut spans = Spans::of(manifest);
         let table = |(name, state): (&'a String, &CommittedTable)| {
             let spans =
@@ -112,7 +115,7 @@ impl Violations {
         let Some(state) = manifest.tables.get(identity_violations::TABLE) else {
             return Ok(Self(Vec::new()));
         };
-        let source = TableSource::open(&part_of(space, identity_violations::TABLE, state), files)?;
+        let source = TableSource::open(&committed_file(space, identity_violations::TABLE, state), files)?;
         let keys = map_blocks(&[source], BLOCK_BYTES, meter, |block| Self::read_block(block, graph))?;
         let mut keys = keys.concat();
         keys.par_sort_unstable();
@@ -123,7 +126,7 @@ impl Violations {
         let mut reader = RowReader::new(VIOLATION_COLUMNS);
         let mut keys = Vec::new();
         let mut scratch = Vec::new();
-        for (at, line) in rows(block.text) {
+        for (at, line) in non_blank_lines(block.text) {
             let row = reader.read(line, block.clean).map_err(|problem| (at, problem))?;
             let text = |column| row.text(column).map_err(|problem| (at, problem));
             // Some runs may have excluded a column. The rows of their events are not checked.
@@ -134,7 +137,7 @@ impl Violations {
                 continue;
             };
             let identifier = identifier_key(&mut scratch, type_name, &value);
-            if graph.find_here(identifier).is_none() {
+            if graph.find_in_memory(identifier).is_none() {
                 keys.push(violation_key(&mut scratch, identifier, &message_id));
             }
         }
@@ -181,13 +184,13 @@ impl LostSearch<'_> {
         let mut reader = EventRowReader::default();
         let mut scratch = Vec::new();
         let mut found = LostInBlock { source: block.source, rows: 0, first: Vec::new() };
-        for (at, line) in rows(block.text) {
+        for (at, line) in non_blank_lines(block.text) {
             let offset = block.offset + at as u64;
             let Some(rules) = self.table.rules_at(offset) else { continue };
             let row = reader.read(line, block.clean).map_err(|problem| (at, problem))?;
             let mut has_lost = false;
             for (number, value) in row.identifiers.into_iter().enumerate() {
-                let value = value.map(|value| normalized(value, rules.normalize[number]));
+                let value = value.map(|value| normalize(value, rules.normalize[number]));
                 let Some(value) = value.filter(|value| !value.is_empty()) else { continue };
                 let type_name = TYPES[number];
                 if self.is_known(type_name, &value, row.message_id.as_deref(), &mut scratch) {
@@ -215,7 +218,7 @@ impl LostSearch<'_> {
         scratch: &mut Vec<u8>,
     ) -> bool {
         let identifier = identifier_key(scratch, type_name, value);
-        self.graph.find_here(identifier).is_some()
+        self.graph.find_in_memory(identifier).is_some()
             || message_id.is_none_or(|id| self.violations.has(violation_key(scratch, identifier, id)))
     }
 }

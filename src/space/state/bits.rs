@@ -21,7 +21,7 @@ pub(super) fn put_bits(bytes: &mut [u8], at: usize, width: u32, number: u128) {
 }
 
 /// Reads a number of `width` bits at a bit offset. Returns 0 if too few bytes follow.
-pub(super) fn bits(bytes: &[u8], at: usize, width: u32) -> u128 {
+pub(super) fn get_bits(bytes: &[u8], at: usize, width: u32) -> u128 {
     let Some((low, behind)) = bytes.get(at / 8..).and_then(|bytes| bytes.split_first_chunk::<16>()) else {
         return 0;
     };
@@ -53,7 +53,7 @@ mod tests {
             let mut at = first;
             for (place, number) in numbers.iter().enumerate() {
                 let width = u32::try_from(place / 3).expect("small");
-                assert_eq!(bits(&bytes, at, width), *number, "{width} bits at {at}");
+                assert_eq!(get_bits(&bytes, at, width), *number, "{width} bits at {at}");
                 at += width as usize;
             }
         }

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     collections::Set,
     error::Result,
-    event::duplicates::{MessageLookup, SeenMessage, ranges},
+    event::duplicates::{MessageLookup, SeenMessage, key_ranges},
     identity::graph::{ProfileId, ProfileLoader, ProfileRecord},
     time::timestamp::Millis,
 };
@@ -36,7 +36,7 @@ impl SegmentFiles {
     }
 
     /// Returns whether the lookup of every segment file is complete and has no other entries.
-    pub(super) fn lookup_is_whole(&self) -> Result<bool> {
+    pub(super) fn lookup_is_complete(&self) -> Result<bool> {
         for part in &self.parts {
             if !part.lookup_is_whole()? {
                 return Ok(false);
@@ -46,7 +46,7 @@ impl SegmentFiles {
     }
 
     /// Calls `each` with the newest record of every profile.
-    pub(super) fn clusters(&self, mut each: impl FnMut(ProfileRecord) -> Result<()>) -> Result<()> {
+    pub(super) fn profiles(&self, mut each: impl FnMut(ProfileRecord) -> Result<()>) -> Result<()> {
         // The newer record of a profile has all segment ids of an older one, including the profile's own.
         let mut met: Set<ProfileId> = Set::default();
         for (newer, part) in self.parts.iter().rev().enumerate() {
@@ -68,7 +68,7 @@ impl SegmentFiles {
     /// Calls `each` with all messages in batches, sorted by key.
     pub(super) fn messages(&self, mut each: impl FnMut(&[SeenMessage]) -> Result<()>) -> Result<()> {
         let mut some = Vec::new();
-        for (first, last) in ranges(usize::try_from(self.n_messages()).unwrap_or(usize::MAX)) {
+        for (first, last) in key_ranges(usize::try_from(self.n_messages()).unwrap_or(usize::MAX)) {
             some.clear();
             for part in &self.parts {
                 part.messages(first, last, |entry| some.push(as_message(entry)))?;
@@ -83,7 +83,7 @@ impl SegmentFiles {
 }
 
 impl ProfileLoader for SegmentFiles {
-    fn cluster(&self, key: u128) -> Result<Option<ProfileRecord>> {
+    fn load(&self, key: u128) -> Result<Option<ProfileRecord>> {
         for part in self.parts.iter().rev() {
             let mut place = None;
             part.find(&part.places, key, |found| {
@@ -99,7 +99,7 @@ impl ProfileLoader for SegmentFiles {
 }
 
 impl MessageLookup for SegmentFiles {
-    fn near(&self, message_key: u128, received_at: Millis, window: Millis) -> Result<bool> {
+    fn has_within_window(&self, message_key: u128, received_at: Millis, window: Millis) -> Result<bool> {
         for part in self.parts.iter().rev() {
             let mut near = false;
             part.find(&part.messages, message_key, |value| {

@@ -82,26 +82,26 @@ pub fn read(
     let parts = Arc::new(parts);
     if reading == Reading::Lazy {
         let (graph, accepted) = (
-            IdentityGraph::cold(n_profiles, Arc::clone(&parts) as _),
-            SeenMessages::cold(Arc::clone(&parts) as _),
+            IdentityGraph::on_disk(n_profiles, Arc::clone(&parts) as _),
+            SeenMessages::on_disk(Arc::clone(&parts) as _),
         );
         return Ok(Some(ResolverState { graph, trait_names, accepted }));
     }
-    let mut graph = IdentityGraph::cold(n_profiles, Arc::clone(&parts) as _);
+    let mut graph = IdentityGraph::on_disk(n_profiles, Arc::clone(&parts) as _);
     let mut accepted = SeenMessages::default();
-    let whole = parts.clusters(|cluster| {
-        graph.warm(cluster);
+    let whole = parts.profiles(|cluster| {
+        graph.load(cluster);
         Ok(())
     });
     let whole = whole.and_then(|()| {
         accepted.reserve(usize::try_from(parts.n_messages()).unwrap_or_default());
         parts.messages(|some| {
-            some.iter().try_for_each(|message| accepted.remember(message.key.whole(), message.received_at))
+            some.iter().try_for_each(|message| accepted.insert(message.key.whole(), message.received_at))
         })
     });
     match whole {
         Ok(()) => {
-            graph.all_here();
+            graph.mark_fully_loaded();
             Ok(Some(ResolverState { graph, trait_names, accepted }))
         }
         Err(crate::error::Error::StateDamaged) => Ok(None),
@@ -111,7 +111,7 @@ pub fn read(
 
 /// Returns whether the state that the manifest lists finds every identifier and segment id that it contains, and no
 /// other.
-pub fn lookup_is_whole(
+pub fn lookup_is_complete(
     folder: &Path,
     named: &[StateFile],
     types: &IdentifierTypes,
@@ -120,7 +120,7 @@ pub fn lookup_is_whole(
     let Some(parts) = open(folder, named, types, &mut TraitNames::default(), files)? else {
         return Ok(false);
     };
-    match parts.lookup_is_whole() {
+    match parts.lookup_is_complete() {
         Err(crate::error::Error::StateDamaged) => Ok(false),
         answer => answer,
     }
@@ -175,7 +175,14 @@ pub fn write(
     }
     if first + 1 < kept.len() {
         let together = kept.split_off(first);
-        kept.push(merge(folder, format!("{PREFIX}{number}-merged"), &together, contents, n_profiles, files)?);
+        kept.push(compact(
+            folder,
+            format!("{PREFIX}{number}-merged"),
+            &together,
+            contents,
+            n_profiles,
+            files,
+        )?);
     }
     files.sync_folder(folder)?;
     Ok(kept)
@@ -197,13 +204,13 @@ fn write_part(
         let keys = keys.chain(graph.identifiers_of(profile).map(|identifier| identifier.key));
         writer.record(|out| record::encode(graph, profile, out), keys)?;
     }
-    writer.places()?;
-    accepted.sorted(|some| writer.messages(some))?;
+    writer.lookup()?;
+    accepted.for_each_sorted(|some| writer.messages(some))?;
     writer.finish(n_profiles, types, trait_names)
 }
 
 /// Merges segment files into one.
-fn merge(
+fn compact(
     folder: &Path,
     name: String,
     named: &[StateFile],
@@ -216,10 +223,10 @@ fn merge(
     let parts = open(folder, named, contents.types, &mut trait_names, files)?;
     let parts = parts.ok_or(crate::error::Error::StateDamaged)?;
     let mut writer = SegmentWriter::create(folder, name, files)?;
-    parts.clusters(|cluster: ProfileRecord| {
+    parts.profiles(|cluster: ProfileRecord| {
         writer.record(|out| record::encode_cluster(&cluster, out), keys_of(&cluster))
     })?;
-    writer.places()?;
+    writer.lookup()?;
     parts.messages(|some| writer.messages(some))?;
     writer.finish(n_profiles, contents.types, &trait_names)
 }
@@ -235,7 +242,7 @@ pub fn is_there(folder: &Path) -> bool {
 }
 
 /// Deletes all segment files that are not in use. What cannot be deleted now is deleted by a later run.
-pub fn sweep(folder: &Path, in_force: &[StateFile], files: &Files) {
+pub fn delete_unused(folder: &Path, in_force: &[StateFile], files: &Files) {
     let in_force: Set<&str> = in_force.iter().map(|part| part.name.as_str()).collect();
     let Ok(entries) = std::fs::read_dir(folder) else { return };
     for entry in entries.flatten() {

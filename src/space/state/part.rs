@@ -101,7 +101,7 @@ impl SegmentFile {
     /// Calls `each` with all records and their offsets, in file order. Reads large blocks.
     pub(super) fn records(&self, mut each: impl FnMut(u64, ProfileRecord) -> Result<()>) -> Result<()> {
         const PIECE: usize = 4 << 20;
-        let mut at = START;
+        let mut at = RECORDS_START;
         let mut bytes = Vec::new();
         while at < self.records_end {
             let n = (self.records_end - at).min(PIECE as u64);
@@ -162,7 +162,7 @@ pub(super) fn keys_of(cluster: &ProfileRecord) -> impl Iterator<Item = u128> + '
 }
 
 /// Offset at which the records begin.
-const START: u64 = START_BYTES as u64;
+const RECORDS_START: u64 = START_BYTES as u64;
 const START_BYTES: usize = MAGIC.len() + 4;
 
 /// Returns whether an earlier version of this program wrote the segment file: it cannot be used, but it is not damaged.
@@ -178,7 +178,9 @@ fn read_index(file: &File, path: &Path, named: &StateFile) -> Result<Option<Vec<
     let length = file.metadata().map_err(io)?.len();
     let mut first = [0; START_BYTES];
     let mut foot = [0; FOOT];
-    let Some(foot_at) = length.checked_sub(FOOT as u64).filter(|&at| START <= at) else { return Ok(None) };
+    let Some(foot_at) = length.checked_sub(FOOT as u64).filter(|&at| RECORDS_START <= at) else {
+        return Ok(None);
+    };
     file.read_exact_at(&mut first, 0).map_err(io)?;
     file.read_exact_at(&mut foot, foot_at).map_err(io)?;
     let mut rest = Decoder(&foot);
@@ -205,11 +207,11 @@ fn decode_index(
     let records_end = rest.u64()?;
     let mut type_ids = Vec::new();
     for _ in 0..rest.u64()? {
-        type_ids.push(types.id(std::str::from_utf8(rest.text()?).ok()?));
+        type_ids.push(types.intern(std::str::from_utf8(rest.text()?).ok()?));
     }
     let mut paths = Vec::new();
     for _ in 0..rest.u64()? {
-        paths.push(trait_names.id(rest.text()?));
+        paths.push(trait_names.intern(rest.text()?));
     }
     let places = SortedIndex::decode(&mut rest)?;
     let messages = SortedIndex::decode(&mut rest)?;
@@ -245,7 +247,7 @@ const OUT_BYTES: usize = 1 << 20;
 
 impl SegmentWriter {
     pub(super) fn create(folder: &Path, name: String, files: &Files) -> Result<Self> {
-        let out = files.create_anew(&folder.join(&name))?;
+        let out = files.create_replacing(&folder.join(&name))?;
         let mut pending = Encoder::default();
         pending.0.extend_from_slice(&MAGIC);
         pending.u32(VERSION);
@@ -270,18 +272,18 @@ impl SegmentWriter {
         let place = self.at();
         push(&mut self.pending);
         self.unsorted.extend(keys.map(|key| (SplitKey::from(key), place)));
-        self.relieve()
+        self.flush_if_full()
     }
 
     /// Ends the records and appends their lookup.
-    pub(super) fn places(&mut self) -> Result<()> {
+    pub(super) fn lookup(&mut self) -> Result<()> {
         self.records_end = self.at();
         let mut unsorted = std::mem::take(&mut self.unsorted);
         unsorted.par_sort_unstable();
         let mut places = SortedWriter::begin(self.at());
         for (key, place) in unsorted {
             places.add((key.whole(), place), &mut self.pending.0);
-            self.relieve()?;
+            self.flush_if_full()?;
         }
         self.places = places.finish(&mut self.pending.0);
         self.messages = SortedWriter::begin(self.at());
@@ -292,7 +294,7 @@ impl SegmentWriter {
     pub(super) fn messages(&mut self, sorted: &[SeenMessage]) -> Result<()> {
         for message in sorted {
             self.messages.add(as_entry(message), &mut self.pending.0);
-            self.relieve()?;
+            self.flush_if_full()?;
         }
         Ok(())
     }
@@ -327,7 +329,7 @@ impl SegmentWriter {
         self.written + self.pending.0.len() as u64
     }
 
-    fn relieve(&mut self) -> Result<()> {
+    fn flush_if_full(&mut self) -> Result<()> {
         if self.pending.0.len() < OUT_BYTES { Ok(()) } else { self.flush() }
     }
 

@@ -9,7 +9,7 @@ use super::encode::{Decoder, Encoder};
 use crate::{
     event::block::TypeId,
     identity::{
-        graph::{IdentityGraph, MappedIdentifier, NO_CLOCK, ProfileId, ProfileRecord, SegmentRecord},
+        graph::{IdentityGraph, MappedIdentifier, ProfileId, ProfileRecord, SegmentRecord, UNKNOWN_CLOCK},
         packed_traits::{EncodedTraits, PathId},
     },
     time::timestamp::{Micros, Millis},
@@ -21,7 +21,7 @@ pub(super) const HEAD: usize = 12;
 /// Appends the record of a canonical profile in the graph.
 pub(super) fn encode(graph: &IdentityGraph, profile: ProfileId, out: &mut Encoder) {
     let merged = graph.merged(profile);
-    let segments = std::iter::once((profile, NO_CLOCK)).chain(merged.iter().copied());
+    let segments = std::iter::once((profile, UNKNOWN_CLOCK)).chain(merged.iter().copied());
     let segments = segments.map(|(id, merged)| (id, graph.segment_id(id), graph.created(id), merged));
     push(
         out,
@@ -75,7 +75,7 @@ fn push<'a>(
         out.varint(identifier.type_id.into());
     }
     out.0.extend_from_slice(traits.bytes());
-    seal(out, start);
+    fill_header(out, start);
 }
 
 /// Converts microseconds to milliseconds. An event's `timestamp` is usually near its `uuid_ts`, so only the difference
@@ -85,7 +85,7 @@ fn millis(uuid_ts: Micros) -> Millis {
 }
 
 /// Fills in length and checksum of the record that begins at `start`.
-fn seal(out: &mut Encoder, start: usize) {
+fn fill_header(out: &mut Encoder, start: usize) {
     let body = &out.0[start + HEAD..];
     let length = u32::try_from(body.len()).expect("a record is shorter than 4 GiB");
     let checksum = xxh3_64(body);
@@ -108,7 +108,7 @@ pub(super) fn decode(bytes: &[u8], type_ids: &[TypeId], paths: &[PathId]) -> Opt
         let id = rest.u32()?;
         let segment_id = std::str::from_utf8(rest.text()?).ok()?.into();
         let created = rest.i64()?;
-        let merged = if 0 < number { rest.i64()? } else { NO_CLOCK };
+        let merged = if 0 < number { rest.i64()? } else { UNKNOWN_CLOCK };
         cluster.segments.push(SegmentRecord { id, segment_id, created, merged });
     }
     for _ in 0..rest.u32()? {

@@ -69,7 +69,7 @@ impl MessageSpillStore for DiskSpillStore {
         Ok(())
     }
 
-    fn copy(&self, first: u128, last: u128, out: &mut Vec<SeenMessage>) -> Result<()> {
+    fn copy_range(&self, first: u128, last: u128, out: &mut Vec<SeenMessage>) -> Result<()> {
         let Some(file) = &self.file else { return Ok(()) };
         for shelf in &self.shelves {
             shelf.range(first, last, file, &self.folder, |entry| out.push(as_message(entry)))?;
@@ -79,7 +79,7 @@ impl MessageSpillStore for DiskSpillStore {
 }
 
 impl MessageLookup for DiskSpillStore {
-    fn near(&self, message_key: u128, received_at: Millis, window: Millis) -> Result<bool> {
+    fn has_within_window(&self, message_key: u128, received_at: Millis, window: Millis) -> Result<bool> {
         let Some(file) = &self.file else { return Ok(false) };
         let mut near = false;
         // A duplicate usually follows soon, so the newest sorted run is searched first.
@@ -122,7 +122,7 @@ mod tests {
         for foretold in [0, 10_000] {
             let mut plain = SeenMessages::default();
             let mut shelved = SeenMessages::default();
-            shelved.shelve(Box::new(DiskSpillStore::new(folder.path())), 0, foretold);
+            shelved.limit_memory(Box::new(DiskSpillStore::new(folder.path())), 0, foretold);
             // Every message occurs several times, inside and outside the window.
             for number in 0..20_000_u64 {
                 let key = key_of(&(number * number % 9973).to_le_bytes());
@@ -142,7 +142,7 @@ mod tests {
                     all.extend_from_slice(some);
                     Ok(())
                 };
-                accepted.sorted(each).expect("the spill is readable");
+                accepted.for_each_sorted(each).expect("the spill is readable");
                 all
             };
             assert_eq!(all(&plain), all(&shelved));

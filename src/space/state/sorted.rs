@@ -10,7 +10,7 @@ use std::{fs::File, os::unix::fs::FileExt, path::Path};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
-    bits::{SLACK, bits, put_bits, width},
+    bits::{SLACK, get_bits, put_bits, width},
     encode::{Decoder, Encoder},
 };
 use crate::error::{Error, Result};
@@ -56,7 +56,9 @@ impl SortedWriter {
         let mut range = (self.range.0.min(value), self.range.1.max(value));
         if let Some(&(first, _)) = self.entries.first() {
             let bits = width(key - first) + width((range.1 - range.0).into());
-            if (BLOCK - HEAD) * 8 < (self.entries.len() + 1) * bits as usize || self.entries.len() == MOST {
+            if (BLOCK - HEAD) * 8 < (self.entries.len() + 1) * bits as usize
+                || self.entries.len() == MAX_BLOCK_ENTRIES
+            {
                 self.end_block(BLOCK, out);
             }
         }
@@ -101,7 +103,7 @@ impl SortedWriter {
 }
 
 /// Limit of the entries of a block, because equal entries take no bits at all.
-const MOST: usize = 1 << 12;
+const MAX_BLOCK_ENTRIES: usize = 1 << 12;
 
 /// A block that was read.
 struct EntryBlock<'a> {
@@ -134,13 +136,13 @@ impl<'a> EntryBlock<'a> {
 
     fn key(&self, place: usize) -> u128 {
         let at = HEAD * 8 + place * (self.of_key + self.of_value) as usize;
-        self.first.wrapping_add(bits(self.bytes, at, self.of_key))
+        self.first.wrapping_add(get_bits(self.bytes, at, self.of_key))
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "a number has at most 64 bits")]
     fn value(&self, place: usize) -> u64 {
         let at = HEAD * 8 + place * (self.of_key + self.of_value) as usize + self.of_key as usize;
-        self.smallest.wrapping_add(bits(self.bytes, at, self.of_value) as u64)
+        self.smallest.wrapping_add(get_bits(self.bytes, at, self.of_value) as u64)
     }
 }
 

@@ -73,7 +73,7 @@ fn compare_often(old: &Path, new: &Path, mut write: impl FnMut() + Send) {
         assert!(0 < writer.join().unwrap());
         for result in results {
             let comparison = result.unwrap();
-            assert!(comparison.tables.iter().all(|table| table.odd_lines.is_empty()));
+            assert!(comparison.tables.iter().all(|table| table.malformed_lines.is_empty()));
             assert_eq!(comparison.sameness, Sameness::Same);
         }
     });

@@ -18,7 +18,7 @@ use profiles_sync::{
     progress::Silent,
     read::digest::Digest,
     space::manifest::Manifest,
-    table::find::file_there,
+    table::find::existing_file,
     view::View,
 };
 
@@ -49,7 +49,7 @@ fn assert_claims_hold(space: &Path, what: &str) {
         let bytes = views.get(name.as_str()).map(String::as_bytes).unwrap_or_default();
         if let Some(stored) = claimed.stored {
             assert_eq!(
-                fs::metadata(file_there(space, name).unwrap()).unwrap().len(),
+                fs::metadata(existing_file(space, name).unwrap()).unwrap().len(),
                 stored,
                 "{what}: `{name}`"
             );

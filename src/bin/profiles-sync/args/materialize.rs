@@ -126,7 +126,7 @@ pub(crate) struct MaterializeArgs {
 
 impl MaterializeArgs {
     /// Returns whether changes go to the standard output.
-    pub(crate) fn tells(&self) -> bool {
+    pub(crate) fn changes_to_stdout(&self) -> bool {
         self.changes.as_deref() == Some(Path::new("-"))
     }
 }

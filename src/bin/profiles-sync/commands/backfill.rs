@@ -42,7 +42,7 @@ fn run_profiles(args: &ProfilesArgs, console: &Console, record: &mut JsonRecord)
     let summary = on_threads(args.target.threads.given(), || profiles(&options, &Files::real(), console))??;
     console.end_step();
     if !args.messages.json {
-        console.say(&report::backfill::profiles(&summary, &options));
+        console.report(&report::backfill::profiles(&summary, &options));
     }
     record.summary = Summary::Profiles(summary);
     Ok(Exit::Done)
@@ -74,7 +74,7 @@ fn run_events(args: &EventsArgs, console: &Console, record: &mut JsonRecord) -> 
     }
     console.end_step();
     if !args.messages.json {
-        console.say(&report::backfill::events(&summary, &options));
+        console.report(&report::backfill::events(&summary, &options));
     }
     record.summary = Summary::Events(summary);
     Ok(Exit::Done)
@@ -92,7 +92,7 @@ fn run_raw(args: &RawArgs, console: &Console, record: &mut JsonRecord) -> Result
     let summary = on_threads(args.target.threads.given(), || raw(&options, &Files::real(), console))??;
     console.end_step();
     if !args.messages.json {
-        console.say(&report::backfill::raw(&summary, &options));
+        console.report(&report::backfill::raw(&summary, &options));
     }
     record.summary = Summary::Raw(summary);
     Ok(Exit::Done)

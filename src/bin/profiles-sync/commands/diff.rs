@@ -35,7 +35,7 @@ pub(crate) fn run(args: &DiffArgs, console: &Console) -> Result<Exit> {
     })?;
     let comparison = interruptible(comparison, "interrupted")?;
     console.end_step();
-    let unreadable: Vec<_> = comparison.tables.iter().flat_map(|table| &table.odd_lines).collect();
+    let unreadable: Vec<_> = comparison.tables.iter().flat_map(|table| &table.malformed_lines).collect();
     let exit = if !unreadable.is_empty() {
         Exit::Failed
     } else if fails(&comparison, &args.fail_on) {
@@ -101,7 +101,7 @@ struct ChangesToStdout<'a>(&'a Console);
 
 impl Write for ChangesToStdout<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.offer(bytes)?;
+        self.0.write_if_read(bytes)?;
         Ok(bytes.len())
     }
 

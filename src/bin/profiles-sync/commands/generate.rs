@@ -29,7 +29,7 @@ pub(crate) fn run(kind: Generate, console: &Console) -> Result<Exit> {
             let name = command.get_name().to_owned();
             generate(shell, &mut command, name, &mut out);
             if shell == Shell::Bash {
-                out = mend_bash(&String::from_utf8(out)?).into_bytes();
+                out = repair_bash(&String::from_utf8(out)?).into_bytes();
             }
         }
     }
@@ -40,7 +40,7 @@ pub(crate) fn run(kind: Generate, console: &Console) -> Result<Exit> {
 /// Repairs the bash completions. The generator spells the program's name, which has a hyphen, in two ways: one where it
 /// records the typed subcommand, another where it looks it up. Without the repair nothing is completed after a
 /// subcommand.
-fn mend_bash(script: &str) -> String {
+fn repair_bash(script: &str) -> String {
     script.replace("profiles__subcmd__sync", "profiles__sync")
 }
 

@@ -39,19 +39,19 @@ pub(crate) fn run(args: &IngestArgs, console: &Console, record: &mut JsonRecord)
         ingest_into(&options, &files, console, &mut ingested)?;
         console.end_step();
         if !args.messages.json {
-            console.say(&report::ingested(&ingested, &options));
+            console.report(&report::ingested(&ingested, &options));
         }
         if args.materialize {
             let views = views(&options, &files, console)?;
             if !args.messages.json {
-                console.say(&report::materialized(&views));
+                console.report(&report::materialized(&views));
             }
             made = Some(views);
         } else if !options.dry_run {
             // The run is committed: failing to check the views is no reason to fail.
             match stale_views(&options.space, &files) {
                 Ok((stale, _)) if stale.is_empty() => {}
-                Ok((stale, _)) => console.say(&report::stale(&stale, &options.space)),
+                Ok((stale, _)) => console.report(&report::stale(&stale, &options.space)),
                 Err(error) => {
                     console.warning(&format!("could not check whether the views are up to date: {error}"));
                 }
@@ -85,7 +85,7 @@ fn verified(
     let is_right = verified.differences.is_empty();
     if !args.messages.json {
         let report = report::verified(&verified, options);
-        if is_right { console.say(&report) } else { console.insist(&report) }
+        if is_right { console.report(&report) } else { console.report_always(&report) }
     }
     record.summary = Summary::Verified(verified);
     Ok(if is_right { Exit::Done } else { Exit::No })
@@ -118,7 +118,7 @@ fn views(options: &IngestOptions, files: &Files, console: &Console) -> Result<Ma
         ..MaterializeOptions::of_space(&options.space)
     };
     materialize(&options, files, console).map_err(|error| {
-        let told = if error.interrupted() {
+        let told = if error.is_interrupted() {
             "interrupted; the events are committed, the views are unchanged"
         } else {
             "the events are committed, but the views are unchanged"

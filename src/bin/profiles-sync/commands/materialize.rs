@@ -8,7 +8,7 @@ use std::{
 use anyhow::Result;
 use profiles_sync::{
     files::Files,
-    jobs::materialize::{MaterializeOptions, materialize, materialize_telling},
+    jobs::materialize::{MaterializeOptions, materialize, materialize_with_changes},
 };
 
 use crate::{
@@ -25,8 +25,8 @@ pub(crate) fn run(args: &MaterializeArgs, console: &Console, record: &mut JsonRe
     let options = options(args);
     let files = Files::real();
     let summary = on_threads(args.threads.given(), || {
-        if args.tells() {
-            materialize_telling(&options, &files, console, &mut ViewChangesToStdout(console))
+        if args.changes_to_stdout() {
+            materialize_with_changes(&options, &files, console, &mut ViewChangesToStdout(console))
         } else {
             materialize(&options, &files, console)
         }
@@ -34,7 +34,7 @@ pub(crate) fn run(args: &MaterializeArgs, console: &Console, record: &mut JsonRe
     let summary = interruptible(summary, "interrupted; the views are unchanged")?;
     console.end_step();
     if !args.messages.json {
-        console.say(&report::materialized(&summary));
+        console.report(&report::materialized(&summary));
     }
     record.summary = Summary::Materialize(summary);
     Ok(Exit::Done)
@@ -62,7 +62,7 @@ struct ViewChangesToStdout<'a>(&'a Console);
 
 impl Write for ViewChangesToStdout<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.stream(bytes)?;
+        self.0.write_all(bytes)?;
         Ok(bytes.len())
     }
 

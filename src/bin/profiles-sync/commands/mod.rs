@@ -24,7 +24,7 @@ fn on_threads<T: Send>(threads: Option<usize>, job: impl FnOnce() -> T + Send) -
 /// than "nothing was committed".
 fn interruptible<T>(result: profiles_sync::error::Result<T>, told: &'static str) -> Result<T> {
     result.map_err(|error| {
-        let interrupted = error.interrupted();
+        let interrupted = error.is_interrupted();
         let error = anyhow::Error::from(error);
         if interrupted { error.context(told) } else { error }
     })

@@ -46,7 +46,7 @@ fn of_table(table: &TableResult, examples: bool) -> Value {
     let rows = &table.outcome;
     let columns: BTreeMap<String, u64> = columns_changed(table).into_iter().collect();
     let odd_lines: Vec<Value> = table
-        .odd_lines
+        .malformed_lines
         .iter()
         .map(
             |odd| json!({"side": side(odd.side), "file": odd.file, "line": odd.line, "message": odd.message}),

@@ -91,19 +91,20 @@ pub(crate) fn remarks(table: &TableResult) -> Vec<String> {
     for side_at in [OLD, NEW] {
         let n = table.outcome.duplicate_keys[side_at];
         if 0 < n {
-            remarks.push(format!("{} more than once on the {} side", stands(n), side(side_at)));
+            remarks.push(format!("{} more than once on the {} side", keys_occur(n), side(side_at)));
         }
     }
-    for odd in table.odd_lines.iter().take(NAMED) {
+    for odd in table.malformed_lines.iter().take(NAMED) {
         remarks.push(format!("{}:{} {}", escaped(&odd.file), odd.line, odd.message));
     }
-    if NAMED < table.odd_lines.len() {
-        remarks.push(format!("and {} more such lines", thousands((table.odd_lines.len() - NAMED) as u64)));
+    if NAMED < table.malformed_lines.len() {
+        remarks
+            .push(format!("and {} more such lines", thousands((table.malformed_lines.len() - NAMED) as u64)));
     }
     remarks
 }
 
-fn stands(n: u64) -> String {
+fn keys_occur(n: u64) -> String {
     if n == 1 { "1 key occurs".to_owned() } else { format!("{} keys occur", thousands(n)) }
 }
 
