@@ -2,7 +2,6 @@
 
 mod events;
 mod faults;
-mod guide;
 mod names;
 mod older_rows;
 mod profiles;

@@ -24,9 +24,19 @@ fn queries(page: &str) -> Vec<(String, &str)> {
     queries
 }
 
+/// Writes the macro that the queries read tables with, for tables with this suffix, and returns its path.
+fn write_setup(work: &Work, page: &str, suffix: &str) -> String {
+    let (_, section) = page.split_once("\n## Queries\n").unwrap();
+    let (before, _) = section.split_once("\n### ").unwrap();
+    let (_, sql) = before.split_once("```sql\n").unwrap();
+    let (sql, _) = sql.split_once("```").unwrap();
+    let sql = sql.replace(".ndjson'", &format!("{suffix}'"));
+    work.write(&format!("setup{suffix}.sql"), sql).display().to_string()
+}
+
 /// Returns the arguments of the command that makes the space of the page.
 fn arguments(page: &str) -> Vec<&str> {
-    let (_, command) = page.split_once("```sh\ncargo run --release -- ").unwrap();
+    let (_, command) = page.split_once("```sh\nprofiles-sync ").unwrap();
     command.lines().next().unwrap().split(' ').collect()
 }
 
@@ -43,7 +53,8 @@ fn the_queries_of_the_docs_return_the_expected_rows() {
     assert!(!queries.is_empty());
     let paths: Vec<_> =
         queries.iter().map(|(name, sql)| work.write(&format!("sql/{name}.sql"), sql)).collect();
-    duckdb.run(&work.path("target/queries"), &work.path("out"), &[], &paths);
+    let setup = write_setup(&work, &page, ".ndjson");
+    duckdb.run(&work.path("queries"), &work.path("out"), &["--setup", &setup], &paths);
 
     let actual = tree::read(&work.path("out"));
     for (path, rows) in &actual {
@@ -77,26 +88,24 @@ fn the_queries_read_compressed_tables_of_several_runs() {
     for input in inputs {
         work.write(input, project_text(input));
     }
-    let sqls: Vec<_> = queries(&page)
-        .into_iter()
-        .map(|(name, sql)| work.write(&format!("sql/{name}.sql"), sql.replace(".ndjson'", ".ndjson.zst'")))
-        .collect();
+    let sqls: Vec<_> =
+        queries(&page).iter().map(|(name, sql)| work.write(&format!("sql/{name}.sql"), sql)).collect();
     // Two runs give tables of several frames, and the views reflect both.
     let args = arguments(&page);
-    let flags = ["--space", "target/queries", "--compress", "zstd"];
+    let flags = ["--space", "queries", "--compress", "zstd"];
     work.program(&[&["ingest", "first.ndjson"][..], &flags].concat()).assert().success();
     work.program(&[&args[..], &["--compress", "zstd"]].concat()).assert().success();
-    duckdb.run(&work.path("target/queries"), &work.path("packed"), &[], &sqls);
+    let setup = write_setup(&work, &page, ".ndjson.zst");
+    duckdb.run(&work.path("queries"), &work.path("packed"), &["--setup", &setup], &sqls);
 
-    let plain: Vec<_> =
-        queries(&page).iter().map(|(name, sql)| work.write(&format!("sql/{name}.sql"), sql)).collect();
-    let plain_runs: [&[&str]; 2] = [&["ingest", "first.ndjson", "--space", "target/plain"], &args];
+    let plain_runs: [&[&str]; 2] = [&["ingest", "first.ndjson", "--space", "plain-space"], &args];
     for run in plain_runs {
         let run: Vec<&str> =
-            run.iter().map(|&arg| if arg == "target/queries" { "target/plain" } else { arg }).collect();
+            run.iter().map(|&arg| if arg == "queries" { "plain-space" } else { arg }).collect();
         work.program(&run).assert().success();
     }
-    duckdb.run(&work.path("target/plain"), &work.path("plain"), &[], &plain);
+    let setup = write_setup(&work, &page, ".ndjson");
+    duckdb.run(&work.path("plain-space"), &work.path("plain"), &["--setup", &setup], &sqls);
     let differences = tree::differences(&tree::read(&work.path("plain")), &tree::read(&work.path("packed")));
     assert!(differences.is_empty(), "{differences}");
     assert!(!tree::read(&work.path("packed")).is_empty());
@@ -127,7 +136,7 @@ fn fill_with_sparse_rows(work: &Work) {
     }
     work.write("state/user_identifiers.ndjson", state);
     work.write("sparse.ndjson", events);
-    let space = ["--space", "target/queries", "-q"];
+    let space = ["--space", "queries", "-q"];
     work.program(&[&["backfill", "profiles", "state"][..], &space].concat()).assert().success();
     work.program(&[&["ingest", "sparse.ndjson"][..], &space].concat()).assert().success();
 }
@@ -155,7 +164,8 @@ fn the_queries_handle_wide_sparse_tables() {
     let queries = queries(&page);
     let paths: Vec<_> =
         queries.iter().map(|(name, sql)| work.write(&format!("sql/{name}.sql"), sql)).collect();
-    duckdb.run(&work.path("target/queries"), &work.path("out"), &[], &paths);
+    let setup = write_setup(&work, &page, ".ndjson");
+    duckdb.run(&work.path("queries"), &work.path("out"), &["--setup", &setup], &paths);
     for (name, _) in queries {
         let rows = spelled(&work.read(&format!("out/{name}.ndjson")));
         let expected = spelled(&project_text(&format!("fixtures/queries/{name}.ndjson")));

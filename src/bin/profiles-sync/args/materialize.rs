@@ -66,8 +66,8 @@ pub(crate) struct MaterializeArgs {
     pub(crate) as_of: Option<i64>,
     /// Rebuild the views from all raw rows
     ///
-    /// By default existing views are updated from the rows that were added since they were built. The result is the
-    /// same either way.
+    /// Rebuilds the views from all raw rows. By default existing views are updated from the rows that were added since
+    /// they were built. The result is the same either way.
     #[arg(long, overrides_with = "no_full", help_heading = "Input")]
     pub(crate) full: bool,
     #[arg(long, hide = true, overrides_with = "full")]
@@ -89,7 +89,8 @@ pub(crate) struct MaterializeArgs {
     pub(crate) threads: ThreadsFlag,
     /// The folder of the views; created if missing
     ///
-    /// The folder to write the views to. Required with --raw. With --space the default is the space.
+    /// The folder to write the views to, which may not be another space. Required with --raw. With --space the default
+    /// is the space.
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub(crate) out: Option<PathBuf>,
     /// Only these views, separated by commas
