@@ -55,7 +55,7 @@ pub struct IngestSummary {
     pub identifiers_capped: BTreeMap<String, u64>,
     /// What happened to every identifier, by type and source.
     pub identifiers: Vec<IdentifierAccount>,
-    /// Things left out of tables or stored under another name, by kind. `docs/tables.md` explains each.
+    /// Things left out of tables or stored under another name, by kind. `docs/cli.md` explains each.
     pub notes: BTreeMap<String, u64>,
     /// Rows added, by table.
     pub rows: BTreeMap<String, u64>,
