@@ -400,21 +400,6 @@ fn hint_for(message: &str, at: &str) -> String {
 
 /// Returns the candidate that `given` may be a misspelling of.
 pub(crate) fn nearest<'a>(given: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let distance = |candidate: &&str| edit_distance(&given.to_lowercase(), candidate);
+    let distance = |candidate: &&str| strsim::levenshtein(&given.to_lowercase(), candidate);
     candidates.min_by_key(distance).filter(|candidate| distance(candidate) <= 1 + given.len() / 4)
-}
-
-fn edit_distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let change = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }

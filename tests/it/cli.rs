@@ -177,7 +177,7 @@ fn the_headline_counts_accepted_events() {
     assert!(said.contains("\ningested none of 2 events ("), "{said}");
     assert!(counts(&said, "filtered out", "2"), "{said}");
     let said = headline("events.ndjson", &[]);
-    assert!(said.contains("ingested 0 events (0 bytes) from 0 files"), "{said}");
+    assert!(said.contains("ingested 0 events (0 B) from 0 files"), "{said}");
     assert!(counts(&said, "files skipped", "1"), "{said}");
 }
 

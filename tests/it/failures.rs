@@ -109,7 +109,12 @@ fn a_dump_without_events_gets_a_fitting_hint() {
     let bytes = format!("{without_time}\n{without_time}\n").into_bytes();
     check("timeless.ndjson", bytes, no_time, "`sentAt` or `receivedAt`");
     let array = format!("[{LINE}]\n").into_bytes();
-    check("array.json", array, "array.json:1: not_an_object (an array stands", "jq -c '.[]' FILE");
+    check(
+        "array.json",
+        array,
+        "array.json:1: not_an_object (expected an event, found an array",
+        "jq -c '.[]' FILE",
+    );
     let slurped = format!("[\n  {LINE}\n]\n").replace(",\"", ",\n\"").into_bytes();
     check("slurped.json", slurped, "slurped.json:1: not_json (", "jq -c '.[]' FILE");
     let utf16: Vec<u8> = format!("\u{feff}{LINE}\n").encode_utf16().flat_map(u16::to_le_bytes).collect();
@@ -163,7 +168,7 @@ fn a_folder_without_events_is_only_a_warning() {
     let said = run("folder", "space", &["--materialize"]);
     assert!(said.starts_with("warning: no event files in `folder`: "), "{said}");
     assert!(said.contains("note: skipped 1 file that is not an event file: `folder/notes.txt`\n"), "{said}");
-    assert!(said.contains("0 events (0 bytes) from 0 files"), "{said}");
+    assert!(said.contains("0 events (0 B) from 0 files"), "{said}");
     // An empty file gives the same result.
     run("empty.ndjson", "other", &["--materialize", "-q"]);
     assert_eq!(names_in(&work.path("space")), names_in(&work.path("other")));
@@ -337,7 +342,7 @@ fn links_at_internal_paths_are_not_followed() {
     fs::create_dir_all(work.path("few/.run")).unwrap();
     link("few/.run/messages", "victim");
     let said = fails(&work, &["ingest", "events.ndjson", "--space", "few", "--config", "few.toml"]);
-    assert!(said.contains("few/.run/messages") && said.contains("hint: it is a link"), "{said}");
+    assert!(said.contains("few/.run/messages") && said.contains("hint: remove it: it is a link"), "{said}");
     assert_eq!(work.read("victim"), "precious\n");
     assert_eq!(fs::read_dir(work.path("elsewhere")).unwrap().count(), 0);
     // Only views are restored from the backup.

@@ -60,7 +60,7 @@ fn add_as(compress: Option<Compression>, space: &Path, lines: &[String], config:
     };
     match ingest(&options, &Files::real(), &Silent) {
         Ok(_) => {}
-        Err(error) if error.to_string().contains("not one event") => {}
+        Err(error) if error.to_string().contains("but no events") => {}
         Err(error) => panic!("{error}"),
     }
 }

@@ -4,6 +4,7 @@ mod args;
 mod commands;
 mod console;
 mod exit;
+mod numbers;
 mod record;
 mod report;
 mod signals;

@@ -17,6 +17,8 @@ use profiles_sync::{
 };
 use serde::Serialize;
 
+use crate::numbers::{bytes, count, thousands};
+
 /// Longer lists of tables end in `and N more tables`.
 const TABLES_SHOWN: usize = 12;
 
@@ -239,39 +241,6 @@ fn largest_first(numbers: &BTreeMap<String, u64>) -> Vec<(&str, u64)> {
     largest
 }
 
-fn count(number: u64, what: &str) -> String {
-    format!("{} {what}{}", thousands(number), if number == 1 { "" } else { "s" })
-}
-
-fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if 0 < at && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-fn bytes(number: u64) -> String {
-    let mut unit = "bytes";
-    let (mut whole, mut tenths) = (number, None);
-    for larger in ["kB", "MB", "GB", "TB"] {
-        if whole < 1000 {
-            break;
-        }
-        tenths = Some(whole % 1000 / 100);
-        whole /= 1000;
-        unit = larger;
-    }
-    match tenths {
-        Some(tenths) => format!("{whole}.{tenths} {unit}"),
-        None => format!("{whole} {unit}"),
-    }
-}
-
 fn seconds(number: f64) -> String {
     if number < 60.0 {
         return format!("{number:.1} s");
@@ -303,15 +272,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_easy_to_read() {
-        for (number, expected) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
-            assert_eq!(thousands(number), expected);
-        }
-        for (number, expected) in
-            [(0, "0 bytes"), (999, "999 bytes"), (1500, "1.5 kB"), (1_149_000_000, "1.1 GB")]
-        {
-            assert_eq!(bytes(number), expected);
-        }
+    fn durations_are_easy_to_read() {
         for (number, expected) in
             [(0.04, "0.0 s"), (9.87, "9.9 s"), (75.0, "1 min 15 s"), (7260.0, "2 h 1 min")]
         {

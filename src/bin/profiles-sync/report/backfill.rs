@@ -5,7 +5,8 @@ use profiles_sync::{
     summary::{EventsSummary, ProfilesSummary, RawSummary},
 };
 
-use super::{SummaryLines, TextReport, bytes, count, seconds, table_file};
+use super::{SummaryLines, TextReport, seconds, table_file};
+use crate::numbers::{bytes, count};
 
 /// Summarizes a `backfill profiles`.
 pub(crate) fn profiles(summary: &ProfilesSummary, options: &ProfilesOptions) -> TextReport {

@@ -14,7 +14,8 @@ use profiles_sync::{
     escape::escaped,
 };
 
-use super::words::{arrow, columns_changed, count, event, headline, moved, remarks, some, thousands, value};
+use super::words::{arrow, columns_changed, event, headline, moved, remarks, some, value};
+use crate::numbers::{count, thousands};
 
 /// The number of events of a side to show for a profile.
 const EVENTS_SHOWN: usize = 3;

@@ -16,6 +16,8 @@ use profiles_sync::{
     json::Tape,
 };
 
+use crate::numbers::{count, thousands};
+
 /// Returns the headline.
 #[must_use]
 pub(crate) fn headline(comparison: &Comparison) -> String {
@@ -116,26 +118,6 @@ pub(crate) fn columns_changed(table: &TableResult) -> Vec<(String, u64)> {
         columns.map(|(column, n)| (String::from_utf8_lossy(column).into_owned(), *n)).collect();
     columns.sort_by(|(a, n_a), (b, n_b)| (n_b, a).cmp(&(n_a, b)));
     columns
-}
-
-/// Returns a number and what it counts.
-#[must_use]
-pub(crate) fn count(number: u64, what: &str) -> String {
-    format!("{} {what}{}", thousands(number), if number == 1 { "" } else { "s" })
-}
-
-/// Returns a number with thousands separators.
-#[must_use]
-pub(crate) fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if 0 < at && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// Returns a JSON value for reading: a text without its quotes if that is unambiguous, shortened if it is long, and
