@@ -63,7 +63,7 @@ pub enum Error {
     #[error("interrupted, nothing was committed")]
     Interrupted,
     /// The run is committed, but its rows are not in their tables yet.
-    #[error("committed, but the rows are not in their tables yet")]
+    #[error("committed; not yet in place")]
     NotInPlace(#[source] Box<Error>),
     /// An error with a hint.
     #[error("{error}")]

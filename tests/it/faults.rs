@@ -381,7 +381,7 @@ fn committed_but_not_in_place(work: &Path, compress: Compression) -> [PathBuf; 3
     run(second, &after, &Files::real()).unwrap();
     let fault = Arc::new(GoneAfterCommit { is_gone: AtomicBool::new(false) });
     let error = run(second, &space, &Files::with_fault(fault)).unwrap_err();
-    assert_eq!(error.to_string(), "committed, but the rows are not in their tables yet");
+    assert_eq!(error.to_string(), "committed; not yet in place");
     assert!(error.hint_text().unwrap().contains("run any command again"));
     assert_eq!(visible(&space), visible(&before));
     [before, space, after]
