@@ -45,3 +45,4 @@ pub mod pipeline;
 pub mod jobs;
 
 pub mod diff;
+pub mod explain;

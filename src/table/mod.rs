@@ -5,6 +5,7 @@
 //! are too large to keep in memory are read again by offset ([`reread`]). Views are written by [`mod@write`].
 
 pub mod blocks;
+pub mod by_clock;
 pub mod clock;
 pub mod extent;
 pub mod find;

@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::support::{Work, names_in, program};
 
 const LINE: &str = r#"{"type":"page","messageId":"m1","userId":"u1","timestamp":"2026-01-05T10:00:00Z"}"#;
-const COMMANDS: [&[&str]; 7] = [
+const COMMANDS: [&[&str]; 8] = [
     &[],
     &["ingest"],
     &["materialize"],
@@ -21,6 +21,7 @@ const COMMANDS: [&[&str]; 7] = [
     &["backfill", "events"],
     &["backfill", "raw"],
     &["diff"],
+    &["explain"],
 ];
 
 fn with_events() -> Work {

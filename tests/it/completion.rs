@@ -42,6 +42,7 @@ fn bash_completes_after_every_subcommand() {
         (&["profiles-sync", "materialize", "--color", "a"], &["auto", "always"]),
         (&["profiles-sync", "diff", "--ign"], &["--ignore-columns"]),
         (&["profiles-sync", "diff", "--format", "m"], &["markdown"]),
+        (&["profiles-sync", "explain", "--format", "t"], &["text"]),
         (&["profiles-sync", "backfill", "pro"], &["profiles"]),
         (&["profiles-sync", "backfill", "profiles", "--str"], &["--strict"]),
         (&["profiles-sync", "backfill", "events", "dumps", "--sin"], &["--since"]),

@@ -27,7 +27,7 @@ fn prepared() -> Work {
 }
 
 /// Every subcommand, in each of its modes.
-const COMMANDS: [&[&str]; 9] = [
+const COMMANDS: [&[&str]; 10] = [
     &["ingest", "more.ndjson", "--space", "space"],
     &["ingest", "more.ndjson", "--space", "space", "--dry-run"],
     &["ingest", "--verify", "--space", "space"],
@@ -37,6 +37,7 @@ const COMMANDS: [&[&str]; 9] = [
     &["backfill", "events", "events.ndjson", "--space", "space"],
     &["backfill", "raw", "raw", "--space", "new"],
     &["diff", "space", "space"],
+    &["explain", "user_id:u1", "--space", "space"],
 ];
 
 /// Runs a line of shell with the program as `$0` and the arguments as `$@`.

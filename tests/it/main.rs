@@ -14,6 +14,7 @@ mod diff;
 mod documents;
 mod duckdb;
 mod escapes;
+mod explain;
 mod failures;
 mod faults;
 mod floods;

@@ -2,6 +2,7 @@
 
 mod backfill;
 mod diff;
+mod explain;
 mod ingest;
 mod materialize;
 mod shared;
@@ -17,6 +18,7 @@ use crate::record::Summary;
 pub(crate) use self::{
     backfill::{BackfillArgs, BackfillCommand, EventsArgs, ProfilesArgs, RawArgs},
     diff::{DiffArgs, DiffFormat},
+    explain::{ExplainArgs, ExplainFormat},
     ingest::IngestArgs,
     materialize::MaterializeArgs,
     shared::MessageFlags,
@@ -36,6 +38,7 @@ pub(crate) enum Command {
     Materialize(MaterializeArgs),
     Backfill(BackfillArgs),
     Diff(DiffArgs),
+    Explain(ExplainArgs),
     #[command(skip)]
     Generate(Generate),
 }
@@ -48,6 +51,7 @@ impl Command {
             Self::Materialize(args) => args.messages,
             Self::Backfill(args) => args.messages(),
             Self::Diff(args) => args.messages,
+            Self::Explain(args) => args.messages,
             Self::Generate(_) => MessageFlags::default(),
         }
     }
@@ -59,6 +63,7 @@ impl Command {
             Self::Materialize(_) => "materialize",
             Self::Backfill(args) => args.name(),
             Self::Diff(_) => "diff",
+            Self::Explain(_) => "explain",
             Self::Generate(_) => "",
         }
     }
@@ -69,6 +74,7 @@ impl Command {
             Self::Ingest(args) => args.space.as_deref(),
             Self::Materialize(args) => args.space.as_deref(),
             Self::Backfill(args) => Some(&args.target().space),
+            Self::Explain(args) => Some(&args.space),
             Self::Diff(_) | Self::Generate(_) => None,
         }
     }
@@ -79,7 +85,7 @@ impl Command {
             Self::Ingest(args) => !args.dry_run && !args.verify && !args.print_config,
             Self::Materialize(args) => args.out.is_none(),
             Self::Backfill(args) => !args.target().dry_run,
-            Self::Diff(_) | Self::Generate(_) => false,
+            Self::Diff(_) | Self::Explain(_) | Self::Generate(_) => false,
         }
     }
 
@@ -99,11 +105,12 @@ impl Command {
     pub(crate) fn prints_object(&self, failed: bool) -> bool {
         let has_its_own = match self {
             Self::Ingest(args) => args.print_config,
-            Self::Diff(_) | Self::Generate(_) => true,
+            Self::Diff(_) | Self::Explain(_) | Self::Generate(_) => true,
             _ => false,
         };
         let wanted = match self {
             Self::Diff(args) => args.format() == DiffFormat::Json,
+            Self::Explain(args) => args.format() == ExplainFormat::Json,
             _ => self.messages().json,
         };
         wanted && (failed || !has_its_own)

@@ -4,6 +4,7 @@ mod args;
 mod commands;
 mod console;
 mod exit;
+mod explain;
 mod numbers;
 mod record;
 mod report;
@@ -43,6 +44,7 @@ fn run(args: &LowArgs) -> Exit {
         Command::Materialize(command) => commands::materialize::run(command, &console, &mut record),
         Command::Backfill(command) => commands::backfill::run(command, &console, &mut record),
         Command::Diff(command) => commands::diff::run(command, &console),
+        Command::Explain(command) => commands::explain::run(command, &console),
         Command::Generate(kind) => commands::generate::run(*kind, &console),
     };
     let (exit, failure) = match done {

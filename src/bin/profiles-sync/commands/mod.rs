@@ -2,6 +2,7 @@
 
 pub(crate) mod backfill;
 pub(crate) mod diff;
+pub(crate) mod explain;
 pub(crate) mod generate;
 pub(crate) mod ingest;
 pub(crate) mod materialize;
