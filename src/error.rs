@@ -52,10 +52,6 @@ pub enum Error {
     /// The request cannot be fulfilled, whatever the files contain.
     #[error("{0}")]
     Refused(String),
-    /// The quick scan of an input misjudged the order of its events. The job catches this and scans again with full
-    /// parsing.
-    #[error("the scan misjudged the order of the events")]
-    OrderEstimateWrong,
     /// The state cache is damaged. The job catches this and continues without it.
     #[error("the state cache is damaged")]
     StateDamaged,

@@ -28,7 +28,7 @@ use crate::{
         refusal::{self, check_rejects, warn_of_rejects},
         rejects::{self, RejectList, check_list_path},
         resolve,
-        steps::{self, PlannedChunks, RunRejects},
+        steps::{self, PlannedChunks, RunRejects, input_changed},
     },
     progress::Progress,
     raw::{RowMode, id_graph_updates},
@@ -134,13 +134,14 @@ pub fn ingest_into(
         match run(&mut space, reading, &rules, &looked, options, files, progress, summary) {
             // Try again with a thorough scan, or without the state cache. A pipe cannot be read a second time, so the
             // first scan has kept its input.
-            Err(Error::OrderEstimateWrong) if look == ScanMode::Quick => {
+            Ok(Attempt::Done) => break,
+            Ok(Attempt::OrderEstimateWrong) if look == ScanMode::Quick => {
                 look = ScanMode::Thorough;
                 looked.rescan(memory, files, progress)?;
             }
+            Ok(Attempt::OrderEstimateWrong) => return Err(input_changed()),
             Err(Error::StateDamaged) if reading == Reading::Lazy => reading = Reading::Tables,
             Err(error) => return Err(error),
-            Ok(()) => break,
         }
         space.start_over()?;
     }
@@ -295,6 +296,13 @@ fn report_skipped(skipped: &[String], [of_one, of_many]: [&str; 2], progress: &d
     }
 }
 
+/// How an attempt to ingest the inputs ended.
+enum Attempt {
+    Done,
+    /// The quick scan misjudged the order of the events, and nothing was committed.
+    OrderEstimateWrong,
+}
+
 #[expect(clippy::too_many_arguments, reason = "wiring")]
 fn run(
     space: &mut Space,
@@ -305,10 +313,10 @@ fn run(
     files: &Files,
     progress: &dyn Progress,
     summary: &mut IngestSummary,
-) -> Result<()> {
+) -> Result<Attempt> {
     // A run without inputs creates the space if it is missing, so that a later command finds one.
     if looked.read.is_empty() && !space.manifest.runs.is_empty() {
-        return Ok(());
+        return Ok(Attempt::Done);
     }
     let types = Arc::new(IdentifierTypes::default());
     let n_bytes: u64 = looked.units.iter().map(|unit| unit.length).sum();
@@ -331,7 +339,7 @@ fn run(
         resolve::ResolveStage::new(resolver, replayed.accepted, clocks, names, rules, &types, rows);
     let list = options.rejects.as_deref().map(|path| RejectList::new(path, files)).transpose()?;
     let planned = PlannedChunks { inputs: &looked.inputs, units: &looked.units, spill: looked.spill };
-    let RunRejects { first, all } = steps::run(
+    let rejects = steps::run(
         space,
         &planned,
         &backfilled,
@@ -344,6 +352,7 @@ fn run(
         progress,
         summary,
     )?;
+    let Some(RunRejects { first, all }) = rejects else { return Ok(Attempt::OrderEstimateWrong) };
     stage.finish(summary);
     let n_rejected: u64 = summary.rejected.values().sum();
     write_rejects(all, space, looked, rows, list, files)?;
@@ -352,7 +361,7 @@ fn run(
     looked.seen.par_iter().try_for_each(|seen| seen.check(files))?;
     summary.rows = space.rows_added().into_iter().collect();
     if options.dry_run {
-        return Ok(());
+        return Ok(Attempt::Done);
     }
     let mut manifest = space.manifest.clone();
     manifest.uuid_ts = stage.uuid_ts();
@@ -370,7 +379,7 @@ fn run(
     space.commit_run(manifest, stage.state(), &mut summary.run, progress)?;
     // Freeing a million small allocations takes a while, and nothing has to wait for it.
     rayon::spawn(move || drop(stage));
-    Ok(())
+    Ok(Attempt::Done)
 }
 
 /// Writes the rejected lines to their table and to the file of `--rejects`.

@@ -49,7 +49,8 @@ pub(crate) struct RunRejects {
 }
 
 /// Passes all chunks through the stages. `memory` is the run's limit in bytes; `is_listed` collects the rejects of a
-/// dry run too.
+/// dry run too. Returns `None` if a chunk has an event that is earlier than its scan found: then the chunks are in the
+/// wrong order.
 #[expect(clippy::too_many_arguments, reason = "it connects the stages to the state of a run")]
 pub(crate) fn run(
     space: &mut Space,
@@ -63,7 +64,7 @@ pub(crate) fn run(
     files: &Files,
     progress: &dyn Progress,
     summary: &mut IngestSummary,
-) -> Result<RunRejects> {
+) -> Result<Option<RunRejects>> {
     let rows = stage.rows();
     let workers = Pool::default();
     let blocks = Pool::default();
@@ -118,7 +119,7 @@ pub(crate) fn run(
         (resolved, later) = next?;
         for (unit, prepared) in units.iter().zip(prepared?) {
             if prepared.earliest.is_some_and(|earliest| earliest < unit.earliest) {
-                return Err(Error::OrderEstimateWrong);
+                return Ok(None);
             }
             add_counts(&prepared, summary);
             notes.add(prepared.notes);
@@ -145,7 +146,13 @@ pub(crate) fn run(
         }
     }
     add_notices(notes, summary);
-    Ok(rejected)
+    Ok(Some(rejected))
+}
+
+/// Returns the error for chunks whose order is wrong although every line was parsed.
+pub(crate) fn input_changed() -> Error {
+    Error::Refused("an input changed while it was read".into())
+        .hint("run again when nothing writes to the inputs")
 }
 
 /// Objects that are expensive to create, kept for reuse. The lock is held only briefly, once per chunk.

@@ -33,7 +33,7 @@ use crate::{
         prepare::{ChunkPreparer, PreparedChunk},
         refusal::{FirstRejects, check_rejects, warn_of_rejects},
         rejects::{RejectList, RejectStore, check_list_path},
-        steps::{Pool, add_counts, add_notices, step_length},
+        steps::{Pool, add_counts, add_notices, input_changed, step_length},
     },
     progress::Progress,
     raw::{RowMode, event_row::RowNotices},
@@ -360,7 +360,7 @@ impl<'a> Backfill<'a> {
             taken?;
             for (unit, prepared) in now.iter().zip(prepared?) {
                 if prepared.earliest.is_some_and(|earliest| earliest < unit.earliest) {
-                    return Err(Error::OrderEstimateWrong);
+                    return Err(input_changed());
                 }
                 add_counts(&prepared, counted);
                 notes.add(prepared.notes);
