@@ -33,12 +33,12 @@ use crate::{
     progress::Progress,
     raw::{RowMode, id_graph_updates},
     read::{
+        chunk::{Chunk, ScannedFile},
         digest::Hashing,
         inputs::{self, Input},
         plan::plan,
         scan::{InputScanner, KEPT, ScanMode, ScannedInput, rescan},
         spill::SpillStore,
-        unit::{Chunk, ScannedFile},
     },
     space::{
         commit::Space,
@@ -200,7 +200,7 @@ struct IngestScan<'a> {
     /// The inputs that are read.
     read: Vec<RunInput>,
     /// The chunks, in the order of reading.
-    units: Vec<Chunk>,
+    chunks: Vec<Chunk>,
     /// The files that are read a second time.
     seen: Vec<Arc<ScannedFile>>,
     spill: &'a SpillStore,
@@ -210,16 +210,16 @@ impl IngestScan<'_> {
     /// Sorts the chunks into the order of reading. Parsed and rendered, events take two to three times the bytes of
     /// their lines.
     fn plan(&mut self, memory: u64, files: &Files, progress: &dyn Progress) -> Result<()> {
-        let units = std::mem::take(&mut self.units);
-        self.units = plan(units, &self.inputs, memory / 6, self.spill, files, progress)?;
+        let chunks = std::mem::take(&mut self.chunks);
+        self.chunks = plan(chunks, &self.inputs, memory / 6, self.spill, files, progress)?;
         Ok(())
     }
 
     /// Scans thoroughly, because the quick scan estimated the order wrong.
     fn rescan(&mut self, memory: u64, files: &Files, progress: &dyn Progress) -> Result<()> {
         progress.start("scanning again", None);
-        self.units.par_iter_mut().with_max_len(1).try_for_each(|unit| {
-            if progress.interrupted() { Err(Error::Interrupted) } else { rescan(unit, files) }
+        self.chunks.par_iter_mut().with_max_len(1).try_for_each(|chunk| {
+            if progress.interrupted() { Err(Error::Interrupted) } else { rescan(chunk, files) }
         })?;
         self.plan(memory, files, progress)
     }
@@ -247,11 +247,11 @@ fn scan_inputs<'a>(
     let numbered: Vec<(u32, &Input)> = (0..).zip(inputs).collect();
     let scanned: Vec<ScannedInput> =
         numbered.into_par_iter().with_max_len(1).map(scan).collect::<Result<_>>()?;
-    let (read, units, seen) = (Vec::new(), Vec::new(), Vec::new());
-    let mut looked = IngestScan { inputs: inputs.to_vec(), read, units, seen, spill };
+    let (read, chunks, seen) = (Vec::new(), Vec::new(), Vec::new());
+    let mut looked = IngestScan { inputs: inputs.to_vec(), read, chunks, seen, spill };
     let mut met = Set::default();
     let (mut ingested_before, mut twins) = (Vec::new(), Vec::new());
-    for (input, ScannedInput { digest, bytes, n_lines, units }) in inputs.iter().zip(scanned) {
+    for (input, ScannedInput { digest, bytes, n_lines, chunks }) in inputs.iter().zip(scanned) {
         let content = (digest.clone(), input.source.clone());
         let skipped = if known.contains(&content) {
             Some(&mut ingested_before)
@@ -267,8 +267,8 @@ fn scan_inputs<'a>(
         }
         summary.files += 1;
         summary.bytes += bytes;
-        looked.seen.extend(units.iter().find_map(Chunk::file).cloned());
-        looked.units.extend(units);
+        looked.seen.extend(chunks.iter().find_map(Chunk::file).cloned());
+        looked.chunks.extend(chunks);
         let source = input.source.clone();
         looked.read.push(RunInput { name: input.name(), digest, source, bytes, lines: n_lines });
     }
@@ -319,7 +319,7 @@ fn run(
         return Ok(Attempt::Done);
     }
     let types = Arc::new(IdentifierTypes::default());
-    let n_bytes: u64 = looked.units.iter().map(|unit| unit.length).sum();
+    let n_bytes: u64 = looked.chunks.iter().map(|chunk| chunk.length).sum();
     let mut replayed = space.load_state(space.choose_reading(n_bytes, reading), &types, progress)?;
     let n_lines: u64 = looked.read.iter().map(|input| input.lines).sum();
     let n_lines = usize::try_from(n_lines).unwrap_or_default();
@@ -327,7 +327,7 @@ fn run(
     let memory = options.memory.unwrap_or_else(default_memory);
     replayed.accepted.limit_memory(Box::new(shelves), memory / 32, n_lines);
     let meter = SharedProgress::new(progress);
-    let earliest = looked.units.iter().map(|unit| unit.earliest).min().unwrap_or(Millis::MAX);
+    let earliest = looked.chunks.iter().map(|chunk| chunk.earliest).min().unwrap_or(Millis::MAX);
     let window = rules.dedupe_window;
     let backfilled = BackfilledRows::read(space.folder(), &space.manifest, window, earliest, files, &meter)?;
     let resolver = Resolver::new(rules, &types, replayed.graph, replayed.trait_names);
@@ -338,7 +338,7 @@ fn run(
     let mut stage =
         resolve::ResolveStage::new(resolver, replayed.accepted, clocks, names, rules, &types, rows);
     let list = options.rejects.as_deref().map(|path| RejectList::new(path, files)).transpose()?;
-    let planned = PlannedChunks { inputs: &looked.inputs, units: &looked.units, spill: looked.spill };
+    let planned = PlannedChunks { inputs: &looked.inputs, chunks: &looked.chunks, spill: looked.spill };
     let rejects = steps::run(
         space,
         &planned,

@@ -24,10 +24,10 @@ use crate::{
         event_row::{RowNotices, RowRenderer, has_value, push_text, push_value},
     },
     read::{
+        chunk::Chunk,
         inputs::Input,
         line_records::LineOrigin,
         lines::{BOM, MAX_LINE, is_blank, lines},
-        unit::Chunk,
     },
     time::{reader::TimeReader, timestamp::Millis},
 };
@@ -105,13 +105,13 @@ impl ChunkPreparer {
     /// each.
     pub fn prepare(
         &mut self,
-        unit: &Chunk,
+        chunk: &Chunk,
         at: &[LineOrigin],
         inputs: &[Input],
         mut block: EventBlock,
     ) -> PreparedChunk {
         let bytes = std::mem::take(&mut block.lines);
-        block.in_order = unit.in_order;
+        block.in_order = chunk.in_order;
         let mut prepared = PreparedChunk { block, ..PreparedChunk::default() };
         self.tables.clear();
         self.sources.clear();
@@ -119,7 +119,7 @@ impl ChunkPreparer {
         let all_utf8 = std::str::from_utf8(&bytes).is_ok();
         let mut tape = std::mem::take(&mut self.tape);
         let mut times = std::mem::take(&mut self.times);
-        let file_start = unit.offset == 0 && bytes.starts_with(BOM);
+        let file_start = chunk.offset == 0 && bytes.starts_with(BOM);
         for (place, mut range) in (0..).zip(lines(&bytes)) {
             if file_start && range.start == 0 {
                 range.start = BOM.len().min(range.end);
@@ -134,10 +134,10 @@ impl ChunkPreparer {
                     LinePosition { input, line: number, item: 0, byte_offset: offset }
                 }
                 None => LinePosition {
-                    input: unit.input,
-                    line: unit.first_line + place as u64,
+                    input: chunk.input,
+                    line: chunk.first_line + place as u64,
                     item: 0,
-                    byte_offset: unit.offset + range.start as u64,
+                    byte_offset: chunk.offset + range.start as u64,
                 },
             };
             let input = &inputs[position.input as usize];
@@ -152,14 +152,14 @@ impl ChunkPreparer {
                 }
                 last_reject = Some(reject);
             };
-            let checked = match unit.too_long {
+            let checked = match chunk.too_long {
                 Some(length) => Err(too_long(length)),
                 None => check_line(text, all_utf8, &mut tape),
             };
             if let Err(reject) = checked {
                 refuse(&mut prepared, 0, reject);
                 // Sorted lines have lost their line feeds.
-                prepared.is_cut_off = unit.too_long.is_none()
+                prepared.is_cut_off = chunk.too_long.is_none()
                     && at.is_empty()
                     && range.end == bytes.len()
                     && text.starts_with(b"{");

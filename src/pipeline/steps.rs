@@ -26,7 +26,7 @@ use crate::{
     identity::types::IdentifierTypes,
     progress::Progress,
     raw::{RowMode, event_row::RowNotices},
-    read::{inputs::Input, spill::SpillStore, unit::Chunk},
+    read::{chunk::Chunk, inputs::Input, spill::SpillStore},
     space::{commit::Space, event_rows::BackfilledRows},
     summary::IngestSummary,
 };
@@ -37,7 +37,7 @@ const STEP_BYTES: u64 = 4 << 20;
 /// The chunks of a run in the order of reading, and the inputs that they were cut from.
 pub(crate) struct PlannedChunks<'a> {
     pub inputs: &'a [Input],
-    pub units: &'a [Chunk],
+    pub chunks: &'a [Chunk],
     /// Stores rejects that exceed the memory limit.
     pub spill: &'a SpillStore,
 }
@@ -68,11 +68,11 @@ pub(crate) fn run(
     let rows = stage.rows();
     let workers = Pool::default();
     let blocks = Pool::default();
-    let prepare = |unit: &Chunk| -> Result<PreparedChunk> {
+    let prepare = |chunk: &Chunk| -> Result<PreparedChunk> {
         let mut block: EventBlock = blocks.take().unwrap_or_default();
-        let at = unit.read(&mut block.lines, files)?;
+        let at = chunk.read(&mut block.lines, files)?;
         let mut worker = workers.take().unwrap_or_else(|| ChunkPreparer::new(rules, types, rows));
-        let prepared = worker.prepare(unit, &at, planned.inputs, block);
+        let prepared = worker.prepare(chunk, &at, planned.inputs, block);
         workers.give(worker);
         Ok(prepared)
     };
@@ -83,21 +83,21 @@ pub(crate) fn run(
     let mut rejected = RunRejects { first: FirstRejects::default(), all: RejectStore::new(memory) };
     let mut notes = RowNotices::default();
     let mut filters = Vec::new();
-    let mut rest = planned.units;
+    let mut rest = planned.chunks;
     loop {
         // If the last events left some unresolved because of their many rows, resolve the rest before reading more.
-        let (n_units, now) = if later.places.is_empty() {
+        let (n_chunks, now) = if later.places.is_empty() {
             (step_length(rest, memory), &mut released)
         } else {
             (0, &mut later)
         };
         let now = std::mem::take(now);
-        let (units, behind) = rest.split_at(n_units);
+        let (chunks, behind) = rest.split_at(n_chunks);
         let mut before = std::mem::take(&mut resolved);
         let over = std::mem::take(&mut used_up);
-        let done = units.is_empty() && now.places.is_empty() && before.outcomes.is_empty();
+        let done = chunks.is_empty() && now.places.is_empty() && before.outcomes.is_empty();
         let (prepared, (next, assembled)) = rayon::join(
-            || units.par_iter().with_max_len(1).map(prepare).collect::<Result<Vec<PreparedChunk>>>(),
+            || chunks.par_iter().with_max_len(1).map(prepare).collect::<Result<Vec<PreparedChunk>>>(),
             || {
                 rayon::join(
                     || stage.resolve(now, over),
@@ -117,8 +117,8 @@ pub(crate) fn run(
         }
         used_up = before;
         (resolved, later) = next?;
-        for (unit, prepared) in units.iter().zip(prepared?) {
-            if prepared.earliest.is_some_and(|earliest| earliest < unit.earliest) {
+        for (chunk, prepared) in chunks.iter().zip(prepared?) {
+            if prepared.earliest.is_some_and(|earliest| earliest < chunk.earliest) {
                 return Ok(None);
             }
             add_counts(&prepared, summary);
@@ -132,7 +132,7 @@ pub(crate) fn run(
                 rejected.all.add(prepared.rejects, planned.spill)?;
             }
             waiting.add(prepared.block);
-            progress.advance(unit.length);
+            progress.advance(chunk.length);
         }
         rest = behind;
         if later.places.is_empty() && released.places.is_empty() {
@@ -175,14 +175,14 @@ impl<T> Pool<T> {
 }
 
 /// Returns how many of the given chunks make a step, within the memory limit.
-pub(crate) fn step_length(units: &[Chunk], memory: u64) -> usize {
+pub(crate) fn step_length(chunks: &[Chunk], memory: u64) -> usize {
     let most = (memory / 32).clamp(1 << 20, STEP_BYTES);
     let mut bytes = 0;
-    let full = units.iter().position(|unit| {
-        bytes += unit.length;
+    let full = chunks.iter().position(|chunk| {
+        bytes += chunk.length;
         most <= bytes
     });
-    full.map_or(units.len(), |last| last + 1)
+    full.map_or(chunks.len(), |last| last + 1)
 }
 
 pub(crate) fn add_counts(prepared: &PreparedChunk, summary: &mut IngestSummary) {

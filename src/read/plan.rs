@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{inputs::Input, sort::LineSorter, spill::SpillStore, unit::Chunk};
+use super::{chunk::Chunk, inputs::Input, sort::LineSorter, spill::SpillStore};
 use crate::{
     error::Result, event::order::ArrivalKey, files::Files, progress::Progress, time::timestamp::Millis,
 };
@@ -16,28 +16,28 @@ use crate::{
 /// Returns the chunks in reading order, sorted by line first if needed. At most `budget` bytes of lines are held at a
 /// time.
 pub fn plan(
-    mut units: Vec<Chunk>,
+    mut chunks: Vec<Chunk>,
     inputs: &[Input],
     budget: u64,
     spill: &SpillStore,
     files: &Files,
     progress: &dyn Progress,
 ) -> Result<Vec<Chunk>> {
-    sort_by_smallest_key(&mut units);
-    if peak(&units) <= budget {
-        return Ok(units);
+    sort_by_smallest_key(&mut chunks);
+    if peak(&chunks) <= budget {
+        return Ok(chunks);
     }
     progress.notice("the events are far out of order: sorting their lines first");
-    progress.start("sorting", Some(units.iter().map(|unit| unit.length).sum()));
+    progress.start("sorting", Some(chunks.iter().map(|chunk| chunk.length).sum()));
     let sorter = LineSorter { inputs, budget, spill, files, progress };
     // Lines that are too long are not sorted: only their beginning is available, and they are rejected anyway.
-    let (too_long, units): (Vec<Chunk>, Vec<Chunk>) = units.into_iter().partition(|u| u.too_long.is_some());
+    let (too_long, chunks): (Vec<Chunk>, Vec<Chunk>) = chunks.into_iter().partition(|u| u.too_long.is_some());
     let mut runs = Vec::new();
-    let mut rest = units.as_slice();
+    let mut rest = chunks.as_slice();
     while !rest.is_empty() {
         let mut bytes = 0;
-        let n = rest.iter().position(|unit| {
-            bytes += unit.length;
+        let n = rest.iter().position(|chunk| {
+            bytes += chunk.length;
             budget / 2 < bytes
         });
         let (run, behind) = rest.split_at(n.unwrap_or(rest.len()).max(1));
@@ -48,38 +48,38 @@ pub fn plan(
     sort_by_smallest_key(&mut all);
     if budget < peak(&all) {
         all = sorter.merge(runs)?;
-        for unit in &mut all {
-            unit.in_order = true;
+        for chunk in &mut all {
+            chunk.in_order = true;
         }
     }
     all.extend(too_long);
     Ok(all)
 }
 
-fn sort_by_smallest_key(units: &mut [Chunk]) {
-    units.sort_by_cached_key(|unit| (unit.smallest_key(), unit.input, unit.offset));
+fn sort_by_smallest_key(chunks: &mut [Chunk]) {
+    chunks.sort_by_cached_key(|chunk| (chunk.smallest_key(), chunk.input, chunk.offset));
 }
 
 /// Returns the peak number of bytes of lines held at a time.
-fn peak(units: &[Chunk]) -> u64 {
+fn peak(chunks: &[Chunk]) -> u64 {
     let mut in_hand: BTreeMap<ArrivalKey, u64> = BTreeMap::new();
     let (mut now, mut most) = (0, 0);
-    for unit in units {
+    for chunk in chunks {
         // Chunks that end before everything unread are released.
-        let kept = in_hand.split_off(&unit.smallest_key());
+        let kept = in_hand.split_off(&chunk.smallest_key());
         now -= in_hand.values().sum::<u64>();
         in_hand = kept;
-        *in_hand.entry(greatest_key(unit)).or_default() += unit.length;
-        now += unit.length;
+        *in_hand.entry(greatest_key(chunk)).or_default() += chunk.length;
+        now += chunk.length;
         most = now.max(most);
     }
     most
 }
 
 /// Returns an upper bound for the keys of a chunk's events.
-fn greatest_key(unit: &Chunk) -> ArrivalKey {
-    match &unit.keys {
+fn greatest_key(chunk: &Chunk) -> ArrivalKey {
+    match &chunk.keys {
         Some(keys) => keys.1.clone(),
-        None => ArrivalKey { timestamp: Millis::MAX, ..ArrivalKey::smallest_at(unit.latest) },
+        None => ArrivalKey { timestamp: Millis::MAX, ..ArrivalKey::smallest_at(chunk.latest) },
     }
 }

@@ -25,12 +25,12 @@ use memchr::memmem::Finder;
 use rayon::prelude::*;
 
 use super::{
+    chunk::{CHUNK_BYTES, CHUNK_SIZE, Chunk, ChunkSource, ScannedFile},
     digest::Hashing,
     inputs::{CompressionFormat, Input, decompress, first_bytes, refuse_tar},
+    interruptible_reader::InterruptibleReader,
     lines::{BOM, MAX_LINE, end_length, is_blank, lines},
-    patient::InterruptibleReader,
     spill::SpillStore,
-    unit::{CHUNK_BYTES, CHUNK_SIZE, Chunk, ChunkSource, ScannedFile},
 };
 use crate::{
     error::{Error, Result, decompression_hint},
@@ -73,7 +73,7 @@ pub struct ScannedInput {
     /// Number of lines, including blank ones.
     pub n_lines: u64,
     /// Its chunks, in file order.
-    pub units: Vec<Chunk>,
+    pub chunks: Vec<Chunk>,
 }
 
 /// Scans inputs. Small inputs are cached in memory, so that they are read only once.
@@ -152,7 +152,7 @@ impl<'a> InputScanner<'a> {
             let hex = self.hashing.digest_of(&file, metadata.len());
             let hex = hex.map_err(|e| Error::io("read", &input.path, e))?;
             if known(&hex) {
-                return Ok(ScannedInput { digest: hex, bytes: 0, n_lines: 0, units: Vec::new() });
+                return Ok(ScannedInput { digest: hex, bytes: 0, n_lines: 0, chunks: Vec::new() });
             }
             digest = Some(hex);
         }
@@ -169,7 +169,7 @@ impl<'a> InputScanner<'a> {
         digest: Option<String>,
     ) -> Result<ScannedInput> {
         let mut content = self.hashing.begin();
-        let mut found = ChunkBuilder { number, units: Vec::new(), offset: 0, first_line: 1 };
+        let mut found = ChunkBuilder { number, chunks: Vec::new(), offset: 0, first_line: 1 };
         let mut rest: Vec<u8> = Vec::new();
         // Number of bytes dropped from a line that is too long, and the last of them. `rest` holds only its beginning.
         let (mut dropped, mut last_dropped) = (0, 0);
@@ -242,7 +242,7 @@ impl<'a> InputScanner<'a> {
                     digest,
                     bytes: found.offset,
                     n_lines: found.first_line - 1,
-                    units: found.units,
+                    chunks: found.chunks,
                 });
             }
         }
@@ -266,7 +266,7 @@ impl<'a> InputScanner<'a> {
         seen.digest.clone_from(&digest);
         let seen = Arc::new(seen);
         let mut found =
-            ChunkBuilder { number, units: Vec::with_capacity(pieces.len()), offset: 0, first_line: 1 };
+            ChunkBuilder { number, chunks: Vec::with_capacity(pieces.len()), offset: 0, first_line: 1 };
         for piece in pieces {
             let in_file = || ChunkSource::File(Arc::clone(&seen));
             if piece.lines.start < piece.lines.end {
@@ -279,7 +279,7 @@ impl<'a> InputScanner<'a> {
                 found.push_long_line(in_file(), line);
             }
         }
-        Ok(ScannedInput { digest, bytes: size, n_lines: found.first_line - 1, units: found.units })
+        Ok(ScannedInput { digest, bytes: size, n_lines: found.first_line - 1, chunks: found.chunks })
     }
 
     /// Scans the lines that begin in the [`UNIT`] bytes from `start` on.
@@ -401,7 +401,7 @@ struct LongLine {
 /// Collects the chunks of an input in order.
 struct ChunkBuilder {
     number: u32,
-    units: Vec<Chunk>,
+    chunks: Vec<Chunk>,
     offset: u64,
     first_line: u64,
 }
@@ -410,7 +410,7 @@ impl ChunkBuilder {
     fn push_lines(&mut self, place: ChunkSource, length: u64, times: ArrivalTimes) {
         let ArrivalTimes { earliest, latest, n_lines } = times;
         let (input, offset, first_line) = (self.number, self.offset, self.first_line);
-        self.units.push(Chunk {
+        self.chunks.push(Chunk {
             input,
             source: place,
             offset,
@@ -430,7 +430,7 @@ impl ChunkBuilder {
     /// Adds a line that is too long. Its beginning is enough to list it as rejected.
     fn push_long_line(&mut self, place: ChunkSource, line: LongLine) {
         let LongLine { length, text } = line;
-        self.units.push(Chunk {
+        self.chunks.push(Chunk {
             input: self.number,
             source: place,
             offset: self.offset,
@@ -493,11 +493,11 @@ fn quick_times(bytes: &[u8], n_lines: u64) -> Option<(Millis, Millis)> {
 }
 
 /// Scans a chunk again by parsing its lines, and corrects its times.
-pub fn rescan(unit: &mut Chunk, files: &Files) -> Result<()> {
-    if unit.too_long.is_none() {
+pub fn rescan(chunk: &mut Chunk, files: &Files) -> Result<()> {
+    if chunk.too_long.is_none() {
         let mut bytes = Vec::new();
-        unit.read(&mut bytes, files)?;
-        (unit.earliest, unit.latest) = thorough_times(&bytes);
+        chunk.read(&mut bytes, files)?;
+        (chunk.earliest, chunk.latest) = thorough_times(&bytes);
     }
     Ok(())
 }

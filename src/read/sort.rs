@@ -12,12 +12,12 @@ use rayon::prelude::*;
 use sha1::{Digest, Sha1};
 
 use super::{
+    chunk::{Chunk, ChunkSource, spill_error},
     inputs::Input,
     line_records::{KeyRange, LineOrigin, LineRecordReader, SortLine, records_at},
     lines::{BOM, lines, push_line},
     scan::each_event,
     spill::{SpillStore, SpilledBytes},
-    unit::{Chunk, ChunkSource, spill_error},
 };
 use crate::{
     error::{Error, Result},
@@ -64,16 +64,16 @@ impl LineSorter<'_> {
     }
 
     /// Sorts chunks that fit in memory and spills them as a sorted run of new chunks.
-    pub(super) fn sort(&self, units: &[Chunk]) -> Result<Vec<Chunk>> {
+    pub(super) fn sort(&self, chunks: &[Chunk]) -> Result<Vec<Chunk>> {
         if self.progress.interrupted() {
             return Err(Error::Interrupted);
         }
-        let read = |unit: &Chunk| {
+        let read = |chunk: &Chunk| {
             let mut bytes = Vec::new();
-            let at = unit.read(&mut bytes, self.files)?;
-            Ok(SortBlock::parse(unit, &at, bytes))
+            let at = chunk.read(&mut bytes, self.files)?;
+            Ok(SortBlock::parse(chunk, &at, bytes))
         };
-        let pieces: Vec<SortBlock> = units.par_iter().with_max_len(1).map(read).collect::<Result<_>>()?;
+        let pieces: Vec<SortBlock> = chunks.par_iter().with_max_len(1).map(read).collect::<Result<_>>()?;
         let mut all: Vec<(&SortBlock, &SortLine)> =
             pieces.iter().flat_map(|piece| piece.lines.iter().map(move |line| (piece, line))).collect();
         all.par_sort_unstable_by(|a, b| compare(self.inputs, *a, *b));
@@ -97,7 +97,7 @@ impl LineSorter<'_> {
             out.spill(self.spill)
         };
         let sorted = groups.into_par_iter().with_max_len(1).map(put).collect::<Result<_>>()?;
-        self.progress.advance(units.iter().map(|unit| unit.length).sum());
+        self.progress.advance(chunks.iter().map(|chunk| chunk.length).sum());
         Ok(sorted)
     }
 
@@ -152,8 +152,8 @@ impl LineSorter<'_> {
     }
 
     fn next_head(&self, run: &mut std::vec::IntoIter<Chunk>, number: usize) -> Result<Option<RunHead<'_>>> {
-        let Some(unit) = run.next() else { return Ok(None) };
-        let ChunkSource::Sorted(spilled) = &unit.source else { return Ok(None) };
+        let Some(chunk) = run.next() else { return Ok(None) };
+        let ChunkSource::Sorted(spilled) = &chunk.source else { return Ok(None) };
         let piece = Rc::new(SortBlock::read(spilled)?);
         Ok(Some(RunHead { piece, line: 0, run: number, inputs: self.inputs }))
     }
@@ -208,17 +208,17 @@ fn compare(
 impl SortBlock {
     /// Parses the lines of a chunk, without blank ones. `at` holds the origin of each line if the chunk is sorted
     /// already.
-    fn parse(unit: &Chunk, at: &[LineOrigin], bytes: Vec<u8>) -> Self {
+    fn parse(chunk: &Chunk, at: &[LineOrigin], bytes: Vec<u8>) -> Self {
         let mut piece = Self { bytes, lines: Vec::new() };
         let mut tape = Tape::default();
         let ranges: Vec<Range<usize>> = lines(&piece.bytes).collect();
         for (place, range) in ranges.into_iter().enumerate() {
-            let bom = unit.offset == 0 && range.start == 0 && piece.bytes.starts_with(BOM);
+            let bom = chunk.offset == 0 && range.start == 0 && piece.bytes.starts_with(BOM);
             let text = if bom { BOM.len().min(range.end)..range.end } else { range };
             let at = at.get(place).copied().unwrap_or(LineOrigin {
-                input: unit.input,
-                number: unit.first_line + place as u64,
-                offset: unit.offset + text.start as u64,
+                input: chunk.input,
+                number: chunk.first_line + place as u64,
+                offset: chunk.offset + text.start as u64,
             });
             piece.add(text, at, &mut tape);
         }

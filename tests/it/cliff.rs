@@ -22,8 +22,8 @@ use profiles_sync::{
     },
     raw::RowMode,
     read::{
+        chunk::{Chunk, ChunkSource},
         inputs::Input,
-        unit::{Chunk, ChunkSource},
     },
     space::manifest::Manifest,
     summary::IngestSummary,
@@ -65,7 +65,7 @@ fn dump(events: impl Iterator<Item = (usize, Option<usize>)>) -> String {
 /// Parses a dump into events ready to be resolved.
 fn prepare(dump: &str, rules: &Arc<Rules>, types: &Arc<IdentifierTypes>) -> ReleasedEvents {
     let input = Input { path: PathBuf::new(), source: None };
-    let unit = Chunk {
+    let chunk = Chunk {
         input: 0,
         source: ChunkSource::Memory(Arc::default()),
         offset: 0,
@@ -80,7 +80,7 @@ fn prepare(dump: &str, rules: &Arc<Rules>, types: &Arc<IdentifierTypes>) -> Rele
     };
     let mut waiting = EventQueue::default();
     let block = EventBlock { lines: dump.as_bytes().to_vec(), ..EventBlock::default() };
-    waiting.add(ChunkPreparer::new(rules, types, RowMode::Write).prepare(&unit, &[], &[input], block).block);
+    waiting.add(ChunkPreparer::new(rules, types, RowMode::Write).prepare(&chunk, &[], &[input], block).block);
     waiting.release(None)
 }
 

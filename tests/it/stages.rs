@@ -17,8 +17,8 @@ use profiles_sync::{
     },
     raw::{RowMode, event_row::EventRowKind},
     read::{
+        chunk::{Chunk, ChunkSource},
         inputs::Input,
-        unit::{Chunk, ChunkSource},
     },
     space::manifest::Manifest,
     summary::IngestSummary,
@@ -51,7 +51,7 @@ pub(crate) fn ingest(rules: &Rules, runs: &[Vec<u8>]) -> Ingested {
         let mut rejects = Vec::new();
         let (mut offset, mut n_lines, mut n_events) = (0, 0, 0);
         for (first_line, line) in (1..).zip(bytes.split_inclusive(|byte| *byte == b'\n')) {
-            let unit = Chunk {
+            let chunk = Chunk {
                 input: 0,
                 source: ChunkSource::Memory(Arc::default()),
                 offset,
@@ -64,9 +64,9 @@ pub(crate) fn ingest(rules: &Rules, runs: &[Vec<u8>]) -> Ingested {
                 in_order: false,
                 too_long: None,
             };
-            offset += unit.length;
+            offset += chunk.length;
             let block = EventBlock { lines: line.to_vec(), ..EventBlock::default() };
-            let from_line = preparer.prepare(&unit, &[], &inputs, block);
+            let from_line = preparer.prepare(&chunk, &[], &inputs, block);
             n_lines += from_line.n_lines;
             n_events += from_line.n_events;
             rejects.extend(from_line.rejects);

@@ -38,12 +38,12 @@ use crate::{
     progress::Progress,
     raw::{RowMode, event_row::RowNotices},
     read::{
+        chunk::{Chunk, ScannedFile},
         digest::Hashing,
         inputs::{self, Input},
         plan::plan,
         scan::{InputScanner, KEPT, ScanMode, ScannedInput},
         spill::SpillStore,
-        unit::{Chunk, ScannedFile},
     },
     space::{
         commit::Space,
@@ -166,7 +166,7 @@ pub fn events_into(
     let mut looked = scan_inputs(&inputs, memory, &hashing, &spill, files, progress, &mut counted)?;
     let window = BackfillWindow::of(options, looked.newest);
     let of_dumps = (looked.earliest.saturating_mul(1000), looked.newest.unwrap_or_default() * 1000);
-    looked.units = plan(looked.units, &inputs, memory / 6, &spill, files, progress)?;
+    looked.chunks = plan(looked.chunks, &inputs, memory / 6, &spill, files, progress)?;
     let types = Arc::new(IdentifierTypes::default());
     let replayed = space.load_state(Reading::Whole, &types, progress)?;
     if replayed.graph.n_profiles() == 0 {
@@ -179,7 +179,7 @@ pub fn events_into(
     let n_lines = looked.read.iter().map(|input| input.lines).sum::<u64>();
     let shelves = DiskSpillStore::new(&space.folder().join(STATE_FOLDER));
     met.limit_memory(Box::new(shelves), memory / 32, usize::try_from(n_lines).unwrap_or_default());
-    progress.start("backfilling", Some(looked.units.iter().map(|unit| unit.length).sum()));
+    progress.start("backfilling", Some(looked.chunks.iter().map(|chunk| chunk.length).sum()));
     let mut job = Backfill {
         graph: &replayed.graph,
         rules: &rules,
@@ -198,7 +198,7 @@ pub fn events_into(
     let mut rejects = options.rejects.is_some().then(|| RejectStore::new(memory));
     let list = options.rejects.as_deref().map(|path| RejectList::new(path, files)).transpose()?;
     let into = rejects.as_mut().map(|rejects| (rejects, &spill));
-    let first_rejects = job.run(&mut space, &inputs, &looked.units, into, files, progress, &mut counted)?;
+    let first_rejects = job.run(&mut space, &inputs, &looked.chunks, into, files, progress, &mut counted)?;
     if let Some((rejects, mut list)) = rejects.zip(list) {
         rejects.drain(&inputs, |row| list.push(row))?;
         list.finish()?;
@@ -254,7 +254,7 @@ fn commit(
 /// The result of scanning the inputs.
 struct BackfillScan {
     read: Vec<RunInput>,
-    units: Vec<Chunk>,
+    chunks: Vec<Chunk>,
     /// The files that will be read a second time.
     seen: Vec<Arc<ScannedFile>>,
     /// A lower bound for when the first event was received.
@@ -282,19 +282,19 @@ fn scan_inputs(
     };
     let seen: Vec<ScannedInput> =
         numbered.into_par_iter().with_max_len(1).map(scan).collect::<Result<_>>()?;
-    let (read, units, seen_files) = (Vec::new(), Vec::new(), Vec::new());
-    let mut looked = BackfillScan { read, units, seen: seen_files, earliest: Millis::MAX, newest: None };
-    for (input, ScannedInput { digest, bytes, n_lines, units }) in inputs.iter().zip(seen) {
+    let (read, chunks, seen_files) = (Vec::new(), Vec::new(), Vec::new());
+    let mut looked = BackfillScan { read, chunks, seen: seen_files, earliest: Millis::MAX, newest: None };
+    for (input, ScannedInput { digest, bytes, n_lines, chunks }) in inputs.iter().zip(seen) {
         counted.files += 1;
         counted.bytes += bytes;
         let source = input.source.clone();
         looked.read.push(RunInput { name: input.name(), digest, source, bytes, lines: n_lines });
-        let latest = units.iter().map(|unit| unit.latest).filter(|&latest| latest != Millis::MIN).max();
+        let latest = chunks.iter().map(|chunk| chunk.latest).filter(|&latest| latest != Millis::MIN).max();
         looked.newest = looked.newest.max(latest);
-        let earliest = units.iter().map(|unit| unit.earliest).min();
+        let earliest = chunks.iter().map(|chunk| chunk.earliest).min();
         looked.earliest = looked.earliest.min(earliest.unwrap_or(Millis::MAX));
-        looked.seen.extend(units.iter().find_map(Chunk::file).cloned());
-        looked.units.extend(units);
+        looked.seen.extend(chunks.iter().find_map(Chunk::file).cloned());
+        looked.chunks.extend(chunks);
     }
     Ok(looked)
 }
@@ -327,7 +327,7 @@ impl<'a> Backfill<'a> {
         &mut self,
         space: &mut Space,
         inputs: &[Input],
-        units: &[Chunk],
+        chunks: &[Chunk],
         mut rejects: Option<(&mut RejectStore, &SpillStore)>,
         files: &Files,
         progress: &dyn Progress,
@@ -335,12 +335,12 @@ impl<'a> Backfill<'a> {
     ) -> Result<FirstRejects> {
         let (rules, types) = (self.rules, self.types);
         let workers = Pool::default();
-        let prepare = |unit: &Chunk| -> Result<PreparedChunk> {
+        let prepare = |chunk: &Chunk| -> Result<PreparedChunk> {
             let mut block = EventBlock::default();
-            let at = unit.read(&mut block.lines, files)?;
+            let at = chunk.read(&mut block.lines, files)?;
             let mut worker: ChunkPreparer =
                 workers.take().unwrap_or_else(|| ChunkPreparer::new(rules, types, RowMode::Write));
-            let prepared = worker.prepare(unit, &at, inputs, block);
+            let prepared = worker.prepare(chunk, &at, inputs, block);
             workers.give(worker);
             Ok(prepared)
         };
@@ -348,7 +348,7 @@ impl<'a> Backfill<'a> {
         let mut released = ReleasedEvents::default();
         let mut notes = RowNotices::default();
         let mut first_rejects = FirstRejects::default();
-        let mut rest = units;
+        let mut rest = chunks;
         loop {
             let (now, behind) = rest.split_at(step_length(rest, self.memory));
             let done = now.is_empty() && released.places.is_empty();
@@ -358,8 +358,8 @@ impl<'a> Backfill<'a> {
                 || self.take(space, &before, files),
             );
             taken?;
-            for (unit, prepared) in now.iter().zip(prepared?) {
-                if prepared.earliest.is_some_and(|earliest| earliest < unit.earliest) {
+            for (chunk, prepared) in now.iter().zip(prepared?) {
+                if prepared.earliest.is_some_and(|earliest| earliest < chunk.earliest) {
                     return Err(input_changed());
                 }
                 add_counts(&prepared, counted);
@@ -369,7 +369,7 @@ impl<'a> Backfill<'a> {
                     rejects.add(prepared.rejects, spill)?;
                 }
                 waiting.add(prepared.block);
-                progress.advance(unit.length);
+                progress.advance(chunk.length);
             }
             rest = behind;
             released = waiting.release(rest.first().map(Chunk::smallest_key).as_ref());

@@ -50,16 +50,16 @@ impl SegmentFiles {
         // The newer record of a profile has all segment ids of an older one, including the profile's own.
         let mut met: Set<ProfileId> = Set::default();
         for (newer, part) in self.parts.iter().rev().enumerate() {
-            part.records(|_, cluster| {
+            part.records(|_, record| {
                 let known =
-                    0 < newer && cluster.segments.first().is_some_and(|segment| met.contains(&segment.id));
+                    0 < newer && record.segments.first().is_some_and(|segment| met.contains(&segment.id));
                 if known {
                     return Ok(());
                 }
                 if newer + 1 < self.parts.len() {
-                    met.extend(cluster.segments.iter().map(|segment| segment.id));
+                    met.extend(record.segments.iter().map(|segment| segment.id));
                 }
-                each(cluster)
+                each(record)
             })?;
         }
         Ok(())

@@ -89,8 +89,8 @@ pub fn read(
     }
     let mut graph = IdentityGraph::on_disk(n_profiles, Arc::clone(&parts) as _);
     let mut accepted = SeenMessages::default();
-    let whole = parts.profiles(|cluster| {
-        graph.load(cluster);
+    let whole = parts.profiles(|record| {
+        graph.load(record);
         Ok(())
     });
     let whole = whole.and_then(|()| {
@@ -223,8 +223,8 @@ fn compact(
     let parts = open(folder, named, contents.types, &mut trait_names, files)?;
     let parts = parts.ok_or(crate::error::Error::StateDamaged)?;
     let mut writer = SegmentWriter::create(folder, name, files)?;
-    parts.profiles(|cluster: ProfileRecord| {
-        writer.record(|out| record::encode_cluster(&cluster, out), keys_of(&cluster))
+    parts.profiles(|record: ProfileRecord| {
+        writer.record(|out| record::encode_cluster(&record, out), keys_of(&record))
     })?;
     writer.lookup()?;
     parts.messages(|some| writer.messages(some))?;

@@ -94,8 +94,8 @@ impl SegmentFile {
         if xxh3_64(&bytes) != checksum {
             return Err(Error::StateDamaged);
         }
-        let cluster = record::decode(&bytes, &self.type_ids, &self.paths).ok_or(Error::StateDamaged)?;
-        Ok((cluster, (HEAD + length) as u64))
+        let record = record::decode(&bytes, &self.type_ids, &self.paths).ok_or(Error::StateDamaged)?;
+        Ok((record, (HEAD + length) as u64))
     }
 
     /// Calls `each` with all records and their offsets, in file order. Reads large blocks.
@@ -114,15 +114,15 @@ impl SegmentFile {
                 if xxh3_64(body) != checksum {
                     return Err(Error::StateDamaged);
                 }
-                let cluster = record::decode(body, &self.type_ids, &self.paths).ok_or(Error::StateDamaged)?;
-                each(at, cluster)?;
+                let record = record::decode(body, &self.type_ids, &self.paths).ok_or(Error::StateDamaged)?;
+                each(at, record)?;
                 at += (HEAD + length) as u64;
                 rest = behind;
             }
             if rest.len() == bytes.len() {
                 // A record larger than a block.
-                let (cluster, length) = self.record_and_length(at)?;
-                each(at, cluster)?;
+                let (record, length) = self.record_and_length(at)?;
+                each(at, record)?;
                 at += length;
             }
         }
@@ -132,8 +132,8 @@ impl SegmentFile {
     /// Returns whether the lookup leads from every key to its record and has no other entries.
     pub(super) fn lookup_is_whole(&self) -> Result<bool> {
         let mut expected: Vec<SortedEntry> = Vec::new();
-        self.records(|place, cluster| {
-            expected.extend(keys_of(&cluster).map(|key| (key, place)));
+        self.records(|place, record| {
+            expected.extend(keys_of(&record).map(|key| (key, place)));
             Ok(())
         })?;
         expected.par_sort_unstable();
@@ -156,9 +156,9 @@ impl SegmentFile {
 }
 
 /// Returns the keys by which a record is found: those of its segment ids and identifiers.
-pub(super) fn keys_of(cluster: &ProfileRecord) -> impl Iterator<Item = u128> + '_ {
-    let segments = cluster.segments.iter().map(|segment| segment_key(&segment.segment_id));
-    segments.chain(cluster.identifiers.iter().map(|identifier| identifier.key))
+pub(super) fn keys_of(record: &ProfileRecord) -> impl Iterator<Item = u128> + '_ {
+    let segments = record.segments.iter().map(|segment| segment_key(&segment.segment_id));
+    segments.chain(record.identifiers.iter().map(|identifier| identifier.key))
 }
 
 /// Offset at which the records begin.

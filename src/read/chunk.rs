@@ -188,7 +188,7 @@ mod tests {
             digest: Hashing::default().digest_of(&files.open(&path).unwrap(), metadata.len()).unwrap(),
             hashing: Hashing::default(),
         };
-        let unit = Chunk {
+        let chunk = Chunk {
             input: 0,
             source: ChunkSource::File(Arc::new(seen)),
             offset: 4,
@@ -203,10 +203,10 @@ mod tests {
         };
         let read = || {
             let mut bytes = Vec::new();
-            unit.read(&mut bytes, &files).map(|_| bytes)
+            chunk.read(&mut bytes, &files).map(|_| bytes)
         };
         assert_eq!(read().unwrap(), b"two\n");
-        let check = || unit.file().unwrap().check(&files);
+        let check = || chunk.file().unwrap().check(&files);
         files.append_after(&path, 8).unwrap().write_all(b"more\n").unwrap();
         assert_eq!(read().unwrap(), b"two\n");
         assert!(check().is_ok());
