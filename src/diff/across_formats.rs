@@ -8,9 +8,9 @@ use crate::json::{Document, JsonKind, Tape, values::is_null};
 
 use super::{
     columns::{canonical, compare, exact, same_column},
-    judge::{RowComparer, TableLine},
     keys::{push_text, read_row},
     outcome::RowKind,
+    row_comparer::{RowComparer, TableLine},
     sides::{NEW, OLD},
 };
 

@@ -8,12 +8,12 @@ use std::{cmp::Ordering, ops::Range};
 use crate::error::Result;
 
 use super::{
-    identity::watch::Collector,
-    judge::{KeyRepeats, RowComparer, TableLine, TableRules},
+    identity::collector::Collector,
     keys::{KeyFinder, NOT_JSON, RowKey, read_row},
     meter::DiffMeter,
     outcome::RowsOutcome,
     records::ChangesRun,
+    row_comparer::{KeyRepeats, RowComparer, TableLine, TableRules},
     rows::{TableLines, TablePosition},
     sides::{NEW, OLD},
 };

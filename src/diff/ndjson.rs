@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{
     identity::{
         compare::{IdentityResult, ProfileChangeSummary},
-        stories::ProfileChangeKind,
+        profile_changes::ProfileChangeKind,
     },
     sides::{NEW, OLD},
     tables::TableResult,

@@ -5,7 +5,7 @@ use crate::{
     error::{Error, Result},
 };
 
-use super::{identity::watch::Collected, rows::TablePosition};
+use super::{identity::collector::Collected, rows::TablePosition};
 
 /// What happened to a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -12,12 +12,12 @@ use crate::{
 };
 
 use super::{
-    judge::{KeyRepeats, RowComparer, TableLine, TableRules},
     key_tally::DuplicateKeys,
     keys::KeyFinder,
     meter::DiffMeter,
     outcome::RowsOutcome,
     records::ChangesRun,
+    row_comparer::{KeyRepeats, RowComparer, TableLine, TableRules},
     rows::TablePosition,
     sides::{NEW, OLD},
     spill::{RowSpill, SpilledRow},

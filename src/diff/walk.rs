@@ -10,7 +10,6 @@ use std::borrow::Cow;
 use crate::{collections::key_of, error::Result};
 
 use super::{
-    judge::{RowComparer, TableLine, TableRules},
     key_tally::{FoundOn, KeyTally},
     keys::{KeyFinder, NOT_JSON},
     merge::cut_short,
@@ -19,6 +18,7 @@ use super::{
     pending::UnpairedRows,
     records::ChangesRun,
     renaming::Renaming,
+    row_comparer::{RowComparer, TableLine, TableRules},
     rows::TableLines,
     sides::{NEW, OLD},
     spill::SpilledRow,

@@ -10,7 +10,7 @@ use std::{fmt, sync::Arc};
 use hashbrown::HashTable;
 use rayon::prelude::*;
 
-use super::{filter::BloomFilter, order::ReleasedEvents};
+use super::{bloom_filter::BloomFilter, order::ReleasedEvents};
 use crate::{collections::SplitKey, error::Result, time::timestamp::Millis};
 
 /// Looks up the messages of earlier runs, which are on disk.

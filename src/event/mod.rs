@@ -1,10 +1,10 @@
 //! Turns a line into events, or into a reject.
 
 pub mod block;
+mod bloom_filter;
 pub mod columns;
 pub mod duplicates;
 pub mod fields;
-mod filter;
 pub mod order;
 pub mod parse;
 pub mod reject;

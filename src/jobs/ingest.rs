@@ -4,7 +4,7 @@
 //! chunks are parsed and rendered on all cores, events that are next in order are resolved by one thread, and resolved
 //! events are written to their tables on all cores.
 
-mod doubts;
+mod config_lints;
 mod taken_name;
 
 use std::{
@@ -115,10 +115,10 @@ pub fn ingest_into(
         progress.warning(&change);
     }
     if last.is_none_or(|last| last.digest != config.digest) {
-        for doubt in doubts::config_lints(&rules) {
+        for doubt in config_lints::config_lints(&rules) {
             progress.notice(&doubt);
         }
-        if let Some(warning) = doubts::no_violations(&rules) {
+        if let Some(warning) = config_lints::no_violations(&rules) {
             progress.warning(&warning);
         }
     }

@@ -3,7 +3,8 @@
 //! Views that reflect an earlier state of the same raw tables are updated. Otherwise all views are built from scratch:
 //! in memory, or in partitions if the raw tables are too large for it.
 
-mod before;
+mod affected;
+mod backup;
 mod changes;
 mod choose;
 mod columns;
@@ -11,10 +12,9 @@ mod job;
 mod merge;
 mod options;
 mod parts;
-mod record;
-mod splice;
-mod touched;
+mod patch;
 mod update;
+mod view_registry;
 
 use std::{io::Write, path::Path, time::Instant};
 
@@ -23,7 +23,7 @@ use self::{
     changes::ChangeWriter,
     columns::ViewColumns,
     job::ViewsJob,
-    record::{BuiltViews, ViewRegistry},
+    view_registry::{BuiltViews, ViewRegistry},
 };
 use crate::{
     config::rules::Compression,
@@ -96,7 +96,7 @@ fn run(
     } else {
         None
     };
-    before::restore(options, in_place, files, progress)?;
+    backup::restore(options, in_place, files, progress)?;
     let manifest = if options.space { Some(read_manifest(&options.raw, files)?) } else { None };
     let tables = match &manifest {
         Some(manifest) => space_tables(&options.raw, manifest),
@@ -120,14 +120,14 @@ fn run(
     if let Some(staged) = staged {
         let told = summary.changes.is_some();
         if told {
-            before::keep(&options.out, staged.paths(), files)?;
+            backup::keep(&options.out, staged.paths(), files)?;
         }
         match record {
             Some(record) => summary.run = Some(record.commit(&made, &staged, options, files, progress)?),
             None => staged.put_in_place()?,
         }
         if told {
-            before::remove_backups(&options.out, files);
+            backup::remove_backups(&options.out, files);
         }
         if compress == Compression::Zstd {
             made.views
@@ -143,7 +143,7 @@ fn run(
 
 /// Fails if the changes would go to a file that belongs to a space, or that a space may want to create.
 fn check_changes_path(changes: &Path, options: &MaterializeOptions) -> Result<()> {
-    if belongs_to_space(changes, &[&options.raw, &options.out]) || changes.ends_with(before::FOLDER) {
+    if belongs_to_space(changes, &[&options.raw, &options.out]) || changes.ends_with(backup::FOLDER) {
         return Err(Error::file(changes, "changes cannot go where the tables and views of a space are")
             .hint("give `--changes` a file in another folder"));
     }

@@ -11,8 +11,8 @@
 use super::{
     graph::MergeGraph,
     history,
-    kept::CachedTraits,
     present::CurrentTrait,
+    row_cache::CachedTraits,
     segments::Segment,
     snapshot::Snapshot,
     snapshot_reader::SnapshotReader,

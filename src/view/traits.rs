@@ -7,7 +7,7 @@
 use super::{
     graph::MergeGraph,
     group::gather,
-    kept::{CachedBlock, CachedTraits, NewestRows, RowCache, RowCacheWriter},
+    row_cache::{CachedBlock, CachedTraits, NewestRows, RowCache, RowCacheWriter},
     segments::{InternedOrNew, NewSegments, Segment, Segments},
     snapshot_reader::is_not_trait,
     trait_seqs::TRAIT_SEQS,

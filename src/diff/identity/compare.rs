@@ -9,12 +9,12 @@ use crate::{
 use crate::diff::{sides::DiffSide, tables::TableResult};
 
 use super::{
+    collector::{self, Collected, Texts},
     events::{CausingEvent, EventSearch, explain},
     load::{IdentitySource, load, segment_id_of, source},
     names::{ReportedIdentifier, identifiers, keep_one_profile, names},
-    shares::{JoinedIdentifiers, Membership, Overlaps, Pairwise, ProfileNumber, count_overlaps},
-    stories::{ProfileChange, ProfileChangeKind, ProfileChanges, classify},
-    watch::{self, Collected, Texts},
+    overlap::{JoinedIdentifiers, Membership, Overlaps, Pairwise, ProfileNumber, count_overlaps},
+    profile_changes::{ProfileChange, ProfileChangeKind, ProfileChanges, classify},
 };
 
 /// The number of profiles for which events are looked up.
@@ -136,7 +136,7 @@ pub fn compare(
     let has_graph = sides.iter().any(|side| side.tables.contains_key("id_graph"));
     let watched = match taken {
         CollectedViews { mapping: Some(mapping), graph } if graph.is_some() || !has_graph => {
-            watch::combine(mapping, graph)
+            collector::combine(mapping, graph)
         }
         _ => None,
     };

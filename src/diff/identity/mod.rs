@@ -4,10 +4,10 @@
 //! number of identifiers that each old profile shares with each new one is enough to tell which profiles are the same,
 //! which merged, which split, and which identifiers moved.
 
+pub mod collector;
 pub mod compare;
 pub mod events;
 pub mod load;
 pub mod names;
-pub mod shares;
-pub mod stories;
-pub mod watch;
+pub mod overlap;
+pub mod profile_changes;

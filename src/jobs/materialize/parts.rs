@@ -9,7 +9,7 @@
 
 use std::path::Path;
 
-use super::{job::ViewsJob, merge::merge, record::BuiltViews};
+use super::{job::ViewsJob, merge::merge, view_registry::BuiltViews};
 use crate::{
     collections::local_key_of,
     error::{Error, Result},

@@ -9,10 +9,10 @@ use std::{collections::BTreeMap, path::Path};
 use rayon::prelude::*;
 
 use super::{
+    affected::{AffectedProfiles, new_rows},
     job::ViewsJob,
-    record::{Baseline, BuiltViews},
-    splice::{Patch, PatchResult, patch},
-    touched::{AffectedProfiles, new_rows},
+    patch::{Patch, PatchResult, patch},
+    view_registry::{Baseline, BuiltViews},
 };
 use crate::{
     error::{Error, Result},

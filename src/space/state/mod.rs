@@ -8,19 +8,19 @@
 //! If a segment file is missing, damaged or of another version, the state cannot be used.
 
 mod bits;
-mod cold;
 mod encode;
-mod part;
 mod record;
-mod shelves;
+mod segment_file;
+mod segment_files;
 mod sorted;
+mod spilled_messages;
 
 use std::{path::Path, sync::Arc};
 
-pub use self::shelves::DiskSpillStore;
+pub use self::spilled_messages::DiskSpillStore;
 use self::{
-    cold::SegmentFiles,
-    part::{SegmentFile, SegmentWriter, keys_of},
+    segment_file::{SegmentFile, SegmentWriter, keys_of},
+    segment_files::SegmentFiles,
 };
 use super::{manifest::StateFile, replayed::ResolverState};
 use crate::{
@@ -129,7 +129,7 @@ pub fn lookup_is_complete(
 /// Returns whether an earlier version of this program wrote the state that the manifest lists.
 #[must_use]
 pub fn is_of_earlier_version(folder: &Path, named: &[StateFile], files: &Files) -> bool {
-    named.iter().any(|part| part::is_of_earlier_version(&folder.join(&part.name), files))
+    named.iter().any(|part| segment_file::is_of_earlier_version(&folder.join(&part.name), files))
 }
 
 fn open(

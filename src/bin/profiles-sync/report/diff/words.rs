@@ -6,7 +6,7 @@ use profiles_sync::{
         identity::{
             compare::{MovedIdentifier, ProfileChangeSummary},
             events::CausingEvent,
-            stories::ProfileChangeKind,
+            profile_changes::ProfileChangeKind,
         },
         ndjson::side,
         sides::{NEW, OLD},

@@ -14,7 +14,7 @@ use crate::{
 
 use super::{
     load::{has_null, key, segment_id_of, split_part},
-    shares::{JoinedIdentifiers, Membership},
+    overlap::{JoinedIdentifiers, Membership},
 };
 
 /// If more rows than this differ, their texts are not kept.

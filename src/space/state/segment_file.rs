@@ -18,8 +18,8 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 use super::{
     encode::{Decoder, Encoder},
     record::{self, HEAD},
-    shelves::as_entry,
     sorted::{SortedEntry, SortedIndex, SortedWriter},
+    spilled_messages::as_entry,
 };
 use crate::{
     collections::SplitKey,

@@ -9,7 +9,7 @@ use std::cmp::Reverse;
 
 use crate::collections::{Map, Set};
 
-use super::shares::{Overlap, Overlaps, ProfileNumber};
+use super::overlap::{Overlap, Overlaps, ProfileNumber};
 
 /// A kind of change to profiles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -184,7 +184,7 @@ mod tests {
         collections::key_of,
         diff::identity::{
             load::SideProfiles,
-            shares::{JoinedIdentifiers, count_overlaps},
+            overlap::{JoinedIdentifiers, count_overlaps},
         },
     };
 

@@ -11,12 +11,12 @@ use rayon::prelude::*;
 use crate::{error::Result, files::Files};
 
 use super::{
-    judge::TableRules,
     keys::KeyFinder,
     merge::{KeyBounds, merge},
     meter::DiffMeter,
     outcome::RowsOutcome,
     records::ChangesRun,
+    row_comparer::TableRules,
     rows::{BLOCK, TableLines},
     sides::TableFile,
 };

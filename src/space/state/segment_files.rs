@@ -3,8 +3,8 @@
 use rayon::prelude::*;
 
 use super::{
-    part::SegmentFile,
-    shelves::{as_message, as_time},
+    segment_file::SegmentFile,
+    spilled_messages::{as_message, as_time},
 };
 use crate::{
     collections::Set,

@@ -8,7 +8,7 @@ use crate::json::{Document, Tape, push_string, values::Typing};
 
 use super::{
     columns::{ChangedColumn, IgnoredColumns, canonical, compare, note_columns},
-    identity::watch::CollectorColumns,
+    identity::collector::CollectorColumns,
     keys::{RowKey, read_row},
     outcome::{Cell, MalformedLine, RowChange, RowKind, RowsOutcome},
     records::push_record,
