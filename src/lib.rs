@@ -1,7 +1,8 @@
 //! Builds Segment's Profiles Sync tables from dumps of events.
 //!
 //! Events are read, parsed, put in order and resolved to profiles. Changes are appended to raw tables, which are folded
-//! into views. Existing tables of a team can be adopted, and two sets of tables can be compared.
+//! into views. Existing tables of a team can be adopted, two sets of tables can be compared, and
+//! the tables can be loaded into a warehouse.
 
 // Each module uses those above it and none below it.
 
@@ -46,3 +47,4 @@ pub mod jobs;
 
 pub mod diff;
 pub mod explain;
+pub mod schema;

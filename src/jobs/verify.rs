@@ -21,9 +21,9 @@ use crate::{
     space::{
         damage::{damage, earlier_states},
         layout::STATE_FOLDER,
-        manifest::{CommittedView, Manifest},
+        manifest::Manifest,
         replay::replay,
-        table_state::{CommittedTable, CompressedExtent},
+        table_state::CommittedTable,
         tables::{committed_file, committed_file_bytes, storage_of},
     },
     table::blocks::SharedProgress,
@@ -74,7 +74,7 @@ pub fn verify(space: &Path, files: &Files, progress: &dyn Progress) -> Result<Ve
 /// Verifies a space against a manifest.
 fn verify_as(space: &Path, manifest: &Manifest, files: &Files, progress: &dyn Progress) -> Result<Verified> {
     let views: BTreeMap<&str, CommittedTable> =
-        manifest.views.iter().map(|(name, view)| (name.as_str(), as_written(view))).collect();
+        manifest.views.iter().map(|(name, view)| (name.as_str(), view.as_table())).collect();
     let tables = manifest.tables.iter().map(|(name, table)| (name.as_str(), table));
     let all: Vec<(&str, &CommittedTable)> =
         tables.chain(views.iter().map(|(&name, view)| (name, view))).collect();
@@ -161,15 +161,4 @@ fn check_content(
     )?);
     cache::check(&space.join(STATE_FOLDER), manifest, &replayed, &types, files, progress, differences)?;
     Ok(())
-}
-
-/// Returns the record of a view in the form of a table's.
-fn as_written(view: &CommittedView) -> CommittedTable {
-    CommittedTable {
-        rows: view.rows,
-        bytes: view.bytes,
-        digest: view.digest.clone(),
-        link: String::new(),
-        stored: view.stored.map(|bytes| CompressedExtent { bytes, tail: 0 }),
-    }
 }

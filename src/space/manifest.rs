@@ -9,7 +9,12 @@ use std::{
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::{after::SpaceRecord, kept::KeptMessages, layout::MANIFEST, table_state::CommittedTable};
+use super::{
+    after::SpaceRecord,
+    kept::KeptMessages,
+    layout::MANIFEST,
+    table_state::{CommittedTable, CompressedExtent},
+};
 use crate::{
     collections::Set,
     config::{
@@ -115,6 +120,20 @@ pub struct CommittedView {
     pub profiles: u64,
     /// Whether every identifier has exactly one row.
     pub plain: bool,
+}
+
+impl CommittedView {
+    /// Returns the record of the view in the form of a table's.
+    #[must_use]
+    pub fn as_table(&self) -> CommittedTable {
+        CommittedTable {
+            rows: self.rows,
+            bytes: self.bytes,
+            digest: self.digest.clone(),
+            link: String::new(),
+            stored: self.stored.map(|bytes| CompressedExtent { bytes, tail: 0 }),
+        }
+    }
 }
 
 /// A raw table as a view reflects it.

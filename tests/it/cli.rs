@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::support::{Work, names_in, program};
 
 const LINE: &str = r#"{"type":"page","messageId":"m1","userId":"u1","timestamp":"2026-01-05T10:00:00Z"}"#;
-const COMMANDS: [&[&str]; 8] = [
+const COMMANDS: [&[&str]; 9] = [
     &[],
     &["ingest"],
     &["materialize"],
@@ -22,6 +22,7 @@ const COMMANDS: [&[&str]; 8] = [
     &["backfill", "raw"],
     &["diff"],
     &["explain"],
+    &["schema"],
 ];
 
 fn with_events() -> Work {

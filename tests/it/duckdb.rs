@@ -18,15 +18,17 @@ use crate::support::project;
 
 /// The version to install from PyPI.
 const VERSION: &str = "2.0.0";
+/// The version of `sqlglot`, which parses the SQL of warehouses that no test can run.
+const SQLGLOT: &str = "30.30.0";
 
 /// A Python interpreter that has DuckDB.
-struct DuckDb {
-    python: &'static Path,
+pub(crate) struct DuckDb {
+    pub(crate) python: &'static Path,
 }
 
 impl DuckDb {
     /// Finds or installs DuckDB. If that fails, panics in CI and otherwise returns `None`.
-    fn find() -> Option<Self> {
+    pub(crate) fn find() -> Option<Self> {
         static PYTHON: OnceLock<Result<PathBuf, String>> = OnceLock::new();
         match PYTHON.get_or_init(find_or_make) {
             Ok(python) => Some(Self { python }),
@@ -50,27 +52,39 @@ impl DuckDb {
 }
 
 fn find_or_make() -> Result<PathBuf, String> {
+    python_with(&[("duckdb", VERSION), ("sqlglot", SQLGLOT)])
+}
+
+/// A Python of its own that has packages of PyPI in these versions; made once.
+pub(crate) fn python_with(packages: &[(&str, &str)]) -> Result<PathBuf, String> {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let environment = target.join(format!("duckdb-{VERSION}"));
+    let names: Vec<String> = packages.iter().map(|(name, version)| format!("{name}-{version}")).collect();
+    let environment = target.join(names.join("-"));
     let python = environment.join("bin/python");
-    if is_usable(&python) {
+    if is_usable(&python, packages) {
         return Ok(python);
     }
     // Installed in a temporary folder and then renamed, so an interrupted installation is never used.
-    let beside = tempfile::Builder::new().prefix("duckdb-").tempdir_in(target).unwrap();
+    let beside = tempfile::Builder::new().prefix("python-").tempdir_in(target).unwrap();
     run(Command::new("python3").args(["-m", "venv"]).arg(beside.path()))?;
-    let package = format!("duckdb=={VERSION}");
+    let pinned = packages.iter().map(|(name, version)| format!("{name}=={version}"));
     let flags = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
-    run(Command::new(beside.path().join("bin/python")).args(flags).arg(package))?;
+    run(Command::new(beside.path().join("bin/python")).args(flags).args(pinned))?;
     let _ = fs::remove_dir_all(&environment);
     #[expect(clippy::disallowed_methods, reason = "a test's own files need no wrapper")]
     let renamed = fs::rename(beside.path(), &environment);
     // Another process may have been faster.
-    if is_usable(&python) { Ok(python) } else { Err(format!("the interpreter does not run: {renamed:?}")) }
+    if is_usable(&python, packages) {
+        Ok(python)
+    } else {
+        Err(format!("the interpreter does not run: {renamed:?}"))
+    }
 }
 
-fn is_usable(python: &Path) -> bool {
-    let code = format!("import duckdb; assert duckdb.__version__ == '{VERSION}'");
+fn is_usable(python: &Path, packages: &[(&str, &str)]) -> bool {
+    let checks: Vec<String> =
+        packages.iter().map(|(name, wanted)| format!("assert version('{name}') == '{wanted}'")).collect();
+    let code = format!("from importlib.metadata import version\n{}", checks.join("\n"));
     Command::new(python).args(["-c", &code]).output().is_ok_and(|output| output.status.success())
 }
 

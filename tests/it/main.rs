@@ -37,6 +37,7 @@ mod rejects;
 mod resolver;
 mod sample;
 mod scanner;
+mod schema;
 mod shell_blocks;
 mod stages;
 mod support;

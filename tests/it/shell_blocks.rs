@@ -103,7 +103,9 @@ fn every_shell_block_runs_as_printed() {
     );
     let docs = names_in(&project("docs"))
         .into_iter()
-        .filter(|name| Path::new(name).extension() == Some("md".as_ref()));
+        .filter(|name| Path::new(name).extension() == Some("md".as_ref()))
+        // These need a database: `schema::page` runs them.
+        .filter(|name| name != "loading.md");
     let pages = docs.map(|name| format!("docs/{name}"));
     let (mut n_run, mut wrong) = (0, String::new());
     for page in ["README.md".to_owned()].into_iter().chain(pages) {

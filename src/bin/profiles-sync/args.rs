@@ -5,6 +5,7 @@ mod diff;
 mod explain;
 mod ingest;
 mod materialize;
+mod schema;
 mod shared;
 
 use std::{env, ffi::OsString, path::Path};
@@ -21,6 +22,7 @@ pub(crate) use self::{
     explain::{ExplainArgs, ExplainFormat},
     ingest::IngestArgs,
     materialize::MaterializeArgs,
+    schema::{SchemaArgs, SchemaFormat},
     shared::MessageFlags,
 };
 
@@ -39,6 +41,7 @@ pub(crate) enum Command {
     Backfill(BackfillArgs),
     Diff(DiffArgs),
     Explain(ExplainArgs),
+    Schema(SchemaArgs),
     #[command(skip)]
     Generate(Generate),
 }
@@ -52,6 +55,7 @@ impl Command {
             Self::Backfill(args) => args.messages(),
             Self::Diff(args) => args.messages,
             Self::Explain(args) => args.messages,
+            Self::Schema(args) => args.messages,
             Self::Generate(_) => MessageFlags::default(),
         }
     }
@@ -64,6 +68,7 @@ impl Command {
             Self::Backfill(args) => args.name(),
             Self::Diff(_) => "diff",
             Self::Explain(_) => "explain",
+            Self::Schema(_) => "schema",
             Self::Generate(_) => "",
         }
     }
@@ -75,6 +80,7 @@ impl Command {
             Self::Materialize(args) => args.space.as_deref(),
             Self::Backfill(args) => Some(&args.target().space),
             Self::Explain(args) => Some(&args.space),
+            Self::Schema(args) => Some(&args.space),
             Self::Diff(_) | Self::Generate(_) => None,
         }
     }
@@ -85,7 +91,7 @@ impl Command {
             Self::Ingest(args) => !args.dry_run && !args.verify && !args.print_config,
             Self::Materialize(args) => args.out.is_none(),
             Self::Backfill(args) => !args.target().dry_run,
-            Self::Diff(_) | Self::Explain(_) | Self::Generate(_) => false,
+            Self::Diff(_) | Self::Explain(_) | Self::Schema(_) | Self::Generate(_) => false,
         }
     }
 
@@ -105,12 +111,13 @@ impl Command {
     pub(crate) fn prints_object(&self, failed: bool) -> bool {
         let has_its_own = match self {
             Self::Ingest(args) => args.print_config,
-            Self::Diff(_) | Self::Explain(_) | Self::Generate(_) => true,
+            Self::Diff(_) | Self::Explain(_) | Self::Schema(_) | Self::Generate(_) => true,
             _ => false,
         };
         let wanted = match self {
             Self::Diff(args) => args.format() == DiffFormat::Json,
             Self::Explain(args) => args.format() == ExplainFormat::Json,
+            Self::Schema(args) => args.format() == SchemaFormat::Json,
             _ => self.messages().json,
         };
         wanted && (failed || !has_its_own)
@@ -120,6 +127,7 @@ impl Command {
     pub(crate) fn streams_data(&self) -> bool {
         match self {
             Self::Diff(args) => args.format() == DiffFormat::Ndjson,
+            Self::Schema(_) => true,
             Self::Materialize(args) => args.changes_to_stdout(),
             _ => false,
         }

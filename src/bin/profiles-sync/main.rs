@@ -45,6 +45,7 @@ fn run(args: &LowArgs) -> Exit {
         Command::Backfill(command) => commands::backfill::run(command, &console, &mut record),
         Command::Diff(command) => commands::diff::run(command, &console),
         Command::Explain(command) => commands::explain::run(command, &console),
+        Command::Schema(command) => commands::schema::run(command, &console),
         Command::Generate(kind) => commands::generate::run(*kind, &console),
     };
     let (exit, failure) = match done {

@@ -9,8 +9,16 @@ use crate::{
 };
 
 /// The subcommands, by the words that select them.
-const COMMANDS: [&str; 7] =
-    ["ingest", "materialize", "backfill profiles", "backfill events", "backfill raw", "diff", "explain"];
+const COMMANDS: [&str; 8] = [
+    "ingest",
+    "materialize",
+    "backfill profiles",
+    "backfill events",
+    "backfill raw",
+    "diff",
+    "explain",
+    "schema",
+];
 
 /// Prints the parser's error, or the help that was requested. With `--json` it also prints the object.
 pub(crate) fn report(error: &clap::Error) -> Exit {

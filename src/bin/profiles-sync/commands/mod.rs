@@ -6,6 +6,7 @@ pub(crate) mod explain;
 pub(crate) mod generate;
 pub(crate) mod ingest;
 pub(crate) mod materialize;
+pub(crate) mod schema;
 
 use anyhow::{Context, Result};
 

@@ -1,0 +1,1 @@
+select * from {{ source('profiles_sync', 'id_graph') }}

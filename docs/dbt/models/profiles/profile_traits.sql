@@ -1,0 +1,1 @@
+select * from {{ source('profiles_sync', 'profile_traits') }}
