@@ -3,6 +3,7 @@
 //! [`read`] finds the narrowest type of every column in all committed rows, [`since`] compares that with an earlier
 //! result, and [`script`] writes the statements of a dialect. Nothing in the space changes, and no lock is taken.
 
+mod dialect;
 mod dialects;
 mod facts;
 mod fixed;
@@ -14,9 +15,10 @@ mod number;
 mod read;
 mod script;
 mod since;
+mod sql;
 
 pub use self::{
-    dialects::Dialect,
+    dialect::Dialect,
     facts::{Class, JsonType},
     json::to_json,
     model::{Column, Schema, Table},

@@ -4,13 +4,14 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::{
+    dialect::Dialect,
     facts::{Class, JsonType},
     model::{Column, Schema, Table},
 };
 
 #[derive(Serialize)]
 struct Report<'a> {
-    dialect: super::Dialect,
+    dialect: Dialect,
     uuid_ts: &'a Option<String>,
     tables: Vec<TableReport<'a>>,
 }

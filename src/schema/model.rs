@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    dialects::Dialect,
+    dialect::Dialect,
     facts::{Class, Facts, JsonType},
 };
 use crate::{config::rules::Compression, table::find::table_of};
@@ -91,17 +91,5 @@ impl Table {
 
     pub(crate) fn is_view(&self) -> bool {
         self.kind == "view"
-    }
-}
-
-impl Column {
-    /// Returns whether the column has the type of texts, whatever its values are.
-    pub(crate) fn is_text(&self, dialect: Dialect) -> bool {
-        self.class != Class::Row && self.sql_type == dialect.type_of(Class::Text)
-    }
-
-    /// Returns whether a reader that takes numbers for doubles would change one on its way into this column.
-    pub(crate) fn loses_digits(&self, dialect: Dialect) -> bool {
-        self.facts.loses_digits(if self.is_text(dialect) { Class::Text } else { self.class })
     }
 }

@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, path::PathBuf};
 use rayon::prelude::*;
 
 use super::{
-    dialects::Dialect,
+    dialect::Dialect,
+    dialects::sql,
     facts::{Class, Facts},
     fixed::{fixed_columns, is_clock, is_wide, kind_of},
     infer::TableFacts,
@@ -104,7 +105,7 @@ fn read_as(
         };
         facts[place].columns = of_updates;
     }
-    let mut names = NameGiver::new(options.dialect.name_rules());
+    let mut names = NameGiver::new(sql(options.dialect).name_rules());
     let tables = wanted.iter().zip(&facts).map(|(table, facts)| {
         let file = table.committed.as_ref().and_then(|state| {
             let path = committed_file(&options.space, table.name, state).path;
@@ -166,7 +167,7 @@ fn describe(
     let others = facts.columns.keys().map(String::as_str).filter(|column| !fixed.contains(column));
     let as_json = options.columns_as_json && is_wide(table);
     let others: Vec<&str> = if as_json { Vec::new() } else { others.collect() };
-    let mut names = NameGiver::new(dialect.name_rules());
+    let mut names = NameGiver::new(sql(dialect).name_rules());
     let column = |column: &str| {
         let facts = facts.columns.get(column).copied().unwrap_or_default();
         let class = match facts.class(is_clock(table, column)) {
@@ -177,7 +178,7 @@ fn describe(
         Column {
             name: names.give(column),
             column: column.to_owned(),
-            sql_type: dialect.type_of(class),
+            sql_type: sql(dialect).type_of(class),
             class,
             values: facts.n_values,
             json_types: facts.json_types(),
@@ -215,8 +216,8 @@ fn row_column(dialect: Dialect, facts: &TableFacts) -> Column {
     of_row.n_with_nul = facts.columns.values().map(|column| column.n_with_nul).sum();
     Column {
         column: String::new(),
-        name: (dialect.name_rules().spell)(ROW_COLUMN),
-        sql_type: dialect.type_of(Class::Row),
+        name: (sql(dialect).name_rules().spell)(ROW_COLUMN),
+        sql_type: sql(dialect).type_of(Class::Row),
         class: Class::Row,
         values: facts.n_rows,
         json_types: [super::facts::JsonType::Object].into(),

@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    dialects::{CommentStyle, Dialect, RowFile, RowsIn, Sql},
+    dialect::Dialect,
+    dialects,
     model::{Column, Schema, Table},
     since::{Changed, TableChange},
+    sql::{CommentStyle, RowFile, RowsIn, Sql},
 };
 use crate::{
     error::{Error, Result},
@@ -27,7 +29,8 @@ pub struct ScriptOptions {
 
 /// Writes the script. With `changed` it brings the tables to their new columns instead of making them.
 pub fn script(schema: &Schema, changed: Option<&Changed>, options: &ScriptOptions) -> Result<String> {
-    let mut script = Script { schema, changed, options, sql: schema.dialect.sql(), out: String::new() };
+    let mut script =
+        Script { schema, changed, options, sql: dialects::sql(schema.dialect), out: String::new() };
     script.write()?;
     Ok(script.out)
 }
@@ -376,7 +379,7 @@ pub(crate) fn losses_of(table: &Table, dialect: Dialect) -> Vec<String> {
                 dialect.title()
             ));
         }
-        if 0 < long && dialect == Dialect::Redshift && column.is_text(dialect) {
+        if 0 < long && dialect == Dialect::Redshift && dialects::sql(dialect).is_text(column) {
             losses.push(format!(
                 "{place}: {} of more than 65,535 bytes, which Redshift cannot store as text; the load fails",
                 counted(long)

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    dialects::Dialect,
+    dialect::Dialect,
+    dialects::sql,
     facts::Class,
     model::{Column, Schema, Table},
     names::NameGiver,
@@ -65,7 +66,7 @@ pub fn add_since(schema: &mut Schema, earlier: &Schema) -> Result<Changed> {
 
 /// Gives tables the names that they have in the warehouse, and new ones names beside these.
 fn keep_table_names(schema: &mut Schema, earlier: &Schema) {
-    let mut names = NameGiver::new(schema.dialect.name_rules());
+    let mut names = NameGiver::new(sql(schema.dialect).name_rules());
     earlier.tables.iter().for_each(|old| names.keep(&old.name));
     for table in &mut schema.tables {
         let old = earlier.tables.iter().find(|old| old.table == table.table);
@@ -81,7 +82,7 @@ fn add_table(table: &mut Table, old: &Table, dialect: Dialect) -> Result<TableCh
             .hint(format!("{flag} `--columns-as-json`, or load the table anew")));
     }
     let mut change = TableChange::default();
-    let mut names = NameGiver::new(dialect.name_rules());
+    let mut names = NameGiver::new(sql(dialect).name_rules());
     old.columns.iter().for_each(|column| names.keep(&column.name));
     for column in &mut table.columns {
         let Some(known) = old.column(&column.column) else {
@@ -91,7 +92,7 @@ fn add_table(table: &mut Table, old: &Table, dialect: Dialect) -> Result<TableCh
         };
         column.name.clone_from(&known.name);
         column.class = widened(column.class, known, dialect);
-        column.sql_type = dialect.type_of(column.class);
+        column.sql_type = sql(dialect).type_of(column.class);
         column.json_types.extend(&known.json_types);
         if column.sql_type != known.sql_type {
             change.retyped.insert(column.column.clone(), known.sql_type.clone());
@@ -106,12 +107,12 @@ fn add_table(table: &mut Table, old: &Table, dialect: Dialect) -> Result<TableCh
 
 /// A column that is of texts in the warehouse stays so, unless it holds nothing.
 fn widened(class: Class, known: &Column, dialect: Dialect) -> Class {
-    let is_text = known.class != Class::Null && known.is_text(dialect);
+    let is_text = known.class != Class::Null && sql(dialect).is_text(known);
     if is_text { Class::Text } else { class.join(known.class) }
 }
 
 /// Whether a value would be another text after a cast than it is in the rows: `1.50` may have become `1.5000`.
 fn is_respelled(known: &Column, column: &Column, dialect: Dialect) -> bool {
-    column.is_text(dialect)
-        && (matches!(known.class, Class::Decimal { .. } | Class::Time) || column.loses_digits(dialect))
+    sql(dialect).is_text(column)
+        && (matches!(known.class, Class::Decimal { .. } | Class::Time) || sql(dialect).loses_digits(column))
 }

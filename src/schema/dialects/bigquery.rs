@@ -1,10 +1,10 @@
 //! BigQuery, with the files in a bucket. It decompresses no zstd.
 
-use super::{CommentStyle, Dialect, RowFile, RowsIn, Sql, is_taken_from_line, number_pattern};
 use crate::schema::{
     facts::Class,
     model::{Column, Table},
     names::NameRules,
+    sql::{CommentStyle, RowFile, RowsIn, Sql, number_pattern},
 };
 
 pub(super) struct BigQuery;
@@ -103,9 +103,9 @@ impl Sql for BigQuery {
             return format!("PARSE_JSON({row}, wide_number_mode => 'round')");
         }
         let path = self.path(&[within, &[&column.column]].concat());
-        let is_text = column.is_text(Dialect::BigQuery);
+        let is_text = self.is_text(column);
         let value = format!("JSON_VALUE(line, {path})");
-        let value = if is_taken_from_line(Dialect::BigQuery, table, column) {
+        let value = if self.is_taken_from_line(table, column) {
             let number = format!("REGEXP_EXTRACT(line, {})", self.text(&number_pattern(&column.column)));
             if is_text { format!("COALESCE({number}, {value})") } else { number }
         } else if column.facts.has_nested() {

@@ -1,13 +1,10 @@
 //! Databricks, with the files in a volume or a bucket.
 
-use super::{
-    CommentStyle, Dialect, RowFile, RowsIn, Sql, decimal_38, is_taken_from_line, number_pattern,
-    plain_columns,
-};
 use crate::schema::{
     facts::Class,
     model::{Column, Table},
     names::NameRules,
+    sql::{CommentStyle, RowFile, RowsIn, Sql, decimal_38, number_pattern, plain_columns},
 };
 
 pub(super) struct Databricks;
@@ -107,8 +104,8 @@ impl Sql for Databricks {
             };
         }
         let read = format!("r.{}", self.name(&column.column));
-        let is_text = column.is_text(Dialect::Databricks);
-        let value = if is_taken_from_line(Dialect::Databricks, table, column) {
+        let is_text = self.is_text(column);
+        let value = if self.is_taken_from_line(table, column) {
             let number = format!(
                 "nullif(regexp_extract(line, {}, 1), '')",
                 self.text(&number_pattern(&column.column))

@@ -1,10 +1,10 @@
 //! DuckDB. Its reader of JSON takes fractions for doubles, so where that would cost digits they come from the line.
 
-use super::{Dialect, RowFile, RowsIn, Sql, decimal_38, is_taken_from_line, number_pattern, plain_columns};
 use crate::schema::{
     facts::Class,
     model::{Column, Table},
     names::NameRules,
+    sql::{RowFile, RowsIn, Sql, decimal_38, number_pattern, plain_columns},
 };
 
 pub(super) struct DuckDb;
@@ -99,8 +99,8 @@ impl Sql for DuckDb {
             };
         }
         let read = format!("r.{}", self.name(&column.column));
-        let is_text = column.is_text(Dialect::DuckDb);
-        let value = if is_taken_from_line(Dialect::DuckDb, table, column) {
+        let is_text = self.is_text(column);
+        let value = if self.is_taken_from_line(table, column) {
             let number = format!(
                 "nullif(regexp_extract(line, {}, 1), '')",
                 self.text(&number_pattern(&column.column))
@@ -122,7 +122,7 @@ fn object_size(file: &RowFile) -> String {
 }
 
 fn needs_line(table: &Table, column: &Column) -> bool {
-    column.class == Class::Row || is_taken_from_line(Dialect::DuckDb, table, column)
+    column.class == Class::Row || DuckDb.is_taken_from_line(table, column)
 }
 
 /// The columns as texts, as `json_transform` wants them.

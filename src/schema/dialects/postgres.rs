@@ -1,10 +1,10 @@
 //! PostgreSQL, run by `psql`, which reads the files. `json` keeps the text of numbers, `jsonb` would not keep all of it.
 
-use super::{RowFile, RowsIn, Sql};
 use crate::schema::{
     facts::Class,
     model::{Column, Table},
     names::NameRules,
+    sql::{RowFile, RowsIn, Sql},
 };
 
 pub(super) struct Postgres;

@@ -1,10 +1,10 @@
 //! Redshift, with the files in a bucket. Rows come as values of type SUPER.
 
-use super::{RowFile, RowsIn, Sql, decimal_38};
 use crate::schema::{
     facts::Class,
     model::{Column, Table},
     names::NameRules,
+    sql::{RowFile, RowsIn, Sql, decimal_38},
 };
 
 pub(super) struct Redshift;

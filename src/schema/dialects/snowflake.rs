@@ -1,10 +1,10 @@
 //! Snowflake, with the files in a stage. Names are in capitals, so that they are the same without quotes.
 
-use super::{Dialect, RowFile, RowsIn, Sql, decimal_38, is_taken_from_line, number_pattern};
 use crate::schema::{
     facts::Class,
     model::{Column, Table},
     names::NameRules,
+    sql::{RowFile, RowsIn, Sql, decimal_38, number_pattern},
 };
 
 pub(super) struct Snowflake;
@@ -86,10 +86,10 @@ impl Sql for Snowflake {
             return "r".to_owned();
         }
         let key = column.column.replace('"', "\"\"");
-        if is_taken_from_line(Dialect::Snowflake, table, column) {
+        if self.is_taken_from_line(table, column) {
             let pattern = self.text(&number_pattern(&column.column));
             let number = format!("REGEXP_SUBSTR(line, {pattern}, 1, 1, 'e', 1)");
-            return if column.is_text(Dialect::Snowflake) {
+            return if self.is_text(column) {
                 format!("COALESCE({number}, r:\"{key}\"::VARCHAR)")
             } else {
                 self.cast(&number, &column.sql_type)
