@@ -1,6 +1,6 @@
 //! The job `schema`: what a warehouse has to know to hold the tables of a space, and the statements that load them.
 //!
-//! [`read`] finds the narrowest type of every column in all committed rows, [`since`] compares that with an earlier
+//! [`read`] finds the narrowest type of every column in all committed rows, [`add_since`] compares that with an earlier
 //! result, and [`script`] writes the statements of a dialect. Nothing in the space changes, and no lock is taken.
 
 mod dialect;

@@ -162,7 +162,7 @@ impl AppendTable {
     }
 
     /// Returns the buffer to which rows are appended, each with a line feed at its end. Report their number to
-    /// [`AppendTable::added`].
+    /// [`AppendTable::count_appended`].
     pub fn pending(&mut self) -> &mut Vec<u8> {
         &mut self.pending
     }

@@ -34,7 +34,7 @@ pub struct TableBlock<'a> {
     pub source: u32,
     /// Offset of the text in the file.
     pub offset: u64,
-    /// The lines, in UTF-8 unless the block comes from [`map_unseen_blocks`].
+    /// The lines, in UTF-8 unless the block comes from [`map_unchecked_blocks`].
     pub text: &'a [u8],
     /// Whether the text is known to contain no control characters except line feeds.
     pub clean: bool,

@@ -1,8 +1,9 @@
 //! Tables as files of lines. Raw tables are read, both this program's and exports from a warehouse; views are written.
 //!
-//! A raw table is a list of [`find::Part`]s, each opened as a [`source::Source`]. Sources are divided into blocks of
-//! whole lines, which all cores parse ([`blocks`]). Each line is a [`row::Row`] with the requested columns. Rows that
-//! are too large to keep in memory are read again by offset ([`reread`]). Views are written by [`mod@write`].
+//! A raw table is a list of [`find::RawTableFile`]s, each opened as a [`source::TableSource`]. Sources are divided into
+//! blocks of whole lines, which all cores parse ([`blocks`]). Each line is a [`row::TableRow`] with the requested
+//! columns. Rows that are too large to keep in memory are read again by offset ([`reread`]). Views are written by
+//! [`mod@write`].
 
 pub mod blocks;
 pub mod by_clock;

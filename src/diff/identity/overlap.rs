@@ -12,7 +12,7 @@ pub type ProfileNumber = u32;
 pub struct Overlaps {
     /// The hash of each profile's id, by its number.
     pub ids: Vec<u128>,
-    /// The ids of the profiles in [`Overlaps::unsettled`]; empty for all others.
+    /// The ids of the profiles in [`Overlaps::possibly_changed`]; empty for all others.
     pub texts: Vec<Box<[u8]>>,
     /// The number of identifiers of each profile, on each side; `None` if the profile is not there.
     pub sizes: [Vec<Option<u32>>; 2],
