@@ -207,7 +207,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Returns what stands for all spellings of a value.
+/// Returns the key that all spellings of a value share.
 fn folded_key(type_name: &[u8], folded: &str) -> u128 {
     key_of_parts([type_name, b"\\0", folded.as_bytes()])
 }

@@ -114,7 +114,7 @@ pub(crate) struct Facts {
 /// Bytes of the longest text that the narrowest text type of a warehouse holds.
 pub(crate) const LONG: usize = 65_535;
 
-/// A double holds every decimal of so many digits.
+/// The number of digits up to which a double holds every decimal.
 const DOUBLE_DIGITS: u32 = 15;
 
 impl Facts {
